@@ -1,0 +1,23 @@
+//! Airlock's host: see ARCHITECTURE.md for the map of its rooms. Each imports only rooms above it in this list.
+
+pub mod model;
+
+pub mod engine;
+pub mod store;
+
+pub mod blobs;
+pub mod secrets;
+pub mod wire;
+
+pub mod sandbox;
+
+pub mod executor;
+
+pub mod scheduler;
+
+pub mod auth;
+
+pub mod api;
+pub mod ui;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! The `airlock` binary.
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! The words of Airlock as types, and the rules that need nothing but values: no I/O, no clock, no randomness.
+//!
+//! A dag arrives as a [`spec::DagSpec`] (plain data), is checked once, and is a [`dag::Dag`] from then on.
+
+pub mod dag;
+pub mod grants;
+pub mod ids;
+pub mod retry;
+pub mod spec;
+pub mod state;
+pub mod time;
+pub mod timetable;
+pub mod trigger_rule;

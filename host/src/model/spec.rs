@@ -1,0 +1,200 @@
+//! A module as it is described: by a component's `describe`, and stored with each dag_version.
+//!
+//! Plain data, not yet believed. [`Dag::from_spec`](super::dag::Dag::from_spec) turns a [`DagSpec`] into a graph.
+
+use serde::{Deserialize, Serialize};
+
+use super::{time::Timestamp, trigger_rule::TriggerRule};
+
+/// All that a component carries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModuleSpec {
+    /// Which SDK made it. Shown, never trusted.
+    pub sdk: String,
+    pub entries: Vec<EntrySpec>,
+    pub dags: Vec<DagSpec>,
+}
+
+/// A task type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EntrySpec {
+    pub name: String,
+    pub doc: Option<String>,
+    pub inputs: Vec<ParameterSpec>,
+    /// JSON Schema of the result, as text.
+    pub output: Option<String>,
+}
+
+/// A named input of an entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParameterSpec {
+    pub name: String,
+    /// JSON Schema, as text.
+    pub schema: String,
+    pub required: bool,
+}
+
+/// A graph of tasks and when it runs. The fields' meaning stands in `wit/task.wit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DagSpec {
+    pub dag_id: String,
+    #[serde(default)]
+    pub display_name: Option<String>,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub doc: Option<String>,
+    #[serde(default)]
+    pub owners: Vec<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub schedule: ScheduleSpec,
+    pub timezone: String,
+    #[serde(default)]
+    pub start: Option<Timestamp>,
+    #[serde(default)]
+    pub end: Option<Timestamp>,
+    #[serde(default)]
+    pub catchup: bool,
+    pub max_active_runs: u32,
+    pub max_active_tasks: u32,
+    #[serde(default)]
+    pub run_timeout_ms: Option<u64>,
+    #[serde(default)]
+    pub paused_upon_creation: Option<bool>,
+    #[serde(default)]
+    pub params: Vec<ParamSpec>,
+    #[serde(default)]
+    pub grants: GrantsSpec,
+    pub nodes: Vec<NodeSpec>,
+    /// (upstream, downstream) edges that carry no value.
+    #[serde(default)]
+    pub edges: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSpec>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleSpec {
+    Manual,
+    Once,
+    Cron { expression: String, data_interval: bool },
+}
+
+/// A value that whoever triggers a run may set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParamSpec {
+    pub name: String,
+    /// JSON Schema, as text.
+    pub schema: String,
+    /// JSON, as text; none: a trigger must give it.
+    #[serde(default)]
+    pub default: Option<String>,
+}
+
+/// What the tasks of a dag ask to reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantsSpec {
+    #[serde(default)]
+    pub variables: Vec<String>,
+    #[serde(default)]
+    pub connections: Vec<String>,
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub memory_mib: Option<u32>,
+}
+
+/// A task of a dag.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    pub task_id: String,
+    pub entry: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doc: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<BindingSpec>,
+    pub retries: u32,
+    pub retry_delay_ms: u64,
+    pub retry_backoff: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retry_delay_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    pub trigger_rule: TriggerRule,
+    pub pool: String,
+    pub pool_slots: u32,
+    pub priority_weight: i32,
+    #[serde(default, skip_serializing_if = "RoleSpec::is_work")]
+    pub role: RoleSpec,
+    /// The innermost task group, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<ExpandSpec>,
+}
+
+/// Whether a task does the work, prepares it or cleans up after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleSpec {
+    #[default]
+    Work,
+    Setup,
+    Teardown {
+        /// Task ids of the setups that it undoes.
+        setups: Vec<String>,
+        on_failure_fail_dagrun: bool,
+    },
+}
+
+impl RoleSpec {
+    fn is_work(&self) -> bool {
+        *self == Self::Work
+    }
+}
+
+/// What a mapped task (or group) has an instance for each of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpandSpec {
+    /// A list that is written in the dag, of this length.
+    Literal(u32),
+    /// The list that this task returns.
+    Output(String),
+}
+
+/// A task group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSpec {
+    pub group_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<ExpandSpec>,
+}
+
+/// One input of a node and where its value comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BindingSpec {
+    pub name: String,
+    pub source: SourceSpec,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceSpec {
+    /// JSON, as text.
+    Literal(String),
+    /// Another media type than JSON.
+    Bytes {
+        media_type: String,
+        base64: String,
+    },
+    Param(String),
+    /// The `return_value` of this task; also an edge.
+    Output(String),
+}

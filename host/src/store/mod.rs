@@ -1,0 +1,5 @@
+//! Room `store`.
+
+mod rows;
+
+pub use rows::*;

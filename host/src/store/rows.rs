@@ -1,0 +1,216 @@
+//! What the database holds, as Rust sees it. Shared by all dialects.
+
+use crate::model::{
+    ids::{ConnectionId, DagId, Digest, RunId, TaskId, VariableKey, XComKey},
+    spec::{DagSpec, ModuleSpec},
+    state::{RunState, RunType, TaskState},
+    time::{DataInterval, Timestamp},
+};
+
+/// A dag_run's number in the database. Grows with time; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct DagRunKey(pub i64);
+
+/// A dag_version's number in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct DagVersionKey(pub i64);
+
+/// Names a task instance: a task, a run, and an index (-1 if the task is not mapped).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceKey {
+    pub dag_run: DagRunKey,
+    pub task_id: TaskId,
+    pub map_index: i32,
+}
+
+#[derive(Debug, Clone)]
+pub struct ComponentRow {
+    pub digest: Digest,
+    pub size_bytes: i64,
+    pub module: ModuleSpec,
+    pub uploaded_at: Timestamp,
+    pub uploaded_by: String,
+}
+
+/// A dag with its newest version.
+#[derive(Debug, Clone)]
+pub struct DagRow {
+    pub dag_id: DagId,
+    pub is_paused: bool,
+    pub version: DagVersionKey,
+    pub version_number: i64,
+    pub component: Digest,
+    pub spec: std::sync::Arc<DagSpec>,
+    /// The logical_date of the last scheduled run that was created; where the timetable goes on.
+    pub last_scheduled: Option<DataInterval>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct DagVersionRow {
+    pub key: DagVersionKey,
+    pub dag_id: DagId,
+    pub version_number: i64,
+    pub component: Digest,
+    pub spec: std::sync::Arc<DagSpec>,
+    pub created_at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct DagRunRow {
+    pub key: DagRunKey,
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub version: DagVersionKey,
+    pub version_number: i64,
+    pub run_type: RunType,
+    pub state: RunState,
+    pub logical_date: Option<Timestamp>,
+    pub data_interval: Option<DataInterval>,
+    pub run_after: Timestamp,
+    pub queued_at: Timestamp,
+    pub start_date: Option<Timestamp>,
+    pub end_date: Option<Timestamp>,
+    /// The params given at the trigger: a JSON object.
+    pub conf: String,
+    /// `timetable`, `rest_api`, `ui`, `cli`. Airflow: `triggered_by`.
+    pub triggered_by: String,
+    pub triggering_user: Option<String>,
+    pub note: Option<String>,
+    /// How often it was cleared.
+    pub clear_number: i64,
+}
+
+/// A task instance's present try.
+#[derive(Debug, Clone)]
+pub struct TaskInstanceRow {
+    pub dag_run: DagRunKey,
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub logical_date: Option<Timestamp>,
+    pub run_after: Timestamp,
+    pub task_id: TaskId,
+    pub map_index: i32,
+    pub state: TaskState,
+    /// 0 before the first try.
+    pub try_number: u32,
+    pub max_tries: u32,
+    /// How often this try was started again because its runner was lost.
+    pub restarts: u32,
+    pub scheduled_at: Option<Timestamp>,
+    pub queued_at: Option<Timestamp>,
+    pub start_date: Option<Timestamp>,
+    pub end_date: Option<Timestamp>,
+    /// When a waiting retry or reschedule is due.
+    pub wake_at: Option<Timestamp>,
+    /// Why it failed or was skipped, for people; secrets masked.
+    pub message: Option<String>,
+    pub note: Option<String>,
+    pub pool: String,
+    pub pool_slots: u32,
+    pub priority_weight: i32,
+    pub entry: String,
+}
+
+/// An XCom without its value.
+#[derive(Debug, Clone)]
+pub struct XComRow {
+    pub instance: InstanceKey,
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub logical_date: Option<Timestamp>,
+    pub run_after: Timestamp,
+    pub key: XComKey,
+    pub media_type: String,
+    pub size_bytes: i64,
+    pub created_at: Timestamp,
+}
+
+/// Where an XCom's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum XComBody {
+    /// In the database: at most 64 KiB.
+    Inline(Vec<u8>),
+    /// In object storage, under this key.
+    Blob(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct XComValue {
+    pub row: XComRow,
+    pub body: XComBody,
+}
+
+#[derive(Debug, Clone)]
+pub struct ArtifactRow {
+    pub instance: InstanceKey,
+    pub try_number: u32,
+    pub name: String,
+    pub media_type: String,
+    pub size_bytes: i64,
+    pub sha256: Digest,
+    pub blob: String,
+    pub created_at: Timestamp,
+}
+
+/// A piece of an attempt's log: an independent zstd frame inside an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunkRow {
+    pub instance: InstanceKey,
+    pub try_number: u32,
+    /// From 0, without gaps.
+    pub seq: u32,
+    pub blob: String,
+    pub offset: i64,
+    pub length: i64,
+    pub lines: i64,
+    pub created_at: Timestamp,
+}
+
+/// A variable as it is stored: its value is sealed by the room `secrets`.
+#[derive(Debug, Clone)]
+pub struct VariableRow {
+    pub key: VariableKey,
+    pub sealed: Vec<u8>,
+    pub description: Option<String>,
+    pub updated_at: Timestamp,
+}
+
+/// A connection as it is stored: password and extra are sealed by the room `secrets`.
+#[derive(Debug, Clone)]
+pub struct ConnectionRow {
+    pub id: ConnectionId,
+    pub conn_type: String,
+    pub description: Option<String>,
+    pub host: Option<String>,
+    pub schema: Option<String>,
+    pub login: Option<String>,
+    pub port: Option<u16>,
+    pub sealed_password: Option<Vec<u8>>,
+    pub sealed_extra: Option<Vec<u8>>,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct UserRow {
+    pub username: String,
+    /// An argon2 PHC string.
+    pub password_hash: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A session of the page or a bearer token of the API. The secret itself is not stored.
+#[derive(Debug, Clone)]
+pub struct SessionRow {
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    pub username: String,
+    /// `cookie` or `bearer`.
+    pub kind: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,354 @@
+//! What a supervisor and its child processes say to each other.
+//!
+//! A supervisor (room `executor`) starts children of the same binary (room `sandbox`): a *compiler* for each upload and
+//! long-lived *runners*. Both ends trust the frames' shape only: the supervisor knows from its own
+//! books which attempt an [`AttemptKey`] stands for and what that attempt was granted; nothing in a
+//! frame from a runner can widen it.
+//!
+//! A frame is a little-endian `u32` length and that many bytes of postcard. Both directions are batched: a
+//! writer sends all frames that wait in one write.
+
+mod frame;
+
+pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ids::Digest, time::Timestamp};
+
+/// Stands for one start of one attempt on one runner. Given out by the supervisor, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptKey(pub u64);
+
+/// Stands for one host call of an attempt. Given out by the runner, unique for the attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CallKey(pub u32);
+
+/// Stands for an open artifact writer, reader or HTTP exchange of an attempt. Given out by the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StreamKey(pub u32);
+
+/// Bytes and what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Value {
+    pub media_type: String,
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+// ---- supervisor to runner -----------------------------------------------------------------------
+
+/// From a supervisor to a runner.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToRunner {
+    /// Makes a component ready to run. Sent before the first attempt that needs it. `code` is compiled code
+    /// that the supervisor has authenticated.
+    Load {
+        component: Digest,
+        #[serde(with = "serde_bytes")]
+        code: Vec<u8>,
+    },
+    /// Forgets a component; attempts that run it go on.
+    Unload {
+        component: Digest,
+    },
+    Run(Box<RunAttempt>),
+    Reply {
+        attempt: AttemptKey,
+        call: CallKey,
+        reply: Result<Reply, CallError>,
+    },
+    /// Ends an attempt; `Done` follows with [`AttemptEnd::Killed`].
+    Kill {
+        attempt: AttemptKey,
+    },
+}
+
+/// All that a runner is told of an attempt.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunAttempt {
+    pub attempt: AttemptKey,
+    pub component: Digest,
+    pub entry: String,
+    pub instance: Instance,
+    pub inputs: Vec<Input>,
+    pub limits: Limits,
+}
+
+/// Which task instance an attempt is for. Fields as `runner.instance` in `wit/task.wit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    pub dag_id: String,
+    pub run_id: String,
+    pub task_id: String,
+    pub map_index: i32,
+    pub try_number: u32,
+    pub max_tries: u32,
+    pub logical_date: Option<Timestamp>,
+    pub data_interval_start: Option<Timestamp>,
+    pub data_interval_end: Option<Timestamp>,
+    pub run_after: Timestamp,
+    pub timezone: String,
+    pub params: String,
+}
+
+/// A resolved input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    pub name: String,
+    pub value: Option<Value>,
+}
+
+/// What an attempt may use of its runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Linear memory in all.
+    pub memory_bytes: u64,
+    /// Wall clock from start to end; none: unlimited.
+    pub timeout_ms: Option<u64>,
+    /// Log lines and output in all; what is above is counted and dropped.
+    pub log_bytes: u64,
+    /// Host calls in all (log lines excepted); above it the attempt traps.
+    pub host_calls: u64,
+}
+
+/// A host call's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    Unit,
+    Value(Value),
+    RunValues(Vec<RunValue>),
+    Text(String),
+    Connection(Connection),
+    /// A stream was opened; `size` is that of an artifact that is read.
+    Stream {
+        stream: StreamKey,
+        size: u64,
+    },
+    /// The next bytes of a stream; empty at its end.
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
+    Size(u64),
+    /// The head of an HTTP response; its body is read from `stream`.
+    Response {
+        stream: StreamKey,
+        status: u16,
+        headers: Vec<(String, Vec<u8>)>,
+    },
+}
+
+/// As `xcom.run-value`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunValue {
+    pub run_id: String,
+    pub logical_date: Timestamp,
+    pub map_index: i32,
+    pub value: Value,
+}
+
+/// As `connections.connection`.
+#[derive(Serialize, Deserialize)]
+pub struct Connection {
+    pub id: String,
+    pub conn_type: String,
+    pub host: Option<String>,
+    pub schema: Option<String>,
+    pub login: Option<String>,
+    pub password: Option<String>,
+    pub port: Option<u16>,
+    pub extra: Option<String>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// As `types.error`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallError {
+    Denied(String),
+    NotFound(String),
+    TooLarge(String),
+    Unavailable(String),
+    Invalid(String),
+}
+
+// ---- runner to supervisor -----------------------------------------------------------------------
+
+/// From a runner to its supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromRunner {
+    /// The runner takes work. Sent once, first.
+    Ready,
+    /// `Load` failed: the code is not for this engine, or the component does not link.
+    LoadFailed {
+        component: Digest,
+        message: String,
+    },
+    Call {
+        attempt: AttemptKey,
+        call: CallKey,
+        request: Call,
+    },
+    /// Log lines in the order in which they were written.
+    Log {
+        attempt: AttemptKey,
+        lines: Vec<Line>,
+    },
+    /// The attempt's store is gone. The last frame of an attempt.
+    Done {
+        attempt: AttemptKey,
+        end: AttemptEnd,
+        usage: Usage,
+    },
+}
+
+/// What a guest asks of the host. Meaning and limits stand in `wit/task.wit`; the supervisor decides.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Call {
+    XComPush {
+        key: String,
+        value: Value,
+    },
+    XComPull {
+        task_id: String,
+        map_index: Option<i32>,
+        key: String,
+    },
+    XComPullRuns {
+        task_id: String,
+        key: String,
+        since: Timestamp,
+        until: Timestamp,
+    },
+    VariableGet {
+        key: String,
+    },
+    ConnectionGet {
+        id: String,
+    },
+    ArtifactCreate {
+        name: String,
+        media_type: String,
+    },
+    ArtifactWrite {
+        stream: StreamKey,
+        #[serde(with = "serde_bytes")]
+        chunk: Vec<u8>,
+    },
+    ArtifactFinish {
+        stream: StreamKey,
+    },
+    ArtifactOpen {
+        task_id: String,
+        map_index: Option<i32>,
+        name: String,
+    },
+    /// Answers [`Reply::Bytes`]; for artifact readers and HTTP response bodies.
+    StreamRead {
+        stream: StreamKey,
+        max_bytes: u32,
+    },
+    /// The guest no longer wants the stream. Not answered.
+    StreamDrop {
+        stream: StreamKey,
+    },
+    /// One HTTP exchange. The body is sent with it, at most 16 MiB.
+    HttpRequest {
+        method: String,
+        /// Absolute, `http` or `https`.
+        uri: String,
+        headers: Vec<(String, Vec<u8>)>,
+        #[serde(with = "serde_bytes")]
+        body: Vec<u8>,
+        timeout_ms: Option<u64>,
+    },
+}
+
+/// One line of a task's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub at: Timestamp,
+    pub level: Level,
+    pub source: LineSource,
+    /// Which module of the guest speaks; empty for output.
+    pub target: String,
+    pub message: String,
+    pub fields: Vec<(String, String)>,
+}
+
+/// Severity, lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineSource {
+    /// The `log` import.
+    Log,
+    Stdout,
+    Stderr,
+    /// Airlock itself, about the attempt.
+    Airlock,
+}
+
+/// How an attempt ended, as the runner saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum AttemptEnd {
+    Success(Option<Value>),
+    Skipped(Option<String>),
+    Branch(Vec<String>),
+    /// To be started again at this instant.
+    Later(Timestamp),
+    /// The guest said that another try may help.
+    Retryable(String),
+    /// The guest said that no other try helps.
+    Fatal(String),
+    /// The guest trapped, exited, or broke a limit; `message` names it, `backtrace` has the guest's functions, innermost first.
+    Trapped {
+        message: String,
+        backtrace: Vec<String>,
+    },
+    TimedOut {
+        limit_ms: u64,
+    },
+    Killed,
+    /// The runner could not run it (the component is not loaded, no instance slot); says nothing about the guest.
+    NotRun(String),
+}
+
+/// What an attempt used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Wall clock from the store's making to its end, microseconds.
+    pub wall_us: u64,
+    /// The most linear memory it had at a time.
+    pub memory_bytes: u64,
+    /// Log lines and output that were dropped for being above the limit.
+    pub log_bytes_dropped: u64,
+}
+
+// ---- supervisor and compiler --------------------------------------------------------------------
+
+/// What the compiler child answers, as its only frame.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Compiled {
+    Ready {
+        /// A [`ModuleSpec`](crate::model::spec::ModuleSpec) as JSON (postcard has no optional fields).
+        #[serde(with = "serde_bytes")]
+        module: Vec<u8>,
+        #[serde(with = "serde_bytes")]
+        code: Vec<u8>,
+    },
+    /// The bytes are not a component that can run here; the text says what is wrong and what to do.
+    Refused(String),
+}
