@@ -97,6 +97,8 @@ pub struct Group {
 pub struct Binding {
     pub name: String,
     pub source: Source,
+    /// Whether an attempt must fail if the bound upstream has no value.
+    pub required: bool,
 }
 
 /// Where an input's value comes from.
@@ -426,9 +428,11 @@ fn build_node(
     let mut inputs = Vec::with_capacity(node.inputs.len());
     for binding in &node.inputs {
         let name = shorten(&binding.name);
-        if !entry.inputs.iter().any(|parameter| parameter.name == binding.name) {
-            return Err(format!("entry `{}` has no input `{name}`", entry.name));
-        }
+        let parameter = entry
+            .inputs
+            .iter()
+            .find(|parameter| parameter.name == binding.name)
+            .ok_or_else(|| format!("entry `{}` has no input `{name}`", entry.name))?;
         if !bound.insert(binding.name.as_str()) {
             return Err(format!("input `{name}` is bound twice"));
         }
@@ -450,7 +454,7 @@ fn build_node(
             }
             SourceSpec::Bytes { .. } => Source::Literal(binding.source.clone()),
         };
-        inputs.push(Binding { name: binding.name.clone(), source });
+        inputs.push(Binding { name: binding.name.clone(), source, required: parameter.required });
     }
     if let Some(missing) =
         entry.inputs.iter().find(|parameter| parameter.required && !bound.contains(parameter.name.as_str()))

@@ -62,6 +62,8 @@ pub enum ToRunner {
     Kill {
         attempt: AttemptKey,
     },
+    /// Asks for a [`FromRunner::Pong`] at once; a runner that gives none is stuck and is killed.
+    Ping,
 }
 
 /// All that a runner is told of an attempt.
@@ -181,6 +183,8 @@ pub enum CallError {
 pub enum FromRunner {
     /// The runner takes work. Sent once, first.
     Ready,
+    /// The answer to [`ToRunner::Ping`].
+    Pong,
     /// `Load` failed: the code is not for this engine, or the component does not link.
     LoadFailed {
         component: Digest,

@@ -1,0 +1,91 @@
+//! What the scheduler hands over, and what it gets back.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{
+        dag::{Dag, NodeIndex},
+        ids::{DagId, Digest, RunId, TaskId},
+        time::{DataInterval, Timestamp},
+    },
+    store::{ArtifactRow, DagRunKey, InstanceKey, XComNew},
+};
+
+/// Names one start of one attempt. The scheduler never starts the same twice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId {
+    pub instance: InstanceKey,
+    /// From 1.
+    pub try_number: u32,
+    /// How often this try was started before and lost.
+    pub restart: u32,
+}
+
+/// An attempt that is to be made. The state that says so is committed.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    pub id: AttemptId,
+    /// The dag as it was when the run was created; its grants are the attempt's.
+    pub dag: Arc<Dag>,
+    pub node: NodeIndex,
+    pub run: Arc<RunContext>,
+    pub component: Digest,
+    /// Tries that the instance may have in all.
+    pub max_tries: u32,
+}
+
+/// What all attempts of a dag_run have in common.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    pub dag_run: DagRunKey,
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub logical_date: Option<Timestamp>,
+    pub data_interval: Option<DataInterval>,
+    pub run_after: Timestamp,
+    /// A JSON object: the dag's defaults and what the trigger gave.
+    pub params: Arc<str>,
+}
+
+/// What the executor tells the scheduler.
+#[derive(Debug)]
+pub enum ExecutorEvent {
+    /// An attempt is over. Exactly one for each dispatched assignment, unless the executor is shut down first.
+    Finished(Box<Completion>),
+}
+
+/// How an attempt ended and what it leaves behind.
+#[derive(Debug)]
+pub struct Completion {
+    pub id: AttemptId,
+    pub result: AttemptResult,
+    /// Why, for people; secrets masked.
+    pub message: Option<String>,
+    /// To be committed with the success; empty for what did not succeed.
+    pub xcoms: Vec<XComNew>,
+    /// To be committed with the success; empty for what did not succeed.
+    pub artifacts: Vec<ArtifactRow>,
+    /// The length of the returned list, if a task or group of the dag is mapped over it and it is a list.
+    pub list_length: Option<u32>,
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptResult {
+    Success,
+    Skipped,
+    /// Success; of the direct downstream tasks only these run. Each is one.
+    Branch(Vec<TaskId>),
+    /// To be started again at this instant with the same try_number.
+    Later(Timestamp),
+    Failed {
+        /// Whether another try may help.
+        retry: bool,
+    },
+    /// Its runner died, or was shut down: says nothing about the task.
+    Lost,
+    /// As [`Executor::kill`](super::Executor::kill) asked.
+    Killed,
+}

@@ -1,0 +1,43 @@
+//! Settings of the executor.
+
+use std::{path::PathBuf, time::Duration};
+
+/// How an executor runs attempts. Each has a default that suits a laptop.
+#[derive(Debug, Clone)]
+pub struct ExecutorConfig {
+    /// Where compiled code is kept, in a folder of its own.
+    pub data_dir: PathBuf,
+    /// The binary that is started as children. None: this process's own.
+    pub binary: Option<PathBuf>,
+    /// Attempts that run at a time, in all runners.
+    pub parallelism: u32,
+    /// Runner processes.
+    pub runners: u32,
+    /// Threads of each runner; none: the number of cores.
+    pub runner_threads: Option<u32>,
+    /// Compilers that run at a time.
+    pub compilers: u32,
+    /// How long a compiler may take, by the clock on the wall.
+    pub compile_timeout: Duration,
+    /// Whether tasks may speak HTTP to loopback and private addresses. For tests and closed networks.
+    pub egress_allow_private: bool,
+    /// How long a runner that was asked something may keep silent before it is killed.
+    pub runner_silence: Duration,
+}
+
+impl ExecutorConfig {
+    /// The defaults, with this data directory.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            binary: None,
+            parallelism: 128,
+            runners: 1,
+            runner_threads: None,
+            compilers: 2,
+            compile_timeout: Duration::from_secs(125),
+            egress_allow_private: false,
+            runner_silence: Duration::from_secs(15),
+        }
+    }
+}
