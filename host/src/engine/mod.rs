@@ -1,1 +1,47 @@
-//! Room `engine`.
+//! One dag_run as a state machine, and who may start next. Pure: no I/O, no clock, no randomness.
+//!
+//! [`RunState`] answers each [`Event`] with [`Command`]s: what to write, what is ready, what to kill, when to wake it.
+//! [`Admission`] stands above all runs: it is told what is ready and answers what may start now, so that no limit is
+//! ever exceeded. The driver (room `scheduler`) does, for each event:
+//!
+//! ```text
+//!  event ──► RunState::apply ──► Persist ──► Changes ───────────────┐
+//!                │                                                  ├─► one commit ─► dispatch what was admitted
+//!                ├── Ready / Withdraw / Release ──► Admission       │
+//!                │                                     │ admit()    │
+//!                └──◄── Event::Started / Queued ◄──────┘            │
+//!                └── Run, Delete ───────────────────────────────────┘
+//! ```
+//!
+//! States of a task instance:
+//!
+//! ```text
+//!            rule holds           slots             started
+//!  none ───────────────► scheduled ─────► (queued) ────────► running ──► success | failed | skipped
+//!   │                      ▲    ▲                              │  │
+//!   │ rule can't hold      │    └── up_for_reschedule ◄─ later ┘  │ failed, tries left
+//!   ▼                      └─────── up_for_retry ◄────────────────┘
+//!  skipped | upstream_failed | removed            clear while running: restarting ──► none
+//! ```
+//!
+//! What it promises: the same events give the same commands; a run restored from what was persisted goes on as the
+//! one that was lost; at most one attempt of an instance is in flight; an event of any other attempt changes nothing.
+//! What it leaves out: which runs are created when (`model::timetable`), max_active_runs (the driver's), the database.
+
+mod admission;
+mod changes;
+mod event;
+mod run;
+
+pub use admission::{Admission, Admitted, RunKey, Waiting};
+pub use changes::Changes;
+pub use event::{
+    Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, Outcome, RunChange, RunSnapshot, Verdict,
+};
+pub use run::{RunIdentity, RunState};
+
+/// How often one try is started again because its runner was lost, before it counts as failed.
+pub const MAX_RESTARTS: u32 = 5;
+
+/// The most instances that one task may be expanded to.
+pub const MAX_MAP_LENGTH: u32 = 100_000;

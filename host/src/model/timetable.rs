@@ -2,7 +2,10 @@
 
 use chrono_tz::Tz;
 
-use super::spec::ScheduleSpec;
+use super::{
+    spec::ScheduleSpec,
+    time::{DataInterval, Timestamp},
+};
 
 /// A dag's schedule in its time zone.
 #[derive(Debug, Clone)]
@@ -16,10 +19,45 @@ pub struct Timetable {
 #[error("{0}")]
 pub struct TimetableError(pub String);
 
+/// What bounds the runs of a timetable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// No run's logical_date is before it.
+    pub start: Option<Timestamp>,
+    /// No run's logical_date is after it.
+    pub end: Option<Timestamp>,
+    /// Whether all that was missed is run, oldest first; else only the newest.
+    pub catchup: bool,
+}
+
+/// A run that is to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextRun {
+    pub logical_date: Timestamp,
+    pub data_interval: DataInterval,
+    /// The earliest instant that it may start at.
+    pub run_after: Timestamp,
+}
+
 impl Timetable {
     /// # Errors
     /// If the cron expression can't be read or never fires.
     pub fn from_spec(spec: &ScheduleSpec, timezone: Tz) -> Result<Self, TimetableError> {
         Ok(Self { timezone, schedule: spec.clone() })
+    }
+
+    /// The run after the one about `last` (none: the first), seen from `now`. It may lie in the future.
+    pub fn next_run(&self, _last: Option<DataInterval>, _bounds: Bounds, _now: Timestamp) -> Option<NextRun> {
+        None
+    }
+
+    /// The data interval of a run that is triggered by hand at `at`.
+    pub fn manual_interval(&self, at: Timestamp) -> DataInterval {
+        DataInterval { start: at, end: at }
+    }
+
+    /// The next `count` ticks strictly after `after`; fewer if the schedule ends.
+    pub fn next_ticks(&self, _after: Timestamp, _count: usize) -> Vec<Timestamp> {
+        Vec::new()
     }
 }
