@@ -1,1 +1,174 @@
-//! Room `cli`.
+//! The command line: `airlock serve`, and the commands that speak to a server.
+//!
+//! Results go to standard output (`--output table|json|yaml`), everything about them to standard error. Each error is
+//! a kind (the exit code), a cause and a hint: see [`error`].
+
+mod client;
+mod components;
+mod connections;
+mod dags;
+mod deploy;
+mod error;
+mod login;
+mod output;
+mod pools;
+mod progress;
+mod runs;
+mod settings;
+mod tasks;
+mod variables;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::{
+    client::{Client, ClientArgs},
+    error::Result,
+    output::Format,
+    settings::{SettingArgs, Settings},
+};
+
+/// Schedules DAGs of WebAssembly tasks and runs every task instance in a sandbox of its own.
+#[derive(Debug, Parser)]
+#[command(name = "airlock", version, after_help = error::EXIT_CODES, max_term_width = 120)]
+struct Cli {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// How results are printed.
+    #[arg(long, short, value_enum, default_value_t, global = true)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sign in and keep the token for later commands.
+    Login(login::LoginArgs),
+    /// Forget the token that `login` kept.
+    Logout,
+    /// Upload components; their dags are active when this returns.
+    Deploy(deploy::DeployArgs),
+    /// Dags: list, show, trigger, pause, ...
+    #[command(subcommand)]
+    Dags(dags::DagsCommand),
+    /// Runs of dags: list, show, clear, delete.
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// Tasks and their instances: list, states, clear, logs.
+    #[command(subcommand)]
+    Tasks(tasks::TasksCommand),
+    /// Variables: list, get, set, delete, import.
+    #[command(subcommand)]
+    Variables(variables::VariablesCommand),
+    /// Connections: list, get, set, delete, import.
+    #[command(subcommand)]
+    Connections(connections::ConnectionsCommand),
+    /// Pools: list, set, delete.
+    #[command(subcommand)]
+    Pools(pools::PoolsCommand),
+    /// Components: list.
+    #[command(subcommand)]
+    Components(components::ComponentsCommand),
+    /// The server's settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Print the version of this command, and of the server if it answers.
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print each setting's value and where it came from; secrets as `***`.
+    Show(SettingArgs),
+}
+
+/// Reads this process's arguments and runs the command that they name.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody can be told that standard error is closed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&error.to_string());
+            error.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let Cli { client: client_args, output: format, command } = cli;
+    let client = || Client::new(&client_args);
+    match command {
+        Command::Login(args) => on_one_thread(args.run(&client_args)),
+        Command::Logout => login::logout(&client_args),
+        Command::Deploy(args) => on_one_thread(args.run(&client()?, format)),
+        Command::Dags(command) => on_one_thread(command.run(client, format)),
+        Command::Runs(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Tasks(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Variables(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Connections(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Pools(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Components(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "airlock", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Version => on_one_thread(version(&Client::anonymous(&client_args)?, format)),
+    }
+}
+
+/// Runs a client's command: it waits for one server, so one thread is enough.
+fn on_one_thread(command: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+fn config_show(args: &SettingArgs, format: Format) -> Result<()> {
+    let settings = Settings::load(args)?;
+    let rows: Vec<_> = settings
+        .shown()
+        .map(|(setting, value)| {
+            let (value, origin) = value.unzip();
+            serde_json::json!({"key": setting.key, "value": value, "origin": origin.map(ToString::to_string)})
+        })
+        .collect();
+    format.list(&rows, &[("key", "/key"), ("value", "/value"), ("origin", "/origin")])?;
+    // Shown first, so that the user sees where a bad value comes from.
+    settings::ServeConfig::from_settings(&settings).map(|_| ())
+}
+
+async fn version(client: &Client, format: Format) -> Result<()> {
+    let server = client.get(&["version"], &[]).await.ok();
+    let server = server.as_ref().and_then(|answer| answer.get("version"));
+    format.object(&serde_json::json!({"airlock": env!("CARGO_PKG_VERSION"), "server": server}))
+}
+
+/// Reads `text` as a JSON object.
+fn json_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(object)) => Ok(object),
+        Ok(_) => Err("it must be a JSON object, as {\"key\": 1}".into()),
+        Err(error) => Err(format!("it must be a JSON object: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,326 @@
+//! The commands' side of the HTTP API.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::PathBuf,
+    time::Duration,
+};
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde_json::Value;
+
+use super::error::{CliError, Kind, OrFail, Result};
+
+/// Which server, for all commands that speak to one.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClientArgs {
+    /// The server's address.
+    #[arg(long, env = "AIRLOCK_URL", value_name = "URL", default_value = "http://127.0.0.1:8080", global = true)]
+    url: Url,
+}
+
+/// How many items a request for a list asks for.
+const PAGE: usize = 1000;
+
+/// Speaks to one server, as one user.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+}
+
+/// Query parameters.
+pub type Query<'a> = &'a [(&'a str, String)];
+
+impl Client {
+    /// A client with the token of `AIRLOCK_TOKEN`, or the one that `airlock login` kept for this server.
+    ///
+    /// # Errors
+    /// If the file of tokens can't be read.
+    pub fn new(args: &ClientArgs) -> Result<Self> {
+        let mut client = Self::anonymous(args)?;
+        client.token = match std::env::var("AIRLOCK_TOKEN") {
+            Ok(token) if !token.is_empty() => Some(token),
+            _ => read_tokens()?.remove(args.url.as_str()),
+        };
+        Ok(client)
+    }
+
+    /// A client without a token.
+    ///
+    /// # Errors
+    /// If TLS can't be set up.
+    pub fn anonymous(args: &ClientArgs) -> Result<Self> {
+        // Fails only if a provider is installed already, which then is this one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("airlock/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(10))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .or_fail(Kind::Failed, || "can't set up HTTP".into())?;
+        Ok(Self { http, base: args.url.clone(), token: None })
+    }
+
+    /// The address of `/api/v2/<segments>`, each segment encoded.
+    fn url(&self, segments: &[&str]) -> Result<Url> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| {
+                CliError::text(Kind::Usage, format!("`{}` is not an address of a server", self.base))
+                    .hint("write it as http://127.0.0.1:8080")
+            })?
+            .pop_if_empty()
+            .extend(segments);
+        Ok(url)
+    }
+
+    /// A request to `segments` under `/api/v2`.
+    ///
+    /// # Errors
+    /// If the server's address can't have a path.
+    pub fn request(&self, method: Method, segments: &[&str], query: Query<'_>) -> Result<RequestBuilder> {
+        let mut all = vec!["api", "v2"];
+        all.extend_from_slice(segments);
+        let mut url = self.url(&all)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    /// Sends `request` and reads the answer's JSON; `null` if it has none.
+    ///
+    /// # Errors
+    /// If the server can't be reached or does not answer with success.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Value> {
+        let response = self.exchange(request).await?;
+        let text = response.text().await.map_err(|error| self.unreachable(error))?;
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|error| {
+            CliError::new(Kind::Failed, anyhow::Error::new(error).context("the answer is not JSON"))
+                .hint(format!("is `{}` an Airlock server?", self.base))
+        })
+    }
+
+    /// Sends `request`; the answer's status is a success.
+    ///
+    /// # Errors
+    /// If the server can't be reached or does not answer with success.
+    pub async fn exchange(&self, request: RequestBuilder) -> Result<reqwest::Response> {
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        Err(self.refusal(status, &text))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> CliError {
+        // The address is in the text once, and a URL may carry a password.
+        let cause = anyhow::Error::new(error.without_url()).context(format!("can't reach {}", self.shown_base()));
+        CliError::new(Kind::Unreachable, cause)
+            .hint("start a server with `airlock serve`, or name one with --url or AIRLOCK_URL")
+    }
+
+    fn shown_base(&self) -> String {
+        let mut url = self.base.clone();
+        // An address without a host has no password to hide.
+        let _ = url.set_password(None);
+        url.to_string()
+    }
+
+    fn refusal(&self, status: StatusCode, text: &str) -> CliError {
+        let said = explain(text).unwrap_or_else(|| {
+            format!("{} answered {}", self.shown_base(), status.canonical_reason().unwrap_or("an error"))
+        });
+        let error =
+            |kind| CliError::text(kind, format!("{said} (HTTP {})", status.as_u16())).of_status(status.as_u16());
+        match status {
+            StatusCode::UNAUTHORIZED => error(Kind::Denied)
+                .hint("sign in with `airlock login`, or set AIRLOCK_TOKEN to a token from POST /auth/token"),
+            StatusCode::FORBIDDEN => error(Kind::Denied),
+            StatusCode::NOT_FOUND => error(Kind::NotFound),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                error(Kind::Unreachable).hint("try again in a moment")
+            }
+            status if status.is_client_error() => error(Kind::Refused),
+            status if status.is_redirection() => {
+                error(Kind::Failed).hint("name the server's own address with --url or AIRLOCK_URL")
+            }
+            _ => error(Kind::Failed).hint("the server's log says more"),
+        }
+    }
+
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn get(&self, segments: &[&str], query: Query<'_>) -> Result<Value> {
+        self.send(self.request(Method::GET, segments, query)?).await
+    }
+
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn post(&self, segments: &[&str], body: &Value) -> Result<Value> {
+        self.send(self.request(Method::POST, segments, &[])?.json(body)).await
+    }
+
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn patch(&self, segments: &[&str], body: &Value) -> Result<Value> {
+        self.send(self.request(Method::PATCH, segments, &[])?.json(body)).await
+    }
+
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn delete(&self, segments: &[&str]) -> Result<()> {
+        self.exchange(self.request(Method::DELETE, segments, &[])?).await?;
+        Ok(())
+    }
+
+    /// The first `limit` items of the list at `segments`; they are under `field` in the answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn list(&self, segments: &[&str], query: Query<'_>, field: &str, limit: usize) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        while items.len() < limit {
+            let page = PAGE.min(limit - items.len());
+            let mut query = query.to_vec();
+            query.push(("limit", page.to_string()));
+            query.push(("offset", items.len().to_string()));
+            let mut answer = self.get(segments, &query).await?;
+            let Some(Value::Array(more)) = answer.get_mut(field).map(Value::take) else {
+                return Err(CliError::text(Kind::Failed, format!("the answer has no list `{field}`"))
+                    .hint("is the server of the same version as this command? see `airlock version`"));
+            };
+            let got = more.len();
+            items.extend(more);
+            if got < page {
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    /// Exchanges a name and a password for a token.
+    ///
+    /// # Errors
+    /// If the server can't be reached or does not know them.
+    pub async fn sign_in(&self, username: &str, password: &str) -> Result<String> {
+        let body = serde_json::json!({"username": username, "password": password});
+        let answer = self.send(self.http.post(self.url(&["auth", "token"])?).json(&body)).await?;
+        let token = answer.get("access_token").and_then(Value::as_str);
+        token.map(str::to_owned).ok_or_else(|| {
+            CliError::text(Kind::Failed, "the answer has no token").hint("is this address an Airlock server?")
+        })
+    }
+}
+
+/// What an error answer says, for people. RFC 9457, and Airflow's `detail`.
+fn explain(text: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(text).ok()?;
+    let said = match body.get("detail").or_else(|| body.get("title"))? {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Some(super::output::printable(&said).into_owned())
+}
+
+/// The file of tokens: a JSON object from server to token.
+fn tokens_path() -> Result<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = config.or_else(|| std::env::home_dir().map(|home| home.join(".config")));
+    let config = config.ok_or_else(|| {
+        CliError::text(Kind::Failed, "there is no home directory to keep tokens in").hint("set HOME or AIRLOCK_TOKEN")
+    })?;
+    Ok(config.join("airlock").join("tokens.json"))
+}
+
+fn read_tokens() -> Result<BTreeMap<String, String>> {
+    // Without a home there are no tokens, and most commands work with AIRLOCK_TOKEN.
+    let Ok(path) = tokens_path() else { return Ok(BTreeMap::new()) };
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        other => other.or_fail(Kind::Failed, || format!("can't read `{}`", path.display()))?,
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        CliError::new(Kind::Failed, anyhow::Error::new(error).context(format!("`{}` is damaged", path.display())))
+            .hint("remove the file and sign in again with `airlock login`")
+    })
+}
+
+/// Keeps `token` for the server of `args`, or forgets the one that is kept. Only the user can read the file.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn keep_token(args: &ClientArgs, token: Option<String>) -> Result<PathBuf> {
+    let path = tokens_path()?;
+    let mut tokens = read_tokens()?;
+    match token {
+        Some(token) => tokens.insert(args.url.to_string(), token),
+        None => tokens.remove(args.url.as_str()),
+    };
+    let write = || -> std::io::Result<()> {
+        if let Some(parent) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        // A new file that takes the old one's place: never half written, never with the old one's mode.
+        let new = path.with_extension("new");
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(serde_json::to_string_pretty(&tokens)?.as_bytes())?;
+        fs::rename(&new, &path)
+    };
+    write().or_fail(Kind::Failed, || format!("can't write `{}`", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(base: &str) -> Client {
+        Client::anonymous(&ClientArgs { url: base.parse().unwrap() }).unwrap()
+    }
+
+    #[test]
+    fn segments_are_encoded_and_stand_under_the_servers_path() {
+        let url = |base: &str, segments: &[&str]| {
+            let request = client(base).request(Method::GET, segments, &[("q", "a&b".into())]).unwrap();
+            request.build().unwrap().url().to_string()
+        };
+        assert_eq!(url("http://h", &["dags", "a/../b?c"]), "http://h/api/v2/dags/a%2F..%2Fb%3Fc?q=a%26b");
+        assert_eq!(url("http://h/airlock/", &["dags"]), "http://h/airlock/api/v2/dags?q=a%26b");
+    }
+
+    #[test]
+    fn status_decides_the_exit_code() {
+        let client = client("http://user:pw@h");
+        for (status, kind) in [
+            (401, Kind::Denied),
+            (403, Kind::Denied),
+            (404, Kind::NotFound),
+            (409, Kind::Refused),
+            (422, Kind::Refused),
+            (413, Kind::Refused),
+            (500, Kind::Failed),
+            (503, Kind::Unreachable),
+        ] {
+            let error = client.refusal(StatusCode::from_u16(status).unwrap(), r#"{"detail":"because"}"#);
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().starts_with(&format!("error: because (HTTP {status})")), "{error}");
+        }
+        assert!(!client.refusal(StatusCode::NOT_FOUND, "<html>").to_string().contains("pw"));
+    }
+}

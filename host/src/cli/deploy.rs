@@ -1,0 +1,64 @@
+//! `airlock deploy`.
+
+use std::path::PathBuf;
+
+use futures_util::TryStreamExt;
+use reqwest::{Body, Method, header};
+use serde_json::Value;
+use tokio_util::io::ReaderStream;
+
+use super::{
+    client::Client,
+    error::{Kind, OrFail, Result},
+    output::Format,
+    progress,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct DeployArgs {
+    /// Components: `.wasm` files built for wasm32-wasip2.
+    #[arg(required = true, value_name = "FILE.wasm")]
+    files: Vec<PathBuf>,
+}
+
+impl DeployArgs {
+    /// Uploads one file after the other and lists the dags that they carry.
+    pub async fn run(self, client: &Client, format: Format) -> Result<()> {
+        let mut dags = Vec::new();
+        for path in &self.files {
+            let read = || format!("can't read `{}`", path.display());
+            let file = tokio::fs::File::open(path).await.or_fail(Kind::Usage, read)?;
+            let size = file.metadata().await.or_fail(Kind::Usage, read)?.len();
+            let bar = progress::bytes(path.display().to_string(), size);
+            let sent = bar.clone();
+            let body = ReaderStream::with_capacity(file, 64 << 10).inspect_ok(move |part| sent.inc(part.len() as u64));
+            let request = client
+                .request(Method::POST, &["components"], &[])?
+                .header(header::CONTENT_TYPE, "application/wasm")
+                .header(header::CONTENT_LENGTH, size)
+                .body(Body::wrap_stream(body));
+            let answer = client.send(request).await;
+            bar.finish_and_clear();
+            let mut answer = answer.map_err(|error| error.in_front(format!("`{}`", path.display())))?;
+            let digest = answer.get("digest").cloned().unwrap_or_default();
+            if let Some(Value::Array(carried)) = answer.get_mut("dags").map(Value::take) {
+                dags.extend(carried.into_iter().map(|mut dag| {
+                    if let Some(fields) = dag.as_object_mut() {
+                        fields.entry("component").or_insert_with(|| digest.clone());
+                    }
+                    dag
+                }));
+            }
+        }
+        format.list(
+            &dags,
+            &[
+                ("dag_id", "/dag_id"),
+                ("version", "/version_number"),
+                ("changed", "/changed"),
+                ("paused", "/is_paused"),
+                ("component", "/component"),
+            ],
+        )
+    }
+}

@@ -1,0 +1,145 @@
+//! What commands print: tables for people, JSON and YAML for scripts.
+//!
+//! Results go to standard output, everything about them to standard error. Text that came from a server is shown
+//! without control characters: a dag's description can't drive somebody's terminal.
+
+use std::{
+    borrow::Cow,
+    io::{IsTerminal, Write},
+};
+
+use comfy_table::{Cell, Color, Table, presets};
+use serde_json::Value;
+
+use super::error::{CliError, Kind, Result};
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
+
+/// A column of a table: its title and where its value is (a JSON pointer).
+pub type Column = (&'static str, &'static str);
+
+impl Format {
+    /// Prints a list: an array of objects, or a table with `columns`.
+    ///
+    /// # Errors
+    /// If standard output can't be written.
+    pub fn list(self, items: &[Value], columns: &[Column]) -> Result<()> {
+        if self != Self::Table {
+            return self.value(&Value::Array(items.to_vec()));
+        }
+        let mut table = new_table();
+        table.set_header(columns.iter().map(|(title, _)| title.to_uppercase()));
+        for item in items {
+            table.add_row(columns.iter().map(|(_, pointer)| cell(item.pointer(pointer))));
+        }
+        print_table(&table)
+    }
+
+    /// Prints one object: as it is, or as a table of its fields.
+    ///
+    /// # Errors
+    /// If standard output can't be written.
+    pub fn object(self, object: &Value) -> Result<()> {
+        if self != Self::Table {
+            return self.value(object);
+        }
+        let mut table = new_table();
+        for (key, value) in object.as_object().into_iter().flatten() {
+            table.add_row([Cell::new(printable(key)), cell(Some(value))]);
+        }
+        print_table(&table)
+    }
+
+    fn value(self, value: &Value) -> Result<()> {
+        let text = match self {
+            Self::Yaml => serde_norway::to_string(value).map_err(|error| CliError::new(Kind::Failed, error))?,
+            Self::Table | Self::Json => format!("{value:#}\n"),
+        };
+        print(&text)
+    }
+}
+
+/// Writes to standard output. A reader that has gone (as in `| head`) is the end of the command, not a fault.
+///
+/// # Errors
+/// If standard output can't be written.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}
+
+/// Tells people something about a result; scripts do not see it.
+pub fn note(text: &str) {
+    // Nobody can be told that standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Whether standard output is a terminal that wants colours.
+pub fn colored() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// `text` with every control character but tab and line feed replaced.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let bad = |c: char| c.is_control() && c != '\n' && c != '\t' || is_bidi_override(c);
+    if text.contains(bad) { Cow::Owned(text.replace(bad, "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+fn is_bidi_override(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn new_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn print_table(table: &Table) -> Result<()> {
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    print(&text)
+}
+
+fn cell(value: Option<&Value>) -> Cell {
+    let text = match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        }
+        Some(other) => other.to_string(),
+    };
+    let cell = Cell::new(printable(&text).replace('\n', " "));
+    if !colored() {
+        return cell;
+    }
+    match text.as_str() {
+        "success" => cell.fg(Color::Green),
+        "running" | "queued" | "scheduled" | "restarting" => cell.fg(Color::Cyan),
+        "failed" | "upstream_failed" => cell.fg(Color::Red),
+        "up_for_retry" | "up_for_reschedule" | "skipped" => cell.fg(Color::Yellow),
+        _ => cell,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\tc\nd\u{202e}e"), "a\u{fffd}[31mb\tc\nd\u{fffd}e");
+        assert!(matches!(printable("plain"), Cow::Borrowed(_)));
+    }
+}

@@ -1,0 +1,87 @@
+//! `airlock runs`.
+
+use serde_json::{Value, json};
+
+use super::{
+    client::Client,
+    error::Result,
+    output::{Column, Format},
+    tasks::INSTANCE_COLUMNS,
+    wait,
+};
+
+/// Columns of a list of runs.
+pub const RUN_COLUMNS: &[Column] = &[
+    ("dag_id", "/dag_id"),
+    ("run_id", "/dag_run_id"),
+    ("state", "/state"),
+    ("type", "/run_type"),
+    ("logical_date", "/logical_date"),
+    ("start_date", "/start_date"),
+    ("end_date", "/end_date"),
+];
+
+#[derive(Debug, clap::Subcommand)]
+pub enum RunsCommand {
+    /// List runs, newest first.
+    List {
+        /// Of this dag; of all if it is left out.
+        dag_id: Option<String>,
+        /// In this state; may be given more than once.
+        #[arg(long)]
+        state: Vec<String>,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show a run.
+    Show {
+        dag_id: String,
+        run_id: String,
+        /// Wait until it is over; exit with 1 if it fails.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Run a run's tasks again.
+    Clear {
+        dag_id: String,
+        run_id: String,
+        /// Failed tasks and what depends on them only.
+        #[arg(long)]
+        only_failed: bool,
+        /// Only list what would be cleared.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Delete a run with its history, logs and artifacts.
+    Delete { dag_id: String, run_id: String },
+}
+
+impl RunsCommand {
+    pub async fn run(self, client: &Client, format: Format) -> Result<()> {
+        match self {
+            Self::List { dag_id, state, limit } => {
+                let dag_id = dag_id.as_deref().unwrap_or("~");
+                let mut query: Vec<_> = state.into_iter().map(|state| ("state", state)).collect();
+                query.push(("order_by", "-run_after".into()));
+                format.list(&client.list(&["dags", dag_id, "dagRuns"], &query, "dag_runs", limit).await?, RUN_COLUMNS)
+            }
+            Self::Show { dag_id, run_id, wait } => {
+                if wait {
+                    let run = wait::run_to_end(client, &dag_id, &run_id).await?;
+                    format.object(&run)?;
+                    return wait::require_success(&run);
+                }
+                format.object(&client.get(&["dags", &dag_id, "dagRuns", &run_id], &[]).await?)
+            }
+            Self::Clear { dag_id, run_id, only_failed, dry_run } => {
+                let body = json!({"dry_run": dry_run, "only_failed": only_failed});
+                let answer = client.post(&["dags", &dag_id, "dagRuns", &run_id, "clear"], &body).await?;
+                match answer.get("task_instances").and_then(Value::as_array) {
+                    Some(instances) => format.list(instances, INSTANCE_COLUMNS),
+                    None => format.object(&answer),
+                }
+            }
+            Self::Delete { dag_id, run_id } => client.delete(&["dags", &dag_id, "dagRuns", &run_id]).await,
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! Settings of the server: from flags, `AIRLOCK_*` variables and `airlock.toml`, in that order.
+//!
+//! [`SETTINGS`] is the one list: flags, variables, file keys, `config show` and the help are made from it.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use clap::{Arg, ArgMatches, Command};
+
+use super::error::{CliError, Kind, OrFail, Result};
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// The key in `airlock.toml`; a dot is a table. The flag and the variable are named after it.
+    pub key: &'static str,
+    /// What a value looks like, for help and for errors.
+    pub accepts: &'static str,
+    /// As text; none: what `help` says.
+    pub default: Option<&'static str>,
+    pub help: &'static str,
+    /// Never printed, and no flag: a command line is public.
+    pub secret: bool,
+}
+
+/// All settings, in the order of the help.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "data_dir",
+        accepts: "DIR",
+        default: Some("airlock-data"),
+        help: "Where Airlock keeps its database, its key and (unless storage.url says otherwise) its files",
+        secret: false,
+    },
+    Setting {
+        key: "listen",
+        accepts: "ADDR:PORT",
+        default: Some("127.0.0.1:8080"),
+        help: "Where the page and the API listen; port 0 takes a free one",
+        secret: false,
+    },
+    Setting {
+        key: "parallelism",
+        accepts: "1 to 100000",
+        default: Some("256"),
+        help: "How many task instances may run at a time",
+        secret: false,
+    },
+    Setting {
+        key: "database.synchronous",
+        accepts: "full|normal",
+        default: Some("full"),
+        help: "`full`: what was answered survives a power cut; `normal`: survives a crash of Airlock only, and is faster",
+        secret: false,
+    },
+    Setting {
+        key: "storage.url",
+        accepts: "URL",
+        default: None,
+        help: "Object storage, as `s3://bucket/prefix?endpoint=http://minio:9000&allow_http=true&path_style=true` \
+               (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or `file:///path`; by default `blobs` in the data directory",
+        secret: false,
+    },
+    Setting {
+        key: "secret_key",
+        accepts: "32 bytes, base64",
+        default: None,
+        help: "The key that seals variables and connections; by default the file `secret.key` in the data directory",
+        secret: true,
+    },
+    Setting {
+        key: "admin_password",
+        accepts: "a password of at least 8 characters",
+        default: None,
+        help: "The first admin's password, at first start only; by default one is made and printed once",
+        secret: true,
+    },
+    Setting {
+        key: "egress.allow_private",
+        accepts: "true|false",
+        default: Some("false"),
+        help: "Whether granted hosts may be at private addresses (127.0.0.0/8, 10.0.0.0/8, ...)",
+        secret: false,
+    },
+    Setting {
+        key: "log.level",
+        accepts: "error|warn|info|debug|trace, or a filter as `info,airlock::scheduler=debug`",
+        default: Some("info"),
+        help: "What the server logs",
+        secret: false,
+    },
+    Setting {
+        key: "log.format",
+        accepts: "text|json",
+        default: Some("text"),
+        help: "How the server logs",
+        secret: false,
+    },
+];
+
+/// Variables that begin like settings and are something else.
+const OTHER_VARIABLES: &[&str] = &["AIRLOCK_CONFIG", "AIRLOCK_URL", "AIRLOCK_TOKEN", "AIRLOCK_PASSWORD"];
+
+impl Setting {
+    /// As in `--database-synchronous`.
+    pub fn flag(&self) -> String {
+        self.key.replace(['.', '_'], "-")
+    }
+
+    /// As in `AIRLOCK_DATABASE_SYNCHRONOUS`.
+    pub fn variable(&self) -> String {
+        format!("AIRLOCK_{}", self.key.replace('.', "_").to_uppercase())
+    }
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Flag,
+    Variable(String),
+    File(PathBuf),
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// The flags of the settings, as clap reads them.
+#[derive(Debug, Clone, Default)]
+pub struct SettingArgs {
+    config: Option<PathBuf>,
+    flags: BTreeMap<&'static str, String>,
+}
+
+impl clap::Args for SettingArgs {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("Settings file [env: AIRLOCK_CONFIG] [default: airlock.toml, if there is one]");
+        SETTINGS.iter().filter(|setting| !setting.secret).fold(command.arg(config), |command, setting| {
+            let default = setting.default.map_or(String::new(), |default| format!(" [default: {default}]"));
+            command.arg(Arg::new(setting.key).long(setting.flag()).value_name(setting.accepts).help(format!(
+                "{} [env: {}]{default}",
+                setting.help,
+                setting.variable()
+            )))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for SettingArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        self.config = matches.get_one("config").cloned();
+        for setting in SETTINGS.iter().filter(|setting| !setting.secret) {
+            if let Some(value) = matches.get_one::<String>(setting.key) {
+                self.flags.insert(setting.key, value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each setting's value, and where it came from.
+#[derive(Debug)]
+pub struct Settings {
+    values: BTreeMap<&'static str, (String, Origin)>,
+}
+
+impl Settings {
+    /// Gathers `args`, this process's environment and the settings file.
+    ///
+    /// # Errors
+    /// If the file can't be read, or something in it or in the environment is not a setting.
+    pub fn load(args: &SettingArgs) -> Result<Self> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let file = args.config.clone().or_else(|| std::env::var_os("AIRLOCK_CONFIG").map(PathBuf::from));
+        let file = match file {
+            Some(path) => Some(path),
+            None => Some(PathBuf::from("airlock.toml")).filter(|path| path.exists()),
+        };
+        let file = match file {
+            Some(path) => {
+                let text = fs::read_to_string(&path)
+                    .or_fail(Kind::Usage, || format!("can't read the settings file `{}`", path.display()))?;
+                Some((path, text))
+            }
+            None => None,
+        };
+        Self::gather(&args.flags, &variables, file)
+    }
+
+    fn gather(
+        flags: &BTreeMap<&'static str, String>,
+        variables: &BTreeMap<String, String>,
+        file: Option<(PathBuf, String)>,
+    ) -> Result<Self> {
+        let mut values: BTreeMap<_, _> = SETTINGS
+            .iter()
+            .filter_map(|setting| Some((setting.key, (setting.default?.to_owned(), Origin::Default))))
+            .collect();
+        if let Some((path, text)) = file {
+            for (key, value) in read_file(&path, &text)? {
+                values.insert(key, (value, Origin::File(path.clone())));
+            }
+        }
+        for (name, value) in variables.iter().filter(|(name, _)| name.starts_with("AIRLOCK_")) {
+            if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == *name) {
+                values.insert(setting.key, (value.clone(), Origin::Variable(name.clone())));
+            } else if !is_other_variable(name) {
+                return Err(CliError::text(Kind::Usage, format!("the variable `{name}` is not a setting"))
+                    .hint(format!("settings are {}; unset it", list_of(Setting::variable))));
+            }
+        }
+        for (key, value) in flags {
+            values.insert(key, (value.clone(), Origin::Flag));
+        }
+        Ok(Self { values })
+    }
+
+    /// The value of `key`, read as a `T`; none if it is not set and has no default.
+    ///
+    /// # Errors
+    /// If the text is not a `T`.
+    pub fn get<T: FromStr>(&self, key: &str) -> Result<Option<T>> {
+        let Some((text, origin)) = self.values.get(key) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| Self::refuse(key, text, origin))
+    }
+
+    /// The value of `key`, which has a default, read as a `T` that `holds`.
+    ///
+    /// # Errors
+    /// If the text is not such a `T`.
+    pub fn require<T: FromStr>(&self, key: &str, holds: impl FnOnce(&T) -> bool) -> Result<T> {
+        let (text, origin) = self.values.get(key).ok_or_else(|| {
+            CliError::text(Kind::Usage, format!("the setting `{key}` has no value")).hint("see `airlock serve --help`")
+        })?;
+        text.parse().ok().filter(holds).ok_or_else(|| Self::refuse(key, text, origin))
+    }
+
+    fn refuse(key: &str, text: &str, origin: &Origin) -> CliError {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key);
+        let shown = if setting.is_some_and(|setting| setting.secret) { "***" } else { text };
+        let accepts = setting.map_or("", |setting| setting.accepts);
+        CliError::text(Kind::Usage, format!("the setting `{key}` can't be `{shown}` (from {origin})"))
+            .hint(format!("it takes {accepts}"))
+    }
+
+    /// Each setting with its value (secrets as `***`; none if it is not set) and origin.
+    pub fn shown(&self) -> impl Iterator<Item = (&'static Setting, Option<(&str, &Origin)>)> {
+        SETTINGS.iter().map(|setting| {
+            let value = self.values.get(setting.key);
+            let shown = value.map(|(text, origin)| (if setting.secret { "***" } else { text.as_str() }, origin));
+            (setting, shown)
+        })
+    }
+}
+
+/// Whether `name` is for clients or tests, or was set by Kubernetes for a service called `airlock`.
+fn is_other_variable(name: &str) -> bool {
+    OTHER_VARIABLES.contains(&name)
+        || ["AIRLOCK_TEST_", "AIRLOCK_PORT", "AIRLOCK_SERVICE_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn list_of(name: impl Fn(&Setting) -> String) -> String {
+    SETTINGS.iter().map(|setting| format!("`{}`", name(setting))).collect::<Vec<_>>().join(", ")
+}
+
+fn read_file(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>> {
+    let table: toml::Table =
+        text.parse().or_fail(Kind::Usage, || format!("can't read the settings file `{}`", path.display()))?;
+    let mut flat = Vec::new();
+    flatten("", &table, &mut flat);
+    flat.into_iter()
+        .map(|(key, value)| {
+            let fail = |why: &str| {
+                CliError::text(Kind::Usage, format!("`{key}` in `{}` {why}", path.display()))
+                    .hint(format!("settings are {}", list_of(|setting| setting.key.to_owned())))
+            };
+            let setting = SETTINGS.iter().find(|setting| setting.key == key).ok_or_else(|| fail("is not a setting"))?;
+            let text = match value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Integer(_) | toml::Value::Boolean(_) => value.to_string(),
+                _ => return Err(fail("must be text, a whole number, true or false")),
+            };
+            Ok((setting.key, text))
+        })
+        .collect()
+}
+
+fn flatten<'a>(prefix: &str, table: &'a toml::Table, flat: &mut Vec<(String, &'a toml::Value)>) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&key, inner, flat),
+            value => flat.push((key, value)),
+        }
+    }
+}
+
+/// How far a commit is pushed before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    Full,
+    Normal,
+}
+
+impl FromStr for Synchronous {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        match text {
+            "full" => Ok(Self::Full),
+            "normal" => Ok(Self::Normal),
+            _ => Err(()),
+        }
+    }
+}
+
+/// How the server logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The settings as `airlock serve` takes them.
+pub struct ServeConfig {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub parallelism: u32,
+    pub synchronous: Synchronous,
+    pub storage_url: Option<String>,
+    pub secret_key: Option<String>,
+    pub admin_password: Option<String>,
+    pub egress_allow_private: bool,
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+impl ServeConfig {
+    /// # Errors
+    /// If a value is not what its setting takes.
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            data_dir: settings.require("data_dir", |path: &PathBuf| !path.as_os_str().is_empty())?,
+            listen: settings.require("listen", |_| true)?,
+            parallelism: settings.require("parallelism", |count| (1..=100_000).contains(count))?,
+            synchronous: settings.require("database.synchronous", |_| true)?,
+            storage_url: settings.get("storage.url")?,
+            secret_key: settings.get("secret_key")?,
+            admin_password: settings.get("admin_password")?,
+            egress_allow_private: settings.require("egress.allow_private", |_| true)?,
+            log_level: settings.require("log.level", |filter: &String| {
+                filter.parse::<tracing_subscriber::filter::EnvFilter>().is_ok()
+            })?,
+            log_format: settings.require("log.format", |_| true)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gather(flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &str) -> Result<Settings> {
+        let flags = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let variables = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Settings::gather(&flags, &variables, Some(("airlock.toml".into(), file.to_owned())))
+    }
+
+    fn shown(settings: &Settings, key: &str) -> (String, String) {
+        let (_, value) = settings.shown().find(|(setting, _)| setting.key == key).unwrap();
+        let (text, origin) = value.unwrap();
+        (text.to_owned(), origin.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_variables_over_the_file_over_defaults() {
+        let file = "parallelism = 1\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n";
+        let variables = [("AIRLOCK_PARALLELISM", "2"), ("AIRLOCK_LISTEN", "127.0.0.1:2"), ("HOME", "/")];
+        let settings = gather(&[("parallelism", "3")], &variables, file).unwrap();
+        assert_eq!(shown(&settings, "parallelism"), ("3".into(), "flag".into()));
+        assert_eq!(shown(&settings, "listen"), ("127.0.0.1:2".into(), "AIRLOCK_LISTEN".into()));
+        assert_eq!(shown(&settings, "log.level"), ("warn".into(), "airlock.toml".into()));
+        assert_eq!(shown(&settings, "database.synchronous"), ("full".into(), "default".into()));
+        let config = ServeConfig::from_settings(&settings).unwrap();
+        assert_eq!((config.parallelism, config.synchronous), (3, Synchronous::Full));
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_that_name_the_key() {
+        for (variables, file, named) in [
+            (vec![], "[database]\nsyncronous = \"full\"\n", "`database.syncronous`"),
+            (vec![], "listen = [1]\n", "`listen`"),
+            (vec![("AIRLOCK_LISTN", "x")], "", "`AIRLOCK_LISTN`"),
+        ] {
+            let error = gather(&[], &variables, file).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        gather(&[], &[("AIRLOCK_URL", "x"), ("AIRLOCK_PORT_8080_TCP", "x"), ("AIRLOCK_SERVICE_HOST", "x")], "")
+            .unwrap();
+    }
+
+    #[test]
+    fn values_out_of_range_name_the_setting_and_what_it_takes() {
+        for (key, value) in [
+            ("parallelism", "0"),
+            ("parallelism", "-1"),
+            ("listen", "nowhere"),
+            ("database.synchronous", "off"),
+            ("egress.allow_private", "yes"),
+            ("log.level", "x=y=z"),
+        ] {
+            let settings = gather(&[(key, value)], &[], "").unwrap();
+            let error = ServeConfig::from_settings(&settings).err().expect(key).to_string();
+            assert!(error.contains(key) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown_and_have_no_flag() {
+        let settings = gather(&[], &[("AIRLOCK_ADMIN_PASSWORD", "hunter22")], "").unwrap();
+        assert_eq!(shown(&settings, "admin_password"), ("***".into(), "AIRLOCK_ADMIN_PASSWORD".into()));
+        let help = <SettingArgs as clap::Args>::augment_args(Command::new("serve")).render_long_help().to_string();
+        assert!(help.contains("--database-synchronous") && !help.contains("--admin-password"));
+    }
+}

@@ -1,0 +1,214 @@
+//! `airlock tasks`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    client::Client,
+    error::{CliError, Kind, Result},
+    output::{self, Column, Format},
+};
+
+/// Columns of a list of task instances.
+pub const INSTANCE_COLUMNS: &[Column] = &[
+    ("task_id", "/task_id"),
+    ("map_index", "/map_index"),
+    ("state", "/state"),
+    ("try", "/try_number"),
+    ("start_date", "/start_date"),
+    ("duration", "/duration"),
+    ("run_id", "/dag_run_id"),
+];
+
+#[derive(Debug, clap::Subcommand)]
+pub enum TasksCommand {
+    /// List a dag's tasks.
+    List { dag_id: String },
+    /// List a run's task instances and their states.
+    States {
+        dag_id: String,
+        run_id: String,
+        /// In this state; may be given more than once.
+        #[arg(long)]
+        state: Vec<String>,
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Run tasks again.
+    Clear(ClearArgs),
+    /// Print a task instance's log.
+    Logs(LogsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
+pub struct ClearArgs {
+    dag_id: String,
+    /// In this run; in all runs if it is left out.
+    #[arg(long = "run", value_name = "RUN_ID")]
+    run_id: Option<String>,
+    /// This task; may be given more than once. All tasks if it is left out.
+    #[arg(long = "task", value_name = "TASK_ID")]
+    task_ids: Vec<String>,
+    /// And all upstream of them.
+    #[arg(long)]
+    upstream: bool,
+    /// And all downstream of them.
+    #[arg(long)]
+    downstream: bool,
+    /// And the same tasks of earlier runs.
+    #[arg(long)]
+    past: bool,
+    /// And the same tasks of later runs.
+    #[arg(long)]
+    future: bool,
+    /// Those that failed only.
+    #[arg(long)]
+    only_failed: bool,
+    /// Only list what would be cleared.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LogsArgs {
+    dag_id: String,
+    run_id: String,
+    task_id: String,
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    map_index: i32,
+    /// Which try; the present one if it is left out.
+    #[arg(long = "try", value_name = "NUMBER")]
+    try_number: Option<u32>,
+    /// Go on until the task instance is over.
+    #[arg(long, short)]
+    follow: bool,
+}
+
+impl TasksCommand {
+    pub async fn run(self, client: &Client, format: Format) -> Result<()> {
+        match self {
+            Self::List { dag_id } => {
+                let tasks = client.get(&["dags", &dag_id, "tasks"], &[]).await?;
+                let tasks = tasks.get("tasks").and_then(Value::as_array).cloned().unwrap_or_default();
+                format.list(
+                    &tasks,
+                    &[
+                        ("task_id", "/task_id"),
+                        ("trigger_rule", "/trigger_rule"),
+                        ("retries", "/retries"),
+                        ("pool", "/pool"),
+                        ("downstream", "/downstream_task_ids"),
+                    ],
+                )
+            }
+            Self::States { dag_id, run_id, state, limit } => {
+                let query: Vec<_> = state.into_iter().map(|state| ("state", state)).collect();
+                let segments = ["dags", &dag_id, "dagRuns", &run_id, "taskInstances"];
+                let instances = client.list(&segments, &query, "task_instances", limit).await?;
+                format.list(&instances, INSTANCE_COLUMNS)
+            }
+            Self::Clear(args) => args.run(client, format).await,
+            Self::Logs(args) => args.run(client, format).await,
+        }
+    }
+}
+
+impl ClearArgs {
+    async fn run(self, client: &Client, format: Format) -> Result<()> {
+        let mut body = json!({
+            "dry_run": self.dry_run,
+            "only_failed": self.only_failed,
+            "only_running": false,
+            "reset_dag_runs": true,
+            "include_upstream": self.upstream,
+            "include_downstream": self.downstream,
+            "include_past": self.past,
+            "include_future": self.future,
+        });
+        if let Some(run_id) = self.run_id {
+            body["dag_run_id"] = run_id.into();
+        }
+        if !self.task_ids.is_empty() {
+            body["task_ids"] = self.task_ids.into();
+        }
+        let answer = client.post(&["dags", &self.dag_id, "clearTaskInstances"], &body).await?;
+        let instances = answer.get("task_instances").and_then(Value::as_array).cloned().unwrap_or_default();
+        format.list(&instances, INSTANCE_COLUMNS)
+    }
+}
+
+impl LogsArgs {
+    async fn run(self, client: &Client, format: Format) -> Result<()> {
+        let map_index = self.map_index.to_string();
+        let mut instance = vec!["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id];
+        if self.map_index >= 0 {
+            instance.push(&map_index);
+        }
+        let mut shown = 0;
+        let mut last_try = 0;
+        loop {
+            // The state is asked first: what an attempt wrote is all there when the state says that it is over.
+            let row = client.get(&instance, &[]).await?;
+            let is_over = matches!(
+                row.get("state").and_then(Value::as_str),
+                Some("success" | "failed" | "skipped" | "upstream_failed" | "removed")
+            );
+            let present = row.get("try_number").and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+            let number = self.try_number.or(present).unwrap_or(0);
+            if number == 0 && !self.follow {
+                return Err(CliError::text(Kind::NotFound, format!("task `{}` has not started", self.task_id))
+                    .hint("wait for it with --follow"));
+            }
+            if number != last_try {
+                (shown, last_try) = (0, number);
+            }
+            if number > 0 {
+                let lines = self.read(client, number).await?;
+                for line in lines.iter().skip(shown) {
+                    print_line(line, format)?;
+                }
+                shown = shown.max(lines.len());
+            }
+            if !self.follow || is_over || self.try_number.is_some_and(|number| present > Some(number)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// All lines of a try, so far.
+    async fn read(&self, client: &Client, number: u32) -> Result<Vec<Value>> {
+        let number = number.to_string();
+        let segments = ["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id, "logs", &number];
+        let mut lines = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = vec![("map_index", self.map_index.to_string())];
+            if let Some(token) = token.take() {
+                query.push(("token", token));
+            }
+            let mut answer = client.get(&segments, &query).await?;
+            let Some(Value::Array(more)) = answer.get_mut("content").map(Value::take) else { return Ok(lines) };
+            let is_end = more.is_empty();
+            lines.extend(more);
+            match answer.get("continuation_token").and_then(Value::as_str) {
+                Some(next) if !is_end => token = Some(next.to_owned()),
+                _ => return Ok(lines),
+            }
+        }
+    }
+}
+
+fn print_line(line: &Value, format: Format) -> Result<()> {
+    if format != Format::Table {
+        return output::print(&format!("{line}\n"));
+    }
+    let text = |field| line.get(field).and_then(Value::as_str).unwrap_or("");
+    let plain = match line {
+        Value::String(text) => text.clone(),
+        _ => format!("{} {:5} {}", text("timestamp"), text("level").to_uppercase(), text("event")),
+    };
+    output::print(&format!("{}\n", output::printable(&plain)))
+}

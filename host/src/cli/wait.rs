@@ -1,0 +1,58 @@
+//! Waiting for a run to end.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    client::Client,
+    error::{CliError, Kind, Result},
+    progress,
+};
+
+/// Task states in which nothing more happens by itself.
+const FINISHED: &[&str] = &["success", "failed", "skipped", "upstream_failed", "removed"];
+
+/// Waits until the run is over and answers it; on a terminal with a bar of its task instances.
+///
+/// # Errors
+/// If the server can't be asked.
+pub async fn run_to_end(client: &Client, dag_id: &str, run_id: &str) -> Result<Value> {
+    let bar = progress::count(format!("{dag_id} {run_id}"), 0);
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let run = client.get(&["dags", dag_id, "dagRuns", run_id], &[]).await?;
+        if matches!(run.get("state").and_then(Value::as_str), Some("success" | "failed")) {
+            bar.finish_and_clear();
+            return Ok(run);
+        }
+        if !bar.is_hidden() {
+            let finished: Vec<_> = FINISHED.iter().map(|state| ("state", (*state).to_owned())).collect();
+            bar.set_length(count_instances(client, dag_id, run_id, &[]).await?);
+            bar.set_position(count_instances(client, dag_id, run_id, &finished).await?);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+async fn count_instances(client: &Client, dag_id: &str, run_id: &str, query: &[(&str, String)]) -> Result<u64> {
+    let mut query = query.to_vec();
+    query.push(("limit", "1".into()));
+    let answer = client.get(&["dags", dag_id, "dagRuns", run_id, "taskInstances"], &query).await?;
+    Ok(answer.get("total_entries").and_then(Value::as_u64).unwrap_or(0))
+}
+
+/// Fails if `run`, which is over, did not succeed.
+///
+/// # Errors
+/// If it did not.
+pub fn require_success(run: &Value) -> Result<()> {
+    let text = |field| run.get(field).and_then(Value::as_str).unwrap_or("?");
+    if text("state") == "success" {
+        return Ok(());
+    }
+    let (dag_id, run_id) = (text("dag_id"), text("dag_run_id"));
+    Err(CliError::text(Kind::Failed, format!("run `{run_id}` of dag `{dag_id}` ended as {}", text("state")))
+        .hint(format!("`airlock tasks states {dag_id} '{run_id}'` shows which task, `airlock tasks logs` why")))
+}
