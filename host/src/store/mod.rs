@@ -1,5 +1,202 @@
-//! Room `store`.
+//! The metadata database: every line of SQL.
+//!
+//! It promises that a write which returned is on disk (with [`Synchronous::Full`]), that a write which failed
+//! changed nothing, and that no call's cost grows with history. It decides nothing: which state follows which is
+//! the engine's business.
+//!
+//! One connection writes, a few read. The hot path is [`Store::commit`]: all state changes of a tick in one
+//! transaction and one call. Statements are files in `sql/`; those of `*.sqlite.sql` are for SQLite only.
+//!
+//! What is absent: object storage (rows hold keys, the room `blobs` the bytes) and secrets (columns `sealed*` are
+//! what the room `secrets` made).
 
+mod codec;
+mod commit;
+mod dag;
+mod dag_run;
+mod error;
+mod filter;
+mod log;
 mod rows;
+mod settings;
+mod task_instance;
+mod xcom;
 
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Sqlite, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{
+        SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
+        SqliteSynchronous,
+    },
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+pub use commit::{Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, XComNew};
+pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
+pub use dag_run::{DagRunFilter, DagRunOrder};
+pub use error::StoreError;
+pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use rows::*;
+pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
+pub use xcom::XComFilter;
+
+/// When a commit is on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// When it returns: it survives the loss of power.
+    #[default]
+    Full,
+    /// Some time after it returned: it survives `kill -9`, but the last commits may be lost with the power.
+    Normal,
+}
+
+/// Where the database is and how it is written.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The database's file, made if it is not there. Its folder must be.
+    pub path: PathBuf,
+    pub synchronous: Synchronous,
+}
+
+/// What a deletion left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// How many dag_runs were deleted.
+    pub runs: u64,
+    /// Keys of objects that no row names any more.
+    pub blobs: Vec<String>,
+}
+
+/// The metadata database. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    writer: Mutex<Writer>,
+    readers: SqlitePool,
+    specs: dag::SpecCache,
+    commit_texts: commit::Texts,
+}
+
+/// The connection that writes.
+#[derive(Debug)]
+struct Writer {
+    connection: SqliteConnection,
+    /// A transaction may be open: a caller went away in its middle, or it failed.
+    open_transaction: bool,
+}
+
+/// Read connections at most; each is a thread and a page cache while it is open.
+const READERS: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn migrator() -> Migrator {
+    let first = Migration::new(
+        1,
+        "first".into(),
+        MigrationType::Simple,
+        sqlx::SqlSafeStr::into_sql_str(include_str!("../../../migrations/sqlite/0001_first.sql")),
+        false,
+    );
+    Migrator { migrations: vec![first].into(), ..Migrator::DEFAULT }
+}
+
+impl Store {
+    /// Opens the database, makes it if it is not there, and brings its schema up to date.
+    pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(&config.path)
+            .create_if_missing(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(match config.synchronous {
+                Synchronous::Full => SqliteSynchronous::Full,
+                Synchronous::Normal => SqliteSynchronous::Normal,
+            })
+            .pragma("journal_size_limit", "67108864")
+            // 16 MiB of log before it is copied into the database: fewer waits of the writer for the disk.
+            .pragma("wal_autocheckpoint", "4096")
+            .pragma("cache_size", "-8192")
+            .thread_name(|id| format!("store-{id}"))
+            .disable_statement_logging();
+        let open_error = |source| StoreError::Open { path: config.path.clone(), source };
+        let mut connection = options.connect().await.map_err(open_error)?;
+        migrator().run(&mut connection).await.map_err(StoreError::Migrate)?;
+
+        let readers = SqlitePoolOptions::new()
+            .min_connections(0)
+            .max_connections(READERS)
+            .test_before_acquire(false)
+            .idle_timeout(Duration::from_secs(60))
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_lazy_with(options.read_only(true).create_if_missing(false).pragma("cache_size", "-4096"));
+        let writer = Mutex::new(Writer { connection, open_transaction: false });
+        let specs = dag::SpecCache::default();
+        Ok(Self { shared: Arc::new(Shared { writer, readers, specs, commit_texts: commit::Texts::default() }) })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(self.readers()).await?;
+        Ok(())
+    }
+
+    /// Waits for the calls under way and closes the database. Calls that come later fail.
+    pub async fn close(&self) {
+        self.shared.readers.close().await;
+        let mut writer = self.shared.writer.lock().await;
+        // Left in the log, it would be copied into the database by the next start.
+        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.connection).await;
+    }
+
+    /// Gives back to the file system up to `pages` pages of 4 KiB that deletions left free.
+    pub async fn vacuum(&self, pages: u32) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let statement = sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})"));
+        sqlx::query(statement).execute(&mut writer.connection).await?;
+        Ok(())
+    }
+
+    fn readers(&self) -> &SqlitePool {
+        &self.shared.readers
+    }
+
+    /// The write connection, with no transaction open.
+    async fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        let mut writer = self.shared.writer.lock().await;
+        if writer.open_transaction {
+            // Refused if there is none, which is as good.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut writer.connection).await;
+            writer.open_transaction = false;
+        }
+        Ok(writer)
+    }
+
+    /// Runs `query` for its effect; returns how many rows it changed.
+    async fn write<'q>(&self, query: Query<'q>) -> Result<u64, StoreError> {
+        let mut writer = self.writer().await?;
+        Ok(query.execute(&mut writer.connection).await?.rows_affected())
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
+
+impl Writer {
+    /// A transaction that is rolled back when it is dropped, and that no other writer interrupts.
+    async fn begin(&mut self) -> Result<sqlx::Transaction<'_, Sqlite>, StoreError> {
+        Ok(self.connection.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What the database holds, as Rust sees it. Shared by all dialects.
 
 use crate::model::{
-    ids::{ConnectionId, DagId, Digest, RunId, TaskId, VariableKey, XComKey},
+    ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey},
     spec::{DagSpec, ModuleSpec},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
@@ -29,7 +29,10 @@ pub struct InstanceKey {
 pub struct ComponentRow {
     pub digest: Digest,
     pub size_bytes: i64,
-    pub module: ModuleSpec,
+    /// What it carries, with `dags` left empty: they are dag_versions of their own and may be large.
+    pub module: std::sync::Arc<ModuleSpec>,
+    /// The dags that it ever brought, ascending.
+    pub dag_ids: Vec<DagId>,
     pub uploaded_at: Timestamp,
     pub uploaded_by: String,
 }
@@ -113,6 +116,10 @@ pub struct TaskInstanceRow {
     pub pool_slots: u32,
     pub priority_weight: i32,
     pub entry: String,
+    /// Of a branch: the task ids that it chose.
+    pub followed: Option<Vec<String>>,
+    /// The length of the list that it returned, for mapped tasks.
+    pub list_length: Option<u32>,
 }
 
 /// An XCom without its value.
@@ -223,4 +230,15 @@ pub struct SessionRow {
     pub kind: String,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
+}
+
+/// Slots that limit how many task instances run at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolRow {
+    pub name: PoolName,
+    /// -1: unlimited.
+    pub slots: i32,
+    pub description: Option<String>,
+    /// Whether instances that wait (rescheduled) hold their slots. Airflow: `include_deferred`.
+    pub include_deferred: bool,
 }

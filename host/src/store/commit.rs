@@ -1,0 +1,465 @@
+//! The hot path: all changes of a tick in one transaction and one call.
+//!
+//! A call to sqlx hops to the connection's thread and back, which costs more than the rows it carries. So a commit is
+//! one text - `BEGIN IMMEDIATE; ...; COMMIT` - with the parts that have something to do, each of which takes its rows
+//! as one JSON array. Very large commits are cut into several calls within one transaction, so that memory stays
+//! bounded. Parameters are numbered the same in all parts:
+//!
+//! | | | | |
+//! |---|---|---|---|
+//! | `$1` now | `$2` dag_runs_new | `$3`, `$4` dag_runs, how many | `$5` last_scheduled |
+//! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
+//! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | | |
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
+
+use super::{ArtifactRow, DagRunKey, DagVersionKey, InstanceKey, Store, StoreError, XComBody, codec::json};
+use crate::model::{
+    ids::{DagId, EntryName, PoolName, RunId, XComKey},
+    state::{RunState, RunType, TaskState},
+    time::{DataInterval, Timestamp},
+};
+
+/// A dag_run to insert.
+#[derive(Debug, Clone)]
+pub struct DagRunNew {
+    /// Given by the caller, who counts on from [`Store::dag_run_next_key`].
+    pub key: DagRunKey,
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub version: DagVersionKey,
+    pub run_type: RunType,
+    pub state: RunState,
+    pub logical_date: Option<Timestamp>,
+    pub data_interval: Option<DataInterval>,
+    pub run_after: Timestamp,
+    pub queued_at: Timestamp,
+    pub start_date: Option<Timestamp>,
+    /// A JSON object.
+    pub conf: String,
+    pub triggered_by: String,
+    pub triggering_user: Option<String>,
+    pub note: Option<String>,
+}
+
+/// What a dag_run is from now on; overwrites all of these columns.
+#[derive(Debug, Clone)]
+pub struct DagRunUpdate {
+    pub key: DagRunKey,
+    pub state: RunState,
+    /// None leaves it as it is.
+    pub queued_at: Option<Timestamp>,
+    pub start_date: Option<Timestamp>,
+    pub end_date: Option<Timestamp>,
+    pub clear_number: i64,
+}
+
+/// A task instance to insert, before its first try.
+#[derive(Debug, Clone)]
+pub struct InstanceNew {
+    pub key: InstanceKey,
+    pub state: TaskState,
+    pub max_tries: u32,
+    pub pool: PoolName,
+    pub pool_slots: u32,
+    pub priority_weight: i32,
+    pub entry: EntryName,
+}
+
+/// What a task instance is from now on; overwrites all of these columns.
+#[derive(Debug, Clone)]
+pub struct InstanceUpdate {
+    pub key: InstanceKey,
+    pub state: TaskState,
+    pub try_number: u32,
+    pub max_tries: u32,
+    pub restarts: u32,
+    pub scheduled_at: Option<Timestamp>,
+    pub queued_at: Option<Timestamp>,
+    pub start_date: Option<Timestamp>,
+    pub end_date: Option<Timestamp>,
+    pub wake_at: Option<Timestamp>,
+    pub message: Option<String>,
+    /// Of a branch: the task ids that it chose.
+    pub followed: Option<Vec<String>>,
+    pub list_length: Option<u32>,
+}
+
+/// An XCom to store; replaces one of the same key.
+#[derive(Debug, Clone)]
+pub struct XComNew {
+    pub instance: InstanceKey,
+    pub key: XComKey,
+    pub media_type: String,
+    /// The length of the value, wherever it is.
+    pub size_bytes: i64,
+    pub body: XComBody,
+}
+
+/// Changes that are made all together or not at all, in the order of the fields.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    pub dag_runs_new: Vec<DagRunNew>,
+    /// Each must be there, at most once.
+    pub dag_runs: Vec<DagRunUpdate>,
+    pub last_scheduled: Vec<(DagId, DataInterval)>,
+    pub instances_new: Vec<InstanceNew>,
+    /// Instances whose present try is over and followed by another: it is copied to the history before `instances`
+    /// overwrites it.
+    pub histories: Vec<InstanceKey>,
+    /// Each must be there, at most once.
+    pub instances: Vec<InstanceUpdate>,
+    /// Instances whose XComs and artifacts are deleted.
+    pub xcoms_cleared: Vec<InstanceKey>,
+    pub xcoms: Vec<XComNew>,
+    pub artifacts: Vec<ArtifactRow>,
+    pub now: Timestamp,
+}
+
+impl Commit {
+    pub fn is_empty(&self) -> bool {
+        self.dag_runs_new.is_empty()
+            && self.dag_runs.is_empty()
+            && self.last_scheduled.is_empty()
+            && self.instances_new.is_empty()
+            && self.histories.is_empty()
+            && self.instances.is_empty()
+            && self.xcoms_cleared.is_empty()
+            && self.xcoms.is_empty()
+            && self.artifacts.is_empty()
+    }
+}
+
+/// A part of a commit's text, in the order of their execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Begin,
+    DagRunsNew,
+    DagRuns,
+    LastScheduled,
+    InstancesNew,
+    Histories,
+    Instances,
+    XComsCleared,
+    XComs,
+    Artifacts,
+    End,
+}
+
+impl Part {
+    const ALL: [Self; 11] = [
+        Self::Begin,
+        Self::DagRunsNew,
+        Self::DagRuns,
+        Self::LastScheduled,
+        Self::InstancesNew,
+        Self::Histories,
+        Self::Instances,
+        Self::XComsCleared,
+        Self::XComs,
+        Self::Artifacts,
+        Self::End,
+    ];
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Begin => "BEGIN IMMEDIATE;\n",
+            Self::DagRunsNew => include_str!("sql/commit_dag_runs_new.sqlite.sql"),
+            Self::DagRuns => include_str!("sql/commit_dag_runs.sqlite.sql"),
+            Self::LastScheduled => include_str!("sql/commit_last_scheduled.sqlite.sql"),
+            Self::InstancesNew => include_str!("sql/commit_instances_new.sqlite.sql"),
+            Self::Histories => include_str!("sql/commit_histories.sqlite.sql"),
+            Self::Instances => include_str!("sql/commit_instances.sqlite.sql"),
+            Self::XComsCleared => include_str!("sql/commit_xcoms_cleared.sqlite.sql"),
+            Self::XComs => include_str!("sql/commit_xcoms.sqlite.sql"),
+            Self::Artifacts => include_str!("sql/commit_artifacts.sqlite.sql"),
+            Self::End => "COMMIT;\n",
+        }
+    }
+
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// The texts of the combinations of parts that were needed so far.
+#[derive(Debug, Default)]
+pub(super) struct Texts(Mutex<HashMap<u16, Arc<str>>>);
+
+impl Texts {
+    fn get(&self, parts: u16) -> Arc<str> {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sql = |part: &Part| if parts & part.bit() == 0 { "" } else { part.sql() };
+        let build = || Part::ALL.iter().map(sql).collect::<String>().into();
+        Arc::clone(texts.entry(parts).or_insert_with(build))
+    }
+}
+
+/// A call's rows at most, and about how many bytes its JSON may have before it is sent.
+const CALL_MAX_ROWS: usize = 4_096;
+const CALL_MAX_BYTES: usize = 2 << 20;
+
+/// One call: which parts run, and their rows.
+#[derive(Default)]
+struct Call {
+    parts: u16,
+    bytes: usize,
+    rows: [Option<String>; Part::ALL.len()],
+    counts: [i64; Part::ALL.len()],
+    bodies: Vec<u8>,
+}
+
+impl Call {
+    async fn send(
+        self,
+        texts: &Texts,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        more: u16,
+    ) -> Result<(), StoreError> {
+        let text = texts.get(self.parts | more);
+        let mut rows = self.rows;
+        let mut take = |part: Part| rows[part as usize].take();
+        sqlx::query(AssertSqlSafe(text))
+            .bind(now)
+            .bind(take(Part::DagRunsNew))
+            .bind(take(Part::DagRuns))
+            .bind(self.counts[Part::DagRuns as usize])
+            .bind(take(Part::LastScheduled))
+            .bind(take(Part::InstancesNew))
+            .bind(take(Part::Histories))
+            .bind(take(Part::Instances))
+            .bind(self.counts[Part::Instances as usize])
+            .bind(take(Part::XComsCleared))
+            .bind(take(Part::XComs))
+            .bind(self.bodies)
+            .bind(take(Part::Artifacts))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Cuts a commit into calls and sends them.
+struct Sender<'a> {
+    texts: &'a Texts,
+    connection: &'a mut SqliteConnection,
+    now: Timestamp,
+    call: Call,
+}
+
+impl Sender<'_> {
+    /// Sends what is gathered when the next rows would be too much with it.
+    async fn make_room(&mut self) -> Result<(), StoreError> {
+        if self.call.bytes >= CALL_MAX_BYTES {
+            let call = std::mem::take(&mut self.call);
+            call.send(self.texts, self.connection, self.now, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Gathers `items` as the rows of `part`.
+    async fn add<'b, T, R: Serialize + 'b>(
+        &mut self,
+        part: Part,
+        items: &'b [T],
+        row: impl Fn(&'b T) -> R,
+    ) -> Result<(), StoreError> {
+        for (at, chunk) in items.chunks(CALL_MAX_ROWS).enumerate() {
+            if at > 0 {
+                // A call has a part once.
+                self.call.bytes = CALL_MAX_BYTES;
+            }
+            self.make_room().await?;
+            let rows = json(&chunk.iter().map(&row).collect::<Vec<_>>())?;
+            self.put(part, rows, chunk.len());
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, part: Part, rows: String, count: usize) {
+        self.call.parts |= part.bit();
+        self.call.bytes += rows.len();
+        self.call.rows[part as usize] = Some(rows);
+        self.call.counts[part as usize] = i64::try_from(count).unwrap_or(i64::MAX);
+    }
+
+    async fn add_xcoms(&mut self, mut xcoms: &[XComNew]) -> Result<(), StoreError> {
+        while !xcoms.is_empty() {
+            self.make_room().await?;
+            let mut rows = Vec::new();
+            let mut bodies = Vec::new();
+            while let Some(xcom) = xcoms.get(rows.len())
+                && rows.len() < CALL_MAX_ROWS
+                && bodies.len() < CALL_MAX_BYTES
+            {
+                let (dag_run, task_id, map_index) = key(&xcom.instance);
+                let (blob, start) = match &xcom.body {
+                    XComBody::Blob(blob) => (Some(blob), 0),
+                    XComBody::Inline(body) => {
+                        let start = bodies.len() + 1;
+                        bodies.extend_from_slice(body);
+                        (None, start)
+                    }
+                };
+                rows.push((dag_run, task_id, map_index, &xcom.key, &xcom.media_type, xcom.size_bytes, blob, start));
+            }
+            let (count, rows) = (rows.len(), json(&rows)?);
+            self.put(Part::XComs, rows, count);
+            self.call.bytes += bodies.len();
+            self.call.bodies = bodies;
+            xcoms = &xcoms[count..];
+            if !xcoms.is_empty() {
+                self.call.bytes = CALL_MAX_BYTES;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn key(instance: &InstanceKey) -> (DagRunKey, &str, i32) {
+    (instance.dag_run, instance.task_id.as_str(), instance.map_index)
+}
+
+/// An instant as it stands in a column.
+fn micros(instant: Option<Timestamp>) -> Option<i64> {
+    instant.map(Timestamp::as_micros)
+}
+
+/// A list that stands in a column as JSON text.
+struct JsonText<'a>(&'a Vec<String>);
+
+impl Serialize for JsonText<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(self.0).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl Store {
+    /// Makes all changes of `batch` in one transaction. When it returns, they are as durable as
+    /// [`StoreConfig::synchronous`](super::StoreConfig) says; when it fails, none was made.
+    ///
+    /// A caller that goes away before it returns can't know which of the two it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if a row to be changed is not there, [`StoreError::Conflict`] if a row to be inserted is.
+    pub async fn commit(&self, batch: &Commit) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.writer().await?;
+        // Until it is known to be over; `writer()` rolls back what a failure or a lost caller left open.
+        writer.open_transaction = true;
+        let sent = send(&self.shared.commit_texts, &mut writer.connection, batch).await;
+        if sent.is_err() {
+            // After some errors (disk full) SQLite has rolled back by itself, and refuses this.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut writer.connection).await;
+        }
+        writer.open_transaction = false;
+        sent
+    }
+}
+
+async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) -> Result<(), StoreError> {
+    let call = Call { parts: Part::Begin.bit(), ..Call::default() };
+    let mut sender = Sender { texts, connection, now: batch.now, call };
+    sender
+        .add(Part::DagRunsNew, &batch.dag_runs_new, |run| {
+            (
+                run.key,
+                &run.dag_id,
+                &run.run_id,
+                run.version,
+                run.run_type,
+                run.state,
+                micros(run.logical_date),
+                micros(run.data_interval.map(|interval| interval.start)),
+                micros(run.data_interval.map(|interval| interval.end)),
+                run.run_after.as_micros(),
+                run.queued_at.as_micros(),
+                micros(run.start_date),
+                &run.triggered_by,
+                &run.triggering_user,
+                &run.note,
+                &run.conf,
+            )
+        })
+        .await?;
+    sender
+        .add(Part::DagRuns, &batch.dag_runs, |run| {
+            let (start_date, end_date) = (micros(run.start_date), micros(run.end_date));
+            (run.key, run.state, micros(run.queued_at), start_date, end_date, run.clear_number)
+        })
+        .await?;
+    sender
+        .add(Part::LastScheduled, &batch.last_scheduled, |(dag_id, interval)| {
+            (dag_id, interval.start.as_micros(), interval.end.as_micros())
+        })
+        .await?;
+    sender
+        .add(Part::InstancesNew, &batch.instances_new, |new| {
+            let (dag_run, task_id, map_index) = key(&new.key);
+            (
+                dag_run,
+                task_id,
+                map_index,
+                new.state,
+                new.max_tries,
+                new.pool_slots,
+                new.priority_weight,
+                &new.pool,
+                &new.entry,
+            )
+        })
+        .await?;
+    sender.add(Part::Histories, &batch.histories, key).await?;
+    sender
+        .add(Part::Instances, &batch.instances, |instance| {
+            let (dag_run, task_id, map_index) = key(&instance.key);
+            (
+                dag_run,
+                task_id,
+                map_index,
+                instance.state,
+                instance.try_number,
+                instance.max_tries,
+                instance.restarts,
+                micros(instance.scheduled_at),
+                micros(instance.queued_at),
+                micros(instance.start_date),
+                micros(instance.end_date),
+                micros(instance.wake_at),
+                instance.list_length,
+                instance.followed.as_ref().map(JsonText),
+                &instance.message,
+            )
+        })
+        .await?;
+    sender.add(Part::XComsCleared, &batch.xcoms_cleared, key).await?;
+    sender.add_xcoms(&batch.xcoms).await?;
+    sender
+        .add(Part::Artifacts, &batch.artifacts, |artifact| {
+            let (dag_run, task_id, map_index) = key(&artifact.instance);
+            (
+                dag_run,
+                task_id,
+                map_index,
+                &artifact.name,
+                artifact.try_number,
+                &artifact.media_type,
+                artifact.size_bytes,
+                artifact.sha256,
+                artifact.created_at.as_micros(),
+                &artifact.blob,
+            )
+        })
+        .await?;
+    let Sender { call, connection, .. } = sender;
+    call.send(texts, connection, batch.now, Part::End.bit()).await
+}

@@ -1,0 +1,449 @@
+//! Components, dags and their versions.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use lru::LruCache;
+use sha2::Digest as _;
+use sqlx::{FromRow as _, Row as _, Sqlite, sqlite::SqliteRow};
+
+use super::{
+    ComponentRow, DagRow, DagVersionKey, DagVersionRow, Deleted, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store,
+    StoreError,
+    codec::{json, pack, unpack},
+    filter::{Builder, counting, push_any, push_count_end, push_page},
+};
+use crate::model::{
+    ids::{DagId, Digest},
+    spec::{DagSpec, ModuleSpec},
+    time::{DataInterval, Timestamp},
+};
+
+/// A component with its dags, all of them checked.
+#[derive(Debug, Clone)]
+pub struct Deploy {
+    /// What the component carries: its dags become dag_versions.
+    pub module: Arc<ModuleSpec>,
+    pub digest: Digest,
+    pub size_bytes: i64,
+    pub uploaded_by: String,
+    /// Whether a new dag that does not say so itself is paused.
+    pub paused_default: bool,
+    pub now: Timestamp,
+}
+
+/// What became of a dag of a [`Deploy`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeployedDag {
+    pub dag_id: DagId,
+    pub version: DagVersionKey,
+    pub version_number: i64,
+    /// The dag was not there before.
+    pub created: bool,
+    /// There is a new version.
+    pub changed: bool,
+}
+
+/// Whether a dag must have one of the tags that are asked for, or all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TagMatch {
+    #[default]
+    Any,
+    All,
+}
+
+/// What dags are listed by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DagOrder {
+    #[default]
+    DagId,
+    CreatedAt,
+    UpdatedAt,
+}
+
+/// Which dags. Empty lists and `None` ask for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct DagFilter {
+    pub ids: Vec<DagId>,
+    /// SQL LIKE: `%` any text, `_` any character. Airflow: `dag_id_pattern`.
+    pub dag_id_pattern: Option<String>,
+    pub tags: Vec<String>,
+    pub tag_match: TagMatch,
+    pub owners: Vec<String>,
+    pub paused: Option<bool>,
+    pub order_by: DagOrder,
+    pub order: Order,
+}
+
+/// Parsed specs of the dag_versions that were read last.
+#[derive(Debug)]
+pub(super) struct SpecCache(Mutex<Specs>);
+
+#[derive(Debug)]
+struct Specs {
+    by_version: LruCache<DagVersionKey, (Arc<DagSpec>, usize)>,
+    json_bytes: usize,
+}
+
+/// JSON behind the cached specs; they take about three times as much. The newest stays, whatever its size.
+const SPECS_MAX_JSON_BYTES: usize = 16 << 20;
+
+impl Default for SpecCache {
+    fn default() -> Self {
+        Self(Mutex::new(Specs { by_version: LruCache::unbounded(), json_bytes: 0 }))
+    }
+}
+
+impl SpecCache {
+    fn get(&self, version: DagVersionKey) -> Option<Arc<DagSpec>> {
+        let mut specs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        specs.by_version.get(&version).map(|(spec, _)| Arc::clone(spec))
+    }
+
+    fn put(&self, version: DagVersionKey, spec: &Arc<DagSpec>, json_bytes: usize) {
+        let mut specs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, before)) = specs.by_version.put(version, (Arc::clone(spec), json_bytes)) {
+            specs.json_bytes -= before;
+        }
+        specs.json_bytes += json_bytes;
+        while specs.json_bytes > SPECS_MAX_JSON_BYTES && specs.by_version.len() > 1 {
+            if let Some((_, (_, bytes))) = specs.by_version.pop_lru() {
+                specs.json_bytes -= bytes;
+            }
+        }
+    }
+}
+
+/// The columns of a component; its dags come apart.
+struct Component {
+    digest: Digest,
+    size_bytes: i64,
+    uploaded_at: Timestamp,
+    uploaded_by: String,
+    module: Vec<u8>,
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for Component {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            digest: row.try_get("digest")?,
+            size_bytes: row.try_get("size_bytes")?,
+            uploaded_at: row.try_get("uploaded_at")?,
+            uploaded_by: row.try_get("uploaded_by")?,
+            module: row.try_get("module")?,
+        })
+    }
+}
+
+fn dag_row(row: &SqliteRow, specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>) -> Result<DagRow, StoreError> {
+    let version = row.try_get("version")?;
+    let (start, end): (Option<Timestamp>, Option<Timestamp>) =
+        (row.try_get("last_scheduled_start")?, row.try_get("last_scheduled_end")?);
+    Ok(DagRow {
+        dag_id: row.try_get("dag_id")?,
+        is_paused: row.try_get("is_paused")?,
+        version,
+        version_number: row.try_get("version_number")?,
+        component: row.try_get("component")?,
+        spec: spec_of(specs, version)?,
+        last_scheduled: start.zip(end).map(|(start, end)| DataInterval { start, end }),
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}
+
+fn dag_version_row(
+    row: &SqliteRow,
+    specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>,
+) -> Result<DagVersionRow, StoreError> {
+    let key = row.try_get("key")?;
+    Ok(DagVersionRow {
+        key,
+        dag_id: row.try_get("dag_id")?,
+        version_number: row.try_get("version_number")?,
+        component: row.try_get("component")?,
+        spec: spec_of(specs, key)?,
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+fn spec_of(specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>, version: DagVersionKey) -> Result<Arc<DagSpec>, StoreError> {
+    specs.get(&version).map(Arc::clone).ok_or_else(|| StoreError::corrupt("a dag_version has no spec"))
+}
+
+impl Store {
+    /// Stores a component and makes its dags' newest versions those of it, in one transaction.
+    ///
+    /// The same bytes again change nothing. A dag that another component brought is taken over by a new version.
+    /// Dags that the component does not carry stay as they are.
+    pub async fn deploy(&self, deploy: &Deploy) -> Result<Vec<DeployedDag>, StoreError> {
+        let without_dags = ModuleSpec { dags: Vec::new(), ..(*deploy.module).clone() };
+        let module = pack(json(&without_dags)?.as_bytes())?;
+        let mut dags = Vec::with_capacity(deploy.module.dags.len());
+        for spec in &deploy.module.dags {
+            let text = json(spec)?;
+            let hash = Digest(sha2::Sha256::digest(text.as_bytes()).into());
+            let dag_id = DagId::new(&spec.dag_id).map_err(StoreError::corrupt)?;
+            dags.push((dag_id, spec, hash, pack(text.as_bytes())?));
+        }
+
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        sqlx::query(include_str!("sql/component_put.sql"))
+            .bind(deploy.digest)
+            .bind(deploy.size_bytes)
+            .bind(deploy.now)
+            .bind(&deploy.uploaded_by)
+            .bind(module)
+            .execute(&mut *transaction)
+            .await?;
+        let mut deployed = Vec::with_capacity(dags.len());
+        for (dag_id, spec, hash, packed) in dags {
+            deployed.push(put_dag(&mut transaction, deploy, dag_id, spec, hash, packed).await?);
+        }
+        transaction.commit().await?;
+        Ok(deployed)
+    }
+
+    pub async fn component_get(&self, digest: Digest) -> Result<Option<ComponentRow>, StoreError> {
+        let row =
+            sqlx::query(include_str!("sql/component_get.sql")).bind(digest).fetch_optional(self.readers()).await?;
+        Ok(self.component_rows(row.as_slice()).await?.pop())
+    }
+
+    /// Components, the newest first.
+    pub async fn component_list(&self, page: Page) -> Result<Listed<ComponentRow>, StoreError> {
+        let rows = sqlx::query(include_str!("sql/component_list.sql"))
+            .bind(page.limit.min(MAX_PAGE))
+            .bind(page.offset)
+            .fetch_all(self.readers());
+        let total =
+            sqlx::query_scalar(include_str!("sql/component_count.sql")).bind(MAX_TOTAL).fetch_one(self.readers());
+        let (rows, total) = tokio::try_join!(rows, total)?;
+        Ok(Listed { items: self.component_rows(&rows).await?, total })
+    }
+
+    async fn component_rows(&self, rows: &[SqliteRow]) -> Result<Vec<ComponentRow>, StoreError> {
+        let components = rows.iter().map(Component::from_row).collect::<Result<Vec<_>, _>>()?;
+        if components.is_empty() {
+            return Ok(Vec::new());
+        }
+        let digests: Vec<_> = components.iter().map(|component| component.digest).collect();
+        let dags = sqlx::query(include_str!("sql/component_dags.sqlite.sql"))
+            .bind(json(&digests)?)
+            .fetch_all(self.readers())
+            .await?;
+        let mut dag_ids: BTreeMap<Digest, Vec<DagId>> = BTreeMap::new();
+        for row in dags {
+            dag_ids.entry(row.try_get("component")?).or_default().push(row.try_get("dag_id")?);
+        }
+        let row = |component: Component| {
+            Ok(ComponentRow {
+                digest: component.digest,
+                size_bytes: component.size_bytes,
+                module: Arc::new(unpack(&component.module)?.0),
+                dag_ids: dag_ids.remove(&component.digest).unwrap_or_default(),
+                uploaded_at: component.uploaded_at,
+                uploaded_by: component.uploaded_by,
+            })
+        };
+        components.into_iter().map(row).collect()
+    }
+
+    pub async fn dag_get(&self, dag_id: &DagId) -> Result<Option<DagRow>, StoreError> {
+        let row = sqlx::query(include_str!("sql/dag_get.sql")).bind(dag_id).fetch_optional(self.readers()).await?;
+        Ok(self.dag_rows(row.as_slice()).await?.pop())
+    }
+
+    pub async fn dag_list(&self, filter: &DagFilter, page: Page) -> Result<Listed<DagRow>, StoreError> {
+        let mut list = Builder::new(include_str!("sql/dag_list.sql"));
+        push_filter(&mut list, filter)?;
+        let column = match filter.order_by {
+            DagOrder::DagId => "d.dag_id",
+            DagOrder::CreatedAt => "d.created_at",
+            DagOrder::UpdatedAt => "d.updated_at",
+        };
+        list.push(" ORDER BY ").push(column).push(filter.order.sql()).push(", d.dag_id");
+        push_page(&mut list, page);
+        let mut count = counting(include_str!("sql/dag_count.sql"));
+        push_filter(&mut count, filter)?;
+        push_count_end(&mut count);
+        let (rows, total) = tokio::try_join!(
+            list.build().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
+        Ok(Listed { items: self.dag_rows(&rows).await?, total })
+    }
+
+    /// Every dag, for the scheduler's start.
+    pub async fn dag_list_all(&self) -> Result<Vec<DagRow>, StoreError> {
+        let mut dags: Vec<DagRow> = Vec::new();
+        loop {
+            let after = dags.last().map_or("", |dag| dag.dag_id.as_str());
+            let rows = sqlx::query(include_str!("sql/dag_list_all.sql"))
+                .bind(after)
+                .bind(MAX_PAGE)
+                .fetch_all(self.readers())
+                .await?;
+            if rows.is_empty() {
+                return Ok(dags);
+            }
+            dags.extend(self.dag_rows(&rows).await?);
+        }
+    }
+
+    pub async fn dag_version_get(&self, version: DagVersionKey) -> Result<Option<DagVersionRow>, StoreError> {
+        let row =
+            sqlx::query(include_str!("sql/dag_version_get.sql")).bind(version).fetch_optional(self.readers()).await?;
+        Ok(self.dag_version_rows(row.as_slice()).await?.pop())
+    }
+
+    /// A dag's versions, the newest first.
+    pub async fn dag_version_list(&self, dag_id: &DagId, page: Page) -> Result<Listed<DagVersionRow>, StoreError> {
+        let rows = sqlx::query(include_str!("sql/dag_version_list.sql"))
+            .bind(dag_id)
+            .bind(page.limit.min(MAX_PAGE))
+            .bind(page.offset)
+            .fetch_all(self.readers());
+        let total = sqlx::query_scalar(include_str!("sql/dag_version_count.sql"))
+            .bind(dag_id)
+            .bind(MAX_TOTAL)
+            .fetch_one(self.readers());
+        let (rows, total) = tokio::try_join!(rows, total)?;
+        Ok(Listed { items: self.dag_version_rows(&rows).await?, total })
+    }
+
+    /// Whether the dag is there, and now as it should be.
+    pub async fn dag_set_paused(&self, dag_id: &DagId, is_paused: bool, now: Timestamp) -> Result<bool, StoreError> {
+        let query = sqlx::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// Deletes a dag, its runs and all that they left. Its components stay.
+    ///
+    /// The runs go in steps of bounded size, the dag last: after a crash in the middle, call it again.
+    pub async fn dag_delete(&self, dag_id: &DagId) -> Result<Deleted, StoreError> {
+        let mut deleted = Deleted::default();
+        while let Some(run) = self.dag_run_any_of(dag_id).await? {
+            deleted.add(self.dag_run_delete(run).await?);
+        }
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        for statement in [include_str!("sql/dag_delete.sql"), include_str!("sql/dag_version_delete.sql")] {
+            sqlx::query(statement).bind(dag_id).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(deleted)
+    }
+
+    async fn dag_rows(&self, rows: &[SqliteRow]) -> Result<Vec<DagRow>, StoreError> {
+        let specs = self.specs(rows, "version").await?;
+        rows.iter().map(|row| dag_row(row, &specs)).collect()
+    }
+
+    async fn dag_version_rows(&self, rows: &[SqliteRow]) -> Result<Vec<DagVersionRow>, StoreError> {
+        let specs = self.specs(rows, "key").await?;
+        rows.iter().map(|row| dag_version_row(row, &specs)).collect()
+    }
+
+    /// The specs of the versions in `column`, from the cache where they are there.
+    async fn specs(
+        &self,
+        rows: &[SqliteRow],
+        column: &str,
+    ) -> Result<BTreeMap<DagVersionKey, Arc<DagSpec>>, StoreError> {
+        let versions = rows.iter().map(|row| row.try_get(column)).collect::<Result<BTreeSet<DagVersionKey>, _>>()?;
+        let mut specs = BTreeMap::new();
+        let mut missing = Vec::new();
+        for version in versions {
+            match self.shared.specs.get(version) {
+                Some(spec) => drop(specs.insert(version, spec)),
+                None => missing.push(version),
+            }
+        }
+        // Few at a time: a spec may be large.
+        for missing in missing.chunks(32) {
+            let rows = sqlx::query(include_str!("sql/dag_version_specs.sqlite.sql"))
+                .bind(json(missing)?)
+                .fetch_all(self.readers())
+                .await?;
+            for row in rows {
+                let (spec, json_bytes) = unpack(row.try_get("spec")?)?;
+                let (version, spec) = (row.try_get("key")?, Arc::new(spec));
+                self.shared.specs.put(version, &spec, json_bytes);
+                specs.insert(version, spec);
+            }
+        }
+        Ok(specs)
+    }
+}
+
+async fn put_dag(
+    transaction: &mut sqlx::Transaction<'_, Sqlite>,
+    deploy: &Deploy,
+    dag_id: DagId,
+    spec: &DagSpec,
+    hash: Digest,
+    packed: Vec<u8>,
+) -> Result<DeployedDag, StoreError> {
+    let current: Option<(DagVersionKey, i64, Digest, Digest)> =
+        sqlx::query_as(include_str!("sql/dag_current.sql")).bind(&dag_id).fetch_optional(&mut **transaction).await?;
+    let created = current.is_none();
+    if let Some((version, version_number, component, content_hash)) = current
+        && (component, content_hash) == (deploy.digest, hash)
+    {
+        return Ok(DeployedDag { dag_id, version, version_number, created, changed: false });
+    }
+    let (version, version_number) = sqlx::query_as(include_str!("sql/dag_version_put.sql"))
+        .bind(&dag_id)
+        .bind(deploy.digest)
+        .bind(hash)
+        .bind(deploy.now)
+        .bind(packed)
+        .fetch_one(&mut **transaction)
+        .await?;
+    sqlx::query(include_str!("sql/dag_put.sql"))
+        .bind(&dag_id)
+        .bind(spec.paused_upon_creation.unwrap_or(deploy.paused_default))
+        .bind(version)
+        .bind(deploy.now)
+        .execute(&mut **transaction)
+        .await?;
+    for (clear, put, words) in [
+        (include_str!("sql/dag_tag_delete.sql"), include_str!("sql/dag_tag_put.sql"), &spec.tags),
+        (include_str!("sql/dag_owner_delete.sql"), include_str!("sql/dag_owner_put.sql"), &spec.owners),
+    ] {
+        sqlx::query(clear).bind(&dag_id).execute(&mut **transaction).await?;
+        for word in words {
+            sqlx::query(put).bind(&dag_id).bind(word).execute(&mut **transaction).await?;
+        }
+    }
+    Ok(DeployedDag { dag_id, version, version_number, created, changed: true })
+}
+
+fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreError> {
+    push_any(builder, "d.dag_id", &filter.ids)?;
+    if let Some(pattern) = &filter.dag_id_pattern {
+        builder.push(" AND d.dag_id LIKE ").push_bind(pattern.clone());
+    }
+    if let Some(paused) = filter.paused {
+        builder.push(" AND d.is_paused = ").push_bind(paused);
+    }
+    if !filter.owners.is_empty() {
+        builder.push(" AND d.dag_id IN (SELECT dag_id FROM dag_owner WHERE TRUE");
+        push_any(builder, "owner", &filter.owners)?;
+        builder.push(")");
+    }
+    let tag_sets: Vec<&[String]> = match filter.tag_match {
+        TagMatch::Any => vec![&filter.tags],
+        TagMatch::All => filter.tags.chunks(1).collect(),
+    };
+    for tags in tag_sets.into_iter().filter(|tags| !tags.is_empty()) {
+        builder.push(" AND d.dag_id IN (SELECT dag_id FROM dag_tag WHERE TRUE");
+        push_any(builder, "tag", tags)?;
+        builder.push(")");
+    }
+    Ok(())
+}

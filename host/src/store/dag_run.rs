@@ -1,0 +1,241 @@
+//! Dag_runs.
+
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{
+    DagRunKey, DagRunRow, Deleted, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
+    codec::json,
+    filter::{Builder, counting, push_count_end, push_page, push_range, push_words},
+};
+use crate::model::{
+    ids::{DagId, RunId},
+    state::{RunState, RunType},
+    time::{DataInterval, Timestamp},
+};
+
+/// What dag_runs are listed by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DagRunOrder {
+    /// As they were made.
+    #[default]
+    Key,
+    RunAfter,
+    LogicalDate,
+    StartDate,
+    EndDate,
+}
+
+/// Which dag_runs. Empty lists and `None` ask for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct DagRunFilter {
+    pub dag_id: Option<DagId>,
+    pub states: Vec<RunState>,
+    pub run_type: Option<RunType>,
+    pub logical_date: Range,
+    pub run_after: Range,
+    pub start_date: Range,
+    pub end_date: Range,
+    pub order_by: DagRunOrder,
+    pub order: Order,
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for DagRunRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let (start, end): (Option<Timestamp>, Option<Timestamp>) =
+            (row.try_get("data_interval_start")?, row.try_get("data_interval_end")?);
+        Ok(Self {
+            key: row.try_get("key")?,
+            dag_id: row.try_get("dag_id")?,
+            run_id: row.try_get("run_id")?,
+            version: row.try_get("version")?,
+            version_number: row.try_get("version_number")?,
+            run_type: row.try_get("run_type")?,
+            state: row.try_get("state")?,
+            logical_date: row.try_get("logical_date")?,
+            data_interval: start.zip(end).map(|(start, end)| DataInterval { start, end }),
+            run_after: row.try_get("run_after")?,
+            queued_at: row.try_get("queued_at")?,
+            start_date: row.try_get("start_date")?,
+            end_date: row.try_get("end_date")?,
+            conf: row.try_get("conf")?,
+            triggered_by: row.try_get("triggered_by")?,
+            triggering_user: row.try_get("triggering_user")?,
+            note: row.try_get("note")?,
+            clear_number: row.try_get("clear_number")?,
+        })
+    }
+}
+
+/// Rows that a step of a deletion takes from a table at most.
+const DELETE_STEP: i64 = 5_000;
+/// Keys that [`Deleted::blobs`] holds at most; [`Store::garbage_list`] has all of them.
+const DELETED_MAX_BLOBS: usize = 10_000;
+
+impl Deleted {
+    pub(super) fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        let room = DELETED_MAX_BLOBS.saturating_sub(self.blobs.len());
+        self.blobs.extend(other.blobs.into_iter().take(room));
+    }
+}
+
+impl Store {
+    /// The key of the next dag_run: larger than all that are there.
+    pub async fn dag_run_next_key(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(include_str!("sql/dag_run_next_key.sql")).fetch_one(self.readers()).await?)
+    }
+
+    pub async fn dag_run_get(&self, dag_id: &DagId, run_id: &RunId) -> Result<Option<DagRunRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_get.sql")).bind(dag_id).bind(run_id);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    pub async fn dag_run_get_by_key(&self, key: DagRunKey) -> Result<Option<DagRunRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_get_by_key.sql")).bind(key);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Whether a run of the dag has this run id or this logical date.
+    pub async fn dag_run_exists(
+        &self,
+        dag_id: &DagId,
+        run_id: &RunId,
+        logical_date: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let query =
+            sqlx::query_scalar(include_str!("sql/dag_run_exists.sql")).bind(dag_id).bind(run_id).bind(logical_date);
+        Ok(query.fetch_one(self.readers()).await?)
+    }
+
+    pub async fn dag_run_list(&self, filter: &DagRunFilter, page: Page) -> Result<Listed<DagRunRow>, StoreError> {
+        let mut list = Builder::new(include_str!("sql/dag_run_list.sql"));
+        push_filter(&mut list, filter);
+        let column = match filter.order_by {
+            DagRunOrder::Key => "r.key",
+            DagRunOrder::RunAfter => "r.run_after",
+            DagRunOrder::LogicalDate => "r.logical_date",
+            DagRunOrder::StartDate => "r.start_date",
+            DagRunOrder::EndDate => "r.end_date",
+        };
+        list.push(" ORDER BY ").push(column).push(filter.order.sql());
+        if filter.order_by != DagRunOrder::Key {
+            list.push(", r.key").push(filter.order.sql());
+        }
+        push_page(&mut list, page);
+        let mut count = counting(include_str!("sql/dag_run_count.sql"));
+        push_filter(&mut count, filter);
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
+        Ok(Listed { items, total })
+    }
+
+    /// Runs that are queued or running, as they were made; those after `after`.
+    pub async fn dag_run_list_unfinished(
+        &self,
+        after: Option<DagRunKey>,
+        limit: u32,
+    ) -> Result<Vec<DagRunRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_list_unfinished.sql"))
+            .bind(after.unwrap_or(DagRunKey(i64::MIN)))
+            .bind(limit.min(MAX_PAGE));
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// The newest `per_dag` runs of each of the dags, by dag, the newest first.
+    pub async fn dag_run_latest(&self, dag_ids: &[DagId], per_dag: u32) -> Result<Vec<DagRunRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_latest.sqlite.sql"))
+            .bind(json(dag_ids)?)
+            .bind(per_dag.min(MAX_PAGE));
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// Whether the run is there, and now has this note.
+    pub async fn dag_run_set_note(&self, key: DagRunKey, note: Option<&str>) -> Result<bool, StoreError> {
+        let query = sqlx::query(include_str!("sql/dag_run_set_note.sql")).bind(key).bind(note);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// Deletes a run and all that it left, in steps of bounded size, the run itself last.
+    pub async fn dag_run_delete(&self, key: DagRunKey) -> Result<Deleted, StoreError> {
+        let mut deleted = Deleted::default();
+        for statement in [
+            include_str!("sql/dag_run_delete_log_chunk.sqlite.sql"),
+            include_str!("sql/dag_run_delete_artifact.sqlite.sql"),
+            include_str!("sql/dag_run_delete_xcom.sqlite.sql"),
+            include_str!("sql/dag_run_delete_task_instance_history.sqlite.sql"),
+            include_str!("sql/dag_run_delete_task_instance.sqlite.sql"),
+        ] {
+            while self.delete_step(statement, key, &mut deleted).await? > 0 {}
+        }
+        deleted.runs = self.write(sqlx::query(include_str!("sql/dag_run_delete.sql")).bind(key)).await?;
+        Ok(deleted)
+    }
+
+    /// Deletes up to [`DELETE_STEP`] rows of a run; returns how many.
+    async fn delete_step(
+        &self,
+        statement: &'static str,
+        key: DagRunKey,
+        deleted: &mut Deleted,
+    ) -> Result<u64, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let before: i64 =
+            sqlx::query_scalar(include_str!("sql/garbage_last_key.sql")).fetch_one(&mut *transaction).await?;
+        let rows = sqlx::query(statement).bind(key).bind(DELETE_STEP).execute(&mut *transaction).await?.rows_affected();
+        let blobs = sqlx::query_scalar(include_str!("sql/garbage_list_after.sql"))
+            .bind(before)
+            .fetch_all(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        deleted.add(Deleted { runs: 0, blobs });
+        Ok(rows)
+    }
+
+    pub(super) async fn dag_run_any_of(&self, dag_id: &DagId) -> Result<Option<DagRunKey>, StoreError> {
+        let query = sqlx::query_scalar(include_str!("sql/dag_run_any_of.sql")).bind(dag_id);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Keys of objects that no row names any more, to be deleted from object storage and then forgotten.
+    pub async fn garbage_list(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        let query = sqlx::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE));
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// Forgets objects that were deleted from object storage.
+    pub async fn garbage_forget(&self, blobs: &[String]) -> Result<(), StoreError> {
+        for blobs in blobs.chunks(MAX_PAGE as usize) {
+            self.write(sqlx::query(include_str!("sql/garbage_forget.sqlite.sql")).bind(json(blobs)?)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn push_filter(builder: &mut Builder, filter: &DagRunFilter) {
+    if let Some(dag_id) = &filter.dag_id {
+        builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
+    }
+    push_run_states(builder, &filter.states);
+    if let Some(run_type) = filter.run_type {
+        builder.push(" AND r.run_type = ").push_bind(run_type);
+    }
+    push_range(builder, "r.logical_date", filter.logical_date);
+    push_range(builder, "r.run_after", filter.run_after);
+    push_range(builder, "r.start_date", filter.start_date);
+    push_range(builder, "r.end_date", filter.end_date);
+}
+
+/// Names the predicate of a partial index where it covers all that is asked for.
+fn push_run_states(builder: &mut Builder, states: &[RunState]) {
+    if !states.is_empty() && states.iter().all(|state| !state.is_finished()) {
+        builder.push(" AND r.state IN ('queued', 'running')");
+    }
+    match states {
+        [state] => drop(builder.push(" AND r.state = '").push(state.as_str()).push("'")),
+        _ => push_words(builder, "r.state", states.iter().map(|state| state.as_str())),
+    }
+}

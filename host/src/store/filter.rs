@@ -1,0 +1,111 @@
+//! What lists have in common: pages, ranges, orders, bounded totals.
+
+use serde::Serialize;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::StoreError;
+use crate::model::time::Timestamp;
+
+/// Rows of a page at most.
+pub const MAX_PAGE: u32 = 1_000;
+/// Totals above 10,000 are told as this.
+pub const MAX_TOTAL: i64 = 10_001;
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct Listed<T> {
+    pub items: Vec<T>,
+    /// How many the whole list has; exact up to 10,000, above it [`MAX_TOTAL`].
+    pub total: i64,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// At most [`MAX_PAGE`]; more is cut.
+    pub limit: u32,
+    pub offset: u32,
+}
+
+impl Page {
+    /// The first `limit` rows.
+    pub fn first(limit: u32) -> Self {
+        Self { limit, offset: 0 }
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self::first(100)
+    }
+}
+
+/// A list's order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    #[default]
+    Ascending,
+    Descending,
+}
+
+impl Order {
+    pub(super) fn sql(self) -> &'static str {
+        match self {
+            Self::Ascending => " ASC",
+            Self::Descending => " DESC",
+        }
+    }
+}
+
+/// Instants from `gte` to `lte`, both in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    pub gte: Option<Timestamp>,
+    pub lte: Option<Timestamp>,
+}
+
+/// A statement that grows by conditions. Its base ends with `WHERE` and a condition.
+pub(super) type Builder = QueryBuilder<Sqlite>;
+
+/// Wraps `base` so that its rows are counted up to [`MAX_TOTAL`].
+pub(super) fn counting(base: &str) -> Builder {
+    Builder::new(format!("SELECT count(*) FROM ({base}"))
+}
+
+pub(super) fn push_count_end(builder: &mut Builder) {
+    builder.push(" LIMIT ").push_bind(MAX_TOTAL).push(")");
+}
+
+pub(super) fn push_page(builder: &mut Builder, page: Page) {
+    builder.push(" LIMIT ").push_bind(page.limit.min(MAX_PAGE)).push(" OFFSET ").push_bind(page.offset);
+}
+
+pub(super) fn push_range(builder: &mut Builder, column: &'static str, range: Range) {
+    if let Some(from) = range.gte {
+        builder.push(" AND ").push(column).push(" >= ").push_bind(from);
+    }
+    if let Some(to) = range.lte {
+        builder.push(" AND ").push(column).push(" <= ").push_bind(to);
+    }
+}
+
+/// `column` is one of `values`; an empty list asks for nothing in particular.
+pub(super) fn push_any<T: Serialize>(
+    builder: &mut Builder,
+    column: &'static str,
+    values: &[T],
+) -> Result<(), StoreError> {
+    if !values.is_empty() {
+        builder.push(" AND ").push(column).push(" IN (SELECT value FROM json_each(");
+        builder.push_bind(super::codec::json(values)?).push("))");
+    }
+    Ok(())
+}
+
+/// `column` is one of `words`, which stand in the text, so that partial indexes can serve.
+pub(super) fn push_words(builder: &mut Builder, column: &'static str, words: impl Iterator<Item = &'static str>) {
+    let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
+    if !words.is_empty() {
+        builder.push(" AND ").push(column).push(" IN (").push(words.join(", ")).push(")");
+    }
+}

@@ -1,0 +1,267 @@
+//! What people set: variables, connections, pools, users and their sessions, and the installation's own settings.
+
+use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
+
+use super::{ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, SessionRow, Store, StoreError, UserRow, VariableRow};
+use crate::model::{
+    ids::{ConnectionId, PoolName, VariableKey},
+    time::Timestamp,
+};
+
+impl FromRow<'_, SqliteRow> for VariableRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            key: row.try_get("key")?,
+            sealed: row.try_get("sealed")?,
+            description: row.try_get("description")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for ConnectionRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            conn_type: row.try_get("conn_type")?,
+            description: row.try_get("description")?,
+            host: row.try_get("host")?,
+            schema: row.try_get("schema")?,
+            login: row.try_get("login")?,
+            port: row.try_get("port")?,
+            sealed_password: row.try_get("sealed_password")?,
+            sealed_extra: row.try_get("sealed_extra")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for UserRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            username: row.try_get("username")?,
+            password_hash: row.try_get("password_hash")?,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for SessionRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let hash: Vec<u8> = row.try_get("secret_hash")?;
+        Ok(Self {
+            secret_hash: hash.as_slice().try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            username: row.try_get("username")?,
+            kind: row.try_get("kind")?,
+            created_at: row.try_get("created_at")?,
+            expires_at: row.try_get("expires_at")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for PoolRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            slots: row.try_get("slots")?,
+            description: row.try_get("description")?,
+            include_deferred: row.try_get("include_deferred")?,
+        })
+    }
+}
+
+impl Store {
+    /// A page of names like `pattern` (SQL LIKE with `\` as escape; none: all) and how many there are.
+    async fn list_by_name<T>(
+        &self,
+        list: &'static str,
+        count: &'static str,
+        pattern: Option<&str>,
+        page: Page,
+    ) -> Result<Listed<T>, StoreError>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        let pattern = pattern.unwrap_or("%");
+        let items = sqlx::query_as(list)
+            .bind(pattern)
+            .bind(page.limit.min(MAX_PAGE))
+            .bind(page.offset)
+            .fetch_all(self.readers());
+        let total = sqlx::query_scalar(count).bind(pattern).fetch_one(self.readers());
+        let (items, total) = tokio::try_join!(items, total)?;
+        Ok(Listed { items, total })
+    }
+
+    pub async fn variable_get(&self, key: &VariableKey) -> Result<Option<VariableRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/variable_get.sql")).bind(key);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Variables by key; those whose key is like `pattern` (SQL LIKE), if it is given.
+    pub async fn variable_list(&self, pattern: Option<&str>, page: Page) -> Result<Listed<VariableRow>, StoreError> {
+        let (list, count) = (include_str!("sql/variable_list.sql"), include_str!("sql/variable_count.sql"));
+        self.list_by_name(list, count, pattern, page).await
+    }
+
+    /// Stores a variable; replaces one of the same key.
+    pub async fn variable_put(&self, variable: &VariableRow) -> Result<(), StoreError> {
+        let query = sqlx::query(include_str!("sql/variable_put.sql"))
+            .bind(&variable.key)
+            .bind(&variable.sealed)
+            .bind(&variable.description)
+            .bind(variable.updated_at);
+        self.write(query).await?;
+        Ok(())
+    }
+
+    /// Whether there was one to delete.
+    pub async fn variable_delete(&self, key: &VariableKey) -> Result<bool, StoreError> {
+        Ok(self.write(sqlx::query(include_str!("sql/variable_delete.sql")).bind(key)).await? == 1)
+    }
+
+    pub async fn connection_get(&self, id: &ConnectionId) -> Result<Option<ConnectionRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/connection_get.sql")).bind(id);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Connections by id; those whose id is like `pattern` (SQL LIKE), if it is given.
+    pub async fn connection_list(
+        &self,
+        pattern: Option<&str>,
+        page: Page,
+    ) -> Result<Listed<ConnectionRow>, StoreError> {
+        let (list, count) = (include_str!("sql/connection_list.sql"), include_str!("sql/connection_count.sql"));
+        self.list_by_name(list, count, pattern, page).await
+    }
+
+    /// Stores a connection; replaces one of the same id.
+    pub async fn connection_put(&self, connection: &ConnectionRow) -> Result<(), StoreError> {
+        let query = sqlx::query(include_str!("sql/connection_put.sql"))
+            .bind(&connection.id)
+            .bind(&connection.conn_type)
+            .bind(&connection.description)
+            .bind(&connection.host)
+            .bind(&connection.schema)
+            .bind(&connection.login)
+            .bind(connection.port)
+            .bind(&connection.sealed_password)
+            .bind(&connection.sealed_extra)
+            .bind(connection.updated_at);
+        self.write(query).await?;
+        Ok(())
+    }
+
+    /// Whether there was one to delete.
+    pub async fn connection_delete(&self, id: &ConnectionId) -> Result<bool, StoreError> {
+        Ok(self.write(sqlx::query(include_str!("sql/connection_delete.sql")).bind(id)).await? == 1)
+    }
+
+    pub async fn user_get(&self, username: &str) -> Result<Option<UserRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/user_get.sql")).bind(username);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Users by name.
+    pub async fn user_list(&self, page: Page) -> Result<Listed<UserRow>, StoreError> {
+        let items = sqlx::query_as(include_str!("sql/user_list.sql"))
+            .bind(page.limit.min(MAX_PAGE))
+            .bind(page.offset)
+            .fetch_all(self.readers())
+            .await?;
+        Ok(Listed { items, total: self.user_count().await? })
+    }
+
+    pub async fn user_count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(include_str!("sql/user_count.sql")).fetch_one(self.readers()).await?)
+    }
+
+    /// Stores a user; one of the same name gets the new password.
+    pub async fn user_put(&self, user: &UserRow) -> Result<(), StoreError> {
+        let query = sqlx::query(include_str!("sql/user_put.sql"))
+            .bind(&user.username)
+            .bind(&user.password_hash)
+            .bind(user.created_at)
+            .bind(user.updated_at);
+        self.write(query).await?;
+        Ok(())
+    }
+
+    /// Whether there was one to delete. Its sessions go with it.
+    pub async fn user_delete(&self, username: &str) -> Result<bool, StoreError> {
+        Ok(self.write(sqlx::query(include_str!("sql/user_delete.sql")).bind(username)).await? == 1)
+    }
+
+    /// The session with this secret, expired or not.
+    pub async fn session_get(&self, secret_hash: &[u8; 32]) -> Result<Option<SessionRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/session_get.sql")).bind(secret_hash.as_slice());
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Stores a session; one with the same secret gets the new expiry.
+    pub async fn session_put(&self, session: &SessionRow) -> Result<(), StoreError> {
+        let query = sqlx::query(include_str!("sql/session_put.sql"))
+            .bind(session.secret_hash.as_slice())
+            .bind(&session.username)
+            .bind(&session.kind)
+            .bind(session.created_at)
+            .bind(session.expires_at);
+        self.write(query).await?;
+        Ok(())
+    }
+
+    /// Whether there was one to delete.
+    pub async fn session_delete(&self, secret_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let query = sqlx::query(include_str!("sql/session_delete.sql")).bind(secret_hash.as_slice());
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// How many there were.
+    pub async fn session_delete_of_user(&self, username: &str) -> Result<u64, StoreError> {
+        self.write(sqlx::query(include_str!("sql/session_delete_of_user.sql")).bind(username)).await
+    }
+
+    /// How many had expired at `now`.
+    pub async fn session_delete_expired(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(sqlx::query(include_str!("sql/session_delete_expired.sql")).bind(now)).await
+    }
+
+    pub async fn pool_get(&self, name: &PoolName) -> Result<Option<PoolRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/pool_get.sql")).bind(name);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Pools by name; those whose name is like `pattern` (SQL LIKE), if it is given.
+    pub async fn pool_list(&self, pattern: Option<&str>, page: Page) -> Result<Listed<PoolRow>, StoreError> {
+        let (list, count) = (include_str!("sql/pool_list.sql"), include_str!("sql/pool_count.sql"));
+        self.list_by_name(list, count, pattern, page).await
+    }
+
+    /// Stores a pool; replaces one of the same name.
+    pub async fn pool_put(&self, pool: &PoolRow) -> Result<(), StoreError> {
+        let query = sqlx::query(include_str!("sql/pool_put.sql"))
+            .bind(&pool.name)
+            .bind(pool.slots)
+            .bind(&pool.description)
+            .bind(pool.include_deferred);
+        self.write(query).await?;
+        Ok(())
+    }
+
+    /// Whether there was one to delete.
+    pub async fn pool_delete(&self, name: &PoolName) -> Result<bool, StoreError> {
+        Ok(self.write(sqlx::query(include_str!("sql/pool_delete.sql")).bind(name)).await? == 1)
+    }
+
+    pub async fn setting_get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query_scalar(include_str!("sql/setting_get.sql")).bind(name);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Stores a setting unless it is there; whether it was stored.
+    pub async fn setting_put_new(&self, name: &str, value: &[u8]) -> Result<bool, StoreError> {
+        let query = sqlx::query(include_str!("sql/setting_put_new.sql")).bind(name).bind(value);
+        Ok(self.write(query).await? == 1)
+    }
+}

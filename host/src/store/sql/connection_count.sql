@@ -1,0 +1,1 @@
+SELECT count(*) FROM connection WHERE id LIKE $1 ESCAPE '\'

@@ -1,0 +1,1 @@
+SELECT id, conn_type, description, host, schema, login, port, sealed_password, sealed_extra, updated_at FROM connection WHERE id = $1

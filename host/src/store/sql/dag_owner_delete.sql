@@ -1,0 +1,1 @@
+DELETE FROM dag_owner WHERE dag_id = $1

@@ -1,0 +1,1 @@
+SELECT r.key FROM dag_run AS r WHERE TRUE

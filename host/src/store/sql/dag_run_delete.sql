@@ -1,0 +1,1 @@
+DELETE FROM dag_run WHERE key = $1

@@ -1,0 +1,1 @@
+INSERT INTO dag_tag (tag, dag_id) VALUES ($2, $1) ON CONFLICT DO NOTHING

@@ -1,0 +1,1 @@
+DELETE FROM garbage WHERE blob IN (SELECT value FROM json_each($1))

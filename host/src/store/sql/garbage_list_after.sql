@@ -1,0 +1,1 @@
+SELECT blob FROM garbage WHERE key > $1 ORDER BY key

@@ -1,0 +1,1 @@
+SELECT count(*) FROM pool WHERE name LIKE $1 ESCAPE '\'

@@ -1,0 +1,1 @@
+DELETE FROM session WHERE secret_hash = $1

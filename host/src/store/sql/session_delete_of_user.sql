@@ -1,0 +1,1 @@
+DELETE FROM session WHERE username = $1

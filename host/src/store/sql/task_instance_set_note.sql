@@ -1,0 +1,1 @@
+UPDATE task_instance SET note = $4 WHERE dag_run = $1 AND task_id = $2 AND map_index = $3

@@ -1,0 +1,1 @@
+DELETE FROM airlock_user WHERE username = $1

@@ -1,0 +1,1 @@
+SELECT count(*) FROM variable WHERE key LIKE $1 ESCAPE '\'

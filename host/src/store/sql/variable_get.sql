@@ -1,0 +1,1 @@
+SELECT key, sealed, description, updated_at FROM variable WHERE key = $1

@@ -1,0 +1,201 @@
+//! Task instances and their earlier tries.
+
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{
+    DagRunKey, InstanceKey, Listed, Order, Page, Range, Store, StoreError, TaskInstanceRow,
+    filter::{Builder, counting, push_any, push_count_end, push_page, push_range, push_words},
+};
+use crate::model::{
+    ids::{DagId, PoolName, TaskId},
+    state::TaskState,
+};
+
+/// What task instances are listed by, within a run; runs come one after another as they were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TaskInstanceOrder {
+    /// By task id and map index.
+    #[default]
+    Key,
+    State,
+    StartDate,
+    EndDate,
+    /// By the time that the present try has taken.
+    Duration,
+}
+
+/// Which task instances. Empty lists and `None` ask for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct TaskInstanceFilter {
+    pub dag_id: Option<DagId>,
+    pub dag_run: Option<DagRunKey>,
+    pub task_ids: Vec<TaskId>,
+    pub states: Vec<TaskState>,
+    pub pools: Vec<PoolName>,
+    /// Of the run.
+    pub logical_date: Range,
+    /// Of the run.
+    pub run_after: Range,
+    pub start_date: Range,
+    pub end_date: Range,
+    pub order_by: TaskInstanceOrder,
+    pub order: Order,
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for TaskInstanceRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let followed: Option<String> = row.try_get("followed")?;
+        let followed = followed.map(|text| serde_json::from_str(&text)).transpose();
+        Ok(Self {
+            dag_run: row.try_get("dag_run")?,
+            dag_id: row.try_get("dag_id")?,
+            run_id: row.try_get("run_id")?,
+            logical_date: row.try_get("logical_date")?,
+            run_after: row.try_get("run_after")?,
+            task_id: row.try_get("task_id")?,
+            map_index: row.try_get("map_index")?,
+            state: row.try_get("state")?,
+            try_number: row.try_get("try_number")?,
+            max_tries: row.try_get("max_tries")?,
+            restarts: row.try_get("restarts")?,
+            scheduled_at: row.try_get("scheduled_at")?,
+            queued_at: row.try_get("queued_at")?,
+            start_date: row.try_get("start_date")?,
+            end_date: row.try_get("end_date")?,
+            wake_at: row.try_get("wake_at")?,
+            message: row.try_get("message")?,
+            note: row.try_get("note")?,
+            pool: row.try_get("pool")?,
+            pool_slots: row.try_get("pool_slots")?,
+            priority_weight: row.try_get("priority_weight")?,
+            entry: row.try_get("entry")?,
+            followed: followed.map_err(|error| sqlx::Error::Decode(error.into()))?,
+            list_length: row.try_get("list_length")?,
+        })
+    }
+}
+
+impl Store {
+    pub async fn task_instance_get(&self, instance: &InstanceKey) -> Result<Option<TaskInstanceRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/task_instance_get.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// All instances of a run, by task id and map index. For recovery: a run may have 100,000.
+    pub async fn task_instance_list_of_run(&self, run: DagRunKey) -> Result<Vec<TaskInstanceRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/task_instance_list_of_run.sql")).bind(run);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    pub async fn task_instance_list(
+        &self,
+        filter: &TaskInstanceFilter,
+        page: Page,
+    ) -> Result<Listed<TaskInstanceRow>, StoreError> {
+        let mut list = Builder::new(include_str!("sql/task_instance_list.sql"));
+        push_filter(&mut list, filter)?;
+        let order = filter.order.sql();
+        let within_run = match filter.order_by {
+            TaskInstanceOrder::Key => None,
+            TaskInstanceOrder::State => Some("t.state"),
+            TaskInstanceOrder::StartDate => Some("t.start_date"),
+            TaskInstanceOrder::EndDate => Some("t.end_date"),
+            TaskInstanceOrder::Duration => Some("t.end_date - t.start_date"),
+        };
+        list.push(" ORDER BY t.dag_run").push(order);
+        if let Some(column) = within_run {
+            list.push(", ").push(column).push(order);
+        }
+        list.push(", t.task_id").push(order).push(", t.map_index").push(order);
+        push_page(&mut list, page);
+        let mut count = counting(include_str!("sql/task_instance_count.sql"));
+        push_filter(&mut count, filter)?;
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
+        Ok(Listed { items, total })
+    }
+
+    /// The tries of an instance: the earlier ones, then the present one. Of the earlier ones at most 1,000.
+    pub async fn task_instance_tries(&self, instance: &InstanceKey) -> Result<Vec<TaskInstanceRow>, StoreError> {
+        let mut tries: Vec<TaskInstanceRow> = sqlx::query_as(include_str!("sql/task_instance_history_list.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index)
+            .fetch_all(self.readers())
+            .await?;
+        if let Some(present) = self.task_instance_get(instance).await? {
+            // A try that is copied to the history stays the present one until the next starts.
+            tries.retain(|earlier| earlier.try_number != present.try_number);
+            tries.push(present);
+        }
+        Ok(tries)
+    }
+
+    /// Whether the instance is there, and now has this note.
+    pub async fn task_instance_set_note(&self, instance: &InstanceKey, note: Option<&str>) -> Result<bool, StoreError> {
+        let query = sqlx::query(include_str!("sql/task_instance_set_note.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index)
+            .bind(note);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// The states of all instances of a run, by task id and map index.
+    pub async fn task_instance_states(&self, run: DagRunKey) -> Result<Vec<(TaskId, i32, TaskState)>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/task_instance_states.sql")).bind(run);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// How many instances of a run are in each state.
+    pub async fn task_instance_counts(&self, run: DagRunKey) -> Result<Vec<(TaskState, i64)>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/task_instance_counts.sql")).bind(run);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+}
+
+fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(), StoreError> {
+    if let Some(dag_id) = &filter.dag_id {
+        builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
+    }
+    if let Some(run) = filter.dag_run {
+        builder.push(" AND t.dag_run = ").push_bind(run);
+    }
+    push_any(builder, "t.task_id", &filter.task_ids)?;
+    push_task_states(builder, &filter.states);
+    push_any(builder, "t.pool", &filter.pools)?;
+    push_range(builder, "r.logical_date", filter.logical_date);
+    push_range(builder, "r.run_after", filter.run_after);
+    push_range(builder, "t.start_date", filter.start_date);
+    push_range(builder, "t.end_date", filter.end_date);
+    Ok(())
+}
+
+/// Names the predicate of a partial index where it covers all that is asked for.
+fn push_task_states(builder: &mut Builder, states: &[TaskState]) {
+    const ACTIVE: [TaskState; 6] = [
+        TaskState::Scheduled,
+        TaskState::Queued,
+        TaskState::Running,
+        TaskState::Restarting,
+        TaskState::UpForRetry,
+        TaskState::UpForReschedule,
+    ];
+    const UNSUCCESSFUL: [TaskState; 4] =
+        [TaskState::Failed, TaskState::Skipped, TaskState::UpstreamFailed, TaskState::Removed];
+    if states.is_empty() {
+        return;
+    }
+    for indexed in [&ACTIVE[..], &UNSUCCESSFUL] {
+        if states.iter().all(|state| indexed.contains(state)) {
+            push_words(builder, "t.state", indexed.iter().map(|state| state.as_str()));
+        }
+    }
+    push_words(builder, "t.state", states.iter().map(|state| state.as_str()));
+}

@@ -1,0 +1,214 @@
+//! XComs and artifacts: what successful tries left.
+
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{
+    ArtifactRow, InstanceKey, Listed, MAX_PAGE, Page, Range, Store, StoreError, XComBody, XComNew, XComRow, XComValue,
+    codec::json,
+    commit::key,
+    filter::{Builder, counting, push_count_end, push_page, push_range},
+};
+use crate::model::{
+    ids::{DagId, TaskId, XComKey},
+    time::Timestamp,
+};
+
+/// Which XComs. `None` asks for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct XComFilter {
+    pub dag_id: Option<DagId>,
+    pub dag_run: Option<super::DagRunKey>,
+    pub task_id: Option<TaskId>,
+    pub map_index: Option<i32>,
+    pub key: Option<XComKey>,
+    /// Of the run.
+    pub logical_date: Range,
+    /// Of the run.
+    pub run_after: Range,
+}
+
+fn instance(row: &SqliteRow) -> sqlx::Result<InstanceKey> {
+    Ok(InstanceKey {
+        dag_run: row.try_get("dag_run")?,
+        task_id: row.try_get("task_id")?,
+        map_index: row.try_get("map_index")?,
+    })
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for XComRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            instance: instance(row)?,
+            dag_id: row.try_get("dag_id")?,
+            run_id: row.try_get("run_id")?,
+            logical_date: row.try_get("logical_date")?,
+            run_after: row.try_get("run_after")?,
+            key: row.try_get("key")?,
+            media_type: row.try_get("media_type")?,
+            size_bytes: row.try_get("size_bytes")?,
+            created_at: row.try_get("created_at")?,
+        })
+    }
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for XComValue {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let blob: Option<String> = row.try_get("blob")?;
+        let body = match blob {
+            Some(blob) => XComBody::Blob(blob),
+            None => XComBody::Inline(row.try_get("body")?),
+        };
+        Ok(Self { row: XComRow::from_row(row)?, body })
+    }
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for ArtifactRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            instance: instance(row)?,
+            try_number: row.try_get("try_number")?,
+            name: row.try_get("name")?,
+            media_type: row.try_get("media_type")?,
+            size_bytes: row.try_get("size_bytes")?,
+            sha256: row.try_get("sha256")?,
+            blob: row.try_get("blob")?,
+            created_at: row.try_get("created_at")?,
+        })
+    }
+}
+
+impl Store {
+    /// XComs without their values, by run, task, map index and key.
+    pub async fn xcom_list(&self, filter: &XComFilter, page: Page) -> Result<Listed<XComRow>, StoreError> {
+        let mut list = Builder::new(include_str!("sql/xcom_list.sql"));
+        push_filter(&mut list, filter);
+        list.push(" ORDER BY x.dag_run, x.task_id, x.map_index, x.key");
+        push_page(&mut list, page);
+        let mut count = counting(include_str!("sql/xcom_count.sql"));
+        push_filter(&mut count, filter);
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
+        Ok(Listed { items, total })
+    }
+
+    pub async fn xcom_get(&self, instance: &InstanceKey, xcom: &XComKey) -> Result<Option<XComValue>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/xcom_get.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index)
+            .bind(xcom);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Those of the XComs that are there, in the order asked for.
+    pub async fn xcom_get_many(&self, xcoms: &[(InstanceKey, XComKey)]) -> Result<Vec<XComValue>, StoreError> {
+        let mut values = Vec::with_capacity(xcoms.len());
+        for xcoms in xcoms.chunks(MAX_PAGE as usize) {
+            let rows = xcoms.iter().map(|(instance, xcom)| {
+                let (dag_run, task_id, map_index) = key(instance);
+                (dag_run, task_id, map_index, xcom)
+            });
+            let query =
+                sqlx::query_as(include_str!("sql/xcom_get_many.sqlite.sql")).bind(json(&rows.collect::<Vec<_>>())?);
+            values.extend(query.fetch_all(self.readers()).await?);
+        }
+        Ok(values)
+    }
+
+    /// The XComs of a task in the dag's runs whose logical date is from `since` to before `until`, by logical date and
+    /// map index.
+    pub async fn xcom_list_runs(
+        &self,
+        dag_id: &DagId,
+        task_id: &TaskId,
+        xcom: &XComKey,
+        since: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<XComValue>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/xcom_list_runs.sql"))
+            .bind(dag_id)
+            .bind(task_id)
+            .bind(xcom)
+            .bind(since)
+            .bind(until)
+            .bind(limit);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// Stores an XCom outside of an attempt; replaces one of the same key. False: the task instance is not there.
+    pub async fn xcom_put(&self, xcom: &XComNew, now: Timestamp) -> Result<bool, StoreError> {
+        let (blob, body) = match &xcom.body {
+            XComBody::Inline(body) => (None, Some(body)),
+            XComBody::Blob(blob) => (Some(blob), None),
+        };
+        let query = sqlx::query(include_str!("sql/xcom_put.sql"))
+            .bind(xcom.instance.dag_run)
+            .bind(&xcom.instance.task_id)
+            .bind(xcom.instance.map_index)
+            .bind(&xcom.key)
+            .bind(&xcom.media_type)
+            .bind(xcom.size_bytes)
+            .bind(now)
+            .bind(blob)
+            .bind(body);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// Whether there was one to delete.
+    pub async fn xcom_delete(&self, instance: &InstanceKey, xcom: &XComKey) -> Result<bool, StoreError> {
+        let query = sqlx::query(include_str!("sql/xcom_delete.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index)
+            .bind(xcom);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// An instance's artifacts by name; at most 1,000.
+    pub async fn artifact_list(&self, instance: &InstanceKey) -> Result<Vec<ArtifactRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/artifact_list.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// A run's artifacts by task, map index and name; at most 1,000.
+    pub async fn artifact_list_of_run(&self, run: super::DagRunKey) -> Result<Vec<ArtifactRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/artifact_list_of_run.sql")).bind(run);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    pub async fn artifact_get(&self, instance: &InstanceKey, name: &str) -> Result<Option<ArtifactRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/artifact_get.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index)
+            .bind(name);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+}
+
+fn push_filter(builder: &mut Builder, filter: &XComFilter) {
+    if let Some(dag_id) = &filter.dag_id {
+        builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
+    }
+    if let Some(run) = filter.dag_run {
+        builder.push(" AND x.dag_run = ").push_bind(run);
+    }
+    if let Some(task_id) = &filter.task_id {
+        builder.push(" AND x.task_id = ").push_bind(task_id.clone());
+    }
+    if let Some(map_index) = filter.map_index {
+        builder.push(" AND x.map_index = ").push_bind(map_index);
+    }
+    if let Some(key) = &filter.key {
+        builder.push(" AND x.key = ").push_bind(key.clone());
+    }
+    push_range(builder, "r.logical_date", filter.logical_date);
+    push_range(builder, "r.run_after", filter.run_after);
+}
