@@ -1,1 +1,160 @@
-//! Room `blobs`.
+//! Object storage: components, logs, artifacts and large XComs, in a local folder or in an S3 bucket.
+//!
+//! It promises that an object which was stored is whole and durable: it appears under its key all at once, or
+//! never. It decides no race: keys are unique (see [`keys`]) and the database says which of them counts. So it asks
+//! nothing of a server but GET, PUT, DELETE, LIST and multipart uploads.
+
+mod error;
+pub mod keys;
+mod location;
+mod writer;
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use object_store::{GetResult, ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Path};
+use tokio_util::task::TaskTracker;
+
+pub use error::BlobError;
+pub use writer::BlobWriter;
+
+use crate::model::time::Timestamp;
+
+/// Object storage. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    objects: Arc<dyn ObjectStore>,
+    /// Stands before every key.
+    prefix: Path,
+    /// Uploads that are being given up.
+    aborts: TaskTracker,
+}
+
+/// An object that is being read.
+pub struct BlobRead {
+    /// The object's whole length.
+    pub size_bytes: u64,
+    pub stream: BoxStream<'static, Result<Bytes, BlobError>>,
+}
+
+/// An object in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobInfo {
+    pub key: String,
+    pub size_bytes: u64,
+    pub modified_at: Timestamp,
+}
+
+impl Blobs {
+    /// Opens the storage at `url`: `file:///path` (made if it is not there) or
+    /// `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1&allow_http=true&path_style=true`.
+    ///
+    /// S3 credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's or pod's role.
+    pub fn open(url: &str) -> Result<Self, BlobError> {
+        let (objects, prefix) = location::open(url)?;
+        Ok(Self { objects, prefix, aborts: TaskTracker::new() })
+    }
+
+    /// Storage that is gone with the process, for trying a dag out.
+    pub fn in_memory() -> Self {
+        Self { objects: Arc::new(InMemory::new()), prefix: Path::default(), aborts: TaskTracker::new() }
+    }
+
+    /// Stores an object. One of the same key is replaced.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BlobError> {
+        self.objects.put(&self.path(key)?, bytes.into()).await?;
+        Ok(())
+    }
+
+    /// A whole object. For small ones: see [`Blobs::stream`].
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, BlobError> {
+        match self.open_object(key).await? {
+            Some(object) => Ok(Some(object.bytes().await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The bytes of an object from `range.start` to before `range.end`, or to its end.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, BlobError> {
+        found(self.objects.get_range(&self.path(key)?, range).await)
+    }
+
+    /// An object, piece by piece.
+    pub async fn stream(&self, key: &str) -> Result<Option<BlobRead>, BlobError> {
+        let object = self.open_object(key).await?;
+        Ok(object.map(|object| {
+            let size_bytes = object.meta.size;
+            BlobRead { size_bytes, stream: object.into_stream().map_err(BlobError::from).boxed() }
+        }))
+    }
+
+    /// Begins an object of unknown length. It is there when [`BlobWriter::finish`] returns.
+    pub fn writer(&self, key: &str) -> Result<BlobWriter, BlobError> {
+        Ok(BlobWriter::new(Arc::clone(&self.objects), self.path(key)?, self.aborts.clone()))
+    }
+
+    /// Deletes an object; one that is not there is as good as deleted.
+    pub async fn delete(&self, key: &str) -> Result<(), BlobError> {
+        found(self.objects.delete(&self.path(key)?).await)?;
+        Ok(())
+    }
+
+    /// Deletes objects, many with one request where the storage can.
+    ///
+    /// # Errors
+    /// The first thing that went wrong. Some of the objects may be gone then; call it again.
+    pub async fn delete_many(&self, keys: &[String]) -> Result<(), BlobError> {
+        let paths = keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>, _>>()?;
+        let mut deleted = self.objects.delete_stream(futures_util::stream::iter(paths).boxed());
+        let mut failed = Ok(());
+        while let Some(result) = deleted.next().await {
+            failed = failed.and(found(result).map(drop));
+        }
+        failed
+    }
+
+    /// The objects whose keys start with the folder `prefix`, in no order.
+    pub fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<BlobInfo, BlobError>>, BlobError> {
+        let (path, own) = (self.path(prefix)?, self.prefix.clone());
+        let info = move |meta: object_store::ObjectMeta| {
+            let parts = meta.location.prefix_match(&own).into_iter().flatten();
+            let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+            BlobInfo { key, size_bytes: meta.size, modified_at: meta.last_modified.into() }
+        };
+        Ok(self.objects.list(Some(&path)).map_ok(info).map_err(BlobError::from).boxed())
+    }
+
+    /// Whether the storage answers and accepts the credentials.
+    pub async fn ping(&self) -> Result<(), BlobError> {
+        self.get("ping").await?;
+        Ok(())
+    }
+
+    /// Waits until uploads that were given up are cleaned away.
+    pub async fn close(&self) {
+        self.aborts.close();
+        self.aborts.wait().await;
+    }
+
+    async fn open_object(&self, key: &str) -> Result<Option<GetResult>, BlobError> {
+        found(self.objects.get(&self.path(key)?).await)
+    }
+
+    fn path(&self, key: &str) -> Result<Path, BlobError> {
+        let key = Path::parse(key).map_err(|source| object_store::Error::InvalidPath { source })?;
+        Ok(self.prefix.parts().chain(key.parts()).collect())
+    }
+}
+
+/// Turns "not there" into `None`.
+fn found<T>(result: object_store::Result<T>) -> Result<Option<T>, BlobError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,14 @@
-//! Room `secrets`.
+//! Encryption of secrets at rest, and masking of secrets in what tasks write.
+//!
+//! It promises that a copy of the database tells no secret, that a sealed value can't be moved to another row, and
+//! that a wrong key is noticed at the start and not at the first use. What the key may see is not its business.
+
+mod error;
+mod masker;
+mod ring;
+mod secret;
+
+pub use error::SecretsError;
+pub use masker::{MaskStream, Masker};
+pub use ring::{Secrets, SecretsConfig};
+pub use secret::SecretString;

@@ -19,9 +19,9 @@ use std::{
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
-use super::{ArtifactRow, DagRunKey, DagVersionKey, InstanceKey, Store, StoreError, XComBody, codec::json};
+use super::{ArtifactRow, DagRunKey, DagVersionKey, InstanceKey, Store, StoreError, XComBody, XComNew, codec::json};
 use crate::model::{
-    ids::{DagId, EntryName, PoolName, RunId, XComKey},
+    ids::{DagId, EntryName, PoolName, RunId},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
 };
@@ -91,17 +91,6 @@ pub struct InstanceUpdate {
     pub list_length: Option<u32>,
 }
 
-/// An XCom to store; replaces one of the same key.
-#[derive(Debug, Clone)]
-pub struct XComNew {
-    pub instance: InstanceKey,
-    pub key: XComKey,
-    pub media_type: String,
-    /// The length of the value, wherever it is.
-    pub size_bytes: i64,
-    pub body: XComBody,
-}
-
 /// Changes that are made all together or not at all, in the order of the fields.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
@@ -117,6 +106,7 @@ pub struct Commit {
     pub instances: Vec<InstanceUpdate>,
     /// Instances whose XComs and artifacts are deleted.
     pub xcoms_cleared: Vec<InstanceKey>,
+    /// Each replaces one of the same key.
     pub xcoms: Vec<XComNew>,
     pub artifacts: Vec<ArtifactRow>,
     pub now: Timestamp,

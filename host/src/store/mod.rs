@@ -35,7 +35,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-pub use commit::{Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, XComNew};
+pub use commit::{Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;

@@ -1,0 +1,33 @@
+//! The keys of objects. The server makes them: nothing that a user or a task chose stands in one.
+//!
+//! Random keys stand in 256 folders by their last two digits, which are random in every UUID version used here.
+
+use uuid::Uuid;
+
+use crate::model::ids::Digest;
+
+/// A component's bytes.
+pub fn component(digest: &Digest) -> String {
+    let digest = digest.to_string();
+    format!("components/{}/{digest}.wasm", &digest[..2])
+}
+
+/// The value of an XCom that is too large for the database.
+pub fn xcom(id: Uuid) -> String {
+    sharded("xcoms", id)
+}
+
+/// An artifact's bytes.
+pub fn artifact(id: Uuid) -> String {
+    sharded("artifacts", id)
+}
+
+/// A piece of log of one or more attempts.
+pub fn log_segment(id: Uuid) -> String {
+    sharded("logs", id)
+}
+
+fn sharded(folder: &str, id: Uuid) -> String {
+    let id = id.simple().to_string();
+    format!("{folder}/{}/{id}", &id[id.len() - 2..])
+}

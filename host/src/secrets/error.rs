@@ -1,0 +1,27 @@
+//! What can go wrong with keys and sealed values.
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    #[error("can't read or make the key file `{path}`")]
+    KeyFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "the key file `{path}` can be read by others (mode {mode:03o}); run `chmod 600 {path}` and consider its keys known"
+    )]
+    KeyFileOpen { path: PathBuf, mode: u32 },
+    #[error("{place} holds no key of 32 bytes in base64; make one with `openssl rand -base64 32`")]
+    Malformed { place: String },
+    /// The key is not the one with which this installation's secrets were sealed.
+    #[error(
+        "the secret key is not the one that this installation's secrets were sealed with; give the right one in `AIRLOCK_SECRET_KEY` or in its key file"
+    )]
+    WrongKey,
+    /// The value was changed, cut, or moved from another row.
+    #[error("a sealed value of `{place}` can't be opened: it was changed, or sealed for another place")]
+    Broken { place: String },
+}
