@@ -5,6 +5,7 @@
 
 mod error;
 mod masker;
+pub mod place;
 mod ring;
 mod secret;
 

@@ -145,16 +145,6 @@ pub enum XComBody {
     Blob(String),
 }
 
-/// An XCom that is to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct XComNew {
-    pub instance: InstanceKey,
-    pub key: XComKey,
-    pub media_type: String,
-    pub size_bytes: i64,
-    pub body: XComBody,
-}
-
 #[derive(Debug, Clone)]
 pub struct XComValue {
     pub row: XComRow,
