@@ -1,0 +1,17 @@
+//! What the black-box tests stand on: the real binary on an empty folder, components built as a user builds them, an S3
+//! server, a browser.
+//!
+//! A test waits for conditions, never for time, and leaves nothing behind: whatever it started ends when its value is
+//! dropped. `cargo xtask test` builds the binary and the components first and names them in `AIRLOCK_TEST_BIN` and
+//! `AIRLOCK_TEST_WASM_DIR`; without those the first test that needs them builds them.
+
+pub mod browser;
+pub mod build;
+pub mod http;
+pub mod s3;
+pub mod server;
+pub mod wait;
+
+pub use http::{Answer, Client};
+pub use server::{ADMIN_PASSWORD, Server};
+pub use wait::until;

@@ -1,0 +1,104 @@
+//! An S3 server that really speaks HTTP: `s3s-fs`, in this process.
+//!
+//! Its known gaps (racing conditional puts, conditional gets, listing while deleting) are of no use to Airlock: the
+//! database decides who wins, and keys are never written twice.
+
+use std::net::SocketAddr;
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinSet};
+
+const ACCESS_KEY: &str = "AIRLOCKTEST";
+const SECRET_KEY: &str = "airlock-test-secret";
+const BUCKET: &str = "airlock";
+
+/// A bucket, as the server's settings name it.
+#[derive(Debug)]
+pub struct Bucket {
+    /// For `--storage-url`.
+    pub url: String,
+    /// Credentials, as variables.
+    pub env: Vec<(String, String)>,
+    local: Option<Local>,
+}
+
+#[derive(Debug)]
+struct Local {
+    folder: TempDir,
+    address: SocketAddr,
+    serving: Option<JoinSet<()>>,
+}
+
+impl Bucket {
+    /// The bucket that `AIRLOCK_TEST_S3_URL` names (credentials in `AWS_*`), or one of a server in this process.
+    ///
+    /// # Panics
+    /// If the server can't be started.
+    pub async fn open() -> Self {
+        if let Ok(url) = std::env::var("AIRLOCK_TEST_S3_URL") {
+            let env = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
+            return Self { url, env, local: None };
+        }
+        let folder = TempDir::with_prefix("airlock-s3-").expect("a temporary folder can be made");
+        std::fs::create_dir(folder.path().join(BUCKET)).expect("the temporary folder can be written");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let mut local = Local { folder, address, serving: None };
+        local.serve(listener);
+        Self {
+            url: format!("s3://{BUCKET}/files?endpoint=http://{address}&region=us-east-1&allow_http=true&path_style=true"),
+            env: vec![
+                ("AWS_ACCESS_KEY_ID".into(), ACCESS_KEY.into()),
+                ("AWS_SECRET_ACCESS_KEY".into(), SECRET_KEY.into()),
+            ],
+            local: Some(local),
+        }
+    }
+
+    /// Takes the server down: connections are refused. Only a server of this process can be taken down.
+    ///
+    /// # Panics
+    /// If it is another.
+    pub fn go_down(&mut self) {
+        self.local.as_mut().expect("only a local server can be taken down").serving = None;
+    }
+
+    /// Brings it up again.
+    ///
+    /// # Panics
+    /// If its port was taken meanwhile.
+    pub async fn come_back(&mut self) {
+        let local = self.local.as_mut().expect("only a local server can come back");
+        let listener = TcpListener::bind(local.address).await.expect("the port is still free");
+        local.serve(listener);
+    }
+}
+
+impl Local {
+    fn serve(&mut self, listener: TcpListener) {
+        let files = s3s_fs::FileSystem::new(self.folder.path()).expect("the temporary folder can be read");
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = service.build();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            // Dropped with this task, and with them their sockets.
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let service = service.clone();
+                connections.spawn(async move {
+                    let server = Builder::new(TokioExecutor::new());
+                    // A client that goes away is no fault of the server.
+                    let _ = server.serve_connection(TokioIo::new(socket), service).await;
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        self.serving = Some(serving);
+    }
+}

@@ -1,0 +1,216 @@
+//! `airlock serve`, started on a folder of its own.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{build, http::Client, wait::until};
+
+/// The password of `admin` on every server of the tests.
+pub const ADMIN_PASSWORD: &str = "correct horse battery staple";
+
+/// A server, and the folder that it keeps its data in. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    folder: TempDir,
+    config: Config,
+    child: Child,
+    /// As `http://127.0.0.1:40123`; the same after a restart.
+    pub url: String,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Config {
+    args: Vec<OsString>,
+    env: Vec<(String, String)>,
+}
+
+/// How a server is to be started.
+#[derive(Debug, Default)]
+pub struct Builder {
+    config: Config,
+}
+
+impl Builder {
+    /// Adds a flag and its value, as `("--parallelism", "4")`.
+    #[must_use]
+    pub fn flag(mut self, flag: &str, value: &str) -> Self {
+        self.config.args.extend([flag.into(), value.into()]);
+        self
+    }
+
+    /// Adds a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.config.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the server and waits until it is healthy.
+    ///
+    /// # Panics
+    /// If it does not get there.
+    pub async fn start(self) -> Server {
+        let folder = TempDir::with_prefix("airlock-test-").expect("a temporary folder can be made");
+        let child = spawn(folder.path(), &self.config, "127.0.0.1:0");
+        let mut server = Server { folder, config: self.config, child, url: String::new() };
+        server.url = server.address().await;
+        server.healthy().await;
+        server
+    }
+}
+
+impl Server {
+    /// A server with the settings that users have.
+    pub async fn start() -> Self {
+        Builder::default().start().await
+    }
+
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A client that has signed in as `admin`.
+    pub async fn client(&self) -> Client {
+        Client::signed_in(&self.url, "admin", ADMIN_PASSWORD).await
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// What the server wrote to standard error since its first start.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends the server as a power cut would.
+    ///
+    /// # Panics
+    /// If it can't be killed.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Asks the server to end and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not end within half a minute.
+    pub async fn stop(&mut self) -> ExitStatus {
+        signal(&self.child, Signal::TERM);
+        until("the server's end", Duration::from_secs(30), async || self.child.try_wait().ok().flatten()).await
+    }
+
+    /// Starts the server again on the same folder and the same address, after [`kill`](Self::kill) or
+    /// [`stop`](Self::stop), and waits until it is healthy. Answers how long that took.
+    pub async fn restart(&mut self) -> Duration {
+        let start = Instant::now();
+        let address = self.url.trim_start_matches("http://").to_owned();
+        self.child = spawn(self.folder.path(), &self.config, &address);
+        self.healthy().await;
+        start.elapsed()
+    }
+
+    async fn address(&mut self) -> String {
+        let stdout = self.folder.path().join("stdout");
+        until("the server's address", Duration::from_secs(30), async || {
+            self.assert_alive();
+            let text = fs::read_to_string(&stdout).ok()?;
+            let line = text.lines().find(|line| line.contains("http://"))?;
+            Some(line[line.find("http://")?..].split_whitespace().next()?.trim_end_matches('/').to_owned())
+        })
+        .await
+    }
+
+    async fn healthy(&mut self) {
+        let client = Client::anonymous(&self.url);
+        until("a healthy server", Duration::from_secs(30), async || {
+            self.assert_alive();
+            let request = client.request(reqwest::Method::GET, "/api/v2/monitor/health");
+            let answer = client.try_send(request).await?;
+            (answer.status.is_success() && answer.body["scheduler"]["status"] == "healthy").then_some(())
+        })
+        .await;
+    }
+
+    fn assert_alive(&mut self) {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            panic!("the server ended with {status}:\n{}", self.log());
+        }
+    }
+
+    /// Every process of the server: itself and its children.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut all = vec![self.pid()];
+        let mut at = 0;
+        while let Some(pid) = all.get(at).copied() {
+            at += 1;
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            for task in tasks {
+                let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            }
+        }
+        all
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The children end with their parent's end of the socket; a signal lets the server remove what it must.
+        signal(&self.child, Signal::TERM);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(5) {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- the server's standard error ----\n{}", self.log());
+        }
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // A child that has ended already needs no signal.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn spawn(folder: &Path, config: &Config, listen: &str) -> Child {
+    let open = |name: &str| {
+        let file = File::options().create(true).append(true).open(folder.join(name));
+        Stdio::from(file.expect("the temporary folder can be written"))
+    };
+    Command::new(build::binary())
+        .arg("serve")
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .args(["--listen", listen])
+        .args(&config.args)
+        .env_clear()
+        .env("AIRLOCK_ADMIN_PASSWORD", ADMIN_PASSWORD)
+        .envs(config.env.iter().cloned())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(open("stdout"))
+        .stderr(open("stderr"))
+        .spawn()
+        .expect("the binary can be started")
+}
