@@ -25,9 +25,6 @@ impl Browser {
     ///
     /// # Errors
     /// If `chromium` and `chromedriver` are not installed: `cargo xtask test` installs them where it may.
-    ///
-    /// # Panics
-    /// If the driver does not answer.
     pub async fn start(width: u32, height: u32) -> anyhow::Result<Self> {
         let profile = TempDir::with_prefix("airlock-browser-")?;
         let port = free_port()?;
@@ -36,7 +33,8 @@ impl Browser {
         let chromedriver =
             command.spawn().context("can't start `chromedriver`; install the packages chromium and chromium-driver")?;
         let mut starting = Starting(Some(chromedriver));
-        until("chromedriver", Duration::from_secs(30), async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
+        until("chromedriver", Duration::from_secs(30), async || TcpStream::connect(("127.0.0.1", port)).await.ok())
+            .await;
 
         let mut capabilities = DesiredCapabilities::chrome();
         for flag in [

@@ -28,9 +28,6 @@ pub fn binary() -> &'static Path {
 }
 
 /// The component that package `name` is built into, as `hello` or `airlock-guest-hostile`.
-///
-/// # Panics
-/// If it can't be built or read.
 pub fn component(name: &str) -> Vec<u8> {
     let path = component_path(name);
     fs::read(&path).unwrap_or_else(|error| panic!("can't read the component `{}`: {error}", path.display()))
@@ -53,5 +50,9 @@ fn target_dir() -> PathBuf {
 fn cargo(args: &[&str]) {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo).args(args).current_dir(root()).status();
-    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "cargo {} failed: {status:?}", args.join(" "));
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "cargo {} failed: {status:?}",
+        args.join(" ")
+    );
 }

@@ -28,9 +28,6 @@ pub struct Answer {
 
 impl Answer {
     /// The body of an answer that is a success.
-    ///
-    /// # Panics
-    /// If it is not.
     #[track_caller]
     pub fn ok(self) -> Value {
         assert!(self.status.is_success(), "HTTP {}: {}", self.status, self.body);
@@ -38,9 +35,6 @@ impl Answer {
     }
 
     /// The `detail` of an answer that must have `status`.
-    ///
-    /// # Panics
-    /// If it has another status.
     #[track_caller]
     pub fn refused(self, status: u16) -> String {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
@@ -58,9 +52,6 @@ impl Client {
     }
 
     /// A client of `username`.
-    ///
-    /// # Panics
-    /// If the server does not know the password.
     pub async fn signed_in(base: &str, username: &str, password: &str) -> Self {
         let mut client = Self::anonymous(base);
         let body = json!({"username": username, "password": password});
@@ -87,7 +78,6 @@ impl Client {
         Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
-    /// # Panics
     /// If the server is not there.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         self.try_send(request).await.expect("the server must answer")

@@ -5,6 +5,8 @@
 //! dropped. `cargo xtask test` builds the binary and the components first and names them in `AIRLOCK_TEST_BIN` and
 //! `AIRLOCK_TEST_WASM_DIR`; without those the first test that needs them builds them.
 
+#![expect(clippy::missing_panics_doc, reason = "a harness panics where a test fails")]
+
 pub mod browser;
 pub mod build;
 pub mod http;

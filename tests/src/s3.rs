@@ -36,9 +36,6 @@ struct Local {
 
 impl Bucket {
     /// The bucket that `AIRLOCK_TEST_S3_URL` names (credentials in `AWS_*`), or one of a server in this process.
-    ///
-    /// # Panics
-    /// If the server can't be started.
     pub async fn open() -> Self {
         if let Ok(url) = std::env::var("AIRLOCK_TEST_S3_URL") {
             let env = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
@@ -51,7 +48,9 @@ impl Bucket {
         let mut local = Local { folder, address, serving: None };
         local.serve(listener);
         Self {
-            url: format!("s3://{BUCKET}/files?endpoint=http://{address}&region=us-east-1&allow_http=true&path_style=true"),
+            url: format!(
+                "s3://{BUCKET}/files?endpoint=http://{address}&region=us-east-1&allow_http=true&path_style=true"
+            ),
             env: vec![
                 ("AWS_ACCESS_KEY_ID".into(), ACCESS_KEY.into()),
                 ("AWS_SECRET_ACCESS_KEY".into(), SECRET_KEY.into()),
@@ -61,17 +60,11 @@ impl Bucket {
     }
 
     /// Takes the server down: connections are refused. Only a server of this process can be taken down.
-    ///
-    /// # Panics
-    /// If it is another.
     pub fn go_down(&mut self) {
         self.local.as_mut().expect("only a local server can be taken down").serving = None;
     }
 
     /// Brings it up again.
-    ///
-    /// # Panics
-    /// If its port was taken meanwhile.
     pub async fn come_back(&mut self) {
         let local = self.local.as_mut().expect("only a local server can come back");
         let listener = TcpListener::bind(local.address).await.expect("the port is still free");

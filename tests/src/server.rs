@@ -54,9 +54,6 @@ impl Builder {
     }
 
     /// Starts the server and waits until it is healthy.
-    ///
-    /// # Panics
-    /// If it does not get there.
     pub async fn start(self) -> Server {
         let folder = TempDir::with_prefix("airlock-test-").expect("a temporary folder can be made");
         let child = spawn(folder.path(), &self.config, "127.0.0.1:0");
@@ -96,18 +93,12 @@ impl Server {
     }
 
     /// Ends the server as a power cut would.
-    ///
-    /// # Panics
-    /// If it can't be killed.
     pub fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
     }
 
     /// Asks the server to end and waits until it has.
-    ///
-    /// # Panics
-    /// If it does not end within half a minute.
     pub async fn stop(&mut self) -> ExitStatus {
         signal(&self.child, Signal::TERM);
         until("the server's end", Duration::from_secs(30), async || self.child.try_wait().ok().flatten()).await

@@ -3,9 +3,6 @@
 use std::time::{Duration, Instant};
 
 /// Asks `question` until it answers something, at most for `limit`.
-///
-/// # Panics
-/// If it never does; the message says for `what`.
 pub async fn until<T>(what: &str, limit: Duration, mut question: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     let mut pause = Duration::from_millis(5);
