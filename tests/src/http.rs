@@ -78,7 +78,6 @@ impl Client {
         Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
-    /// If the server is not there.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         self.try_send(request).await.expect("the server must answer")
     }
