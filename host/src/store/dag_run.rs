@@ -108,23 +108,7 @@ impl Store {
     }
 
     pub async fn dag_run_list(&self, filter: &DagRunFilter, page: Page) -> Result<Listed<DagRunRow>, StoreError> {
-        let mut list = Builder::new(include_str!("sql/dag_run_list.sql"));
-        push_filter(&mut list, filter);
-        let column = match filter.order_by {
-            DagRunOrder::Key => "r.key",
-            DagRunOrder::RunAfter => "r.run_after",
-            DagRunOrder::LogicalDate => "r.logical_date",
-            DagRunOrder::StartDate => "r.start_date",
-            DagRunOrder::EndDate => "r.end_date",
-        };
-        list.push(" ORDER BY ").push(column).push(filter.order.sql());
-        if filter.order_by != DagRunOrder::Key {
-            list.push(", r.key").push(filter.order.sql());
-        }
-        push_page(&mut list, page);
-        let mut count = counting(include_str!("sql/dag_run_count.sql"));
-        push_filter(&mut count, filter);
-        push_count_end(&mut count);
+        let (mut list, mut count) = (list_query(filter, page), count_query(filter));
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -213,6 +197,31 @@ impl Store {
         }
         Ok(())
     }
+}
+
+pub(super) fn list_query(filter: &DagRunFilter, page: Page) -> Builder {
+    let mut list = Builder::new(include_str!("sql/dag_run_list.sql"));
+    push_filter(&mut list, filter);
+    let column = match filter.order_by {
+        DagRunOrder::Key => "r.key",
+        DagRunOrder::RunAfter => "r.run_after",
+        DagRunOrder::LogicalDate => "r.logical_date",
+        DagRunOrder::StartDate => "r.start_date",
+        DagRunOrder::EndDate => "r.end_date",
+    };
+    list.push(" ORDER BY ").push(column).push(filter.order.sql());
+    if filter.order_by != DagRunOrder::Key {
+        list.push(", r.key").push(filter.order.sql());
+    }
+    push_page(&mut list, page);
+    list
+}
+
+pub(super) fn count_query(filter: &DagRunFilter) -> Builder {
+    let mut count = counting(include_str!("sql/dag_run_count.sql"));
+    push_filter(&mut count, filter);
+    push_count_end(&mut count);
+    count
 }
 
 fn push_filter(builder: &mut Builder, filter: &DagRunFilter) {

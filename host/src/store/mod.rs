@@ -114,11 +114,15 @@ impl Store {
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(&config.path)
+            .busy_timeout(BUSY_TIMEOUT)
+            .thread_name(|id| format!("store-{id}"))
+            .disable_statement_logging();
+        let write_options = options
+            .clone()
             .create_if_missing(true)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
             .synchronous(match config.synchronous {
                 Synchronous::Full => SqliteSynchronous::Full,
                 Synchronous::Normal => SqliteSynchronous::Normal,
@@ -126,11 +130,9 @@ impl Store {
             .pragma("journal_size_limit", "67108864")
             // 16 MiB of log before it is copied into the database: fewer waits of the writer for the disk.
             .pragma("wal_autocheckpoint", "4096")
-            .pragma("cache_size", "-8192")
-            .thread_name(|id| format!("store-{id}"))
-            .disable_statement_logging();
+            .pragma("cache_size", "-8192");
         let open_error = |source| StoreError::Open { path: config.path.clone(), source };
-        let mut connection = options.connect().await.map_err(open_error)?;
+        let mut connection = write_options.connect().await.map_err(open_error)?;
         migrator().run(&mut connection).await.map_err(StoreError::Migrate)?;
 
         let readers = SqlitePoolOptions::new()
@@ -139,7 +141,7 @@ impl Store {
             .test_before_acquire(false)
             .idle_timeout(Duration::from_secs(60))
             .acquire_timeout(Duration::from_secs(10))
-            .connect_lazy_with(options.read_only(true).create_if_missing(false).pragma("cache_size", "-4096"));
+            .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096"));
         let writer = Mutex::new(Writer { connection, open_transaction: false });
         let specs = dag::SpecCache::default();
         Ok(Self { shared: Arc::new(Shared { writer, readers, specs, commit_texts: commit::Texts::default() }) })

@@ -95,25 +95,7 @@ impl Store {
         filter: &TaskInstanceFilter,
         page: Page,
     ) -> Result<Listed<TaskInstanceRow>, StoreError> {
-        let mut list = Builder::new(include_str!("sql/task_instance_list.sql"));
-        push_filter(&mut list, filter)?;
-        let order = filter.order.sql();
-        let within_run = match filter.order_by {
-            TaskInstanceOrder::Key => None,
-            TaskInstanceOrder::State => Some("t.state"),
-            TaskInstanceOrder::StartDate => Some("t.start_date"),
-            TaskInstanceOrder::EndDate => Some("t.end_date"),
-            TaskInstanceOrder::Duration => Some("t.end_date - t.start_date"),
-        };
-        list.push(" ORDER BY t.dag_run").push(order);
-        if let Some(column) = within_run {
-            list.push(", ").push(column).push(order);
-        }
-        list.push(", t.task_id").push(order).push(", t.map_index").push(order);
-        push_page(&mut list, page);
-        let mut count = counting(include_str!("sql/task_instance_count.sql"));
-        push_filter(&mut count, filter)?;
-        push_count_end(&mut count);
+        let (mut list, mut count) = (list_query(filter, page)?, count_query(filter)?);
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -158,6 +140,35 @@ impl Store {
         let query = sqlx::query_as(include_str!("sql/task_instance_counts.sql")).bind(run);
         Ok(query.fetch_all(self.readers()).await?)
     }
+}
+
+pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Builder, StoreError> {
+    let mut list = Builder::new(include_str!("sql/task_instance_list.sql"));
+    push_filter(&mut list, filter)?;
+    let order = filter.order.sql();
+    let within_run = match filter.order_by {
+        TaskInstanceOrder::Key => None,
+        TaskInstanceOrder::State => Some("t.state"),
+        TaskInstanceOrder::StartDate => Some("t.start_date"),
+        TaskInstanceOrder::EndDate => Some("t.end_date"),
+        TaskInstanceOrder::Duration => Some("t.end_date - t.start_date"),
+    };
+    // The two are equal; the one whose index leads is walked in order, so that the limit ends the walk.
+    let run = if filter.dag_id.is_some() { "r.key" } else { "t.dag_run" };
+    list.push(" ORDER BY ").push(run).push(order);
+    if let Some(column) = within_run {
+        list.push(", ").push(column).push(order);
+    }
+    list.push(", t.task_id").push(order).push(", t.map_index").push(order);
+    push_page(&mut list, page);
+    Ok(list)
+}
+
+pub(super) fn count_query(filter: &TaskInstanceFilter) -> Result<Builder, StoreError> {
+    let mut count = counting(include_str!("sql/task_instance_count.sql"));
+    push_filter(&mut count, filter)?;
+    push_count_end(&mut count);
+    Ok(count)
 }
 
 fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(), StoreError> {

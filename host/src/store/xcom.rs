@@ -80,13 +80,7 @@ impl sqlx::FromRow<'_, SqliteRow> for ArtifactRow {
 impl Store {
     /// XComs without their values, by run, task, map index and key.
     pub async fn xcom_list(&self, filter: &XComFilter, page: Page) -> Result<Listed<XComRow>, StoreError> {
-        let mut list = Builder::new(include_str!("sql/xcom_list.sql"));
-        push_filter(&mut list, filter);
-        list.push(" ORDER BY x.dag_run, x.task_id, x.map_index, x.key");
-        push_page(&mut list, page);
-        let mut count = counting(include_str!("sql/xcom_count.sql"));
-        push_filter(&mut count, filter);
-        push_count_end(&mut count);
+        let (mut list, mut count) = (list_query(filter, page), count_query(filter));
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -191,6 +185,23 @@ impl Store {
             .bind(name);
         Ok(query.fetch_optional(self.readers()).await?)
     }
+}
+
+pub(super) fn list_query(filter: &XComFilter, page: Page) -> Builder {
+    let mut list = Builder::new(include_str!("sql/xcom_list.sql"));
+    push_filter(&mut list, filter);
+    // The two are equal; the one whose index leads is walked in order, so that the limit ends the walk.
+    let run = if filter.dag_id.is_some() { "r.key" } else { "x.dag_run" };
+    list.push(" ORDER BY ").push(run).push(", x.task_id, x.map_index, x.key");
+    push_page(&mut list, page);
+    list
+}
+
+pub(super) fn count_query(filter: &XComFilter) -> Builder {
+    let mut count = counting(include_str!("sql/xcom_count.sql"));
+    push_filter(&mut count, filter);
+    push_count_end(&mut count);
+    count
 }
 
 fn push_filter(builder: &mut Builder, filter: &XComFilter) {

@@ -1,0 +1,91 @@
+//! Deletions, and what they leave to be collected.
+
+use super::*;
+
+async fn with_leftovers() -> TestStore {
+    let store = TestStore::with_runs(1..=2).await;
+    let (x, y) = (instance(1, "x"), instance(2, "x"));
+    let commit = Commit {
+        instances: vec![update(x.clone(), TaskState::Failed, 1)],
+        xcoms: vec![
+            xcom(x.clone(), "k", XComBody::Blob("xcoms/1".into())),
+            xcom(x.clone(), "i", XComBody::Inline(vec![1])),
+        ],
+        artifacts: vec![artifact(x.clone(), "a", "artifacts/1"), artifact(y.clone(), "a", "artifacts/2")],
+        now: at(1),
+        ..Commit::default()
+    };
+    store.commit(&commit).await.unwrap();
+    let history = Commit { histories: vec![x.clone()], now: at(2), ..Commit::default() };
+    store.commit(&history).await.unwrap();
+    store
+        .log_chunk_append(&[
+            log_chunk(x.clone(), 0, "logs/shared"),
+            log_chunk(x, 1, "logs/own"),
+            log_chunk(y, 0, "logs/shared"),
+        ])
+        .await
+        .unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_deleted_run_names_only_objects_that_nobody_else_names() {
+    let store = with_leftovers().await;
+    let mut deleted = store.dag_run_delete(DagRunKey(1)).await.unwrap();
+    deleted.blobs.sort();
+    assert_eq!(deleted.runs, 1);
+    assert_eq!(deleted.blobs, ["artifacts/1", "logs/own", "xcoms/1"]);
+    assert_eq!(store.garbage_list(10).await.unwrap().len(), 3);
+    for table in ["task_instance", "task_instance_history", "xcom", "artifact", "log_chunk"] {
+        let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE dag_run = 1"));
+        let left: i64 = sqlx::query_scalar(statement).fetch_one(store.readers()).await.unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+    assert_eq!(store.log_chunk_list(&instance(2, "x"), 1).await.unwrap().len(), 1);
+    assert_eq!(store.dag_run_delete(DagRunKey(1)).await.unwrap(), Deleted::default());
+}
+
+#[tokio::test]
+async fn a_deleted_dag_leaves_its_component_and_its_objects_to_be_collected() {
+    let store = with_leftovers().await;
+    let mut deleted = store.dag_delete(&dag_id("a")).await.unwrap();
+    deleted.blobs.sort();
+    assert_eq!(deleted.runs, 2);
+    assert_eq!(deleted.blobs, ["artifacts/1", "artifacts/2", "logs/own", "logs/shared", "xcoms/1"]);
+    assert!(store.dag_get(&dag_id("a")).await.unwrap().is_none());
+    assert_eq!(store.dag_version_list(&dag_id("a"), Page::default()).await.unwrap().total, 0);
+    assert!(store.component_get(Digest([1; 32])).await.unwrap().is_some());
+    assert_eq!(store.dag_delete(&dag_id("a")).await.unwrap(), Deleted::default());
+
+    let again = store.deployed(&["a"]).await;
+    assert!(again[0].created && again[0].version_number == 1);
+    store.vacuum(100).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_larger_than_a_step_is_deleted_whole() {
+    let store = TestStore::with_runs(1..=1).await;
+    let new =
+        |at| InstanceNew { key: InstanceKey { map_index: at, ..instance(1, "m") }, ..new_instance(DagRunKey(1), "m") };
+    let commit = Commit { instances_new: (0..12_000).map(new).collect(), now: at(1), ..Commit::default() };
+    store.commit(&commit).await.unwrap();
+    assert_eq!(store.dag_run_delete(DagRunKey(1)).await.unwrap().runs, 1);
+    assert!(store.task_instance_states(DagRunKey(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_xcom_that_is_edited_leaves_its_object() {
+    let store = TestStore::with_runs(1..=1).await;
+    let (x, k) = (instance(1, "x"), XComKey::new("k").unwrap());
+    let put = async |key: &InstanceKey, body| store.xcom_put(&xcom(key.clone(), "k", body), at(1)).await.unwrap();
+    assert!(put(&x, XComBody::Blob("xcoms/1".into())).await);
+    assert!(put(&x, XComBody::Blob("xcoms/1".into())).await);
+    assert!(store.garbage_list(10).await.unwrap().is_empty());
+    assert!(put(&x, XComBody::Inline(b"2".to_vec())).await);
+    assert_eq!(store.garbage_list(10).await.unwrap(), ["xcoms/1"]);
+    assert!(!put(&instance(1, "none"), XComBody::Inline(b"2".to_vec())).await);
+    assert!(store.xcom_delete(&x, &k).await.unwrap());
+    assert!(!store.xcom_delete(&x, &k).await.unwrap());
+    assert!(store.xcom_get(&x, &k).await.unwrap().is_none());
+}

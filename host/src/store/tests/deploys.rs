@@ -1,0 +1,95 @@
+//! Components, dags, versions.
+
+use super::*;
+
+#[tokio::test]
+async fn the_same_bytes_again_change_nothing() {
+    let store = TestStore::new().await;
+    let first = store.deployed(&["a", "b"]).await;
+    assert!(first.iter().all(|dag| dag.created && dag.changed && dag.version_number == 1));
+    store.dag_set_paused(&dag_id("a"), true, at(1)).await.unwrap();
+    let mut again = deploy(1, vec![spec("a"), spec("b")]);
+    (again.uploaded_by, again.now) = ("eve".into(), at(9));
+    let again = store.deploy(&again).await.unwrap();
+    assert!(again.iter().all(|dag| !dag.created && !dag.changed));
+    assert_eq!(again[0].version, first[0].version);
+
+    let dag = store.dag_get(&dag_id("a")).await.unwrap().unwrap();
+    assert!(dag.is_paused);
+    assert_eq!(dag.updated_at, at(1));
+    let component = store.component_get(Digest([1; 32])).await.unwrap().unwrap();
+    assert_eq!((component.uploaded_by.as_str(), component.uploaded_at), ("ann", at(0)));
+    assert_eq!(component.dag_ids, [dag_id("a"), dag_id("b")]);
+}
+
+#[tokio::test]
+async fn another_component_takes_a_dag_over_and_old_versions_stay() {
+    let store = TestStore::new().await;
+    let first = store.deployed(&["a"]).await;
+    let mut changed = spec("a");
+    changed.tags = vec!["new".into()];
+    let second = store.deploy(&deploy(2, vec![changed.clone()])).await.unwrap();
+    assert!(!second[0].created && second[0].changed);
+    assert_eq!(second[0].version_number, 2);
+
+    let dag = store.dag_get(&dag_id("a")).await.unwrap().unwrap();
+    assert_eq!((dag.version, dag.component, &*dag.spec), (second[0].version, Digest([2; 32]), &changed));
+    let old = store.dag_version_get(first[0].version).await.unwrap().unwrap();
+    assert_eq!((old.component, &*old.spec), (Digest([1; 32]), &spec("a")));
+    let versions = store.dag_version_list(&dag_id("a"), Page::default()).await.unwrap();
+    assert_eq!(versions.items.iter().map(|version| version.version_number).collect::<Vec<_>>(), [2, 1]);
+    let by_tag = |tag: &str| DagFilter { tags: vec![tag.into()], ..DagFilter::default() };
+    assert_eq!(store.dag_list(&by_tag("all"), Page::default()).await.unwrap().total, 0);
+    assert_eq!(store.dag_list(&by_tag("new"), Page::default()).await.unwrap().total, 1);
+    assert_eq!(store.component_list(Page::default()).await.unwrap().total, 2);
+}
+
+#[tokio::test]
+async fn a_large_spec_is_kept_whole_and_small() {
+    let store = TestStore::new().await;
+    let mut large = spec("large");
+    large.params = (0..20_000)
+        .map(|at| crate::model::spec::ParamSpec { name: format!("p{at}"), schema: "{}".into(), default: None })
+        .collect();
+    store.deploy(&deploy(1, vec![large.clone()])).await.unwrap();
+    let size: i64 =
+        sqlx::query_scalar("SELECT length(spec) FROM dag_version").fetch_one(store.readers()).await.unwrap();
+    assert!(size < 200_000, "{size}");
+    let store = store.reopen().await;
+    let dag = store.dag_get(&dag_id("large")).await.unwrap().unwrap();
+    assert_eq!(*dag.spec, large);
+    let again = store.dag_get(&dag_id("large")).await.unwrap().unwrap();
+    assert!(Arc::ptr_eq(&dag.spec, &again.spec), "parsed once");
+    let component = store.component_get(Digest([1; 32])).await.unwrap().unwrap();
+    assert!(component.module.dags.is_empty());
+}
+
+#[tokio::test]
+async fn dags_are_filtered_by_all_that_is_asked_for() {
+    let store = TestStore::new().await;
+    store.deployed(&["a", "b_1", "bx1"]).await;
+    let mut other = spec("c");
+    other.owners = vec!["bob".into()];
+    other.paused_upon_creation = Some(true);
+    store.deploy(&deploy(2, vec![other])).await.unwrap();
+    let ids = async |filter: DagFilter| {
+        let listed = store.dag_list(&filter, Page::default()).await.unwrap();
+        assert_eq!(listed.total, i64::try_from(listed.items.len()).unwrap());
+        listed.items.iter().map(|dag| dag.dag_id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let all = DagFilter::default;
+    assert_eq!(ids(all()).await, "a b_1 bx1 c");
+    assert_eq!(ids(DagFilter { order: Order::Descending, ..all() }).await, "c bx1 b_1 a");
+    assert_eq!(ids(DagFilter { ids: vec![dag_id("c"), dag_id("a")], ..all() }).await, "a c");
+    assert_eq!(ids(DagFilter { dag_id_pattern: Some("b%".into()), ..all() }).await, "b_1 bx1");
+    assert_eq!(ids(DagFilter { paused: Some(true), ..all() }).await, "c");
+    assert_eq!(ids(DagFilter { owners: vec!["bob".into(), "eve".into()], ..all() }).await, "c");
+    let tags: Vec<String> = vec!["all".into(), "tag-a".into()];
+    assert_eq!(ids(DagFilter { tags: tags.clone(), ..all() }).await, "a b_1 bx1 c");
+    assert_eq!(ids(DagFilter { tags, tag_match: TagMatch::All, ..all() }).await, "a");
+    assert_eq!(store.dag_list_all().await.unwrap().len(), 4);
+    let page = store.dag_list(&all(), Page { limit: 1, offset: 2 }).await.unwrap();
+    assert_eq!((page.items[0].dag_id.as_str(), page.total), ("bx1", 4));
+    assert!(store.dag_get(&dag_id("none")).await.unwrap().is_none());
+    assert!(!store.dag_set_paused(&dag_id("none"), true, at(1)).await.unwrap());
+}

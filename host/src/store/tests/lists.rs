@@ -1,0 +1,154 @@
+//! Runs, instances and XComs in lists.
+
+use super::*;
+
+async fn runs(store: &Store, filter: DagRunFilter) -> Vec<i64> {
+    let listed = store.dag_run_list(&filter, Page::default()).await.unwrap();
+    assert_eq!(listed.total, i64::try_from(listed.items.len()).unwrap());
+    listed.items.iter().map(|run| run.key.0).collect()
+}
+
+#[tokio::test]
+async fn runs_are_filtered_by_all_that_is_asked_for() {
+    let store = TestStore::with_runs(1..=4).await;
+    let update = |key, state, end| DagRunUpdate {
+        key: DagRunKey(key),
+        state,
+        queued_at: None,
+        start_date: Some(at(100 - key)),
+        end_date: end,
+        clear_number: 0,
+    };
+    let dag_runs = vec![
+        update(1, RunState::Success, Some(at(1))),
+        update(2, RunState::Failed, Some(at(2))),
+        update(3, RunState::Running, None),
+    ];
+    store.commit(&Commit { dag_runs, now: at(9), ..Commit::default() }).await.unwrap();
+    let all = DagRunFilter::default;
+    assert_eq!(runs(&store, all()).await, [1, 2, 3, 4]);
+    assert_eq!(
+        runs(&store, DagRunFilter { order: Order::Descending, order_by: DagRunOrder::RunAfter, ..all() }).await,
+        [4, 3, 2, 1]
+    );
+    assert_eq!(runs(&store, DagRunFilter { order_by: DagRunOrder::StartDate, ..all() }).await, [4, 3, 2, 1]);
+    assert_eq!(runs(&store, DagRunFilter { dag_id: Some(dag_id("b")), ..all() }).await, [0; 0]);
+    assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Failed], ..all() }).await, [2]);
+    assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Running, RunState::Queued], ..all() }).await, [3, 4]);
+    assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Success, RunState::Queued], ..all() }).await, [1, 4]);
+    assert_eq!(runs(&store, DagRunFilter { run_type: Some(RunType::Scheduled), ..all() }).await, [0; 0]);
+    let range = Range { gte: Some(at(2)), lte: Some(at(3)) };
+    assert_eq!(runs(&store, DagRunFilter { logical_date: range, ..all() }).await, [2, 3]);
+    assert_eq!(runs(&store, DagRunFilter { run_after: range, ..all() }).await, [2, 3]);
+    assert_eq!(runs(&store, DagRunFilter { end_date: range, ..all() }).await, [2]);
+    let unfinished = store.dag_run_list_unfinished(None, 1).await.unwrap();
+    assert_eq!(unfinished[0].key, DagRunKey(3));
+    let unfinished = store.dag_run_list_unfinished(Some(DagRunKey(3)), 10).await.unwrap();
+    assert_eq!(unfinished.iter().map(|run| run.key.0).collect::<Vec<_>>(), [4]);
+    assert_eq!(store.dag_run_next_key().await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn the_latest_runs_are_those_of_each_dag() {
+    let store = TestStore::with_runs(1..=3).await;
+    let version = store.deployed(&["b"]).await[0].version;
+    let commit = Commit { dag_runs_new: vec![run(4, "b", version)], now: at(4), ..Commit::default() };
+    store.commit(&commit).await.unwrap();
+    let latest = store.dag_run_latest(&[dag_id("b"), dag_id("a"), dag_id("none")], 2).await.unwrap();
+    let latest: Vec<_> = latest.iter().map(|run| (run.dag_id.as_str(), run.key.0)).collect();
+    assert_eq!(latest, [("a", 3), ("a", 2), ("b", 4)]);
+    let exists =
+        async |run: &str, date| store.dag_run_exists(&dag_id("a"), &RunId::new(run).unwrap(), date).await.unwrap();
+    assert!(exists("run-1", None).await);
+    assert!(exists("new", Some(at(2))).await);
+    assert!(!exists("new", Some(at(4))).await);
+    assert!(!exists("new", None).await);
+}
+
+#[tokio::test]
+async fn instances_are_filtered_by_all_that_is_asked_for() {
+    let store = TestStore::with_runs(1..=3).await;
+    let started = |run, task, state, start| InstanceUpdate {
+        start_date: Some(at(start)),
+        ..update(instance(run, task), state, 1)
+    };
+    let instances = vec![
+        started(1, "x", TaskState::Failed, 9),
+        started(2, "x", TaskState::Running, 8),
+        started(2, "y", TaskState::Success, 7),
+        started(3, "y", TaskState::UpstreamFailed, 6),
+    ];
+    store.commit(&Commit { instances, now: at(9), ..Commit::default() }).await.unwrap();
+    let list = async |filter: TaskInstanceFilter| {
+        let listed = store.task_instance_list(&filter, Page::default()).await.unwrap();
+        assert_eq!(listed.total, i64::try_from(listed.items.len()).unwrap());
+        let name = |row: &TaskInstanceRow| format!("{}{}", row.dag_run.0, row.task_id);
+        listed.items.iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    let all = TaskInstanceFilter::default;
+    assert_eq!(list(all()).await, "1x 1y 2x 2y 3x 3y");
+    let a = TaskInstanceFilter { dag_id: Some(dag_id("a")), ..all() };
+    assert_eq!(list(TaskInstanceFilter { order: Order::Descending, ..a.clone() }).await, "3y 3x 2y 2x 1y 1x");
+    assert_eq!(
+        list(TaskInstanceFilter { dag_run: Some(DagRunKey(2)), order_by: TaskInstanceOrder::StartDate, ..a }).await,
+        "2y 2x"
+    );
+    assert_eq!(list(TaskInstanceFilter { task_ids: vec![TaskId::new("x").unwrap()], ..all() }).await, "1x 2x 3x");
+    assert_eq!(
+        list(TaskInstanceFilter { states: vec![TaskState::Failed, TaskState::UpstreamFailed], ..all() }).await,
+        "1x 3y"
+    );
+    assert_eq!(list(TaskInstanceFilter { states: vec![TaskState::Running], ..all() }).await, "2x");
+    assert_eq!(
+        list(TaskInstanceFilter { states: vec![TaskState::Running, TaskState::Success], ..all() }).await,
+        "2x 2y"
+    );
+    assert_eq!(list(TaskInstanceFilter { pools: vec![PoolName::new("p").unwrap()], ..all() }).await, "");
+    let range = Range { gte: Some(at(2)), lte: None };
+    assert_eq!(list(TaskInstanceFilter { logical_date: range, ..all() }).await, "2x 2y 3x 3y");
+    let range = Range { gte: None, lte: Some(at(7)) };
+    assert_eq!(list(TaskInstanceFilter { start_date: range, ..all() }).await, "2y 3y");
+    let page = store.task_instance_list(&all(), Page { limit: 2, offset: 3 }).await.unwrap();
+    assert_eq!((page.items.len(), page.total), (2, 6));
+
+    assert_eq!(
+        store.task_instance_counts(DagRunKey(2)).await.unwrap(),
+        [(TaskState::Running, 1), (TaskState::Success, 1)]
+    );
+    assert!(store.task_instance_set_note(&instance(1, "x"), Some("look")).await.unwrap());
+    assert!(!store.task_instance_set_note(&instance(1, "none"), None).await.unwrap());
+    assert_eq!(store.task_instance_get(&instance(1, "x")).await.unwrap().unwrap().note.as_deref(), Some("look"));
+    assert!(store.dag_run_set_note(DagRunKey(1), Some("n")).await.unwrap());
+    assert!(!store.dag_run_set_note(DagRunKey(9), None).await.unwrap());
+}
+
+#[tokio::test]
+async fn totals_are_counted_up_to_a_bound() {
+    let store = TestStore::with_runs(1..=1).await;
+    let new =
+        |at| InstanceNew { key: InstanceKey { map_index: at, ..instance(1, "m") }, ..new_instance(DagRunKey(1), "m") };
+    let commit = Commit { instances_new: (0..10_500).map(new).collect(), now: at(1), ..Commit::default() };
+    store.commit(&commit).await.unwrap();
+    let listed =
+        store.task_instance_list(&TaskInstanceFilter::default(), Page { limit: u32::MAX, offset: 0 }).await.unwrap();
+    assert_eq!(listed.total, MAX_TOTAL);
+    assert_eq!(listed.items.len(), MAX_PAGE as usize);
+}
+
+#[tokio::test]
+async fn xcoms_of_several_runs_come_by_logical_date() {
+    let store = TestStore::with_runs(1..=4).await;
+    let value = |key: i64| xcom(instance(key, "x"), "return_value", XComBody::Inline(key.to_string().into_bytes()));
+    let commit = Commit { xcoms: (1..=4).map(value).collect(), now: at(5), ..Commit::default() };
+    store.commit(&commit).await.unwrap();
+    let task = TaskId::new("x").unwrap();
+    let listed = store.xcom_list_runs(&dag_id("a"), &task, &XComKey::return_value(), at(2), at(4), 10).await.unwrap();
+    let seen: Vec<_> = listed.into_iter().map(|value| (value.row.logical_date, value.body)).collect();
+    assert_eq!(seen, [2, 3].map(|key: i64| (Some(at(key)), XComBody::Inline(key.to_string().into_bytes()))));
+
+    let filter = XComFilter { dag_id: Some(dag_id("a")), dag_run: Some(DagRunKey(2)), ..XComFilter::default() };
+    let listed = store.xcom_list(&filter, Page::default()).await.unwrap();
+    assert_eq!((listed.total, listed.items[0].size_bytes, listed.items[0].created_at), (1, 1, at(5)));
+    let filter = XComFilter { key: Some(XComKey::new("other").unwrap()), ..filter };
+    assert_eq!(store.xcom_list(&filter, Page::default()).await.unwrap().total, 0);
+}

@@ -1,0 +1,116 @@
+//! Variables, connections, users, sessions, pools, settings; and the database itself.
+
+use super::*;
+use crate::model::ids::{ConnectionId, VariableKey};
+
+#[tokio::test]
+async fn variables_and_connections_read_back_the_same() {
+    let store = TestStore::new().await;
+    let key = VariableKey::new("reports/target").unwrap();
+    let variable =
+        VariableRow { key: key.clone(), sealed: vec![0, 1, 255], description: Some("d".into()), updated_at: at(1) };
+    store.variable_put(&variable).await.unwrap();
+    store.variable_put(&VariableRow { sealed: vec![2], ..variable }).await.unwrap();
+    let row = store.variable_get(&key).await.unwrap().unwrap();
+    assert_eq!((row.sealed, row.description.as_deref(), row.updated_at), (vec![2], Some("d"), at(1)));
+    assert_eq!(store.variable_list(None, Page::default()).await.unwrap().total, 1);
+    assert_eq!(store.variable_list(Some("rep%"), Page::default()).await.unwrap().items.len(), 1);
+    assert_eq!(store.variable_list(Some("x%"), Page::default()).await.unwrap().total, 0);
+    assert!(store.variable_delete(&key).await.unwrap());
+    assert!(!store.variable_delete(&key).await.unwrap());
+
+    let id = ConnectionId::new("db").unwrap();
+    let connection = ConnectionRow {
+        id: id.clone(),
+        conn_type: "postgres".into(),
+        description: None,
+        host: Some("h".into()),
+        schema: Some("s".into()),
+        login: Some("'; --".into()),
+        port: Some(65_535),
+        sealed_password: Some(vec![1]),
+        sealed_extra: None,
+        updated_at: at(2),
+    };
+    store.connection_put(&connection).await.unwrap();
+    let row = store.connection_get(&id).await.unwrap().unwrap();
+    assert_eq!(format!("{row:?}"), format!("{connection:?}"));
+    assert_eq!(store.connection_list(None, Page::default()).await.unwrap().items.len(), 1);
+    assert!(store.connection_delete(&id).await.unwrap());
+    assert!(store.connection_get(&id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_deleted_user_has_no_sessions() {
+    let store = TestStore::new().await;
+    for name in ["ann", "bob"] {
+        let user = UserRow { username: name.into(), password_hash: "h".into(), created_at: at(1), updated_at: at(1) };
+        store.user_put(&user).await.unwrap();
+    }
+    assert_eq!(store.user_count().await.unwrap(), 2);
+    let session = |hash: u8, username: &str, expires| SessionRow {
+        secret_hash: [hash; 32],
+        username: username.into(),
+        kind: "bearer".into(),
+        created_at: at(1),
+        expires_at: at(expires),
+    };
+    for session in [session(1, "ann", 5), session(2, "ann", 9), session(3, "bob", 9), session(4, "bob", 9)] {
+        store.session_put(&session).await.unwrap();
+    }
+    assert!(store.session_put(&session(9, "nobody", 9)).await.is_err());
+    assert_eq!(store.session_delete_expired(at(5)).await.unwrap(), 1);
+    assert_eq!(store.session_get(&[2; 32]).await.unwrap().unwrap().username, "ann");
+    assert!(store.user_delete("ann").await.unwrap());
+    assert!(store.session_get(&[2; 32]).await.unwrap().is_none());
+    assert!(store.session_delete(&[3; 32]).await.unwrap());
+    assert_eq!(store.session_delete_of_user("bob").await.unwrap(), 1);
+    let listed = store.user_list(Page::default()).await.unwrap();
+    assert_eq!((listed.items[0].username.as_str(), listed.total), ("bob", 1));
+    assert!(store.user_get("ann").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn there_is_a_default_pool_from_the_start() {
+    let store = TestStore::new().await;
+    let pool = store.pool_get(&PoolName::default_pool()).await.unwrap().unwrap();
+    assert_eq!((pool.slots, pool.include_deferred), (128, false));
+    let unlimited = PoolRow { slots: -1, include_deferred: true, ..pool };
+    store.pool_put(&unlimited).await.unwrap();
+    assert_eq!(store.pool_list(None, Page::default()).await.unwrap().items, [unlimited.clone()]);
+    assert!(store.pool_put(&PoolRow { slots: -2, ..unlimited }).await.is_err());
+    assert!(store.pool_delete(&PoolName::default_pool()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_setting_is_stored_once() {
+    let store = TestStore::new().await;
+    assert!(store.setting_put_new("key_check", b"1").await.unwrap());
+    assert!(!store.setting_put_new("key_check", b"2").await.unwrap());
+    assert_eq!(store.setting_get("key_check").await.unwrap(), Some(b"1".to_vec()));
+    assert_eq!(store.setting_get("other").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_is_named() {
+    let path: std::path::PathBuf = "/nonexistent/airlock.db".into();
+    let error = Store::open(&StoreConfig { path, synchronous: Synchronous::Full }).await.unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/airlock.db"));
+    let store = TestStore::new().await;
+    store.ping().await.unwrap();
+    store.close().await;
+    assert!(store.ping().await.unwrap_err().is_transient());
+}
+
+#[tokio::test]
+async fn the_database_is_durable_and_shrinks() {
+    let store = TestStore::new().await;
+    let mut writer = store.writer().await.unwrap();
+    for (pragma, expected) in
+        [("journal_mode", "wal"), ("auto_vacuum", "2"), ("foreign_keys", "1"), ("synchronous", "1")]
+    {
+        let statement = sqlx::AssertSqlSafe(format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"));
+        let value: String = sqlx::query_scalar(statement).fetch_one(&mut writer.connection).await.unwrap();
+        assert_eq!(value, expected, "{pragma}");
+    }
+}
