@@ -145,6 +145,17 @@ pub enum XComBody {
     Blob(String),
 }
 
+/// An XCom to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XComNew {
+    pub instance: InstanceKey,
+    pub key: XComKey,
+    pub media_type: String,
+    /// The length of the value, wherever it is.
+    pub size_bytes: i64,
+    pub body: XComBody,
+}
+
 #[derive(Debug, Clone)]
 pub struct XComValue {
     pub row: XComRow,
