@@ -1,0 +1,222 @@
+//! Reading `name = value` arguments, with errors at what is wrong.
+
+use std::str::FromStr;
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{
+    Attribute, Error, Expr, ExprArray, ExprLit, ExprUnary, Ident, Lit, LitStr, Meta, Result, Token, UnOp,
+    parse::{Parse, ParseStream},
+    punctuated::Punctuated,
+    spanned::Spanned,
+};
+
+/// The arguments of an attribute. What is not taken by the end is refused.
+pub struct Args {
+    list: Vec<Arg>,
+    known: Vec<&'static str>,
+}
+
+struct Arg {
+    name: Ident,
+    value: Option<Expr>,
+}
+
+impl Parse for Arg {
+    fn parse(input: ParseStream) -> Result<Self> {
+        let name = input.parse()?;
+        let value = if input.parse::<Option<Token![=]>>()?.is_some() { Some(input.parse()?) } else { None };
+        Ok(Self { name, value })
+    }
+}
+
+impl Parse for Args {
+    fn parse(input: ParseStream) -> Result<Self> {
+        let list: Vec<Arg> = Punctuated::<Arg, Token![,]>::parse_terminated(input)?.into_iter().collect();
+        for (at, arg) in list.iter().enumerate() {
+            if list[..at].iter().any(|before| before.name == arg.name) {
+                return Err(Error::new(arg.name.span(), format!("`{}` is given twice", arg.name)));
+            }
+        }
+        Ok(Self { list, known: Vec::new() })
+    }
+}
+
+impl Args {
+    fn take(&mut self, name: &'static str) -> Option<Arg> {
+        self.known.push(name);
+        let at = self.list.iter().position(|arg| arg.name == name)?;
+        Some(self.list.remove(at))
+    }
+
+    fn value(&mut self, name: &'static str, example: &str) -> Result<Option<Expr>> {
+        let Some(arg) = self.take(name) else { return Ok(None) };
+        let missing = || Error::new(arg.name.span(), format!("`{name}` needs a value: `{name} = {example}`"));
+        arg.value.ok_or_else(missing).map(Some)
+    }
+
+    /// `name = "text"`.
+    pub fn text(&mut self, name: &'static str, example: &str) -> Result<Option<LitStr>> {
+        self.value(name, example)?.map(|value| text_of(value, name, example)).transpose()
+    }
+
+    /// `name = ["text", ..]`.
+    pub fn texts(&mut self, name: &'static str, example: &str) -> Result<Vec<LitStr>> {
+        match self.value(name, example)? {
+            None => Ok(Vec::new()),
+            Some(Expr::Array(ExprArray { elems, .. })) => {
+                elems.into_iter().map(|value| text_of(value, name, example)).collect()
+            }
+            Some(other) => Err(wanted(&other, name, example)),
+        }
+    }
+
+    /// `name`, `name = true` or `name = false`.
+    pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Arg { value: None, .. }) => Ok(Some(true)),
+            Some(Arg { value: Some(Expr::Lit(ExprLit { lit: Lit::Bool(flag), .. })), .. }) => Ok(Some(flag.value)),
+            Some(Arg { value: Some(other), .. }) => Err(wanted(&other, name, "true")),
+        }
+    }
+
+    /// `name = 3`, at least `least`.
+    pub fn number<N: FromStr + PartialOrd + std::fmt::Display>(
+        &mut self,
+        name: &'static str,
+        least: Option<N>,
+    ) -> Result<Option<N>>
+    where
+        N::Err: std::fmt::Display,
+    {
+        let Some(value) = self.value(name, "2")? else { return Ok(None) };
+        let (negative, literal) = match &value {
+            Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => (true, &**expr),
+            other => (false, other),
+        };
+        let digits = match literal {
+            Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_digits(),
+            Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) => number.base10_digits(),
+            _ => return Err(wanted(&value, name, "2")),
+        };
+        let text = format!("{}{digits}", if negative { "-" } else { "" });
+        let number: N = text.parse().map_err(|error| Error::new(value.span(), format!("`{name}`: {error}")))?;
+        match least {
+            Some(least) if number < least => {
+                Err(Error::new(value.span(), format!("`{name}` must be at least {least}")))
+            }
+            _ => Ok(Some(number)),
+        }
+    }
+
+    /// `name = "1h30m"`, in milliseconds.
+    pub fn duration_ms(&mut self, name: &'static str) -> Result<Option<u64>> {
+        let Some(text) = self.text(name, "\"30s\"")? else { return Ok(None) };
+        duration_ms(&text.value()).map(Some).map_err(|why| {
+            Error::new(
+                text.span(),
+                format!("`{}` is not a duration: {why}; write it as \"30s\" or \"1h30m\"", text.value()),
+            )
+        })
+    }
+
+    /// Refuses what was not asked for.
+    pub fn finish(self) -> Result<()> {
+        match self.list.first() {
+            None => Ok(()),
+            Some(arg) => Err(Error::new(
+                arg.name.span(),
+                format!("there is no argument `{}`; there are {}", arg.name, self.known.join(", ")),
+            )),
+        }
+    }
+}
+
+fn text_of(value: Expr, name: &str, example: &str) -> Result<LitStr> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text),
+        other => Err(wanted(&other, name, example)),
+    }
+}
+
+fn wanted(value: &Expr, name: &str, example: &str) -> Error {
+    Error::new(value.span(), format!("write `{name} = {example}`"))
+}
+
+fn duration_ms(text: &str) -> std::result::Result<u64, String> {
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err("it is empty".into());
+    }
+    let mut sum = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let after = after.trim_start();
+        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let number: u64 = number.parse().map_err(|_| format!("there should be a number before `{unit}`"))?;
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" | "sec" => 1_000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "" => return Err("its number has no unit".into()),
+            other => return Err(format!("there is no unit `{other}`")),
+        };
+        sum = number.checked_mul(unit_ms).and_then(|part| sum.checked_add(part)).ok_or("it is too long")?;
+        rest = after.trim_start();
+    }
+    Ok(sum)
+}
+
+/// The text of the doc comments among `attributes`.
+pub fn doc_comment(attributes: &[Attribute]) -> Option<String> {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) => Some(line.value()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let lines: Vec<String> = lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    let text = lines.join("\n").trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// `Some(x)` or `None`, as tokens.
+pub fn option<T: quote::ToTokens>(value: Option<T>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+/// Checks that `name` can be an id in Airlock.
+pub fn check_name(name: &str, span: Span, kind: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if name.is_empty() || name.len() > 250 || !name.chars().all(plain) || name.contains("..") || name == "." {
+        return Err(Error::new(
+            span,
+            format!("`{name}` can't be {kind}: use 1 to 250 letters, digits, `_`, `-` and `.`, without `..`"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_sums_of_numbers_with_units() {
+        assert_eq!(duration_ms("30s"), Ok(30_000));
+        assert_eq!(duration_ms("1h 30m"), Ok(5_400_000));
+        assert_eq!(duration_ms("250ms"), Ok(250));
+        for wrong in ["", "30", "s", "3 weeks", "-1s", "99999999999999999999d"] {
+            assert!(duration_ms(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `#[dag]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Attribute, Error, ItemFn, LitStr, Result, ReturnType, spanned::Spanned};
+
+use crate::{
+    args::{Args, check_name, doc_comment, option},
+    schedule::{instant_us, memory_mib, schedule, timezone},
+};
+
+pub fn expand(mut args: Args, function: ItemFn) -> Result<TokenStream> {
+    let ident = &function.sig.ident;
+    let id = args.text("id", "\"sales\"")?;
+    let dag_id = match &id {
+        Some(literal) => literal.value(),
+        None => ident.to_string().trim_start_matches("r#").to_owned(),
+    };
+    check_name(&dag_id, id.as_ref().map_or(ident.span(), LitStr::span), "a dag's id")?;
+    let doc = args.text("doc", "\"What it does.\"")?.map(|text| text.value()).or_else(|| doc_comment(&function.attrs));
+    let description = args
+        .text("description", "\"What it does.\"")?
+        .map(|text| text.value())
+        .or_else(|| doc.as_deref().and_then(|doc| doc.lines().next()).map(ToOwned::to_owned));
+    let display_name = args.text("display_name", "\"Sales\"")?;
+    let owners = args.texts("owners", "[\"data team\"]")?;
+    let tags = args.texts("tags", "[\"finance\"]")?;
+
+    let zone_text = args.text("timezone", "\"Asia/Seoul\"")?;
+    let zone = timezone(zone_text.as_ref())?;
+    let zone_name = zone.name();
+    let data_interval = args.flag("data_interval")?;
+    let schedule_text = args.text("schedule", "\"0 6 * * *\"")?;
+    let schedule = schedule(schedule_text.as_ref(), data_interval)?;
+    let start_text = args.text("start", "\"2026-01-01\"")?;
+    let end_text = args.text("end", "\"2026-12-31\"")?;
+    let start = start_text.as_ref().map(|text| instant_us(text, zone)).transpose()?;
+    let end = end_text.as_ref().map(|text| instant_us(text, zone)).transpose()?;
+    if let (Some(start), Some(end), Some(text)) = (start, end, &end_text)
+        && end < start
+    {
+        return Err(Error::new(text.span(), "the end is before the start"));
+    }
+    let catchup = args.flag("catchup")?.unwrap_or(false);
+    if catchup && (start.is_none() || schedule_text.is_none()) {
+        return Err(Error::new(ident.span(), "`catchup = true` needs a `schedule` and a `start`"));
+    }
+    let max_active_runs = args.number::<u32>("max_active_runs", Some(1))?.unwrap_or(16);
+    let max_active_tasks = args.number::<u32>("max_active_tasks", Some(1))?.unwrap_or(16);
+    let run_timeout = option(args.duration_ms("run_timeout")?);
+    let paused = option(args.flag("paused")?);
+    let variables = args.texts("variables", "[\"target\", \"reports/*\"]")?;
+    let connections = args.texts("connections", "[\"warehouse\"]")?;
+    let hosts = args.texts("hosts", "[\"api.example.org\"]")?;
+    let memory = option(args.text("memory", "\"512MiB\"")?.map(|text| memory_mib(&text)).transpose()?);
+    args.finish()?;
+
+    let sig = &function.sig;
+    if sig.asyncness.is_some() || !sig.generics.params.is_empty() || sig.inputs.len() != 1 {
+        return Err(Error::new(sig.span(), "a dag is a function of one argument, `dag: &Dag`"));
+    }
+    let build = match &sig.output {
+        ReturnType::Default => quote!(|dag| { #ident(dag); ::core::result::Result::Ok(()) }),
+        ReturnType::Type(..) => quote!(|dag| #ident(dag).map_err(::core::convert::Into::into)),
+    };
+    let docs: Vec<&Attribute> = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).collect();
+    let vis = &function.vis;
+    let (doc, description, display_name) = (option(doc), option(description), option(display_name));
+    let (start, end) = (option(start), option(end));
+    let sdk = quote!(::airlock_sdk::__private);
+
+    Ok(quote! {
+        #function
+
+        #(#docs)*
+        #[expect(non_camel_case_types, reason = "the type stands for the function")]
+        #vis struct #ident {}
+
+        impl ::airlock_sdk::DagFunction for #ident {
+            fn definition() -> &'static #sdk::Definition {
+                static DEFINITION: #sdk::Definition = #sdk::Definition {
+                    dag_id: #dag_id,
+                    display_name: #display_name,
+                    description: #description,
+                    doc: #doc,
+                    owners: &[#(#owners),*],
+                    tags: &[#(#tags),*],
+                    schedule: #schedule,
+                    timezone: #zone_name,
+                    start_us: #start,
+                    end_us: #end,
+                    catchup: #catchup,
+                    max_active_runs: #max_active_runs,
+                    max_active_tasks: #max_active_tasks,
+                    run_timeout_ms: #run_timeout,
+                    paused: #paused,
+                    variables: &[#(#variables),*],
+                    connections: &[#(#connections),*],
+                    hosts: &[#(#hosts),*],
+                    memory_mib: #memory,
+                    build: #build,
+                };
+                &DEFINITION
+            }
+        }
+    })
+}

@@ -1,0 +1,192 @@
+//! Schedules, instants and sizes, checked where they are written.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono_tz::Tz;
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Error, LitStr, Result};
+
+const PRESETS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"];
+
+/// The dag's time zone.
+pub fn timezone(text: Option<&LitStr>) -> Result<Tz> {
+    let Some(text) = text else { return Ok(Tz::UTC) };
+    text.value().parse().map_err(|_| {
+        Error::new(text.span(), format!("`{}` is not an IANA time zone; write it as \"Asia/Seoul\"", text.value()))
+    })
+}
+
+/// The schedule as tokens.
+pub fn schedule(text: Option<&LitStr>, data_interval: Option<bool>) -> Result<TokenStream> {
+    let sdk = quote!(::airlock_sdk::__private);
+    let Some(text) = text else {
+        if data_interval == Some(true) {
+            return Err(Error::new(proc_macro2::Span::call_site(), "`data_interval = true` needs a cron `schedule`"));
+        }
+        return Ok(quote!(#sdk::Schedule::Manual));
+    };
+    let expression = text.value();
+    if expression == "@once" {
+        return Ok(quote!(#sdk::Schedule::Once));
+    }
+    check_cron(&expression).map_err(|why| Error::new(text.span(), why))?;
+    let data_interval = data_interval.unwrap_or(false);
+    Ok(quote!(#sdk::Schedule::Cron { expression: #expression, data_interval: #data_interval }))
+}
+
+struct Field {
+    name: &'static str,
+    least: u32,
+    most: u32,
+    words: &'static [&'static str],
+}
+
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+const FIELDS: [Field; 6] = [
+    Field { name: "minute", least: 0, most: 59, words: &[] },
+    Field { name: "hour", least: 0, most: 23, words: &[] },
+    Field { name: "day of month", least: 1, most: 31, words: &[] },
+    Field { name: "month", least: 1, most: 12, words: &MONTHS },
+    Field { name: "day of week", least: 0, most: 7, words: &DAYS },
+    Field { name: "second", least: 0, most: 59, words: &[] },
+];
+
+/// Finds what is surely wrong; the host has the last word.
+fn check_cron(expression: &str) -> std::result::Result<(), String> {
+    if let Some(preset) = expression.strip_prefix('@') {
+        return if PRESETS.contains(&expression) {
+            Ok(())
+        } else {
+            Err(format!("there is no preset `@{preset}`; there are @once, {}", PRESETS.join(", ")))
+        };
+    }
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    if !(5..=6).contains(&fields.len()) {
+        return Err(format!(
+            "`{expression}` has {} fields; cron has 5 (minute, hour, day of month, month, day of week), or 6 with the second last",
+            fields.len()
+        ));
+    }
+    for (text, field) in fields.iter().zip(&FIELDS) {
+        for part in text.split(',') {
+            check_part(part, field).map_err(|why| format!("`{part}` as {} of `{expression}`: {why}", field.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_part(part: &str, field: &Field) -> std::result::Result<(), String> {
+    let (range, step) = match part.split_once('/') {
+        Some((range, step)) => (range, Some(step)),
+        None => (part, None),
+    };
+    if let Some(step) = step
+        && step.parse::<u32>().map_or(true, |step| step == 0)
+    {
+        return Err("the step must be a number from 1".into());
+    }
+    if range == "*" || range == "?" {
+        return Ok(());
+    }
+    // `L`, `W` and `#` in the fields of days are the host's to judge.
+    let days = field.name.starts_with("day");
+    if days && range.chars().any(|c| matches!(c, 'L' | 'l' | 'W' | 'w' | '#')) && range.len() <= 6 {
+        let plain = range.chars().all(|c| c.is_ascii_alphanumeric() || c == '#' || c == '-');
+        let is_word = field.words.contains(&range.to_ascii_lowercase().as_str());
+        if plain && !is_word {
+            return Ok(());
+        }
+    }
+    range.splitn(2, '-').try_for_each(|value| {
+        if field.words.contains(&value.to_ascii_lowercase().as_str()) {
+            return Ok(());
+        }
+        match value.parse::<u32>() {
+            Ok(number) if (field.least..=field.most).contains(&number) => Ok(()),
+            _ => Err(format!("it must be {} to {}", field.least, field.most)),
+        }
+    })
+}
+
+/// Microseconds since the epoch of an instant, read in `zone` if it has no offset.
+pub fn instant_us(text: &LitStr, zone: Tz) -> Result<i64> {
+    let value = text.value();
+    if let Ok(instant) = DateTime::parse_from_rfc3339(&value) {
+        return Ok(instant.timestamp_micros());
+    }
+    let date = NaiveDate::parse_from_str(&value, "%Y-%m-%d").map(|date| date.and_time(NaiveTime::MIN));
+    let local = date.or_else(|_| NaiveDateTime::parse_from_str(&value, "%Y-%m-%dT%H:%M:%S%.f"));
+    let local = local.or_else(|_| NaiveDateTime::parse_from_str(&value, "%Y-%m-%dT%H:%M")).map_err(|_| {
+        Error::new(
+            text.span(),
+            format!("`{value}` is not a date; write it as \"2026-01-31\" or \"2026-01-31T06:00:00\", with an offset as \"+09:00\" if it is not in the dag's time zone"),
+        )
+    })?;
+    zone.from_local_datetime(&local).earliest().map(|instant| instant.timestamp_micros()).ok_or_else(|| {
+        Error::new(text.span(), format!("`{value}` does not exist in {}: the clocks go forward then", zone.name()))
+    })
+}
+
+/// A size in MiB.
+pub fn memory_mib(text: &LitStr) -> Result<u32> {
+    let value = text.value();
+    let wrong =
+        || Error::new(text.span(), format!("`{value}` is not a size from 1MiB to 4GiB; write it as \"512MiB\""));
+    let (number, factor) = match (value.strip_suffix("MiB"), value.strip_suffix("GiB")) {
+        (Some(number), _) => (number, 1),
+        (_, Some(number)) => (number, 1024),
+        _ => return Err(wrong()),
+    };
+    let mib = number.trim().parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
+    mib.filter(|mib| (1..=4096).contains(mib)).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::Span;
+
+    use super::*;
+
+    fn literal(text: &str) -> LitStr {
+        LitStr::new(text, Span::call_site())
+    }
+
+    #[test]
+    fn cron_expressions_are_checked_field_by_field() {
+        for right in ["0 6 * * *", "*/5 0-6,12 1 jan-mar MON", "0 0 L * 5#2", "0 0 15W * 5L", "@daily", "0 0 * * 7 30"]
+        {
+            assert_eq!(check_cron(right), Ok(()), "{right}");
+        }
+        for (wrong, why) in [
+            ("0 6 * *", "has 4 fields"),
+            ("60 6 * * *", "`60` as minute"),
+            ("0 6 * * */0", "the step"),
+            ("0 6 0 * *", "1 to 31"),
+            ("0 6 * foo *", "`foo` as month"),
+            ("@fortnightly", "no preset"),
+        ] {
+            let error = check_cron(wrong).unwrap_err();
+            assert!(error.contains(why), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn dates_are_midnight_in_the_time_zone() {
+        let us = |text, zone: Tz| instant_us(&literal(text), zone).map(|us| us / 1_000_000);
+        assert_eq!(us("2026-01-01", Tz::UTC).unwrap(), 1_767_225_600);
+        assert_eq!(us("2026-01-01", Tz::Asia__Seoul).unwrap(), 1_767_225_600 - 9 * 3600);
+        assert_eq!(us("2026-01-01T09:00:00+09:00", Tz::UTC).unwrap(), 1_767_225_600);
+        assert!(us("2026-03-29T02:30:00", Tz::Europe__Berlin).unwrap_err().to_string().contains("clocks go forward"));
+        assert!(us("1.1.2026", Tz::UTC).is_err());
+    }
+
+    #[test]
+    fn sizes_are_mib_up_to_4_gib() {
+        assert_eq!(memory_mib(&literal("512MiB")).unwrap(), 512);
+        assert_eq!(memory_mib(&literal("4GiB")).unwrap(), 4096);
+        for wrong in ["512", "0MiB", "5GiB", "512MB"] {
+            assert!(memory_mib(&literal(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,564 @@
+//! Building a dag: calls of task functions add nodes, handles make edges.
+
+use std::{cell::RefCell, collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    entry::{Entry, Task},
+    error::{Error, Result},
+    options::{Options, TriggerRule},
+    value::{self, TaskInput, Value},
+};
+
+/// A function marked [`#[dag]`](macro@crate::dag). The macro implements it for a type of the function's name.
+pub trait DagFunction {
+    /// What the macro's arguments say.
+    #[doc(hidden)]
+    fn definition() -> &'static Definition;
+}
+
+/// A dag's settings, all known at compile time, and the function that builds its graph.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Definition {
+    pub dag_id: &'static str,
+    pub display_name: Option<&'static str>,
+    pub description: Option<&'static str>,
+    pub doc: Option<&'static str>,
+    pub owners: &'static [&'static str],
+    pub tags: &'static [&'static str],
+    pub schedule: Schedule,
+    pub timezone: &'static str,
+    pub start_us: Option<i64>,
+    pub end_us: Option<i64>,
+    pub catchup: bool,
+    pub max_active_runs: u32,
+    pub max_active_tasks: u32,
+    pub run_timeout_ms: Option<u64>,
+    pub paused: Option<bool>,
+    pub variables: &'static [&'static str],
+    pub connections: &'static [&'static str],
+    pub hosts: &'static [&'static str],
+    pub memory_mib: Option<u32>,
+    pub build: fn(&mut Dag) -> Result<()>,
+}
+
+impl Definition {
+    /// What is not said in the macro.
+    pub const DEFAULT: Self = Self {
+        dag_id: "",
+        display_name: None,
+        description: None,
+        doc: None,
+        owners: &[],
+        tags: &[],
+        schedule: Schedule::Manual,
+        timezone: "UTC",
+        start_us: None,
+        end_us: None,
+        catchup: false,
+        max_active_runs: 16,
+        max_active_tasks: 16,
+        run_timeout_ms: None,
+        paused: None,
+        variables: &[],
+        connections: &[],
+        hosts: &[],
+        memory_mib: None,
+        build: |_| Ok(()),
+    };
+
+    /// Builds the graph.
+    pub(crate) fn graph(&self) -> Result<Graph> {
+        let mut dag = Dag { graph: RefCell::default() };
+        let built = (self.build)(&mut dag);
+        let mut graph = dag.graph.into_inner();
+        built
+            .and_then(|()| graph.wrong.take().map_or(Ok(()), Err))
+            .map_err(|error| error.context(format!("dag `{}`", self.dag_id)))?;
+        graph.name_tasks();
+        Ok(graph)
+    }
+}
+
+/// When a dag runs.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub enum Schedule {
+    Manual,
+    Once,
+    Cron { expression: &'static str, data_interval: bool },
+}
+
+/// A dag that is being built. Calling a task function with it adds a task.
+///
+/// A `#[dag]` function takes it as `&Dag` or `&mut Dag`.
+pub struct Dag {
+    graph: RefCell<Graph>,
+}
+
+impl fmt::Debug for Dag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dag").finish_non_exhaustive()
+    }
+}
+
+/// The nodes so far. Small, for a dag may have 100,000 and `describe` has 64 MiB.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub nodes: Vec<Node>,
+    /// (upstream, downstream) edges that carry no value.
+    pub edges: Vec<(u32, u32)>,
+    pub params: Vec<ParamSpec>,
+    /// The first thing that went wrong.
+    wrong: Option<Error>,
+}
+
+pub(crate) struct Node {
+    /// Empty until the graph is finished, unless the author chose one.
+    pub task_id: String,
+    pub entry: &'static Entry,
+    pub inputs: Vec<(&'static str, Source)>,
+    /// None: those of the entry.
+    pub options: Option<Box<Options>>,
+}
+
+impl Node {
+    pub(crate) fn options(&self) -> &Options {
+        self.options.as_deref().unwrap_or(&self.entry.options)
+    }
+}
+
+pub(crate) struct ParamSpec {
+    pub name: String,
+    pub schema: serde_json::Value,
+    pub default: Option<serde_json::Value>,
+}
+
+/// Where an input's value comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Literal(Value),
+    Param(u32),
+    Output(u32),
+}
+
+impl Graph {
+    /// Names the tasks that have no id: by their function, the second `name__1` and so on.
+    fn name_tasks(&mut self) {
+        let mut counts: BTreeMap<&'static str, u32> = BTreeMap::new();
+        for node in self.nodes.iter_mut().filter(|node| node.task_id.is_empty()) {
+            let count = counts.entry(node.entry.name).or_default();
+            node.task_id =
+                if *count == 0 { node.entry.name.to_owned() } else { format!("{}__{count}", node.entry.name) };
+            *count += 1;
+        }
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.wrong.get_or_insert(error);
+    }
+}
+
+impl Dag {
+    /// A param that whoever triggers a run must give; a dag with one can't be scheduled.
+    ///
+    /// ```
+    /// # use airlock_sdk::prelude::*;
+    /// # #[task] fn greet(name: &str) -> String { format!("hello {name}") }
+    /// #[dag]
+    /// fn greeting(dag: &Dag) {
+    ///     greet(dag, dag.param("name"));
+    /// }
+    /// # let host = airlock_sdk::testing::Host::new().param("name", "Ada");
+    /// # assert_eq!(host.run_dag::<greeting>().unwrap().result::<String>("greet").unwrap(), "hello Ada");
+    /// ```
+    pub fn param<T: TaskInput>(&self, name: impl Into<String>) -> Param<'_, T> {
+        self.add_param::<T>(name.into(), None)
+    }
+
+    /// A param that has the value `default` unless whoever triggers a run says otherwise.
+    ///
+    /// ```
+    /// # use airlock_sdk::prelude::*;
+    /// # #[task] fn greet(name: String) -> String { format!("hello {name}") }
+    /// #[dag(schedule = "@daily")]
+    /// fn greeting(dag: &Dag) {
+    ///     let name = dag.param_with_default("name", "world".to_owned()).description("Whom to greet.");
+    ///     greet(dag, name);
+    /// }
+    /// # let run = airlock_sdk::testing::Host::new().run_dag::<greeting>().unwrap();
+    /// # assert_eq!(run.result::<String>("greet").unwrap(), "hello world");
+    /// ```
+    pub fn param_with_default<T: TaskInput + Serialize>(&self, name: impl Into<String>, default: T) -> Param<'_, T> {
+        let name = name.into();
+        let value = match serde_json::to_value(&default) {
+            Ok(value) => value,
+            Err(error) => {
+                self.graph.borrow_mut().refuse(Error::from(error).context(format!("the default of param `{name}`")));
+                serde_json::Value::Null
+            }
+        };
+        self.add_param::<T>(name, Some(value))
+    }
+
+    fn add_param<T: TaskInput>(&self, name: String, default: Option<serde_json::Value>) -> Param<'_, T> {
+        let mut schema: serde_json::Value = value::input_schema::<T>();
+        if let (Some(default), Some(schema)) = (&default, schema.as_object_mut()) {
+            schema.insert("default".into(), default.clone());
+        }
+        let mut graph = self.graph.borrow_mut();
+        if graph.params.iter().any(|param| param.name == name) {
+            graph.refuse(Error::new(format!("param `{name}` is declared twice; declare it once and pass it on")));
+        }
+        graph.params.push(ParamSpec { name, schema, default });
+        Param { dag: self, index: last(&graph.params), value: PhantomData }
+    }
+
+    /// Adds a node; for the functions that `#[task]` makes.
+    #[doc(hidden)]
+    pub fn add<T: Task, O>(&self, inputs: Vec<(&'static str, Input)>) -> Handle<'_, O> {
+        let mut graph = self.graph.borrow_mut();
+        let entry = T::entry();
+        let inputs = inputs
+            .into_iter()
+            .filter_map(|(name, input)| match input.0 {
+                Ok(source) => Some((name, source)),
+                Err(error) => {
+                    graph.refuse(error.context(format!("input `{name}` of a task `{}`", entry.name)));
+                    None
+                }
+            })
+            .collect();
+        graph.nodes.push(Node { task_id: String::new(), entry, inputs, options: None });
+        Handle { dag: self, index: last(&graph.nodes), output: PhantomData }
+    }
+}
+
+fn last<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX) - 1
+}
+
+/// A task of a dag that is being built, whose result is a `T`.
+///
+/// Given to another task function it is that task's input and an edge. The methods choose how the task is run.
+///
+/// ```
+/// use airlock_sdk::prelude::*;
+/// use std::time::Duration;
+///
+/// #[task]
+/// fn extract() -> Result<Vec<u32>> { Ok(vec![1, 2, 3]) }
+/// #[task]
+/// fn sum(rows: Vec<u32>) -> u32 { rows.iter().sum() }
+/// #[task]
+/// fn clean_up() {}
+///
+/// #[dag]
+/// fn sums(dag: &Dag) {
+///     let rows = extract(dag).retries(3).retry_delay(Duration::from_secs(30)).timeout(Duration::from_secs(300));
+///     let total = sum(dag, rows).id("total");
+///     clean_up(dag).after((rows, total)).trigger_rule(TriggerRule::AllDone);
+/// }
+/// # let run = airlock_sdk::testing::Host::new().run_dag::<sums>().unwrap();
+/// # assert_eq!(run.result::<u32>("total").unwrap(), 6);
+/// ```
+pub struct Handle<'dag, T> {
+    dag: &'dag Dag,
+    index: u32,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Handle<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Handle<'_, T> {}
+
+impl<T> fmt::Debug for Handle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({})", self.index)
+    }
+}
+
+impl<T> Handle<'_, T> {
+    fn change(self, change: impl FnOnce(&mut Node)) -> Self {
+        change(&mut self.dag.graph.borrow_mut().nodes[self.index as usize]);
+        self
+    }
+
+    fn options(self, change: impl FnOnce(&mut Options)) -> Self {
+        self.change(|node| change(node.options.get_or_insert_with(|| Box::new(node.entry.options.clone()))))
+    }
+
+    /// The task's id, unique in the dag. By default the function's name, the second time `name__1` and so on.
+    pub fn id(self, task_id: impl Into<String>) -> Self {
+        self.change(|node| node.task_id = task_id.into())
+    }
+
+    /// What the page shows instead of the id.
+    pub fn display_name(self, name: impl Into<String>) -> Self {
+        self.options(|options| options.display_name = Some(name.into().into()))
+    }
+
+    /// Markdown that the page shows; by default the function's doc comment.
+    pub fn doc(self, markdown: impl Into<String>) -> Self {
+        self.options(|options| options.doc = Some(markdown.into().into()))
+    }
+
+    /// When the task may start, given its upstream tasks.
+    pub fn trigger_rule(self, rule: TriggerRule) -> Self {
+        self.options(|options| options.trigger_rule = rule)
+    }
+
+    /// Tries after the first.
+    pub fn retries(self, retries: u32) -> Self {
+        self.options(|options| options.retries = retries)
+    }
+
+    /// The wait before the second try; five minutes if nothing is said.
+    pub fn retry_delay(self, delay: Duration) -> Self {
+        self.options(|options| options.retry_delay_ms = millis(delay))
+    }
+
+    /// Each wait is the one before times this; 1 is constant.
+    pub fn retry_backoff(self, factor: f64) -> Self {
+        self.options(|options| options.retry_backoff = factor)
+    }
+
+    /// The longest wait before a try.
+    pub fn max_retry_delay(self, delay: Duration) -> Self {
+        self.options(|options| options.max_retry_delay_ms = Some(millis(delay)))
+    }
+
+    /// The longest that an attempt may take.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.options(|options| options.timeout_ms = Some(millis(limit)))
+    }
+
+    /// The pool whose slots the attempts take.
+    pub fn pool(self, pool: impl Into<String>) -> Self {
+        self.options(|options| options.pool = pool.into().into())
+    }
+
+    /// Slots that an attempt takes of its pool, at least 1.
+    pub fn pool_slots(self, slots: u32) -> Self {
+        self.options(|options| options.pool_slots = slots)
+    }
+
+    /// Higher goes first where slots are short.
+    pub fn priority_weight(self, weight: i32) -> Self {
+        self.options(|options| options.priority_weight = weight)
+    }
+
+    /// This task comes after `upstream`, without taking a value of it.
+    ///
+    /// `upstream` is a handle, or several: a tuple, an array, a slice, a `Vec`.
+    pub fn after(self, upstream: impl Handles) -> Self {
+        upstream.each(&mut |other| self.dag.order(other, self.node_ref()));
+        self
+    }
+
+    /// This task comes before `downstream`, without handing it a value.
+    pub fn before(self, downstream: impl Handles) -> Self {
+        downstream.each(&mut |other| self.dag.order(self.node_ref(), other));
+        self
+    }
+
+    fn node_ref(&self) -> NodeRef<'_> {
+        NodeRef { dag: self.dag, index: self.index }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Dag {
+    fn order(&self, upstream: NodeRef<'_>, downstream: NodeRef<'_>) {
+        let mut graph = self.graph.borrow_mut();
+        if std::ptr::eq(upstream.dag, self) && std::ptr::eq(downstream.dag, self) {
+            graph.edges.push((upstream.index, downstream.index));
+        } else {
+            graph.refuse(Error::new("an edge leads from one dag to another"));
+        }
+    }
+}
+
+/// A task whatever its result.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct NodeRef<'a> {
+    dag: &'a Dag,
+    index: u32,
+}
+
+/// One handle or several, whatever their results: what [`Handle::after`] and [`Handle::before`] take.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task of the dag",
+    note = "give a handle, or a tuple, an array or a `Vec` of handles"
+)]
+pub trait Handles {
+    /// Calls `visit` with each task.
+    #[doc(hidden)]
+    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>));
+}
+
+impl<T> Handles for Handle<'_, T> {
+    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        visit(self.node_ref());
+    }
+}
+
+impl<H: Handles + ?Sized> Handles for &H {
+    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        (**self).each(visit);
+    }
+}
+
+impl<H: Handles> Handles for [H] {
+    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.iter().for_each(|handle| handle.each(visit));
+    }
+}
+
+impl<H: Handles, const N: usize> Handles for [H; N] {
+    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.as_slice().each(visit);
+    }
+}
+
+impl<H: Handles> Handles for Vec<H> {
+    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.as_slice().each(visit);
+    }
+}
+
+macro_rules! handles_of_tuples {
+    ($($name:ident)+) => {
+        impl<$($name: Handles),+> Handles for ($($name,)+) {
+            fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+                #[expect(non_snake_case, reason = "the types' names serve as the values' names")]
+                let ($($name,)+) = self;
+                $($name.each(visit);)+
+            }
+        }
+    };
+}
+handles_of_tuples!(A);
+handles_of_tuples!(A B);
+handles_of_tuples!(A B C);
+handles_of_tuples!(A B C D);
+handles_of_tuples!(A B C D E);
+handles_of_tuples!(A B C D E F);
+handles_of_tuples!(A B C D E F G);
+handles_of_tuples!(A B C D E F G H);
+
+/// A param of a dag that is being built: a `T` once a run has it.
+pub struct Param<'dag, T> {
+    dag: &'dag Dag,
+    index: u32,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Param<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Param<'_, T> {}
+
+impl<T> fmt::Debug for Param<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Param({})", self.index)
+    }
+}
+
+impl<T> Param<'_, T> {
+    /// What the trigger form says about it.
+    pub fn description(self, text: impl Into<String>) -> Self {
+        let mut graph = self.dag.graph.borrow_mut();
+        if let Some(schema) = graph.params[self.index as usize].schema.as_object_mut() {
+            schema.insert("description".into(), text.into().into());
+        }
+        drop(graph);
+        self
+    }
+}
+
+/// Where an input's value comes from, or why it can't.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Input(Result<Source>);
+
+/// What can be given to a task function for an input of type `T`: a `T`, or the handle of a task that returns a
+/// `T`, or a [`Param`] of type `T`.
+///
+/// Where an input is an `Option<T>`, what gives a `T` will do as well; it is `None` if the upstream task was
+/// skipped or returned nothing (which needs a trigger rule that lets the task start at all).
+#[diagnostic::on_unimplemented(
+    message = "this input takes `{T}`, and `{Self}` does not give one",
+    label = "does not give a `{T}`",
+    note = "an input takes a value, a dag's param, or the handle of a task that returns the same type"
+)]
+pub trait IntoInput<T> {
+    /// Where the value comes from.
+    #[doc(hidden)]
+    fn into_input(self, dag: &Dag) -> Input;
+}
+
+impl<T> IntoInput<T> for Handle<'_, T> {
+    fn into_input(self, dag: &Dag) -> Input {
+        Input(same_dag(dag, self.dag).map(|()| Source::Output(self.index)))
+    }
+}
+
+impl<T> IntoInput<Option<T>> for Handle<'_, T> {
+    fn into_input(self, dag: &Dag) -> Input {
+        <Self as IntoInput<T>>::into_input(self, dag)
+    }
+}
+
+impl<T> IntoInput<T> for Param<'_, T> {
+    fn into_input(self, dag: &Dag) -> Input {
+        Input(same_dag(dag, self.dag).map(|()| Source::Param(self.index)))
+    }
+}
+
+impl<T> IntoInput<Option<T>> for Param<'_, T> {
+    fn into_input(self, dag: &Dag) -> Input {
+        <Self as IntoInput<T>>::into_input(self, dag)
+    }
+}
+
+impl<T: Serialize + 'static> IntoInput<T> for T {
+    fn into_input(self, _: &Dag) -> Input {
+        Input(value::encode(&self).map(Source::Literal))
+    }
+}
+
+impl<T: Serialize + 'static> IntoInput<Option<T>> for T {
+    fn into_input(self, _: &Dag) -> Input {
+        Input(value::encode(&self).map(Source::Literal))
+    }
+}
+
+impl IntoInput<String> for &str {
+    fn into_input(self, dag: &Dag) -> Input {
+        <String as IntoInput<String>>::into_input(self.to_owned(), dag)
+    }
+}
+
+impl IntoInput<Option<String>> for &str {
+    fn into_input(self, dag: &Dag) -> Input {
+        <String as IntoInput<String>>::into_input(self.to_owned(), dag)
+    }
+}
+
+fn same_dag(one: &Dag, other: &Dag) -> Result<()> {
+    if std::ptr::eq(one, other) { Ok(()) } else { Err(Error::new("the handle belongs to another dag")) }
+}

@@ -1,0 +1,390 @@
+//! The wasm side: the component's exports and the host's imports.
+
+use std::{
+    ops::Range,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    context::{Context, DataInterval},
+    dag::{Definition, Graph, Node, Schedule, Source},
+    entry::{self, Ending, Entry, Inputs},
+    logging,
+    options::TriggerRule,
+    value::Value,
+};
+
+pub mod bindings {
+    #![expect(missing_docs, reason = "generated; its documentation is wit/task.wit")]
+    #![expect(clippy::pedantic, clippy::allow_attributes, reason = "generated")]
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "airlock:task/task",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_task",
+        default_bindings_module: "airlock_sdk::__private::bindings",
+        // The linker runs the constructors of a wasm32-wasip2 reactor in `_initialize`.
+        disable_run_ctors_once_workaround: true,
+    });
+}
+
+pub use bindings::exports::airlock::task::runner;
+
+use bindings::airlock::task as imports;
+use runner::{Failure, Input, Instance, Module, Outcome};
+
+/// A task function that is linked into the component. `#[task]` makes one, and a constructor that registers it:
+/// `run` is asked for an entry by name and has no time to build the dags to find it.
+#[derive(Debug)]
+pub struct Registered {
+    entry: fn() -> &'static Entry,
+    next: OnceLock<Option<&'static Self>>,
+}
+
+static REGISTERED: Mutex<Option<&'static Registered>> = Mutex::new(None);
+
+impl Registered {
+    /// Not yet registered.
+    pub const fn new(entry: fn() -> &'static Entry) -> Self {
+        Self { entry, next: OnceLock::new() }
+    }
+
+    /// Runs at instantiation: no allocation, no host call.
+    pub fn register(&'static self) {
+        let mut first = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.next.set(*first).is_ok() {
+            *first = Some(self);
+        }
+    }
+
+    fn all() -> impl Iterator<Item = &'static Entry> {
+        let first = *REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::successors(first, |one| one.next.get().copied().flatten()).map(|one| (one.entry)())
+    }
+}
+
+type Entries = [fn() -> &'static Entry];
+
+fn find(tasks: &Entries, name: &str) -> Option<&'static Entry> {
+    tasks.iter().map(|entry| entry()).chain(Registered::all()).find(|entry| entry.name == name)
+}
+
+/// `runner.run`.
+pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) -> Result<Outcome, Failure> {
+    let Some(entry) = find(tasks, name) else {
+        return Err(Failure::Fatal(format!("the component has no entry `{name}`")));
+    };
+    logging::install();
+    let inputs = inputs.into_iter().map(|input| (input.name, input.value.map(Value::from))).collect();
+    match entry::run(entry, &Context::from(instance), Inputs(inputs)) {
+        Ending::Success(value) => Ok(Outcome::Success(value.map(Into::into))),
+        Ending::Branch(task_ids) => Ok(Outcome::Branch(task_ids)),
+        Ending::Skipped(reason) => Ok(Outcome::Skipped(reason)),
+        Ending::Later(at) => Ok(Outcome::Later(runner::Wake::At(at.timestamp_micros()))),
+        Ending::Failed { message, fatal: true } => Err(Failure::Fatal(message)),
+        Ending::Failed { message, fatal: false } => Err(Failure::Retryable(message)),
+    }
+}
+
+/// `runner.describe`.
+pub fn describe(dags: &[fn() -> &'static Definition], tasks: &Entries) -> Result<Module, String> {
+    let mut entries: Vec<&'static Entry> = tasks.iter().map(|entry| entry()).collect();
+    let mut described = Vec::with_capacity(dags.len());
+    for definition in dags {
+        let definition = definition();
+        let graph = definition.graph().map_err(|error| error.to_string())?;
+        for node in &graph.nodes {
+            match entries.iter().find(|entry| entry.name == node.entry.name) {
+                Some(known) if std::ptr::eq(*known, node.entry) => {}
+                Some(known) => {
+                    return Err(format!(
+                        "two tasks are called `{}`; rename one with `#[task(name = \"...\")]`",
+                        known.name
+                    ));
+                }
+                None => entries.push(node.entry),
+            }
+        }
+        described.push(describe_dag(definition, graph));
+    }
+    for entry in &entries {
+        if !find(tasks, entry.name).is_some_and(|found| std::ptr::eq(found, *entry)) {
+            return Err(format!("task `{0}` is not linked in; write `export!(.., tasks = [{0}])`", entry.name));
+        }
+    }
+    Ok(Module {
+        sdk: concat!("airlock-sdk ", env!("CARGO_PKG_VERSION")).to_owned(),
+        entries: entries.into_iter().map(describe_entry).collect(),
+        dags: described,
+    })
+}
+
+fn describe_entry(entry: &Entry) -> runner::Entry {
+    let inputs = entry.inputs.iter().map(|input| runner::Parameter {
+        name: input.name.to_owned(),
+        schema: (input.schema)().to_string(),
+        required: input.required,
+    });
+    runner::Entry {
+        name: entry.name.to_owned(),
+        doc: entry.doc.map(ToOwned::to_owned),
+        inputs: inputs.collect(),
+        output: (entry.output)().map(|schema| schema.to_string()),
+    }
+}
+
+fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
+    let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    let task_id = |index: u32| graph.nodes[index as usize].task_id.clone();
+    runner::Dag {
+        dag_id: definition.dag_id.to_owned(),
+        display_name: definition.display_name.map(ToOwned::to_owned),
+        description: definition.description.map(ToOwned::to_owned),
+        doc: definition.doc.map(ToOwned::to_owned),
+        owners: owned(definition.owners),
+        tags: owned(definition.tags),
+        schedule: match definition.schedule {
+            Schedule::Manual => runner::Schedule::Manual,
+            Schedule::Once => runner::Schedule::Once,
+            Schedule::Cron { expression, data_interval } => {
+                runner::Schedule::Cron(runner::Cron { expression: expression.to_owned(), data_interval })
+            }
+        },
+        timezone: definition.timezone.to_owned(),
+        start: definition.start_us,
+        end: definition.end_us,
+        catchup: definition.catchup,
+        max_active_runs: definition.max_active_runs,
+        max_active_tasks: definition.max_active_tasks,
+        run_timeout: definition.run_timeout_ms,
+        paused_upon_creation: definition.paused,
+        grants: runner::Grants {
+            variables: owned(definition.variables),
+            connections: owned(definition.connections),
+            hosts: owned(definition.hosts),
+            memory_mib: definition.memory_mib,
+        },
+        edges: graph.edges.iter().map(|(from, to)| (task_id(*from), task_id(*to))).collect(),
+        nodes: graph.nodes.iter().map(|node| describe_node(node, &graph)).collect(),
+        params: graph
+            .params
+            .into_iter()
+            .map(|param| runner::Param {
+                name: param.name,
+                schema: param.schema.to_string(),
+                default: param.default.map(|value| value.to_string()),
+            })
+            .collect(),
+    }
+}
+
+fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
+    let inputs = node.inputs.iter().map(|(name, source)| runner::Binding {
+        name: (*name).to_owned(),
+        source: match source {
+            Source::Literal(value) => runner::Source::Literal(value.clone().into()),
+            Source::Param(index) => runner::Source::Param(graph.params[*index as usize].name.clone()),
+            Source::Output(index) => runner::Source::Output(graph.nodes[*index as usize].task_id.clone()),
+        },
+    });
+    let options = node.options();
+    runner::Node {
+        task_id: node.task_id.clone(),
+        entry: node.entry.name.to_owned(),
+        display_name: options.display_name.as_deref().map(ToOwned::to_owned),
+        doc: options.doc.as_deref().map(ToOwned::to_owned),
+        inputs: inputs.collect(),
+        retries: options.retries,
+        retry_delay: options.retry_delay_ms,
+        retry_backoff: options.retry_backoff,
+        max_retry_delay: options.max_retry_delay_ms,
+        timeout: options.timeout_ms,
+        trigger_rule: options.trigger_rule.into(),
+        pool: options.pool.as_ref().to_owned(),
+        pool_slots: options.pool_slots,
+        priority_weight: options.priority_weight,
+    }
+}
+
+impl From<TriggerRule> for runner::TriggerRule {
+    fn from(rule: TriggerRule) -> Self {
+        match rule {
+            TriggerRule::AllSuccess => Self::AllSuccess,
+            TriggerRule::AllFailed => Self::AllFailed,
+            TriggerRule::AllDone => Self::AllDone,
+            TriggerRule::AllDoneMinOneSuccess => Self::AllDoneMinOneSuccess,
+            TriggerRule::AllSkipped => Self::AllSkipped,
+            TriggerRule::OneSuccess => Self::OneSuccess,
+            TriggerRule::OneFailed => Self::OneFailed,
+            TriggerRule::OneDone => Self::OneDone,
+            TriggerRule::NoneFailed => Self::NoneFailed,
+            TriggerRule::NoneFailedMinOneSuccess => Self::NoneFailedMinOneSuccess,
+            TriggerRule::NoneSkipped => Self::NoneSkipped,
+            TriggerRule::Always => Self::Always,
+        }
+    }
+}
+
+impl From<imports::types::Value> for Value {
+    fn from(value: imports::types::Value) -> Self {
+        Self { media_type: value.media_type.into(), bytes: value.bytes }
+    }
+}
+
+impl From<Value> for imports::types::Value {
+    fn from(value: Value) -> Self {
+        Self { media_type: value.media_type.into_owned(), bytes: value.bytes }
+    }
+}
+
+impl From<Instance> for Context {
+    fn from(instance: Instance) -> Self {
+        let interval = instance.data_interval_start.zip(instance.data_interval_end);
+        Self {
+            dag_id: instance.dag_id,
+            run_id: instance.run_id,
+            task_id: instance.task_id,
+            map_index: u32::try_from(instance.map_index).ok(),
+            try_number: instance.try_number,
+            max_tries: instance.max_tries,
+            logical_date: instance.logical_date.map(instant),
+            data_interval: interval.map(|(start, end)| DataInterval { start: instant(start), end: instant(end) }),
+            run_after: instant(instance.run_after),
+            timezone: instance.timezone,
+            params: instance.params,
+        }
+    }
+}
+
+fn instant(us: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(us).unwrap_or(if us < 0 {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    })
+}
+
+/// The host's imports, in the words of this crate.
+pub(crate) mod host {
+    use super::{DateTime, OnceLock, Range, Utc, Value, imports, instant};
+    use crate::{connections::Connection, error::HostError, logging::Level, xcom::RunValue};
+
+    type Result<T> = std::result::Result<T, HostError>;
+
+    impl From<imports::types::Error> for HostError {
+        fn from(error: imports::types::Error) -> Self {
+            use imports::types::Error;
+            match error {
+                Error::Denied(text) => Self::Denied(text),
+                Error::NotFound(text) => Self::NotFound(text),
+                Error::TooLarge(text) => Self::TooLarge(text),
+                Error::Unavailable(text) => Self::Unavailable(text),
+                Error::Invalid(text) => Self::Invalid(text),
+            }
+        }
+    }
+
+    fn signed(map_index: Option<u32>) -> Option<i32> {
+        map_index.map(|index| i32::try_from(index).unwrap_or(i32::MAX))
+    }
+
+    pub fn xcom_push(key: &str, value: Value) -> Result<()> {
+        Ok(imports::xcom::push(key, &value.into())?)
+    }
+
+    pub fn xcom_pull(task_id: &str, map_index: Option<u32>, key: &str) -> Result<Value> {
+        let source =
+            imports::xcom::Source { task_id: task_id.to_owned(), map_index: signed(map_index), key: key.to_owned() };
+        Ok(imports::xcom::pull(&source)?.into())
+    }
+
+    pub fn xcom_pull_runs(task_id: &str, key: &str, dates: Range<DateTime<Utc>>) -> Result<Vec<RunValue<Value>>> {
+        let (since, until) = (dates.start.timestamp_micros(), dates.end.timestamp_micros());
+        let found = imports::xcom::pull_runs(task_id, key, since, until)?;
+        let run_value = |run: imports::xcom::RunValue| RunValue {
+            run_id: run.run_id,
+            logical_date: instant(run.logical_date),
+            map_index: u32::try_from(run.map_index).ok(),
+            value: run.value.into(),
+        };
+        Ok(found.into_iter().map(run_value).collect())
+    }
+
+    pub fn variable_get(key: &str) -> Result<String> {
+        Ok(imports::variables::get(key)?)
+    }
+
+    pub fn connection_get(id: &str) -> Result<Connection> {
+        let found = imports::connections::get(id)?;
+        Ok(Connection {
+            id: found.id,
+            conn_type: found.conn_type,
+            host: found.host,
+            schema: found.schema,
+            login: found.login,
+            password: found.password,
+            port: found.port,
+            extra: found.extra,
+        })
+    }
+
+    pub struct Writer(imports::artifacts::Writer);
+
+    pub fn artifact_create(name: &str, media_type: &str) -> Result<Writer> {
+        Ok(Writer(imports::artifacts::create(name, media_type)?))
+    }
+
+    impl Writer {
+        pub fn write(&mut self, chunk: &[u8]) -> Result<()> {
+            Ok(self.0.write(chunk)?)
+        }
+
+        pub fn finish(self) -> Result<u64> {
+            Ok(self.0.finish()?)
+        }
+    }
+
+    pub struct Reader(imports::artifacts::Reader);
+
+    pub fn artifact_open(task_id: &str, map_index: Option<u32>, name: &str) -> Result<Reader> {
+        Ok(Reader(imports::artifacts::open(task_id, signed(map_index), name)?))
+    }
+
+    impl Reader {
+        pub fn size(&self) -> u64 {
+            self.0.size()
+        }
+
+        pub fn read(&mut self, most: usize) -> Result<Vec<u8>> {
+            Ok(self.0.read(u32::try_from(most).unwrap_or(u32::MAX))?)
+        }
+    }
+
+    pub fn log_emit(level: Level, target: &str, message: &str, fields: &[(String, String)]) {
+        use imports::log::Level as Wit;
+        let level = match level {
+            Level::Trace => Wit::Trace,
+            Level::Debug => Wit::Debug,
+            Level::Info => Wit::Info,
+            Level::Warn => Wit::Warn,
+            Level::Error => Wit::Error,
+        };
+        imports::log::emit(level, target, message, fields);
+    }
+
+    /// The host is asked at the first line that is logged.
+    pub fn log_enabled() -> Level {
+        use imports::log::Level as Wit;
+        static ENABLED: OnceLock<Level> = OnceLock::new();
+        *ENABLED.get_or_init(|| match imports::log::enabled() {
+            Wit::Trace => Level::Trace,
+            Wit::Debug => Level::Debug,
+            Wit::Info => Level::Info,
+            Wit::Warn => Level::Warn,
+            Wit::Error => Level::Error,
+        })
+    }
+}

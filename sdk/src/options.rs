@@ -1,0 +1,67 @@
+//! How a task is run: retries, limits, trigger rule, pool.
+
+use std::borrow::Cow;
+
+/// When a task may start, given its upstream tasks. The words and their meaning are Airflow's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TriggerRule {
+    /// All upstream tasks succeeded.
+    #[default]
+    AllSuccess,
+    /// All upstream tasks failed.
+    AllFailed,
+    /// All upstream tasks are finished, however they ended.
+    AllDone,
+    /// All upstream tasks are finished and at least one succeeded.
+    AllDoneMinOneSuccess,
+    /// All upstream tasks were skipped.
+    AllSkipped,
+    /// At least one upstream task succeeded; the others are not waited for.
+    OneSuccess,
+    /// At least one upstream task failed; the others are not waited for.
+    OneFailed,
+    /// At least one upstream task succeeded or failed.
+    OneDone,
+    /// No upstream task failed: each succeeded or was skipped.
+    NoneFailed,
+    /// No upstream task failed and at least one succeeded.
+    NoneFailedMinOneSuccess,
+    /// No upstream task was skipped.
+    NoneSkipped,
+    /// At once, whatever stands upstream.
+    Always,
+}
+
+/// How the instances of a task are run.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub display_name: Option<Cow<'static, str>>,
+    pub doc: Option<Cow<'static, str>>,
+    pub retries: u32,
+    pub retry_delay_ms: u64,
+    pub retry_backoff: f64,
+    pub max_retry_delay_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
+    pub trigger_rule: TriggerRule,
+    pub pool: Cow<'static, str>,
+    pub pool_slots: u32,
+    pub priority_weight: i32,
+}
+
+impl Options {
+    /// Airflow's.
+    pub const DEFAULT: Self = Self {
+        display_name: None,
+        doc: None,
+        retries: 0,
+        retry_delay_ms: 300_000,
+        retry_backoff: 1.0,
+        max_retry_delay_ms: None,
+        timeout_ms: None,
+        trigger_rule: TriggerRule::AllSuccess,
+        pool: Cow::Borrowed("default_pool"),
+        pool_slots: 1,
+        priority_weight: 1,
+    };
+}
