@@ -1,16 +1,84 @@
 //! Runs attempts in child processes and answers what they ask for, within their grants.
+//!
+//! It promises that each dispatched attempt is answered exactly once, whatever guests, runners or storage do; that a guest
+//! reaches nothing its dag was not granted; that what an attempt pushed or wrote is handed over with its success and never
+//! before; and that everything it holds has a bound. It decides nothing about states, tries or slots: those are the
+//! scheduler's.
+//!
+//! ```text
+//! scheduler -- dispatch --> books -> inputs -> runner (code, slot) ===Run===> runner process
+//!                             |                                    <==Call=== host calls: grants, store, blobs, egress
+//!                             |                                    <==Log==== logs: masked, live, then object storage
+//!                             +<- finish <------------------------ <==Done===
+//! scheduler <- Completion ----+
+//! ```
+//!
+//! Absent: a runner's word is never taken for what it may do (the books say which attempt a key stands for and on which
+//! runner it is), and no guest code runs in this process.
 
 mod attempt;
+mod books;
+mod calls;
+mod code;
+mod code_cache;
+mod compiler;
 mod config;
+mod effects;
+mod egress;
+mod finish;
+mod inputs;
 mod logs;
+mod memory;
+mod outbox;
+mod results;
+mod runner;
+mod values;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use attempt::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext};
 pub use config::ExecutorConfig;
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
 
-use crate::{model::spec::ModuleSpec, store::InstanceKey};
+use self::{
+    books::{Attempt, Books, Phase},
+    code::Code,
+    code_cache::CodeCache,
+    compiler::Compiler,
+    egress::Egress,
+    inputs::{InputError, Inputs},
+    memory::Budget,
+    results::Results,
+    runner::{Ready, Runner},
+};
+use crate::{
+    blobs::Blobs,
+    model::spec::ModuleSpec,
+    secrets::Secrets,
+    store::{InstanceKey, Store},
+    wire::{Instance, Limits, RunAttempt},
+};
+
+/// Log of one attempt, see `log.emit` of `wit/task.wit`.
+const MAX_LOG_BYTES: u64 = 16 << 20;
+/// Host calls of one attempt: enough to read 10 GiB of artifacts by 4 KiB.
+const MAX_HOST_CALLS: u64 = 5_000_000;
+/// Large values on their way from runners, and on their way to runners.
+const VALUES_MIB: u32 = 512;
+/// Large request bodies that are being sent.
+const REQUEST_BODIES_MIB: u32 = 128;
+/// Artifacts that are being written at a time, up to 15 MiB of memory each.
+const MAX_WRITERS: usize = 64;
+/// Work that was begun for attempts gets so long at the end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a component could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +94,14 @@ pub enum CompileError {
 /// Why an executor could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
-    #[error("`{path}` can't be used for compiled code")]
+    #[error("`{path}` can't be used for compiled code", path = path.display())]
     Cache {
-        path: String,
+        path: PathBuf,
         #[source]
         source: std::io::Error,
     },
+    #[error("the path of this program is not known, so that it can't be started as a child")]
+    Binary(#[source] std::io::Error),
     #[error("the HTTP client for tasks can't be made")]
     Egress(#[source] reqwest::Error),
 }
@@ -39,32 +109,227 @@ pub enum ExecutorError {
 /// Starts, feeds and ends runners. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Executor {
+    shared: Arc<Shared>,
+}
+
+/// What all parts of the executor use.
+#[derive(Debug)]
+struct Shared {
+    config: ExecutorConfig,
+    binary: PathBuf,
+    store: Store,
+    blobs: Blobs,
+    secrets: Secrets,
+    events: mpsc::Sender<ExecutorEvent>,
+    books: Arc<Books>,
+    runners: Vec<Arc<Runner>>,
+    results: Results,
     logs: Logs,
+    code: Code,
+    egress: Egress,
+    inbound: Budget,
+    outbound: Budget,
+    request_bodies: Budget,
+    writers: Arc<Semaphore>,
+    /// All that was spawned.
+    tasks: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl Executor {
+    /// Starts the runners. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the folder for compiled code can't be used, or the HTTP client can't be made.
+    pub fn start(
+        config: ExecutorConfig,
+        store: Store,
+        blobs: Blobs,
+        secrets: Secrets,
+        events: mpsc::Sender<ExecutorEvent>,
+    ) -> Result<Self, ExecutorError> {
+        let cache = CodeCache::open(&config.data_dir)
+            .map_err(|source| ExecutorError::Cache { path: config.data_dir.join("compiled"), source })?;
+        let binary = match &config.binary {
+            Some(binary) => binary.clone(),
+            None => std::env::current_exe().map_err(ExecutorError::Binary)?,
+        };
+        let compiler = Compiler::new(binary.clone(), config.compile_timeout, config.compilers);
+        let count = config.runners.max(1);
+        // Some to spare: a killed attempt holds its slot until it has ended, while its successor may start.
+        let slots = config.parallelism.div_ceil(count) + config.parallelism / 16 + 4;
+        let books = Arc::new(Books::default());
+        let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
+        let shared = Arc::new(Shared {
+            egress: Egress::new(config.egress_allow_private).map_err(ExecutorError::Egress)?,
+            binary,
+            store,
+            blobs,
+            secrets,
+            events,
+            books,
+            runners: (0..count as usize).map(|index| Arc::new(Runner::new(index, slots))).collect(),
+            results: Results::new(),
+            logs: logs.clone(),
+            code: Code { cache: Arc::new(cache), compiler },
+            inbound: Budget::new(VALUES_MIB),
+            outbound: Budget::new(VALUES_MIB),
+            request_bodies: Budget::new(REQUEST_BODIES_MIB),
+            writers: Arc::new(Semaphore::new(MAX_WRITERS)),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            config,
+        });
+        shared.tasks.spawn(logs.write());
+        for runner in &shared.runners {
+            shared.tasks.spawn(runner::keep(Arc::clone(&shared), Arc::clone(runner)));
+        }
+        Ok(Self { shared })
+    }
+
     /// Checks, compiles and describes a component in a child process, and keeps its code for the runners.
-    pub async fn compile(&self, _wasm: Bytes) -> Result<ModuleSpec, CompileError> {
-        Err(CompileError::Failed("the executor is being built".into()))
+    ///
+    /// # Errors
+    /// [`CompileError::Refused`] if the component is at fault.
+    pub async fn compile(&self, wasm: Bytes) -> Result<ModuleSpec, CompileError> {
+        self.shared.code.compile(wasm).await
     }
 
     /// Starts attempts. Never blocks; each answers with an [`ExecutorEvent::Finished`].
-    pub fn dispatch(&self, _assignments: Vec<Assignment>) {}
+    ///
+    /// The scheduler's parallelism bounds how many there are; those above the runners' slots wait here.
+    pub fn dispatch(&self, assignments: Vec<Assignment>) {
+        for assignment in assignments {
+            // What an earlier try returned is void.
+            self.shared.results.forget(&assignment.id.instance);
+            let attempt = self.shared.books.open(assignment);
+            self.shared.prepare(&attempt);
+        }
+    }
 
     /// Ends an attempt. It answers with `Killed`, unless it was over before.
     ///
-    /// A caller that no longer wants the result of an attempt must kill it even if it may be over: its result is
-    /// forgotten then.
-    pub fn kill(&self, _id: &AttemptId) {}
+    /// Who no longer wants the result of an attempt must kill it even if it may be over: its result is forgotten then.
+    pub fn kill(&self, id: &AttemptId) {
+        let Some(attempt) = self.shared.books.find(id) else {
+            return self.shared.results.forget(&id.instance);
+        };
+        let phase = {
+            let mut state = attempt.state();
+            state.killed.get_or_insert_with(Instant::now);
+            state.phase
+        };
+        match phase {
+            Phase::Waiting => finish::killed(&self.shared, attempt.key),
+            Phase::Sent { runner, .. } => {
+                if let Some(at) = self.shared.runners.get(runner.index) {
+                    at.kill(runner.generation, attempt.key);
+                }
+            }
+        }
+    }
 
     /// Forgets what is remembered of an instance's result, because it was changed by hand.
-    pub fn forget_result(&self, _instance: &InstanceKey) {}
+    pub fn forget_result(&self, instance: &InstanceKey) {
+        self.shared.results.forget(instance);
+    }
 
     /// The logs of all attempts.
     pub fn logs(&self) -> &Logs {
-        &self.logs
+        &self.shared.logs
+    }
+
+    /// Process ids of the runners that are up.
+    pub fn runner_pids(&self) -> Vec<u32> {
+        self.shared.runners.iter().filter_map(|runner| runner.pid()).collect()
     }
 
     /// Ends all attempts as `Lost`, stores what is left of the logs, and ends the children.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.closing.cancel();
+        for attempt in shared.books.all() {
+            finish::lost(shared, attempt.key);
+        }
+        shared.logs.close();
+        shared.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT * 2, shared.tasks.wait()).await.is_err() {
+            tracing::warn!("some work for attempts did not end in time");
+        }
+    }
+}
+
+impl Shared {
+    /// Gets an attempt's inputs and hands it to a runner.
+    fn prepare(self: &Arc<Self>, attempt: &Arc<Attempt>) {
+        match inputs::resolve_now(self, &attempt.assignment) {
+            Some(inputs) => self.start(attempt, inputs),
+            None => {
+                let (shared, attempt) = (Arc::clone(self), Arc::clone(attempt));
+                self.tasks.spawn(async move {
+                    let inputs = inputs::resolve(&shared, &attempt.assignment).await;
+                    shared.start(&attempt, inputs);
+                });
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, attempt: &Arc<Attempt>, inputs: Result<Inputs, InputError>) {
+        let Inputs { inputs, memory } = match inputs {
+            Ok(inputs) => inputs,
+            Err(error) => return finish::not_started(self, attempt.key, error.retry, error.message),
+        };
+        let Assignment { id, dag, run, component, max_tries, .. } = &attempt.assignment;
+        let node = attempt.node();
+        let run = RunAttempt {
+            attempt: attempt.key,
+            component: *component,
+            entry: node.entry.to_string(),
+            instance: Instance {
+                dag_id: run.dag_id.to_string(),
+                run_id: run.run_id.to_string(),
+                task_id: id.instance.task_id.to_string(),
+                map_index: id.instance.map_index,
+                try_number: id.try_number,
+                max_tries: *max_tries,
+                logical_date: run.logical_date,
+                data_interval_start: run.data_interval.map(|interval| interval.start),
+                data_interval_end: run.data_interval.map(|interval| interval.end),
+                run_after: run.run_after,
+                timezone: dag.timetable.timezone.name().to_owned(),
+                params: run.params.to_string(),
+            },
+            inputs,
+            limits: Limits {
+                memory_bytes: dag.grants.memory_bytes(),
+                timeout_ms: node.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+                log_bytes: MAX_LOG_BYTES,
+                host_calls: MAX_HOST_CALLS,
+            },
+        };
+        let ready = Ready { attempt: Arc::clone(attempt), run: Box::new(run), memory };
+        let runner = match self.runners.as_slice() {
+            [only] => Some(only),
+            many => many.iter().min_by_key(|runner| runner.load()),
+        };
+        if let Some(runner) = runner {
+            runner.submit(self, ready);
+        }
+    }
+
+    /// Deletes objects that no row names. If that fails they stay, unseen.
+    fn discard(&self, blobs: Vec<String>) {
+        if blobs.is_empty() {
+            return;
+        }
+        let storage = self.blobs.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = storage.delete_many(&blobs).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "objects of a failed attempt were left behind"
+                );
+            }
+        });
+    }
 }

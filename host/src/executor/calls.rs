@@ -1,0 +1,139 @@
+//! Answers what guests ask of the host: within the grants of the attempt that asks, as the books have it.
+
+mod artifacts;
+mod http;
+mod settings;
+mod xcoms;
+
+use std::sync::Arc;
+
+use super::{Shared, books::Attempt, outbox::Outbox};
+use crate::wire::{Call, CallError, CallKey, Level, Reply};
+
+/// Takes in a call of `attempt` and sees to it that it is answered. Does not wait.
+/// `taken` is the memory that the request takes.
+pub(super) fn receive(
+    shared: &Arc<Shared>,
+    outbox: &Outbox,
+    attempt: &Arc<Attempt>,
+    call: CallKey,
+    request: Call,
+    taken: Memory,
+) {
+    if let Call::StreamDrop { stream } = request {
+        attempt.effects(|effects| effects.streams.remove(&stream));
+        return;
+    }
+    let Some(begun) = attempt.effects(super::effects::Effects::begin_call) else { return };
+    if let Err(error) = begun {
+        return outbox.reply(attempt.key, call, Err(error), None);
+    }
+    // What needs no waiting is answered at once.
+    let request = match xcoms::push_small(attempt, request) {
+        Ok(result) => return answer(shared, outbox, attempt, call, result, None),
+        Err(request) => request,
+    };
+    let Some(over) = attempt.effects(|effects| effects.over.clone()) else { return };
+    let (shared, outbox, attempt) = (Arc::clone(shared), outbox.clone(), Arc::clone(attempt));
+    shared.tasks.clone().spawn(async move {
+        let _taken = taken;
+        let mut memory = None;
+        let work = serve(&shared, &attempt, request, &mut memory);
+        if let Some(result) = over.run_until_cancelled(work).await {
+            answer(&shared, &outbox, &attempt, call, result, memory);
+        }
+    });
+}
+
+/// Memory that a large request or answer takes.
+pub(super) type Memory = Option<tokio::sync::OwnedSemaphorePermit>;
+
+async fn serve(
+    shared: &Shared,
+    attempt: &Arc<Attempt>,
+    request: Call,
+    memory: &mut Memory,
+) -> Result<Reply, CallError> {
+    match request {
+        Call::XComPush { key, value } => xcoms::push(shared, attempt, &key, value).await,
+        Call::XComPull { task_id, map_index, key } => {
+            xcoms::pull(shared, attempt, &task_id, map_index, &key, memory).await
+        }
+        Call::XComPullRuns { task_id, key, since, until } => {
+            xcoms::pull_runs(shared, attempt, &task_id, &key, since, until, memory).await
+        }
+        Call::VariableGet { key } => settings::variable(shared, attempt, &key).await,
+        Call::ConnectionGet { id } => settings::connection(shared, attempt, &id).await,
+        Call::ArtifactCreate { name, media_type } => artifacts::create(shared, attempt, name, media_type).await,
+        Call::ArtifactWrite { stream, chunk } => artifacts::write(attempt, stream, chunk).await,
+        Call::ArtifactFinish { stream } => artifacts::finish(shared, attempt, stream).await,
+        Call::ArtifactOpen { task_id, map_index, name } => {
+            artifacts::open(shared, attempt, &task_id, map_index, &name).await
+        }
+        Call::StreamRead { stream, max_bytes } => artifacts::read(shared, attempt, stream, max_bytes).await,
+        Call::HttpRequest { method, uri, headers, body, timeout_ms } => {
+            let request = super::egress::HttpRequest { method, uri, headers, body, timeout_ms };
+            http::request(shared, attempt, request).await
+        }
+        Call::StreamDrop { .. } => Ok(Reply::Unit),
+    }
+}
+
+fn answer(
+    shared: &Shared,
+    outbox: &Outbox,
+    attempt: &Attempt,
+    call: CallKey,
+    result: Result<Reply, CallError>,
+    memory: Memory,
+) {
+    let wanted = attempt.effects(|effects| {
+        effects.end_call();
+        matches!(result, Err(CallError::Denied(_))) && effects.count_denied()
+    });
+    let Some(tell) = wanted else { return };
+    if tell && let Err(CallError::Denied(why)) = &result {
+        shared.logs.tell(attempt, Level::Warn, &format!("denied: {why}"));
+    }
+    outbox.reply(attempt.key, call, result, memory);
+}
+
+/// What a guest is told when the database or object storage fails it.
+fn storage_failed(error: &(dyn std::error::Error + 'static)) -> CallError {
+    tracing::warn!(error, "a host call could not use storage");
+    CallError::Unavailable("storage can't be used just now".into())
+}
+
+/// What an attempt is told that is over; nobody reads it.
+fn over() -> CallError {
+    CallError::Unavailable("the attempt is over".into())
+}
+
+fn invalid(error: impl std::fmt::Display) -> CallError {
+    CallError::Invalid(error.to_string())
+}
+
+/// The words of an error, for a message.
+pub(super) fn text(error: &CallError) -> &str {
+    match error {
+        CallError::Denied(text)
+        | CallError::NotFound(text)
+        | CallError::TooLarge(text)
+        | CallError::Unavailable(text)
+        | CallError::Invalid(text) => text,
+    }
+}
+
+/// An RFC 9110 media type, roughly: it ends up in a header of a download.
+pub(super) fn check_media_type(media_type: &str) -> Result<(), CallError> {
+    let plain = media_type.len() <= 255
+        && media_type.contains('/')
+        && media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if plain {
+        return Ok(());
+    }
+    Err(CallError::Invalid(format!(
+        "`{}` is not a media type; write it as `text/csv`, in at most 255 bytes",
+        media_type.chars().take(80).collect::<String>()
+    )))
+}

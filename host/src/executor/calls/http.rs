@@ -1,0 +1,64 @@
+//! Outgoing HTTP of guests.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{Shared, artifacts::split, over};
+use crate::{
+    executor::{
+        books::Attempt,
+        effects::{Body, Stream},
+        egress::{self, HttpRequest},
+    },
+    wire::{CallError, Reply},
+};
+
+const MAX_RESPONSE_BYTES: u64 = 256 << 20;
+/// Between two pieces of a response.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// For a whole exchange: a server that sends a byte a second must not hold its place for ever.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+pub(super) async fn request(shared: &Shared, attempt: &Attempt, request: HttpRequest) -> Result<Reply, CallError> {
+    let until = Instant::now() + EXCHANGE_TIMEOUT;
+    let slots = attempt.effects(|effects| Arc::clone(&effects.http)).ok_or_else(over)?;
+    let slot = slots
+        .try_acquire_owned()
+        .map_err(|_| CallError::Unavailable("too many HTTP exchanges at a time; end or drop some first".into()))?;
+    let Some(_memory) = shared.request_bodies.try_reserve(request.body.len() as u64) else {
+        return Err(CallError::Unavailable("too many large request bodies are under way; try again".into()));
+    };
+    let response = shared.egress.send(&attempt.assignment.dag.grants, request).await?;
+    let status = response.status().as_u16();
+    let headers =
+        response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+    let host = response.url().host_str().unwrap_or_default().to_owned();
+    let body = Body { host, response, rest: bytes::Bytes::new(), size_bytes: 0, until, _slot: slot };
+    let stream = Stream::Body(Arc::new(Mutex::new(body)));
+    let stream = attempt.effects(|effects| effects.open_stream(stream)).ok_or_else(over)??;
+    Ok(Reply::Response { stream, status, headers })
+}
+
+/// At most `max` bytes of a response; none at its end.
+pub(super) async fn read(body: &mut Body, max: usize) -> Result<Reply, CallError> {
+    while body.rest.is_empty() {
+        let until = body.until.min(Instant::now() + IDLE_TIMEOUT);
+        match tokio::time::timeout_at(until, body.response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                body.size_bytes += chunk.len() as u64;
+                if body.size_bytes > MAX_RESPONSE_BYTES {
+                    return Err(CallError::TooLarge(format!(
+                        "the response of `{}` is above the limit of {MAX_RESPONSE_BYTES} bytes",
+                        body.host
+                    )));
+                }
+                body.rest = chunk;
+            }
+            Ok(Ok(None)) => return Ok(Reply::Bytes(Vec::new())),
+            Ok(Err(error)) => return Err(egress::unavailable(&body.host, error)),
+            Err(_) => return Err(CallError::Unavailable(format!("`{}` sends nothing more", body.host))),
+        }
+    }
+    Ok(Reply::Bytes(split(&mut body.rest, max)))
+}

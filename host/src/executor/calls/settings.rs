@@ -1,0 +1,78 @@
+//! `variables` and `connections` of `wit/task.wit`.
+
+use super::{Shared, invalid, over, storage_failed};
+use crate::{
+    executor::books::Attempt,
+    model::ids::{ConnectionId, VariableKey},
+    secrets::{self, SecretString},
+    wire::{CallError, Connection, Reply},
+};
+
+pub(super) async fn variable(shared: &Shared, attempt: &Attempt, key: &str) -> Result<Reply, CallError> {
+    let key = VariableKey::new(key).map_err(invalid)?;
+    if !attempt.assignment.dag.grants.allows_variable(&key) {
+        return Err(CallError::Denied(format!("grant `variable:{key}` is missing in the dag")));
+    }
+    let found = shared.store.variable_get(&key).await.map_err(|error| storage_failed(&error))?;
+    let row = found.ok_or_else(|| CallError::NotFound(format!("there is no variable `{key}`")))?;
+    let value = unseal(shared, &secrets::place::variable(&key), &row.sealed)?;
+    let text = value.expose().to_owned();
+    hide(attempt, vec![value])?;
+    Ok(Reply::Text(text))
+}
+
+pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> Result<Reply, CallError> {
+    let id = ConnectionId::new(id).map_err(invalid)?;
+    if !attempt.assignment.dag.grants.allows_connection(&id) {
+        return Err(CallError::Denied(format!("grant `connection:{id}` is missing in the dag")));
+    }
+    let found = shared.store.connection_get(&id).await.map_err(|error| storage_failed(&error))?;
+    let row = found.ok_or_else(|| CallError::NotFound(format!("there is no connection `{id}`")))?;
+    let password = match &row.sealed_password {
+        Some(sealed) => Some(unseal(shared, &secrets::place::connection_password(&id), sealed)?),
+        None => None,
+    };
+    let extra = match &row.sealed_extra {
+        Some(sealed) => Some(unseal(shared, &secrets::place::connection_extra(&id), sealed)?),
+        None => None,
+    };
+    let mut secrets: Vec<_> = password.iter().chain(&extra).cloned().collect();
+    if let Some(extra) = &extra
+        && let Ok(extra) = serde_json::from_str(extra.expose())
+    {
+        texts(&mut secrets, extra);
+    }
+    hide(attempt, secrets)?;
+    Ok(Reply::Connection(Connection {
+        id: id.to_string(),
+        conn_type: row.conn_type,
+        host: row.host,
+        schema: row.schema,
+        login: row.login,
+        password: password.map(|password| password.expose().to_owned()),
+        port: row.port,
+        extra: extra.map(|extra| extra.expose().to_owned()),
+    }))
+}
+
+fn unseal(shared: &Shared, place: &str, sealed: &[u8]) -> Result<SecretString, CallError> {
+    shared.secrets.unseal(place, sealed).map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "a secret can't be opened");
+        CallError::Unavailable("the server can't open what is stored; its operator finds the reason in its log".into())
+    })
+}
+
+/// Hides `secrets` in all that the attempt says from now on.
+fn hide(attempt: &Attempt, secrets: Vec<SecretString>) -> Result<(), CallError> {
+    attempt.effects(|effects| effects.hide(secrets)).ok_or_else(over)
+}
+
+/// Adds each text inside of a JSON value.
+fn texts(secrets: &mut Vec<SecretString>, value: serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => secrets.push(text.into()),
+        serde_json::Value::Array(values) => values.into_iter().for_each(|value| texts(secrets, value)),
+        serde_json::Value::Object(fields) => fields.into_iter().for_each(|(_, value)| texts(secrets, value)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}

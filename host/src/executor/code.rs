@@ -1,0 +1,114 @@
+//! Compiled code of components, for runners: from the cache, or compiled again from what is stored.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::{CompileError, Shared, code_cache::CodeCache, compiler::Compiler};
+use crate::{
+    blobs,
+    model::{ids::Digest, spec::ModuleSpec},
+};
+
+/// Waits between tries to read a component.
+const RETRY_DELAYS: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
+
+/// Why a component has no code.
+#[derive(Debug)]
+pub(super) struct CodeError {
+    pub message: String,
+    /// Whether it may have some later.
+    pub retry: bool,
+}
+
+/// Compiles, and remembers.
+#[derive(Debug)]
+pub(super) struct Code {
+    pub cache: Arc<CodeCache>,
+    pub compiler: Compiler,
+}
+
+impl Code {
+    /// Compiles `wasm` and keeps its code.
+    pub async fn compile(&self, wasm: Bytes) -> Result<ModuleSpec, CompileError> {
+        let component = digest(wasm.clone()).await;
+        self.compile_as(component, wasm).await.map(|(module, _)| module)
+    }
+
+    async fn compile_as(&self, component: Digest, wasm: Bytes) -> Result<(ModuleSpec, Vec<u8>), CompileError> {
+        let (module, code) = self.compiler.compile(wasm).await?;
+        let cache = Arc::clone(&self.cache);
+        let code = on_a_thread(move || {
+            cache.put(component, &code);
+            code
+        })
+        .await;
+        Ok((module, code))
+    }
+
+    /// The code of `component`; `again`: what is in the cache is of no use.
+    pub async fn get(&self, shared: &Shared, component: Digest, again: bool) -> Result<Vec<u8>, CodeError> {
+        let cache = Arc::clone(&self.cache);
+        let cached = on_a_thread(move || {
+            if again {
+                cache.delete(component);
+            }
+            cache.get(component)
+        });
+        if let Some(code) = cached.await {
+            return Ok(code);
+        }
+        let wasm = read(shared, component).await?;
+        match self.compile_as(component, wasm).await {
+            Ok((_, code)) => Ok(code),
+            Err(error) => Err(CodeError {
+                retry: matches!(error, CompileError::Failed(_)),
+                message: format!("component `{component}` can't be compiled: {error}"),
+            }),
+        }
+    }
+}
+
+/// The component's bytes, if they are what they were.
+async fn read(shared: &Shared, component: Digest) -> Result<Bytes, CodeError> {
+    let key = blobs::keys::component(&component);
+    let mut delays = RETRY_DELAYS.iter();
+    let found = loop {
+        match shared.blobs.get(&key).await {
+            Ok(found) => break found,
+            Err(error) => {
+                tracing::warn!(%component, error = &error as &dyn std::error::Error, "a component can't be read");
+                let Some(delay) = delays.next() else {
+                    let message = format!("component `{component}` can't be read from storage just now");
+                    return Err(CodeError { message, retry: true });
+                };
+                tokio::time::sleep(*delay).await;
+            }
+        }
+    };
+    let damaged =
+        |what: &str| CodeError { message: format!("component `{component}` {what}; upload it again"), retry: false };
+    let wasm = found.ok_or_else(|| damaged("is not in storage"))?;
+    if digest(wasm.clone()).await != component {
+        return Err(damaged("is damaged in storage"));
+    }
+    Ok(wasm)
+}
+
+async fn digest(wasm: Bytes) -> Digest {
+    on_a_thread(move || Digest(Sha256::digest(&wasm).into())).await
+}
+
+/// Work that reads or hashes megabytes.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Blocking work that has begun can't be cancelled; what has not is dropped with the runtime, and this with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

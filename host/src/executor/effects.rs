@@ -1,0 +1,250 @@
+//! What an attempt has done so far and nobody may see before it succeeds; and what it holds open.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    blobs::BlobWriter,
+    model::ids::{Digest, XComKey},
+    secrets::{Masker, SecretString},
+    store::XComBody,
+    wire::{CallError, StreamKey},
+};
+
+/// Larger values go to object storage.
+pub(super) const INLINE_BYTES: usize = 64 << 10;
+/// XComs of one attempt that are kept in memory until it ends; above it they go to object storage whatever their size.
+const MAX_INLINE_BYTES: usize = 16 << 20;
+const MAX_XCOMS: usize = 1_000;
+const MAX_XCOM_BYTES: u64 = 256 << 20;
+const MAX_ARTIFACTS: usize = 1_000;
+const MAX_ARTIFACT_BYTES: u64 = 10 << 30;
+/// Host calls of one attempt that are under way at a time.
+const MAX_CALLS: u32 = 128;
+/// Artifacts and responses of one attempt that are open at a time.
+const MAX_STREAMS: usize = 128;
+/// HTTP exchanges of one attempt at a time, counted until the response is read to its end or dropped.
+const MAX_HTTP: usize = 64;
+/// Lines about missing grants in one attempt's log.
+const MAX_DENIED_LINES: u32 = 20;
+
+/// A pushed XCom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pushed {
+    pub media_type: String,
+    pub size_bytes: u64,
+    pub body: XComBody,
+}
+
+/// An artifact that is written to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Finished {
+    pub media_type: String,
+    pub size_bytes: u64,
+    pub sha256: Digest,
+    pub blob: String,
+}
+
+/// Something that is open. Each is used by one call at a time.
+#[derive(Debug, Clone)]
+pub(super) enum Stream {
+    Writer(Arc<tokio::sync::Mutex<Option<Writer>>>),
+    Reader(Arc<tokio::sync::Mutex<Reader>>),
+    Body(Arc<tokio::sync::Mutex<Body>>),
+}
+
+/// An artifact that is being written.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub name: String,
+    pub media_type: String,
+    pub blob: String,
+    pub to: BlobWriter,
+    pub hash: sha2::Sha256,
+    pub size_bytes: u64,
+    /// One of the writers that may be open at a time in all.
+    pub _slot: OwnedSemaphorePermit,
+}
+
+/// An artifact that is being read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub blob: String,
+    pub size_bytes: u64,
+    /// How far it was read from storage.
+    pub at: u64,
+    /// Read from storage, not yet by the guest.
+    pub rest: Bytes,
+}
+
+/// The body of an HTTP response.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub host: String,
+    pub response: reqwest::Response,
+    /// Read from the network, not yet by the guest.
+    pub rest: Bytes,
+    pub size_bytes: u64,
+    pub until: tokio::time::Instant,
+    pub _slot: OwnedSemaphorePermit,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct Effects {
+    pub xcoms: BTreeMap<XComKey, Pushed>,
+    pub artifacts: BTreeMap<String, Finished>,
+    pub streams: HashMap<StreamKey, Stream>,
+    pub masker: Masker,
+    secrets: Vec<SecretString>,
+    /// Ends what is under way for the attempt.
+    pub over: CancellationToken,
+    pub http: Arc<Semaphore>,
+    /// Blobs that were replaced.
+    pub garbage: Vec<String>,
+    /// Bytes of all writers, finished or not; discarded ones count.
+    artifact_bytes: u64,
+    last_stream: u32,
+    calls: u32,
+    denied: u32,
+    log_bytes: u64,
+}
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self {
+            xcoms: BTreeMap::new(),
+            artifacts: BTreeMap::new(),
+            streams: HashMap::new(),
+            masker: Masker::new([]),
+            secrets: Vec::new(),
+            over: CancellationToken::new(),
+            http: Arc::new(Semaphore::new(MAX_HTTP)),
+            garbage: Vec::new(),
+            artifact_bytes: 0,
+            last_stream: 0,
+            calls: 0,
+            denied: 0,
+            log_bytes: 0,
+        }
+    }
+}
+
+impl Effects {
+    /// Counts a call that begins.
+    pub fn begin_call(&mut self) -> Result<(), CallError> {
+        if self.calls >= MAX_CALLS {
+            return Err(CallError::Unavailable(format!("more than {MAX_CALLS} host calls at a time")));
+        }
+        self.calls += 1;
+        Ok(())
+    }
+
+    pub fn end_call(&mut self) {
+        self.calls = self.calls.saturating_sub(1);
+    }
+
+    /// Whether a line about this refusal is still wanted.
+    pub fn count_denied(&mut self) -> bool {
+        self.denied = self.denied.saturating_add(1);
+        self.denied <= MAX_DENIED_LINES
+    }
+
+    /// Takes `bytes` from the attempt's allowance of log; false if it is used up.
+    pub fn count_log(&mut self, bytes: usize, limit: u64) -> bool {
+        self.log_bytes = self.log_bytes.saturating_add(bytes as u64);
+        self.log_bytes <= limit
+    }
+
+    /// Whether `key` may be pushed with a value of `size` bytes, and if so whether the value stays in memory.
+    pub fn admit_xcom(&self, key: &XComKey, size: usize) -> Result<bool, CallError> {
+        if self.xcoms.len() >= MAX_XCOMS && !self.xcoms.contains_key(key) {
+            return Err(CallError::TooLarge(format!("xcom `{key}` is one more than the {MAX_XCOMS} of an attempt")));
+        }
+        let (mut all, mut inline) = (size as u64, size);
+        for (other, pushed) in &self.xcoms {
+            if other != key {
+                all += pushed.size_bytes;
+                if let XComBody::Inline(bytes) = &pushed.body {
+                    inline += bytes.len();
+                }
+            }
+        }
+        if all > MAX_XCOM_BYTES {
+            return Err(CallError::TooLarge(format!(
+                "xcom `{key}` of {size} bytes makes {all} in all; the limit of an attempt is {MAX_XCOM_BYTES}"
+            )));
+        }
+        Ok(size <= INLINE_BYTES && inline <= MAX_INLINE_BYTES)
+    }
+
+    /// Takes what was pushed; answers the key of a blob that nobody needs any more.
+    pub fn push_xcom(&mut self, key: XComKey, pushed: Pushed) -> Option<String> {
+        match self.xcoms.insert(key, pushed)?.body {
+            XComBody::Blob(blob) => Some(blob),
+            XComBody::Inline(_) => None,
+        }
+    }
+
+    pub fn open_stream(&mut self, stream: Stream) -> Result<StreamKey, CallError> {
+        if self.streams.len() >= MAX_STREAMS {
+            return Err(CallError::Unavailable(format!(
+                "more than {MAX_STREAMS} artifacts and responses open at a time"
+            )));
+        }
+        self.last_stream += 1;
+        let key = StreamKey(self.last_stream);
+        self.streams.insert(key, stream);
+        Ok(key)
+    }
+
+    /// Hides these in all that the attempt says from now on.
+    pub fn hide(&mut self, secrets: Vec<SecretString>) {
+        let known = self.secrets.len();
+        for secret in secrets {
+            if !self.secrets.contains(&secret) {
+                self.secrets.push(secret);
+            }
+        }
+        if self.secrets.len() > known {
+            self.masker = Masker::new(self.secrets.iter().map(SecretString::expose));
+        }
+    }
+
+    /// Whether one more artifact may be begun.
+    pub fn admit_artifact(&self, name: &str) -> Result<(), CallError> {
+        let open = self.streams.values().filter(|stream| matches!(stream, Stream::Writer(_))).count();
+        if self.artifacts.len() + open >= MAX_ARTIFACTS && !self.artifacts.contains_key(name) {
+            return Err(CallError::TooLarge(format!(
+                "artifact `{name}` is one more than the {MAX_ARTIFACTS} of an attempt"
+            )));
+        }
+        Ok(())
+    }
+
+    pub fn count_artifact_bytes(&mut self, name: &str, bytes: usize) -> Result<(), CallError> {
+        let all = self.artifact_bytes + bytes as u64;
+        if all > MAX_ARTIFACT_BYTES {
+            return Err(CallError::TooLarge(format!(
+                "artifact `{name}` makes {all} bytes in all; the limit of an attempt is {MAX_ARTIFACT_BYTES}"
+            )));
+        }
+        self.artifact_bytes = all;
+        Ok(())
+    }
+
+    /// The blobs that nobody will name if the attempt did not succeed.
+    pub fn blobs(&self) -> Vec<String> {
+        let xcoms = self.xcoms.values().filter_map(|pushed| match &pushed.body {
+            XComBody::Blob(blob) => Some(blob.clone()),
+            XComBody::Inline(_) => None,
+        });
+        xcoms.chain(self.artifacts.values().map(|artifact| artifact.blob.clone())).collect()
+    }
+}

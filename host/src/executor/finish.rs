@@ -1,0 +1,357 @@
+//! Ends attempts: what a runner, a kill or a fault says becomes one event for the scheduler.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Shared,
+    attempt::{AttemptResult, Completion, ExecutorEvent},
+    books::{Attempt, Phase},
+    effects::{Effects, INLINE_BYTES, Pushed},
+    values,
+};
+use crate::{
+    blobs,
+    model::{
+        dag::{Expand, Node},
+        ids::{TaskId, XComKey},
+        time::Clock,
+    },
+    store::{ArtifactRow, XComBody, XComNew},
+    wire::{AttemptEnd, AttemptKey, Level, Usage, Value},
+};
+
+/// Starts that may come to nothing before the attempt fails.
+const MAX_NOT_RUN: u32 = 3;
+/// Frames of a trap's backtrace that are logged.
+const MAX_BACKTRACE: usize = 64;
+/// A message is for a table's cell; the log has it whole.
+const MAX_MESSAGE_CHARS: usize = 2_000;
+/// Waits between tries to store a large result.
+const RETRY_DELAYS: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
+
+/// A runner says that an attempt is over.
+pub(super) fn done(
+    shared: &Arc<Shared>,
+    attempt: &Arc<Attempt>,
+    end: AttemptEnd,
+    usage: Usage,
+    memory: Option<OwnedSemaphorePermit>,
+) {
+    if let AttemptEnd::NotRun(why) = &end
+        && start_again(shared, attempt, why)
+    {
+        return;
+    }
+    let Some(attempt) = shared.books.close(attempt.key) else { return };
+    if usage.log_bytes_dropped > 0 {
+        let text = format!("{} bytes of log above the limit were dropped", usage.log_bytes_dropped);
+        shared.logs.tell(&attempt, Level::Warn, &text);
+    }
+    let effects = close(&attempt);
+    let node = attempt.node();
+    let conclusion = match end {
+        AttemptEnd::Success(value) => return succeed(shared, attempt, effects, value, memory),
+        AttemptEnd::Branch(ids) => match branch(&attempt, &ids) {
+            Ok(ids) => return commit(shared, &attempt, effects, AttemptResult::Branch(ids), None),
+            Err(why) => Conclusion::failed(why, false),
+        },
+        AttemptEnd::Skipped(why) => Conclusion { result: AttemptResult::Skipped, message: why, backtrace: Vec::new() },
+        AttemptEnd::Later(at) => Conclusion { result: AttemptResult::Later(at), message: None, backtrace: Vec::new() },
+        AttemptEnd::Retryable(why) => Conclusion::failed(why, true),
+        AttemptEnd::Fatal(why) => Conclusion::failed(why, false),
+        AttemptEnd::Trapped { message, backtrace } => Conclusion { backtrace, ..Conclusion::failed(message, true) },
+        AttemptEnd::TimedOut { limit_ms } => {
+            Conclusion::failed(format!("task `{}` ran longer than its limit of {limit_ms} ms", node.task_id), true)
+        }
+        AttemptEnd::Killed => ended_from_outside(&attempt),
+        AttemptEnd::NotRun(why) => Conclusion::failed(format!("no runner could run it: {why}"), true),
+    };
+    conclude(shared, &attempt, effects, conclusion);
+}
+
+/// An attempt was never sent and never will be.
+pub(super) fn not_started(shared: &Arc<Shared>, key: AttemptKey, retry: bool, message: String) {
+    if let Some(attempt) = shared.books.close(key) {
+        let effects = close(&attempt);
+        conclude(shared, &attempt, effects, Conclusion::failed(message, retry));
+    }
+}
+
+/// The runner of an attempt is gone.
+pub(super) fn lost(shared: &Arc<Shared>, key: AttemptKey) {
+    if let Some(attempt) = shared.books.close(key) {
+        let effects = close(&attempt);
+        let conclusion = ended_from_outside(&attempt);
+        conclude(shared, &attempt, effects, conclusion);
+    }
+}
+
+/// An attempt that waits is ended as was asked for.
+pub(super) fn killed(shared: &Arc<Shared>, key: AttemptKey) {
+    lost(shared, key);
+}
+
+/// How an attempt ended that did not succeed.
+struct Conclusion {
+    result: AttemptResult,
+    message: Option<String>,
+    backtrace: Vec<String>,
+}
+
+impl Conclusion {
+    fn failed(message: String, retry: bool) -> Self {
+        Self { result: AttemptResult::Failed { retry }, message: Some(message), backtrace: Vec::new() }
+    }
+}
+
+fn ended_from_outside(attempt: &Attempt) -> Conclusion {
+    let (result, message) = if attempt.state().killed.is_some() {
+        (AttemptResult::Killed, "it was ended from outside")
+    } else {
+        (AttemptResult::Lost, "its runner process is gone")
+    };
+    Conclusion { result, message: Some(message.to_owned()), backtrace: Vec::new() }
+}
+
+/// Whether the attempt is started once more, because what happened says nothing about it.
+fn start_again(shared: &Arc<Shared>, attempt: &Arc<Attempt>, why: &str) -> bool {
+    {
+        let mut state = attempt.state();
+        state.not_run += 1;
+        if state.not_run > MAX_NOT_RUN || state.killed.is_some() {
+            return false;
+        }
+        state.phase = Phase::Waiting;
+    }
+    tracing::warn!(attempt = ?attempt.id(), why, "an attempt was not run; starting it again");
+    shared.prepare(attempt);
+    true
+}
+
+fn close(attempt: &Attempt) -> Option<Box<Effects>> {
+    let effects = attempt.close();
+    if let Some(effects) = &effects {
+        effects.over.cancel();
+    }
+    effects
+}
+
+/// The tasks that a branch goes on with.
+fn branch(attempt: &Attempt, ids: &[String]) -> Result<Vec<TaskId>, String> {
+    let dag = &attempt.assignment.dag;
+    let node = attempt.node();
+    let unique: BTreeSet<&String> = ids.iter().collect();
+    let follow = |id: &String| {
+        let task_id = TaskId::new(id).map_err(|error| error.to_string())?;
+        match dag.index(&task_id) {
+            Some(index) if node.downstream.contains(&index) => Ok(task_id),
+            _ => {
+                Err(format!("task `{}` branched to `{task_id}`, which is not directly downstream of it", node.task_id))
+            }
+        }
+    };
+    unique.into_iter().map(follow).collect()
+}
+
+fn succeed(
+    shared: &Arc<Shared>,
+    attempt: Arc<Attempt>,
+    effects: Option<Box<Effects>>,
+    value: Option<Value>,
+    memory: Option<OwnedSemaphorePermit>,
+) {
+    let Some(value) = value else {
+        if !attempt.node().downstream.is_empty()
+            && !effects.as_ref().is_some_and(|effects| effects.xcoms.contains_key(&XComKey::return_value()))
+        {
+            shared.results.put(attempt.id().instance.clone(), None);
+        }
+        return commit(shared, &attempt, effects, AttemptResult::Success, None);
+    };
+    let effects = effects.unwrap_or_default();
+    match effects.admit_xcom(&XComKey::return_value(), value.bytes.len()) {
+        Err(error) => {
+            let why = format!("its result can't be kept: {}", super::calls::text(&error));
+            conclude(shared, &attempt, Some(effects), Conclusion::failed(why, false));
+        }
+        Ok(true) => match check_result(&value) {
+            Ok(()) => keep_result(shared, &attempt, effects, value, None),
+            Err(why) => conclude(shared, &attempt, Some(effects), Conclusion::failed(why, false)),
+        },
+        Ok(false) => {
+            let shared = Arc::clone(shared);
+            shared.tasks.clone().spawn(async move {
+                let _memory = memory;
+                store_result(&shared, &attempt, effects, value).await;
+            });
+        }
+    }
+}
+
+fn check_result(value: &Value) -> Result<(), String> {
+    super::calls::check_media_type(&value.media_type).map_err(|error| super::calls::text(&error).to_owned())?;
+    values::check_json(value).map_err(|why| format!("the result can't be used: {why}"))
+}
+
+/// Puts a large result into object storage.
+async fn store_result(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Box<Effects>, value: Value) {
+    let size = value.bytes.len();
+    let checked = values::off_the_loop(size, move || Ok(check_result(&value).map(|()| value)))
+        .await
+        .unwrap_or_else(|error| Err(super::calls::text(&error).to_owned()));
+    let value = match checked {
+        Ok(value) => value,
+        Err(why) => return conclude(shared, attempt, Some(effects), Conclusion::failed(why, false)),
+    };
+    let blob = blobs::keys::xcom(uuid::Uuid::now_v7());
+    let bytes = bytes::Bytes::from(value.bytes);
+    let mut delays = RETRY_DELAYS.iter();
+    while let Err(error) = shared.blobs.put(&blob, bytes.clone()).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a result can't be stored");
+        let Some(delay) = delays.next() else {
+            let why = "its result could not be stored: object storage can't be used just now";
+            return conclude(shared, attempt, Some(effects), Conclusion::failed(why.to_owned(), true));
+        };
+        tokio::time::sleep(*delay).await;
+    }
+    let value = Value { media_type: value.media_type, bytes: bytes.into() };
+    keep_result(shared, attempt, effects, value, Some(blob));
+}
+
+/// Makes a value the result; `blob` is where it is stored, if it is.
+fn keep_result(
+    shared: &Arc<Shared>,
+    attempt: &Arc<Attempt>,
+    mut effects: Box<Effects>,
+    value: Value,
+    blob: Option<String>,
+) {
+    let node = attempt.node();
+    let list_length = if is_mapped_over(attempt, node) { values::list_length(&value) } else { None };
+    let size_bytes = value.bytes.len() as u64;
+    debug_assert!(blob.is_some() || value.bytes.len() <= INLINE_BYTES, "large values are stored");
+    let media_type = value.media_type.clone();
+    let body = match blob {
+        Some(blob) => XComBody::Blob(blob),
+        None => XComBody::Inline(value.bytes.clone()),
+    };
+    if !node.downstream.is_empty() {
+        shared.results.put(attempt.id().instance.clone(), Some(Arc::new(value)));
+    }
+    if let Some(replaced) = effects.push_xcom(XComKey::return_value(), Pushed { media_type, size_bytes, body }) {
+        effects.garbage.push(replaced);
+    }
+    commit(shared, attempt, Some(effects), AttemptResult::Success, list_length);
+}
+
+/// Whether a task or group has an instance for each element of `node`'s result.
+fn is_mapped_over(attempt: &Attempt, node: &Node) -> bool {
+    let dag = &attempt.assignment.dag;
+    let this = Some(Expand::Output(attempt.assignment.node));
+    node.downstream.iter().any(|downstream| dag.node(*downstream).expand == this)
+        || dag.groups.iter().any(|group| group.expand == this)
+}
+
+/// Tells of a success and what it leaves behind.
+fn commit(
+    shared: &Arc<Shared>,
+    attempt: &Attempt,
+    effects: Option<Box<Effects>>,
+    result: AttemptResult,
+    list_length: Option<u32>,
+) {
+    let ended_at = Clock.now();
+    let id = attempt.id();
+    let (mut xcoms, mut artifacts) = (Vec::new(), Vec::new());
+    if let Some(effects) = effects {
+        let Effects { xcoms: pushed, artifacts: finished, garbage, .. } = *effects;
+        xcoms.extend(pushed.into_iter().map(|(key, pushed)| XComNew {
+            instance: id.instance.clone(),
+            key,
+            media_type: pushed.media_type,
+            size_bytes: i64::try_from(pushed.size_bytes).unwrap_or(i64::MAX),
+            body: pushed.body,
+        }));
+        artifacts.extend(finished.into_iter().map(|(name, finished)| ArtifactRow {
+            instance: id.instance.clone(),
+            try_number: id.try_number,
+            name,
+            media_type: finished.media_type,
+            size_bytes: i64::try_from(finished.size_bytes).unwrap_or(i64::MAX),
+            sha256: finished.sha256,
+            blob: finished.blob,
+            created_at: ended_at,
+        }));
+        shared.discard(garbage);
+    }
+    shared.logs.end(id);
+    send(
+        shared,
+        Completion {
+            id: id.clone(),
+            result,
+            message: None,
+            xcoms,
+            artifacts,
+            list_length,
+            started_at: attempt.started_at,
+            ended_at,
+        },
+    );
+}
+
+/// Tells of an end that leaves nothing behind but the log.
+fn conclude(shared: &Arc<Shared>, attempt: &Attempt, effects: Option<Box<Effects>>, conclusion: Conclusion) {
+    let Conclusion { result, message, backtrace } = conclusion;
+    let level = match &result {
+        AttemptResult::Success | AttemptResult::Branch(_) | AttemptResult::Later(_) => None,
+        AttemptResult::Skipped => Some(Level::Info),
+        AttemptResult::Failed { .. } => Some(Level::Error),
+        AttemptResult::Lost | AttemptResult::Killed => Some(Level::Warn),
+    };
+    let masked = |text: &str| match &effects {
+        Some(effects) => effects.masker.mask(text).into_owned(),
+        None => text.to_owned(),
+    };
+    let message = message.map(|message| masked(&message));
+    if let (Some(level), Some(message)) = (level, &message) {
+        shared.logs.tell_masked(attempt, level, message);
+        for (depth, frame) in backtrace.iter().take(MAX_BACKTRACE).enumerate() {
+            shared.logs.tell_masked(attempt, level, &format!("  {depth}: {}", masked(frame)));
+        }
+    }
+    if let Some(effects) = effects {
+        let mut blobs = effects.blobs();
+        blobs.extend(effects.garbage);
+        shared.discard(blobs);
+    }
+    shared.logs.end(attempt.id());
+    send(
+        shared,
+        Completion {
+            id: attempt.id().clone(),
+            result,
+            message: message.map(|message| message.chars().take(MAX_MESSAGE_CHARS).collect()),
+            xcoms: Vec::new(),
+            artifacts: Vec::new(),
+            list_length: None,
+            started_at: attempt.started_at,
+            ended_at: Clock.now(),
+        },
+    );
+}
+
+/// An attempt has one event, so that the order among attempts does not matter and a full channel may be waited for aside.
+fn send(shared: &Arc<Shared>, completion: Completion) {
+    let event = ExecutorEvent::Finished(Box::new(completion));
+    if let Err(tokio::sync::mpsc::error::TrySendError::Full(event)) = shared.events.try_send(event) {
+        let events = shared.events.clone();
+        shared.tasks.spawn(async move {
+            // The scheduler is gone: it will find the attempt unfinished when it is back.
+            let _ = events.send(event).await;
+        });
+    }
+}

@@ -1,0 +1,316 @@
+//! Turns a node's bindings into values.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Shared, attempt::Assignment, results::TaskResult, values};
+use crate::{
+    model::{
+        dag::{Binding, Expand, Node, NodeIndex, Source},
+        ids::XComKey,
+        spec::SourceSpec,
+    },
+    store::{InstanceKey, XComBody, XComValue},
+    wire::{Input, Value},
+};
+
+/// What all inputs of an attempt may be together: they travel in one frame.
+const MAX_INPUT_BYTES: u64 = 256 << 20;
+/// Waits between tries to read what is stored.
+const RETRY_DELAYS: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
+
+/// Why an attempt can't have its inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InputError {
+    pub message: String,
+    /// Whether another try may have them.
+    pub retry: bool,
+}
+
+impl InputError {
+    fn fatal(message: String) -> Self {
+        Self { message, retry: false }
+    }
+}
+
+/// The inputs of an attempt and the memory that they take.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    pub inputs: Vec<Input>,
+    pub memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Where the value of an output comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Take {
+    /// What this instance of the upstream returned.
+    Instance(i32),
+    /// The element at this index of what the upstream returned.
+    Element(u32),
+    /// What all instances of the upstream returned, as a list.
+    All,
+}
+
+/// How `node`'s instance `map_index` sees the output of `upstream`.
+fn take(assignment: &Assignment, upstream: NodeIndex) -> Take {
+    let dag = &assignment.dag;
+    let (node, map_index) = (dag.node(assignment.node), assignment.id.instance.map_index);
+    if node.expand == Some(Expand::Output(upstream))
+        && let Ok(element) = u32::try_from(map_index)
+    {
+        return Take::Element(element);
+    }
+    let upstream = dag.node(upstream);
+    if dag.expansion(upstream).is_none() {
+        return Take::Instance(-1);
+    }
+    let together = upstream.expand.is_none() && dag.mapped_group(upstream) == dag.mapped_group(node);
+    if together { Take::Instance(map_index) } else { Take::All }
+}
+
+/// The inputs, if nothing has to be waited for.
+pub(super) fn resolve_now(shared: &Shared, assignment: &Assignment) -> Option<Result<Inputs, InputError>> {
+    let node = assignment.dag.node(assignment.node);
+    if node.inputs.is_empty() {
+        return Some(Ok(Inputs::default()));
+    }
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for binding in &node.inputs {
+        let value = match &binding.source {
+            Source::Output(upstream) => {
+                let Take::Instance(map_index) = take(assignment, *upstream) else { return None };
+                let result = shared.results.get(&instance(assignment, *upstream, map_index))?;
+                Ok(result.map(|value| Value::clone(&value)))
+            }
+            Source::Literal(literal) => literal_value(literal),
+            Source::Param(name) => param_value(&assignment.run.params, name),
+        };
+        match value.and_then(|value| bind(assignment, binding, value)) {
+            Ok(input) => inputs.push(input),
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    Some(Ok(Inputs { inputs, memory: None }))
+}
+
+/// The inputs, from the database and object storage if need be. A storage that is down is tried again for a while.
+pub(super) async fn resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs, InputError> {
+    let mut delays = RETRY_DELAYS.iter();
+    loop {
+        match try_resolve(shared, assignment).await {
+            Err(error) if error.retry => match delays.next() {
+                Some(delay) => tokio::time::sleep(*delay).await,
+                None => return Err(error),
+            },
+            resolved => return resolved,
+        }
+    }
+}
+
+async fn try_resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs, InputError> {
+    let node = assignment.dag.node(assignment.node);
+    // First where they are and how large, then the bytes, so that their memory is taken once.
+    let mut found = HashMap::new();
+    for binding in &node.inputs {
+        if let Source::Output(upstream) = &binding.source
+            && !found.contains_key(upstream)
+        {
+            found.insert(*upstream, find(shared, assignment, *upstream).await?);
+        }
+    }
+    let size: u64 = found.values().flatten().map(Found::size_bytes).sum();
+    if size > MAX_INPUT_BYTES {
+        return Err(InputError::fatal(format!(
+            "the inputs of task `{}` are {size} bytes in all; the limit is {MAX_INPUT_BYTES}: hand large data over as \
+             artifacts",
+            node.task_id
+        )));
+    }
+    let memory = shared.outbound.reserve(size).await;
+    let mut loaded = HashMap::new();
+    for (upstream, found) in found {
+        loaded.insert(upstream, load(shared, assignment, upstream, found).await?);
+    }
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for binding in &node.inputs {
+        let value = match &binding.source {
+            Source::Output(upstream) => loaded.get(upstream).cloned().flatten().map(Arc::unwrap_or_clone),
+            Source::Literal(literal) => literal_value(literal)?,
+            Source::Param(name) => param_value(&assignment.run.params, name)?,
+        };
+        inputs.push(bind(assignment, binding, value)?);
+    }
+    Ok(Inputs { inputs, memory })
+}
+
+/// A result that is wanted, wherever it is.
+enum Found {
+    Remembered(Arc<Value>),
+    Stored(Box<XComValue>),
+}
+
+impl Found {
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Remembered(value) => value.bytes.len() as u64,
+            Self::Stored(stored) => u64::try_from(stored.row.size_bytes).unwrap_or(0),
+        }
+    }
+
+    fn media_type(&self) -> &str {
+        match self {
+            Self::Remembered(value) => &value.media_type,
+            Self::Stored(stored) => &stored.row.media_type,
+        }
+    }
+}
+
+/// The results that make up the output of `upstream`, in order.
+async fn find(shared: &Shared, assignment: &Assignment, upstream: NodeIndex) -> Result<Vec<Found>, InputError> {
+    let map_indexes = match take(assignment, upstream) {
+        Take::Instance(map_index) => vec![map_index],
+        Take::Element(_) => vec![-1],
+        Take::All => (0..instances(shared, assignment, upstream).await?).collect(),
+    };
+    let mut missing = Vec::new();
+    let mut found = Vec::with_capacity(map_indexes.len());
+    for map_index in map_indexes {
+        let instance = instance(assignment, upstream, map_index);
+        match shared.results.get(&instance) {
+            Some(Some(value)) => found.push((map_index, Found::Remembered(value))),
+            Some(None) => {}
+            None => missing.push((instance, XComKey::return_value())),
+        }
+    }
+    if !missing.is_empty() {
+        let stored = shared.store.xcom_get_many(&missing).await.map_err(|error| unavailable(&error))?;
+        found.extend(stored.into_iter().map(|value| (value.row.instance.map_index, Found::Stored(Box::new(value)))));
+        found.sort_by_key(|(map_index, _)| *map_index);
+    }
+    Ok(found.into_iter().map(|(_, found)| found).collect())
+}
+
+/// How many instances a mapped node has.
+async fn instances(shared: &Shared, assignment: &Assignment, node: NodeIndex) -> Result<i32, InputError> {
+    let dag = &assignment.dag;
+    let length = match dag.expansion(dag.node(node)) {
+        None => 0,
+        Some(Expand::Literal(length)) => length,
+        Some(Expand::Output(source)) => {
+            let run = assignment.id.instance.dag_run;
+            let key = InstanceKey { dag_run: run, task_id: dag.node(source).task_id.clone(), map_index: -1 };
+            let row = shared.store.task_instance_get(&key).await.map_err(|error| unavailable(&error))?;
+            row.and_then(|row| row.list_length).unwrap_or(0)
+        }
+    };
+    Ok(i32::try_from(length).unwrap_or(i32::MAX))
+}
+
+/// The value that the found results make.
+async fn load(
+    shared: &Shared,
+    assignment: &Assignment,
+    upstream: NodeIndex,
+    found: Vec<Found>,
+) -> Result<TaskResult, InputError> {
+    let take = take(assignment, upstream);
+    let upstream = assignment.dag.node(upstream);
+    if take == Take::All {
+        let mut list = vec![b'['];
+        for found in found {
+            if !values::is_json(found.media_type()) {
+                return Err(InputError::fatal(format!(
+                    "mapped task `{}` returned `{}`; only JSON can be put into a list",
+                    upstream.task_id,
+                    found.media_type()
+                )));
+            }
+            if list.len() > 1 {
+                list.push(b',');
+            }
+            list.extend_from_slice(&load_one(shared, found).await?.bytes);
+        }
+        list.push(b']');
+        return Ok(Some(Arc::new(Value { media_type: values::JSON.into(), bytes: list })));
+    }
+    let Some(found) = found.into_iter().next() else { return Ok(None) };
+    let value = load_one(shared, found).await?;
+    let Take::Element(index) = take else { return Ok(Some(value)) };
+    let elements = serde_json::from_slice::<Vec<&RawValue>>(&value.bytes);
+    match elements.ok().and_then(|list| list.get(index as usize).map(|element| element.get().as_bytes().to_vec())) {
+        Some(bytes) => Ok(Some(Arc::new(Value { media_type: values::JSON.into(), bytes }))),
+        None => Err(InputError::fatal(format!(
+            "the result of task `{}` is no list with an element {index}",
+            upstream.task_id
+        ))),
+    }
+}
+
+async fn load_one(shared: &Shared, found: Found) -> Result<Arc<Value>, InputError> {
+    match found {
+        Found::Remembered(value) => Ok(value),
+        Found::Stored(stored) => {
+            let XComValue { row, body } = *stored;
+            let bytes = match body {
+                XComBody::Inline(bytes) => bytes,
+                body @ XComBody::Blob(_) => {
+                    values::load(&shared.blobs, body).await.map_err(|error| unavailable(&error))?
+                }
+            };
+            Ok(Arc::new(Value { media_type: row.media_type, bytes }))
+        }
+    }
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> InputError {
+    tracing::warn!(error, "inputs can't be read");
+    InputError { message: "its inputs can't be read from storage just now".into(), retry: true }
+}
+
+fn instance(assignment: &Assignment, node: NodeIndex, map_index: i32) -> InstanceKey {
+    let task_id = assignment.dag.node(node).task_id.clone();
+    InstanceKey { dag_run: assignment.id.instance.dag_run, task_id, map_index }
+}
+
+fn literal_value(literal: &SourceSpec) -> Result<Option<Value>, InputError> {
+    match literal {
+        SourceSpec::Literal(json) => {
+            Ok(Some(Value { media_type: values::JSON.into(), bytes: json.clone().into_bytes() }))
+        }
+        SourceSpec::Bytes { media_type, base64 } => {
+            let bytes = BASE64_STANDARD
+                .decode(base64)
+                .map_err(|error| InputError::fatal(format!("a literal is not base64: {error}")))?;
+            Ok(Some(Value { media_type: media_type.clone(), bytes }))
+        }
+        SourceSpec::Param(_) | SourceSpec::Output(_) => Ok(None),
+    }
+}
+
+fn param_value(params: &str, name: &str) -> Result<Option<Value>, InputError> {
+    let params: HashMap<String, &RawValue> = serde_json::from_str(params)
+        .map_err(|error| InputError::fatal(format!("the run's params are not a JSON object: {error}")))?;
+    Ok(params.get(name).map(|value| Value { media_type: values::JSON.into(), bytes: value.get().as_bytes().to_vec() }))
+}
+
+fn bind(assignment: &Assignment, binding: &Binding, value: Option<Value>) -> Result<Input, InputError> {
+    if value.is_none() && binding.required {
+        let node: &Node = assignment.dag.node(assignment.node);
+        let whence = match &binding.source {
+            Source::Output(upstream) => {
+                format!("task `{}`, which has no result", assignment.dag.node(*upstream).task_id)
+            }
+            Source::Param(name) => format!("param `{name}`, which the run does not have"),
+            Source::Literal(_) => "a literal that can't be read".to_owned(),
+        };
+        return Err(InputError::fatal(format!(
+            "input `{}` of task `{}` is bound to {whence}",
+            binding.name, node.task_id
+        )));
+    }
+    Ok(Input { name: binding.name.clone(), value })
+}
