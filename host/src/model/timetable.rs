@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 
 use super::{
-    spec::ScheduleSpec,
+    spec::{DagSpec, ScheduleSpec},
     time::{DataInterval, Timestamp},
 };
 
@@ -39,7 +39,29 @@ pub struct NextRun {
     pub run_after: Timestamp,
 }
 
+impl Bounds {
+    /// Those of a dag.
+    pub fn of(dag: &DagSpec) -> Self {
+        Self { start: dag.start, end: dag.end, catchup: dag.catchup }
+    }
+}
+
 impl Timetable {
+    /// That of a dag.
+    ///
+    /// # Errors
+    /// If the time zone is unknown, or the schedule can't be.
+    pub fn of(dag: &DagSpec) -> Result<Self, TimetableError> {
+        let wrong =
+            |_| TimetableError(format!("`{}` is not an IANA time zone; write it as `Asia/Seoul`", dag.timezone));
+        Self::from_spec(&dag.schedule, dag.timezone.parse().map_err(wrong)?)
+    }
+
+    /// One that makes no runs.
+    pub fn manual() -> Self {
+        Self { timezone: Tz::UTC, schedule: ScheduleSpec::Manual }
+    }
+
     /// # Errors
     /// If the cron expression can't be read or never fires.
     pub fn from_spec(spec: &ScheduleSpec, timezone: Tz) -> Result<Self, TimetableError> {

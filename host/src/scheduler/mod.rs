@@ -1,1 +1,309 @@
-//! Room `scheduler`.
+//! Creates runs, drives them, and tells who listens.
+//!
+//! One loop (`driver`) owns every unfinished run. Whatever happens - a request, an attempt's end, a
+//! timer - is an event of that loop:
+//!
+//! ```text
+//! requests ─┐                       ┌─> answers
+//! attempts ─┼─> engine ─> Tick ─> commit ─┼─> executor (starts, kills)
+//! timers   ─┘                       └─> changes (pages, commands)
+//! ```
+//!
+//! All events that wait are applied together and committed in one transaction; only then does anything of it show. One link of a
+//! chain costs one commit: A's success, its XComs and B's start. What the loop can't commit it holds
+//! and tries again; what the database refuses for good makes it read its state anew.
+//!
+//! It promises: what was answered is durable; an attempt starts after the commit that says so; limits
+//! are never exceeded. It leaves out what a run means (`engine`) and how an attempt runs (`executor`).
+
+mod change;
+mod dags;
+mod deploy;
+mod driver;
+mod params;
+mod request;
+mod runs;
+mod select;
+mod tick;
+mod version;
+
+use std::sync::Arc;
+
+pub use change::Change;
+pub use request::{
+    ClearRequest, DeployError, Deployed, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
+};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use self::driver::{Driver, Heartbeat, Request};
+use crate::{
+    blobs::Blobs,
+    model::{
+        ids::{DagId, RunId},
+        state::RunState,
+        time::{Clock, Timestamp},
+        timetable::{Bounds, NextRun, Timetable},
+    },
+    store::{DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
+};
+pub use crate::{
+    executor::{Executor, ExecutorEvent, LogError, LogFrom, LogLine, LogPage, Logs},
+    store::DeployedDag,
+};
+
+/// Requests that wait for the loop at a time; more make their senders wait.
+const MAX_REQUESTS: usize = 1_024;
+/// Batches of changes that a slow listener may lag behind before it must read the store.
+const MAX_CHANGES: usize = 1_024;
+
+/// The way to the scheduler. Cheap to clone.
+#[derive(Clone)]
+pub struct Scheduler {
+    store: Store,
+    blobs: Blobs,
+    executor: Executor,
+    clock: Clock,
+    config: Arc<SchedulerConfig>,
+    requests: mpsc::Sender<Request>,
+    changes: broadcast::Sender<Arc<Vec<Change>>>,
+    heartbeat: Arc<Heartbeat>,
+}
+
+/// The scheduler's loop. It ends when it is told to, or when all [`Scheduler`]s are gone.
+#[derive(Debug)]
+pub struct SchedulerTask(JoinHandle<()>);
+
+impl SchedulerTask {
+    /// Waits for the loop's end.
+    pub async fn ended(self) {
+        if let Err(error) = self.0.await {
+            tracing::error!(error = %error, "the scheduler's loop ended badly");
+        }
+    }
+}
+
+impl Scheduler {
+    /// Reads what is unfinished, starts it again, and starts the loop.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn start(
+        config: SchedulerConfig,
+        store: Store,
+        blobs: Blobs,
+        executor: Executor,
+        events: mpsc::Receiver<ExecutorEvent>,
+    ) -> Result<(Self, SchedulerTask), StoreError> {
+        let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
+        let (changes, _) = broadcast::channel(MAX_CHANGES);
+        let clock = Clock;
+        let heartbeat = Arc::new(Heartbeat::new(clock.now()));
+        let config = Arc::new(config);
+        let scheduler = Self {
+            store: store.clone(),
+            blobs,
+            executor: executor.clone(),
+            clock,
+            config: Arc::clone(&config),
+            requests,
+            changes: changes.clone(),
+            heartbeat: Arc::clone(&heartbeat),
+        };
+        let driver = Driver::recover(config, store, executor, clock, changes, heartbeat).await?;
+        #[expect(clippy::disallowed_methods, reason = "whoever starts the scheduler waits for the `SchedulerTask`")]
+        let task = tokio::spawn(driver.run(receiver, events));
+        Ok((scheduler, SchedulerTask(task)))
+    }
+
+    /// Creates a dag_run. It is durable when this returns.
+    ///
+    /// # Errors
+    /// If the dag does not exist, a run of that id or logical_date does, or the params don't fit.
+    pub async fn trigger(&self, dag_id: &DagId, request: RunRequest) -> Result<DagRunRow, RequestError> {
+        let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
+        params::check(&dag.spec.params, &request.conf).map_err(RequestError::Invalid)?;
+        let checked_at = self.clock.now();
+        self.refuse_duplicate(dag_id, request.run_id.as_ref(), request.logical_date).await?;
+        let conf = serde_json::to_string(&request.conf).unwrap_or_else(|_| "{}".to_owned());
+        self.ask(|reply| Request::Trigger {
+            dag_id: dag_id.clone(),
+            request: Box::new(request),
+            conf,
+            checked_at,
+            reply,
+        })
+        .await
+    }
+
+    async fn refuse_duplicate(
+        &self,
+        dag_id: &DagId,
+        run_id: Option<&RunId>,
+        logical_date: Option<Timestamp>,
+    ) -> Result<(), RequestError> {
+        if self.store.dag_run_exists(dag_id, run_id, logical_date).await? {
+            return Err(runs::duplicate(dag_id, run_id, logical_date));
+        }
+        Ok(())
+    }
+
+    /// Pauses a dag (no new scheduled run, no new attempt) or lets it go on. Answers whether that changed anything.
+    ///
+    /// # Errors
+    /// If the dag does not exist.
+    pub async fn dag_set_paused(&self, dag_id: &DagId, paused: bool) -> Result<bool, RequestError> {
+        self.ask(|reply| Request::SetPaused { dag_id: dag_id.clone(), paused, reply }).await
+    }
+
+    /// Deletes a dag, its runs and all that they left.
+    ///
+    /// # Errors
+    /// If the dag does not exist, or has running task instances.
+    pub async fn dag_delete(&self, dag_id: &DagId) -> Result<(), RequestError> {
+        let blobs = self.ask(|reply| Request::DeleteDag { dag_id: dag_id.clone(), reply }).await?;
+        self.collect(blobs).await;
+        Ok(())
+    }
+
+    /// Deletes a run and all that it left.
+    ///
+    /// # Errors
+    /// If the run does not exist.
+    pub async fn dag_run_delete(&self, dag_id: &DagId, run_id: &RunId) -> Result<(), RequestError> {
+        let blobs =
+            self.ask(|reply| Request::DeleteRun { dag_id: dag_id.clone(), run_id: run_id.clone(), reply }).await?;
+        self.collect(blobs).await;
+        Ok(())
+    }
+
+    /// Rows are gone before their blobs are. What can't be deleted now is garbage that nobody names.
+    async fn collect(&self, blobs: Vec<String>) {
+        if let Err(error) = self.blobs.delete_many(&blobs).await {
+            tracing::warn!(error = %error, "objects of deleted runs are left in storage");
+        }
+    }
+
+    /// Marks a run as success or failed (Airflow: `PATCH dagRuns/{id}`), or puts it back to queued, which clears it.
+    ///
+    /// # Errors
+    /// If the run does not exist or can't be marked so.
+    pub async fn dag_run_mark(
+        &self,
+        dag_id: &DagId,
+        run_id: &RunId,
+        state: RunState,
+    ) -> Result<DagRunRow, RequestError> {
+        self.ask(|reply| Request::MarkRun { dag_id: dag_id.clone(), run_id: run_id.clone(), state, reply }).await
+    }
+
+    /// Makes task instances run again, with what the request says around them. Answers which.
+    ///
+    /// # Errors
+    /// If the dag, run or a task does not exist.
+    pub async fn task_clear(&self, request: ClearRequest) -> Result<Vec<TaskInstanceRow>, RequestError> {
+        let affected = self.ask(|reply| Request::Clear { request: Box::new(request), reply }).await?;
+        self.rows(affected).await
+    }
+
+    /// Marks task instances. Answers which.
+    ///
+    /// # Errors
+    /// If the dag, run or task does not exist, or the state is none to mark with.
+    pub async fn task_mark(&self, request: MarkRequest) -> Result<Vec<TaskInstanceRow>, RequestError> {
+        let affected = self.ask(|reply| Request::Mark { request: Box::new(request), reply }).await?;
+        self.rows(affected).await
+    }
+
+    async fn rows(&self, affected: Vec<InstanceKey>) -> Result<Vec<TaskInstanceRow>, RequestError> {
+        let mut rows = Vec::with_capacity(affected.len());
+        let mut affected = affected.as_slice();
+        while let Some(first) = affected.first() {
+            let (of_run, rest) = affected.split_at(affected.partition_point(|key| key.dag_run <= first.dag_run));
+            let all = self.store.task_instance_list_of_run(first.dag_run).await?;
+            let wanted = |row: &TaskInstanceRow| {
+                of_run.binary_search_by(|key| (&key.task_id, key.map_index).cmp(&(&row.task_id, row.map_index))).is_ok()
+            };
+            rows.extend(all.into_iter().filter(wanted));
+            affected = rest;
+        }
+        Ok(rows)
+    }
+
+    /// What is committed from now on, in batches. A listener that lags loses the oldest and must read the store.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Vec<Change>>> {
+        self.changes.subscribe()
+    }
+
+    /// The next `count` runs that the dag's timetable makes, seen from `now`, were it not paused.
+    ///
+    /// # Errors
+    /// If the dag does not exist.
+    pub async fn next_runs(&self, dag_id: &DagId, now: Timestamp, count: usize) -> Result<Vec<NextRun>, RequestError> {
+        let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
+        let timetable = Timetable::of(&dag.spec).map_err(|error| RequestError::Invalid(error.to_string()))?;
+        let bounds = Bounds::of(&dag.spec);
+        let mut runs: Vec<NextRun> = Vec::new();
+        while runs.len() < count {
+            let newest = runs.last();
+            let seen_from = newest.map_or(now, |run| run.run_after.max(now));
+            let last = newest.map(|run| run.data_interval).or(dag.last_scheduled);
+            let Some(next) = timetable.next_run(last, bounds, seen_from) else { break };
+            runs.push(next);
+        }
+        Ok(runs)
+    }
+
+    /// How the loop is.
+    pub fn health(&self) -> Health {
+        self.heartbeat.health()
+    }
+
+    /// Logs of attempts, live and stored.
+    pub fn logs(&self) -> &Logs {
+        self.executor.logs()
+    }
+
+    /// Takes no more requests and ends the loop; what runs is left to the next start.
+    pub async fn stop(&self) {
+        drop(self.requests.send(Request::Stop).await);
+    }
+
+    /// Takes over the pools as they now are in the store. To be called after one was changed.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn pools_changed(&self) -> Result<(), RequestError> {
+        self.ask(|reply| Request::ReloadPools { reply }).await
+    }
+
+    async fn reload_dags(&self, dag_ids: Vec<DagId>) -> Result<(), RequestError> {
+        self.ask(|reply| Request::ReloadDags { dag_ids, reply }).await
+    }
+
+    fn publish(&self, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            // No listener is no fault.
+            drop(self.changes.send(Arc::new(changes)));
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Request,
+    ) -> Result<T, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| RequestError::Stopped)?;
+        answer.await.map_err(|_| RequestError::Stopped)?
+    }
+}
+
+fn no_dag(dag_id: &DagId) -> RequestError {
+    RequestError::NotFound(format!("dag `{dag_id}` does not exist"))
+}
+
+fn no_run(dag_id: &DagId, run_id: &RunId) -> RequestError {
+    RequestError::NotFound(format!("dag_run `{run_id}` of dag `{dag_id}` does not exist"))
+}

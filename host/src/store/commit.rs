@@ -98,6 +98,8 @@ pub struct Commit {
     /// Each must be there, at most once.
     pub dag_runs: Vec<DagRunUpdate>,
     pub last_scheduled: Vec<(DagId, DataInterval)>,
+    /// Placeholders of mapped tasks that were expanded: their rows are deleted.
+    pub instances_gone: Vec<InstanceKey>,
     pub instances_new: Vec<InstanceNew>,
     /// Instances whose present try is over and followed by another: it is copied to the history before `instances`
     /// overwrites it.
@@ -117,6 +119,7 @@ impl Commit {
         self.dag_runs_new.is_empty()
             && self.dag_runs.is_empty()
             && self.last_scheduled.is_empty()
+            && self.instances_gone.is_empty()
             && self.instances_new.is_empty()
             && self.histories.is_empty()
             && self.instances.is_empty()
@@ -133,6 +136,7 @@ enum Part {
     DagRunsNew,
     DagRuns,
     LastScheduled,
+    InstancesGone,
     InstancesNew,
     Histories,
     Instances,
@@ -143,11 +147,12 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::DagRuns,
         Self::LastScheduled,
+        Self::InstancesGone,
         Self::InstancesNew,
         Self::Histories,
         Self::Instances,
@@ -163,6 +168,7 @@ impl Part {
             Self::DagRunsNew => include_str!("sql/commit_dag_runs_new.sqlite.sql"),
             Self::DagRuns => include_str!("sql/commit_dag_runs.sqlite.sql"),
             Self::LastScheduled => include_str!("sql/commit_last_scheduled.sqlite.sql"),
+            Self::InstancesGone => include_str!("sql/commit_instances_gone.sqlite.sql"),
             Self::InstancesNew => include_str!("sql/commit_instances_new.sqlite.sql"),
             Self::Histories => include_str!("sql/commit_histories.sqlite.sql"),
             Self::Instances => include_str!("sql/commit_instances.sqlite.sql"),
@@ -230,6 +236,7 @@ impl Call {
             .bind(take(Part::XComs))
             .bind(self.bodies)
             .bind(take(Part::Artifacts))
+            .bind(take(Part::InstancesGone))
             .execute(connection)
             .await?;
         Ok(())
@@ -392,6 +399,7 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
             (dag_id, interval.start.as_micros(), interval.end.as_micros())
         })
         .await?;
+    sender.add(Part::InstancesGone, &batch.instances_gone, key).await?;
     sender
         .add(Part::InstancesNew, &batch.instances_new, |new| {
             let (dag_run, task_id, map_index) = key(&new.key);

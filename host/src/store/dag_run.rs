@@ -95,11 +95,11 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// Whether a run of the dag has this run id or this logical date.
+    /// Whether a run of the dag has this run id or this logical date; none matches no run.
     pub async fn dag_run_exists(
         &self,
         dag_id: &DagId,
-        run_id: &RunId,
+        run_id: Option<&RunId>,
         logical_date: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let query =

@@ -1,0 +1,357 @@
+//! What people ask of the loop.
+
+use super::{
+    super::{no_dag, no_run, runs, select},
+    ActiveRun, Driver, Reply, Request, Turn,
+};
+use crate::{
+    engine::{Event, InstanceId, Verdict},
+    model::{
+        ids::{DagId, RunId},
+        state::{RunState, TaskState},
+        time::Timestamp,
+    },
+    scheduler::{Change, ClearRequest, MarkRequest, RequestError, RunRequest},
+    store::{DagRunFilter, DagRunKey, DagRunOrder, DagRunRow, InstanceKey, Page, Range, StoreError},
+};
+
+/// Runs that one clear or mark may be about.
+const MAX_RUNS: u32 = 1_000;
+
+/// What became of a request: an answer to give at once, or (`Ok`) one that is kept for after the commit.
+type Outcome<T> = Result<T, RequestError>;
+
+impl Driver {
+    /// Carries out a request. What it asks for that can't be is answered at once; what was done, after the commit.
+    ///
+    /// # Errors
+    /// If the database fails for good: then memory can't be trusted.
+    pub(super) async fn request(&mut self, request: Request, turn: &mut Turn) -> Result<(), StoreError> {
+        match request {
+            Request::Trigger { dag_id, request, conf, checked_at, reply } => {
+                match self.trigger(&dag_id, *request, conf, checked_at, turn).await {
+                    Ok(key) => turn.run_replies.push((key, reply)),
+                    Err(error) => refuse(reply, error),
+                }
+            }
+            Request::ReloadDags { dag_ids, reply } => {
+                for dag_id in dag_ids {
+                    if let Some(row) = self.store.dag_get(&dag_id).await? {
+                        self.admission.set_paused(&dag_id, row.is_paused);
+                        self.dags.put(row);
+                        self.touched.insert(dag_id);
+                    }
+                }
+                turn.tick.answer(reply, ());
+            }
+            Request::SetPaused { dag_id, paused, reply } => {
+                let done = self.set_paused(&dag_id, paused, turn).await;
+                answer(reply, done, turn);
+            }
+            Request::DeleteDag { dag_id, reply } => {
+                let done = self.delete_dag(&dag_id, turn).await;
+                answer(reply, done, turn);
+            }
+            Request::DeleteRun { dag_id, run_id, reply } => {
+                let done = self.delete_run(&dag_id, &run_id, turn).await;
+                answer(reply, done, turn);
+            }
+            Request::MarkRun { dag_id, run_id, state, reply } => {
+                match self.mark_run(&dag_id, &run_id, state, turn).await {
+                    Ok(key) => turn.run_replies.push((key, reply)),
+                    Err(error) => refuse(reply, error),
+                }
+            }
+            Request::Clear { request, reply } => {
+                let done = self.clear(&request, turn).await;
+                answer(reply, done, turn);
+            }
+            Request::Mark { request, reply } => {
+                let done = self.mark(&request, turn).await;
+                answer(reply, done, turn);
+            }
+            Request::ReloadPools { reply } => {
+                self.reload_pools().await?;
+                turn.tick.answer(reply, ());
+            }
+            Request::Stop => {}
+        }
+        Ok(())
+    }
+
+    async fn trigger(
+        &mut self,
+        dag_id: &DagId,
+        request: RunRequest,
+        conf: String,
+        checked_at: Timestamp,
+        turn: &mut Turn,
+    ) -> Outcome<DagRunKey> {
+        let entry = self.dags.get(dag_id).ok_or_else(|| no_dag(dag_id))?;
+        let (version, number) = (entry.row.version, entry.row.version_number);
+        let new = runs::manual(DagRunKey(self.next_key), dag_id, version, &entry.timetable, request, conf, turn.now());
+        if self.recent.has(dag_id, Some(&new.run_id), new.logical_date) {
+            return Err(runs::duplicate(dag_id, Some(&new.run_id), new.logical_date));
+        }
+        if !runs::Recent::covers(checked_at, turn.now())
+            && self.store.dag_run_exists(dag_id, Some(&new.run_id), new.logical_date).await?
+        {
+            return Err(runs::duplicate(dag_id, Some(&new.run_id), new.logical_date));
+        }
+        let key = new.key;
+        self.add_run(new, number, turn);
+        Ok(key)
+    }
+
+    async fn set_paused(&mut self, dag_id: &DagId, paused: bool, turn: &mut Turn) -> Outcome<bool> {
+        let entry = self.dags.get_mut(dag_id).ok_or_else(|| no_dag(dag_id))?;
+        let changed = entry.row.is_paused != paused;
+        if changed {
+            self.store.dag_set_paused(dag_id, paused, turn.now()).await?;
+            entry.row.is_paused = paused;
+            self.admission.set_paused(dag_id, paused);
+            self.touched.insert(dag_id.clone());
+            turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
+        }
+        Ok(changed)
+    }
+
+    async fn delete_dag(&mut self, dag_id: &DagId, turn: &mut Turn) -> Outcome<Vec<String>> {
+        if self.dags.get(dag_id).is_none() {
+            return Err(no_dag(dag_id));
+        }
+        let of_dag = |run: &&ActiveRun| run.row.dag_id == *dag_id;
+        if self.runs.values().filter(of_dag).any(|run| run.state.is_busy()) {
+            return Err(RequestError::Conflict(format!(
+                "dag `{dag_id}` has running task instances; pause it and wait, or mark its runs as failed, then delete it"
+            )));
+        }
+        let deleted = self.store.dag_delete(dag_id).await?;
+        let loaded: Vec<_> = self.runs.values().filter(of_dag).map(|run| run.row.key).collect();
+        loaded.into_iter().for_each(|key| self.close(key));
+        self.queued.retain(|_, row| row.dag_id != *dag_id);
+        self.dags.remove(dag_id);
+        turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
+        Ok(deleted.blobs)
+    }
+
+    async fn delete_run(&mut self, dag_id: &DagId, run_id: &RunId, turn: &mut Turn) -> Outcome<Vec<String>> {
+        let row = self.find(dag_id, run_id).await?;
+        if self.runs.get(&row.key).is_some_and(|run| run.state.is_busy()) {
+            return Err(RequestError::Conflict(format!(
+                "dag_run `{run_id}` has running task instances; mark it as failed first, then delete it"
+            )));
+        }
+        let deleted = self.store.dag_run_delete(row.key).await?;
+        self.close(row.key);
+        self.queued.remove(&row.key);
+        if let Some(entry) = self.dags.get_mut(dag_id) {
+            match row.state {
+                RunState::Queued => drop(entry.queue.remove(&(row.run_after, row.key))),
+                RunState::Running => entry.running = entry.running.saturating_sub(1),
+                RunState::Success | RunState::Failed => {}
+            }
+            if !row.state.is_finished() && row.run_type == crate::model::state::RunType::Scheduled {
+                entry.scheduled = entry.scheduled.saturating_sub(1);
+            }
+        }
+        self.recent.forget(dag_id, run_id, row.logical_date);
+        self.touched.insert(dag_id.clone());
+        turn.tick.change(Change::Run { dag_id: dag_id.clone(), run_id: run_id.clone(), key: row.key, state: None });
+        Ok(deleted.blobs)
+    }
+
+    async fn mark_run(
+        &mut self,
+        dag_id: &DagId,
+        run_id: &RunId,
+        state: RunState,
+        turn: &mut Turn,
+    ) -> Outcome<DagRunKey> {
+        let row = self.find(dag_id, run_id).await?;
+        let key = row.key;
+        self.ensure_loaded(row, turn).await?;
+        match state {
+            RunState::Success => drop(self.apply(key, &Event::MarkRun(Verdict::Success), turn)),
+            RunState::Failed => drop(self.apply(key, &Event::MarkRun(Verdict::Failed), turn)),
+            RunState::Queued => {
+                let run = self.runs.get(&key).ok_or_else(|| no_run(dag_id, run_id))?;
+                let failed = |state| matches!(state, TaskState::Failed | TaskState::UpstreamFailed);
+                let instances = instances_of(run).filter(|(_, state)| failed(*state)).map(|(id, _)| id).collect();
+                self.apply(key, &Event::Clear { instances }, turn);
+            }
+            RunState::Running => {
+                return Err(RequestError::Invalid("a run can be set to queued, success or failed".into()));
+            }
+        }
+        Ok(key)
+    }
+
+    async fn clear(&mut self, request: &ClearRequest, turn: &mut Turn) -> Outcome<Vec<InstanceKey>> {
+        if !request.reset_dag_runs {
+            return Err(RequestError::Invalid(
+                "`reset_dag_runs: false` is not possible: what is cleared runs again; leave it out".into(),
+            ));
+        }
+        let wanted = |state: TaskState| {
+            let failed = matches!(state, TaskState::Failed | TaskState::UpstreamFailed);
+            (!request.only_failed || failed) && (!request.only_running || state.is_active())
+        };
+        let around = select::Around { upstream: request.upstream, downstream: request.downstream };
+        let span = Span {
+            run_id: request.run_id.as_ref(),
+            since: request.since,
+            until: request.until,
+            past: request.past,
+            future: request.future,
+        };
+        let mut affected = Vec::new();
+        for row in self.runs_in(&request.dag_id, &span).await? {
+            let key = row.key;
+            self.ensure_loaded(row, turn).await?;
+            let Some(run) = self.runs.get(&key) else { continue };
+            let chosen = choose(run, &request.tasks, around, wanted)?;
+            affected.extend(chosen.iter().map(|id| instance_key(run, *id)));
+            if !request.dry_run && !chosen.is_empty() {
+                self.apply(key, &Event::Clear { instances: chosen }, turn);
+            }
+        }
+        affected.sort_unstable();
+        Ok(affected)
+    }
+
+    async fn mark(&mut self, request: &MarkRequest, turn: &mut Turn) -> Outcome<Vec<InstanceKey>> {
+        if !matches!(request.state, TaskState::Success | TaskState::Failed | TaskState::Skipped) {
+            return Err(RequestError::Invalid(format!(
+                "a task instance can be marked as success, failed or skipped, not as {}",
+                request.state
+            )));
+        }
+        let named = [(request.task_id.clone(), request.map_index)];
+        let around = select::Around { upstream: request.upstream, downstream: request.downstream };
+        let span = Span {
+            run_id: Some(&request.run_id),
+            since: None,
+            until: None,
+            past: request.past,
+            future: request.future,
+        };
+        let mut affected = Vec::new();
+        for row in self.runs_in(&request.dag_id, &span).await? {
+            let key = row.key;
+            self.ensure_loaded(row, turn).await?;
+            let Some(run) = self.runs.get(&key) else { continue };
+            let chosen = choose(run, &named, around, |state| state != request.state)?;
+            affected.extend(chosen.iter().map(|id| instance_key(run, *id)));
+            if !request.dry_run && !chosen.is_empty() {
+                let event = Event::Mark { instances: chosen, state: request.state, message: None };
+                self.apply(key, &event, turn);
+            }
+        }
+        affected.sort_unstable();
+        Ok(affected)
+    }
+
+    /// A run as it now is: what is in memory is newer than the store while a turn is being made.
+    async fn find(&self, dag_id: &DagId, run_id: &RunId) -> Outcome<DagRunRow> {
+        let row = self.store.dag_run_get(dag_id, run_id).await?.ok_or_else(|| no_run(dag_id, run_id))?;
+        Ok(self.newest(row))
+    }
+
+    fn newest(&self, row: DagRunRow) -> DagRunRow {
+        let known = self.runs.get(&row.key).map(|run| &run.row).or_else(|| self.queued.get(&row.key));
+        known.cloned().unwrap_or(row)
+    }
+
+    /// Loads a run that is not. A finished one is unloaded at the end of the turn if nothing made it go on.
+    async fn ensure_loaded(&mut self, row: DagRunRow, turn: &mut Turn) -> Outcome<()> {
+        if !self.runs.contains_key(&row.key) {
+            self.queued.remove(&row.key);
+            let (dag_id, run_id) = (row.dag_id.clone(), row.run_id.clone());
+            let run = self.load(row, turn).await?.ok_or_else(|| {
+                RequestError::Conflict(format!(
+                    "dag_run `{run_id}` of dag `{dag_id}` can't be loaded; see the server's log"
+                ))
+            })?;
+            self.maybe_over.push(run.row.key);
+            self.open(run);
+        }
+        Ok(())
+    }
+
+    /// The runs that a request is about, ascending by logical_date.
+    async fn runs_in(&self, dag_id: &DagId, span: &Span<'_>) -> Outcome<Vec<DagRunRow>> {
+        let mut range = Range { gte: span.since, lte: span.until };
+        if let Some(run_id) = span.run_id {
+            let row = self.find(dag_id, run_id).await?;
+            let Some(date) = row.logical_date.filter(|_| span.past || span.future) else { return Ok(vec![row]) };
+            range.gte = (!span.past).then_some(date);
+            range.lte = (!span.future).then_some(date);
+        } else if self.dags.get(dag_id).is_none() {
+            return Err(no_dag(dag_id));
+        }
+        let filter = DagRunFilter {
+            dag_id: Some(dag_id.clone()),
+            logical_date: range,
+            order_by: DagRunOrder::LogicalDate,
+            ..DagRunFilter::default()
+        };
+        let listed = self.store.dag_run_list(&filter, Page { limit: MAX_RUNS, offset: 0 }).await?;
+        if listed.total > i64::from(MAX_RUNS) {
+            return Err(RequestError::Invalid(format!(
+                "this is about {} runs or more; at most {MAX_RUNS} can be changed at a time: narrow the dates",
+                listed.total
+            )));
+        }
+        Ok(listed.items.into_iter().map(|row| self.newest(row)).collect())
+    }
+}
+
+/// Which runs of a dag are meant: one, with those before or after it, or those of a span of logical dates.
+struct Span<'a> {
+    run_id: Option<&'a RunId>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    past: bool,
+    future: bool,
+}
+
+fn refuse<T>(reply: Reply<T>, error: RequestError) {
+    // Whoever asked may have gone.
+    drop(reply.send(Err(error)));
+}
+
+fn answer<T: Send + 'static>(reply: Reply<T>, done: Outcome<T>, turn: &mut Turn) {
+    match done {
+        Ok(value) => turn.tick.answer(reply, value),
+        Err(error) => refuse(reply, error),
+    }
+}
+
+fn instances_of(run: &ActiveRun) -> impl Iterator<Item = (InstanceId, TaskState)> {
+    run.state.instances().filter_map(|id| Some((id, run.state.instance(id)?.state)))
+}
+
+fn choose(
+    run: &ActiveRun,
+    named: &[(crate::model::ids::TaskId, Option<i32>)],
+    around: select::Around,
+    wanted: impl Fn(TaskState) -> bool,
+) -> Outcome<Vec<InstanceId>> {
+    let all = instances_of(run).map(|(id, state)| (id.node, id.map_index, state));
+    let chosen = select::instances(&run.version.dag, named, around, all, wanted).map_err(|task_id| {
+        RequestError::NotFound(format!(
+            "dag `{}` has no task `{task_id}` in the version that run `{}` was made with",
+            run.row.dag_id, run.row.run_id
+        ))
+    })?;
+    Ok(chosen.into_iter().map(|(node, map_index)| InstanceId { node, map_index }).collect())
+}
+
+fn instance_key(run: &ActiveRun, id: InstanceId) -> InstanceKey {
+    InstanceKey {
+        dag_run: run.row.key,
+        task_id: run.version.dag.node(id.node).task_id.clone(),
+        map_index: id.map_index,
+    }
+}

@@ -1,0 +1,173 @@
+//! What can be asked of the scheduler, and how it can be refused.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    executor::CompileError,
+    model::{
+        dag::DagError,
+        ids::{DagId, Digest, RunId, TaskId},
+        state::TaskState,
+        time::{DataInterval, Timestamp},
+    },
+    store::{DeployedDag, StoreError},
+};
+
+/// How a scheduler runs.
+#[derive(Debug, Clone)]
+pub struct SchedulerConfig {
+    /// Attempts that run at a time, over all dags. Airflow: `[core] parallelism`.
+    pub parallelism: u32,
+    /// Whether a new dag starts paused unless it says otherwise. Airflow: `dags_are_paused_at_creation`.
+    pub dags_paused_at_creation: bool,
+    /// How often the loop looks at the time even if nothing woke it.
+    pub safety_interval: Duration,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self { parallelism: 256, dags_paused_at_creation: false, safety_interval: Duration::from_secs(5) }
+    }
+}
+
+/// A run that somebody asks for. What is none is chosen by the scheduler, as Airflow does.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// Default: `manual__<run_after>`.
+    pub run_id: Option<RunId>,
+    pub logical_date: Option<Timestamp>,
+    pub data_interval: Option<DataInterval>,
+    /// The run does not start before it. Default: now.
+    pub run_after: Option<Timestamp>,
+    /// Values for the dag's params. Airflow: `conf`.
+    pub conf: serde_json::Map<String, serde_json::Value>,
+    pub note: Option<String>,
+    /// `rest_api`, `ui` or `cli`.
+    pub triggered_by: &'static str,
+    pub user: Option<String>,
+}
+
+/// Which task instances to clear: to make run again.
+#[derive(Debug, Clone)]
+pub struct ClearRequest {
+    pub dag_id: DagId,
+    /// None: all runs whose logical_date lies in `since`..=`until`.
+    pub run_id: Option<RunId>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// Empty: all tasks. A map_index of none: all instances of the task.
+    pub tasks: Vec<(TaskId, Option<i32>)>,
+    pub upstream: bool,
+    pub downstream: bool,
+    /// Also in earlier runs of the dag.
+    pub past: bool,
+    /// Also in later runs of the dag.
+    pub future: bool,
+    pub only_failed: bool,
+    pub only_running: bool,
+    /// Whether finished runs run again; else the instances are cleared and wait.
+    pub reset_dag_runs: bool,
+    /// Answers what would be cleared and changes nothing.
+    pub dry_run: bool,
+}
+
+impl ClearRequest {
+    /// Clears all of one run.
+    pub fn of_run(dag_id: DagId, run_id: RunId) -> Self {
+        Self {
+            dag_id,
+            run_id: Some(run_id),
+            since: None,
+            until: None,
+            tasks: Vec::new(),
+            upstream: false,
+            downstream: false,
+            past: false,
+            future: false,
+            only_failed: false,
+            only_running: false,
+            reset_dag_runs: true,
+            dry_run: false,
+        }
+    }
+}
+
+/// Which task instances to mark, and as what.
+#[derive(Debug, Clone)]
+pub struct MarkRequest {
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub task_id: TaskId,
+    /// None: all instances of the task.
+    pub map_index: Option<i32>,
+    /// `Success`, `Failed` or `Skipped`.
+    pub state: TaskState,
+    pub upstream: bool,
+    pub downstream: bool,
+    pub past: bool,
+    pub future: bool,
+    /// Answers what would be marked and changes nothing.
+    pub dry_run: bool,
+}
+
+/// What an upload did.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    pub digest: Digest,
+    /// Whether these bytes were new.
+    pub created: bool,
+    pub entries: Vec<String>,
+    pub dags: Vec<DeployedDag>,
+}
+
+/// Why an upload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    #[error(transparent)]
+    Dag(#[from] DagError),
+    #[error("the component carries dag `{0}` twice; rename one")]
+    Duplicate(String),
+    #[error("the component could not be stored")]
+    Blobs(#[from] crate::blobs::BlobError),
+    #[error("the component could not be recorded")]
+    Store(#[from] StoreError),
+    #[error("the server is shutting down; try again")]
+    Stopped,
+}
+
+/// Why something that was asked for was not done. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The dag, run or task does not exist; the text names it.
+    #[error("{0}")]
+    NotFound(String),
+    /// It collides with what is there, as a second run with the same logical_date.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request is wrong; the text says where and what is right.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the change could not be recorded")]
+    Store(#[from] Arc<StoreError>),
+    #[error("the server is shutting down; try again")]
+    Stopped,
+}
+
+impl From<StoreError> for RequestError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+/// How the scheduler is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// When its loop last went round.
+    pub heartbeat: Timestamp,
+    /// Attempts that hold a slot.
+    pub running: u32,
+    /// Runs that are not finished.
+    pub active_runs: u32,
+}

@@ -1,0 +1,208 @@
+//! What a new run is called and which data interval it is about.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use super::{RequestError, RunRequest};
+use crate::{
+    engine::InstanceSnapshot,
+    model::{
+        ids::{DagId, RunId, TaskId},
+        state::{RunState, RunType},
+        time::Timestamp,
+        timetable::{NextRun, Timetable},
+    },
+    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, TaskInstanceRow},
+};
+
+/// The row of a run that its dag's timetable makes. Airflow names it `scheduled__<run_after>`.
+pub fn scheduled(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, next: &NextRun, now: Timestamp) -> DagRunNew {
+    DagRunNew {
+        key,
+        dag_id: dag_id.clone(),
+        run_id: generated_id(RunType::Scheduled, next.run_after, None),
+        version,
+        run_type: RunType::Scheduled,
+        state: RunState::Queued,
+        logical_date: Some(next.logical_date),
+        data_interval: Some(next.data_interval),
+        run_after: next.run_after,
+        queued_at: now,
+        start_date: None,
+        conf: "{}".to_owned(),
+        triggered_by: "timetable".to_owned(),
+        triggering_user: None,
+        note: None,
+    }
+}
+
+/// The row of a run that somebody asked for.
+///
+/// Without a data interval of its own it is about the one that the timetable gives a manual run at its
+/// logical_date. Without a logical_date it is about none. Airflow: `TriggerDAGRunPostBody.validate_context`.
+pub fn manual(
+    key: DagRunKey,
+    dag_id: &DagId,
+    version: DagVersionKey,
+    timetable: &Timetable,
+    request: RunRequest,
+    conf: String,
+    now: Timestamp,
+) -> DagRunNew {
+    let run_after = request.run_after.unwrap_or(now);
+    let data_interval = match (request.data_interval, request.logical_date) {
+        (Some(given), _) => Some(given),
+        (None, Some(date)) => Some(timetable.manual_interval(date)),
+        (None, None) => None,
+    };
+    DagRunNew {
+        key,
+        dag_id: dag_id.clone(),
+        run_id: request.run_id.unwrap_or_else(|| generated_id(RunType::Manual, run_after, Some(key))),
+        version,
+        run_type: RunType::Manual,
+        state: RunState::Queued,
+        logical_date: request.logical_date,
+        data_interval,
+        run_after,
+        queued_at: now,
+        start_date: None,
+        conf,
+        triggered_by: request.triggered_by.to_owned(),
+        triggering_user: request.user,
+        note: request.note,
+    }
+}
+
+/// `<type>__<run_after>`; a manual run ends in its number, so that two of one instant differ.
+fn generated_id(run_type: RunType, run_after: Timestamp, key: Option<DagRunKey>) -> RunId {
+    let instant = run_after.to_utc().to_rfc3339_opts(chrono::SecondsFormat::AutoSi, false);
+    let text = match key {
+        Some(key) => format!("{}__{instant}_{}", run_type.as_str(), key.0),
+        None => format!("{}__{instant}", run_type.as_str()),
+    };
+    RunId::new(&text).expect("an instant holds only characters that a run id may hold")
+}
+
+/// A new run as it will be in the store.
+pub fn row_of(new: &DagRunNew, version_number: i64) -> DagRunRow {
+    DagRunRow {
+        key: new.key,
+        dag_id: new.dag_id.clone(),
+        run_id: new.run_id.clone(),
+        version: new.version,
+        version_number,
+        run_type: new.run_type,
+        state: new.state,
+        logical_date: new.logical_date,
+        data_interval: new.data_interval,
+        run_after: new.run_after,
+        queued_at: new.queued_at,
+        start_date: new.start_date,
+        end_date: None,
+        conf: new.conf.clone(),
+        triggered_by: new.triggered_by.clone(),
+        triggering_user: new.triggering_user.clone(),
+        note: new.note.clone(),
+        clear_number: 0,
+    }
+}
+
+/// A stored instance as the engine takes it.
+pub fn snapshot_of(row: TaskInstanceRow) -> (TaskId, i32, InstanceSnapshot) {
+    let followed = row.followed.map(|ids| ids.iter().filter_map(|id| TaskId::new(id).ok()).collect());
+    let snapshot = InstanceSnapshot {
+        state: row.state,
+        try_number: row.try_number,
+        max_tries: row.max_tries,
+        restarts: row.restarts,
+        scheduled_at: row.scheduled_at,
+        queued_at: row.queued_at,
+        start_date: row.start_date,
+        end_date: row.end_date,
+        wake_at: row.wake_at,
+        followed,
+        list_length: row.list_length,
+    };
+    (row.task_id, row.map_index, snapshot)
+}
+
+/// The refusal of a second run with the same id or logical_date.
+pub fn duplicate(dag_id: &DagId, run_id: Option<&RunId>, logical_date: Option<Timestamp>) -> RequestError {
+    let id = run_id.map(|run_id| format!("with run_id `{run_id}`"));
+    let date = logical_date.map(|date| format!("with logical_date {date}"));
+    let which: Vec<_> = id.into_iter().chain(date).collect();
+    RequestError::Conflict(format!(
+        "dag `{dag_id}` already has a run {}; clear that run to run it again, or choose another",
+        which.join(" or ")
+    ))
+}
+
+/// How long the identity of a new run is remembered: longer than a request takes from its look into the store to the loop.
+const IDENTITY_KEPT: Duration = Duration::from_secs(60);
+
+/// The ids and logical dates of runs that were made lately, so that of two requests that both saw the
+/// store without such a run only the first makes it.
+#[derive(Debug, Default)]
+pub struct Recent {
+    known: BTreeSet<(DagId, Identity)>,
+    by_age: VecDeque<(Timestamp, DagId, Identity)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    RunId(RunId),
+    LogicalDate(Timestamp),
+}
+
+impl Recent {
+    /// Whether a run of this identity was made lately.
+    pub fn has(&self, dag_id: &DagId, run_id: Option<&RunId>, logical_date: Option<Timestamp>) -> bool {
+        let knows = |identity| self.known.contains(&(dag_id.clone(), identity));
+        run_id.is_some_and(|run_id| knows(Identity::RunId(run_id.clone())))
+            || logical_date.is_some_and(|date| knows(Identity::LogicalDate(date)))
+    }
+
+    /// Whether what a look into the store at `checked_at` missed would still be remembered.
+    pub fn covers(checked_at: Timestamp, now: Timestamp) -> bool {
+        now.since(checked_at) < IDENTITY_KEPT / 2
+    }
+
+    /// Forgets a run that was deleted: it can be made again.
+    pub fn forget(&mut self, dag_id: &DagId, run_id: &RunId, logical_date: Option<Timestamp>) {
+        self.known.remove(&(dag_id.clone(), Identity::RunId(run_id.clone())));
+        if let Some(date) = logical_date {
+            self.known.remove(&(dag_id.clone(), Identity::LogicalDate(date)));
+        }
+    }
+
+    /// Remembers a new run, and forgets old ones.
+    pub fn add(&mut self, run: &DagRunNew, now: Timestamp) {
+        while let Some((at, ..)) = self.by_age.front()
+            && now.since(*at) > IDENTITY_KEPT
+            && let Some((_, dag_id, identity)) = self.by_age.pop_front()
+        {
+            self.known.remove(&(dag_id, identity));
+        }
+        let date = run.logical_date.map(Identity::LogicalDate);
+        for identity in [Identity::RunId(run.run_id.clone())].into_iter().chain(date) {
+            self.known.insert((run.dag_id.clone(), identity.clone()));
+            self.by_age.push_back((now, run.dag_id.clone(), identity));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_ids_say_when_and_differ() {
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(generated_id(RunType::Scheduled, at, None).as_str(), "scheduled__2026-01-01T00:00:00+00:00");
+        let one = generated_id(RunType::Manual, at, Some(DagRunKey(1)));
+        assert_ne!(one, generated_id(RunType::Manual, at, Some(DagRunKey(2))));
+    }
+}

@@ -1,0 +1,91 @@
+//! What one turn of the loop has decided: committed together, shown afterwards.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, oneshot};
+
+use super::{Change, RequestError};
+use crate::{
+    executor::{Assignment, AttemptId, Executor},
+    model::time::Timestamp,
+    store::{Commit, StoreError},
+};
+
+/// Collects a turn's decisions.
+pub struct Tick {
+    pub now: Timestamp,
+    pub commit: Commit,
+    starts: Vec<Assignment>,
+    kills: Vec<AttemptId>,
+    changes: Vec<Change>,
+    answers: Vec<Answer>,
+}
+
+/// Tells whoever asked that it is done, or why it is not.
+type Answer = Box<dyn FnOnce(Result<(), &Arc<StoreError>>) + Send>;
+
+impl Tick {
+    pub fn new(now: Timestamp) -> Self {
+        let commit = Commit { now, ..Commit::default() };
+        Self { now, commit, starts: Vec::new(), kills: Vec::new(), changes: Vec::new(), answers: Vec::new() }
+    }
+
+    /// Whether nothing was decided.
+    pub fn is_empty(&self) -> bool {
+        self.commit.is_empty()
+            && self.starts.is_empty()
+            && self.kills.is_empty()
+            && self.changes.is_empty()
+            && self.answers.is_empty()
+    }
+
+    /// Starts an attempt after the commit.
+    pub fn start(&mut self, assignment: Assignment) {
+        self.starts.push(assignment);
+    }
+
+    /// Ends an attempt after the commit.
+    pub fn kill(&mut self, attempt: AttemptId) {
+        self.kills.push(attempt);
+    }
+
+    /// Tells listeners after the commit.
+    pub fn change(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Answers `value` after the commit, or why it failed.
+    pub fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<Result<T, RequestError>>, value: T) {
+        // Whoever asked may have gone; what was done stays done.
+        self.answers.push(Box::new(move |committed| {
+            drop(reply.send(match committed {
+                Ok(()) => Ok(value),
+                Err(error) => Err(RequestError::Store(Arc::clone(error))),
+            }));
+        }));
+    }
+
+    /// Shows what was decided: the commit is durable.
+    pub fn committed(self, executor: &Executor, changes: &broadcast::Sender<Arc<Vec<Change>>>) {
+        for attempt in self.kills {
+            executor.kill(&attempt);
+        }
+        if !self.starts.is_empty() {
+            executor.dispatch(self.starts);
+        }
+        for answer in self.answers {
+            answer(Ok(()));
+        }
+        if !self.changes.is_empty() {
+            // No listener is no fault.
+            drop(changes.send(Arc::new(self.changes)));
+        }
+    }
+
+    /// Nothing was done: whoever asked is told why.
+    pub fn refused(self, error: &Arc<StoreError>) {
+        for answer in self.answers {
+            answer(Err(error));
+        }
+    }
+}

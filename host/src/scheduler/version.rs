@@ -1,0 +1,41 @@
+//! The graphs of dag_versions, built when a run needs one.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{
+        dag::{Dag, DagError},
+        ids::Digest,
+    },
+    store::{DagVersionKey, Store, StoreError},
+};
+
+/// A dag_version that can be run.
+#[derive(Debug)]
+pub struct Version {
+    pub component: Digest,
+    pub dag: Arc<Dag>,
+}
+
+/// Why a version can't be run.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the dag_version or its component is not in the database")]
+    Missing,
+    /// It was valid for the airlock that stored it.
+    #[error("the stored dag is not valid any more")]
+    Invalid(#[from] DagError),
+}
+
+/// Reads a version and builds its graph.
+///
+/// # Errors
+/// If it is not there, can't be read, or is not valid any more.
+pub async fn load(store: &Store, key: DagVersionKey) -> Result<Version, VersionError> {
+    let row = store.dag_version_get(key).await?.ok_or(VersionError::Missing)?;
+    let component = store.component_get(row.component).await?.ok_or(VersionError::Missing)?;
+    let dag = Dag::from_spec(&row.spec, &component.module.entries)?;
+    Ok(Version { component: row.component, dag: Arc::new(dag) })
+}
