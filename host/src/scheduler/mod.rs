@@ -20,6 +20,7 @@ mod change;
 mod dags;
 mod deploy;
 mod driver;
+mod garbage;
 mod params;
 mod request;
 mod runs;
@@ -34,9 +35,10 @@ pub use request::{
     ClearRequest, DeployError, Deployed, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
 };
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{Notify, broadcast, mpsc, oneshot},
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use self::driver::{Driver, Heartbeat, Request};
 use crate::{
@@ -70,16 +72,23 @@ pub struct Scheduler {
     requests: mpsc::Sender<Request>,
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     heartbeat: Arc<Heartbeat>,
+    garbage: Arc<Notify>,
 }
 
-/// The scheduler's loop. It ends when it is told to, or when all [`Scheduler`]s are gone.
+/// The scheduler's loop and its background duty. It ends when it is told to, or when all [`Scheduler`]s are gone.
 #[derive(Debug)]
-pub struct SchedulerTask(JoinHandle<()>);
+pub struct SchedulerTask {
+    driver: JoinHandle<()>,
+    garbage: AbortOnDropHandle<()>,
+}
 
 impl SchedulerTask {
     /// Waits for the loop's end.
     pub async fn ended(self) {
-        if let Err(error) = self.0.await {
+        let Self { driver, garbage } = self;
+        let ended = driver.await;
+        drop(garbage);
+        if let Err(error) = ended {
             tracing::error!(error = %error, "the scheduler's loop ended badly");
         }
     }
@@ -101,7 +110,7 @@ impl Scheduler {
         let (changes, _) = broadcast::channel(MAX_CHANGES);
         let clock = Clock;
         let heartbeat = Arc::new(Heartbeat::new(clock.now()));
-        let config = Arc::new(config);
+        let (config, garbage) = (Arc::new(config), Arc::new(Notify::new()));
         let scheduler = Self {
             store: store.clone(),
             blobs,
@@ -111,11 +120,18 @@ impl Scheduler {
             requests,
             changes: changes.clone(),
             heartbeat: Arc::clone(&heartbeat),
+            garbage: Arc::clone(&garbage),
         };
         let driver = Driver::recover(config, store, executor, clock, changes, heartbeat).await?;
         #[expect(clippy::disallowed_methods, reason = "whoever starts the scheduler waits for the `SchedulerTask`")]
-        let task = tokio::spawn(driver.run(receiver, events));
-        Ok((scheduler, SchedulerTask(task)))
+        let task = {
+            let collector = garbage::collect(scheduler.store.clone(), scheduler.blobs.clone(), garbage);
+            SchedulerTask {
+                garbage: AbortOnDropHandle::new(tokio::spawn(collector)),
+                driver: tokio::spawn(driver.run(receiver, events)),
+            }
+        };
+        Ok((scheduler, task))
     }
 
     /// Creates a dag_run. It is durable when this returns.
@@ -163,8 +179,8 @@ impl Scheduler {
     /// # Errors
     /// If the dag does not exist, or has running task instances.
     pub async fn dag_delete(&self, dag_id: &DagId) -> Result<(), RequestError> {
-        let blobs = self.ask(|reply| Request::DeleteDag { dag_id: dag_id.clone(), reply }).await?;
-        self.collect(blobs).await;
+        self.ask(|reply| Request::DeleteDag { dag_id: dag_id.clone(), reply }).await?;
+        self.garbage.notify_one();
         Ok(())
     }
 
@@ -173,17 +189,9 @@ impl Scheduler {
     /// # Errors
     /// If the run does not exist.
     pub async fn dag_run_delete(&self, dag_id: &DagId, run_id: &RunId) -> Result<(), RequestError> {
-        let blobs =
-            self.ask(|reply| Request::DeleteRun { dag_id: dag_id.clone(), run_id: run_id.clone(), reply }).await?;
-        self.collect(blobs).await;
+        self.ask(|reply| Request::DeleteRun { dag_id: dag_id.clone(), run_id: run_id.clone(), reply }).await?;
+        self.garbage.notify_one();
         Ok(())
-    }
-
-    /// Rows are gone before their blobs are. What can't be deleted now is garbage that nobody names.
-    async fn collect(&self, blobs: Vec<String>) {
-        if let Err(error) = self.blobs.delete_many(&blobs).await {
-            tracing::warn!(error = %error, "objects of deleted runs are left in storage");
-        }
     }
 
     /// Marks a run as success or failed (Airflow: `PATCH dagRuns/{id}`), or puts it back to queued, which clears it.

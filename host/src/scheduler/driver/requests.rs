@@ -116,7 +116,7 @@ impl Driver {
         Ok(changed)
     }
 
-    async fn delete_dag(&mut self, dag_id: &DagId, turn: &mut Turn) -> Outcome<Vec<String>> {
+    async fn delete_dag(&mut self, dag_id: &DagId, turn: &mut Turn) -> Outcome<()> {
         if self.dags.get(dag_id).is_none() {
             return Err(no_dag(dag_id));
         }
@@ -126,23 +126,23 @@ impl Driver {
                 "dag `{dag_id}` has running task instances; pause it and wait, or mark its runs as failed, then delete it"
             )));
         }
-        let deleted = self.store.dag_delete(dag_id).await?;
+        self.store.dag_delete(dag_id).await?;
         let loaded: Vec<_> = self.runs.values().filter(of_dag).map(|run| run.row.key).collect();
         loaded.into_iter().for_each(|key| self.close(key));
         self.queued.retain(|_, row| row.dag_id != *dag_id);
         self.dags.remove(dag_id);
         turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
-        Ok(deleted.blobs)
+        Ok(())
     }
 
-    async fn delete_run(&mut self, dag_id: &DagId, run_id: &RunId, turn: &mut Turn) -> Outcome<Vec<String>> {
+    async fn delete_run(&mut self, dag_id: &DagId, run_id: &RunId, turn: &mut Turn) -> Outcome<()> {
         let row = self.find(dag_id, run_id).await?;
         if self.runs.get(&row.key).is_some_and(|run| run.state.is_busy()) {
             return Err(RequestError::Conflict(format!(
                 "dag_run `{run_id}` has running task instances; mark it as failed first, then delete it"
             )));
         }
-        let deleted = self.store.dag_run_delete(row.key).await?;
+        self.store.dag_run_delete(row.key).await?;
         self.close(row.key);
         self.queued.remove(&row.key);
         if let Some(entry) = self.dags.get_mut(dag_id) {
@@ -158,7 +158,7 @@ impl Driver {
         self.recent.forget(dag_id, run_id, row.logical_date);
         self.touched.insert(dag_id.clone());
         turn.tick.change(Change::Run { dag_id: dag_id.clone(), run_id: run_id.clone(), key: row.key, state: None });
-        Ok(deleted.blobs)
+        Ok(())
     }
 
     async fn mark_run(
