@@ -70,12 +70,12 @@ pub enum Request {
     },
     DeleteDag {
         dag_id: DagId,
-        reply: Reply<Vec<String>>,
+        reply: Reply<()>,
     },
     DeleteRun {
         dag_id: DagId,
         run_id: RunId,
-        reply: Reply<Vec<String>>,
+        reply: Reply<()>,
     },
     MarkRun {
         dag_id: DagId,
