@@ -18,7 +18,14 @@ use super::error::{CliError, Kind, OrFail, Result};
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientArgs {
     /// The server's address.
-    #[arg(long, env = "AIRLOCK_URL", value_name = "URL", default_value = "http://127.0.0.1:8080", global = true)]
+    #[arg(
+        long,
+        env = "AIRLOCK_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080",
+        global = true
+    )]
     url: Url,
 }
 

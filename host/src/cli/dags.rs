@@ -9,7 +9,11 @@ use super::{
     runs::RUN_COLUMNS,
     wait,
 };
-use crate::model::time::{Clock, Timestamp};
+use crate::model::{
+    spec::ScheduleSpec,
+    time::{Clock, Timestamp},
+    timetable::Timetable,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum DagsCommand {
@@ -134,26 +138,29 @@ fn show_run(run: &Value, format: Format) -> Result<()> {
 impl NextRunsArgs {
     async fn run(self, client: impl FnOnce() -> Result<Client>, format: Format) -> Result<()> {
         let after = self.after.unwrap_or_else(|| Clock.now());
-        let (expression, timezone) = match (self.cron, self.dag_id) {
-            (Some(cron), _) => (cron, self.timezone),
-            (None, dag_id) => {
-                let dag_id = dag_id.unwrap_or_default();
-                let dag = client()?.get(&["dags", &dag_id, "details"], &[]).await?;
-                schedule_of(&dag_id, &dag)?
-            }
+        let Some(expression) = self.cron else {
+            let query = [("after", after.to_string()), ("limit", self.count.to_string())];
+            let answer = client()?.get(&["dags", &self.dag_id.unwrap_or_default(), "nextRuns"], &query).await?;
+            let runs = answer.get("next_runs").and_then(Value::as_array).cloned().unwrap_or_default();
+            return format.list(
+                &runs,
+                &[
+                    ("run_after", "/run_after"),
+                    ("logical_date", "/logical_date"),
+                    ("data_interval_start", "/data_interval_start"),
+                    ("data_interval_end", "/data_interval_end"),
+                ],
+            );
         };
-        let _ = (after, expression, timezone, format, self.count);
-        Err(CliError::text(Kind::Failed, "not wired yet"))
+        let schedule = ScheduleSpec::Cron { expression, data_interval: false };
+        let timetable = Timetable::from_spec(&schedule, self.timezone).map_err(|error| {
+            CliError::new(Kind::Usage, error).hint("write five fields, as `0 6 * * 1-5`: minute hour day month weekday")
+        })?;
+        let ticks = timetable.next_ticks(after, usize::try_from(self.count).unwrap_or(usize::MAX));
+        let rows: Vec<_> = ticks
+            .into_iter()
+            .map(|tick| json!({"run_after": tick, "local": tick.to_utc().with_timezone(&self.timezone).to_rfc3339()}))
+            .collect();
+        format.list(&rows, &[("run_after", "/run_after"), ("local", "/local")])
     }
-}
-
-fn schedule_of(dag_id: &str, dag: &Value) -> Result<(String, chrono_tz::Tz)> {
-    let text = |field| dag.get(field).and_then(Value::as_str);
-    let expression = text("timetable_summary")
-        .ok_or_else(|| CliError::text(Kind::Refused, format!("dag `{dag_id}` has no schedule")))?;
-    let timezone = text("timezone").unwrap_or("UTC");
-    let timezone = timezone
-        .parse()
-        .map_err(|_| CliError::text(Kind::Failed, format!("the server's time zone `{timezone}` is not known here")))?;
-    Ok((expression.to_owned(), timezone))
 }

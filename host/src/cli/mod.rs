@@ -9,13 +9,19 @@ mod connections;
 mod dags;
 mod deploy;
 mod error;
+mod http;
+mod local;
 mod login;
 mod output;
 mod pools;
 mod progress;
 mod runs;
+mod serve;
+mod services;
 mod settings;
 mod tasks;
+mod trial;
+mod users;
 mod variables;
 mod wait;
 
@@ -45,6 +51,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start the server: page, API, scheduler and runners.
+    Serve(serve::ServeArgs),
+    /// Run a dag of a component here, without a server; exits with 1 if the run fails.
+    Test(trial::TestArgs),
     /// Sign in and keep the token for later commands.
     Login(login::LoginArgs),
     /// Forget the token that `login` kept.
@@ -60,10 +70,10 @@ enum Command {
     /// Tasks and their instances: list, states, clear, logs.
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
-    /// Variables: list, get, set, delete, import.
+    /// Variables: list, get, set, delete, import, export.
     #[command(subcommand)]
     Variables(variables::VariablesCommand),
-    /// Connections: list, get, set, delete, import.
+    /// Connections: list, get, set, delete, import, export.
     #[command(subcommand)]
     Connections(connections::ConnectionsCommand),
     /// Pools: list, set, delete.
@@ -72,6 +82,8 @@ enum Command {
     /// Components: list.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
+    /// Users: list, add, set-password, delete (on the data directory).
+    Users(users::UsersArgs),
     /// The server's settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -110,14 +122,17 @@ fn run(cli: Cli) -> Result<()> {
     let Cli { client: client_args, output: format, command } = cli;
     let client = || Client::new(&client_args);
     match command {
+        Command::Serve(args) => args.run(),
+        Command::Test(args) => on_all_cores(args.run(format)),
+        Command::Users(args) => on_one_thread(args.run(format)),
         Command::Login(args) => on_one_thread(args.run(&client_args)),
         Command::Logout => login::logout(&client_args),
         Command::Deploy(args) => on_one_thread(args.run(&client()?, format)),
         Command::Dags(command) => on_one_thread(command.run(client, format)),
         Command::Runs(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tasks(command) => on_one_thread(command.run(&client()?, format)),
-        Command::Variables(command) => on_one_thread(command.run(&client()?, format)),
-        Command::Connections(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Variables(command) => on_one_thread(command.run(client, format)),
+        Command::Connections(command) => on_one_thread(command.run(client, format)),
         Command::Pools(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),
@@ -132,6 +147,11 @@ fn run(cli: Cli) -> Result<()> {
 /// Runs a client's command: it waits for one server, so one thread is enough.
 fn on_one_thread(command: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Runs what runs tasks.
+fn on_all_cores(command: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
 }
 
 fn config_show(args: &SettingArgs, format: Format) -> Result<()> {

@@ -39,7 +39,7 @@ impl Format {
         for item in items {
             table.add_row(columns.iter().map(|(_, pointer)| cell(item.pointer(pointer))));
         }
-        print_table(&table)
+        print_table(&mut table)
     }
 
     /// Prints one object: as it is, or as a table of its fields.
@@ -54,7 +54,7 @@ impl Format {
         for (key, value) in object.as_object().into_iter().flatten() {
             table.add_row([Cell::new(printable(key)), cell(Some(value))]);
         }
-        print_table(&table)
+        print_table(&mut table)
     }
 
     fn value(self, value: &Value) -> Result<()> {
@@ -86,7 +86,17 @@ pub fn note(text: &str) {
 
 /// Whether standard output is a terminal that wants colours.
 pub fn colored() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal() && colors_wanted()
+}
+
+/// Whether standard error is a terminal that wants colours.
+pub fn error_colored() -> bool {
+    std::io::stderr().is_terminal() && colors_wanted()
+}
+
+/// See <https://no-color.org>.
+fn colors_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// `text` with every control character but tab and line feed replaced.
@@ -105,7 +115,10 @@ fn new_table() -> Table {
     table
 }
 
-fn print_table(table: &Table) -> Result<()> {
+fn print_table(table: &mut Table) -> Result<()> {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     let mut text = table.trim_fmt();
     text.push('\n');
     print(&text)

@@ -13,6 +13,7 @@ use std::{
 use clap::{Arg, ArgMatches, Command};
 
 use super::error::{CliError, Kind, OrFail, Result};
+use crate::store::Synchronous;
 
 /// One setting.
 #[derive(Debug)]
@@ -143,6 +144,13 @@ impl fmt::Display for Origin {
 pub struct SettingArgs {
     config: Option<PathBuf>,
     flags: BTreeMap<&'static str, String>,
+}
+
+impl SettingArgs {
+    /// Those of a command that works on a data directory.
+    pub fn of_data_dir(config: Option<PathBuf>, data_dir: Option<String>) -> Self {
+        Self { config, flags: data_dir.map(|data_dir| ("data_dir", data_dir)).into_iter().collect() }
+    }
 }
 
 impl clap::Args for SettingArgs {
@@ -324,25 +332,6 @@ fn flatten<'a>(prefix: &str, table: &'a toml::Table, flat: &mut Vec<(String, &'a
     }
 }
 
-/// How far a commit is pushed before it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Synchronous {
-    Full,
-    Normal,
-}
-
-impl FromStr for Synchronous {
-    type Err = ();
-
-    fn from_str(text: &str) -> std::result::Result<Self, ()> {
-        match text {
-            "full" => Ok(Self::Full),
-            "normal" => Ok(Self::Normal),
-            _ => Err(()),
-        }
-    }
-}
-
 /// How the server logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -377,6 +366,21 @@ pub struct ServeConfig {
 }
 
 impl ServeConfig {
+    /// The settings of a server that lives as long as one run, in `folder`. Nobody's settings matter to it.
+    ///
+    /// # Errors
+    /// If a default is not what its setting takes.
+    pub fn of_trial(folder: &Path, egress_allow_private: bool) -> Result<Self> {
+        let settings = Settings::gather(&BTreeMap::new(), &BTreeMap::new(), None)?;
+        Ok(Self {
+            data_dir: folder.to_owned(),
+            synchronous: Synchronous::Normal,
+            egress_allow_private,
+            log_level: "warn".into(),
+            ..Self::from_settings(&settings)?
+        })
+    }
+
     /// # Errors
     /// If a value is not what its setting takes.
     pub fn from_settings(settings: &Settings) -> Result<Self> {
@@ -384,7 +388,12 @@ impl ServeConfig {
             data_dir: settings.require("data_dir", |path: &PathBuf| !path.as_os_str().is_empty())?,
             listen: settings.require("listen", |_| true)?,
             parallelism: settings.require("parallelism", |count| (1..=100_000).contains(count))?,
-            synchronous: settings.require("database.synchronous", |_| true)?,
+            synchronous: match settings
+                .require("database.synchronous", |text: &String| text == "full" || text == "normal")?
+            {
+                text if text == "full" => Synchronous::Full,
+                _ => Synchronous::Normal,
+            },
             storage_url: settings.get("storage.url")?,
             secret_key: settings.get("secret_key")?,
             admin_password: settings.get("admin_password")?,

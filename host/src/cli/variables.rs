@@ -1,13 +1,23 @@
 //! `airlock variables`.
 
-use std::{io::Read, path::PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value, json};
 
 use super::{
     client::Client,
     error::{CliError, Kind, OrFail, Result},
+    local::LocalArgs,
     output::{self, Format, note},
+    services::Vault,
+};
+use crate::{
+    model::{ids::VariableKey, time::Clock},
+    secrets::place,
+    store::{Page, VariableRow},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -37,6 +47,8 @@ pub enum VariablesCommand {
         #[arg(long, value_enum, default_value_t)]
         existing: Existing,
     },
+    /// Print all variables, with their values, as Airflow's JSON. Works on the data directory: the API shows no secrets.
+    Export(LocalArgs),
 }
 
 /// What an import does with what is there.
@@ -52,39 +64,95 @@ pub enum Existing {
 }
 
 impl VariablesCommand {
-    pub async fn run(self, client: &Client, format: Format) -> Result<()> {
+    pub async fn run(self, client: impl FnOnce() -> Result<Client>, format: Format) -> Result<()> {
         match self {
             Self::List { limit } => {
-                let variables = client.list(&["variables"], &[], "variables", limit).await?;
+                let variables = client()?.list(&["variables"], &[], "variables", limit).await?;
                 format.list(&variables, &[("key", "/key"), ("value", "/value"), ("description", "/description")])
             }
             Self::Get { key } => {
-                let variable = client.get(&["variables", &key], &[]).await?;
+                let variable = client()?.get(&["variables", &key], &[]).await?;
                 match (format, variable.get("value").and_then(Value::as_str)) {
                     (Format::Table, Some(value)) => output::print(&format!("{value}\n")),
                     _ => format.object(&variable),
                 }
             }
             Self::Set { key, value, description } => {
-                let value = if value == "-" { read_text(&PathBuf::from("-"))? } else { value };
-                let variable = body(&key, &Value::String(value), description.map(Value::String));
-                put(client, "variables", &key, &variable, Existing::Overwrite).await.map(|_| ())
+                let value = if value == "-" { read_text(Path::new("-"))? } else { value };
+                let variable = Variable { key, value, description };
+                put(&client()?, "variables", &variable.key, &variable.body(), Existing::Overwrite).await.map(|_| ())
             }
-            Self::Delete { key } => client.delete(&["variables", &key]).await,
+            Self::Delete { key } => client()?.delete(&["variables", &key]).await,
             Self::Import { file, existing } => {
-                let variables = read_object(&file)?;
+                let (client, variables) = (client()?, read(&file)?);
                 let mut done = 0;
-                for (key, value) in &variables {
-                    let variable = match value.as_object().filter(|object| is_described(object)) {
-                        Some(object) => body(key, &object["value"], object.get("description").cloned()),
-                        None => body(key, value, None),
-                    };
-                    done += usize::from(put(client, "variables", key, &variable, existing).await?);
+                for variable in &variables {
+                    done += usize::from(put(&client, "variables", &variable.key, &variable.body(), existing).await?);
                 }
                 note(&format!("{done} of {} variables imported", variables.len()));
                 Ok(())
             }
+            Self::Export(local) => export(&local.open().await?).await,
         }
+    }
+}
+
+/// A variable as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    pub key: String,
+    pub value: String,
+    pub description: Option<String>,
+}
+
+impl Variable {
+    /// One of Airflow's JSON. Values that are not text become JSON text.
+    fn imported(key: String, value: Value) -> Self {
+        let (value, description) = match value {
+            Value::Object(mut object) if is_described(&object) => {
+                let description = object.remove("description");
+                (object.remove("value").unwrap_or_default(), description)
+            }
+            value => (value, None),
+        };
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let description = description.filter(|description| !description.is_null()).map(text);
+        Self { key, value: text(value), description }
+    }
+
+    /// One of Airflow's JSON, such that it is imported as it was: JSON only where it is the very same text.
+    fn exported(self) -> (String, Value) {
+        let value = match serde_json::from_str::<Value>(&self.value) {
+            Ok(value) if !value.is_string() && value.to_string() == self.value => value,
+            _ => Value::String(self.value),
+        };
+        let is_ambiguous = value.as_object().is_some_and(is_described);
+        let value = match self.description {
+            Some(description) => json!({"value": value, "description": description}),
+            None if is_ambiguous => json!({"value": value}),
+            None => value,
+        };
+        (self.key, value)
+    }
+
+    /// The API's form.
+    fn body(&self) -> Value {
+        let mut body = json!({"key": self.key, "value": self.value});
+        if let Some(description) = &self.description {
+            body["description"] = description.as_str().into();
+        }
+        body
+    }
+
+    /// Stores it in the database itself.
+    pub async fn put(self, vault: &Vault) -> Result<()> {
+        let key = VariableKey::new(&self.key).map_err(|error| CliError::new(Kind::Usage, error))?;
+        let sealed = vault.secrets.seal(&place::variable(&key), self.value.as_bytes());
+        let row = VariableRow { key, sealed, description: self.description, updated_at: Clock.now() };
+        vault.store.variable_put(&row).await.or_fail(Kind::Failed, || "can't store the variable".into())
     }
 }
 
@@ -93,14 +161,28 @@ fn is_described(object: &Map<String, Value>) -> bool {
     object.contains_key("value") && object.keys().all(|key| key == "value" || key == "description")
 }
 
-/// The API's form of a variable. Values that are not text are kept as JSON text, as Airflow does.
-fn body(key: &str, value: &Value, description: Option<Value>) -> Value {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut body = json!({"key": key, "value": text});
-    if let Some(description) = description {
-        body["description"] = description;
+/// The variables in `file`; `-` is standard input.
+pub fn read(file: &Path) -> Result<Vec<Variable>> {
+    Ok(read_object(file)?.into_iter().map(|(key, value)| Variable::imported(key, value)).collect())
+}
+
+async fn export(vault: &Vault) -> Result<()> {
+    let failed = || "can't read the variables".into();
+    let mut all = Map::new();
+    loop {
+        let page = Page { limit: 1000, offset: u32::try_from(all.len()).unwrap_or(u32::MAX) };
+        let rows = vault.store.variable_list(None, page).await.or_fail(Kind::Failed, failed)?.items;
+        let is_last = rows.len() < 1000;
+        for row in rows {
+            let value = vault.secrets.unseal(&place::variable(&row.key), &row.sealed).or_fail(Kind::Failed, failed)?;
+            let key = row.key.as_str().to_owned();
+            let variable = Variable { key, value: value.expose().to_owned(), description: row.description };
+            all.extend([variable.exported()]);
+        }
+        if is_last {
+            return output::print(&format!("{:#}\n", Value::Object(all)));
+        }
     }
-    body
 }
 
 /// Creates `noun/id`, or does with it what `existing` says; whether it was written.
@@ -118,7 +200,7 @@ pub async fn put(client: &Client, noun: &str, id: &str, body: &Value, existing: 
 }
 
 /// The text of `file`; `-` is standard input.
-fn read_text(file: &PathBuf) -> Result<String> {
+fn read_text(file: &Path) -> Result<String> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().lock().read_to_string(&mut text)?;
@@ -128,7 +210,7 @@ fn read_text(file: &PathBuf) -> Result<String> {
 }
 
 /// The JSON object in `file`; `-` is standard input.
-pub fn read_object(file: &PathBuf) -> Result<Map<String, Value>> {
+pub fn read_object(file: &Path) -> Result<Map<String, Value>> {
     super::json_object(&read_text(file)?)
         .map_err(|why| CliError::text(Kind::Usage, format!("can't import `{}`: {why}", file.display())))
 }
@@ -138,11 +220,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_exported_is_imported_as_it_was() {
+        for value in ["text", "12", "1.50", "{\"a\":1}", "{ \"a\": 1 }", "\"quoted\"", "{\"value\":1}", "", "null"] {
+            for description in [None, Some("words".to_owned())] {
+                let variable = Variable { key: "k".into(), value: value.into(), description };
+                let (key, exported) = variable.clone().exported();
+                assert_eq!(Variable::imported(key, exported), variable);
+            }
+        }
+    }
+
+    #[test]
     fn values_that_are_not_text_become_json_text() {
-        assert_eq!(body("k", &json!({"a": 1}), None), json!({"key": "k", "value": "{\"a\":1}"}));
-        assert_eq!(body("k", &json!("v"), Some(json!("d"))), json!({"key": "k", "value": "v", "description": "d"}));
-        let described = |value: Value| is_described(value.as_object().unwrap());
-        assert!(described(json!({"value": 1, "description": null})));
-        assert!(!described(json!({"value": 1, "other": 2})));
+        let variable = Variable::imported("k".into(), json!({"a": 1}));
+        assert_eq!(variable.body(), json!({"key": "k", "value": "{\"a\":1}"}));
+        let variable = Variable::imported("k".into(), json!({"value": "v", "description": null}));
+        assert_eq!(variable.body(), json!({"key": "k", "value": "v"}));
     }
 }

@@ -1,0 +1,37 @@
+//! Commands that work on a data directory, without a server.
+
+use std::path::PathBuf;
+
+use super::{
+    error::{CliError, Kind, Result},
+    services::Vault,
+    settings::{ServeConfig, SettingArgs, Settings},
+};
+
+/// Which data directory. A server may work on it at the same time.
+#[derive(Debug, clap::Args)]
+pub struct LocalArgs {
+    /// The server's data directory [env: `AIRLOCK_DATA_DIR`] [default: airlock-data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// The server's settings file [env: `AIRLOCK_CONFIG`] [default: airlock.toml, if there is one].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl LocalArgs {
+    /// Opens the database and the keys.
+    ///
+    /// # Errors
+    /// If there are none, or they can't be read.
+    pub async fn open(self) -> Result<Vault> {
+        let settings = Settings::load(&SettingArgs::of_data_dir(self.config, self.data_dir))?;
+        let config = ServeConfig::from_settings(&settings)?;
+        if !config.data_dir.join("airlock.db").is_file() {
+            let text = format!("there is no database in `{}`", config.data_dir.display());
+            return Err(CliError::text(Kind::NotFound, text)
+                .hint("name the server's data directory with --data-dir or AIRLOCK_DATA_DIR"));
+        }
+        Vault::open(&config, &config.data_dir).await
+    }
+}

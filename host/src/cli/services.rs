@@ -1,0 +1,152 @@
+//! What a server is made of, started in order and ended in order.
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    error::{CliError, Kind, OrFail, Result},
+    settings::ServeConfig,
+};
+use crate::{
+    blobs::Blobs,
+    executor::{Executor, ExecutorConfig},
+    scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
+    secrets::{Secrets, SecretsConfig},
+    store::{Store, StoreConfig},
+};
+
+/// Ends of attempts that wait for the scheduler; more make the executor wait.
+const MAX_EVENTS: usize = 4_096;
+/// The setting by which a wrong key is noticed.
+const KEY_CHECK: &str = "key_check";
+
+/// A folder of data that only this process works on.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Locked as long as it is open; the system unlocks it whatever happens to the process.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the folder if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// If it can't be written, or another process works on it.
+    pub fn lock(path: &Path) -> Result<Self> {
+        let failed = || format!("can't use the data directory `{}`", path.display());
+        let path = make(path)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+        let lock = lock.or_fail(Kind::Failed, failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(CliError::text(
+                Kind::Refused,
+                format!("another `airlock serve` works on the data directory `{}`", path.display()),
+            )
+            .hint("stop it, or name another directory with --data-dir or AIRLOCK_DATA_DIR")),
+            Err(TryLockError::Error(error)) => Err(error).or_fail(Kind::Failed, failed),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes the folder `path`, for this user only, and answers it in full.
+fn make(path: &Path) -> Result<PathBuf> {
+    let failed = || format!("can't make the data directory `{}`", path.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(path).or_fail(Kind::Failed, failed)?;
+    fs::canonicalize(path).or_fail(Kind::Failed, failed)
+}
+
+/// The database and the keys: what commands need that work on the data directory without a server.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    pub store: Store,
+    pub secrets: Secrets,
+}
+
+impl Vault {
+    /// Opens (and makes, at first) the database and the key in `data_dir`.
+    ///
+    /// # Errors
+    /// If either can't be read, or the key is not the one that the data was sealed with.
+    pub async fn open(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
+        let keys = SecretsConfig { key: config.secret_key.clone().map(Into::into), key_file: None };
+        let secrets = Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())?;
+        let store = StoreConfig { path: data_dir.join("airlock.db"), synchronous: config.synchronous };
+        let store = Store::open(&store).await.or_fail(Kind::Failed, || "can't use the database".into())?;
+        let check = async {
+            store.setting_put_new(KEY_CHECK, &secrets.key_check()).await?;
+            store.setting_get(KEY_CHECK).await
+        };
+        let check = check.await.or_fail(Kind::Failed, || "can't use the database".into())?;
+        secrets.verify_key_check(&check.unwrap_or_default()).map_err(|error| {
+            CliError::new(Kind::Failed, error).hint(
+                "put back the `secret.key` that this data directory was made with, or set AIRLOCK_SECRET_KEY to it",
+            )
+        })?;
+        Ok(Self { store, secrets })
+    }
+}
+
+/// Everything behind the pages and the API.
+pub struct Services {
+    pub vault: Vault,
+    pub blobs: Blobs,
+    pub scheduler: Scheduler,
+    executor: Executor,
+    scheduler_task: SchedulerTask,
+}
+
+impl Services {
+    /// Starts all of it, from the ground up.
+    ///
+    /// # Errors
+    /// If one can't start.
+    pub async fn start(config: &ServeConfig, vault: Vault, data_dir: &Path, timetables: bool) -> Result<Self> {
+        let blobs = match &config.storage_url {
+            Some(url) => Blobs::open(url),
+            None => Blobs::open(&local_url(&data_dir.join("blobs"))?),
+        };
+        let blobs = blobs.or_fail(Kind::Usage, || "can't use the object storage of `storage.url`".into())?;
+
+        let (events, receiver) = mpsc::channel(MAX_EVENTS);
+        let executor_config = ExecutorConfig {
+            parallelism: config.parallelism,
+            egress_allow_private: config.egress_allow_private,
+            ..ExecutorConfig::new(data_dir.to_owned())
+        };
+        let Vault { store, secrets } = vault.clone();
+        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), secrets, events)
+            .or_fail(Kind::Failed, || "can't start the executor".into())?;
+        let scheduler_config = SchedulerConfig { parallelism: config.parallelism, timetables, ..Default::default() };
+        let (scheduler, scheduler_task) =
+            Scheduler::start(scheduler_config, store, blobs.clone(), executor.clone(), receiver)
+                .await
+                .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
+        Ok(Self { vault, blobs, scheduler, executor, scheduler_task })
+    }
+
+    /// Ends all of it, from the top down. What runs is started again by the next start.
+    pub async fn stop(self) {
+        self.scheduler.stop().await;
+        self.scheduler_task.ended().await;
+        self.executor.shutdown().await;
+        self.blobs.close().await;
+        self.vault.store.close().await;
+    }
+}
+
+fn local_url(folder: &Path) -> Result<String> {
+    reqwest::Url::from_directory_path(folder)
+        .map(String::from)
+        .map_err(|()| CliError::text(Kind::Usage, format!("`{}` is not an absolute path", folder.display())))
+}

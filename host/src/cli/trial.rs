@@ -1,0 +1,221 @@
+//! `airlock test`: runs a dag here, without a server, in the real sandbox under the real scheduler.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
+
+use super::{
+    connections,
+    error::{CliError, Kind, OrFail, Result},
+    output::{self, Format},
+    serve,
+    services::{Services, Vault},
+    settings::ServeConfig,
+    variables,
+};
+use crate::{
+    executor::{LogLine, Logs},
+    model::{
+        ids::{DagId, RunId},
+        state::{RunState, TaskState},
+        time::Timestamp,
+    },
+    scheduler::{Change, DeployError, RequestError, RunRequest},
+    store::{DagRunKey, InstanceKey},
+};
+
+/// How often the run's state is read even if no change was told.
+const SAFETY_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub struct TestArgs {
+    /// A component.
+    #[arg(value_name = "FILE.wasm")]
+    file: PathBuf,
+    /// Which of its dags.
+    dag_id: DagId,
+    /// The run's params: a JSON object.
+    #[arg(long, value_name = "JSON", value_parser = super::json_object)]
+    params: Option<Map<String, Value>>,
+    /// The instant that the run is about, as 2026-01-31T06:00:00Z.
+    #[arg(long, value_name = "T")]
+    logical_date: Option<Timestamp>,
+    /// Variables for it: Airflow's JSON.
+    #[arg(long, value_name = "FILE")]
+    variables: Option<PathBuf>,
+    /// Connections for it: Airflow's JSON.
+    #[arg(long, value_name = "FILE")]
+    connections: Option<PathBuf>,
+    /// Let granted hosts be at private addresses, as 127.0.0.1.
+    #[arg(long)]
+    allow_private: bool,
+}
+
+impl TestArgs {
+    pub async fn run(self, format: Format) -> Result<()> {
+        let wasm =
+            std::fs::read(&self.file).or_fail(Kind::Usage, || format!("can't read `{}`", self.file.display()))?;
+        let folder = TempDir::with_prefix("airlock-test-")?;
+        let config = ServeConfig::of_trial(folder.path(), self.allow_private)?;
+        serve::start_log(&config);
+        let vault = Vault::open(&config, folder.path()).await?;
+        for variable in self.variables.as_deref().map(variables::read).transpose()?.unwrap_or_default() {
+            variable.put(&vault).await?;
+        }
+        for (id, connection) in self.connections.as_deref().map(connections::read).transpose()?.unwrap_or_default() {
+            connection.put(&id, &vault).await?;
+        }
+        let services = Services::start(&config, vault, folder.path(), false).await?;
+        let ended = self.run_on(&services, wasm, format).await;
+        services.stop().await;
+        ended
+    }
+
+    async fn run_on(&self, services: &Services, wasm: Vec<u8>, format: Format) -> Result<()> {
+        let scheduler = &services.scheduler;
+        let deployed =
+            scheduler.deploy(wasm.into(), "cli".into()).await.map_err(|error| deploy_refusal(&self.file, error))?;
+        if !deployed.dags.iter().any(|dag| dag.dag_id == self.dag_id) {
+            let there: Vec<_> = deployed.dags.iter().map(|dag| format!("`{}`", dag.dag_id)).collect();
+            let text = format!("`{}` has no dag `{}`", self.file.display(), self.dag_id);
+            return Err(CliError::text(Kind::NotFound, text).hint(format!("it has {}", there.join(", "))));
+        }
+        scheduler.dag_set_paused(&self.dag_id, false).await.map_err(request_refusal)?;
+        let mut changes = scheduler.subscribe();
+        let request = RunRequest {
+            logical_date: self.logical_date,
+            conf: self.params.clone().unwrap_or_default(),
+            triggered_by: "cli",
+            ..RunRequest::default()
+        };
+        let run = scheduler.trigger(&self.dag_id, request).await.map_err(request_refusal)?;
+
+        let mut printers = Printers::default();
+        let state = loop {
+            let told = tokio::time::timeout(SAFETY_INTERVAL, changes.recv()).await;
+            match told {
+                Ok(Ok(batch)) => {
+                    batch.iter().for_each(|change| printers.follow(scheduler.logs(), run.key, change));
+                    let is_end = |change: &Change| matches!(change, Change::Run { key, state: Some(state), .. } if *key == run.key && state.is_finished());
+                    if !batch.iter().any(is_end) {
+                        continue;
+                    }
+                }
+                Ok(Err(RecvError::Closed)) => return Err(CliError::text(Kind::Failed, "the scheduler ended")),
+                Ok(Err(RecvError::Lagged(_))) | Err(_) => {}
+            }
+            let row = services.vault.store.dag_run_get_by_key(run.key).await.or_fail(Kind::Failed, store_failed)?;
+            if let Some(row) = row.filter(|row| row.state.is_finished()) {
+                break row.state;
+            }
+        };
+        printers.finish().await;
+        self.tell(services, &run.run_id, run.key, state, format).await
+    }
+
+    /// Prints how each task ended; fails if the run did.
+    async fn tell(
+        &self,
+        services: &Services,
+        run_id: &RunId,
+        key: DagRunKey,
+        state: RunState,
+        format: Format,
+    ) -> Result<()> {
+        let rows = services.vault.store.task_instance_list_of_run(key).await.or_fail(Kind::Failed, store_failed)?;
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let duration = row.start_date.zip(row.end_date).map(|(start, end)| end.since(start).as_secs_f64());
+                json!({
+                    "task_id": row.task_id, "map_index": row.map_index, "state": row.state, "try_number": row.try_number,
+                    "duration": duration, "message": row.message,
+                })
+            })
+            .collect();
+        format.list(
+            &rows,
+            &[
+                ("task_id", "/task_id"),
+                ("map_index", "/map_index"),
+                ("state", "/state"),
+                ("try", "/try_number"),
+                ("seconds", "/duration"),
+                ("message", "/message"),
+            ],
+        )?;
+        if state == RunState::Success {
+            return Ok(());
+        }
+        Err(CliError::text(Kind::Failed, format!("run `{run_id}` of dag `{}` ended as {state}", self.dag_id)))
+    }
+}
+
+/// Prints logs while they are written, each line whole, on standard error.
+#[derive(Default)]
+struct Printers {
+    started: BTreeSet<(InstanceKey, u32)>,
+    running: JoinSet<()>,
+}
+
+impl Printers {
+    /// Starts to print the log of the attempt that `change` is about, if it is a new one of run `key`.
+    fn follow(&mut self, logs: &Logs, key: DagRunKey, change: &Change) {
+        let Change::Task { key: of_run, task_id, map_index, state, try_number, .. } = change else { return };
+        let has_begun = !matches!(state, TaskState::None | TaskState::Scheduled) && *try_number > 0;
+        let instance = InstanceKey { dag_run: *of_run, task_id: task_id.clone(), map_index: *map_index };
+        if *of_run != key || !has_begun || !self.started.insert((instance.clone(), *try_number)) {
+            return;
+        }
+        let name = if *map_index < 0 { task_id.to_string() } else { format!("{task_id}[{map_index}]") };
+        let mut lines = Box::pin(logs.follow(instance, *try_number, 0));
+        self.running.spawn(async move {
+            while let Some(Ok(batch)) = lines.next().await {
+                batch.iter().for_each(|line| output::note(&shown(&name, line)));
+            }
+        });
+    }
+
+    /// Waits until all logs are printed.
+    async fn finish(mut self) {
+        // A log that does not end is no reason not to.
+        let all = async { while self.running.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(5), all).await;
+    }
+}
+
+fn shown(name: &str, line: &LogLine) -> String {
+    let line: Value = serde_json::from_str(line).unwrap_or_default();
+    let text = |field| line.get(field).and_then(Value::as_str).unwrap_or_default();
+    let time = text("timestamp").split_once('T').map_or("", |(_, time)| time.get(..12).unwrap_or(time));
+    let plain = format!("{time} {name} {:5} {}", text("level").to_uppercase(), text("event"));
+    output::printable(&plain).into_owned()
+}
+
+fn store_failed() -> String {
+    "can't read the database".into()
+}
+
+fn deploy_refusal(file: &Path, error: DeployError) -> CliError {
+    let kind = match &error {
+        DeployError::Compile(_) | DeployError::Dag(_) | DeployError::Duplicate(_) => Kind::Refused,
+        DeployError::Blobs(_) | DeployError::Store(_) | DeployError::Stopped => Kind::Failed,
+    };
+    CliError::new(kind, error).in_front(format!("`{}`", file.display()))
+}
+
+fn request_refusal(error: RequestError) -> CliError {
+    let kind = match &error {
+        RequestError::NotFound(_) => Kind::NotFound,
+        RequestError::Conflict(_) | RequestError::Invalid(_) => Kind::Refused,
+        RequestError::Store(_) | RequestError::Stopped => Kind::Failed,
+    };
+    CliError::new(kind, error)
+}
