@@ -107,9 +107,10 @@ impl ConnectionsCommand {
 
 impl SetArgs {
     async fn run(self, client: &Client) -> Result<()> {
-        let password = match self.password {
-            true => Some(ask_password(&format!("Password of connection {}: ", self.id))?),
-            false => None,
+        let password = if self.password {
+            Some(ask_password(&format!("Password of connection {}: ", self.id))?)
+        } else {
+            None
         };
         let connection = Connection {
             conn_type: self.conn_type,

@@ -14,8 +14,8 @@ use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 use super::{
     connections,
     error::{CliError, Kind, OrFail, Result},
+    log,
     output::{self, Format},
-    serve,
     services::{Services, Vault},
     settings::ServeConfig,
     variables,
@@ -64,7 +64,7 @@ impl TestArgs {
             std::fs::read(&self.file).or_fail(Kind::Usage, || format!("can't read `{}`", self.file.display()))?;
         let folder = TempDir::with_prefix("airlock-test-")?;
         let config = ServeConfig::of_trial(folder.path(), self.allow_private)?;
-        serve::start_log(&config);
+        log::start(&config);
         let vault = Vault::open(&config, folder.path()).await?;
         for variable in self.variables.as_deref().map(variables::read).transpose()?.unwrap_or_default() {
             variable.put(&vault).await?;
@@ -80,8 +80,7 @@ impl TestArgs {
 
     async fn run_on(&self, services: &Services, wasm: Vec<u8>, format: Format) -> Result<()> {
         let scheduler = &services.scheduler;
-        let deployed =
-            scheduler.deploy(wasm.into(), "cli".into()).await.map_err(|error| deploy_refusal(&self.file, error))?;
+        let deployed = scheduler.deploy(wasm.into(), "cli").await.map_err(|error| deploy_refusal(&self.file, error))?;
         if !deployed.dags.iter().any(|dag| dag.dag_id == self.dag_id) {
             let there: Vec<_> = deployed.dags.iter().map(|dag| format!("`{}`", dag.dag_id)).collect();
             let text = format!("`{}` has no dag `{}`", self.file.display(), self.dag_id);
@@ -178,7 +177,9 @@ impl Printers {
         let mut lines = Box::pin(logs.follow(instance, *try_number, 0));
         self.running.spawn(async move {
             while let Some(Ok(batch)) = lines.next().await {
-                batch.iter().for_each(|line| output::note(&shown(&name, line)));
+                for line in &batch {
+                    output::note(&shown(&name, line));
+                }
             }
         });
     }

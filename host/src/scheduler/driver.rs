@@ -527,7 +527,7 @@ impl Driver {
         let now = turn.now();
         let due = loop {
             let Some(entry) = self.dags.get(dag_id) else { return Ok(true) };
-            match entry.next_run(now) {
+            match entry.next_run(now).filter(|_| self.config.timetables) {
                 Some(next) if next.run_after <= now => {
                     let new = runs::scheduled(DagRunKey(self.next_key), dag_id, entry.row.version, &next, now);
                     turn.tick.commit.last_scheduled.retain(|(other, _)| other != dag_id);

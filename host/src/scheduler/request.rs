@@ -20,13 +20,20 @@ pub struct SchedulerConfig {
     pub parallelism: u32,
     /// Whether a new dag starts paused unless it says otherwise. Airflow: `dags_are_paused_at_creation`.
     pub dags_paused_at_creation: bool,
+    /// Whether timetables make runs; else runs are made by hand only, as for a trial.
+    pub timetables: bool,
     /// How often the loop looks at the time even if nothing woke it.
     pub safety_interval: Duration,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
-        Self { parallelism: 256, dags_paused_at_creation: false, safety_interval: Duration::from_secs(5) }
+        Self {
+            parallelism: 256,
+            dags_paused_at_creation: false,
+            timetables: true,
+            safety_interval: Duration::from_secs(5),
+        }
     }
 }
 
