@@ -107,11 +107,8 @@ impl ConnectionsCommand {
 
 impl SetArgs {
     async fn run(self, client: &Client) -> Result<()> {
-        let password = if self.password {
-            Some(ask_password(&format!("Password of connection {}: ", self.id))?)
-        } else {
-            None
-        };
+        let password =
+            if self.password { Some(ask_password(&format!("Password of connection {}: ", self.id))?) } else { None };
         let connection = Connection {
             conn_type: self.conn_type,
             description: self.description,

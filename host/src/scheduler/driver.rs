@@ -1,6 +1,10 @@
 //! The loop: takes what happened, asks the engine, commits, shows.
 
+mod commit;
 mod requests;
+mod settle;
+#[cfg(test)]
+mod simulation;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,22 +22,19 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::{
     Change, ClearRequest, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
     dags::Dags,
-    params, runs,
-    tick::Tick,
-    version::{self, Version},
+    runs,
+    tick::{Dispatch, Tick},
+    version::Version,
 };
 use crate::{
-    engine::{self, Admission, Command, Event, InstanceId, Outcome, RunIdentity, RunSnapshot},
-    executor::{Assignment, AttemptId, AttemptResult, Completion, Executor, ExecutorEvent, RunContext},
+    engine::{self, Admission, Command, Event, InstanceId, Outcome, RunSnapshot},
+    executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext},
     model::{
         ids::{DagId, RunId},
         state::{RunState, RunType, TaskState},
         time::{Clock, Timestamp},
     },
-    store::{
-        DagRunKey, DagRunNew, DagRunRow, DagRunUpdate, DagVersionKey, InstanceKey, InstanceNew, InstanceUpdate,
-        MAX_PAGE, Page, Store, StoreError,
-    },
+    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, MAX_PAGE, Page, Store, StoreError},
 };
 
 /// Events and requests that are applied in one turn, at most.
@@ -174,11 +175,10 @@ impl Turn {
 }
 
 /// Everything that is unfinished.
-pub struct Driver {
+pub struct Driver<D> {
     config: Arc<SchedulerConfig>,
     store: Store,
-    executor: Executor,
-    clock: Clock,
+    executor: D,
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     heartbeat: Arc<Heartbeat>,
     next_key: i64,
@@ -200,13 +200,13 @@ pub struct Driver {
     maybe_over: Vec<DagRunKey>,
 }
 
-impl Driver {
+impl<D: Dispatch> Driver<D> {
     /// Reads what is unfinished. Attempts that were in flight are started again.
     pub async fn recover(
         config: Arc<SchedulerConfig>,
         store: Store,
-        executor: Executor,
-        clock: Clock,
+        executor: D,
+        now: Timestamp,
         changes: broadcast::Sender<Arc<Vec<Change>>>,
         heartbeat: Arc<Heartbeat>,
     ) -> Result<Self, StoreError> {
@@ -216,7 +216,6 @@ impl Driver {
             config,
             store,
             executor,
-            clock,
             changes,
             heartbeat,
             next_key: 0,
@@ -229,12 +228,12 @@ impl Driver {
             recent: runs::Recent::default(),
             maybe_over: Vec::new(),
         };
-        driver.reload().await?;
+        driver.reload(now).await?;
         Ok(driver)
     }
 
     /// Forgets all and reads it anew.
-    async fn reload(&mut self) -> Result<(), StoreError> {
+    async fn reload(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.admission = Admission::new(self.config.parallelism);
         self.running = 0;
         self.dags = Dags::default();
@@ -248,7 +247,7 @@ impl Driver {
             self.touched.insert(row.dag_id.clone());
             self.dags.put(row);
         }
-        let mut turn = Turn::new(self.clock.now());
+        let mut turn = Turn::new(now);
         let mut after = None;
         loop {
             let page = self.store.dag_run_list_unfinished(after, RECOVERY_PAGE).await?;
@@ -299,10 +298,15 @@ impl Driver {
     }
 
     /// Goes round until it is told to stop, or nobody is left who could.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut events: mpsc::Receiver<ExecutorEvent>) {
+    pub async fn run(
+        mut self,
+        clock: Clock,
+        mut requests: mpsc::Receiver<Request>,
+        mut events: mpsc::Receiver<ExecutorEvent>,
+    ) {
         let (mut new_requests, mut new_events) = (Vec::new(), Vec::new());
         loop {
-            let wait = self.next_look();
+            let wait = self.next_look(clock.now());
             tokio::select! {
                 count = events.recv_many(&mut new_events, MAX_EVENTS) => if count == 0 { return },
                 count = requests.recv_many(&mut new_requests, MAX_EVENTS) => if count == 0 { return },
@@ -319,46 +323,53 @@ impl Driver {
                 new_events.push(event);
             }
             let stop = new_requests.iter().any(|request| matches!(request, Request::Stop));
-            let mut turn = Turn::new(self.clock.now());
-            for ExecutorEvent::Finished(completion) in new_events.drain(..) {
-                self.finished(*completion, &mut turn);
-            }
-            let mut result = Ok(());
-            for request in new_requests.drain(..) {
-                result = self.request(request, &mut turn).await;
-                if result.is_err() {
-                    break;
+            if let Err(error) = self.turn(&mut new_requests, &mut new_events, clock.now()).await {
+                tracing::error!(error = %Chain(&error), "the scheduler reads its state anew");
+                self.kill_all();
+                while let Err(error) = self.reload(clock.now()).await {
+                    tracing::error!(error = %Chain(&error), "the scheduler can't read its state; it will try again");
+                    tokio::time::sleep(COMMIT_RETRY).await;
                 }
             }
-            self.due(&mut turn);
-            if result.is_ok() {
-                result = self.settle(&mut turn).await;
-            }
-            if result.is_ok() {
-                result = self.commit(turn).await;
-            }
-            if let Err(error) = result {
-                self.start_over(&error).await;
-            }
-            self.heartbeat.beat(self.clock.now(), self.runs.len(), self.running);
+            self.heartbeat.beat(clock.now(), self.runs.len(), self.running);
             if stop {
                 return;
             }
         }
     }
 
+    /// One turn: takes what happened, decides, commits, shows.
+    ///
+    /// # Errors
+    /// If the database refuses for good; then what is in memory can't be trusted any more, the database is what counts.
+    pub async fn turn(
+        &mut self,
+        requests: &mut Vec<Request>,
+        events: &mut Vec<ExecutorEvent>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut turn = Turn::new(now);
+        for ExecutorEvent::Finished(completion) in events.drain(..) {
+            self.finished(*completion, &mut turn);
+        }
+        for request in requests.drain(..) {
+            self.request(request, &mut turn).await?;
+        }
+        self.due(&mut turn);
+        self.settle(&mut turn).await?;
+        self.commit(turn).await
+    }
+
     /// How long the loop may sleep.
-    fn next_look(&self) -> Duration {
+    fn next_look(&self, now: Timestamp) -> Duration {
         let safety = self.config.safety_interval;
         if !self.touched.is_empty() {
             return Duration::ZERO;
         }
-        self.timers.first().map_or(safety, |(at, _)| at.since(self.clock.now()).min(safety))
+        self.timers.first().map_or(safety, |(at, _)| at.since(now).min(safety))
     }
 
-    /// What is in memory can't be trusted any more: the database is what counts.
-    async fn start_over(&mut self, error: &StoreError) {
-        tracing::error!(error = %error, source = ?std::error::Error::source(error).map(ToString::to_string), "the scheduler reads its state anew");
+    fn kill_all(&self) {
         for (key, run) in &self.runs {
             for instance in run.state.instances() {
                 if let Some(row) = run.state.instance(instance)
@@ -369,13 +380,7 @@ impl Driver {
                 }
             }
         }
-        while let Err(error) = self.reload().await {
-            tracing::error!(error = %error, "the scheduler can't read its state; it will try again");
-            tokio::time::sleep(COMMIT_RETRY).await;
-        }
     }
-
-    // ---- what happened --------------------------------------------------------------------------
 
     fn finished(&mut self, completion: Completion, turn: &mut Turn) {
         let Completion { id, result, message, xcoms, artifacts, list_length, .. } = completion;
@@ -499,328 +504,6 @@ impl Driver {
         }
         self.touched.insert(row.dag_id.clone());
     }
-
-    // ---- what follows ---------------------------------------------------------------------------
-
-    /// Makes the runs that are due, starts those that may, and admits attempts, until nothing more follows.
-    async fn settle(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
-        let mut later = BTreeSet::new();
-        loop {
-            while let Some(dag_id) = self.touched.pop_first() {
-                if !self.look_at_dag(&dag_id, turn).await? {
-                    later.insert(dag_id);
-                }
-            }
-            for admitted in self.admission.admit() {
-                self.start_attempt(DagRunKey(admitted.run.0), admitted.instance, turn);
-            }
-            if self.touched.is_empty() {
-                break;
-            }
-        }
-        self.touched = later;
-        Ok(())
-    }
-
-    /// Answers false if more is due than one turn may start.
-    async fn look_at_dag(&mut self, dag_id: &DagId, turn: &mut Turn) -> Result<bool, StoreError> {
-        let now = turn.now();
-        let due = loop {
-            let Some(entry) = self.dags.get(dag_id) else { return Ok(true) };
-            match entry.next_run(now).filter(|_| self.config.timetables) {
-                Some(next) if next.run_after <= now => {
-                    let new = runs::scheduled(DagRunKey(self.next_key), dag_id, entry.row.version, &next, now);
-                    turn.tick.commit.last_scheduled.retain(|(other, _)| other != dag_id);
-                    turn.tick.commit.last_scheduled.push((dag_id.clone(), next.data_interval));
-                    let number = entry.row.version_number;
-                    if let Some(entry) = self.dags.get_mut(dag_id) {
-                        entry.row.last_scheduled = Some(next.data_interval);
-                        entry.scheduled += 1;
-                    }
-                    // A person may have made a run of this logical_date; then the interval has its run.
-                    if self.store.dag_run_exists(dag_id, Some(&new.run_id), new.logical_date).await?
-                        || self.recent.has(dag_id, Some(&new.run_id), new.logical_date)
-                    {
-                        if let Some(entry) = self.dags.get_mut(dag_id) {
-                            entry.scheduled = entry.scheduled.saturating_sub(1);
-                        }
-                        continue;
-                    }
-                    self.add_run(new, number, turn);
-                }
-                next => break next.map(|next| next.run_after),
-            }
-        };
-        while let Some(key) = self.dags.get(dag_id).and_then(|entry| entry.startable(now)) {
-            if turn.started >= MAX_STARTS {
-                return Ok(false);
-            }
-            turn.started += 1;
-            self.start_run(key, turn).await?;
-        }
-        let Some(entry) = self.dags.get_mut(dag_id) else { return Ok(true) };
-        let queue_due = entry.queue_due().filter(|at| *at > now);
-        let wake_at = due.into_iter().chain(queue_due).min();
-        if entry.wake_at != wake_at {
-            if let Some(before) = std::mem::replace(&mut entry.wake_at, wake_at) {
-                self.timers.remove(&(before, Timer::Dag(dag_id.clone())));
-            }
-            if let Some(at) = wake_at {
-                self.timers.insert((at, Timer::Dag(dag_id.clone())));
-            }
-        }
-        Ok(true)
-    }
-
-    /// Records a new run, queued.
-    fn add_run(&mut self, new: DagRunNew, version_number: i64, turn: &mut Turn) {
-        debug_assert_eq!(new.key.0, self.next_key);
-        self.next_key += 1;
-        self.recent.add(&new, turn.now());
-        let row = runs::row_of(&new, version_number);
-        self.enqueue(&row);
-        self.queued.insert(new.key, row);
-        turn.new_runs.insert(new.key, new);
-    }
-
-    /// Starts a queued run.
-    async fn start_run(&mut self, key: DagRunKey, turn: &mut Turn) -> Result<(), StoreError> {
-        if let Some(row) = self.queued.remove(&key) {
-            let Some(run) = self.load(row.clone(), turn).await? else {
-                return Ok(());
-            };
-            self.open(run);
-        }
-        self.apply(key, &Event::Start, turn);
-        Ok(())
-    }
-
-    /// Makes a run ready for events. None if it can't be: then it has failed.
-    async fn load(&mut self, row: DagRunRow, turn: &mut Turn) -> Result<Option<ActiveRun>, StoreError> {
-        let version = match self.version(row.version).await {
-            Ok(version) => version,
-            Err(version::VersionError::Store(error)) if error.is_transient() => return Err(error),
-            Err(error) => {
-                tracing::error!(dag_id = %row.dag_id, run_id = %row.run_id, error = %error, "the run can't go on and has failed");
-                self.quarantine(row, turn);
-                return Ok(None);
-            }
-        };
-        let identity = RunIdentity { run_id: row.run_id.clone(), logical_date: row.logical_date };
-        let dag = Arc::clone(&version.dag);
-        let state = if row.start_date.is_none() && row.clear_number == 0 {
-            engine::RunState::new(dag, &identity, row.queued_at)
-        } else {
-            let instances = self.store.task_instance_list_of_run(row.key).await?;
-            let snapshot = RunSnapshot {
-                state: row.state,
-                queued_at: row.queued_at,
-                start_date: row.start_date,
-                end_date: row.end_date,
-                clear_number: row.clear_number,
-            };
-            engine::RunState::restore(dag, &identity, snapshot, instances.into_iter().map(runs::snapshot_of))
-        };
-        let context = Arc::new(RunContext {
-            dag_run: row.key,
-            dag_id: row.dag_id.clone(),
-            run_id: row.run_id.clone(),
-            logical_date: row.logical_date,
-            data_interval: row.data_interval,
-            run_after: row.run_after,
-            params: params::merged(&version.dag.params, &row.conf).into(),
-        });
-        Ok(Some(ActiveRun { row, version, context, state, wake_at: None }))
-    }
-
-    /// Takes a loaded run among those that have events.
-    fn open(&mut self, run: ActiveRun) {
-        let key = run.row.key;
-        self.admission.open(engine::RunKey(key.0), &run.row.dag_id, run.version.dag.max_active_tasks);
-        self.runs.insert(key, run);
-    }
-
-    /// Ends a run whose version can't be run, so that it does not come back at each start.
-    fn quarantine(&mut self, mut row: DagRunRow, turn: &mut Turn) {
-        let was = std::mem::replace(&mut row.state, RunState::Failed);
-        row.end_date = Some(turn.now());
-        turn.runs.insert(
-            row.key,
-            RunSnapshot {
-                state: row.state,
-                queued_at: row.queued_at,
-                start_date: row.start_date,
-                end_date: row.end_date,
-                clear_number: row.clear_number,
-            },
-        );
-        self.moved(&row, was);
-    }
-
-    async fn version(&mut self, key: DagVersionKey) -> Result<Arc<Version>, version::VersionError> {
-        if let Some(version) = self.versions.get(&key) {
-            return Ok(Arc::clone(version));
-        }
-        let version = Arc::new(version::load(&self.store, key).await?);
-        self.versions.put(key, Arc::clone(&version));
-        Ok(version)
-    }
-
-    fn start_attempt(&mut self, key: DagRunKey, instance: InstanceId, turn: &mut Turn) {
-        self.running += 1;
-        self.apply(key, &Event::Started(instance), turn);
-        let Some(run) = self.runs.get(&key) else { return };
-        let Some(row) = run.state.instance(instance) else { return };
-        let attempt = engine::Attempt { instance, try_number: row.try_number, restart: row.restarts };
-        turn.tick.start(Assignment {
-            id: attempt_id(key, &run.version, &attempt),
-            dag: Arc::clone(&run.version.dag),
-            node: instance.node,
-            run: Arc::clone(&run.context),
-            component: run.version.component,
-            max_tries: row.max_tries + 1,
-        });
-    }
-
-    // ---- commit ---------------------------------------------------------------------------------
-
-    /// Makes the turn durable, then shows it. While the database can't be written, nothing shows and the loop waits.
-    async fn commit(&mut self, mut turn: Turn) -> Result<(), StoreError> {
-        self.gather(&mut turn);
-        if turn.tick.is_empty() {
-            return Ok(());
-        }
-        while !turn.tick.commit.is_empty()
-            && let Err(error) = self.store.commit(&turn.tick.commit).await
-        {
-            if !error.is_transient() {
-                let error = Arc::new(error);
-                turn.tick.refused(&error);
-                return Err(StoreError::Stale);
-            }
-            tracing::error!(error = %error, source = ?std::error::Error::source(&error).map(ToString::to_string), "a commit is tried again");
-            tokio::time::sleep(COMMIT_RETRY).await;
-        }
-        turn.tick.committed(&self.executor, &self.changes);
-        Ok(())
-    }
-
-    /// Turns what the engines said into rows, and unloads the runs that are over.
-    fn gather(&mut self, turn: &mut Turn) {
-        let listened = self.changes.receiver_count() > 0;
-        let commit = &mut turn.tick.commit;
-        let mut changes = Vec::new();
-        for (key, rows) in std::mem::take(&mut turn.instances) {
-            let Some(run) = self.runs.get(&key) else { continue };
-            for (instance, change) in rows.into_iter_rows() {
-                let node = run.version.dag.node(instance.node);
-                let id = InstanceKey { dag_run: key, task_id: node.task_id.clone(), map_index: instance.map_index };
-                let Some(change) = change else {
-                    commit.instances_gone.push(id);
-                    continue;
-                };
-                let row = &change.row;
-                if listened {
-                    changes.push(Change::Task {
-                        dag_id: run.row.dag_id.clone(),
-                        run_id: run.row.run_id.clone(),
-                        key,
-                        task_id: id.task_id.clone(),
-                        map_index: id.map_index,
-                        state: row.state,
-                        try_number: row.try_number,
-                    });
-                }
-                if change.archive {
-                    commit.histories.push(id.clone());
-                }
-                if change.drop_results {
-                    self.executor.forget_result(&id);
-                    commit.xcoms_cleared.push(id.clone());
-                }
-                let untouched = row.try_number == 0 && row.end_date.is_none() && row.scheduled_at.is_none();
-                if change.is_new {
-                    commit.instances_new.push(InstanceNew {
-                        key: id.clone(),
-                        state: row.state,
-                        max_tries: row.max_tries,
-                        pool: node.pool.clone(),
-                        pool_slots: node.pool_slots,
-                        priority_weight: node.priority_weight,
-                        entry: node.entry.clone(),
-                    });
-                }
-                if !change.is_new || !untouched {
-                    commit.instances.push(InstanceUpdate {
-                        key: id,
-                        state: row.state,
-                        try_number: row.try_number,
-                        max_tries: row.max_tries,
-                        restarts: row.restarts,
-                        scheduled_at: row.scheduled_at,
-                        queued_at: row.queued_at,
-                        start_date: row.start_date,
-                        end_date: row.end_date,
-                        wake_at: row.wake_at,
-                        message: change.message,
-                        followed: row
-                            .followed
-                            .as_ref()
-                            .map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect()),
-                        list_length: row.list_length,
-                    });
-                }
-            }
-        }
-        for (key, row) in std::mem::take(&mut turn.runs) {
-            commit.dag_runs.push(DagRunUpdate {
-                key,
-                state: row.state,
-                queued_at: Some(row.queued_at),
-                start_date: row.start_date,
-                end_date: row.end_date,
-                clear_number: row.clear_number,
-            });
-            if let Some(run) = self.runs.get(&key) {
-                changes.push(change_of(&run.row));
-            }
-        }
-        for (key, new) in std::mem::take(&mut turn.new_runs) {
-            if let Some(row) = self.queued.get(&key) {
-                changes.push(change_of(row));
-            }
-            commit.dag_runs_new.push(new);
-        }
-        for (key, reply) in std::mem::take(&mut turn.run_replies) {
-            let row = self.runs.get(&key).map(|run| &run.row).or_else(|| self.queued.get(&key));
-            if let Some(row) = row {
-                turn.tick.answer(reply, row.clone());
-            }
-        }
-        changes.into_iter().for_each(|change| turn.tick.change(change));
-        self.unload();
-    }
-
-    /// Forgets runs that are finished and have no attempt in flight.
-    fn unload(&mut self) {
-        let over: Vec<_> = std::mem::take(&mut self.maybe_over);
-        for key in over {
-            let Some(run) = self.runs.get(&key) else { continue };
-            if run.row.state.is_finished() && !run.state.is_busy() {
-                self.close(key);
-            }
-        }
-    }
-
-    /// Takes a run out of the loop.
-    fn close(&mut self, key: DagRunKey) {
-        self.admission.forget(engine::RunKey(key.0));
-        if let Some(run) = self.runs.remove(&key)
-            && let Some(at) = run.wake_at
-        {
-            self.timers.remove(&(at, Timer::Run(key)));
-        }
-    }
 }
 
 fn attempt_id(key: DagRunKey, version: &Version, attempt: &engine::Attempt) -> AttemptId {
@@ -834,4 +517,19 @@ fn attempt_id(key: DagRunKey, version: &Version, attempt: &engine::Attempt) -> A
 
 fn change_of(row: &DagRunRow) -> Change {
     Change::Run { dag_id: row.dag_id.clone(), run_id: row.run_id.clone(), key: row.key, state: Some(row.state) }
+}
+
+/// An error and its causes, on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }

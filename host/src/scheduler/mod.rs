@@ -122,13 +122,13 @@ impl Scheduler {
             heartbeat: Arc::clone(&heartbeat),
             garbage: Arc::clone(&garbage),
         };
-        let driver = Driver::recover(config, store, executor, clock, changes, heartbeat).await?;
+        let driver = Driver::recover(config, store, executor, clock.now(), changes, heartbeat).await?;
         #[expect(clippy::disallowed_methods, reason = "whoever starts the scheduler waits for the `SchedulerTask`")]
         let task = {
             let collector = garbage::collect(scheduler.store.clone(), scheduler.blobs.clone(), garbage);
             SchedulerTask {
                 garbage: AbortOnDropHandle::new(tokio::spawn(collector)),
-                driver: tokio::spawn(driver.run(receiver, events)),
+                driver: tokio::spawn(driver.run(clock, receiver, events)),
             }
         };
         Ok((scheduler, task))

@@ -8,8 +8,32 @@ use super::{Change, RequestError};
 use crate::{
     executor::{Assignment, AttemptId, Executor},
     model::time::Timestamp,
-    store::{Commit, StoreError},
+    store::{Commit, InstanceKey, StoreError},
 };
+
+/// Where attempts go. The executor; in tests, a script.
+pub trait Dispatch: Send + 'static {
+    /// Starts attempts. Never blocks.
+    fn dispatch(&self, assignments: Vec<Assignment>);
+    /// Ends an attempt.
+    fn kill(&self, attempt: &AttemptId);
+    /// Forgets what is remembered of an instance's result.
+    fn forget_result(&self, instance: &InstanceKey);
+}
+
+impl Dispatch for Executor {
+    fn dispatch(&self, assignments: Vec<Assignment>) {
+        Self::dispatch(self, assignments);
+    }
+
+    fn kill(&self, attempt: &AttemptId) {
+        Self::kill(self, attempt);
+    }
+
+    fn forget_result(&self, instance: &InstanceKey) {
+        Self::forget_result(self, instance);
+    }
+}
 
 /// Collects a turn's decisions.
 pub struct Tick {
@@ -66,7 +90,7 @@ impl Tick {
     }
 
     /// Shows what was decided: the commit is durable.
-    pub fn committed(self, executor: &Executor, changes: &broadcast::Sender<Arc<Vec<Change>>>) {
+    pub fn committed(self, executor: &impl Dispatch, changes: &broadcast::Sender<Arc<Vec<Change>>>) {
         for attempt in self.kills {
             executor.kill(&attempt);
         }

@@ -11,7 +11,7 @@ use crate::{
         state::{RunState, TaskState},
         time::Timestamp,
     },
-    scheduler::{Change, ClearRequest, MarkRequest, RequestError, RunRequest},
+    scheduler::{Change, ClearRequest, MarkRequest, RequestError, RunRequest, tick::Dispatch},
     store::{DagRunFilter, DagRunKey, DagRunOrder, DagRunRow, InstanceKey, Page, Range, StoreError},
 };
 
@@ -21,7 +21,7 @@ const MAX_RUNS: u32 = 1_000;
 /// What became of a request: an answer to give at once, or (`Ok`) one that is kept for after the commit.
 type Outcome<T> = Result<T, RequestError>;
 
-impl Driver {
+impl<D: Dispatch> Driver<D> {
     /// Carries out a request. What it asks for that can't be is answered at once; what was done, after the commit.
     ///
     /// # Errors

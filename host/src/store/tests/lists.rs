@@ -57,8 +57,9 @@ async fn the_latest_runs_are_those_of_each_dag() {
     let latest = store.dag_run_latest(&[dag_id("b"), dag_id("a"), dag_id("none")], 2).await.unwrap();
     let latest: Vec<_> = latest.iter().map(|run| (run.dag_id.as_str(), run.key.0)).collect();
     assert_eq!(latest, [("a", 3), ("a", 2), ("b", 4)]);
-    let exists =
-        async |run: &str, date| store.dag_run_exists(&dag_id("a"), &RunId::new(run).unwrap(), date).await.unwrap();
+    let exists = async |run: &str, date| {
+        store.dag_run_exists(&dag_id("a"), Some(&RunId::new(run).unwrap()), date).await.unwrap()
+    };
     assert!(exists("run-1", None).await);
     assert!(exists("new", Some(at(2))).await);
     assert!(!exists("new", Some(at(4))).await);

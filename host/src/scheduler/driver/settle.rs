@@ -1,0 +1,198 @@
+//! What follows from what happened: runs that are due, runs that may start, attempts that are admitted.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{ActiveRun, Driver, MAX_STARTS, Timer, Turn, attempt_id};
+use crate::{
+    engine::{self, Event, InstanceId, RunIdentity, RunSnapshot},
+    executor::{Assignment, RunContext},
+    model::{ids::DagId, state::RunState},
+    scheduler::{
+        params, runs,
+        tick::Dispatch,
+        version::{self, Version},
+    },
+    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, StoreError},
+};
+
+impl<D: Dispatch> Driver<D> {
+    /// Makes the runs that are due, starts those that may, and admits attempts, until nothing more follows.
+    pub(super) async fn settle(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        let mut later = BTreeSet::new();
+        loop {
+            while let Some(dag_id) = self.touched.pop_first() {
+                if !self.look_at_dag(&dag_id, turn).await? {
+                    later.insert(dag_id);
+                }
+            }
+            for admitted in self.admission.admit() {
+                self.start_attempt(DagRunKey(admitted.run.0), admitted.instance, turn);
+            }
+            if self.touched.is_empty() {
+                break;
+            }
+        }
+        self.touched = later;
+        Ok(())
+    }
+
+    /// Answers false if more is due than one turn may start.
+    async fn look_at_dag(&mut self, dag_id: &DagId, turn: &mut Turn) -> Result<bool, StoreError> {
+        let now = turn.now();
+        let due = loop {
+            let Some(entry) = self.dags.get(dag_id) else { return Ok(true) };
+            match entry.next_run(now).filter(|_| self.config.timetables) {
+                Some(next) if next.run_after <= now => {
+                    let new = runs::scheduled(DagRunKey(self.next_key), dag_id, entry.row.version, &next, now);
+                    turn.tick.commit.last_scheduled.retain(|(other, _)| other != dag_id);
+                    turn.tick.commit.last_scheduled.push((dag_id.clone(), next.data_interval));
+                    let number = entry.row.version_number;
+                    if let Some(entry) = self.dags.get_mut(dag_id) {
+                        entry.row.last_scheduled = Some(next.data_interval);
+                        entry.scheduled += 1;
+                    }
+                    // A person may have made a run of this logical_date; then the interval has its run.
+                    if self.store.dag_run_exists(dag_id, Some(&new.run_id), new.logical_date).await?
+                        || self.recent.has(dag_id, Some(&new.run_id), new.logical_date)
+                    {
+                        if let Some(entry) = self.dags.get_mut(dag_id) {
+                            entry.scheduled = entry.scheduled.saturating_sub(1);
+                        }
+                        continue;
+                    }
+                    self.add_run(new, number, turn);
+                }
+                next => break next.map(|next| next.run_after),
+            }
+        };
+        while let Some(key) = self.dags.get(dag_id).and_then(|entry| entry.startable(now)) {
+            if turn.started >= MAX_STARTS {
+                return Ok(false);
+            }
+            turn.started += 1;
+            self.start_run(key, turn).await?;
+        }
+        let Some(entry) = self.dags.get_mut(dag_id) else { return Ok(true) };
+        let queue_due = entry.queue_due().filter(|at| *at > now);
+        let wake_at = due.into_iter().chain(queue_due).min();
+        if entry.wake_at != wake_at {
+            if let Some(before) = std::mem::replace(&mut entry.wake_at, wake_at) {
+                self.timers.remove(&(before, Timer::Dag(dag_id.clone())));
+            }
+            if let Some(at) = wake_at {
+                self.timers.insert((at, Timer::Dag(dag_id.clone())));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Records a new run, queued.
+    pub(super) fn add_run(&mut self, new: DagRunNew, version_number: i64, turn: &mut Turn) {
+        debug_assert_eq!(new.key.0, self.next_key);
+        self.next_key += 1;
+        self.recent.add(&new, turn.now());
+        let row = runs::row_of(&new, version_number);
+        self.enqueue(&row);
+        self.queued.insert(new.key, row);
+        turn.new_runs.insert(new.key, new);
+    }
+
+    /// Starts a queued run.
+    async fn start_run(&mut self, key: DagRunKey, turn: &mut Turn) -> Result<(), StoreError> {
+        if let Some(row) = self.queued.remove(&key) {
+            let Some(run) = self.load(row.clone(), turn).await? else {
+                return Ok(());
+            };
+            self.open(run);
+        }
+        self.apply(key, &Event::Start, turn);
+        Ok(())
+    }
+
+    /// Makes a run ready for events. None if it can't be: then it has failed.
+    pub(super) async fn load(&mut self, row: DagRunRow, turn: &mut Turn) -> Result<Option<ActiveRun>, StoreError> {
+        let version = match self.version(row.version).await {
+            Ok(version) => version,
+            Err(version::VersionError::Store(error)) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::error!(dag_id = %row.dag_id, run_id = %row.run_id, error = %error, "the run can't go on and has failed");
+                self.quarantine(row, turn);
+                return Ok(None);
+            }
+        };
+        let identity = RunIdentity { run_id: row.run_id.clone(), logical_date: row.logical_date };
+        let dag = Arc::clone(&version.dag);
+        let state = if row.start_date.is_none() && row.clear_number == 0 {
+            engine::RunState::new(dag, &identity, row.queued_at)
+        } else {
+            let instances = self.store.task_instance_list_of_run(row.key).await?;
+            let snapshot = RunSnapshot {
+                state: row.state,
+                queued_at: row.queued_at,
+                start_date: row.start_date,
+                end_date: row.end_date,
+                clear_number: row.clear_number,
+            };
+            engine::RunState::restore(dag, &identity, snapshot, instances.into_iter().map(runs::snapshot_of))
+        };
+        let context = Arc::new(RunContext {
+            dag_run: row.key,
+            dag_id: row.dag_id.clone(),
+            run_id: row.run_id.clone(),
+            logical_date: row.logical_date,
+            data_interval: row.data_interval,
+            run_after: row.run_after,
+            params: params::merged(&version.dag.params, &row.conf).into(),
+        });
+        Ok(Some(ActiveRun { row, version, context, state, wake_at: None }))
+    }
+
+    /// Takes a loaded run among those that have events.
+    pub(super) fn open(&mut self, run: ActiveRun) {
+        let key = run.row.key;
+        self.admission.open(engine::RunKey(key.0), &run.row.dag_id, run.version.dag.max_active_tasks);
+        self.runs.insert(key, run);
+    }
+
+    /// Ends a run whose version can't be run, so that it does not come back at each start.
+    fn quarantine(&mut self, mut row: DagRunRow, turn: &mut Turn) {
+        let was = std::mem::replace(&mut row.state, RunState::Failed);
+        row.end_date = Some(turn.now());
+        turn.runs.insert(
+            row.key,
+            RunSnapshot {
+                state: row.state,
+                queued_at: row.queued_at,
+                start_date: row.start_date,
+                end_date: row.end_date,
+                clear_number: row.clear_number,
+            },
+        );
+        self.moved(&row, was);
+    }
+
+    async fn version(&mut self, key: DagVersionKey) -> Result<Arc<Version>, version::VersionError> {
+        if let Some(version) = self.versions.get(&key) {
+            return Ok(Arc::clone(version));
+        }
+        let version = Arc::new(version::load(&self.store, key).await?);
+        self.versions.put(key, Arc::clone(&version));
+        Ok(version)
+    }
+
+    fn start_attempt(&mut self, key: DagRunKey, instance: InstanceId, turn: &mut Turn) {
+        self.running += 1;
+        self.apply(key, &Event::Started(instance), turn);
+        let Some(run) = self.runs.get(&key) else { return };
+        let Some(row) = run.state.instance(instance) else { return };
+        let attempt = engine::Attempt { instance, try_number: row.try_number, restart: row.restarts };
+        turn.tick.start(Assignment {
+            id: attempt_id(key, &run.version, &attempt),
+            dag: Arc::clone(&run.version.dag),
+            node: instance.node,
+            run: Arc::clone(&run.context),
+            component: run.version.component,
+            max_tries: row.max_tries + 1,
+        });
+    }
+}

@@ -1,0 +1,314 @@
+//! The real loop over a real database, with virtual time, scripted attempts, and crashes between any two turns.
+//!
+//! After each turn DESIGN's promises that concern the loop are checked: limits hold, no attempt starts before what it waits
+//! for is committed, an attempt is started once, nothing succeeds twice. At the end everything that was accepted has ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+
+use super::{super::tick::Dispatch, Driver, Heartbeat, Request};
+use crate::{
+    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent},
+    model::{
+        ids::{DagId, Digest},
+        spec::{DagSpec, EntrySpec, ModuleSpec},
+        state::{RunState, TaskState},
+        time::Timestamp,
+    },
+    scheduler::{RunRequest, SchedulerConfig},
+    store::{DagRunKey, Deploy, InstanceKey, Store, StoreConfig, Synchronous},
+};
+
+const PARALLELISM: u32 = 5;
+const MAX_ACTIVE_TASKS: u32 = 3;
+const MAX_ACTIVE_RUNS: u32 = 2;
+
+/// What happens between two turns.
+#[derive(Debug, Clone)]
+enum Op {
+    /// A person triggers the dag.
+    Trigger,
+    /// The n-th attempt in flight (modulo how many there are) ends so.
+    End(usize, End),
+    /// Time passes.
+    Wait(u32),
+    Pause(bool),
+    /// The process dies and is started again.
+    Crash,
+    /// Everything that failed in all runs is cleared.
+    ClearFailed,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Success,
+    Failed,
+    Fatal,
+    Skipped,
+    Lost,
+    Later,
+    /// The same end is reported twice.
+    Twice,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let end = prop_oneof![
+        6 => Just(End::Success),
+        2 => Just(End::Failed),
+        1 => Just(End::Fatal),
+        1 => Just(End::Skipped),
+        1 => Just(End::Lost),
+        1 => Just(End::Later),
+        1 => Just(End::Twice),
+    ];
+    prop_oneof![
+        3 => Just(Op::Trigger),
+        12 => (any::<usize>(), end).prop_map(|(at, end)| Op::End(at, end)),
+        2 => (1_u32..100).prop_map(Op::Wait),
+        1 => any::<bool>().prop_map(Op::Pause),
+        1 => Just(Op::Crash),
+        1 => Just(Op::ClearFailed),
+    ]
+}
+
+/// Takes what the loop dispatches.
+#[derive(Debug, Clone, Default)]
+struct Script(Arc<Mutex<InFlight>>);
+
+#[derive(Debug, Default)]
+struct InFlight {
+    attempts: BTreeMap<AttemptId, ()>,
+    ever: BTreeSet<AttemptId>,
+    killed: Vec<AttemptId>,
+}
+
+impl Dispatch for Script {
+    fn dispatch(&self, assignments: Vec<Assignment>) {
+        let mut script = self.0.lock().unwrap();
+        for assignment in assignments {
+            assert!(script.ever.insert(assignment.id.clone()), "{:?} was started twice", assignment.id);
+            script.attempts.insert(assignment.id, ());
+        }
+    }
+
+    fn kill(&self, attempt: &AttemptId) {
+        self.0.lock().unwrap().killed.push(attempt.clone());
+    }
+
+    fn forget_result(&self, _: &InstanceKey) {}
+}
+
+struct World {
+    store: Store,
+    script: Script,
+    driver: Driver<Script>,
+    now: Timestamp,
+    dag_id: DagId,
+    triggered: usize,
+    /// Attempts whose success was reported, by instance.
+    succeeded: BTreeMap<InstanceKey, u32>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
+        let store = Store::open(&config).await.unwrap();
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let nodes = ["a", "b1", "b2", "b3", "b4", "c"].map(|id| {
+            serde_json::json!({
+                "task_id": id, "entry": "e", "retries": 1, "retry_delay_ms": 10_000, "retry_backoff": 0.0,
+                "trigger_rule": if id == "c" { "all_done" } else { "all_success" },
+                "pool": "default_pool", "pool_slots": 1, "priority_weight": 1,
+            })
+        });
+        let dag: DagSpec = serde_json::from_value(serde_json::json!({
+            "dag_id": "d", "schedule": "manual", "timezone": "UTC",
+            "max_active_runs": MAX_ACTIVE_RUNS, "max_active_tasks": MAX_ACTIVE_TASKS,
+            "nodes": nodes,
+            "edges": [["a", "b1"], ["a", "b2"], ["a", "b3"], ["a", "b4"], ["b1", "c"], ["b2", "c"], ["b3", "c"], ["b4", "c"]],
+        }))
+        .unwrap();
+        let entry = EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None };
+        let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags: vec![dag] };
+        let deploy = Deploy {
+            module: Arc::new(module),
+            digest: Digest([1; 32]),
+            size_bytes: 1,
+            uploaded_by: "test".into(),
+            paused_default: false,
+            now,
+        };
+        store.deploy(&deploy).await.unwrap();
+        let script = Script::default();
+        let driver = Self::start(&store, &script, now).await;
+        let dag_id = DagId::new("d").unwrap();
+        Self { store, script, driver, now, dag_id, triggered: 0, succeeded: BTreeMap::new(), _folder: folder }
+    }
+
+    async fn start(store: &Store, script: &Script, now: Timestamp) -> Driver<Script> {
+        let config = SchedulerConfig { parallelism: PARALLELISM, ..SchedulerConfig::default() };
+        let (changes, _) = tokio::sync::broadcast::channel(16);
+        let heartbeat = Arc::new(Heartbeat::new(now));
+        Driver::recover(Arc::new(config), store.clone(), script.clone(), now, changes, heartbeat).await.unwrap()
+    }
+
+    async fn turn(&mut self, mut requests: Vec<Request>, mut events: Vec<ExecutorEvent>) {
+        self.driver.turn(&mut requests, &mut events, self.now).await.unwrap();
+        let killed = std::mem::take(&mut self.script.0.lock().unwrap().killed);
+        let ends =
+            killed.into_iter().filter_map(|id| self.take(&id).then(|| completion(id, AttemptResult::Killed, self.now)));
+        let mut ends: Vec<_> = ends.collect();
+        if !ends.is_empty() {
+            self.driver.turn(&mut Vec::new(), &mut ends, self.now).await.unwrap();
+        }
+        self.check().await;
+    }
+
+    fn take(&self, id: &AttemptId) -> bool {
+        self.script.0.lock().unwrap().attempts.remove(id).is_some()
+    }
+
+    async fn check(&self) {
+        let in_flight: Vec<_> = self.script.0.lock().unwrap().attempts.keys().cloned().collect();
+        assert!(in_flight.len() <= PARALLELISM as usize, "parallelism: {in_flight:?}");
+        let mut of_run: BTreeMap<DagRunKey, u32> = BTreeMap::new();
+        for id in &in_flight {
+            let row =
+                self.store.task_instance_get(&id.instance).await.unwrap().expect("it was committed before it started");
+            let current = row.try_number == id.try_number && row.restarts == id.restart;
+            assert!(current && row.state == TaskState::Running, "{id:?} is in flight, its row says {row:?}");
+            *of_run.entry(id.instance.dag_run).or_default() += 1;
+        }
+        assert!(of_run.values().all(|count| *count <= MAX_ACTIVE_TASKS), "max_active_tasks: {of_run:?}");
+        let unfinished = self.store.dag_run_list_unfinished(None, 1_000).await.unwrap();
+        let running = unfinished.iter().filter(|run| run.state == RunState::Running).count();
+        assert!(running <= MAX_ACTIVE_RUNS as usize, "max_active_runs: {running}");
+    }
+
+    async fn apply(&mut self, op: Op) {
+        match op {
+            Op::Trigger => {
+                self.triggered += 1;
+                let (reply, answer) = tokio::sync::oneshot::channel();
+                let request = Box::new(RunRequest { triggered_by: "rest_api", ..RunRequest::default() });
+                let dag_id = self.dag_id.clone();
+                let request = Request::Trigger { dag_id, request, conf: "{}".into(), checked_at: self.now, reply };
+                self.turn(vec![request], Vec::new()).await;
+                let run = answer.await.unwrap().unwrap();
+                assert!(
+                    self.store.dag_run_get_by_key(run.key).await.unwrap().is_some(),
+                    "answered before it was durable"
+                );
+            }
+            Op::End(at, end) => {
+                let in_flight: Vec<_> = self.script.0.lock().unwrap().attempts.keys().cloned().collect();
+                if !in_flight.is_empty() {
+                    self.end(in_flight[at % in_flight.len()].clone(), end).await;
+                }
+            }
+            Op::Wait(seconds) => {
+                self.now = self.now.after(Duration::from_secs(u64::from(seconds)));
+                self.turn(Vec::new(), Vec::new()).await;
+            }
+            Op::Pause(paused) => {
+                let (reply, answer) = tokio::sync::oneshot::channel();
+                let request = Request::SetPaused { dag_id: self.dag_id.clone(), paused, reply };
+                self.turn(vec![request], Vec::new()).await;
+                answer.await.unwrap().unwrap();
+            }
+            Op::Crash => {
+                // The attempts of a dead process are dead; nobody reports their ends.
+                self.script.0.lock().unwrap().attempts.clear();
+                self.driver = Self::start(&self.store, &self.script, self.now).await;
+                self.check().await;
+            }
+            Op::ClearFailed => {
+                let (reply, answer) = tokio::sync::oneshot::channel();
+                let mut request = crate::scheduler::ClearRequest::of_run(self.dag_id.clone(), "x".parse().unwrap());
+                request.run_id = None;
+                request.only_failed = true;
+                self.turn(vec![Request::Clear { request: Box::new(request), reply }], Vec::new()).await;
+                for instance in answer.await.unwrap().unwrap() {
+                    self.succeeded.remove(&instance);
+                }
+            }
+        }
+    }
+
+    async fn end(&mut self, id: AttemptId, end: End) {
+        assert!(self.take(&id));
+        let result = match end {
+            End::Success | End::Twice => AttemptResult::Success,
+            End::Failed => AttemptResult::Failed { retry: true },
+            End::Fatal => AttemptResult::Failed { retry: false },
+            End::Skipped => AttemptResult::Skipped,
+            End::Lost => AttemptResult::Lost,
+            End::Later => AttemptResult::Later(self.now.after(Duration::from_secs(5))),
+        };
+        if result == AttemptResult::Success {
+            let times = self.succeeded.entry(id.instance.clone()).or_default();
+            *times += 1;
+            assert_eq!(*times, 1, "{id:?} succeeded twice");
+        }
+        let mut events = vec![completion(id.clone(), result.clone(), self.now)];
+        if let End::Twice = end {
+            events.push(completion(id, result, self.now));
+        }
+        self.turn(Vec::new(), events).await;
+    }
+
+    /// Lets everything go on and succeed.
+    async fn calm(&mut self) {
+        self.apply(Op::Pause(false)).await;
+        for _ in 0..10_000 {
+            let next = self.script.0.lock().unwrap().attempts.keys().next().cloned();
+            match next {
+                Some(id) => self.end(id, End::Success).await,
+                None if self.store.dag_run_list_unfinished(None, 1).await.unwrap().is_empty() => return,
+                None => self.apply(Op::Wait(60)).await,
+            }
+        }
+        panic!("runs are stuck: {:?}", self.store.dag_run_list_unfinished(None, 10).await.unwrap());
+    }
+}
+
+fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorEvent {
+    ExecutorEvent::Finished(Box::new(Completion {
+        id,
+        result,
+        message: None,
+        xcoms: Vec::new(),
+        artifacts: Vec::new(),
+        list_length: None,
+        started_at: now,
+        ended_at: now,
+    }))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn promises_hold_over_any_history(ops in prop::collection::vec(op(), 1..120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            for op in ops {
+                world.apply(op).await;
+            }
+            world.calm().await;
+            assert_eq!(world.store.dag_run_next_key().await.unwrap() - 1, i64::try_from(world.triggered).unwrap());
+        });
+    }
+}
