@@ -60,6 +60,20 @@
 //! - Limits of [`Limits`](crate::wire::Limits) are kept here; what a runner says about them is not proof of anything.
 //! - A frame that can't be read, or a panic of the runner's own, ends the process with a code other than 0: all its attempts are lost.
 
+mod attempt;
+mod bindings;
+mod check;
+mod compiler;
+mod confine;
+mod describe;
+mod engine;
+mod failure;
+mod guest;
+mod imports;
+mod log;
+mod runner;
+mod ticker;
+
 use std::process::ExitCode;
 
 /// The largest component that is taken.
@@ -73,10 +87,10 @@ pub const COMPILE_WALL_S: u64 = 120;
 
 /// The process `airlock compile-child`. To be called before anything else in `main`: no thread may exist yet.
 pub fn compiler_main() -> ExitCode {
-    ExitCode::FAILURE
+    compiler::main()
 }
 
 /// The process `airlock run-child`; `args` are those that follow. To be called before anything else in `main`.
-pub fn runner_main(_args: impl IntoIterator<Item = String>) -> ExitCode {
-    ExitCode::FAILURE
+pub fn runner_main(args: impl IntoIterator<Item = String>) -> ExitCode {
+    runner::main(args)
 }

@@ -74,6 +74,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
+/// One message as a frame, for those that write without tokio.
+///
+/// # Errors
+/// If the message is above [`MAX_FRAME_BYTES`].
+pub fn frame<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut writer = FrameWriter::new(tokio::io::sink());
+    writer.push(message)?;
+    Ok(writer.buffer)
+}
+
 /// Collects frames and writes them together.
 #[derive(Debug)]
 pub struct FrameWriter<W> {

@@ -10,7 +10,7 @@
 
 mod frame;
 
-pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES};
+pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES, frame};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,12 @@
+//! `wit/task.wit` as Rust.
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "airlock:task/task",
+    imports: { default: async | trappable },
+    exports: { default: async },
+    with: {
+        "airlock:task/artifacts.writer": super::imports::artifacts::Writer,
+        "airlock:task/artifacts.reader": super::imports::artifacts::Reader,
+    },
+});

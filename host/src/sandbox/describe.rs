@@ -1,0 +1,247 @@
+//! What a component says of itself, as `model::spec`.
+//!
+//! Limits of size are kept here, before the text leaves the child; whether it makes sense is for `model::dag` to say.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use super::bindings::exports::airlock::task::runner as wit;
+use crate::model::{
+    spec::{
+        BindingSpec, DagSpec, EntrySpec, GrantsSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec,
+        ScheduleSpec, SourceSpec,
+    },
+    time::Timestamp,
+    trigger_rule::TriggerRule,
+};
+
+/// The whole description.
+const MAX_BYTES: usize = 64 << 20;
+/// A text that people read, and a JSON schema or value.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+/// A name, as of a tag, an owner, a host.
+const MAX_WORD_BYTES: usize = 1 << 10;
+const MAX_DAGS: usize = 1_000;
+const MAX_ENTRIES: usize = 10_000;
+const MAX_NODES: usize = 100_000;
+const MAX_NODES_IN_ALL: usize = 1_000_000;
+const MAX_EDGES: usize = 1_000_000;
+const MAX_LIST: usize = 1_000;
+
+/// Converts, or says what is too large and where.
+pub fn module(module: wit::Module) -> Result<ModuleSpec, String> {
+    let mut sizes = Sizes { bytes: 0 };
+    count("the component", "entries", module.entries.len(), MAX_ENTRIES)?;
+    count("the component", "dags", module.dags.len(), MAX_DAGS)?;
+    let nodes: usize = module.dags.iter().map(|dag| dag.nodes.len()).sum();
+    count("the component", "nodes in all dags", nodes, MAX_NODES_IN_ALL)?;
+    Ok(ModuleSpec {
+        sdk: sizes.word("the component", "sdk", module.sdk)?,
+        entries: module.entries.into_iter().map(|entry| sizes.entry(entry)).collect::<Result<_, _>>()?,
+        dags: module.dags.into_iter().map(|dag| sizes.dag(dag)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn count(place: &str, what: &str, found: usize, most: usize) -> Result<(), String> {
+    if found > most {
+        return Err(format!("{place} has {found} {what}; the limit is {most}"));
+    }
+    Ok(())
+}
+
+/// A text that may be shown in an answer about it.
+fn shown(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// Adds up what the description has in all.
+struct Sizes {
+    bytes: usize,
+}
+
+impl Sizes {
+    fn sized(&mut self, place: &str, what: &str, text: String, most: usize) -> Result<String, String> {
+        if text.len() > most {
+            return Err(format!("{place}: {what} has {} bytes; the limit is {most}", text.len()));
+        }
+        self.bytes += text.len();
+        if self.bytes > MAX_BYTES {
+            return Err(format!("the component describes itself in more than {MAX_BYTES} bytes; shorten its texts"));
+        }
+        Ok(text)
+    }
+
+    fn word(&mut self, place: &str, what: &str, text: String) -> Result<String, String> {
+        self.sized(place, what, text, MAX_WORD_BYTES)
+    }
+
+    fn text(&mut self, place: &str, what: &str, text: String) -> Result<String, String> {
+        self.sized(place, what, text, MAX_TEXT_BYTES)
+    }
+
+    fn maybe(&mut self, place: &str, what: &str, text: Option<String>) -> Result<Option<String>, String> {
+        text.map(|text| self.text(place, what, text)).transpose()
+    }
+
+    fn words(&mut self, place: &str, what: &str, words: Vec<String>) -> Result<Vec<String>, String> {
+        count(place, what, words.len(), MAX_LIST)?;
+        words.into_iter().map(|word| self.word(place, what, word)).collect()
+    }
+
+    fn entry(&mut self, entry: wit::Entry) -> Result<EntrySpec, String> {
+        let place = format!("entry `{}`", shown(&entry.name));
+        count(&place, "inputs", entry.inputs.len(), MAX_LIST)?;
+        Ok(EntrySpec {
+            name: self.word(&place, "name", entry.name)?,
+            doc: self.maybe(&place, "doc", entry.doc)?,
+            inputs: entry
+                .inputs
+                .into_iter()
+                .map(|input| {
+                    Ok(ParameterSpec {
+                        name: self.word(&place, "name of an input", input.name)?,
+                        schema: self.text(&place, "schema of an input", input.schema)?,
+                        required: input.required,
+                    })
+                })
+                .collect::<Result<_, String>>()?,
+            output: self.maybe(&place, "schema of the output", entry.output)?,
+        })
+    }
+
+    fn dag(&mut self, dag: wit::Dag) -> Result<DagSpec, String> {
+        let place = format!("dag `{}`", shown(&dag.dag_id));
+        count(&place, "nodes", dag.nodes.len(), MAX_NODES)?;
+        count(&place, "params", dag.params.len(), MAX_LIST)?;
+        let bound: usize = dag.nodes.iter().map(|node| node.inputs.len()).sum();
+        count(&place, "edges and inputs", dag.edges.len() + bound, MAX_EDGES)?;
+        let instant = |at: Option<i64>| at.map(Timestamp::from_micros);
+        Ok(DagSpec {
+            start: instant(dag.start),
+            end: instant(dag.end),
+            catchup: dag.catchup,
+            max_active_runs: dag.max_active_runs,
+            max_active_tasks: dag.max_active_tasks,
+            run_timeout_ms: dag.run_timeout,
+            paused_upon_creation: dag.paused_upon_creation,
+            display_name: self.maybe(&place, "display name", dag.display_name)?,
+            description: self.maybe(&place, "description", dag.description)?,
+            doc: self.maybe(&place, "doc", dag.doc)?,
+            owners: self.words(&place, "owners", dag.owners)?,
+            tags: self.words(&place, "tags", dag.tags)?,
+            schedule: match dag.schedule {
+                wit::Schedule::Manual => ScheduleSpec::Manual,
+                wit::Schedule::Once => ScheduleSpec::Once,
+                wit::Schedule::Cron(cron) => ScheduleSpec::Cron {
+                    expression: self.word(&place, "cron expression", cron.expression)?,
+                    data_interval: cron.data_interval,
+                },
+            },
+            timezone: self.word(&place, "timezone", dag.timezone)?,
+            params: dag
+                .params
+                .into_iter()
+                .map(|param| {
+                    Ok(ParamSpec {
+                        name: self.word(&place, "name of a param", param.name)?,
+                        schema: self.text(&place, "schema of a param", param.schema)?,
+                        default: self.maybe(&place, "default of a param", param.default)?,
+                    })
+                })
+                .collect::<Result<_, String>>()?,
+            grants: GrantsSpec {
+                variables: self.words(&place, "granted variables", dag.grants.variables)?,
+                connections: self.words(&place, "granted connections", dag.grants.connections)?,
+                hosts: self.words(&place, "granted hosts", dag.grants.hosts)?,
+                memory_mib: dag.grants.memory_mib,
+            },
+            nodes: dag.nodes.into_iter().map(|node| self.node(&place, node)).collect::<Result<_, _>>()?,
+            edges: dag
+                .edges
+                .into_iter()
+                .map(|(from, to)| {
+                    Ok((
+                        self.word(&place, "upstream of an edge", from)?,
+                        self.word(&place, "downstream of an edge", to)?,
+                    ))
+                })
+                .collect::<Result<_, String>>()?,
+            groups: Vec::new(),
+            dag_id: self.word(&place, "id", dag.dag_id)?,
+        })
+    }
+
+    fn node(&mut self, dag: &str, node: wit::Node) -> Result<NodeSpec, String> {
+        let place = format!("{dag}, task `{}`", shown(&node.task_id));
+        count(&place, "inputs", node.inputs.len(), MAX_LIST)?;
+        if !node.retry_backoff.is_finite() {
+            return Err(format!("{place}: retry_backoff is not a number"));
+        }
+        Ok(NodeSpec {
+            entry: self.word(&place, "entry", node.entry)?,
+            display_name: self.maybe(&place, "display name", node.display_name)?,
+            doc: self.maybe(&place, "doc", node.doc)?,
+            inputs: node
+                .inputs
+                .into_iter()
+                .map(|binding| {
+                    Ok(BindingSpec {
+                        source: self.source(&place, &binding.name, binding.source)?,
+                        name: self.word(&place, "name of an input", binding.name)?,
+                    })
+                })
+                .collect::<Result<_, String>>()?,
+            retries: node.retries,
+            retry_delay_ms: node.retry_delay,
+            retry_backoff: node.retry_backoff,
+            max_retry_delay_ms: node.max_retry_delay,
+            timeout_ms: node.timeout,
+            trigger_rule: trigger_rule(node.trigger_rule),
+            pool: self.word(&place, "pool", node.pool)?,
+            pool_slots: node.pool_slots,
+            priority_weight: node.priority_weight,
+            role: RoleSpec::Work,
+            group: None,
+            expand: None,
+            task_id: self.word(&place, "id", node.task_id)?,
+        })
+    }
+
+    fn source(&mut self, place: &str, input: &str, source: wit::Source) -> Result<SourceSpec, String> {
+        let what = format!("input `{}`", shown(input));
+        Ok(match source {
+            wit::Source::Literal(value) if is_json(&value.media_type) => {
+                let text = String::from_utf8(value.bytes).map_err(|_| format!("{place}: {what} is not UTF-8"))?;
+                serde_json::from_str::<serde::de::IgnoredAny>(&text)
+                    .map_err(|error| format!("{place}: {what} is not JSON: {error}"))?;
+                SourceSpec::Literal(self.text(place, &what, text)?)
+            }
+            wit::Source::Literal(value) => SourceSpec::Bytes {
+                media_type: self.word(place, "media type", value.media_type)?,
+                base64: self.text(place, &what, BASE64_STANDARD.encode(value.bytes))?,
+            },
+            wit::Source::Param(name) => SourceSpec::Param(self.word(place, &what, name)?),
+            wit::Source::Output(task_id) => SourceSpec::Output(self.word(place, &what, task_id)?),
+        })
+    }
+}
+
+fn is_json(media_type: &str) -> bool {
+    media_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn trigger_rule(rule: wit::TriggerRule) -> TriggerRule {
+    match rule {
+        wit::TriggerRule::AllSuccess => TriggerRule::AllSuccess,
+        wit::TriggerRule::AllFailed => TriggerRule::AllFailed,
+        wit::TriggerRule::AllDone => TriggerRule::AllDone,
+        wit::TriggerRule::AllDoneMinOneSuccess => TriggerRule::AllDoneMinOneSuccess,
+        wit::TriggerRule::AllSkipped => TriggerRule::AllSkipped,
+        wit::TriggerRule::OneSuccess => TriggerRule::OneSuccess,
+        wit::TriggerRule::OneFailed => TriggerRule::OneFailed,
+        wit::TriggerRule::OneDone => TriggerRule::OneDone,
+        wit::TriggerRule::NoneFailed => TriggerRule::NoneFailed,
+        wit::TriggerRule::NoneFailedMinOneSuccess => TriggerRule::NoneFailedMinOneSuccess,
+        wit::TriggerRule::NoneSkipped => TriggerRule::NoneSkipped,
+        wit::TriggerRule::Always => TriggerRule::Always,
+    }
+}

@@ -1,0 +1,136 @@
+//! Why a guest did not come to its end, in words for its author.
+
+use wasmtime::{Error, PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::guest::Guest;
+
+/// Why a guest did not come to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub message: String,
+    /// The guest's functions, innermost first.
+    pub backtrace: Vec<String>,
+}
+
+const MAX_FRAMES: usize = 50;
+const MAX_FRAME_CHARS: usize = 300;
+const MAX_MESSAGE_CHARS: usize = 4_000;
+
+/// Explains `error`, with which a call into the guest of `store` ended.
+pub fn explain(error: &Error, store: &Store<Guest>) -> Failure {
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(backtrace).unwrap_or_default();
+    let guest = store.data();
+    // A guest that ran into a limit of memory mostly aborts without a word of its own.
+    let mut message = if let Some(denied) = guest.limiter.denied {
+        denied.to_string()
+    } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        // All that WASI 0.2 tells of an exit code is whether it was 0.
+        let code = if exit.0 == 0 { "0" } else { "a code other than 0" };
+        format!("the task called exit with {code}; it must return its outcome")
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        match trap {
+            Trap::StackOverflow => "the call stack is exhausted; does a function call itself for ever?".to_owned(),
+            Trap::UnreachableCodeReached => said(&guest.attempt.log().stderr_tail())
+                .unwrap_or_else(|| "the task aborted (it reached `unreachable`)".to_owned()),
+            other => other.to_string(),
+        }
+    } else {
+        let cause = error.root_cause().to_string();
+        // Wasmtime keeps this error's type to itself.
+        if cause.starts_with("too much data is being copied") {
+            let limit = store.hostcall_fuel() >> 20;
+            format!("the task handed more to the host in one call than it may; the limit is {limit} MiB")
+        } else {
+            cause
+        }
+    };
+    if let Some((at, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+        message.truncate(at);
+    }
+    Failure { message, backtrace }
+}
+
+/// Whether `error` says nothing about the guest: the pool had no room.
+pub fn is_no_room(error: &Error) -> bool {
+    error.is::<PoolConcurrencyLimitError>()
+}
+
+/// What a guest said last before it aborted: a Rust panic's place and text, or the last line.
+fn said(stderr: &str) -> Option<String> {
+    if let Some(at) = stderr.rfind("panicked at ") {
+        let panic = &stderr[at..];
+        let end = panic.find("\nnote: ").or_else(|| panic.find("\nstack backtrace:")).unwrap_or(panic.len());
+        let (place, text) = panic[..end].split_once('\n').unwrap_or((&panic[..end], ""));
+        let place = place.trim_start_matches("panicked at ").trim_end_matches(':');
+        return Some(format!("panicked: {} ({place})", text.trim_end()));
+    }
+    let last = stderr.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(format!("the task aborted; it wrote last: {last}"))
+}
+
+fn backtrace(trace: &WasmBacktrace) -> Vec<String> {
+    let mut frames = Vec::new();
+    for frame in trace.frames() {
+        // Functions that were inlined into the frame's own come first; only debug information knows them.
+        for symbol in frame.symbols() {
+            if let Some(name) = symbol.name() {
+                let place = match (symbol.file(), symbol.line()) {
+                    (Some(file), Some(line)) => format!(" at {file}:{line}"),
+                    _ => String::new(),
+                };
+                frames.push((demangled(name), place));
+            }
+        }
+        if frame.symbols().iter().all(|symbol| symbol.name().is_none()) {
+            let name = frame.func_name().map_or_else(|| format!("<function {}>", frame.func_index()), demangled);
+            frames.push((name, String::new()));
+        }
+    }
+    // A panic's way through the standard library tells nothing; if there is nothing else, it is better than nothing.
+    let first = frames.iter().position(|(name, _)| !is_panic_machinery(name)).unwrap_or(0);
+    frames
+        .drain(first..)
+        .take(MAX_FRAMES)
+        .map(|(name, place)| format!("{name}{place}").chars().take(MAX_FRAME_CHARS).collect())
+        .collect()
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+fn is_panic_machinery(name: &str) -> bool {
+    const PREFIXES: &[&str] = &[
+        "std::panicking",
+        "std::process::abort",
+        "std::sys::",
+        "std::rt::",
+        "std::alloc::",
+        "core::panicking",
+        "core::option::unwrap_failed",
+        "core::option::expect_failed",
+        "core::result::unwrap_failed",
+        "core::slice::index::",
+        "alloc::alloc::handle_alloc_error",
+        "alloc::raw_vec::",
+        "__rust",
+        "rust_",
+        "abort",
+        "panic_",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_by_its_text_and_place() {
+        let stderr = "earlier\n\nthread '<unnamed>' (1) panicked at src/lib.rs:3:5:\nfirst\nsecond\nnote: run with `RUST_BACKTRACE=1`\n";
+        assert_eq!(said(stderr).unwrap(), "panicked: first\nsecond (src/lib.rs:3:5)");
+        assert_eq!(said("one\ntwo\n\n").unwrap(), "the task aborted; it wrote last: two");
+        assert_eq!(said("\n"), None);
+    }
+}
