@@ -1,1 +1,201 @@
-//! Room `api`.
+//! JSON over HTTP: Airflow's REST API v2 wherever it has the thing, and what it lacks in the same manner.
+//!
+//! It promises: every route but those in [`guard::PUBLIC`] refuses whoever does not show a good cookie or token; every
+//! error is a `Problem` (RFC 9457) with a `request_id`, also for paths that are not there, bad JSON and panics, and
+//! shows nothing of the inside; bodies, pages and times have limits. It decides nothing: a handler extracts, parses
+//! into a domain type, makes one call, and views the answer.
+
+mod artifacts;
+mod components;
+mod connections;
+mod dag_runs;
+mod dag_versions;
+mod dags;
+pub mod error;
+mod events;
+mod extract;
+mod grid;
+pub mod guard;
+mod health;
+pub mod identity;
+mod logs;
+mod names;
+mod openapi;
+mod paths;
+mod pools;
+mod ranges;
+mod task_instances;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod users;
+mod variables;
+mod xcoms;
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::DefaultBodyLimit,
+    middleware::{from_fn, from_fn_with_state},
+    routing::{any, get},
+};
+use tokio::sync::Semaphore;
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+use utoipa::{Modify, OpenApi as _};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
+
+use crate::{
+    auth::Auth,
+    blobs::Blobs,
+    model::time::Clock,
+    scheduler::{Logs, Scheduler},
+    secrets::Secrets,
+    store::Store,
+};
+
+/// Uploads that are received and compiled at a time; more wait.
+const UPLOADS: usize = 2;
+
+/// How the API behaves.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// How long a request may take until its answer begins.
+    pub request_timeout: Duration,
+    /// The longest JSON body in bytes, but for XComs (8 MiB) and components (64 MiB).
+    pub max_body_bytes: usize,
+    /// Clients that listen to events at a time.
+    pub max_event_streams: usize,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self { request_timeout: Duration::from_secs(30), max_body_bytes: 1 << 20, max_event_streams: 256 }
+    }
+}
+
+/// What the API works with.
+pub struct ApiState {
+    pub scheduler: Scheduler,
+    pub store: Store,
+    pub blobs: Blobs,
+    pub secrets: Secrets,
+    pub auth: Auth,
+    pub logs: Logs,
+    pub clock: Clock,
+    pub config: ApiConfig,
+}
+
+/// The state of all handlers. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+/// What handlers share.
+pub struct Shared {
+    state: ApiState,
+    uploads: Semaphore,
+    streams: Arc<Semaphore>,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Deref for Shared {
+    type Target = ApiState;
+    fn deref(&self) -> &ApiState {
+        &self.state
+    }
+}
+
+/// All routes, with the document that describes them.
+fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
+    let xcom_limit = DefaultBodyLimit::max(xcoms::MAX_BODY_BYTES);
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(health::get_version))
+        .routes(routes!(health::get_health))
+        .routes(routes!(tokens::create_token, tokens::delete_token))
+        .routes(routes!(tokens::create_token_cli))
+        .routes(routes!(users::get_users, users::post_user))
+        .routes(routes!(users::get_me))
+        .routes(routes!(users::patch_user, users::delete_user))
+        .routes(routes!(components::get_components, components::post_component))
+        .routes(routes!(components::get_component))
+        .routes(routes!(components::get_component_wasm))
+        .routes(routes!(dags::get_dags, dags::patch_dags))
+        .routes(routes!(dags::get_dag, dags::patch_dag, dags::delete_dag))
+        .routes(routes!(dags::get_dag_details))
+        .routes(routes!(dags::get_next_runs))
+        .routes(routes!(dag_versions::get_dag_versions))
+        .routes(routes!(dag_versions::get_dag_version))
+        .routes(routes!(tasks::get_tasks))
+        .routes(routes!(tasks::get_task))
+        .routes(routes!(dag_runs::get_dag_runs, dag_runs::trigger_dag_run))
+        .routes(routes!(dag_runs::get_list_dag_runs_batch))
+        .routes(routes!(dag_runs::get_dag_run, dag_runs::patch_dag_run, dag_runs::delete_dag_run))
+        .routes(routes!(dag_runs::clear_dag_run))
+        .routes(routes!(dag_runs::wait_dag_run))
+        .routes(routes!(grid::get_grid))
+        .routes(routes!(artifacts::get_run_artifacts))
+        .routes(routes!(task_instances::get_task_instances))
+        .routes(routes!(task_instances::get_task_instances_batch))
+        .routes(routes!(task_instances::get_task_instance, task_instances::patch_task_instance))
+        .routes(routes!(task_instances::patch_task_instance_dry_run))
+        .routes(routes!(task_instances::get_mapped_task_instances))
+        .routes(routes!(task_instances::get_task_instance_tries))
+        .routes(routes!(task_instances::get_task_instance_try_details))
+        .routes(routes!(task_instances::get_mapped_task_instance, task_instances::patch_mapped_task_instance))
+        .routes(routes!(task_instances::patch_mapped_task_instance_dry_run))
+        .routes(routes!(task_instances::get_mapped_task_instance_tries))
+        .routes(routes!(task_instances::get_mapped_task_instance_try_details))
+        .routes(routes!(task_instances::post_clear_task_instances))
+        .routes(routes!(logs::get_log))
+        .routes(routes!(artifacts::get_artifacts))
+        .routes(routes!(artifacts::get_artifact))
+        .routes(routes!(xcoms::get_xcom_entries, xcoms::create_xcom_entry).layer(xcom_limit))
+        .routes(routes!(xcoms::get_xcom_entry, xcoms::update_xcom_entry, xcoms::delete_xcom_entry).layer(xcom_limit))
+        .routes(routes!(xcoms::get_xcom_content))
+        .routes(routes!(variables::get_variables, variables::post_variable))
+        .routes(routes!(variables::get_variable, variables::patch_variable, variables::delete_variable))
+        .routes(routes!(connections::get_connections, connections::post_connection))
+        .routes(routes!(connections::get_connection, connections::patch_connection, connections::delete_connection))
+        .routes(routes!(pools::get_pools, pools::post_pool))
+        .routes(routes!(pools::get_pool, pools::patch_pool, pools::delete_pool))
+        .routes(routes!(events::get_events))
+        .layer(DefaultBodyLimit::max(config.max_body_bytes))
+}
+
+/// The document that describes the API (OpenAPI 3.1).
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = routes(&ApiConfig::default()).into_openapi();
+    openapi::Common.modify(&mut document);
+    document
+}
+
+/// The API, ready to be served or merged with the page: its paths begin with `/api/`, `/auth/token` or `/openapi.json`.
+///
+/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that guessing is slowed by peer.
+pub fn router(state: ApiState) -> Router {
+    let streams = Arc::new(Semaphore::new(state.config.max_event_streams));
+    let document = Arc::new(document());
+    let routes: Router<Api> = routes(&state.config).into();
+    let api = Api(Arc::new(Shared { state, uploads: Semaphore::new(UPLOADS), streams }));
+    routes
+        .route("/openapi.json", get(|| async move { Json((*document).clone()) }))
+        .route("/api", any(guard::no_route))
+        .route("/api/{*rest}", any(guard::no_route))
+        .method_not_allowed_fallback(guard::no_method)
+        .layer(from_fn_with_state(api.clone(), guard::authenticate))
+        .layer(from_fn_with_state(api.clone(), guard::limit_time))
+        .layer(CatchPanicLayer::custom(guard::panicked))
+        .layer(from_fn(guard::identify))
+        .layer(CompressionLayer::new())
+        .with_state(api)
+}

@@ -1,1 +1,119 @@
-//! Room `auth`.
+//! Who asks: users with passwords, sessions of the page, bearer tokens of the API.
+//!
+//! It promises: passwords are stored as argon2id, tokens as SHA-256; a token is refused within
+//! [`AuthConfig::cache`] of its end; guessing is slowed by account and by peer, and costs the same whether the user
+//! exists or not. It leaves out roles (every user may do everything), single sign-on, and HTTP: how a request shows
+//! its secret is in `api::identity`.
+
+mod password;
+mod secret;
+mod sessions;
+mod throttle;
+mod users;
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use lru::LruCache;
+pub use password::{MAX_PASSWORD_BYTES, PasswordError, PasswordRules};
+pub use sessions::{NewSession, SessionKind};
+
+use self::{password::Passwords, sessions::Verified, throttle::Throttle};
+use crate::{
+    model::time::Clock,
+    store::{Store, StoreError},
+};
+
+/// Verified tokens that are remembered at a time.
+const CACHED_TOKENS: NonZeroUsize = NonZeroUsize::new(4_096).expect("it is not zero");
+
+/// Who sends a request. In a handler it demands a good cookie or token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentUser {
+    pub username: String,
+    pub kind: SessionKind,
+}
+
+/// How long sessions last and how dear passwords are.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// How long a bearer token is good.
+    pub bearer_lifetime: Duration,
+    /// A session of the page ends when it is unused for so long.
+    pub cookie_idle: Duration,
+    /// A session of the page ends so long after its sign-in, whatever happens.
+    pub cookie_lifetime: Duration,
+    /// How long a token that was found good is believed without asking the store.
+    pub cache: Duration,
+    pub password: PasswordRules,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_hours(1);
+        Self {
+            bearer_lifetime: 24 * HOUR,
+            cookie_idle: 12 * HOUR,
+            cookie_lifetime: 7 * 24 * HOUR,
+            cache: Duration::from_secs(5),
+            password: PasswordRules::default(),
+        }
+    }
+}
+
+/// Why somebody was not let in, or a user was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The same whether the user or the password is wrong.
+    #[error("the user name or the password is wrong")]
+    WrongPassword,
+    #[error("too many attempts to sign in; wait {} seconds", retry_after.as_secs())]
+    Throttled { retry_after: Duration },
+    #[error("the session or token is unknown or over; sign in again")]
+    UnknownToken,
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error("user name `{0}` is not valid; it may hold 1 to 250 letters, digits, `_`, `-`, `.`, `@` and `+`")]
+    UserName(String),
+    #[error("user `{0}` exists already")]
+    UserExists(String),
+    #[error("user `{0}` does not exist")]
+    UnknownUser(String),
+    #[error("`{0}` is the last user; make another one first")]
+    LastUser(String),
+    #[error("users or sessions could not be read")]
+    Store(#[from] StoreError),
+}
+
+/// The doorkeeper. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    clock: Clock,
+    config: AuthConfig,
+    passwords: Passwords,
+    throttle: Throttle,
+    cache: Mutex<LruCache<[u8; 32], Verified>>,
+}
+
+impl Auth {
+    pub fn new(config: AuthConfig, store: Store, clock: Clock) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                passwords: Passwords::new(config.password),
+                config,
+                throttle: Throttle::default(),
+                cache: Mutex::new(LruCache::new(CACHED_TOKENS)),
+            }),
+        }
+    }
+}

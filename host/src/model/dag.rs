@@ -321,7 +321,8 @@ impl Graph {
     }
 }
 
-fn upstream_ids(node: &NodeSpec) -> impl Iterator<Item = &str> {
+/// The tasks that `node` takes values or setups from: its edges that are not in [`DagSpec::edges`].
+pub fn upstream_ids(node: &NodeSpec) -> impl Iterator<Item = &str> {
     let inputs = node.inputs.iter().filter_map(|binding| match &binding.source {
         SourceSpec::Output(task) => Some(task.as_str()),
         SourceSpec::Literal(_) | SourceSpec::Bytes { .. } | SourceSpec::Param(_) => None,

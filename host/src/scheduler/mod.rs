@@ -52,7 +52,7 @@ use crate::{
     store::{DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
 };
 pub use crate::{
-    executor::{Executor, ExecutorEvent, LogError, LogFrom, LogLine, LogPage, Logs},
+    executor::{CompileError, Executor, ExecutorEvent, LogError, LogFrom, LogLine, LogPage, Logs},
     store::DeployedDag,
 };
 
@@ -277,6 +277,11 @@ impl Scheduler {
     /// Takes no more requests and ends the loop; what runs is left to the next start.
     pub async fn stop(&self) {
         drop(self.requests.send(Request::Stop).await);
+    }
+
+    /// To be called after an XCom of an instance was changed by hand.
+    pub fn xcom_changed(&self, instance: &InstanceKey) {
+        self.executor.forget_result(instance);
     }
 
     /// Takes over the pools as they now are in the store. To be called after one was changed.

@@ -6,10 +6,12 @@
 mod error;
 mod masker;
 pub mod place;
+mod redact;
 mod ring;
 mod secret;
 
 pub use error::SecretsError;
 pub use masker::{MaskStream, Masker};
+pub use redact::{MASK, is_sensitive, redact, restore};
 pub use ring::{Secrets, SecretsConfig};
 pub use secret::SecretString;

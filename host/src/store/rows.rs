@@ -243,3 +243,15 @@ pub struct PoolRow {
     /// Whether instances that wait (rescheduled) hold their slots. Airflow: `include_deferred`.
     pub include_deferred: bool,
 }
+
+/// Slots of a pool that task instances hold or ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    pub pool: String,
+    pub running: i64,
+    pub queued: i64,
+    /// Of instances that wait for slots.
+    pub scheduled: i64,
+    /// Of instances that asked to be started again later.
+    pub deferred: i64,
+}

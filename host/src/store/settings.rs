@@ -1,10 +1,15 @@
 //! What people set: variables, connections, pools, users and their sessions, and the installation's own settings.
 
+use std::collections::BTreeMap;
+
 use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
 
-use super::{ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, SessionRow, Store, StoreError, UserRow, VariableRow};
+use super::{
+    ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, PoolUse, SessionRow, Store, StoreError, UserRow, VariableRow,
+};
 use crate::model::{
     ids::{ConnectionId, PoolName, VariableKey},
+    state::TaskState,
     time::Timestamp,
 };
 
@@ -252,6 +257,23 @@ impl Store {
     /// Whether there was one to delete.
     pub async fn pool_delete(&self, name: &PoolName) -> Result<bool, StoreError> {
         Ok(self.write(sqlx::query(include_str!("sql/pool_delete.sql")).bind(name)).await? == 1)
+    }
+
+    /// What task instances hold or ask for, by pool. Pools that nobody uses are left out.
+    pub async fn pool_use(&self) -> Result<Vec<PoolUse>, StoreError> {
+        let query = sqlx::query_as::<_, (String, TaskState, i64)>(include_str!("sql/pool_use.sql"));
+        let mut pools = BTreeMap::<String, PoolUse>::new();
+        for (pool, state, slots) in query.fetch_all(self.readers()).await? {
+            let used = pools.entry(pool.clone()).or_insert_with(|| PoolUse { pool, ..PoolUse::default() });
+            match state {
+                TaskState::Running | TaskState::Restarting => used.running += slots,
+                TaskState::Queued => used.queued += slots,
+                TaskState::Scheduled => used.scheduled += slots,
+                TaskState::UpForReschedule => used.deferred += slots,
+                _ => {}
+            }
+        }
+        Ok(pools.into_values().collect())
     }
 
     pub async fn setting_get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

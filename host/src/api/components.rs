@@ -1,0 +1,238 @@
+//! Components: upload, list, get, download.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    artifacts::attachment,
+    error::ApiError,
+    extract::{Paging, Path, Query},
+    paths::ComponentPath,
+};
+use crate::{
+    auth::CurrentUser,
+    blobs::keys,
+    model::{ids::Digest, spec::EntrySpec},
+    store::ComponentRow,
+};
+
+/// The largest component in bytes.
+pub const MAX_COMPONENT_BYTES: usize = 64 << 20;
+
+/// What an upload did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UploadResponse {
+    /// SHA-256 of the bytes, in hexadecimal digits: the component's name.
+    digest: String,
+    size_bytes: usize,
+    /// Whether these bytes were new.
+    created: bool,
+    /// The task types that it carries.
+    entries: Vec<String>,
+    dags: Vec<UploadedDagResponse>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UploadedDagResponse {
+    dag_id: String,
+    version_number: i64,
+    /// Whether the dag is new.
+    created: bool,
+    /// Whether the dag has a new version.
+    changed: bool,
+    is_paused: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ComponentResponse {
+    digest: String,
+    size_bytes: i64,
+    /// Which SDK made it, by its own words.
+    sdk: String,
+    uploaded_at: DateTime<Utc>,
+    uploaded_by: String,
+    /// The dags that it brought.
+    dag_ids: Vec<String>,
+    entries: Vec<EntryResponse>,
+}
+
+/// A task type.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EntryResponse {
+    name: String,
+    doc: Option<String>,
+    inputs: Vec<ParameterResponse>,
+    /// JSON Schema of its result.
+    output: Option<Value>,
+}
+
+/// An input of a task type.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ParameterResponse {
+    name: String,
+    /// JSON Schema.
+    schema: Value,
+    required: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ComponentCollectionResponse {
+    components: Vec<ComponentResponse>,
+    total_entries: i64,
+}
+
+impl From<&EntrySpec> for EntryResponse {
+    fn from(entry: &EntrySpec) -> Self {
+        let schema = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
+        Self {
+            name: entry.name.clone(),
+            doc: entry.doc.clone(),
+            inputs: entry
+                .inputs
+                .iter()
+                .map(|input| ParameterResponse {
+                    name: input.name.clone(),
+                    schema: schema(&input.schema),
+                    required: input.required,
+                })
+                .collect(),
+            output: entry.output.as_deref().map(schema),
+        }
+    }
+}
+
+impl From<ComponentRow> for ComponentResponse {
+    fn from(row: ComponentRow) -> Self {
+        Self {
+            digest: row.digest.to_string(),
+            size_bytes: row.size_bytes,
+            sdk: row.module.sdk.clone(),
+            uploaded_at: row.uploaded_at.to_utc(),
+            uploaded_by: row.uploaded_by,
+            dag_ids: row.dag_ids.iter().map(ToString::to_string).collect(),
+            entries: row.module.entries.iter().map(EntryResponse::from).collect(),
+        }
+    }
+}
+
+/// Reads the body, at most [`MAX_COMPONENT_BYTES`] of it.
+async fn receive(request: Request) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::too_large(format!("the component is larger than {} MiB, the most allowed", MAX_COMPONENT_BYTES >> 20))
+    };
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > MAX_COMPONENT_BYTES as u64) {
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::new();
+    let mut body = request.into_body().into_data_stream();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|_| ApiError::bad_request("the body could not be read to its end"))?;
+        if bytes.len() + piece.len() > MAX_COMPONENT_BYTES {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
+}
+
+/// Uploads a component. Its dags are active when this answers: 201, or 200 if nothing changed.
+#[utoipa::path(
+    post, path = "/api/v2/components", tag = "Component",
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses((status = 201, body = UploadResponse), (status = 200, description = "nothing changed", body = UploadResponse)),
+)]
+pub async fn post_component(
+    State(api): State<Api>,
+    user: CurrentUser,
+    request: Request,
+) -> Result<(StatusCode, Json<UploadResponse>), ApiError> {
+    // Few at a time: each is in memory while it is received and compiled.
+    let _slot = api.uploads.acquire().await.map_err(|_| ApiError::unavailable("the server is shutting down"))?;
+    let wasm = receive(request).await?;
+    if wasm.is_empty() {
+        return Err(ApiError::invalid(["body"], "the body is empty; send the bytes of a component"));
+    }
+    let size_bytes = wasm.len();
+    let deployed = api.scheduler.deploy(wasm, &user.username).await?;
+    let mut dags = Vec::with_capacity(deployed.dags.len());
+    for dag in deployed.dags {
+        let row = api.store.dag_get(&dag.dag_id).await?;
+        dags.push(UploadedDagResponse {
+            dag_id: dag.dag_id.to_string(),
+            version_number: dag.version_number,
+            created: dag.created,
+            changed: dag.changed,
+            is_paused: row.is_some_and(|row| row.is_paused),
+        });
+    }
+    let is_new = deployed.created || dags.iter().any(|dag| dag.changed);
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = UploadResponse {
+        digest: deployed.digest.to_string(),
+        size_bytes,
+        created: deployed.created,
+        entries: deployed.entries,
+        dags,
+    };
+    Ok((status, Json(answer)))
+}
+
+async fn find(api: &Api, digest: Digest) -> Result<ComponentRow, ApiError> {
+    let row = api.store.component_get(digest).await?;
+    row.ok_or_else(|| ApiError::not_found(format!("component `{digest}` does not exist")))
+}
+
+/// Components, newest first.
+#[utoipa::path(
+    get, path = "/api/v2/components", tag = "Component", params(Paging),
+    responses((status = 200, body = ComponentCollectionResponse)),
+)]
+pub async fn get_components(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<ComponentCollectionResponse>, ApiError> {
+    let listed = api.store.component_list(paging.page()).await?;
+    let components = listed.items.into_iter().map(ComponentResponse::from).collect();
+    Ok(Json(ComponentCollectionResponse { components, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/components/{digest}", tag = "Component", params(ComponentPath),
+    responses((status = 200, body = ComponentResponse)),
+)]
+pub async fn get_component(
+    State(api): State<Api>,
+    Path(path): Path<ComponentPath>,
+) -> Result<Json<ComponentResponse>, ApiError> {
+    Ok(Json(find(&api, path.digest).await?.into()))
+}
+
+/// The component's bytes.
+#[utoipa::path(
+    get, path = "/api/v2/components/{digest}/wasm", tag = "Component", params(ComponentPath),
+    responses((status = 200, content_type = "application/wasm", body = Vec<u8>)),
+)]
+pub async fn get_component_wasm(State(api): State<Api>, Path(path): Path<ComponentPath>) -> Result<Response, ApiError> {
+    let row = find(&api, path.digest).await?;
+    let read = api.blobs.stream(&keys::component(&row.digest)).await?;
+    let read = read.ok_or_else(|| ApiError::unavailable("the component is not in object storage"))?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/wasm")),
+        (header::CONTENT_DISPOSITION, attachment(&format!("{}.wasm", row.digest))),
+        (header::CONTENT_LENGTH, HeaderValue::from(read.size_bytes)),
+    ];
+    Ok((headers, Body::from_stream(read.stream)).into_response())
+}

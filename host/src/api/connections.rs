@@ -1,0 +1,250 @@
+//! Connections: passwords and extras are sealed at rest; secrets in them are never shown.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    dags::{UpdateMask, check_mask},
+    error::ApiError,
+    extract::{self, Paging, Path, Query, contains},
+    paths::ConnectionPath,
+};
+use crate::{
+    model::ids::ConnectionId,
+    secrets::{MASK, SecretString, place, redact, restore},
+    store::ConnectionRow,
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConnectionResponse {
+    connection_id: String,
+    conn_type: String,
+    description: Option<String>,
+    host: Option<String>,
+    login: Option<String>,
+    schema: Option<String>,
+    port: Option<u16>,
+    /// `***` if there is one.
+    password: Option<&'static str>,
+    /// JSON, as text, with its secrets masked.
+    extra: Option<String>,
+    team_name: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConnectionCollectionResponse {
+    connections: Vec<ConnectionResponse>,
+    total_entries: i64,
+}
+
+/// Airflow: `ConnectionBody`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionBody {
+    #[schema(value_type = String)]
+    connection_id: ConnectionId,
+    conn_type: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    host: Option<String>,
+    #[serde(default)]
+    login: Option<String>,
+    #[serde(default)]
+    schema: Option<String>,
+    #[serde(default)]
+    port: Option<u16>,
+    /// `***` leaves the present one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<SecretString>,
+    /// A JSON object, as text. Values `***` leave the present ones.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    extra: Option<SecretString>,
+    /// Not supported: must be null.
+    #[serde(default)]
+    team_name: Option<String>,
+}
+
+/// Which connections.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct ConnectionQuery {
+    /// Any text that the id holds; `%` stands for any text, `_` for any character.
+    connection_id_pattern: Option<String>,
+}
+
+impl ConnectionBody {
+    fn check(&self) -> Result<(), ApiError> {
+        if self.team_name.is_some() {
+            return Err(ApiError::invalid(["body", "team_name"], "teams are not supported"));
+        }
+        if self.conn_type.is_empty() {
+            return Err(ApiError::invalid(["body", "conn_type"], "it must not be empty"));
+        }
+        let extra = self.extra.as_ref().map(SecretString::expose).filter(|extra| !extra.is_empty() && *extra != MASK);
+        match extra.map(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>) {
+            None | Some(Ok(_)) => Ok(()),
+            // The cause could show a piece of the secret.
+            Some(Err(_)) => Err(ApiError::invalid(["body", "extra"], "it must be a JSON object, as text")),
+        }
+    }
+}
+
+fn show(api: &Api, row: &ConnectionRow) -> Result<ConnectionResponse, ApiError> {
+    let extra = row.sealed_extra.as_ref().map(|sealed| {
+        let extra = api.secrets.unseal(&place::connection_extra(&row.id), sealed)?;
+        Ok::<_, ApiError>(redact("extra", extra.expose()))
+    });
+    Ok(ConnectionResponse {
+        connection_id: row.id.to_string(),
+        conn_type: row.conn_type.clone(),
+        description: row.description.clone(),
+        host: row.host.clone(),
+        login: row.login.clone(),
+        schema: row.schema.clone(),
+        port: row.port,
+        password: row.sealed_password.as_ref().map(|_| MASK),
+        extra: extra.transpose()?,
+        team_name: None,
+    })
+}
+
+async fn find(api: &Api, id: &ConnectionId) -> Result<ConnectionRow, ApiError> {
+    let row = api.store.connection_get(id).await?;
+    row.ok_or_else(|| ApiError::not_found(format!("connection `{id}` does not exist")))
+}
+
+/// `new` sealed for `place`; masked values in it are those of `old`. An empty text is none.
+fn seal(
+    api: &Api,
+    place: &str,
+    new: Option<&SecretString>,
+    old: Option<&Vec<u8>>,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    let Some(new) = new.filter(|new| !new.expose().is_empty()) else { return Ok(None) };
+    let old = old.map(|sealed| api.secrets.unseal(place, sealed)).transpose()?;
+    let text = SecretString::from(restore(new.expose(), old.as_ref().map_or("", SecretString::expose)));
+    Ok(Some(api.secrets.seal(place, text.expose().as_bytes())))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/connections", tag = "Connection", params(Paging, ConnectionQuery),
+    responses((status = 200, body = ConnectionCollectionResponse)),
+)]
+pub async fn get_connections(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<ConnectionQuery>,
+) -> Result<Json<ConnectionCollectionResponse>, ApiError> {
+    let pattern = query.connection_id_pattern.as_deref().and_then(contains);
+    let listed = api.store.connection_list(pattern.as_deref(), paging.page()).await?;
+    let connections = listed.items.iter().map(|row| show(&api, row)).collect::<Result<_, _>>()?;
+    Ok(Json(ConnectionCollectionResponse { connections, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/connections/{connection_id}", tag = "Connection", params(ConnectionPath),
+    responses((status = 200, body = ConnectionResponse)),
+)]
+pub async fn get_connection(
+    State(api): State<Api>,
+    Path(path): Path<ConnectionPath>,
+) -> Result<Json<ConnectionResponse>, ApiError> {
+    Ok(Json(show(&api, &find(&api, &path.connection_id).await?)?))
+}
+
+#[utoipa::path(
+    post, path = "/api/v2/connections", tag = "Connection", request_body = ConnectionBody,
+    responses((status = 201, body = ConnectionResponse)),
+)]
+pub async fn post_connection(
+    State(api): State<Api>,
+    extract::Json(body): extract::Json<ConnectionBody>,
+) -> Result<(StatusCode, Json<ConnectionResponse>), ApiError> {
+    body.check()?;
+    let id = body.connection_id;
+    if api.store.connection_get(&id).await?.is_some() {
+        return Err(ApiError::conflict(format!("connection `{id}` exists already")));
+    }
+    let row = ConnectionRow {
+        sealed_password: seal(&api, &place::connection_password(&id), body.password.as_ref(), None)?,
+        sealed_extra: seal(&api, &place::connection_extra(&id), body.extra.as_ref(), None)?,
+        id,
+        conn_type: body.conn_type,
+        description: body.description,
+        host: body.host,
+        schema: body.schema,
+        login: body.login,
+        port: body.port,
+        updated_at: api.clock.now(),
+    };
+    api.store.connection_put(&row).await?;
+    Ok((StatusCode::CREATED, Json(show(&api, &row)?)))
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/connections/{connection_id}", tag = "Connection", params(ConnectionPath, UpdateMask),
+    request_body = ConnectionBody, responses((status = 200, body = ConnectionResponse)),
+)]
+pub async fn patch_connection(
+    State(api): State<Api>,
+    Path(path): Path<ConnectionPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<ConnectionBody>,
+) -> Result<Json<ConnectionResponse>, ApiError> {
+    const FIELDS: &[&str] =
+        &["connection_id", "conn_type", "description", "host", "login", "schema", "port", "password", "extra"];
+    check_mask(&mask, FIELDS)?;
+    body.check()?;
+    if body.connection_id != path.connection_id {
+        return Err(ApiError::bad_request("the connection_id in the body is not that of the path"));
+    }
+    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    let mut row = find(&api, &path.connection_id).await?;
+    if asked("password") {
+        let at = place::connection_password(&row.id);
+        row.sealed_password = seal(&api, &at, body.password.as_ref(), row.sealed_password.as_ref())?;
+    }
+    if asked("extra") {
+        let at = place::connection_extra(&row.id);
+        row.sealed_extra = seal(&api, &at, body.extra.as_ref(), row.sealed_extra.as_ref())?;
+    }
+    let set = |field: &str, value: Option<String>, to: &mut Option<String>| {
+        if asked(field) {
+            *to = value;
+        }
+    };
+    set("description", body.description, &mut row.description);
+    set("host", body.host, &mut row.host);
+    set("login", body.login, &mut row.login);
+    set("schema", body.schema, &mut row.schema);
+    if asked("conn_type") {
+        row.conn_type = body.conn_type;
+    }
+    if asked("port") {
+        row.port = body.port;
+    }
+    row.updated_at = api.clock.now();
+    api.store.connection_put(&row).await?;
+    Ok(Json(show(&api, &row)?))
+}
+
+#[utoipa::path(
+    delete, path = "/api/v2/connections/{connection_id}", tag = "Connection", params(ConnectionPath),
+    responses((status = 204)),
+)]
+pub async fn delete_connection(
+    State(api): State<Api>,
+    Path(path): Path<ConnectionPath>,
+) -> Result<StatusCode, ApiError> {
+    if api.store.connection_delete(&path.connection_id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::not_found(format!("connection `{}` does not exist", path.connection_id)))
+    }
+}

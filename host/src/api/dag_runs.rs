@@ -1,0 +1,553 @@
+//! Runs of dags: trigger, list, get, patch, clear, delete, wait.
+
+use std::convert::Infallible;
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json, value::RawValue};
+use tokio::sync::broadcast::error::RecvError;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    dags::{UpdateMask, check_mask, find_dag},
+    error::ApiError,
+    extract::{self, Paging, Path, Query, maybe_null, required},
+    names::{DagVersionResponse, Names},
+    paths::{DagPath, DagScopePath, RunPath},
+    ranges::DateRanges,
+    task_instances::TaskInstanceCollectionResponse,
+};
+use crate::{
+    auth::CurrentUser,
+    model::{
+        ids::{DagId, RunId},
+        state::{RunState, RunType},
+        time::{DataInterval, Timestamp},
+    },
+    scheduler::{ClearRequest, RunRequest},
+    store::{DagRunFilter, DagRunOrder, DagRunRow, Order},
+};
+
+/// The longest note in characters. Airflow: 1,000.
+const MAX_NOTE_CHARS: usize = 1_000;
+/// Totals above it are not counted exactly.
+pub const TOTAL_LIMIT: i64 = crate::store::MAX_TOTAL - 1;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagRunResponse {
+    dag_run_id: String,
+    dag_id: String,
+    dag_display_name: String,
+    logical_date: Option<DateTime<Utc>>,
+    queued_at: Option<DateTime<Utc>>,
+    start_date: Option<DateTime<Utc>>,
+    end_date: Option<DateTime<Utc>>,
+    /// Seconds.
+    duration: Option<f64>,
+    data_interval_start: Option<DateTime<Utc>>,
+    data_interval_end: Option<DateTime<Utc>>,
+    run_after: DateTime<Utc>,
+    last_scheduling_decision: Option<DateTime<Utc>>,
+    /// `scheduled` or `manual`.
+    run_type: &'static str,
+    /// `queued`, `running`, `success` or `failed`.
+    state: &'static str,
+    triggered_by: String,
+    triggering_user_name: Option<String>,
+    #[schema(value_type = Object)]
+    conf: Box<RawValue>,
+    note: Option<String>,
+    dag_versions: Vec<DagVersionResponse>,
+    bundle_version: Option<String>,
+    partition_key: Option<String>,
+    partition_date: Option<DateTime<Utc>>,
+    /// How often it was cleared.
+    clear_number: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagRunCollectionResponse {
+    dag_runs: Vec<DagRunResponse>,
+    /// Exact up to `total_entries_limit`.
+    total_entries: i64,
+    total_entries_limit: i64,
+    next_cursor: Option<String>,
+    previous_cursor: Option<String>,
+}
+
+/// Airflow: `TriggerDAGRunPostBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerDagRunBody {
+    /// What the run is about; must be there but may be null. No two runs of a dag are about the same.
+    #[serde(deserialize_with = "required")]
+    #[schema(value_type = Option<DateTime<Utc>>, required = true)]
+    logical_date: Option<Timestamp>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    dag_run_id: Option<RunId>,
+    #[serde(default)]
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    data_interval_start: Option<Timestamp>,
+    #[serde(default)]
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    data_interval_end: Option<Timestamp>,
+    /// The run does not start before it.
+    #[serde(default)]
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    run_after: Option<Timestamp>,
+    /// Values for the dag's params.
+    #[serde(default)]
+    conf: Option<Map<String, Value>>,
+    #[serde(default)]
+    note: Option<String>,
+    /// Not supported: must be null.
+    #[serde(default)]
+    partition_key: Option<String>,
+}
+
+/// Airflow: `DAGRunPatchBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DagRunPatchBody {
+    /// `queued` (clears it), `success` or `failed`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    state: Option<RunState>,
+    /// Null takes the note away.
+    #[serde(default, deserialize_with = "maybe_null")]
+    #[schema(value_type = Option<String>)]
+    note: Option<Option<String>>,
+}
+
+/// Airflow: `DAGRunClearBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DagRunClearBody {
+    /// Answers what would be cleared, and changes nothing.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    dry_run: bool,
+    #[serde(default)]
+    only_failed: bool,
+    /// Not supported: must be false.
+    #[serde(default)]
+    only_new: bool,
+    /// Not supported: must be null or false.
+    #[serde(default)]
+    run_on_latest_version: Option<bool>,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+/// Which runs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct DagRunQuery {
+    /// `queued`, `running`, `success`, `failed`.
+    #[param(value_type = Vec<String>)]
+    state: Vec<RunState>,
+    /// `scheduled` or `manual`; other kinds of Airflow's find nothing.
+    run_type: Vec<String>,
+}
+
+/// Airflow: `DAGRunsBatchBody`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct DagRunsBatchBody {
+    order_by: Option<String>,
+    #[serde(default)]
+    page_offset: u32,
+    page_limit: Option<u32>,
+    #[schema(value_type = Option<Vec<String>>)]
+    dag_ids: Option<Vec<DagId>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    states: Option<Vec<Option<RunState>>>,
+    #[serde(flatten)]
+    dates: DateRanges,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct WaitQuery {
+    /// Seconds between two lines while nothing changes; 1 to 60.
+    interval: Option<f64>,
+    /// Tasks whose return values the last line carries.
+    result: Vec<String>,
+}
+
+pub fn yes() -> bool {
+    true
+}
+
+impl DagRunResponse {
+    pub fn new(run: DagRunRow, names: &Names, now: Timestamp) -> Self {
+        let version = names.version(run.version);
+        let seconds = |start: Timestamp| run.end_date.unwrap_or(now).since(start).as_secs_f64();
+        Self {
+            dag_run_id: run.run_id.to_string(),
+            dag_display_name: version
+                .map_or_else(|| run.dag_id.to_string(), |names| names.version.dag_display_name().to_owned()),
+            dag_id: run.dag_id.to_string(),
+            logical_date: run.logical_date.map(Timestamp::to_utc),
+            queued_at: Some(run.queued_at.to_utc()),
+            start_date: run.start_date.map(Timestamp::to_utc),
+            end_date: run.end_date.map(Timestamp::to_utc),
+            duration: run.start_date.map(seconds),
+            data_interval_start: run.data_interval.map(|interval| interval.start.to_utc()),
+            data_interval_end: run.data_interval.map(|interval| interval.end.to_utc()),
+            run_after: run.run_after.to_utc(),
+            last_scheduling_decision: None,
+            run_type: run.run_type.as_str(),
+            state: run.state.as_str(),
+            triggered_by: run.triggered_by,
+            triggering_user_name: run.triggering_user,
+            conf: RawValue::from_string(run.conf).unwrap_or_default(),
+            note: run.note,
+            bundle_version: version.map(|names| names.version.bundle_version().to_owned()),
+            dag_versions: version.map(|names| names.version.clone()).into_iter().collect(),
+            partition_key: None,
+            partition_date: None,
+            clear_number: run.clear_number,
+        }
+    }
+}
+
+impl TryFrom<TriggerDagRunBody> for RunRequest {
+    type Error = ApiError;
+
+    fn try_from(body: TriggerDagRunBody) -> Result<Self, ApiError> {
+        if body.partition_key.is_some() {
+            return Err(ApiError::invalid(["body", "partition_key"], "partitions are not supported"));
+        }
+        check_note(body.note.as_deref())?;
+        let data_interval = match (body.data_interval_start, body.data_interval_end) {
+            (None, None) => None,
+            (Some(start), Some(end)) if start <= end => Some(DataInterval { start, end }),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid(["body", "data_interval_end"], "it must not be before the start"));
+            }
+            _ => {
+                let why = "give both data_interval_start and data_interval_end, or none of them";
+                return Err(ApiError::invalid(["body", "data_interval_start"], why));
+            }
+        };
+        Ok(Self {
+            run_id: body.dag_run_id,
+            logical_date: body.logical_date,
+            data_interval,
+            run_after: body.run_after,
+            conf: body.conf.unwrap_or_default(),
+            note: body.note,
+            triggered_by: "rest_api",
+            user: None,
+        })
+    }
+}
+
+/// # Errors
+/// If the note is too long.
+pub fn check_note(note: Option<&str>) -> Result<(), ApiError> {
+    if note.is_some_and(|note| note.chars().count() > MAX_NOTE_CHARS) {
+        return Err(ApiError::invalid(["body", "note"], "it must have at most 1000 characters"));
+    }
+    Ok(())
+}
+
+/// The run, or a 404 that names it.
+///
+/// # Errors
+/// If it does not exist.
+pub async fn find_run(api: &Api, dag_id: &DagId, run_id: &RunId) -> Result<DagRunRow, ApiError> {
+    let run = api.store.dag_run_get(dag_id, run_id).await?;
+    run.ok_or_else(|| ApiError::not_found(format!("dag_run `{run_id}` of dag `{dag_id}` does not exist")))
+}
+
+async fn show(api: &Api, run: DagRunRow) -> Result<DagRunResponse, ApiError> {
+    let names = Names::of_versions(api, [run.version]).await?;
+    Ok(DagRunResponse::new(run, &names, api.clock.now()))
+}
+
+fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
+    let known = [
+        ("id", DagRunOrder::Key),
+        ("run_after", DagRunOrder::RunAfter),
+        ("logical_date", DagRunOrder::LogicalDate),
+        ("start_date", DagRunOrder::StartDate),
+        ("end_date", DagRunOrder::EndDate),
+    ];
+    Ok(paging.order(&known)?.unwrap_or_default())
+}
+
+async fn list(api: &Api, filter: &DagRunFilter, paging: &Paging) -> Result<DagRunCollectionResponse, ApiError> {
+    let listed = api.store.dag_run_list(filter, paging.page()).await?;
+    let names = Names::of_versions(api, listed.items.iter().map(|run| run.version)).await?;
+    let now = api.clock.now();
+    let dag_runs = listed.items.into_iter().map(|run| DagRunResponse::new(run, &names, now)).collect();
+    Ok(DagRunCollectionResponse { dag_runs, total_entries: listed.total, ..DagRunCollectionResponse::empty() })
+}
+
+impl DagRunCollectionResponse {
+    fn empty() -> Self {
+        Self {
+            dag_runs: Vec::new(),
+            total_entries: 0,
+            total_entries_limit: TOTAL_LIMIT,
+            next_cursor: None,
+            previous_cursor: None,
+        }
+    }
+}
+
+/// Runs of a dag, or with `~` of all.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns", tag = "DagRun",
+    params(DagScopePath, Paging, DagRunQuery, DateRanges),
+    responses((status = 200, body = DagRunCollectionResponse)),
+)]
+pub async fn get_dag_runs(
+    State(api): State<Api>,
+    Path(path): Path<DagScopePath>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<DagRunQuery>,
+    Query(dates): Query<DateRanges>,
+) -> Result<Json<DagRunCollectionResponse>, ApiError> {
+    let dag_id = path.dag_id.one();
+    if let Some(dag_id) = &dag_id {
+        find_dag(&api, dag_id).await?;
+    }
+    let run_types: Vec<RunType> = query.run_type.iter().filter_map(|word| word.parse().ok()).collect();
+    if !query.run_type.is_empty() && run_types.is_empty() {
+        return Ok(Json(DagRunCollectionResponse::empty()));
+    }
+    let (order_by, order) = order(&paging)?;
+    let filter = DagRunFilter {
+        dag_id,
+        states: query.state,
+        // There are two kinds: to ask for both is to ask for all.
+        run_type: if run_types.iter().all(|kind| *kind == run_types[0]) { run_types.first().copied() } else { None },
+        logical_date: dates.logical_date(),
+        run_after: dates.run_after(),
+        start_date: dates.start_date(),
+        end_date: dates.end_date(),
+        order_by,
+        order,
+    };
+    Ok(Json(list(&api, &filter, &paging).await?))
+}
+
+/// Runs of the dags that the body names; the path's dag must be `~`.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/list", tag = "DagRun", params(DagScopePath),
+    request_body = DagRunsBatchBody, responses((status = 200, body = DagRunCollectionResponse)),
+)]
+pub async fn get_list_dag_runs_batch(
+    State(api): State<Api>,
+    Path(path): Path<DagScopePath>,
+    extract::Json(body): extract::Json<DagRunsBatchBody>,
+) -> Result<Json<DagRunCollectionResponse>, ApiError> {
+    if path.dag_id.one().is_some() {
+        return Err(ApiError::invalid(["path", "dag_id"], "it must be `~`; name dags in dag_ids"));
+    }
+    let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
+    let (order_by, order) = order(&paging)?;
+    let dag_ids = body.dag_ids.unwrap_or_default();
+    if dag_ids.len() > 1 {
+        return Err(ApiError::invalid(["body", "dag_ids"], "only one dag, or all, can be asked for at a time"));
+    }
+    let filter = DagRunFilter {
+        dag_id: dag_ids.into_iter().next(),
+        states: body.states.unwrap_or_default().into_iter().flatten().collect(),
+        run_type: None,
+        logical_date: body.dates.logical_date(),
+        run_after: body.dates.run_after(),
+        start_date: body.dates.start_date(),
+        end_date: body.dates.end_date(),
+        order_by,
+        order,
+    };
+    Ok(Json(list(&api, &filter, &paging).await?))
+}
+
+/// Creates a run. 409 if the dag has one with this id or logical_date.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns", tag = "DagRun", params(DagPath),
+    request_body = TriggerDagRunBody, responses((status = 200, body = DagRunResponse)),
+)]
+pub async fn trigger_dag_run(
+    State(api): State<Api>,
+    user: CurrentUser,
+    Path(path): Path<DagPath>,
+    extract::Json(body): extract::Json<TriggerDagRunBody>,
+) -> Result<Json<DagRunResponse>, ApiError> {
+    let request = RunRequest { user: Some(user.username), ..RunRequest::try_from(body)? };
+    let run = api.scheduler.trigger(&path.dag_id, request).await?;
+    Ok(Json(show(&api, run).await?))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", tag = "DagRun", params(RunPath),
+    responses((status = 200, body = DagRunResponse)),
+)]
+pub async fn get_dag_run(State(api): State<Api>, Path(path): Path<RunPath>) -> Result<Json<DagRunResponse>, ApiError> {
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    Ok(Json(show(&api, run).await?))
+}
+
+/// Marks a run (`success`, `failed`), clears it (`queued`), or changes its note.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", tag = "DagRun", params(RunPath, UpdateMask),
+    request_body = DagRunPatchBody, responses((status = 200, body = DagRunResponse)),
+)]
+pub async fn patch_dag_run(
+    State(api): State<Api>,
+    Path(path): Path<RunPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<DagRunPatchBody>,
+) -> Result<Json<DagRunResponse>, ApiError> {
+    check_mask(&mask, &["state", "note"])?;
+    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let note = body.note.filter(|_| asked("note"));
+    check_note(note.as_ref().and_then(Option::as_deref))?;
+    if let Some(state) = body.state.filter(|_| asked("state")) {
+        if state == RunState::Running {
+            return Err(ApiError::invalid(["body", "state"], "it must be `queued`, `success` or `failed`"));
+        }
+        api.scheduler.dag_run_mark(&path.dag_id, &path.dag_run_id, state).await?;
+    }
+    if let Some(note) = note {
+        api.store.dag_run_set_note(run.key, note.as_deref()).await?;
+    }
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    Ok(Json(show(&api, run).await?))
+}
+
+/// Makes a run run again. Answers the run, or with `dry_run` (the default) the task instances that would be cleared.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear", tag = "DagRun", params(RunPath),
+    request_body = DagRunClearBody,
+    responses(
+        (status = 200, description = "dry_run: task instances; else the run", body = TaskInstanceCollectionResponse),
+    ),
+)]
+pub async fn clear_dag_run(
+    State(api): State<Api>,
+    Path(path): Path<RunPath>,
+    extract::Json(body): extract::Json<DagRunClearBody>,
+) -> Result<Response, ApiError> {
+    if body.only_new || body.run_on_latest_version == Some(true) {
+        let why = "a run keeps the dag_version that it was made with; trigger a new run for the newest";
+        return Err(ApiError::invalid(["body"], why));
+    }
+    check_note(body.note.as_deref())?;
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let request = ClearRequest {
+        only_failed: body.only_failed,
+        dry_run: body.dry_run,
+        ..ClearRequest::of_run(path.dag_id.clone(), path.dag_run_id.clone())
+    };
+    let cleared = api.scheduler.task_clear(request).await?;
+    if body.dry_run {
+        return Ok(Json(TaskInstanceCollectionResponse::of(&api, cleared).await?).into_response());
+    }
+    if let Some(note) = &body.note {
+        api.store.dag_run_set_note(run.key, Some(note)).await?;
+    }
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    Ok(Json(show(&api, run).await?).into_response())
+}
+
+/// Deletes a run with its task instances, XComs, logs and artifacts.
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", tag = "DagRun", params(RunPath),
+    responses((status = 204)),
+)]
+pub async fn delete_dag_run(State(api): State<Api>, Path(path): Path<RunPath>) -> Result<StatusCode, ApiError> {
+    api.scheduler.dag_run_delete(&path.dag_id, &path.dag_run_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lines of JSON with the run's state: at once, at each change, every `interval` seconds, and at its end the last.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/wait", tag = "DagRun", params(RunPath, WaitQuery),
+    responses((status = 200, content_type = "application/x-ndjson", body = String)),
+)]
+pub async fn wait_dag_run(
+    State(api): State<Api>,
+    Path(path): Path<RunPath>,
+    Query(query): Query<WaitQuery>,
+) -> Result<Response, ApiError> {
+    find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let stream = async_lines(api, path, query);
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((headers, Body::from_stream(stream)).into_response())
+}
+
+/// What a waiting client has been told so far.
+struct Waiting {
+    api: Api,
+    path: RunPath,
+    interval: std::time::Duration,
+    changes: tokio::sync::broadcast::Receiver<std::sync::Arc<Vec<crate::scheduler::Change>>>,
+    is_first: bool,
+    is_over: bool,
+}
+
+fn async_lines(
+    api: Api,
+    path: RunPath,
+    query: WaitQuery,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    let interval = std::time::Duration::from_secs_f64(query.interval.unwrap_or(5.0).clamp(1.0, 60.0));
+    // Asked before the state is read, so that no change falls between.
+    let changes = api.scheduler.subscribe();
+    let waiting = Waiting { api, path, interval, changes, is_first: true, is_over: false };
+    futures_util::stream::unfold(waiting, |mut waiting| async move {
+        if waiting.is_over {
+            return None;
+        }
+        if !waiting.is_first {
+            waiting.change().await;
+        }
+        waiting.is_first = false;
+        let run = waiting.api.store.dag_run_get(&waiting.path.dag_id, &waiting.path.dag_run_id).await;
+        let state = run.ok().flatten().map(|run| run.state);
+        waiting.is_over = state.is_none_or(RunState::is_finished);
+        let line = format!("{}\n", json!({"state": state}));
+        Some((Ok(Bytes::from(line)), waiting))
+    })
+}
+
+impl Waiting {
+    /// Returns when the run may have changed, or the interval is over.
+    async fn change(&mut self) {
+        let about_it = async {
+            loop {
+                match self.changes.recv().await {
+                    Ok(changes) => {
+                        let mine = changes.iter().any(|change| {
+                            change.run_id() == Some(&self.path.dag_run_id) && *change.dag_id() == self.path.dag_id
+                        });
+                        if mine {
+                            return;
+                        }
+                    }
+                    Err(RecvError::Lagged(_)) => return,
+                    Err(RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        };
+        // Either way it is time to look.
+        let _ = tokio::time::timeout(self.interval, about_it).await;
+    }
+}

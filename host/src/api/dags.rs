@@ -1,0 +1,449 @@
+//! Dags: list, get, details, pause, delete, next runs.
+
+use std::{str::FromStr, time::Duration};
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    error::ApiError,
+    extract::{self, Instant, Paging, Path, Query},
+    names::{DagVersionResponse, display_name},
+    paths::DagPath,
+};
+use crate::model::state::RunState;
+use crate::{
+    model::{
+        ids::DagId,
+        spec::{DagSpec, ParamSpec, ScheduleSpec},
+        time::Timestamp,
+        timetable::{Bounds, NextRun, Timetable},
+    },
+    store::{DagFilter, DagOrder, DagRow, DagRunFilter, Page, TagMatch},
+};
+
+/// Runs that a request may look ahead.
+const MAX_NEXT_RUNS: usize = 1_000;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagTagResponse {
+    name: String,
+    dag_id: String,
+    dag_display_name: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagResponse {
+    dag_id: String,
+    dag_display_name: String,
+    is_paused: bool,
+    is_stale: bool,
+    last_parsed_time: DateTime<Utc>,
+    last_parse_duration: Option<f64>,
+    last_expired: Option<DateTime<Utc>>,
+    bundle_name: &'static str,
+    /// The digest of the component that the newest version came with.
+    bundle_version: String,
+    relative_fileloc: Option<String>,
+    fileloc: String,
+    description: Option<String>,
+    timetable_summary: Option<String>,
+    timetable_description: Option<String>,
+    timetable_partitioned: bool,
+    timetable_periodic: bool,
+    tags: Vec<DagTagResponse>,
+    max_active_tasks: u32,
+    max_active_runs: u32,
+    max_consecutive_failed_dag_runs: u32,
+    has_task_concurrency_limits: bool,
+    has_import_errors: bool,
+    next_dagrun_logical_date: Option<DateTime<Utc>>,
+    next_dagrun_data_interval_start: Option<DateTime<Utc>>,
+    next_dagrun_data_interval_end: Option<DateTime<Utc>>,
+    next_dagrun_run_after: Option<DateTime<Utc>>,
+    allowed_run_types: Option<Vec<String>>,
+    is_backfillable: bool,
+    owners: Vec<String>,
+    file_token: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagDetailsResponse {
+    #[serde(flatten)]
+    dag: DagResponse,
+    catchup: bool,
+    concurrency: u32,
+    /// ISO 8601, as `PT1H`.
+    dag_run_timeout: Option<String>,
+    default_args: Option<Map<String, Value>>,
+    doc_md: Option<String>,
+    asset_expression: Option<Map<String, Value>>,
+    start_date: Option<DateTime<Utc>>,
+    end_date: Option<DateTime<Utc>>,
+    is_paused_upon_creation: Option<bool>,
+    is_favorite: bool,
+    active_runs_count: i64,
+    last_parsed: DateTime<Utc>,
+    latest_dag_version: Option<DagVersionResponse>,
+    owner_links: Option<Map<String, Value>>,
+    params: Map<String, Value>,
+    render_template_as_native_obj: bool,
+    template_search_path: Option<Vec<String>>,
+    timezone: String,
+    /// What its tasks may reach.
+    grants: GrantsResponse,
+}
+
+/// What the tasks of a dag may reach.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GrantsResponse {
+    variables: Vec<String>,
+    connections: Vec<String>,
+    hosts: Vec<String>,
+    memory_mib: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagCollectionResponse {
+    dags: Vec<DagResponse>,
+    total_entries: i64,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DagPatchBody {
+    is_paused: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NextRunResponse {
+    logical_date: DateTime<Utc>,
+    data_interval_start: DateTime<Utc>,
+    data_interval_end: DateTime<Utc>,
+    run_after: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NextRunCollectionResponse {
+    next_runs: Vec<NextRunResponse>,
+    total_entries: usize,
+}
+
+/// Which dags.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct DagQuery {
+    /// Any text that the id holds; `%` stands for any text, `_` for any character.
+    dag_id_pattern: Option<String>,
+    tags: Vec<String>,
+    /// `any` or `all` of the tags.
+    tags_match_mode: Option<String>,
+    owners: Vec<String>,
+    paused: Option<bool>,
+}
+
+/// What is changed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct UpdateMask {
+    /// The fields of the body that count; all if it is left out.
+    pub update_mask: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct NextRunQuery {
+    /// Runs whose run_after is after it; after now if it is left out.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    after: Option<Instant>,
+    /// At most 1,000; 10 if it is left out.
+    limit: Option<usize>,
+}
+
+impl DagQuery {
+    fn filter(&self, paging: &Paging) -> Result<DagFilter, ApiError> {
+        let tag_match = match self.tags_match_mode.as_deref() {
+            None | Some("any") => TagMatch::Any,
+            Some("all") => TagMatch::All,
+            Some(_) => return Err(ApiError::invalid(["query", "tags_match_mode"], "it must be `any` or `all`")),
+        };
+        let known = [
+            ("dag_id", DagOrder::DagId),
+            ("dag_display_name", DagOrder::DagId),
+            ("last_parsed_time", DagOrder::UpdatedAt),
+        ];
+        let (order_by, order) = paging.order(&known)?.unwrap_or_default();
+        Ok(DagFilter {
+            ids: Vec::new(),
+            dag_id_pattern: self.dag_id_pattern.as_deref().and_then(extract::contains),
+            tags: self.tags.clone(),
+            tag_match,
+            owners: self.owners.clone(),
+            paused: self.paused,
+            order_by,
+            order,
+        })
+    }
+}
+
+impl DagResponse {
+    pub fn new(dag: &DagRow, now: Timestamp) -> Self {
+        let spec = &*dag.spec;
+        let dag_display_name = display_name(spec, &dag.dag_id);
+        let tag = |name: &String| DagTagResponse {
+            name: name.clone(),
+            dag_id: dag.dag_id.to_string(),
+            dag_display_name: dag_display_name.clone(),
+        };
+        let next = next_run(dag, now);
+        let (summary, description) = describe_schedule(spec);
+        Self {
+            dag_id: dag.dag_id.to_string(),
+            is_paused: dag.is_paused,
+            is_stale: false,
+            last_parsed_time: dag.updated_at.to_utc(),
+            last_parse_duration: None,
+            last_expired: None,
+            bundle_name: "component",
+            bundle_version: dag.component.to_string(),
+            relative_fileloc: None,
+            fileloc: format!("component:{}", dag.component),
+            description: spec.description.clone(),
+            timetable_summary: summary,
+            timetable_description: Some(description),
+            timetable_partitioned: false,
+            timetable_periodic: matches!(spec.schedule, ScheduleSpec::Cron { .. }),
+            tags: spec.tags.iter().map(tag).collect(),
+            max_active_tasks: spec.max_active_tasks,
+            max_active_runs: spec.max_active_runs,
+            max_consecutive_failed_dag_runs: 0,
+            has_task_concurrency_limits: false,
+            has_import_errors: false,
+            next_dagrun_logical_date: next.map(|next| next.logical_date.to_utc()),
+            next_dagrun_data_interval_start: next.map(|next| next.data_interval.start.to_utc()),
+            next_dagrun_data_interval_end: next.map(|next| next.data_interval.end.to_utc()),
+            next_dagrun_run_after: next.map(|next| next.run_after.to_utc()),
+            allowed_run_types: None,
+            is_backfillable: false,
+            owners: spec.owners.clone(),
+            file_token: dag.component.to_string(),
+            dag_display_name,
+        }
+    }
+}
+
+/// The run that the timetable makes next.
+fn next_run(dag: &DagRow, now: Timestamp) -> Option<NextRun> {
+    let timezone = chrono_tz::Tz::from_str(&dag.spec.timezone).ok()?;
+    let timetable = Timetable::from_spec(&dag.spec.schedule, timezone).ok()?;
+    let bounds = Bounds { start: dag.spec.start, end: dag.spec.end, catchup: dag.spec.catchup };
+    timetable.next_run(dag.last_scheduled, bounds, now)
+}
+
+fn describe_schedule(spec: &DagSpec) -> (Option<String>, String) {
+    match &spec.schedule {
+        ScheduleSpec::Manual => (None, "Never, external triggers only".to_owned()),
+        ScheduleSpec::Once => (Some("@once".to_owned()), "Once, as soon as possible".to_owned()),
+        ScheduleSpec::Cron { expression, .. } => {
+            (Some(expression.clone()), format!("At `{expression}` in {}", spec.timezone))
+        }
+    }
+}
+
+/// A param as Airflow shows it: its default, and its JSON Schema.
+fn param_view(param: &ParamSpec) -> (String, Value) {
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+    let schema = read(&param.schema);
+    let description = schema.get("description").cloned().unwrap_or(Value::Null);
+    let value = param.default.as_deref().map_or(Value::Null, read);
+    let view = json!({
+        "value": value, "schema": schema, "description": description, "required": param.default.is_none(),
+    });
+    (param.name.clone(), view)
+}
+
+fn iso_duration(ms: u64) -> String {
+    let duration = Duration::from_millis(ms);
+    match duration.subsec_millis() {
+        0 => format!("PT{}S", duration.as_secs()),
+        _ => format!("PT{}S", duration.as_secs_f64()),
+    }
+}
+
+/// The dag, or a 404 that names it.
+///
+/// # Errors
+/// If it does not exist.
+pub async fn find_dag(api: &Api, dag_id: &DagId) -> Result<DagRow, ApiError> {
+    let dag = api.store.dag_get(dag_id).await?;
+    dag.ok_or_else(|| ApiError::not_found(format!("dag `{dag_id}` does not exist")))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/dags", tag = "DAG", params(Paging, DagQuery),
+    responses((status = 200, body = DagCollectionResponse)),
+)]
+pub async fn get_dags(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<DagQuery>,
+) -> Result<Json<DagCollectionResponse>, ApiError> {
+    let listed = api.store.dag_list(&query.filter(&paging)?, paging.page()).await?;
+    let now = api.clock.now();
+    let dags = listed.items.iter().map(|dag| DagResponse::new(dag, now)).collect();
+    Ok(Json(DagCollectionResponse { dags, total_entries: listed.total }))
+}
+
+/// Pauses or unpauses the dags that the query finds; without `dag_id_pattern` it finds none, as Airflow.
+#[utoipa::path(
+    patch, path = "/api/v2/dags", tag = "DAG", params(Paging, DagQuery, UpdateMask), request_body = DagPatchBody,
+    responses((status = 200, body = DagCollectionResponse)),
+)]
+pub async fn patch_dags(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<DagQuery>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<DagPatchBody>,
+) -> Result<Json<DagCollectionResponse>, ApiError> {
+    check_mask(&mask, &["is_paused"])?;
+    let mut filter = query.filter(&paging)?;
+    match query.dag_id_pattern.as_deref() {
+        None => return Ok(Json(DagCollectionResponse { dags: Vec::new(), total_entries: 0 })),
+        Some("~") => filter.dag_id_pattern = None,
+        Some(_) => {}
+    }
+    let listed = api.store.dag_list(&filter, paging.page()).await?;
+    let now = api.clock.now();
+    let mut dags = Vec::with_capacity(listed.items.len());
+    for dag in listed.items {
+        api.scheduler.dag_set_paused(&dag.dag_id, body.is_paused).await?;
+        dags.push(DagResponse::new(&DagRow { is_paused: body.is_paused, ..dag }, now));
+    }
+    Ok(Json(DagCollectionResponse { dags, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}", tag = "DAG", params(DagPath), responses((status = 200, body = DagResponse)),
+)]
+pub async fn get_dag(State(api): State<Api>, Path(path): Path<DagPath>) -> Result<Json<DagResponse>, ApiError> {
+    let dag = find_dag(&api, &path.dag_id).await?;
+    Ok(Json(DagResponse::new(&dag, api.clock.now())))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/details", tag = "DAG", params(DagPath),
+    responses((status = 200, body = DagDetailsResponse)),
+)]
+pub async fn get_dag_details(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+) -> Result<Json<DagDetailsResponse>, ApiError> {
+    let dag = find_dag(&api, &path.dag_id).await?;
+    let active = DagRunFilter {
+        dag_id: Some(dag.dag_id.clone()),
+        states: vec![RunState::Queued, RunState::Running],
+        ..DagRunFilter::default()
+    };
+    let active = api.store.dag_run_list(&active, Page::first(1)).await?;
+    let version = api.store.dag_version_get(dag.version).await?;
+    let spec = &*dag.spec;
+    Ok(Json(DagDetailsResponse {
+        catchup: spec.catchup,
+        concurrency: spec.max_active_tasks,
+        dag_run_timeout: spec.run_timeout_ms.map(iso_duration),
+        default_args: None,
+        doc_md: spec.doc.clone(),
+        asset_expression: None,
+        start_date: spec.start.map(Timestamp::to_utc),
+        end_date: spec.end.map(Timestamp::to_utc),
+        is_paused_upon_creation: spec.paused_upon_creation,
+        is_favorite: false,
+        active_runs_count: active.total,
+        last_parsed: dag.updated_at.to_utc(),
+        latest_dag_version: version.as_ref().map(DagVersionResponse::from),
+        owner_links: None,
+        params: spec.params.iter().map(param_view).collect(),
+        render_template_as_native_obj: false,
+        template_search_path: None,
+        timezone: spec.timezone.clone(),
+        grants: GrantsResponse {
+            variables: spec.grants.variables.clone(),
+            connections: spec.grants.connections.clone(),
+            hosts: spec.grants.hosts.clone(),
+            memory_mib: spec.grants.memory_mib.unwrap_or(crate::model::grants::DEFAULT_MEMORY_MIB),
+        },
+        dag: DagResponse::new(&dag, api.clock.now()),
+    }))
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}", tag = "DAG", params(DagPath, UpdateMask), request_body = DagPatchBody,
+    responses((status = 200, body = DagResponse)),
+)]
+pub async fn patch_dag(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<DagPatchBody>,
+) -> Result<Json<DagResponse>, ApiError> {
+    check_mask(&mask, &["is_paused"])?;
+    api.scheduler.dag_set_paused(&path.dag_id, body.is_paused).await?;
+    let dag = find_dag(&api, &path.dag_id).await?;
+    Ok(Json(DagResponse::new(&dag, api.clock.now())))
+}
+
+/// Deletes the dag with its runs, logs and artifacts. A component that carries it brings it back when uploaded anew.
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}", tag = "DAG", params(DagPath), responses((status = 200, body = Value)),
+)]
+pub async fn delete_dag(State(api): State<Api>, Path(path): Path<DagPath>) -> Result<Json<Value>, ApiError> {
+    api.scheduler.dag_delete(&path.dag_id).await?;
+    Ok(Json(Value::Null))
+}
+
+/// The runs that the dag's timetable makes next, were it not paused.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/nextRuns", tag = "DAG", params(DagPath, NextRunQuery),
+    responses((status = 200, body = NextRunCollectionResponse)),
+)]
+pub async fn get_next_runs(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+    Query(query): Query<NextRunQuery>,
+) -> Result<Json<NextRunCollectionResponse>, ApiError> {
+    let after = query.after.map_or_else(|| api.clock.now(), |after| after.0);
+    let count = query.limit.unwrap_or(10).min(MAX_NEXT_RUNS);
+    let runs = api.scheduler.next_runs(&path.dag_id, after, count).await?;
+    let next_runs: Vec<_> = runs
+        .into_iter()
+        .map(|run| NextRunResponse {
+            logical_date: run.logical_date.to_utc(),
+            data_interval_start: run.data_interval.start.to_utc(),
+            data_interval_end: run.data_interval.end.to_utc(),
+            run_after: run.run_after.to_utc(),
+        })
+        .collect();
+    Ok(Json(NextRunCollectionResponse { total_entries: next_runs.len(), next_runs }))
+}
+
+/// Refuses a mask that names a field that can't be changed.
+///
+/// # Errors
+/// 400, as Airflow.
+pub fn check_mask(mask: &UpdateMask, known: &[&str]) -> Result<(), ApiError> {
+    match mask.update_mask.iter().find(|field| !known.contains(&field.as_str())) {
+        None => Ok(()),
+        Some(field) => {
+            let field: String = field.chars().take(80).collect();
+            Err(ApiError::bad_request(format!("`{field}` in update_mask is not a field that can be changed here")))
+        }
+    }
+}

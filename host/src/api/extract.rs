@@ -1,0 +1,216 @@
+//! How requests are read: paths, queries and JSON bodies into domain types, or a 404, 413, 415 or 422 that says why not.
+
+use std::{fmt, str::FromStr};
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
+    http::{StatusCode, header, request::Parts},
+};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use utoipa::IntoParams;
+
+use super::error::{ApiError, Place};
+use crate::{
+    model::time::Timestamp,
+    store::{Order, Page},
+};
+
+/// The most items that a page has, whatever was asked for. Airflow: `[api] maximum_page_limit`.
+pub const MAX_PAGE_LIMIT: u32 = 100;
+
+/// Parameters of the path. A name that can't be one names nothing: 404.
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(error)) => Err(match error.into_kind() {
+                ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => {
+                    ApiError::not_found(message)
+                }
+                ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
+                    ApiError::invalid(["path".to_owned(), key], format!("it must be a number ({expected_type})"))
+                }
+                other => ApiError::not_found(format!("the path can't be read: {other}")),
+            }),
+            Err(_) => Err(ApiError::not_found("the path can't be read")),
+        }
+    }
+}
+
+/// Parameters of the query, which may be repeated. Unknown ones are passed over, as Airflow does.
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default().as_bytes();
+        let deserializer = serde_html_form::Deserializer::from_bytes(query);
+        serde_path_to_error::deserialize(deserializer)
+            .map(Self)
+            .map_err(|error| ApiError::invalid(places("query", error.path()), error.inner().to_string()))
+    }
+}
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(is_json) {
+            let detail = "the body must be JSON; send it with `Content-Type: application/json`";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+        }
+        let body = read_body(request, state).await?;
+        read_json(&body).map(Self)
+    }
+}
+
+async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large("the body is larger than this request may be"),
+        _ => ApiError::bad_request("the body could not be read to its end"),
+    })
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde_json refuses more than 128 levels.
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| ApiError::invalid(places("body", error.path()), error.inner().to_string()))?;
+    deserializer.end().map_err(|error| ApiError::invalid(["body"], error.to_string()))?;
+    Ok(value)
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn places(root: &str, path: &serde_path_to_error::Path) -> Vec<Place> {
+    use serde_path_to_error::Segment;
+    let steps = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(Place::Index(*index)),
+        Segment::Map { key } => Some(Place::Name(key.clone())),
+        Segment::Enum { variant } => Some(Place::Name(variant.clone())),
+        Segment::Unknown => None,
+    });
+    std::iter::once(Place::from(root)).chain(steps).collect()
+}
+
+/// One thing by its name, or `~` for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope<T> {
+    All,
+    One(T),
+}
+
+impl<T> Scope<T> {
+    /// The one, or none for all.
+    pub fn one(self) -> Option<T> {
+        match self {
+            Self::All => None,
+            Self::One(one) => Some(one),
+        }
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Scope<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "~" {
+            return Ok(Self::All);
+        }
+        text.parse().map(Self::One).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// Items of a page; at most 100.
+    limit: u32,
+    /// Items that come before it.
+    offset: u32,
+    /// The field that the list is ordered by; with `-` before it in descending order.
+    order_by: Vec<String>,
+}
+
+impl Default for Paging {
+    fn default() -> Self {
+        Self { limit: 50, offset: 0, order_by: Vec::new() }
+    }
+}
+
+impl Paging {
+    pub fn new(limit: u32, offset: u32, order_by: Option<String>) -> Self {
+        Self { limit, offset, order_by: order_by.into_iter().collect() }
+    }
+
+    pub fn page(&self) -> Page {
+        Page { limit: self.limit.min(MAX_PAGE_LIMIT), offset: self.offset }
+    }
+
+    /// The order that is asked for, of those in `known`; none if none is.
+    ///
+    /// # Errors
+    /// If the field is not one to order by.
+    pub fn order<T: Copy>(&self, known: &[(&str, T)]) -> Result<Option<(T, Order)>, ApiError> {
+        let Some(text) = self.order_by.first() else { return Ok(None) };
+        let (field, order) = match text.strip_prefix('-') {
+            Some(field) => (field, Order::Descending),
+            None => (text.as_str(), Order::Ascending),
+        };
+        let by = known.iter().find(|(name, _)| *name == field).map(|(_, by)| *by).ok_or_else(|| {
+            let names: Vec<_> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let field: String = field.chars().take(80).collect();
+            ApiError::bad_request(format!("the list can't be ordered by `{field}`; use one of {}", names.join(", ")))
+        })?;
+        Ok(Some((by, order)))
+    }
+}
+
+/// Reads a field that must be there but may be null.
+///
+/// # Errors
+/// As its type.
+pub fn required<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// Tells a field that is null (`Some(None)`) from one that is not there (`None`).
+///
+/// # Errors
+/// As its type.
+pub fn maybe_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Reads an instant of a query. An unencoded `+` of an offset arrives as a space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instant(pub Timestamp);
+
+impl<'de> Deserialize<'de> for Instant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let instant = text.parse().or_else(|error| text.replace(' ', "+").parse().map_err(|_| error));
+        instant.map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A filter by what a name holds, as Airflow's `*_pattern`: `~` and nothing ask for nothing in particular.
+pub fn contains(pattern: &str) -> Option<String> {
+    (!pattern.is_empty() && pattern != "~").then(|| format!("%{pattern}%"))
+}

@@ -1,0 +1,122 @@
+//! What every request passes: an id, a deadline, the question who asks, and headers that tell browsers to be careful.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tracing::Instrument;
+
+use super::{Api, error::ApiError};
+
+/// The only routes that answer without a cookie or token. All others are refused, whether they exist or not.
+pub const PUBLIC: &[(Method, &str)] = &[
+    (Method::GET, "/api/v2/monitor/health"),
+    (Method::GET, "/api/v2/version"),
+    (Method::POST, "/auth/token"),
+    (Method::POST, "/auth/token/cli"),
+];
+
+/// Where the id of a request stands, in the request if the client chose one and in the answer.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Routes whose work takes longer than an ordinary request's, with their deadlines.
+const SLOW: &[(Method, &str, Duration)] = &[(Method::POST, "/api/v2/components", Duration::from_mins(5))];
+
+/// What every answer carries: nothing is stored, framed, sniffed or run.
+const HEADERS: &[(&str, &str)] = &[
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
+/// Gives the request its id, and every error answer with it.
+pub async fn identify(mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        request.headers_mut().insert(REQUEST_ID, value);
+    }
+    let span =
+        tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    if let Some(error) = response.extensions().get::<ApiError>().cloned() {
+        response = error.render(Some(&id));
+    }
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(*name).or_insert(HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let chosen = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    chosen.filter(plain).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Refuses whoever does not show a good cookie or token, unless the route is public.
+pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    if is_public(&request) {
+        return next.run(request).await;
+    }
+    match api.auth.identify(request.method(), request.headers()).await {
+        Ok(user) => {
+            request.extensions_mut().insert(user);
+            next.run(request).await
+        }
+        Err(denied) => ApiError::from(denied).into_response(),
+    }
+}
+
+fn is_public(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    PUBLIC.iter().any(|(method, public)| {
+        let method = method == request.method() || (method == Method::GET && request.method() == Method::HEAD);
+        method && path == Some(*public)
+    })
+}
+
+/// Ends a request that is not answered in time. A body that is being streamed may take longer.
+pub async fn limit_time(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let slow = SLOW.iter().find(|(method, slow, _)| method == request.method() && path == Some(*slow));
+    let limit = slow.map_or(api.config.request_timeout, |(_, _, limit)| *limit);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!(limit_ms = limit.as_millis(), "a request was given up");
+            let detail = "the server did not answer in time; try again";
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
+        }
+    }
+}
+
+/// What a panic is answered with: nothing of what it said.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands over the panic")]
+pub fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = said.unwrap_or("(no text)"), "a request panicked");
+    ApiError::internal_unlogged().into_response()
+}
+
+/// 404 for whatever is not a route.
+pub async fn no_route() -> ApiError {
+    ApiError::not_found("there is no such path; `GET /openapi.json` lists those that there are")
+}
+
+/// 405 for a route that does not take the method.
+pub async fn no_method() -> ApiError {
+    let detail = "this path does not take this method; `GET /openapi.json` lists those that it takes";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}

@@ -1,0 +1,160 @@
+//! How a request shows who sends it: the cookie, the bearer token, the origin. For the API and the page alike.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts},
+    http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts},
+};
+
+use crate::auth::{Auth, AuthError, CurrentUser, NewSession, SessionKind};
+
+/// The cookie of the page's session.
+pub const SESSION_COOKIE: &str = "airlock_session";
+
+/// Why a request is not let through. Each room shows it in its way.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    #[error("no token; sign in, or send `Authorization: Bearer <token>` with a token from `POST /auth/token`")]
+    NoToken,
+    #[error("the session or token is unknown or over; sign in again")]
+    UnknownToken,
+    #[error("the request came from another site; send it from Airlock's own page, or with a bearer token")]
+    ForeignOrigin,
+    #[error("users or sessions could not be read")]
+    Failed(#[source] AuthError),
+}
+
+impl From<AuthError> for Denied {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::UnknownToken => Self::UnknownToken,
+            other => Self::Failed(other),
+        }
+    }
+}
+
+impl Auth {
+    /// Who sends a request with these headers.
+    ///
+    /// A bearer token wins over a cookie. A cookie alone may change nothing unless the request comes from our own page.
+    ///
+    /// # Errors
+    /// If there is no good credential, or the origin is foreign.
+    pub async fn identify(&self, method: &Method, headers: &HeaderMap) -> Result<CurrentUser, Denied> {
+        if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+            let token = authorization.to_str().ok().and_then(bearer).ok_or(Denied::UnknownToken)?;
+            return Ok(self.authenticate(token, SessionKind::Bearer).await?);
+        }
+        let secret = session_secret(headers).ok_or(Denied::NoToken)?;
+        let user = self.authenticate(secret, SessionKind::Cookie).await?;
+        if method.is_safe() || same_origin(headers) { Ok(user) } else { Err(Denied::ForeignOrigin) }
+    }
+}
+
+/// What the room's guard found. Without a guard there is nobody: a route that forgot it refuses everyone.
+impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, StatusCode> {
+        parts.extensions.get::<Self>().cloned().ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
+/// The address that the request came from, as far as the socket knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())))
+    }
+}
+
+/// Whether a browser says that the request comes from a page of this very server.
+pub fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text(HeaderName::from_static("sec-fetch-site")) {
+        return site == "same-origin";
+    }
+    let (Some(origin), Some(host)) = (text(header::ORIGIN), text(header::HOST)) else { return false };
+    origin.split_once("://").is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host))
+}
+
+/// Whether the client speaks https, to us or to a proxy that says so. A lie only hurts whoever tells it.
+pub fn is_https(headers: &HeaderMap) -> bool {
+    headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+/// The secret in the session cookie.
+pub fn session_secret(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
+}
+
+/// The bearer token of the request.
+pub fn bearer_secret(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
+}
+
+/// The `Set-Cookie` that gives a browser its session.
+pub fn session_cookie(session: &NewSession, secure: bool) -> String {
+    cookie(session.secret.expose(), secure, "")
+}
+
+/// The `Set-Cookie` that takes it away.
+pub fn clear_cookie(secure: bool) -> String {
+    cookie("", secure, "; Max-Age=0")
+}
+
+fn cookie(value: &str, secure: bool, more: &str) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{more}")
+}
+
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn only_our_own_page_is_the_same_origin() {
+        assert!(same_origin(&headers(&[("sec-fetch-site", "same-origin")])));
+        assert!(same_origin(&headers(&[("origin", "http://airlock:8080"), ("host", "airlock:8080")])));
+        for foreign in [
+            &[][..],
+            &[("sec-fetch-site", "cross-site"), ("origin", "http://a"), ("host", "a")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "null"), ("host", "airlock")],
+            &[("origin", "http://evil"), ("host", "airlock")],
+            &[("origin", "http://airlock:81"), ("host", "airlock:80")],
+            &[("host", "airlock")],
+        ] {
+            assert!(!same_origin(&headers(foreign)), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_and_tokens_are_found_among_others() {
+        let found = headers(&[("cookie", "a=b; airlock_session=alk_x; c=d"), ("authorization", "bearer  alk_y")]);
+        assert_eq!(session_secret(&found), Some("alk_x"));
+        assert_eq!(bearer_secret(&found), Some("alk_y"));
+        assert_eq!(session_secret(&headers(&[("cookie", "airlock_session2=alk_x; x")])), None);
+        assert_eq!(bearer_secret(&headers(&[("authorization", "Basic alk_y")])), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! What rows leave out and views show: display names and the dag_version of each run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Api, error::ApiError};
+use crate::{
+    model::{
+        ids::{DagId, TaskId},
+        spec::DagSpec,
+    },
+    store::{DagRunKey, DagVersionKey, DagVersionRow},
+};
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DagVersionResponse {
+    id: Uuid,
+    version_number: i64,
+    dag_id: String,
+    /// Always `component`.
+    bundle_name: &'static str,
+    /// The digest of the component that the version came with.
+    bundle_version: String,
+    /// Where the component can be downloaded.
+    bundle_url: String,
+    created_at: DateTime<Utc>,
+    dag_display_name: String,
+}
+
+impl From<&DagVersionRow> for DagVersionResponse {
+    fn from(row: &DagVersionRow) -> Self {
+        Self {
+            id: version_uuid(row.key),
+            version_number: row.version_number,
+            dag_id: row.dag_id.to_string(),
+            bundle_name: "component",
+            bundle_version: row.component.to_string(),
+            bundle_url: format!("/api/v2/components/{}/wasm", row.component),
+            created_at: row.created_at.to_utc(),
+            dag_display_name: display_name(&row.spec, &row.dag_id),
+        }
+    }
+}
+
+impl DagVersionResponse {
+    pub fn dag_display_name(&self) -> &str {
+        &self.dag_display_name
+    }
+
+    pub fn bundle_version(&self) -> &str {
+        &self.bundle_version
+    }
+}
+
+/// A number of the database as the UUID that Airflow's clients expect. Not random, but the same each time.
+fn version_uuid(key: DagVersionKey) -> Uuid {
+    uuid::Builder::from_custom_bytes(u128::from(key.0.unsigned_abs()).to_be_bytes()).into_uuid()
+}
+
+/// What people call the dag.
+pub fn display_name(spec: &DagSpec, dag_id: &DagId) -> String {
+    spec.display_name.clone().unwrap_or_else(|| dag_id.to_string())
+}
+
+/// A dag_version and the tasks in it that have a name for people.
+pub struct VersionNames {
+    pub version: DagVersionResponse,
+    task_names: BTreeMap<String, String>,
+}
+
+impl VersionNames {
+    fn new(row: &DagVersionRow) -> Self {
+        let named = row.spec.nodes.iter().filter_map(|node| Some((node.task_id.clone(), node.display_name.clone()?)));
+        Self { version: row.into(), task_names: named.collect() }
+    }
+
+    fn task(&self, task_id: &TaskId) -> String {
+        self.task_names.get(task_id.as_str()).cloned().unwrap_or_else(|| task_id.to_string())
+    }
+}
+
+/// The dag_versions of the runs in a list.
+#[derive(Default)]
+pub struct Names {
+    by_version: BTreeMap<DagVersionKey, Arc<VersionNames>>,
+    by_run: BTreeMap<DagRunKey, DagVersionKey>,
+}
+
+impl Names {
+    /// Looks up what is needed to show rows of these versions.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn of_versions(api: &Api, versions: impl IntoIterator<Item = DagVersionKey>) -> Result<Self, ApiError> {
+        let mut names = Self::default();
+        for version in versions.into_iter().collect::<BTreeSet<_>>() {
+            if let Some(row) = api.store.dag_version_get(version).await? {
+                names.by_version.insert(version, Arc::new(VersionNames::new(&row)));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Looks up what is needed to show rows of these runs.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn of_runs(api: &Api, runs: impl IntoIterator<Item = DagRunKey>) -> Result<Self, ApiError> {
+        let mut by_run = BTreeMap::new();
+        for run in runs.into_iter().collect::<BTreeSet<_>>() {
+            if let Some(row) = api.store.dag_run_get_by_key(run).await? {
+                by_run.insert(run, row.version);
+            }
+        }
+        let names = Self::of_versions(api, by_run.values().copied()).await?;
+        Ok(Self { by_run, ..names })
+    }
+
+    pub fn version(&self, version: DagVersionKey) -> Option<&VersionNames> {
+        self.by_version.get(&version).map(|names| &**names)
+    }
+
+    pub fn of_run(&self, run: DagRunKey) -> Option<&VersionNames> {
+        self.by_run.get(&run).and_then(|version| self.version(*version))
+    }
+
+    pub fn dag(&self, run: DagRunKey, dag_id: &DagId) -> String {
+        self.of_run(run).map_or_else(|| dag_id.to_string(), |names| names.version.dag_display_name.clone())
+    }
+
+    pub fn task(&self, run: DagRunKey, task_id: &TaskId) -> String {
+        self.of_run(run).map_or_else(|| task_id.to_string(), |names| names.task(task_id))
+    }
+}

@@ -1,0 +1,84 @@
+//! The parameters of the routes' paths.
+
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::extract::Scope;
+use crate::model::ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey};
+
+macro_rules! path {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $shown:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, IntoParams)]
+        #[into_params(parameter_in = Path)]
+        pub struct $name { $(#[param(value_type = $shown)] pub $field: $type,)* }
+    };
+}
+
+path!(DagPath { dag_id: DagId = String });
+path!(
+    /// `~` stands for all dags.
+    DagScopePath { dag_id: Scope<DagId> = String, });
+path!(DagTaskPath { dag_id: DagId = String, task_id: TaskId = String });
+path!(DagVersionPath { dag_id: DagId = String, version_number: i64 = i64 });
+path!(RunPath { dag_id: DagId = String, dag_run_id: RunId = String });
+path!(
+    /// `~` stands for all dags, or all runs.
+    RunScopePath { dag_id: Scope<DagId> = String, dag_run_id: Scope<RunId> = String, });
+path!(TaskPath { dag_id: DagId = String, dag_run_id: RunId = String, task_id: TaskId = String });
+path!(
+    /// `~` stands for all dags, runs or tasks.
+    TaskScopePath { dag_id: Scope<DagId> = String, dag_run_id: Scope<RunId> = String, task_id: Scope<TaskId> = String, });
+path!(InstancePath {
+    dag_id: DagId = String,
+    dag_run_id: RunId = String,
+    task_id: TaskId = String,
+    map_index: i32 = i32,
+});
+path!(TryPath { dag_id: DagId = String, dag_run_id: RunId = String, task_id: TaskId = String, try_number: u32 = u32 });
+path!(TaskTryPath {
+    dag_id: DagId = String,
+    dag_run_id: RunId = String,
+    task_id: TaskId = String,
+    task_try_number: u32 = u32,
+});
+path!(InstanceTryPath {
+    dag_id: DagId = String,
+    dag_run_id: RunId = String,
+    task_id: TaskId = String,
+    map_index: i32 = i32,
+    task_try_number: u32 = u32,
+});
+path!(XComPath {
+    dag_id: DagId = String,
+    dag_run_id: RunId = String,
+    task_id: TaskId = String,
+    xcom_key: XComKey = String,
+});
+path!(ArtifactPath {
+    dag_id: DagId = String,
+    dag_run_id: RunId = String,
+    task_id: TaskId = String,
+    name: String = String,
+});
+path!(VariablePath { variable_key: VariableKey = String });
+path!(ConnectionPath { connection_id: ConnectionId = String });
+path!(PoolPath { pool_name: PoolName = String });
+path!(ComponentPath { digest: Digest = String });
+path!(UserPath { username: String = String });
+
+/// Which instance of a mapped task.
+#[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct MapIndex {
+    /// -1: the instance of a task that is not mapped.
+    #[serde(default = "MapIndex::unmapped")]
+    #[param(required = false)]
+    pub map_index: i32,
+}
+
+impl MapIndex {
+    fn unmapped() -> i32 {
+        -1
+    }
+}

@@ -1,0 +1,218 @@
+//! Pools of slots.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    dags::{UpdateMask, check_mask},
+    error::ApiError,
+    extract::{self, Paging, Path, Query, contains},
+    paths::PoolPath,
+};
+use crate::{
+    model::ids::PoolName,
+    store::{PoolRow, PoolUse},
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolResponse {
+    name: String,
+    /// -1: unlimited.
+    slots: i32,
+    description: Option<String>,
+    include_deferred: bool,
+    team_name: Option<String>,
+    occupied_slots: i64,
+    running_slots: i64,
+    queued_slots: i64,
+    scheduled_slots: i64,
+    deferred_slots: i64,
+    /// -1: unlimited.
+    open_slots: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolCollectionResponse {
+    pools: Vec<PoolResponse>,
+    total_entries: i64,
+}
+
+/// Airflow: `PoolBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolBody {
+    #[schema(value_type = String)]
+    name: PoolName,
+    /// -1: unlimited.
+    #[schema(minimum = -1)]
+    slots: i32,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    include_deferred: bool,
+    /// Not supported: must be null.
+    #[serde(default)]
+    team_name: Option<String>,
+}
+
+/// Airflow: `PoolPatchBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolPatchBody {
+    #[serde(default, alias = "name")]
+    #[schema(value_type = Option<String>)]
+    pool: Option<PoolName>,
+    #[serde(default)]
+    #[schema(minimum = -1)]
+    slots: Option<i32>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    include_deferred: Option<bool>,
+    /// Not supported: must be null.
+    #[serde(default)]
+    team_name: Option<String>,
+}
+
+/// Which pools.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct PoolQuery {
+    /// Any text that the name holds; `%` stands for any text, `_` for any character.
+    pool_name_pattern: Option<String>,
+}
+
+impl PoolResponse {
+    fn new(row: PoolRow, used: &[PoolUse]) -> Self {
+        let used = used.iter().find(|used| used.pool == row.name.as_str()).cloned().unwrap_or_default();
+        let deferred = if row.include_deferred { used.deferred } else { 0 };
+        let occupied = used.running + used.queued + deferred;
+        let slots = i64::from(row.slots);
+        Self {
+            name: row.name.to_string(),
+            slots: row.slots,
+            description: row.description,
+            include_deferred: row.include_deferred,
+            team_name: None,
+            occupied_slots: occupied,
+            running_slots: used.running,
+            queued_slots: used.queued,
+            scheduled_slots: used.scheduled,
+            deferred_slots: used.deferred,
+            open_slots: if slots < 0 { -1 } else { (slots - occupied).max(0) },
+        }
+    }
+}
+
+fn check(slots: Option<i32>, team_name: Option<&String>) -> Result<(), ApiError> {
+    if slots.is_some_and(|slots| slots < -1) {
+        return Err(ApiError::invalid(["body", "slots"], "it must be -1 (unlimited), 0 or more"));
+    }
+    if team_name.is_some() {
+        return Err(ApiError::invalid(["body", "team_name"], "teams are not supported"));
+    }
+    Ok(())
+}
+
+async fn show(api: &Api, row: PoolRow) -> Result<PoolResponse, ApiError> {
+    Ok(PoolResponse::new(row, &api.store.pool_use().await?))
+}
+
+async fn find(api: &Api, name: &PoolName) -> Result<PoolRow, ApiError> {
+    let row = api.store.pool_get(name).await?;
+    row.ok_or_else(|| ApiError::not_found(format!("pool `{name}` does not exist")))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/pools", tag = "Pool", params(Paging, PoolQuery),
+    responses((status = 200, body = PoolCollectionResponse)),
+)]
+pub async fn get_pools(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<PoolQuery>,
+) -> Result<Json<PoolCollectionResponse>, ApiError> {
+    let pattern = query.pool_name_pattern.as_deref().and_then(contains);
+    let listed = api.store.pool_list(pattern.as_deref(), paging.page()).await?;
+    let used = api.store.pool_use().await?;
+    let pools = listed.items.into_iter().map(|row| PoolResponse::new(row, &used)).collect();
+    Ok(Json(PoolCollectionResponse { pools, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/pools/{pool_name}", tag = "Pool", params(PoolPath),
+    responses((status = 200, body = PoolResponse)),
+)]
+pub async fn get_pool(State(api): State<Api>, Path(path): Path<PoolPath>) -> Result<Json<PoolResponse>, ApiError> {
+    let row = find(&api, &path.pool_name).await?;
+    Ok(Json(show(&api, row).await?))
+}
+
+#[utoipa::path(
+    post, path = "/api/v2/pools", tag = "Pool", request_body = PoolBody,
+    responses((status = 201, body = PoolResponse)),
+)]
+pub async fn post_pool(
+    State(api): State<Api>,
+    extract::Json(body): extract::Json<PoolBody>,
+) -> Result<(StatusCode, Json<PoolResponse>), ApiError> {
+    check(Some(body.slots), body.team_name.as_ref())?;
+    if api.store.pool_get(&body.name).await?.is_some() {
+        return Err(ApiError::conflict(format!("pool `{}` exists already", body.name)));
+    }
+    let row = PoolRow {
+        name: body.name,
+        slots: body.slots,
+        description: body.description,
+        include_deferred: body.include_deferred,
+    };
+    api.store.pool_put(&row).await?;
+    api.scheduler.pools_changed().await?;
+    Ok((StatusCode::CREATED, Json(show(&api, row).await?)))
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/pools/{pool_name}", tag = "Pool", params(PoolPath, UpdateMask),
+    request_body = PoolPatchBody, responses((status = 200, body = PoolResponse)),
+)]
+pub async fn patch_pool(
+    State(api): State<Api>,
+    Path(path): Path<PoolPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<PoolPatchBody>,
+) -> Result<Json<PoolResponse>, ApiError> {
+    check_mask(&mask, &["pool", "name", "slots", "description", "include_deferred"])?;
+    check(body.slots, body.team_name.as_ref())?;
+    if body.pool.as_ref().is_some_and(|name| *name != path.pool_name) {
+        return Err(ApiError::bad_request("a pool can't be renamed; make a new one and delete this one"));
+    }
+    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    let mut row = find(&api, &path.pool_name).await?;
+    if let Some(slots) = body.slots.filter(|_| asked("slots")) {
+        row.slots = slots;
+    }
+    if let Some(include_deferred) = body.include_deferred.filter(|_| asked("include_deferred")) {
+        row.include_deferred = include_deferred;
+    }
+    if asked("description") && (body.description.is_some() || !mask.update_mask.is_empty()) {
+        row.description = body.description;
+    }
+    api.store.pool_put(&row).await?;
+    api.scheduler.pools_changed().await?;
+    Ok(Json(show(&api, row).await?))
+}
+
+#[utoipa::path(delete, path = "/api/v2/pools/{pool_name}", tag = "Pool", params(PoolPath), responses((status = 204)))]
+pub async fn delete_pool(State(api): State<Api>, Path(path): Path<PoolPath>) -> Result<StatusCode, ApiError> {
+    if path.pool_name == PoolName::default_pool() {
+        return Err(ApiError::bad_request("the default pool can't be deleted"));
+    }
+    if !api.store.pool_delete(&path.pool_name).await? {
+        return Err(ApiError::not_found(format!("pool `{}` does not exist", path.pool_name)));
+    }
+    api.scheduler.pools_changed().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,71 @@
+//! Spans of time that lists are filtered by: `<date>_gte`, `_gt`, `_lte`, `_lt`.
+
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::extract::Instant;
+use crate::{model::time::Timestamp, store::Range};
+
+macro_rules! ranges {
+    ($($date:ident: $gte:ident $gt:ident $lte:ident $lt:ident,)*) => {
+        /// Which runs, or task instances of which runs: those of a span of time.
+        #[derive(Debug, Clone, Default, Deserialize, IntoParams, ToSchema)]
+        #[into_params(parameter_in = Query)]
+        pub struct DateRanges {
+            $(
+                #[param(value_type = Option<DateTime<Utc>>)]
+                #[schema(value_type = Option<DateTime<Utc>>)]
+                $gte: Option<Instant>,
+                #[param(value_type = Option<DateTime<Utc>>)]
+                #[schema(value_type = Option<DateTime<Utc>>)]
+                $gt: Option<Instant>,
+                #[param(value_type = Option<DateTime<Utc>>)]
+                #[schema(value_type = Option<DateTime<Utc>>)]
+                $lte: Option<Instant>,
+                #[param(value_type = Option<DateTime<Utc>>)]
+                #[schema(value_type = Option<DateTime<Utc>>)]
+                $lt: Option<Instant>,
+            )*
+        }
+
+        impl DateRanges {
+            $(
+                pub fn $date(&self) -> Range {
+                    range(self.$gte, self.$gt, self.$lte, self.$lt)
+                }
+            )*
+        }
+    };
+}
+
+ranges!(
+    logical_date: logical_date_gte logical_date_gt logical_date_lte logical_date_lt,
+    run_after: run_after_gte run_after_gt run_after_lte run_after_lt,
+    start_date: start_date_gte start_date_gt start_date_lte start_date_lt,
+    end_date: end_date_gte end_date_gt end_date_lte end_date_lt,
+);
+
+/// Instants are whole microseconds, so that "after" is "from the next one on".
+fn range(gte: Option<Instant>, gt: Option<Instant>, lte: Option<Instant>, lt: Option<Instant>) -> Range {
+    let moved = |instant: Instant, by: i64| Timestamp::from_micros(instant.0.as_micros().saturating_add(by));
+    let gte = gte.map(|gte| gte.0);
+    let lte = lte.map(|lte| lte.0);
+    Range {
+        gte: gte.max(gt.map(|gt| moved(gt, 1))),
+        lte: [lte, lt.map(|lt| moved(lt, -1))].into_iter().flatten().min(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_and_closed_ends_meet_in_the_narrowest_span() {
+        let at = |us| Instant(Timestamp::from_micros(us));
+        let us = |range: Range| (range.gte.map(Timestamp::as_micros), range.lte.map(Timestamp::as_micros));
+        assert_eq!(us(range(None, None, None, None)), (None, None));
+        assert_eq!(us(range(Some(at(5)), Some(at(5)), Some(at(9)), Some(at(9)))), (Some(6), Some(8)));
+        assert_eq!(us(range(Some(at(7)), Some(at(5)), None, Some(at(9)))), (Some(7), Some(8)));
+    }
+}

@@ -1,0 +1,103 @@
+//! Users. Every user may do everything; Airflow keeps them in its auth managers.
+
+use axum::{Json, extract::State, http::StatusCode};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    error::ApiError,
+    extract::{self, Paging, Path, Query},
+    paths::UserPath,
+};
+use crate::{auth::CurrentUser, secrets::SecretString, store::UserRow};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserResponse {
+    username: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserCollectionResponse {
+    users: Vec<UserResponse>,
+    total_entries: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MeResponse {
+    username: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserBody {
+    username: String,
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserPatchBody {
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+impl From<UserRow> for UserResponse {
+    fn from(row: UserRow) -> Self {
+        Self { username: row.username, created_at: row.created_at.to_utc(), updated_at: row.updated_at.to_utc() }
+    }
+}
+
+/// Who the request comes from.
+#[utoipa::path(get, path = "/api/v2/users/me", tag = "User", responses((status = 200, body = MeResponse)))]
+pub async fn get_me(user: CurrentUser) -> Json<MeResponse> {
+    Json(MeResponse { username: user.username })
+}
+
+#[utoipa::path(get, path = "/api/v2/users", tag = "User", params(Paging), responses((status = 200, body = UserCollectionResponse)))]
+pub async fn get_users(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<UserCollectionResponse>, ApiError> {
+    let listed = api.auth.user_list(paging.page()).await?;
+    let users = listed.items.into_iter().map(UserResponse::from).collect();
+    Ok(Json(UserCollectionResponse { users, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    post, path = "/api/v2/users", tag = "User", request_body = UserBody,
+    responses((status = 201, body = UserResponse)),
+)]
+pub async fn post_user(
+    State(api): State<Api>,
+    extract::Json(body): extract::Json<UserBody>,
+) -> Result<(StatusCode, Json<UserResponse>), ApiError> {
+    let user = api.auth.user_create(&body.username, body.password.expose()).await?;
+    Ok((StatusCode::CREATED, Json(user.into())))
+}
+
+/// Gives a user a new password and ends all of the user's sessions and tokens.
+#[utoipa::path(
+    patch, path = "/api/v2/users/{username}", tag = "User", params(UserPath), request_body = UserPatchBody,
+    responses((status = 200, body = UserResponse)),
+)]
+pub async fn patch_user(
+    State(api): State<Api>,
+    Path(path): Path<UserPath>,
+    extract::Json(body): extract::Json<UserPatchBody>,
+) -> Result<Json<UserResponse>, ApiError> {
+    Ok(Json(api.auth.user_set_password(&path.username, body.password.expose()).await?.into()))
+}
+
+/// Deletes a user and ends all of the user's sessions and tokens.
+#[utoipa::path(
+    delete, path = "/api/v2/users/{username}", tag = "User", params(UserPath), responses((status = 204)),
+)]
+pub async fn delete_user(State(api): State<Api>, Path(path): Path<UserPath>) -> Result<StatusCode, ApiError> {
+    api.auth.user_delete(&path.username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

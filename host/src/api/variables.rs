@@ -1,0 +1,181 @@
+//! Variables: sealed at rest; values under telling names are never shown.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    dags::{UpdateMask, check_mask},
+    error::ApiError,
+    extract::{self, Paging, Path, Query, contains},
+    paths::VariablePath,
+};
+use crate::{
+    model::ids::VariableKey,
+    secrets::{place, redact, restore},
+    store::VariableRow,
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VariableResponse {
+    key: String,
+    /// The text; masked if the key or a field in it tells that it is a secret.
+    value: String,
+    description: Option<String>,
+    is_encrypted: bool,
+    team_name: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VariableCollectionResponse {
+    variables: Vec<VariableResponse>,
+    total_entries: i64,
+}
+
+/// Airflow: `VariableBody`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariableBody {
+    #[schema(value_type = String)]
+    key: VariableKey,
+    /// A text is stored as it is, anything else as JSON.
+    value: Value,
+    #[serde(default)]
+    description: Option<String>,
+    /// Not supported: must be null.
+    #[serde(default)]
+    team_name: Option<String>,
+}
+
+/// Which variables.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct VariableQuery {
+    /// Any text that the key holds; `%` stands for any text, `_` for any character.
+    variable_key_pattern: Option<String>,
+}
+
+impl VariableBody {
+    fn text(&self) -> String {
+        match &self.value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    fn check(&self) -> Result<(), ApiError> {
+        if self.team_name.is_some() {
+            return Err(ApiError::invalid(["body", "team_name"], "teams are not supported"));
+        }
+        Ok(())
+    }
+}
+
+fn show(api: &Api, row: &VariableRow) -> Result<VariableResponse, ApiError> {
+    let value = api.secrets.unseal(&place::variable(&row.key), &row.sealed)?;
+    Ok(VariableResponse {
+        key: row.key.to_string(),
+        value: redact(row.key.as_str(), value.expose()),
+        description: row.description.clone(),
+        is_encrypted: true,
+        team_name: None,
+    })
+}
+
+async fn find(api: &Api, key: &VariableKey) -> Result<VariableRow, ApiError> {
+    let row = api.store.variable_get(key).await?;
+    row.ok_or_else(|| ApiError::not_found(format!("variable `{key}` does not exist")))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/variables", tag = "Variable", params(Paging, VariableQuery),
+    responses((status = 200, body = VariableCollectionResponse)),
+)]
+pub async fn get_variables(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<VariableQuery>,
+) -> Result<Json<VariableCollectionResponse>, ApiError> {
+    let pattern = query.variable_key_pattern.as_deref().and_then(contains);
+    let listed = api.store.variable_list(pattern.as_deref(), paging.page()).await?;
+    let variables = listed.items.iter().map(|row| show(&api, row)).collect::<Result<_, _>>()?;
+    Ok(Json(VariableCollectionResponse { variables, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/variables/{variable_key}", tag = "Variable", params(VariablePath),
+    responses((status = 200, body = VariableResponse)),
+)]
+pub async fn get_variable(
+    State(api): State<Api>,
+    Path(path): Path<VariablePath>,
+) -> Result<Json<VariableResponse>, ApiError> {
+    Ok(Json(show(&api, &find(&api, &path.variable_key).await?)?))
+}
+
+#[utoipa::path(
+    post, path = "/api/v2/variables", tag = "Variable", request_body = VariableBody,
+    responses((status = 201, body = VariableResponse)),
+)]
+pub async fn post_variable(
+    State(api): State<Api>,
+    extract::Json(body): extract::Json<VariableBody>,
+) -> Result<(StatusCode, Json<VariableResponse>), ApiError> {
+    body.check()?;
+    if api.store.variable_get(&body.key).await?.is_some() {
+        return Err(ApiError::conflict(format!("variable `{}` exists already", body.key)));
+    }
+    let row = VariableRow {
+        sealed: api.secrets.seal(&place::variable(&body.key), body.text().as_bytes()),
+        key: body.key,
+        description: body.description,
+        updated_at: api.clock.now(),
+    };
+    api.store.variable_put(&row).await?;
+    Ok((StatusCode::CREATED, Json(show(&api, &row)?)))
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/variables/{variable_key}", tag = "Variable", params(VariablePath, UpdateMask),
+    request_body = VariableBody, responses((status = 200, body = VariableResponse)),
+)]
+pub async fn patch_variable(
+    State(api): State<Api>,
+    Path(path): Path<VariablePath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<VariableBody>,
+) -> Result<Json<VariableResponse>, ApiError> {
+    check_mask(&mask, &["key", "value", "description", "val"])?;
+    body.check()?;
+    if body.key != path.variable_key {
+        return Err(ApiError::bad_request("the key in the body is not that of the path"));
+    }
+    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    let mut row = find(&api, &path.variable_key).await?;
+    let at = place::variable(&row.key);
+    if asked("value") || mask.update_mask.iter().any(|name| name == "val") {
+        let old = api.secrets.unseal(&at, &row.sealed)?;
+        row.sealed = api.secrets.seal(&at, restore(&body.text(), old.expose()).as_bytes());
+    }
+    if asked("description") {
+        row.description = body.description;
+    }
+    row.updated_at = api.clock.now();
+    api.store.variable_put(&row).await?;
+    Ok(Json(show(&api, &row)?))
+}
+
+#[utoipa::path(
+    delete, path = "/api/v2/variables/{variable_key}", tag = "Variable", params(VariablePath),
+    responses((status = 204)),
+)]
+pub async fn delete_variable(State(api): State<Api>, Path(path): Path<VariablePath>) -> Result<StatusCode, ApiError> {
+    if api.store.variable_delete(&path.variable_key).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::not_found(format!("variable `{}` does not exist", path.variable_key)))
+    }
+}

@@ -1,0 +1,315 @@
+//! XComs: list, get, create, update, delete; and their bytes.
+
+use std::str::FromStr;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{
+    Api,
+    artifacts::attachment,
+    error::ApiError,
+    extract::{self, Paging, Path, Query},
+    names::Names,
+    paths::{MapIndex, TaskPath, TaskScopePath, XComPath},
+    ranges::DateRanges,
+    task_instances::{find_instance, find_scope},
+};
+use crate::{
+    blobs::keys,
+    model::ids::XComKey,
+    store::{InstanceKey, XComBody, XComFilter, XComNew, XComRow, XComValue},
+};
+
+/// The longest value in bytes that is answered as JSON; longer ones are downloaded from `.../content`.
+const MAX_SHOWN_BYTES: i64 = 16 << 20;
+/// The longest value in bytes that stays in the database.
+const MAX_INLINE_BYTES: usize = 64 << 10;
+/// The longest request in bytes that carries a value.
+pub const MAX_BODY_BYTES: usize = 8 << 20;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct XComResponse {
+    key: String,
+    timestamp: DateTime<Utc>,
+    logical_date: Option<DateTime<Utc>>,
+    map_index: i32,
+    task_id: String,
+    dag_id: String,
+    run_id: String,
+    run_after: DateTime<Utc>,
+    dag_display_name: String,
+    task_display_name: String,
+    media_type: String,
+    size_bytes: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct XComValueResponse {
+    #[serde(flatten)]
+    xcom: XComResponse,
+    /// JSON as it is (or with `stringify` as text); anything else as `{"media_type": ..., "base64": ...}`.
+    #[schema(value_type = Value)]
+    value: Value,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct XComCollectionResponse {
+    xcom_entries: Vec<XComResponse>,
+    total_entries: i64,
+}
+
+/// Airflow: `XComCreateBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct XComCreateBody {
+    #[schema(value_type = String)]
+    key: XComKey,
+    value: Value,
+    #[serde(default = "unmapped")]
+    #[schema(default = -1)]
+    map_index: i32,
+}
+
+/// Airflow: `XComUpdateBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct XComUpdateBody {
+    value: Value,
+    #[serde(default = "unmapped")]
+    #[schema(default = -1)]
+    map_index: i32,
+}
+
+fn unmapped() -> i32 {
+    -1
+}
+
+/// Which XComs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct XComQuery {
+    #[param(value_type = Option<String>)]
+    xcom_key: Option<XComKey>,
+    map_index: Option<i32>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct XComShape {
+    /// Answers the value as text.
+    stringify: bool,
+}
+
+impl XComResponse {
+    fn new(row: XComRow, names: &Names) -> Self {
+        let InstanceKey { dag_run, task_id, map_index } = row.instance;
+        Self {
+            key: row.key.to_string(),
+            timestamp: row.created_at.to_utc(),
+            logical_date: row.logical_date.map(crate::model::time::Timestamp::to_utc),
+            map_index,
+            task_display_name: names.task(dag_run, &task_id),
+            task_id: task_id.to_string(),
+            dag_display_name: names.dag(dag_run, &row.dag_id),
+            dag_id: row.dag_id.to_string(),
+            run_id: row.run_id.to_string(),
+            run_after: row.run_after.to_utc(),
+            media_type: row.media_type,
+            size_bytes: row.size_bytes,
+        }
+    }
+}
+
+/// XComs of a task, or with `~` for task, run and dag of all.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries", tag = "XCom",
+    params(TaskScopePath, Paging, XComQuery, DateRanges), responses((status = 200, body = XComCollectionResponse)),
+)]
+pub async fn get_xcom_entries(
+    State(api): State<Api>,
+    Path(path): Path<TaskScopePath>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<XComQuery>,
+    Query(dates): Query<DateRanges>,
+) -> Result<Json<XComCollectionResponse>, ApiError> {
+    let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
+    let filter = XComFilter {
+        dag_id,
+        dag_run,
+        task_id: path.task_id.one(),
+        map_index: query.map_index,
+        key: query.xcom_key,
+        logical_date: dates.logical_date(),
+        run_after: dates.run_after(),
+    };
+    let listed = api.store.xcom_list(&filter, paging.page()).await?;
+    let names = Names::of_runs(&api, listed.items.iter().map(|row| row.instance.dag_run)).await?;
+    let xcom_entries = listed.items.into_iter().map(|row| XComResponse::new(row, &names)).collect();
+    Ok(Json(XComCollectionResponse { xcom_entries, total_entries: listed.total }))
+}
+
+impl XComPath {
+    fn split(self) -> (TaskPath, XComKey) {
+        let task = TaskPath { dag_id: self.dag_id, dag_run_id: self.dag_run_id, task_id: self.task_id };
+        (task, self.xcom_key)
+    }
+}
+
+async fn find_xcom(api: &Api, path: XComPath, map_index: i32) -> Result<XComValue, ApiError> {
+    let (path, key) = path.split();
+    let (instance, _) = find_instance(api, &path, map_index).await?;
+    let found = api.store.xcom_get(&instance, &key).await?;
+    found.ok_or_else(|| ApiError::not_found(format!("task instance `{}` has no XCom `{key}`", path.task_id)))
+}
+
+async fn show(api: &Api, found: XComValue, stringify: bool) -> Result<XComValueResponse, ApiError> {
+    if found.row.size_bytes > MAX_SHOWN_BYTES {
+        let detail = "the value is too large for a JSON answer; download it from `.../content`";
+        return Err(ApiError::too_large(detail));
+    }
+    let body = match found.body {
+        XComBody::Inline(body) => Bytes::from(body),
+        XComBody::Blob(blob) => {
+            let body = api.blobs.get(&blob).await?;
+            body.ok_or_else(|| ApiError::unavailable("the value is not in object storage"))?
+        }
+    };
+    let is_json = mime_is_json(&found.row.media_type);
+    let value = match std::str::from_utf8(&body) {
+        Ok(text) if stringify => Value::String(text.to_owned()),
+        Ok(text) if is_json => {
+            // A task may nest deeper than JSON is read here; then the text is shown.
+            Value::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+        }
+        _ => json!({"media_type": found.row.media_type, "base64": STANDARD.encode(&body)}),
+    };
+    let names = Names::of_runs(api, [found.row.instance.dag_run]).await?;
+    Ok(XComValueResponse { xcom: XComResponse::new(found.row, &names), value })
+}
+
+fn mime_is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}",
+    tag = "XCom", params(XComPath, MapIndex, XComShape), responses((status = 200, body = XComValueResponse)),
+)]
+pub async fn get_xcom_entry(
+    State(api): State<Api>,
+    Path(path): Path<XComPath>,
+    Query(index): Query<MapIndex>,
+    Query(shape): Query<XComShape>,
+) -> Result<Json<XComValueResponse>, ApiError> {
+    let found = find_xcom(&api, path, index.map_index).await?;
+    Ok(Json(show(&api, found, shape.stringify).await?))
+}
+
+/// The bytes of a value, whatever their type and size.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}/content",
+    tag = "XCom", params(XComPath, MapIndex),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)),
+)]
+pub async fn get_xcom_content(
+    State(api): State<Api>,
+    Path(path): Path<XComPath>,
+    Query(index): Query<MapIndex>,
+) -> Result<Response, ApiError> {
+    let name = path.xcom_key.to_string();
+    let found = find_xcom(&api, path, index.map_index).await?;
+    let body = match found.body {
+        XComBody::Inline(body) => Body::from(body),
+        XComBody::Blob(blob) => {
+            let read = api.blobs.stream(&blob).await?;
+            Body::from_stream(read.ok_or_else(|| ApiError::unavailable("the value is not in object storage"))?.stream)
+        }
+    };
+    let media_type =
+        HeaderValue::from_str(&found.row.media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_DISPOSITION, attachment(&name)),
+        (header::CONTENT_LENGTH, HeaderValue::from(found.row.size_bytes)),
+    ];
+    Ok((headers, body).into_response())
+}
+
+async fn put(api: &Api, instance: InstanceKey, key: XComKey, value: &Value) -> Result<XComValueResponse, ApiError> {
+    let text = value.to_string();
+    let size_bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let body = if text.len() <= MAX_INLINE_BYTES {
+        XComBody::Inline(text.into_bytes())
+    } else {
+        let blob = keys::xcom(Uuid::new_v4());
+        api.blobs.put(&blob, text.into()).await?;
+        XComBody::Blob(blob)
+    };
+    let xcom = XComNew { instance, key, media_type: "application/json".to_owned(), size_bytes, body };
+    api.store.xcom_put(&xcom, api.clock.now()).await?;
+    api.scheduler.xcom_changed(&xcom.instance);
+    let found = api.store.xcom_get(&xcom.instance, &xcom.key).await?;
+    show(api, found.ok_or_else(|| ApiError::not_found("it was deleted a moment ago"))?, false).await
+}
+
+/// Adds an XCom to a task instance. 409 if it has one of this key.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries", tag = "XCom",
+    params(TaskPath), request_body = XComCreateBody, responses((status = 201, body = XComValueResponse)),
+)]
+pub async fn create_xcom_entry(
+    State(api): State<Api>,
+    Path(path): Path<TaskPath>,
+    extract::Json(body): extract::Json<XComCreateBody>,
+) -> Result<(StatusCode, Json<XComValueResponse>), ApiError> {
+    let (instance, _) = find_instance(&api, &path, body.map_index).await?;
+    if api.store.xcom_get(&instance, &body.key).await?.is_some() {
+        let detail = format!("task instance `{}` has an XCom `{}` already", path.task_id, body.key);
+        return Err(ApiError::conflict(detail));
+    }
+    Ok((StatusCode::CREATED, Json(put(&api, instance, body.key, &body.value).await?)))
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}",
+    tag = "XCom", params(XComPath), request_body = XComUpdateBody, responses((status = 200, body = XComValueResponse)),
+)]
+pub async fn update_xcom_entry(
+    State(api): State<Api>,
+    Path(path): Path<XComPath>,
+    extract::Json(body): extract::Json<XComUpdateBody>,
+) -> Result<Json<XComValueResponse>, ApiError> {
+    let found = find_xcom(&api, path, body.map_index).await?;
+    Ok(Json(put(&api, found.row.instance, found.row.key, &body.value).await?))
+}
+
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}",
+    tag = "XCom", params(XComPath, MapIndex), responses((status = 204)),
+)]
+pub async fn delete_xcom_entry(
+    State(api): State<Api>,
+    Path(path): Path<XComPath>,
+    Query(index): Query<MapIndex>,
+) -> Result<StatusCode, ApiError> {
+    let found = find_xcom(&api, path, index.map_index).await?;
+    api.store.xcom_delete(&found.row.instance, &found.row.key).await?;
+    api.scheduler.xcom_changed(&found.row.instance);
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,162 @@
+//! Sessions of the page and bearer tokens of the API: opened by a password, checked on each request, ended.
+
+use std::{net::IpAddr, sync::PoisonError};
+
+use super::{Auth, AuthError, CurrentUser, secret};
+use crate::{model::time::Timestamp, secrets::SecretString, store::SessionRow};
+
+/// Where a secret is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionKind {
+    /// In a cookie, by a browser: good until it is unused for a while.
+    Cookie,
+    /// In `Authorization: Bearer`, by a program: good for a fixed time.
+    Bearer,
+}
+
+impl SessionKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Cookie => "cookie",
+            Self::Bearer => "bearer",
+        }
+    }
+}
+
+/// A session or token that was just opened.
+#[derive(Debug)]
+pub struct NewSession {
+    /// To be given to the client, and shown to nobody else.
+    pub secret: SecretString,
+    pub username: String,
+    pub expires_at: Timestamp,
+}
+
+/// A session that the store knew a moment ago.
+#[derive(Debug, Clone)]
+pub(super) struct Verified {
+    row: SessionRow,
+    checked_at: Timestamp,
+}
+
+impl Auth {
+    /// Opens a session for whoever knows the password.
+    ///
+    /// # Errors
+    /// If user or password are wrong, or were guessed too often.
+    pub async fn login(
+        &self,
+        username: &str,
+        password: &str,
+        kind: SessionKind,
+        peer: Option<IpAddr>,
+    ) -> Result<NewSession, AuthError> {
+        let inner = &self.inner;
+        let account: String = username.chars().take(250).collect();
+        inner
+            .throttle
+            .take(&account, peer, inner.clock.now())
+            .map_err(|retry_after| AuthError::Throttled { retry_after })?;
+        let user = inner.store.user_get(&account).await?;
+        let hash = user.as_ref().map(|user| user.password_hash.as_str());
+        if !inner.passwords.verify(password, hash).await {
+            return Err(AuthError::WrongPassword);
+        }
+        inner.throttle.succeeded(&account, peer);
+        self.open(&account, kind).await
+    }
+
+    /// Opens a session for `username`, who was recognised by other means (the command line of the server's owner).
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn open(&self, username: &str, kind: SessionKind) -> Result<NewSession, AuthError> {
+        let inner = &self.inner;
+        let secret = secret::generate();
+        let secret_hash = secret::hash(&secret).ok_or(AuthError::UnknownToken)?;
+        let now = inner.clock.now();
+        let expires_at = match kind {
+            SessionKind::Cookie => now.after(inner.config.cookie_idle.min(inner.config.cookie_lifetime)),
+            SessionKind::Bearer => now.after(inner.config.bearer_lifetime),
+        };
+        let row = SessionRow {
+            secret_hash,
+            username: username.to_owned(),
+            kind: kind.as_str().to_owned(),
+            created_at: now,
+            expires_at,
+        };
+        inner.store.session_put(&row).await?;
+        Ok(NewSession { secret: SecretString::from(secret), username: username.to_owned(), expires_at })
+    }
+
+    /// Who shows `secret` as a credential of `kind`.
+    ///
+    /// # Errors
+    /// If it is unknown, over, or of another kind.
+    pub async fn authenticate(&self, secret: &str, kind: SessionKind) -> Result<CurrentUser, AuthError> {
+        let inner = &self.inner;
+        let hash = secret::hash(secret).ok_or(AuthError::UnknownToken)?;
+        let now = inner.clock.now();
+        let cached = self.cache().get(&hash).filter(|seen| now.since(seen.checked_at) < inner.config.cache).cloned();
+        let row = match cached {
+            Some(seen) => seen.row,
+            None => {
+                let row = inner.store.session_get(&hash).await?.ok_or(AuthError::UnknownToken)?;
+                let row = self.renew(row, now).await?;
+                self.cache().put(hash, Verified { row: row.clone(), checked_at: now });
+                row
+            }
+        };
+        if row.expires_at <= now || row.kind != kind.as_str() {
+            return Err(AuthError::UnknownToken);
+        }
+        Ok(CurrentUser { username: row.username, kind })
+    }
+
+    /// Moves the end of a cookie session that is in use, once a tenth of its idle time has passed.
+    async fn renew(&self, row: SessionRow, now: Timestamp) -> Result<SessionRow, AuthError> {
+        let config = &self.inner.config;
+        if row.kind != SessionKind::Cookie.as_str() || row.expires_at <= now {
+            return Ok(row);
+        }
+        let expires_at = now.after(config.cookie_idle).min(row.created_at.after(config.cookie_lifetime));
+        if expires_at.since(row.expires_at) < config.cookie_idle / 10 {
+            return Ok(row);
+        }
+        let row = SessionRow { expires_at, ..row };
+        self.inner.store.session_put(&row).await?;
+        Ok(row)
+    }
+
+    /// Ends the session or token at once.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn logout(&self, secret: &str) -> Result<(), AuthError> {
+        if let Some(hash) = secret::hash(secret) {
+            self.inner.store.session_delete(&hash).await?;
+            self.cache().pop(&hash);
+        }
+        Ok(())
+    }
+
+    /// Deletes sessions and tokens that are over.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn delete_expired(&self) -> Result<(), AuthError> {
+        self.inner.store.session_delete_expired(self.inner.clock.now()).await?;
+        Ok(())
+    }
+
+    pub(super) async fn end_sessions_of(&self, username: &str) -> Result<(), AuthError> {
+        self.inner.store.session_delete_of_user(username).await?;
+        self.cache().clear();
+        Ok(())
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, lru::LruCache<[u8; 32], Verified>> {
+        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

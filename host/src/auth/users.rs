@@ -1,0 +1,99 @@
+//! Users: made, listed, given new passwords, deleted.
+
+use super::{Auth, AuthError, password::Passwords, secret};
+use crate::{
+    secrets::SecretString,
+    store::{Listed, Page, UserRow},
+};
+
+/// The first user's name.
+const FIRST_USER: &str = "admin";
+
+impl Auth {
+    /// Makes the first user, `admin`, if there is none, with `password` or a random one.
+    ///
+    /// Answers the random password, to be shown once.
+    ///
+    /// # Errors
+    /// If `password` is one that can't be used, or the store fails.
+    pub async fn ensure_admin(&self, password: Option<SecretString>) -> Result<Option<SecretString>, AuthError> {
+        if self.inner.store.user_count().await? > 0 {
+            return Ok(None);
+        }
+        match password {
+            Some(password) => {
+                self.user_create(FIRST_USER, password.expose()).await?;
+                Ok(None)
+            }
+            None => {
+                let password = SecretString::from(secret::generate_password());
+                self.user_create(FIRST_USER, password.expose()).await?;
+                Ok(Some(password))
+            }
+        }
+    }
+
+    /// # Errors
+    /// If the name or the password can't be used, or the user exists.
+    pub async fn user_create(&self, username: &str, password: &str) -> Result<UserRow, AuthError> {
+        check_name(username)?;
+        Passwords::check_rules(password)?;
+        if self.inner.store.user_get(username).await?.is_some() {
+            return Err(AuthError::UserExists(username.to_owned()));
+        }
+        let password_hash = self.inner.passwords.hash(password).await?;
+        let now = self.inner.clock.now();
+        let user = UserRow { username: username.to_owned(), password_hash, created_at: now, updated_at: now };
+        self.inner.store.user_put(&user).await?;
+        Ok(user)
+    }
+
+    /// Gives a user a new password and ends all of the user's sessions and tokens.
+    ///
+    /// # Errors
+    /// If the password can't be used, or the user does not exist.
+    pub async fn user_set_password(&self, username: &str, password: &str) -> Result<UserRow, AuthError> {
+        Passwords::check_rules(password)?;
+        let user = self.inner.store.user_get(username).await?;
+        let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
+        let password_hash = self.inner.passwords.hash(password).await?;
+        let user = UserRow { password_hash, updated_at: self.inner.clock.now(), ..user };
+        self.inner.store.user_put(&user).await?;
+        self.end_sessions_of(username).await?;
+        Ok(user)
+    }
+
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn user_list(&self, page: Page) -> Result<Listed<UserRow>, AuthError> {
+        Ok(self.inner.store.user_list(page).await?)
+    }
+
+    /// Deletes a user and ends all of the user's sessions and tokens.
+    ///
+    /// # Errors
+    /// If the user does not exist, or is the last one.
+    pub async fn user_delete(&self, username: &str) -> Result<(), AuthError> {
+        if self.inner.store.user_get(username).await?.is_none() {
+            return Err(AuthError::UnknownUser(shorten(username)));
+        }
+        if self.inner.store.user_count().await? <= 1 {
+            return Err(AuthError::LastUser(username.to_owned()));
+        }
+        self.end_sessions_of(username).await?;
+        self.inner.store.user_delete(username).await?;
+        Ok(())
+    }
+}
+
+fn check_name(username: &str) -> Result<(), AuthError> {
+    let plain = username.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@+".contains(c));
+    if username.is_empty() || username.len() > 250 || !plain {
+        return Err(AuthError::UserName(shorten(username)));
+    }
+    Ok(())
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
+}
