@@ -7,7 +7,7 @@ use super::extract::Scope;
 use crate::model::ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey};
 
 macro_rules! path {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $shown:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $shown:ty),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Deserialize, IntoParams)]
         #[into_params(parameter_in = Path)]
