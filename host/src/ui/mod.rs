@@ -1,1 +1,215 @@
-//! Room `ui`.
+//! The web page: server-rendered HTML, plain forms, and a handful of scripts that draw what HTML can't.
+//!
+//! It promises: every page can be read and every action done without JavaScript; every state of a page is a URL; text
+//! from outside is text, never markup; no page renders more than some hundred rows, however large a run is. Templates and
+//! assets live in `web/`; nothing in them is inline, so that the content security policy can forbid it.
+//!
+//! A handler reads rows, makes a view (a plain struct) and renders it. What is drawn by scripts comes from [`data`] and
+//! [`events`]; what they need of a dag_version is a [`shape::Shape`].
+
+mod assets;
+mod data;
+mod doc;
+mod error;
+mod events;
+pub mod layout;
+mod links;
+mod log;
+mod pages;
+mod schema_form;
+mod shape;
+mod shell;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+
+use self::{error::UiError, shape::Shapes, shell::Frame};
+use crate::{
+    api::identity::{Denied, same_origin},
+    auth::Auth,
+    blobs::Blobs,
+    model::{
+        ids::{DagId, RunId},
+        state::{RunState, TaskState},
+        time::Clock,
+    },
+    scheduler::{Logs, Scheduler},
+    secrets::Secrets,
+    store::{DagRow, DagRunRow, Store},
+};
+
+/// The largest component that the upload form takes.
+const MAX_UPLOAD_BYTES: usize = 64 << 20;
+/// The largest other form.
+const MAX_FORM_BYTES: usize = 2 << 20;
+
+/// What the page works with. Cheap to clone.
+#[derive(Clone)]
+pub struct UiState {
+    pub scheduler: Scheduler,
+    pub store: Store,
+    pub blobs: Blobs,
+    pub secrets: Secrets,
+    pub auth: Auth,
+    pub logs: Logs,
+    pub clock: Clock,
+    /// Ends the streams of open pages, so that a server can stop.
+    pub stopping: CancellationToken,
+    pub shapes: UiCache,
+}
+
+/// What the page remembers between requests.
+pub type UiCache = Shapes;
+
+impl UiState {
+    async fn dag(&self, dag_id: &DagId) -> Result<DagRow, UiError> {
+        self.store.dag_get(dag_id).await?.ok_or_else(|| UiError::NotFound(format!("dag `{dag_id}` does not exist")))
+    }
+
+    async fn run(&self, dag_id: &DagId, run_id: &RunId) -> Result<DagRunRow, UiError> {
+        self.store
+            .dag_run_get(dag_id, run_id)
+            .await?
+            .ok_or_else(|| UiError::NotFound(format!("dag_run `{run_id}` of dag `{dag_id}` does not exist")))
+    }
+}
+
+/// The letter of the task state that looks like a run's.
+fn run_letter(state: RunState) -> u8 {
+    match state {
+        RunState::Queued => TaskState::Queued,
+        RunState::Running => TaskState::Running,
+        RunState::Success => TaskState::Success,
+        RunState::Failed => TaskState::Failed,
+    }
+    .letter()
+}
+
+/// All pages, and a page for whatever is not there.
+pub fn router(ui: UiState) -> Router {
+    use pages::{components, connections, dag, dags, pools, run, sign_in, task, trigger, variables};
+
+    let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
+    let pages = Router::new()
+        .route("/", get(async || Redirect::to("/dags")))
+        .route("/login", get(sign_in::show).post(sign_in::sign_in))
+        .route("/logout", post(sign_in::sign_out))
+        .route("/static/{version}/{name}", get(assets::get))
+        .route("/dags", get(dags::list))
+        .route("/dags/{dag_id}", get(dag::grid))
+        .route("/dags/{dag_id}/graph", get(dag::graph))
+        .route("/dags/{dag_id}/runs", get(dag::runs))
+        .route("/dags/{dag_id}/details", get(dag::details))
+        .route("/dags/{dag_id}/tasks/{task_id}", get(dag::task))
+        .route("/dags/{dag_id}/pause", post(dag::pause))
+        .route("/dags/{dag_id}/delete", get(dag::confirm_delete).post(dag::delete))
+        .route("/dags/{dag_id}/trigger", get(trigger::show).post(trigger::trigger))
+        .route("/dags/{dag_id}/runs/{run_id}", get(run::show))
+        .route("/dags/{dag_id}/runs/{run_id}/clear", get(run::preview_clear).post(run::clear))
+        .route("/dags/{dag_id}/runs/{run_id}/mark", get(run::confirm_mark).post(run::mark))
+        .route("/dags/{dag_id}/runs/{run_id}/delete", get(run::confirm_delete).post(run::delete))
+        .route("/dags/{dag_id}/runs/{run_id}/note", post(run::note))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(task::show))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", get(task::raw_log))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/artifact", get(task::artifact))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/clear", get(task::preview_clear).post(task::clear))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", get(task::preview_mark).post(task::mark))
+        .route(
+            "/components",
+            get(components::list).post(components::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)),
+        )
+        .route("/components/{digest}", get(components::show))
+        .route("/variables", get(variables::list))
+        .route("/variables/edit", get(variables::edit).post(variables::save))
+        .route("/variables/delete", get(variables::confirm_delete).post(variables::delete))
+        .route("/connections", get(connections::list))
+        .route("/connections/edit", get(connections::edit).post(connections::save))
+        .route("/connections/delete", get(connections::confirm_delete).post(connections::delete))
+        .route("/pools", get(pools::list))
+        .route("/pools/edit", get(pools::edit).post(pools::save))
+        .route("/pools/delete", get(pools::confirm_delete).post(pools::delete))
+        .route("/ui/theme", post(sign_in::theme))
+        .route("/ui/events", get(events::events))
+        .route("/ui/dags/{dag_id}/grid", get(data::grid))
+        .route("/ui/dags/{dag_id}/runs/{run_id}/states", get(data::states))
+        .route("/ui/dag_versions/{version}/tasks", get(data::version_tasks))
+        .route("/ui/dag_versions/{version}/graph", get(data::version_graph))
+        .fallback(async || UiError::NotFound("There is no page at this address.".into()));
+    pages
+        .layer(form)
+        .layer(from_fn(error_pages))
+        .layer(from_fn_with_state(ui.clone(), guard))
+        .layer(CompressionLayer::new())
+        .layer(from_fn(headers))
+        .with_state(ui)
+}
+
+/// What every answer carries, unless its handler knows better.
+static HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in &HEADERS {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    response
+}
+
+/// Lets only those in who have signed in; the others are asked to.
+async fn guard(State(ui): State<UiState>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_public = path == "/login" || path.starts_with("/static/");
+    let found = ui.auth.identify(request.method(), request.headers()).await;
+    match found {
+        Ok(user) => {
+            request.extensions_mut().insert(user);
+        }
+        Err(Denied::NoToken | Denied::UnknownToken) if is_public => {
+            // Signing somebody in from another site would make them work in a stranger's name.
+            let says_where_from = ["sec-fetch-site", "origin"].iter().any(|name| request.headers().contains_key(*name));
+            if !request.method().is_safe() && says_where_from && !same_origin(request.headers()) {
+                return error::refuse(StatusCode::FORBIDDEN, &Denied::ForeignOrigin.to_string());
+            }
+        }
+        Err(Denied::NoToken | Denied::UnknownToken) => {
+            if path.starts_with("/ui/") && request.method() == Method::GET {
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
+            let here = request.uri().path_and_query().map_or("/dags", axum::http::uri::PathAndQuery::as_str);
+            let next = if request.method() == Method::GET { here } else { "/dags" };
+            return Redirect::to(&links::with_query("/login", &[("next", links::local(next))])).into_response();
+        }
+        Err(denied @ Denied::ForeignOrigin) => return error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
+        Err(Denied::Failed(error)) => return UiError::internal(error).into_response(),
+    }
+    next.run(request).await
+}
+
+/// Turns what went wrong below into a page.
+async fn error_pages(frame: Frame, request: Request, next: Next) -> Response {
+    error::as_page(next.run(request).await, frame)
+}

@@ -1,0 +1,247 @@
+//! The one stream of a page: what changes, and the lines of the log that it shows.
+
+use std::{collections::BTreeMap, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Query, State},
+    http::HeaderMap,
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    UiState,
+    error::UiError,
+    log::{LineView, LogFilter},
+    run_letter,
+    shape::Shape,
+};
+use crate::{
+    model::ids::{DagId, RunId, TaskId},
+    scheduler::{Change, LogError, LogLine},
+    store::InstanceKey,
+};
+
+/// Changes are told at most four times a second.
+const EVERY: Duration = Duration::from_millis(250);
+/// Cells that are told one by one; above it the page is told to ask for all.
+const MOST_CELLS: usize = 2_000;
+/// A stream ends after this; the browser opens another one, with whatever session it has then.
+const LIFETIME: Duration = Duration::from_mins(10);
+
+#[derive(Debug, Default, Deserialize)]
+pub struct EventsQuery {
+    dag: Option<DagId>,
+    run: Option<RunId>,
+    task: Option<TaskId>,
+    #[serde(default = "unmapped")]
+    map_index: i32,
+    r#try: Option<u32>,
+    /// The first log line to send.
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    level: String,
+    #[serde(default)]
+    q: String,
+}
+
+fn unmapped() -> i32 {
+    -1
+}
+
+/// What is told of a run.
+#[derive(Debug, Default, Serialize)]
+struct RunChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<char>,
+    /// (row, letter) of tasks that are not mapped.
+    cells: Vec<(usize, char)>,
+    /// Not all is told: ask again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Changes {
+    runs: BTreeMap<RunId, RunChange>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
+    #[serde(skip)]
+    any: bool,
+    #[serde(skip)]
+    cells: usize,
+}
+
+type LogStream = Pin<Box<dyn Stream<Item = Result<Vec<LogLine>, LogError>> + Send>>;
+
+struct Feed {
+    query: EventsQuery,
+    shape: Option<Arc<Shape>>,
+    changes: Receiver<Arc<Vec<Change>>>,
+    log: Option<LogStream>,
+    filter: LogFilter,
+    next_line: u64,
+    pending: Changes,
+    due: Instant,
+    ends: Instant,
+}
+
+/// `GET /ui/events`: `change` and `log`, as the page asks by its query.
+pub async fn events(
+    State(ui): State<UiState>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, UiError> {
+    let changes = ui.scheduler.subscribe();
+    let last_seen: Option<u64> =
+        headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let next_line = last_seen.unwrap_or(0).max(query.after);
+    let (mut shape, mut log) = (None, None);
+    if let Some(dag_id) = &query.dag {
+        // A run page's rows are those of its own version; the grid's are those of the newest.
+        let version = match &query.run {
+            None => ui.dag(dag_id).await?.version,
+            Some(run_id) => {
+                let run = ui.run(dag_id, run_id).await?;
+                if let (Some(task_id), Some(try_number)) = (&query.task, query.r#try) {
+                    let key = InstanceKey { dag_run: run.key, task_id: task_id.clone(), map_index: query.map_index };
+                    log = Some(Box::pin(ui.logs.follow(key, try_number, next_line)) as LogStream);
+                }
+                run.version
+            }
+        };
+        shape = Some(ui.shapes.get(&ui.store, version).await?);
+    }
+    let now = Instant::now();
+    let feed = Feed {
+        filter: LogFilter::new(&query.level, &query.q),
+        query,
+        shape,
+        changes,
+        log,
+        next_line,
+        pending: Changes::default(),
+        due: now,
+        ends: now + LIFETIME,
+    };
+    let stopping = ui.stopping.clone();
+    let events = stream::unfold(feed, |mut feed| async move {
+        let event = feed.next().await?;
+        Some((Ok::<_, Infallible>(event), feed))
+    })
+    .take_until(async move { stopping.cancelled().await });
+    let hello = stream::once(async { Ok(Event::default().comment("airlock").retry(Duration::from_secs(2))) });
+    Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::default()).into_response())
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let log = async {
+                match &mut self.log {
+                    Some(log) => log.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(self.ends) => return None,
+                () = sleep_until(self.due), if self.pending.any => {
+                    self.due = Instant::now() + EVERY;
+                    let changes = std::mem::take(&mut self.pending);
+                    return Event::default().event("change").json_data(changes).ok();
+                }
+                batch = self.changes.recv() => match batch {
+                    Ok(batch) => batch.iter().for_each(|change| self.absorb(change)),
+                    Err(RecvError::Lagged(_)) => {
+                        self.pending.any = true;
+                        self.pending.again = true;
+                    }
+                    Err(RecvError::Closed) => return None,
+                },
+                lines = log => match lines {
+                    Some(Ok(lines)) => {
+                        if let Some(event) = self.log_event(&lines) {
+                            return Some(event);
+                        }
+                    }
+                    Some(Err(error)) => {
+                        tracing::warn!(error = %error, "a log can't be followed");
+                        self.log = None;
+                    }
+                    None => {
+                        // The attempt is over: its page has more to say.
+                        self.log = None;
+                        self.pending.any = true;
+                    }
+                },
+            }
+        }
+    }
+
+    fn absorb(&mut self, change: &Change) {
+        let Self { query, shape, pending, .. } = self;
+        if query.dag.as_ref().is_some_and(|dag_id| change.dag_id() != dag_id) {
+            return;
+        }
+        if let (Some(wanted), Some(run_id)) = (&query.run, change.run_id())
+            && wanted != run_id
+        {
+            return;
+        }
+        match change {
+            Change::Dag { .. } => pending.any = true,
+            Change::Run { run_id, state, .. } => {
+                pending.any = true;
+                if query.dag.is_some() {
+                    let run = pending.runs.entry(run_id.clone()).or_default();
+                    run.state = state.map(|state| char::from(run_letter(state)));
+                    run.again |= state.is_none();
+                }
+            }
+            // The list of dags shows runs, not tasks.
+            Change::Task { .. } if query.dag.is_none() => {}
+            Change::Task { task_id, .. } if query.task.as_ref().is_some_and(|wanted| wanted != task_id) => {}
+            Change::Task { run_id, task_id, state, .. } => {
+                pending.any = true;
+                let run = pending.runs.entry(run_id.clone()).or_default();
+                let row = shape.as_ref().and_then(|shape| shape.row(task_id).filter(|row| !shape.is_mapped(*row)));
+                match row {
+                    Some(row) if pending.cells < MOST_CELLS => {
+                        run.cells.push((row, char::from(state.letter())));
+                        pending.cells += 1;
+                    }
+                    _ => {
+                        run.again = true;
+                        run.cells.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    fn log_event(&mut self, lines: &[LogLine]) -> Option<Event> {
+        #[derive(Serialize)]
+        struct LogEvent {
+            lines: Vec<LineView>,
+            next: u64,
+        }
+        let first = self.next_line;
+        self.next_line += lines.len() as u64;
+        let lines: Vec<_> = (first..).zip(lines).filter_map(|(number, line)| self.filter.view(number, line)).collect();
+        if lines.is_empty() {
+            return None;
+        }
+        let event = LogEvent { lines, next: self.next_line };
+        Event::default().event("log").id(self.next_line.to_string()).json_data(event).ok()
+    }
+}

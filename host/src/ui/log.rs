@@ -1,0 +1,225 @@
+//! Lines of a log as they are shown, filtered and searched.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::UiState;
+use crate::{
+    scheduler::{LogError, LogFrom},
+    store::InstanceKey,
+};
+
+/// Lines that a page shows at once.
+pub const SHOWN: usize = 500;
+/// Lines that a filtered page looks through at most.
+const SEARCHED: u64 = 200_000;
+const CHUNK: usize = 5_000;
+
+/// Levels from which on lines can be shown.
+pub const LEVELS: [(&str, &str); 4] =
+    [("", "All levels"), ("info", "Info and above"), ("warn", "Warnings and errors"), ("error", "Errors")];
+
+/// A line, in the pieces that it is shown by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LineView {
+    /// From 0.
+    pub number: u64,
+    /// `hh:mm:ss.mmm`, UTC.
+    pub at: String,
+    pub at_full: String,
+    pub level: String,
+    /// CSS classes: level and source.
+    pub class: String,
+    pub target: String,
+    /// The message, cut where the search hits; true: a hit.
+    pub parts: Vec<(String, bool)>,
+    pub fields: String,
+}
+
+/// Which lines are shown.
+#[derive(Debug, Clone, Default)]
+pub struct LogFilter {
+    least: usize,
+    search: String,
+}
+
+fn rank(level: &str) -> usize {
+    ["trace", "debug", "info", "warn", "error"]
+        .iter()
+        .position(|known| {
+            *known == level || (level == "warning" && *known == "warn") || (level == "critical" && *known == "error")
+        })
+        .unwrap_or(2)
+}
+
+impl LogFilter {
+    /// `level` is the lowest that is shown; empty: all. `search` is found whatever its case.
+    pub fn new(level: &str, search: &str) -> Self {
+        Self { least: if level.is_empty() { 0 } else { rank(level) }, search: search.to_lowercase() }
+    }
+
+    pub fn is_all(&self) -> bool {
+        self.least == 0 && self.search.is_empty()
+    }
+
+    /// The line, or none if it is not to be shown.
+    pub fn view(&self, number: u64, line: &str) -> Option<LineView> {
+        let parsed: Value = serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()));
+        let text = |name: &str| parsed.get(name).and_then(Value::as_str).unwrap_or_default();
+        let level = match text("level") {
+            "" => "info",
+            level => level,
+        };
+        if rank(level) < self.least {
+            return None;
+        }
+        let event = parsed.as_str().unwrap_or_else(|| text("event"));
+        let mut fields = String::new();
+        let known = ["timestamp", "level", "source", "logger", "event"];
+        for (name, value) in
+            parsed.as_object().into_iter().flatten().filter(|(name, _)| !known.contains(&name.as_str()))
+        {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if !fields.is_empty() {
+                fields.push(' ');
+            }
+            fields.push_str(&format!("{name}={value}"));
+        }
+        if !self.search.is_empty()
+            && ![event, text("logger"), &fields].iter().any(|text| text.to_lowercase().contains(&self.search))
+        {
+            return None;
+        }
+        let at_full = text("timestamp");
+        let at: String =
+            at_full.split_once('T').map_or(at_full, |(_, time)| time).trim_end_matches('Z').chars().take(12).collect();
+        let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>();
+        Some(LineView {
+            number,
+            at,
+            at_full: at_full.to_owned(),
+            class: format!("{} {}", plain(level), plain(text("source"))),
+            level: level.to_owned(),
+            target: text("logger").to_owned(),
+            parts: self.cut(event),
+            fields,
+        })
+    }
+
+    /// `text` cut at the hits of the search.
+    fn cut(&self, text: &str) -> Vec<(String, bool)> {
+        let lower = text.to_lowercase();
+        // Lower case may be longer or shorter in some scripts; then a hit can't be told by its place.
+        if self.search.is_empty() || lower.len() != text.len() {
+            return vec![(text.to_owned(), false)];
+        }
+        let mut parts = Vec::new();
+        let mut from = 0;
+        for (at, hit) in lower.match_indices(&self.search) {
+            let (Some(before), Some(found)) = (text.get(from..at), text.get(at..at + hit.len())) else { continue };
+            parts.push((before.to_owned(), false));
+            parts.push((found.to_owned(), true));
+            from = at + hit.len();
+        }
+        parts.push((text.get(from..).unwrap_or_default().to_owned(), false));
+        parts.retain(|(text, _)| !text.is_empty());
+        parts
+    }
+}
+
+/// A page of a log.
+#[derive(Debug, Default)]
+pub struct LogView {
+    pub lines: Vec<LineView>,
+    /// The number of the line after the last that was looked at.
+    pub next: u64,
+    pub total: u64,
+    pub is_live: bool,
+    /// Where the lines before these end, if there are any.
+    pub earlier: Option<u64>,
+    /// Whether a search gave up before the log's start.
+    pub gave_up: bool,
+}
+
+/// The last [`SHOWN`] lines before line `before` (the log's end, if none) that pass the filter, read backwards.
+///
+/// # Errors
+/// If storage fails.
+pub async fn read(
+    ui: &UiState,
+    key: &InstanceKey,
+    try_number: u32,
+    filter: &LogFilter,
+    before: Option<u64>,
+) -> Result<LogView, LogError> {
+    let chunk = if filter.is_all() { SHOWN } else { CHUNK };
+    let size = chunk as u64;
+    let first = match before {
+        None => ui.logs.read(key, try_number, LogFrom::Tail, chunk).await?,
+        Some(before) => {
+            let from = before.saturating_sub(size);
+            let wanted = usize::try_from(before - from).unwrap_or(chunk);
+            ui.logs.read(key, try_number, LogFrom::Line(from), wanted).await?
+        }
+    };
+    let next = first.first_line + first.lines.len() as u64;
+    let mut view =
+        LogView { lines: Vec::new(), next, total: first.total_lines, is_live: first.is_live, ..LogView::default() };
+    let mut page = first;
+    let mut at;
+    loop {
+        at = page.first_line;
+        let mut found: Vec<_> =
+            (page.first_line..).zip(&page.lines).filter_map(|(number, line)| filter.view(number, line)).collect();
+        found.append(&mut view.lines);
+        view.lines = found;
+        if at == 0 || view.lines.len() >= SHOWN || filter.is_all() {
+            break;
+        }
+        if next - at > SEARCHED {
+            view.gave_up = true;
+            break;
+        }
+        let from = at.saturating_sub(size);
+        let wanted = usize::try_from(at - from).unwrap_or(chunk);
+        page = ui.logs.read(key, try_number, LogFrom::Line(from), wanted).await?;
+        if page.lines.is_empty() {
+            break;
+        }
+    }
+    let surplus = view.lines.len().saturating_sub(SHOWN);
+    view.lines.drain(..surplus);
+    view.earlier = if surplus > 0 { view.lines.first().map(|line| line.number) } else { (at > 0).then_some(at) };
+    Ok(view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"timestamp":"2026-01-31T06:00:00.123456Z","level":"warn","source":"log","logger":"a::b","event":"Wet <b>wet</b>","n":3}"#;
+
+    #[test]
+    fn a_line_is_shown_in_its_pieces() {
+        let view = LogFilter::new("", "wet").view(7, LINE).unwrap();
+        assert_eq!((view.number, view.at.as_str(), view.level.as_str()), (7, "06:00:00.123", "warn"));
+        assert_eq!((view.class.as_str(), view.target.as_str(), view.fields.as_str()), ("warn log", "a::b", "n=3"));
+        let part = |text: &str, hit| (text.to_owned(), hit);
+        assert_eq!(view.parts, [part("Wet", true), part(" <b>", false), part("wet", true), part("</b>", false)]);
+    }
+
+    #[test]
+    fn levels_and_searches_leave_lines_out() {
+        assert!(LogFilter::new("error", "").view(0, LINE).is_none());
+        assert!(LogFilter::new("warn", "").view(0, LINE).is_some());
+        assert!(LogFilter::new("", "dry").view(0, LINE).is_none());
+        assert!(LogFilter::new("", "N=3").view(0, LINE).is_some());
+    }
+
+    #[test]
+    fn what_is_no_json_is_shown_as_it_is() {
+        let view = LogFilter::default().view(0, "plain").unwrap();
+        assert_eq!(view.parts, [("plain".to_owned(), false)]);
+        assert!(LogFilter::new("", "ß").view(0, "\u{130}ß").is_some());
+    }
+}

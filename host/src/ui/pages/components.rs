@@ -1,0 +1,211 @@
+//! Components: the list, the upload, one of them.
+
+use askama::Template;
+use axum::{
+    extract::{Multipart, Path, Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+
+use crate::{
+    auth::CurrentUser,
+    model::{
+        ids::{DagId, Digest},
+        spec::{EntrySpec, ParameterSpec},
+    },
+    scheduler::{CompileError, DeployError},
+    store::{ComponentRow, Page},
+    ui::{
+        UiState, doc,
+        error::UiError,
+        links,
+        shell::{Frame, Section, Shell, go_and_tell, page, page_with},
+        show::{self, Bytes as Size, Crumbs, Facts, Html, Pager, When},
+    },
+};
+
+const ROWS: u32 = 50;
+
+/// The first digits of a digest.
+pub fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take(12).collect()
+}
+
+#[derive(Template)]
+#[template(path = "components.html")]
+struct ComponentsView {
+    shell: Shell,
+    error: Option<String>,
+    rows: Vec<ComponentLine>,
+    pager: Pager,
+}
+
+struct ComponentLine {
+    digest: Digest,
+    short: String,
+    href: String,
+    dags: String,
+    entries: usize,
+    size: Size,
+    sdk: String,
+    at: When,
+    by: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct ComponentsQuery {
+    #[serde(default)]
+    offset: u32,
+}
+
+async fn view(ui: &UiState, frame: Frame, offset: u32, error: Option<String>) -> Result<ComponentsView, UiError> {
+    let listed = ui.store.component_list(Page { limit: ROWS, offset }).await?;
+    let line = |row: &ComponentRow| ComponentLine {
+        short: short(&row.digest),
+        href: links::component(&row.digest),
+        dags: if row.dag_ids.is_empty() { "none".into() } else { names(&row.dag_ids) },
+        entries: row.module.entries.len(),
+        size: Size(row.size_bytes),
+        sdk: row.module.sdk.clone(),
+        at: When::utc(Some(row.uploaded_at)),
+        by: row.uploaded_by.clone(),
+        digest: row.digest,
+    };
+    let rows: Vec<_> = listed.items.iter().map(line).collect();
+    let start = usize::try_from(offset).unwrap_or(0);
+    Ok(ComponentsView {
+        shell: frame.shell(Section::Components, "components", "Components"),
+        error,
+        pager: Pager::new(start, ROWS as usize, rows.len(), listed.total, |at| format!("/components?offset={at}")),
+        rows,
+    })
+}
+
+fn names(dags: &[DagId]) -> String {
+    let mut names: Vec<_> = dags.iter().take(5).map(DagId::to_string).collect();
+    if dags.len() > names.len() {
+        names.push(format!("{} more", dags.len() - names.len()));
+    }
+    names.join(", ")
+}
+
+/// `GET /components`
+pub async fn list(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<ComponentsQuery>,
+) -> Result<Response, UiError> {
+    Ok(page(&view(&ui, frame, query.offset, None).await?))
+}
+
+/// `POST /components`: a form with the file as its field `component`.
+pub async fn upload(
+    State(ui): State<UiState>,
+    frame: Frame,
+    user: CurrentUser,
+    mut form: Multipart,
+) -> Result<Response, UiError> {
+    let unreadable = |error: axum::extract::multipart::MultipartError| UiError::Invalid(error.body_text());
+    let mut wasm = None;
+    while let Some(field) = form.next_field().await.map_err(unreadable)? {
+        if field.name() == Some("component") {
+            wasm = Some(field.bytes().await.map_err(unreadable)?);
+        }
+    }
+    let refused = match wasm {
+        Some(wasm) if !wasm.is_empty() => match ui.scheduler.deploy(wasm, &user.username).await {
+            Ok(deployed) => {
+                let dags: Vec<_> = deployed.dags.iter().map(|dag| dag.dag_id.to_string()).collect();
+                let what = match (deployed.created, dags.is_empty()) {
+                    (false, _) => "The component was known already.".to_owned(),
+                    (true, true) => "The component was uploaded.".to_owned(),
+                    (true, false) => format!("The component was uploaded. Active now: {}.", dags.join(", ")),
+                };
+                return Ok(go_and_tell(&links::component(&deployed.digest), &what));
+            }
+            Err(
+                error @ (DeployError::Compile(CompileError::Refused(_))
+                | DeployError::Dag(_)
+                | DeployError::Duplicate(_)),
+            ) => error.to_string(),
+            Err(DeployError::Stopped) => return Err(UiError::Unavailable),
+            Err(error @ (DeployError::Compile(_) | DeployError::Blobs(_) | DeployError::Store(_))) => {
+                return Err(UiError::internal(error));
+            }
+        },
+        _ => "no file was chosen; choose a .wasm file".to_owned(),
+    };
+    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &view(&ui, frame, 0, Some(refused)).await?))
+}
+
+#[derive(Template)]
+#[template(path = "component.html")]
+struct ComponentView {
+    shell: Shell,
+    crumbs: Crumbs,
+    short: String,
+    facts: Facts,
+    dags: Vec<DagLine>,
+    entries: Vec<EntryView>,
+}
+
+struct DagLine {
+    dag_id: DagId,
+    href: String,
+    schedule: String,
+    tasks: String,
+    now: &'static str,
+}
+
+struct EntryView {
+    name: String,
+    signature: String,
+    doc: Html,
+    schemas: Vec<(String, String)>,
+}
+
+/// `GET /components/{digest}`
+pub async fn show(State(ui): State<UiState>, frame: Frame, Path(digest): Path<Digest>) -> Result<Response, UiError> {
+    let missing = || UiError::NotFound(format!("component `{digest}` does not exist"));
+    let row = ui.store.component_get(digest).await?.ok_or_else(missing)?;
+    let mut dags = Vec::new();
+    for dag_id in row.dag_ids.iter().take(200) {
+        let Some(dag) = ui.store.dag_get(dag_id).await? else { continue };
+        dags.push(DagLine {
+            href: links::dag(dag_id),
+            schedule: show::schedule(&dag.spec),
+            tasks: show::grouped(dag.spec.nodes.len()),
+            now: if dag.component == digest { "its newest version" } else { "newer versions come from elsewhere" },
+            dag_id: dag_id.clone(),
+        });
+    }
+    let facts = Facts::new()
+        .html("SHA-256", Html::new().markup("<code>").text(digest).markup("</code>"))
+        .text("Size", Size(row.size_bytes))
+        .text("SDK", &row.module.sdk)
+        .html("Uploaded", When::utc(Some(row.uploaded_at)))
+        .text("By", &row.uploaded_by);
+    Ok(page(&ComponentView {
+        shell: frame.shell(Section::Components, "component", format!("Component {}", short(&digest))),
+        crumbs: Crumbs::new([("/components".to_owned(), "Components".to_owned())]),
+        short: short(&digest),
+        facts,
+        dags,
+        entries: row.module.entries.iter().take(200).map(entry).collect(),
+    }))
+}
+
+fn entry(entry: &EntrySpec) -> EntryView {
+    let input = |input: &ParameterSpec| format!("{}{}", input.name, if input.required { "" } else { "?" });
+    let inputs: Vec<_> = entry.inputs.iter().map(input).collect();
+    let mut schemas: Vec<_> =
+        entry.inputs.iter().map(|input| (format!("Input {}", input.name), super::run::pretty(&input.schema))).collect();
+    schemas.extend(entry.output.as_deref().map(|schema| ("Output".to_owned(), super::run::pretty(schema))));
+    EntryView {
+        name: entry.name.clone(),
+        signature: format!("({})", inputs.join(", ")),
+        doc: entry.doc.as_deref().map(doc::render).unwrap_or_default(),
+        schemas,
+    }
+}

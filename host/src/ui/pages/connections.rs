@@ -1,0 +1,233 @@
+//! Connections. Passwords and extras are sealed, and go in but never out.
+
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
+use crate::{
+    model::ids::ConnectionId,
+    secrets::place,
+    store::{ConnectionRow, Page},
+    ui::{
+        UiState,
+        error::UiError,
+        shell::{Frame, Section, go_and_tell, page, page_with},
+        show::{Crumbs, Pager},
+    },
+};
+
+const PATH: &str = "/connections";
+
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /connections`
+pub async fn list(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, UiError> {
+    let listed = ui.store.connection_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let rows: Vec<_> = listed
+        .items
+        .iter()
+        .map(|row| {
+            let port = row.port.map(|port| format!(":{port}")).unwrap_or_default();
+            let host = format!("{}{port}", row.host.as_deref().unwrap_or_default());
+            let secret = if row.sealed_password.is_some() { "set" } else { "" };
+            let cells = [
+                row.conn_type.clone(),
+                host,
+                row.login.clone().unwrap_or_default(),
+                secret.to_owned(),
+                row.description.clone().unwrap_or_default(),
+            ];
+            ListLine::new(PATH, row.id.as_str(), cells)
+        })
+        .collect();
+    let offset = usize::try_from(query.offset).unwrap_or(0);
+    Ok(page(&ListView {
+        shell: frame.shell(Section::Connections, "connections", "Connections"),
+        heading: "Connections",
+        about: "Addresses and credentials of other systems. Passwords and extras are encrypted, and shown to nobody.",
+        empty: "Tasks read a connection by its id, if the DAG has the grant connection:<id>.",
+        new_href: "/connections/edit",
+        new_label: "New connection",
+        columns: vec!["Id", "Type", "Host", "Login", "Password", "Description"],
+        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        rows,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct KeyQuery {
+    #[serde(default)]
+    key: String,
+}
+
+async fn find(ui: &UiState, id: &str) -> Result<ConnectionRow, UiError> {
+    let missing = || UiError::NotFound(format!("connection `{id}` does not exist"));
+    ui.store.connection_get(&ConnectionId::new(id)?).await?.ok_or_else(missing)
+}
+
+/// What was typed. Secrets are not put back into the form.
+#[derive(Debug, Default, Deserialize)]
+pub struct ConnectionForm {
+    key: String,
+    #[serde(default)]
+    conn_type: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    schema: String,
+    #[serde(default)]
+    login: String,
+    #[serde(default)]
+    port: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    extra: String,
+    #[serde(default)]
+    clear_password: bool,
+    #[serde(default)]
+    clear_extra: bool,
+    #[serde(default)]
+    is_new: bool,
+}
+
+fn form(frame: Frame, typed: ConnectionForm, error: Option<String>) -> FormView {
+    let is_new = typed.is_new;
+    let heading = if is_new { "New connection".to_owned() } else { format!("Connection {}", typed.key) };
+    let text = |name, label, value: String| SettingField::new(SettingKind::Text, name, label, value);
+    let keep = if is_new { "" } else { "What is there is not shown. Leave it empty to keep it." };
+    let mut fields = vec![
+        SettingField::key("key", "Id", &typed.key, is_new),
+        text("conn_type", "Type", typed.conn_type).required().help("As in Airflow: http, postgres, aws, generic."),
+        text("description", "Description", typed.description),
+        text("host", "Host", typed.host),
+        text("port", "Port", typed.port),
+        text("schema", "Schema", typed.schema),
+        text("login", "Login", typed.login),
+        SettingField::new(SettingKind::Password, "password", "Password", "").help(keep),
+        SettingField::new(SettingKind::Area, "extra", "Extra", "").help(if is_new {
+            "A JSON object. It is a secret, too."
+        } else {
+            keep
+        }),
+    ];
+    if !is_new {
+        fields.push(SettingField::new(SettingKind::Check, "clear_password", "Remove the password", ""));
+        fields.push(SettingField::new(SettingKind::Check, "clear_extra", "Remove the extra", ""));
+    }
+    fields.push(SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()));
+    FormView {
+        shell: frame.shell(Section::Connections, "connection", heading.clone()),
+        crumbs: Crumbs::new([(PATH.to_owned(), "Connections".to_owned())]),
+        heading,
+        error,
+        action: "/connections/edit",
+        fields,
+        back: PATH,
+    }
+}
+
+/// `GET /connections/edit`: a new one, or `?key=...`.
+pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<KeyQuery>) -> Result<Response, UiError> {
+    if query.key.is_empty() {
+        return Ok(page(&form(frame, ConnectionForm { is_new: true, ..ConnectionForm::default() }, None)));
+    }
+    let row = find(&ui, &query.key).await?;
+    let typed = ConnectionForm {
+        key: query.key,
+        conn_type: row.conn_type,
+        description: row.description.unwrap_or_default(),
+        host: row.host.unwrap_or_default(),
+        schema: row.schema.unwrap_or_default(),
+        login: row.login.unwrap_or_default(),
+        port: row.port.map(|port| port.to_string()).unwrap_or_default(),
+        ..ConnectionForm::default()
+    };
+    Ok(page(&form(frame, typed, None)))
+}
+
+/// What is wrong with the form, if anything; else the id and the port.
+fn check(typed: &ConnectionForm) -> Result<(ConnectionId, Option<u16>), String> {
+    let id = ConnectionId::new(typed.key.trim()).map_err(|error| error.to_string())?;
+    if typed.conn_type.trim().is_empty() {
+        return Err("a connection needs a type, as `http`".into());
+    }
+    let port = match typed.port.trim() {
+        "" => None,
+        port => Some(port.parse().map_err(|_| format!("port `{port}` is not a number from 0 to 65535"))?),
+    };
+    let is_object = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object());
+    if !typed.extra.trim().is_empty() && !is_object(&typed.extra) {
+        return Err("the extra is not a JSON object; write it as {\"timeout\": 10}".into());
+    }
+    Ok((id, port))
+}
+
+/// `POST /connections/edit`
+pub async fn save(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Form(typed): Form<ConnectionForm>,
+) -> Result<Response, UiError> {
+    let refuse = |frame, typed, text| Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text))));
+    let (id, port) = match check(&typed) {
+        Ok(checked) => checked,
+        Err(text) => return refuse(frame, typed, text),
+    };
+    let known = ui.store.connection_get(&id).await?;
+    if typed.is_new && known.is_some() {
+        return refuse(frame, typed, format!("connection `{id}` exists already; edit it instead"));
+    }
+    let (old_password, old_extra) = known.map_or((None, None), |row| (row.sealed_password, row.sealed_extra));
+    let seal = |place: String, text: &str, is_cleared: bool, old: Option<Vec<u8>>| match text {
+        "" if is_cleared => None,
+        "" => old,
+        text => Some(ui.secrets.seal(&place, text.as_bytes())),
+    };
+    let row = ConnectionRow {
+        conn_type: typed.conn_type.trim().to_owned(),
+        description: given(&typed.description),
+        host: given(&typed.host),
+        schema: given(&typed.schema),
+        login: given(&typed.login),
+        port,
+        sealed_password: seal(place::connection_password(&id), &typed.password, typed.clear_password, old_password),
+        sealed_extra: seal(place::connection_extra(&id), typed.extra.trim(), typed.clear_extra, old_extra),
+        updated_at: ui.clock.now(),
+        id,
+    };
+    ui.store.connection_put(&row).await?;
+    Ok(go_and_tell(PATH, &format!("Connection {} was saved.", row.id)))
+}
+
+/// `GET /connections/delete?key=...`
+pub async fn confirm_delete(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<KeyQuery>,
+) -> Result<Response, UiError> {
+    find(&ui, &query.key).await?;
+    let line = "Tasks that use it will fail.";
+    Ok(settings::confirm_delete(frame, Section::Connections, (PATH, "Connections"), &query.key, line))
+}
+
+/// `POST /connections/delete`
+pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    ui.store.connection_delete(&ConnectionId::new(&query.key)?).await?;
+    Ok(go_and_tell(PATH, &format!("Connection {} was deleted.", query.key)))
+}

@@ -1,0 +1,253 @@
+//! The list of dags.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display, Formatter},
+};
+
+use askama::{Template, filters::HtmlSafe};
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use futures_util::future::join_all;
+use serde::Deserialize;
+
+use crate::{
+    model::{ids::DagId, spec::ScheduleSpec, time::Timestamp},
+    store::{DagFilter, DagRow, DagRunRow, Page},
+    ui::{
+        UiState,
+        error::UiError,
+        links,
+        shell::{Frame, Section, Shell, page},
+        show::{self, Pager, Span, State as StateView, When, escape},
+    },
+};
+
+const ROWS: u32 = 50;
+/// Runs whose bars are shown.
+const BARS: u32 = 14;
+
+#[derive(Template)]
+#[template(path = "dags.html")]
+struct DagsView {
+    shell: Shell,
+    q: String,
+    tag: String,
+    paused: String,
+    without_tag: String,
+    filtered: bool,
+    rows: Vec<DagLine>,
+    pager: Pager,
+}
+
+struct DagLine {
+    dag_id: DagId,
+    href: String,
+    description: Option<String>,
+    is_paused: bool,
+    switch: Switch,
+    tags: Vec<Tag>,
+    schedule: String,
+    bars: Bars,
+    last: Option<LastRun>,
+    next: Option<When>,
+    trigger_href: String,
+}
+
+/// A tag and the dags that have it.
+pub struct Tag {
+    pub name: String,
+    pub href: String,
+}
+
+impl Tag {
+    pub fn all(names: &[String]) -> Vec<Self> {
+        let tag = |name: &String| Self { href: links::with_query("/dags", &[("tag", name)]), name: name.clone() };
+        names.iter().map(tag).collect()
+    }
+}
+
+struct LastRun {
+    href: String,
+    state: StateView,
+    at: When,
+}
+
+/// Pauses a dag, or lets it go on.
+pub struct Switch {
+    pub dag_id: DagId,
+    pub is_paused: bool,
+    /// The page to come back to.
+    pub next: String,
+    pub labelled: bool,
+}
+
+impl Display for Switch {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let label = match (self.labelled, self.is_paused) {
+            (false, _) => "",
+            (true, true) => "paused",
+            (true, false) => "active",
+        };
+        write!(
+            f,
+            "<form method=\"post\" action=\"{}/pause\"><input type=\"hidden\" name=\"next\" value=\"{}\">\
+             <button class=\"switch\" role=\"switch\" aria-checked=\"{}\" name=\"paused\" value=\"{}\" \
+             aria-label=\"{} is active\" data-action=\"pause\"><span class=\"track\"></span>{label}</button></form>",
+            escape(&links::dag(&self.dag_id)),
+            escape(&self.next),
+            !self.is_paused,
+            !self.is_paused,
+            escape(self.dag_id.as_str()),
+        )
+    }
+}
+
+impl HtmlSafe for Switch {}
+
+/// Recent runs as bars: as high as they took long, coloured by state.
+struct Bars(Vec<Bar>);
+
+struct Bar {
+    href: String,
+    told: String,
+    state: StateView,
+    /// 3 to 26.
+    height: u64,
+}
+
+impl Bars {
+    /// Of runs, newest first.
+    fn new(runs: &[DagRunRow], now: Timestamp) -> Self {
+        let span = |run: &DagRunRow| Span::between(run.start_date, run.end_date, now);
+        let longest = runs.iter().filter_map(|run| span(run).0).max().unwrap_or_default().as_micros().max(1);
+        let bar = |run: &DagRunRow| Bar {
+            href: links::run(&run.dag_id, &run.run_id),
+            told: format!("{}, {}, {}", run.run_id, run.state, span(run)),
+            state: run.state.into(),
+            height: 3 + u64::try_from(span(run).0.unwrap_or_default().as_micros() * 23 / longest).unwrap_or(0),
+        };
+        Self(runs.iter().rev().map(bar).collect())
+    }
+}
+
+impl Display for Bars {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let width = BARS * 10;
+        write!(f, "<svg class=\"bars\" viewBox=\"0 0 {width} 26\" width=\"{width}\" height=\"26\">")?;
+        for (at, bar) in self.0.iter().enumerate() {
+            let told = escape(&bar.told);
+            write!(
+                f,
+                "<a href=\"{}\" aria-label=\"{told}\"><title>{told}</title><rect class=\"s-{}\" x=\"{}\" y=\"{}\" \
+                 width=\"7\" height=\"{}\" rx=\"1.5\"/></a>",
+                escape(&bar.href),
+                bar.state.name(),
+                at * 10,
+                26 - bar.height,
+                bar.height,
+            )?;
+        }
+        f.write_str("</svg>")
+    }
+}
+
+impl HtmlSafe for Bars {}
+
+/// When the dag's timetable makes its next run; none if it never does, or is paused.
+pub async fn next_run(ui: &UiState, dag: &DagRow) -> Option<When> {
+    if dag.is_paused || dag.spec.schedule == ScheduleSpec::Manual {
+        return None;
+    }
+    let next = ui.scheduler.next_runs(&dag.dag_id, ui.clock.now(), 1).await.ok()?.into_iter().next()?;
+    Some(When { at: Some(next.run_after), zone: show::zone(&dag.spec) })
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct DagsQuery {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    tag: String,
+    #[serde(default)]
+    paused: String,
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /dags`
+pub async fn list(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<DagsQuery>,
+) -> Result<Response, UiError> {
+    let filter = DagFilter {
+        dag_id_pattern: (!query.q.is_empty()).then(|| like(&query.q)),
+        tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
+        paused: query.paused.parse().ok(),
+        ..DagFilter::default()
+    };
+    let listed = ui.store.dag_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
+    let ids: Vec<_> = listed.items.iter().map(|dag| dag.dag_id.clone()).collect();
+    let mut runs: BTreeMap<DagId, Vec<DagRunRow>> = BTreeMap::new();
+    for run in ui.store.dag_run_latest(&ids, BARS).await? {
+        runs.entry(run.dag_id.clone()).or_default().push(run);
+    }
+    let now = ui.clock.now();
+    let address = |offset: &str| {
+        let query = [("q", query.q.as_str()), ("tag", &query.tag), ("paused", &query.paused), ("offset", offset)];
+        links::with_query("/dags", &query)
+    };
+    let shell = frame.shell(Section::Dags, "dags", "DAGs").live("/ui/events".into());
+    let next = join_all(listed.items.iter().map(|dag| next_run(&ui, dag))).await;
+    let line = |(dag, next): (&DagRow, Option<When>)| {
+        let mut runs = runs.remove(&dag.dag_id).unwrap_or_default();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.key));
+        let zone = show::zone(&dag.spec);
+        DagLine {
+            href: links::dag(&dag.dag_id),
+            description: dag.spec.description.clone(),
+            is_paused: dag.is_paused,
+            switch: Switch {
+                dag_id: dag.dag_id.clone(),
+                is_paused: dag.is_paused,
+                next: shell.here.clone(),
+                labelled: false,
+            },
+            tags: Tag::all(&dag.spec.tags),
+            schedule: show::schedule(&dag.spec),
+            bars: Bars::new(&runs, now),
+            last: runs.first().map(|run| LastRun {
+                href: links::run(&run.dag_id, &run.run_id),
+                state: run.state.into(),
+                at: When { at: run.start_date.or(Some(run.queued_at)), zone },
+            }),
+            next,
+            trigger_href: format!("{}/trigger", links::dag(&dag.dag_id)),
+            dag_id: dag.dag_id.clone(),
+        }
+    };
+    let rows: Vec<_> = listed.items.iter().zip(next).map(line).collect();
+    let offset = usize::try_from(query.offset).unwrap_or(0);
+    let pager = Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| address(&at.to_string()));
+    Ok(page(&DagsView {
+        pager,
+        filtered: address("") != "/dags",
+        without_tag: links::with_query("/dags", &[("q", &query.q), ("paused", &query.paused)]),
+        q: query.q,
+        tag: query.tag,
+        paused: query.paused,
+        rows,
+        shell,
+    }))
+}
+
+/// `text` somewhere in a name, as SQL LIKE says it; its own `%` and `_` stay wild, as in Airflow.
+pub fn like(text: &str) -> String {
+    format!("%{text}%")
+}

@@ -1,0 +1,55 @@
+//! The pages: one file each, its views and what fills them.
+
+pub mod components;
+pub mod connections;
+pub mod dag;
+pub mod dags;
+pub mod pools;
+pub mod run;
+mod settings;
+pub mod sign_in;
+pub mod task;
+pub mod trigger;
+pub mod variables;
+
+use askama::Template;
+use axum::response::Response;
+
+use super::{
+    shell::{Frame, Section, Shell, page},
+    show::Crumbs,
+};
+
+/// A question before something that can't be undone.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct ConfirmView {
+    shell: Shell,
+    crumbs: Crumbs,
+    question: String,
+    lines: Vec<String>,
+    action: String,
+    fields: Vec<(&'static str, String)>,
+    verb: &'static str,
+    dangerous: bool,
+    back: String,
+}
+
+/// What a [`ConfirmView`] says.
+struct Question {
+    section: Section,
+    crumbs: Crumbs,
+    question: String,
+    lines: Vec<String>,
+    action: String,
+    fields: Vec<(&'static str, String)>,
+    verb: &'static str,
+    dangerous: bool,
+    back: String,
+}
+
+fn confirm(frame: Frame, question: Question) -> Response {
+    let Question { section, crumbs, question, lines, action, fields, verb, dangerous, back } = question;
+    let shell = frame.shell(section, "confirm", question.clone());
+    page(&ConfirmView { shell, crumbs, question, lines, action, fields, verb, dangerous, back })
+}

@@ -1,0 +1,164 @@
+//! Pools of slots.
+
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
+use crate::{
+    model::ids::PoolName,
+    store::{Page, PoolRow},
+    ui::{
+        UiState,
+        error::UiError,
+        shell::{Frame, Section, go_and_tell, page, page_with},
+        show::{Crumbs, Pager},
+    },
+};
+
+const PATH: &str = "/pools";
+
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /pools`
+pub async fn list(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, UiError> {
+    let listed = ui.store.pool_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let line = |row: &PoolRow| {
+        let slots = if row.slots < 0 { "unlimited".to_owned() } else { row.slots.to_string() };
+        let waiting = if row.include_deferred { "yes" } else { "no" };
+        let cells = [slots, waiting.to_owned(), row.description.clone().unwrap_or_default()];
+        let line = ListLine::new(PATH, row.name.as_str(), cells);
+        let is_default = row.name == PoolName::default_pool();
+        ListLine { delete_href: line.delete_href.filter(|_| !is_default), ..line }
+    };
+    let rows: Vec<_> = listed.items.iter().map(line).collect();
+    let offset = usize::try_from(query.offset).unwrap_or(0);
+    Ok(page(&ListView {
+        shell: frame.shell(Section::Pools, "pools", "Pools"),
+        heading: "Pools",
+        about: "A pool limits how many task instances that name it run at a time, over all DAGs.",
+        empty: "Tasks that name no pool are in default_pool.",
+        new_href: "/pools/edit",
+        new_label: "New pool",
+        columns: vec!["Name", "Slots", "Waiting tasks hold slots", "Description"],
+        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        rows,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct KeyQuery {
+    #[serde(default)]
+    key: String,
+}
+
+async fn find(ui: &UiState, name: &str) -> Result<PoolRow, UiError> {
+    let missing = || UiError::NotFound(format!("pool `{name}` does not exist"));
+    ui.store.pool_get(&PoolName::new(name)?).await?.ok_or_else(missing)
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct PoolForm {
+    key: String,
+    #[serde(default)]
+    slots: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    include_deferred: bool,
+    #[serde(default)]
+    is_new: bool,
+}
+
+fn form(frame: Frame, typed: PoolForm, error: Option<String>) -> FormView {
+    let is_new = typed.is_new;
+    let heading = if is_new { "New pool".to_owned() } else { format!("Pool {}", typed.key) };
+    FormView {
+        shell: frame.shell(Section::Pools, "pool", heading.clone()),
+        crumbs: Crumbs::new([(PATH.to_owned(), "Pools".to_owned())]),
+        heading,
+        error,
+        action: "/pools/edit",
+        fields: vec![
+            SettingField::key("key", "Name", &typed.key, is_new),
+            SettingField::new(SettingKind::Text, "slots", "Slots", typed.slots).required().help("-1: unlimited."),
+            SettingField::new(SettingKind::Text, "description", "Description", typed.description),
+            SettingField::new(
+                SettingKind::Check,
+                "include_deferred",
+                "Waiting tasks hold their slots",
+                typed.include_deferred.to_string(),
+            ),
+            SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
+        ],
+        back: PATH,
+    }
+}
+
+/// `GET /pools/edit`: a new one, or `?key=...`.
+pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<KeyQuery>) -> Result<Response, UiError> {
+    if query.key.is_empty() {
+        return Ok(page(&form(frame, PoolForm { is_new: true, ..PoolForm::default() }, None)));
+    }
+    let row = find(&ui, &query.key).await?;
+    let typed = PoolForm {
+        key: query.key,
+        slots: row.slots.to_string(),
+        description: row.description.unwrap_or_default(),
+        include_deferred: row.include_deferred,
+        is_new: false,
+    };
+    Ok(page(&form(frame, typed, None)))
+}
+
+/// `POST /pools/edit`
+pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<PoolForm>) -> Result<Response, UiError> {
+    let refuse = |frame, typed, text| Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text))));
+    let name = match PoolName::new(typed.key.trim()) {
+        Ok(name) => name,
+        Err(error) => return refuse(frame, typed, error.to_string()),
+    };
+    let Some(slots) = typed.slots.trim().parse().ok().filter(|slots| *slots >= -1) else {
+        return refuse(frame, typed, "slots must be a number, 0 or more, or -1 for unlimited".into());
+    };
+    if typed.is_new && ui.store.pool_get(&name).await?.is_some() {
+        return refuse(frame, typed, format!("pool `{name}` exists already; edit it instead"));
+    }
+    let description = given(&typed.description);
+    let row = PoolRow { name: name.clone(), slots, description, include_deferred: typed.include_deferred };
+    ui.store.pool_put(&row).await?;
+    Ok(go_and_tell(PATH, &format!("Pool {name} was saved.")))
+}
+
+/// `GET /pools/delete?key=...`
+pub async fn confirm_delete(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<KeyQuery>,
+) -> Result<Response, UiError> {
+    find(&ui, &query.key).await?;
+    let line = "Task instances that name it wait until there is such a pool again.";
+    Ok(settings::confirm_delete(frame, Section::Pools, (PATH, "Pools"), &query.key, line))
+}
+
+/// `POST /pools/delete`
+pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    let name = PoolName::new(&query.key)?;
+    if name == PoolName::default_pool() {
+        return Err(UiError::Conflict("the default pool can't be deleted".into()));
+    }
+    ui.store.pool_delete(&name).await?;
+    Ok(go_and_tell(PATH, &format!("Pool {name} was deleted.")))
+}

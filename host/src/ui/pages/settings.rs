@@ -1,0 +1,130 @@
+//! What variables, connections and pools have in common: a list, a form, a question before they go.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::{Question, confirm};
+use crate::ui::{
+    links,
+    shell::{Frame, Section, Shell},
+    show::{Crumbs, Pager},
+};
+
+pub const ROWS: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "settings_list.html")]
+pub struct ListView {
+    pub shell: Shell,
+    pub heading: &'static str,
+    pub about: &'static str,
+    pub empty: &'static str,
+    pub new_href: &'static str,
+    pub new_label: &'static str,
+    pub columns: Vec<&'static str>,
+    pub rows: Vec<ListLine>,
+    pub pager: Pager,
+}
+
+pub struct ListLine {
+    pub key: String,
+    pub cells: Vec<String>,
+    pub edit_href: String,
+    pub delete_href: Option<String>,
+}
+
+impl ListLine {
+    /// A line whose first cell is its key.
+    pub fn new(path: &str, key: &str, rest: impl IntoIterator<Item = String>) -> Self {
+        let address = |action: &str| links::with_query(&format!("{path}/{action}"), &[("key", key)]);
+        Self {
+            cells: std::iter::once(key.to_owned()).chain(rest).collect(),
+            edit_href: address("edit"),
+            delete_href: Some(address("delete")),
+            key: key.to_owned(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "settings_form.html")]
+pub struct FormView {
+    pub shell: Shell,
+    pub crumbs: Crumbs,
+    pub heading: String,
+    pub error: Option<String>,
+    pub action: &'static str,
+    pub fields: Vec<SettingField>,
+    pub back: &'static str,
+}
+
+/// How a field is edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    Text,
+    Area,
+    /// What is there is never shown.
+    Password,
+    Check,
+    /// It can't be changed.
+    Fixed,
+}
+
+pub struct SettingField {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub help: &'static str,
+    pub kind: SettingKind,
+    pub value: String,
+    pub required: bool,
+}
+
+impl SettingField {
+    pub fn new(kind: SettingKind, name: &'static str, label: &'static str, value: impl Into<String>) -> Self {
+        Self { name, label, help: "", kind, value: value.into(), required: false }
+    }
+
+    #[must_use]
+    pub fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+
+    #[must_use]
+    pub fn help(self, help: &'static str) -> Self {
+        Self { help, ..self }
+    }
+
+    /// The field of the key: it names a new thing, and stays that of an old one.
+    pub fn key(name: &'static str, label: &'static str, value: &str, is_new: bool) -> Self {
+        let kind = if is_new { SettingKind::Text } else { SettingKind::Fixed };
+        Self::new(kind, name, label, value).required()
+    }
+}
+
+/// The text, if it is not empty.
+pub fn given(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Asks whether `key` shall go.
+pub fn confirm_delete(
+    frame: Frame,
+    section: Section,
+    (path, plural): (&'static str, &str),
+    key: &str,
+    line: &str,
+) -> Response {
+    let question = Question {
+        section,
+        crumbs: Crumbs::new([(path.to_owned(), plural.to_owned())]),
+        question: format!("Delete {key}?"),
+        lines: vec![line.to_owned()],
+        action: format!("{path}/delete"),
+        fields: vec![("key", key.to_owned())],
+        verb: "Delete",
+        dangerous: true,
+        back: path.to_owned(),
+    };
+    confirm(frame, question)
+}

@@ -1,0 +1,168 @@
+//! Variables. Their values are sealed, and go in but never out.
+
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
+use crate::{
+    model::ids::VariableKey,
+    secrets::place,
+    store::{Page, VariableRow},
+    ui::{
+        UiState,
+        error::UiError,
+        shell::{Frame, Section, go_and_tell, page, page_with},
+        show::{Crumbs, Pager},
+    },
+};
+
+const PATH: &str = "/variables";
+/// Bytes of a value at most.
+const MAX_VALUE: usize = 1 << 20;
+
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /variables`
+pub async fn list(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, UiError> {
+    let listed = ui.store.variable_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let rows: Vec<_> = listed
+        .items
+        .iter()
+        .map(|row| {
+            let changed = row.updated_at.to_utc().format("%Y-%m-%d %H:%M:%S UTC").to_string();
+            let cells = [row.description.clone().unwrap_or_default(), "•••••".into(), changed];
+            ListLine::new(PATH, row.key.as_str(), cells)
+        })
+        .collect();
+    let offset = usize::try_from(query.offset).unwrap_or(0);
+    Ok(page(&ListView {
+        shell: frame.shell(Section::Variables, "variables", "Variables"),
+        heading: "Variables",
+        about: "Settings that tasks read if their DAG's grants name them. Values are encrypted, and shown to nobody.",
+        empty: "Tasks read a variable by its key, if the DAG has the grant variable:<key>.",
+        new_href: "/variables/edit",
+        new_label: "New variable",
+        columns: vec!["Key", "Description", "Value", "Changed"],
+        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        rows,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct KeyQuery {
+    #[serde(default)]
+    key: String,
+}
+
+async fn find(ui: &UiState, key: &str) -> Result<VariableRow, UiError> {
+    let missing = || UiError::NotFound(format!("variable `{key}` does not exist"));
+    ui.store.variable_get(&VariableKey::new(key)?).await?.ok_or_else(missing)
+}
+
+fn form(frame: Frame, is_new: bool, typed: VariableForm, error: Option<String>) -> FormView {
+    let heading = if is_new { "New variable".to_owned() } else { format!("Variable {}", typed.key) };
+    let value = SettingField::new(SettingKind::Area, "value", "Value", typed.value);
+    FormView {
+        shell: frame.shell(Section::Variables, "variable", heading.clone()),
+        crumbs: Crumbs::new([(PATH.to_owned(), "Variables".to_owned())]),
+        heading,
+        error,
+        action: "/variables/edit",
+        fields: vec![
+            SettingField::key("key", "Key", &typed.key, is_new)
+                .help("Letters, digits, _ - . : and / to divide parts, so that a prefix can be granted."),
+            if is_new {
+                value.required()
+            } else {
+                value.help("What is there is not shown. Leave it empty to keep it.")
+            },
+            SettingField::new(SettingKind::Text, "description", "Description", typed.description),
+            SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
+        ],
+        back: PATH,
+    }
+}
+
+/// `GET /variables/edit`: a new one, or `?key=...`.
+pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<KeyQuery>) -> Result<Response, UiError> {
+    let mut typed = VariableForm { key: query.key, ..VariableForm::default() };
+    let is_new = typed.key.is_empty();
+    if !is_new {
+        typed.description = find(&ui, &typed.key).await?.description.unwrap_or_default();
+    }
+    Ok(page(&form(frame, is_new, typed, None)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct VariableForm {
+    key: String,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    is_new: bool,
+}
+
+/// `POST /variables/edit`
+pub async fn save(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Form(typed): Form<VariableForm>,
+) -> Result<Response, UiError> {
+    let refuse = |frame, typed: VariableForm, text: String| {
+        // A value that was refused is typed again rather than sent back.
+        let typed = VariableForm { value: String::new(), ..typed };
+        let is_new = typed.is_new;
+        Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, is_new, typed, Some(text))))
+    };
+    let key = match VariableKey::new(typed.key.trim()) {
+        Ok(key) => key,
+        Err(error) => return refuse(frame, typed, error.to_string()),
+    };
+    if typed.value.len() > MAX_VALUE {
+        return refuse(frame, typed, "the value is larger than 1 MiB; keep it as an artifact or in a service".into());
+    }
+    let known = ui.store.variable_get(&key).await?;
+    let sealed = match (&known, typed.value.as_str()) {
+        (Some(_), _) if typed.is_new => {
+            return refuse(frame, typed, format!("variable `{key}` exists already; edit it instead"));
+        }
+        (Some(known), "") => known.sealed.clone(),
+        (None, "") => return refuse(frame, typed, "a new variable needs a value".into()),
+        (_, value) => ui.secrets.seal(&place::variable(&key), value.as_bytes()),
+    };
+    let description = given(&typed.description);
+    ui.store.variable_put(&VariableRow { key: key.clone(), sealed, description, updated_at: ui.clock.now() }).await?;
+    Ok(go_and_tell(PATH, &format!("Variable {key} was saved.")))
+}
+
+/// `GET /variables/delete?key=...`
+pub async fn confirm_delete(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Query(query): Query<KeyQuery>,
+) -> Result<Response, UiError> {
+    find(&ui, &query.key).await?;
+    let line = "Tasks that read it will fail.";
+    Ok(settings::confirm_delete(frame, Section::Variables, (PATH, "Variables"), &query.key, line))
+}
+
+/// `POST /variables/delete`
+pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    ui.store.variable_delete(&VariableKey::new(&query.key)?).await?;
+    Ok(go_and_tell(PATH, &format!("Variable {} was deleted.", query.key)))
+}

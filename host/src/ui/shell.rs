@@ -1,0 +1,204 @@
+//! What all pages share: head, navigation, colours, a message from the page before.
+
+use std::convert::Infallible;
+
+use askama::Template;
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Redirect, Response},
+};
+
+use super::{assets, links};
+use crate::auth::CurrentUser;
+
+const THEME_COOKIE: &str = "airlock_theme";
+const NOTICE_COOKIE: &str = "airlock_notice";
+
+/// Which part of the page a page belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Dags,
+    Components,
+    Variables,
+    Connections,
+    Pools,
+    None,
+}
+
+const SECTIONS: [(Section, &str, &str); 5] = [
+    (Section::Dags, "dags", "DAGs"),
+    (Section::Components, "components", "Components"),
+    (Section::Variables, "variables", "Variables"),
+    (Section::Connections, "connections", "Connections"),
+    (Section::Pools, "pools", "Pools"),
+];
+
+/// A link of the navigation.
+pub struct NavItem {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub href: String,
+    pub current: bool,
+}
+
+/// Something to tell once.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// A CSS class: empty, `warn` or `error`.
+    pub kind: &'static str,
+    pub text: String,
+}
+
+/// What a request says about how pages are to look. An extractor that never fails.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    user: Option<String>,
+    theme: &'static str,
+    notice: Option<String>,
+    here: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Frame {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(parts))
+    }
+}
+
+impl Frame {
+    fn of(parts: &Parts) -> Self {
+        let theme = match cookie(&parts.headers, THEME_COOKIE) {
+            Some("dark") => "dark",
+            Some("light") => "light",
+            _ => "auto",
+        };
+        let notice = cookie(&parts.headers, NOTICE_COOKIE)
+            .filter(|text| !text.is_empty())
+            .map(|text| percent_encoding::percent_decode_str(text).decode_utf8_lossy().chars().take(500).collect());
+        let here = if parts.method == axum::http::Method::GET {
+            parts.uri.path_and_query().map_or("/dags", axum::http::uri::PathAndQuery::as_str)
+        } else {
+            "/dags"
+        };
+        Self {
+            user: parts.extensions.get::<CurrentUser>().map(|user| user.username.clone()),
+            theme,
+            notice,
+            here: here.to_owned(),
+        }
+    }
+
+    /// The shell of a page.
+    pub fn shell(self, section: Section, page: &'static str, title: impl Into<String>) -> Shell {
+        Shell {
+            title: title.into(),
+            section,
+            page,
+            user: self.user,
+            theme: self.theme,
+            notice: self.notice.map(|text| Notice { kind: "", text }),
+            here: self.here,
+            events: None,
+        }
+    }
+}
+
+/// What `base.html` needs.
+pub struct Shell {
+    pub title: String,
+    section: Section,
+    /// Names the page for scripts and tests.
+    pub page: &'static str,
+    pub user: Option<String>,
+    pub theme: &'static str,
+    pub notice: Option<Notice>,
+    /// The address of this page.
+    pub here: String,
+    /// The address of the stream that keeps it up to date.
+    pub events: Option<String>,
+}
+
+impl Shell {
+    #[must_use]
+    pub fn live(mut self, events: String) -> Self {
+        self.events = Some(events);
+        self
+    }
+
+    pub fn asset(&self, name: &str) -> String {
+        let _ = self;
+        assets::address(name)
+    }
+
+    pub fn nav(&self) -> impl Iterator<Item = NavItem> {
+        SECTIONS.iter().map(|&(section, name, label)| NavItem {
+            name,
+            label,
+            href: format!("/{name}"),
+            current: section == self.section,
+        })
+    }
+
+    pub fn next_theme(&self) -> &'static str {
+        match self.theme {
+            "auto" => "dark",
+            "dark" => "light",
+            _ => "auto",
+        }
+    }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// A page with status 200.
+pub fn page(template: &impl Template) -> Response {
+    page_with(StatusCode::OK, template)
+}
+
+pub fn page_with(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => {
+            let about = [
+                (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+                // The message of the page before has been told.
+                (header::SET_COOKIE, set_cookie(NOTICE_COOKIE, "", 0)),
+            ];
+            (status, about, html).into_response()
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "a page could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Goes on to `to` (303) and tells `notice` there.
+pub fn go_and_tell(to: &str, notice: &str) -> Response {
+    ([(header::SET_COOKIE, set_cookie(NOTICE_COOKIE, &links::part(notice), 30))], Redirect::to(to)).into_response()
+}
+
+/// Remembers the theme and goes on to `to`.
+pub fn set_theme(theme: &str, to: &str) -> Response {
+    let known = match theme {
+        "dark" => "dark",
+        "light" => "light",
+        _ => "auto",
+    };
+    ([(header::SET_COOKIE, set_cookie(THEME_COOKIE, known, 31_536_000))], Redirect::to(to)).into_response()
+}
+
+fn set_cookie(name: &str, value: &str, max_age_s: u32) -> HeaderValue {
+    // Percent-encoded text leaves `;`, `,` and non-ASCII; none of them may end the cookie.
+    let value: String = value.chars().filter(|c| c.is_ascii_graphic() && !";,\"\\".contains(*c)).take(2_000).collect();
+    HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}"))
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
+}

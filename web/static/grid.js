@@ -1,0 +1,284 @@
+// Runs x tasks on a canvas: rows are tasks, columns are runs (the newest at the right), one letter a cell. Only what is
+// in view is drawn. The table twin below holds the same for who does not see a canvas.
+import { colour, getJson, iconPath, onTheme, STATES, throttle, words } from './states.js';
+
+const ROW = 22, COLUMN = 24, HEAD = 58, BAR = 40, CELL = 18;
+
+export async function start(box) {
+  const twin = document.getElementById('grid-twin');
+  const toggle = document.getElementById('grid-toggle');
+  const said = document.getElementById('grid-said');
+  let tasks, runs, rows, version, colours, sprites, frame = 0;
+  let at = { row: -1, column: -1 };
+
+  const space = document.createElement('div');
+  space.className = 'space';
+  const canvas = document.createElement('canvas');
+  canvas.setAttribute('aria-hidden', 'true');
+  const link = document.createElement('a');
+  link.className = 'cell';
+  link.tabIndex = -1;
+  link.hidden = true;
+  space.append(canvas, link);
+  box.append(space);
+  const tip = document.createElement('div');
+  tip.className = 'tip';
+  tip.hidden = true;
+  document.body.append(tip);
+
+  async function load() {
+    const data = await getJson(box.dataset.grid);
+    if (data.version !== version) {
+      tasks = (await getJson(data.tasks)).tasks;
+      version = data.version;
+      const wanted = box.dataset.filter.toLowerCase();
+      rows = [];
+      tasks.forEach((task, index) => { if (!wanted || task.toLowerCase().includes(wanted)) rows.push(index); });
+    }
+    runs = data.runs;
+  }
+
+  function paint() {
+    colours = Object.fromEntries(Object.entries(STATES).map(([letter, state]) => [letter, colour(`--${state}`)]));
+    colours.text = colour('--text');
+    colours.muted = colour('--muted');
+    colours.panel = colour('--panel');
+    colours.line = colour('--line');
+    colours.raised = colour('--raised');
+    const scale = devicePixelRatio;
+    sprites = {};
+    for (const letter of Object.keys(STATES)) {
+      const sprite = document.createElement('canvas');
+      sprite.width = sprite.height = Math.ceil(CELL * scale);
+      const pen = sprite.getContext('2d');
+      pen.scale(scale, scale);
+      pen.beginPath();
+      pen.roundRect(0.75, 0.75, CELL - 1.5, CELL - 1.5, 4);
+      const hollow = letter === '.' || letter === 'x';
+      if (hollow) {
+        pen.strokeStyle = colours[letter];
+        pen.setLineDash(letter === '.' ? [2, 2] : []);
+        pen.stroke();
+      } else {
+        pen.fillStyle = colours[letter];
+        pen.fill();
+      }
+      if (letter !== '.') {
+        pen.setLineDash([]);
+        pen.strokeStyle = hollow ? colours[letter] : colours.panel;
+        pen.lineWidth = 2.4;
+        pen.lineCap = pen.lineJoin = 'round';
+        pen.translate(3.5, 3.5);
+        pen.scale(11 / 16, 11 / 16);
+        pen.stroke(new Path2D(iconPath(letter)));
+      }
+      sprites[letter] = sprite;
+    }
+  }
+
+  const labels = () => Math.min(260, Math.max(90, Math.round(box.clientWidth * 0.34)));
+  const x = (column) => labels() + 10 + column * COLUMN;
+  const y = (row) => HEAD + row * ROW;
+
+  function size() {
+    space.style.width = `${Math.max(box.clientWidth, x(runs.length) + 8)}px`;
+    space.style.height = `${y(rows.length) + 6}px`;
+    const width = box.clientWidth;
+    const height = Math.min(y(rows.length) + 6, box.clientHeight || innerHeight);
+    canvas.width = Math.ceil(width * devicePixelRatio);
+    canvas.height = Math.ceil(height * devicePixelRatio);
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+
+  const duration = (run) => (run.start ? (run.end ?? Date.now() * 1000) - run.start : 0);
+
+  function draw() {
+    frame = 0;
+    const pen = canvas.getContext('2d');
+    const scale = devicePixelRatio;
+    const width = canvas.width / scale, height = canvas.height / scale;
+    const left = box.scrollLeft, top = box.scrollTop;
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.fillStyle = colours.panel;
+    pen.fillRect(0, 0, width, height);
+    const firstRow = Math.max(0, Math.floor(top / ROW)), lastRow = Math.min(rows.length, Math.ceil((top + height - HEAD) / ROW));
+    const firstColumn = Math.max(0, Math.floor(left / COLUMN)), lastColumn = Math.min(runs.length, Math.ceil((left + width - labels()) / COLUMN));
+
+    pen.fillStyle = colours.raised;
+    if (at.row >= firstRow && at.row < lastRow) pen.fillRect(0, y(at.row) - top, width, ROW);
+    if (at.column >= 0) pen.fillRect(x(at.column) - left - (COLUMN - CELL) / 2, 0, COLUMN, height);
+    for (let column = firstColumn; column < lastColumn; column++) {
+      const { cells } = runs[column];
+      for (let row = firstRow; row < lastRow; row++) {
+        const sprite = sprites[cells[rows[row]]];
+        if (sprite) pen.drawImage(sprite, x(column) - left, y(row) - top + 2, CELL, CELL);
+      }
+    }
+
+    pen.fillStyle = colours.panel;
+    pen.fillRect(0, 0, width, HEAD - 2);
+    const longest = Math.max(1, ...runs.map(duration));
+    for (let column = firstColumn; column < lastColumn; column++) {
+      const run = runs[column];
+      const high = Math.max(3, (BAR * duration(run)) / longest);
+      pen.fillStyle = column === at.column ? colours.raised : colours.panel;
+      if (column === at.column) pen.fillRect(x(column) - left - (COLUMN - CELL) / 2, 0, COLUMN, HEAD - 2);
+      pen.fillStyle = colours[run.letter];
+      pen.beginPath();
+      pen.roundRect(x(column) - left + 3, 6 + BAR - high, CELL - 6, high, 2);
+      pen.fill();
+      if (run.type === 'manual') {
+        pen.beginPath();
+        pen.arc(x(column) - left + CELL / 2, BAR + 11, 2, 0, 7);
+        pen.fill();
+      }
+    }
+    pen.fillStyle = colours.panel;
+    pen.fillRect(0, 0, labels() + 6, height);
+    pen.font = `12.5px ${getComputedStyle(box).fontFamily}`;
+    pen.textBaseline = 'middle';
+    for (let row = firstRow; row < lastRow; row++) {
+      if (y(row) - top < HEAD - ROW) continue;
+      pen.fillStyle = row === at.row ? colours.raised : colours.panel;
+      pen.fillRect(0, y(row) - top, labels() + 6, ROW);
+      pen.fillStyle = colours.text;
+      pen.fillText(fit(pen, tasks[rows[row]], labels() - 14), 12, y(row) - top + ROW / 2 + 0.5);
+    }
+    pen.fillStyle = colours.panel;
+    pen.fillRect(0, 0, labels() + 6, HEAD - 2);
+    pen.fillStyle = colours.muted;
+    pen.font = `11.5px ${getComputedStyle(box).fontFamily}`;
+    const shown = rows.length === tasks.length ? `${tasks.length}` : `${rows.length} of ${tasks.length}`;
+    pen.fillText(`${shown} tasks`, 12, HEAD - 14);
+    if (labels() > 150) {
+      pen.textAlign = 'right';
+      pen.fillText(span(longest), labels(), 10);
+      pen.textAlign = 'left';
+    }
+    pen.fillStyle = colours.line;
+    pen.fillRect(0, HEAD - 2, width, 1);
+    pen.fillRect(labels() + 5, 0, 1, height);
+  }
+  const redraw = () => (frame ||= requestAnimationFrame(draw));
+
+  const href = (row, column) => {
+    const run = `${box.dataset.base}/runs/${encodeURIComponent(runs[column].id)}`;
+    return row < 0 ? run : `${run}/tasks/${encodeURIComponent(tasks[rows[row]])}`;
+  };
+  const tell = (row, column) => {
+    const run = runs[column];
+    const when = (run.date ?? run.id).replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1 UTC');
+    if (row < 0) return `${run.id}\n${run.state}, ${run.type}, ${span(duration(run))}`;
+    return `${tasks[rows[row]]}\n${words(run.cells[rows[row]])}\n${when}`;
+  };
+
+  function place(row, column, event) {
+    at = { row, column };
+    const on = column >= 0 && column < runs.length && row < rows.length;
+    link.hidden = tip.hidden = !on;
+    if (on) {
+      link.href = href(row, column);
+      link.setAttribute('aria-label', tell(row, column).replaceAll('\n', ', '));
+      const head = row < 0;
+      link.style.left = `${x(column)}px`;
+      link.style.top = `${head ? box.scrollTop + 4 : y(row) + 2}px`;
+      link.style.width = `${CELL}px`;
+      link.style.height = `${head ? HEAD - 10 : CELL}px`;
+      tip.textContent = tell(row, column);
+      const rect = event ?? { clientX: link.getBoundingClientRect().right, clientY: link.getBoundingClientRect().top };
+      tip.style.left = `${Math.min(rect.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
+      tip.style.top = `${Math.min(rect.clientY + 14, innerHeight - tip.offsetHeight - 8)}px`;
+    }
+    redraw();
+  }
+
+  box.addEventListener('pointermove', (event) => {
+    const rect = box.getBoundingClientRect();
+    const inside = { x: event.clientX - rect.left, y: event.clientY - rect.top };
+    const column = inside.x < labels() ? -1 : Math.floor((inside.x + box.scrollLeft - x(0) + (COLUMN - CELL) / 2) / COLUMN);
+    const row = inside.y < HEAD ? -1 : Math.floor((inside.y + box.scrollTop - HEAD) / ROW);
+    place(row, column >= runs.length ? -1 : column, event);
+  });
+  box.addEventListener('pointerleave', () => place(-1, -1));
+  box.addEventListener('scroll', () => { tip.hidden = true; redraw(); }, { passive: true });
+  box.addEventListener('keydown', (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], PageUp: [-20, 0], PageDown: [20, 0] }[event.key];
+    if (event.key === 'Enter' && !link.hidden) {
+      link.click();
+    } else if (step || event.key === 'Home' || event.key === 'End') {
+      const from = at.column < 0 ? { row: 0, column: runs.length } : at;
+      let row = Math.min(rows.length - 1, Math.max(-1, from.row + (step?.[0] ?? 0)));
+      const column = Math.min(runs.length - 1, Math.max(0, from.column + (step?.[1] ?? 0)));
+      if (event.key === 'Home') row = 0;
+      if (event.key === 'End') row = rows.length - 1;
+      if (row >= 0) {
+        if (y(row) - box.scrollTop < HEAD) box.scrollTop = y(row) - HEAD;
+        if (y(row + 1) - box.scrollTop > box.clientHeight) box.scrollTop = y(row + 1) - box.clientHeight;
+      }
+      if (x(column) - box.scrollLeft < labels() + 10) box.scrollLeft = x(column) - labels() - 10;
+      if (x(column + 1) - box.scrollLeft > box.clientWidth) box.scrollLeft = x(column + 1) - box.clientWidth;
+      place(row, column);
+      said.textContent = tell(row, column).replaceAll('\n', ', ');
+    } else if (event.key === 't') {
+      toggle.click();
+    } else {
+      return;
+    }
+    event.preventDefault();
+  });
+
+  function show(grid) {
+    box.hidden = !grid;
+    twin.hidden = grid;
+    toggle.textContent = grid ? 'Table' : 'Grid';
+    toggle.setAttribute('aria-pressed', String(!grid));
+    tip.hidden = true;
+    if (grid) { size(); draw(); }
+  }
+  toggle.addEventListener('click', () => { show(box.hidden); (box.hidden ? toggle : box).focus(); });
+
+  await load();
+  paint();
+  toggle.hidden = false;
+  show(true);
+  size();
+  box.scrollLeft = box.scrollWidth;
+  draw();
+  box.dataset.ready = 'true';
+
+  new ResizeObserver(() => { if (!box.hidden) { size(); draw(); } }).observe(box);
+  onTheme(() => { paint(); redraw(); });
+  const reload = throttle(async () => { await load(); size(); redraw(); }, 1000);
+  document.addEventListener('airlock:change', ({ detail }) => {
+    if (detail.again) return reload();
+    for (const [id, change] of Object.entries(detail.runs ?? {})) {
+      const run = runs.find((known) => known.id === id);
+      if (!run || change.again || change.state) { reload(); continue; }
+      const cells = [...run.cells];
+      for (const [row, letter] of change.cells) cells[row] = letter;
+      run.cells = cells.join('');
+    }
+    redraw();
+  });
+}
+
+/** `text` cut so that it is at most `width` wide. */
+function fit(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text;
+  let low = 0, high = text.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle; else high = middle - 1;
+  }
+  return `${text.slice(0, low)}…`;
+}
+
+/** Microseconds for people. */
+function span(us) {
+  const seconds = us / 1e6;
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} m`;
+}

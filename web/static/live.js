@@ -1,0 +1,100 @@
+// One stream of events a page. Changes are given on as `airlock:change` and `airlock:log` of the document;
+// parts of the page marked `data-live-part` are fetched again and changed in place.
+import { throttle } from './states.js';
+
+const status = document.getElementById('live');
+let source = null;
+let url = null;
+
+function show(state, text) {
+  if (!status) return;
+  status.hidden = false;
+  status.dataset.liveState = state;
+  status.textContent = text;
+}
+
+/** Sets a parameter of the stream for its next start. */
+export function setParameter(name, value) {
+  if (url) url.searchParams.set(name, value);
+}
+
+function open() {
+  if (source || document.hidden) return;
+  source = new EventSource(url);
+  let first = true;
+  source.addEventListener('open', () => {
+    show('on', 'live');
+    document.getElementById('refresh')?.setAttribute('hidden', '');
+    if (!first) refresh();
+    first = false;
+  });
+  source.addEventListener('error', () => {
+    show('lost', 'not live');
+    document.getElementById('refresh')?.removeAttribute('hidden');
+  });
+  for (const kind of ['change', 'log']) {
+    source.addEventListener(kind, (event) => {
+      document.dispatchEvent(new CustomEvent(`airlock:${kind}`, { detail: JSON.parse(event.data) }));
+    });
+  }
+}
+
+function close() {
+  source?.close();
+  source = null;
+}
+
+export function connect(address) {
+  url = new URL(address, location.href);
+  document.addEventListener('airlock:change', refresh);
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) {
+      close();
+      show('off', 'waiting');
+    } else {
+      open();
+      document.dispatchEvent(new CustomEvent('airlock:change', { detail: { runs: {}, again: true } }));
+    }
+  });
+  addEventListener('pagehide', close);
+  addEventListener('pageshow', open);
+  open();
+}
+
+const visibleParts = () =>
+  [...document.querySelectorAll('[data-live-part]')].filter((part) => part.id && part.getClientRects().length);
+
+const refresh = throttle(async () => {
+  if (document.hidden || !visibleParts().length) return;
+  const response = await fetch(location.href, { headers: { accept: 'text/html' } });
+  if (response.redirected && new URL(response.url).pathname === '/login') location.reload();
+  if (!response.ok) return;
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+  for (const part of visibleParts()) {
+    const fresh = page.getElementById(part.id);
+    if (fresh) morph(part, fresh);
+  }
+}, 1000);
+
+/** Makes `old` equal to `fresh`, keeping nodes that stay, so that focus, selection and scrolling do too. */
+export function morph(old, fresh) {
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+    old.replaceWith(fresh);
+    return;
+  }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  if (old.isEqualNode(fresh) || (old === document.activeElement && old.matches('input, textarea, select'))) return;
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const before = [...old.childNodes];
+  const after = [...fresh.childNodes];
+  after.forEach((node, at) => (before[at] ? morph(before[at], node) : old.append(node)));
+  before.slice(after.length).forEach((node) => node.remove());
+}
