@@ -16,6 +16,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn open(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), BlobError> {
+    open_with(url, None)
+}
+
+/// Opens `url` with S3 settings besides those of the environment.
+pub(super) fn open_with<'a>(
+    url: &str,
+    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(Arc<dyn ObjectStore>, Path), BlobError> {
     let wrong = |why: String| BlobError::Url { url: without_query(url).to_owned(), why };
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     match parsed.scheme() {
@@ -23,7 +31,7 @@ pub(super) fn open(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), BlobError>
             let folder = parsed.to_file_path().map_err(|()| wrong("it is not an absolute path".into()))?;
             Ok((local(&folder).map_err(wrong)?, Path::default()))
         }
-        "s3" => s3(&parsed).map_err(wrong),
+        "s3" => s3(&parsed, settings).map_err(wrong),
         other => Err(wrong(format!("`{other}` is not a kind of storage that is known here"))),
     }
 }
@@ -39,7 +47,10 @@ fn local(folder: &PathBuf) -> Result<Arc<dyn ObjectStore>, String> {
     Ok(Arc::new(files.with_fsync(true)))
 }
 
-fn s3(url: &Url) -> Result<(Arc<dyn ObjectStore>, Path), String> {
+fn s3<'a>(
+    url: &Url,
+    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(Arc<dyn ObjectStore>, Path), String> {
     // reqwest is built without a default; a second call is refused, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
@@ -47,6 +58,10 @@ fn s3(url: &Url) -> Result<(Arc<dyn ObjectStore>, Path), String> {
     let mut client =
         ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT).with_allow_http(false);
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_virtual_hosted_style_request(false);
+    for (name, value) in settings {
+        let name = name.parse().map_err(|error: object_store::Error| error.to_string())?;
+        builder = builder.with_config(name, value);
+    }
     for (name, value) in url.query_pairs() {
         let flag = || value.parse::<bool>().map_err(|_| format!("`{name}` must be `true` or `false`"));
         match &*name {

@@ -1,1 +1,141 @@
+//! The contract, on every kind of storage that runs in a test process.
 
+use futures_util::TryStreamExt as _;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::ids::Digest;
+
+fn local() -> (Blobs, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/objects", folder.path().display());
+    (Blobs::open(&url).unwrap(), folder)
+}
+
+fn files_in(folder: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(files_in(&path));
+        } else {
+            names.push(path.display().to_string());
+        }
+    }
+    names
+}
+
+/// What must hold on any storage.
+async fn meets_the_contract(blobs: &Blobs) {
+    let key = keys::xcom(Uuid::new_v4());
+    assert_eq!(blobs.get(&key).await.unwrap(), None);
+    assert_eq!(blobs.get_range(&key, 0..1).await.unwrap(), None);
+    assert!(blobs.stream(&key).await.unwrap().is_none());
+    blobs.delete(&key).await.unwrap();
+    blobs.ping().await.unwrap();
+
+    blobs.put(&key, Bytes::from_static(b"0123456789")).await.unwrap();
+    assert_eq!(blobs.get(&key).await.unwrap().unwrap(), "0123456789");
+    assert_eq!(blobs.get_range(&key, 3..5).await.unwrap().unwrap(), "34");
+    assert_eq!(blobs.get_range(&key, 8..50).await.unwrap().unwrap(), "89");
+    let read = blobs.stream(&key).await.unwrap().unwrap();
+    assert_eq!(read.size_bytes, 10);
+    assert_eq!(read.stream.try_collect::<Vec<_>>().await.unwrap().concat(), b"0123456789");
+    blobs.put(&key, Bytes::new()).await.unwrap();
+    assert_eq!(blobs.get(&key).await.unwrap().unwrap(), "");
+
+    for size in [0, 1, 5 << 20, (11 << 20) + 3] {
+        let key = keys::artifact(Uuid::new_v4());
+        let bytes: Vec<u8> = (0..size).map(|at: u32| at.to_le_bytes()[1]).collect();
+        let mut writer = blobs.writer(&key).unwrap();
+        for piece in bytes.chunks(700_001) {
+            writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        assert_eq!(blobs.get(&key).await.unwrap(), None, "not there before it is finished");
+        writer.finish().await.unwrap();
+        assert!(blobs.get(&key).await.unwrap().unwrap() == bytes, "{size}");
+    }
+
+    let abandoned = keys::artifact(Uuid::new_v4());
+    let mut writer = blobs.writer(&abandoned).unwrap();
+    writer.write(Bytes::from(vec![1; 6 << 20])).await.unwrap();
+    drop(writer);
+    blobs.close().await;
+    assert_eq!(blobs.get(&abandoned).await.unwrap(), None);
+
+    let mut listed: Vec<_> = blobs.list("artifacts").unwrap().try_collect().await.unwrap();
+    listed.sort_by_key(|blob: &BlobInfo| blob.size_bytes);
+    assert_eq!(listed.iter().map(|blob| blob.size_bytes).collect::<Vec<_>>(), [0, 1, 5 << 20, (11 << 20) + 3]);
+    let mut keys: Vec<String> = listed.into_iter().map(|blob| blob.key).collect();
+    assert!(blobs.get(&keys[1]).await.unwrap().is_some(), "a listed key is the key");
+    keys.push("artifacts/not/there".into());
+    blobs.delete_many(&keys).await.unwrap();
+    blobs.delete_many(&keys).await.unwrap();
+    assert_eq!(blobs.list("artifacts").unwrap().try_collect::<Vec<_>>().await.unwrap(), []);
+    assert!(blobs.get(&key).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_local_folder_meets_the_contract_and_keeps_no_half_files() {
+    let (blobs, folder) = local();
+    meets_the_contract(&blobs).await;
+    assert_eq!(files_in(folder.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn memory_meets_the_contract() {
+    meets_the_contract(&Blobs::in_memory()).await;
+}
+
+#[tokio::test]
+async fn a_key_cannot_leave_its_storage() {
+    let (blobs, _folder) = local();
+    for key in ["../outside", "a/../../outside", "/etc/passwd/..", "a//b"] {
+        assert!(matches!(blobs.put(key, Bytes::new()).await, Err(BlobError::Refused(_))), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_an_error_that_says_so() {
+    let (blobs, folder) = local();
+    std::fs::remove_dir_all(folder.path().join("objects")).unwrap();
+    std::fs::write(folder.path().join("objects"), b"a file").unwrap();
+    let error = blobs.put("xcoms/a", Bytes::from_static(b"1")).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+}
+
+#[test]
+fn an_address_that_is_wrong_says_why_and_tells_no_secret() {
+    let refused = |url: &str| Blobs::open(url).unwrap_err().to_string();
+    assert!(refused("objects").contains("`objects` is not a storage url"));
+    assert!(refused("ftp://host/x").contains("`ftp` is not a kind of storage"));
+    assert!(refused("file://host/x").contains("not an absolute path"));
+    assert!(refused("s3://").contains("no bucket") || refused("s3://").contains("host"));
+    assert!(refused("s3://bucket?allow_http=yes").contains("`allow_http` must be `true` or `false`"));
+    let text = refused("s3://bucket?secret_access_key=hunter2");
+    assert!(text.contains("`secret_access_key` is not known") && !text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn an_s3_server_that_is_away_is_unavailable() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let credentials = [("aws_access_key_id", "a"), ("aws_secret_access_key", "b")];
+    let url = format!("s3://bucket/prefix?endpoint=http://127.0.0.1:{port}&allow_http=true&region=us-east-1");
+    let blobs = location::open_with(&url, credentials).map(|(objects, prefix)| Blobs {
+        objects,
+        prefix,
+        aborts: TaskTracker::new(),
+    });
+    let error = blobs.unwrap().get("xcoms/a").await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+}
+
+#[test]
+fn keys_are_made_of_what_the_server_chose() {
+    let id = Uuid::from_u128(0xab);
+    assert_eq!(keys::xcom(id), "xcoms/ab/000000000000000000000000000000ab");
+    let digest = Digest([0xcd; 32]);
+    assert_eq!(keys::component(&digest), format!("components/cd/{digest}.wasm"));
+}

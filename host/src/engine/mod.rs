@@ -30,8 +30,15 @@
 
 mod admission;
 mod changes;
+#[cfg(test)]
+mod conformance;
 mod event;
 mod run;
+mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use admission::{Admission, Admitted, RunKey, Waiting};
 pub use changes::Changes;

@@ -1,12 +1,21 @@
 //! One dag_run.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
-use super::{Command, Event, InstanceId, InstanceSnapshot, RunSnapshot};
+use super::{
+    Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, MAX_MAP_LENGTH, MAX_RESTARTS, Outcome,
+    RunChange, RunSnapshot, Verdict,
+    table::{Instance, Table},
+};
 use crate::model::{
-    dag::Dag,
+    dag::{Dag, Expand, NodeIndex, Role},
     ids::{RunId, TaskId},
+    state::{RunState as State, TaskState},
     time::Timestamp,
+    trigger_rule::Decision,
 };
 
 /// What tells a run from others; seeds the jitter of retries.
@@ -21,13 +30,57 @@ pub struct RunIdentity {
 pub struct RunState {
     dag: Arc<Dag>,
     row: RunSnapshot,
+    table: Table,
+    /// Of branches that succeeded: the tasks directly downstream that they follow.
+    followed: BTreeMap<InstanceId, Vec<NodeIndex>>,
+    /// Lengths of the lists that were returned.
+    lengths: BTreeMap<InstanceId, u32>,
+    /// Attempts in flight whose instance no longer waits for them: they were told to end.
+    stray: BTreeMap<InstanceId, (u32, u32)>,
+    /// Retries and reschedules that are due later.
+    timers: BTreeSet<(Timestamp, InstanceId)>,
+    /// What the driver was told last.
+    told_wake_at: Option<Timestamp>,
+    /// How a person ended the run, while teardowns still run.
+    verdict: Option<Verdict>,
+    seed: u64,
+}
+
+/// What must be looked at again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Check {
+    /// All undecided instances of a task.
+    Node(NodeIndex),
+    Instance(InstanceId),
+    /// A task that others are expanded over, and that is finished.
+    Source(NodeIndex),
+}
+
+/// What is known of the list that a task is expanded over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// The task that makes it is not finished.
+    Unknown,
+    /// There will be none: its task failed.
+    Failed,
+    /// There will be none: its task was skipped.
+    Skipped,
+    Known(u32),
+}
+
+/// The work of one event: what it commands and what it leaves to look at.
+#[derive(Debug)]
+struct Turn {
+    now: Timestamp,
+    commands: Vec<Command>,
+    checks: VecDeque<Check>,
 }
 
 impl RunState {
     /// A run that was just created: queued, every instance in state none.
-    pub fn new(dag: Arc<Dag>, _identity: &RunIdentity, queued_at: Timestamp) -> Self {
-        let state = crate::model::state::RunState::Queued;
-        Self { dag, row: RunSnapshot { state, queued_at, start_date: None, end_date: None, clear_number: 0 } }
+    pub fn new(dag: Arc<Dag>, identity: &RunIdentity, queued_at: Timestamp) -> Self {
+        let row = RunSnapshot { state: State::Queued, queued_at, start_date: None, end_date: None, clear_number: 0 };
+        Self::restore(dag, identity, row, [])
     }
 
     /// A run as it was last persisted. If it is running, [`Event::Resume`] must be applied next.
@@ -35,18 +88,53 @@ impl RunState {
     /// Rows of tasks that the dag does not have are ignored.
     pub fn restore(
         dag: Arc<Dag>,
-        _identity: &RunIdentity,
+        identity: &RunIdentity,
         row: RunSnapshot,
-        _instances: impl IntoIterator<Item = (TaskId, i32, InstanceSnapshot)>,
+        instances: impl IntoIterator<Item = (TaskId, i32, InstanceSnapshot)>,
     ) -> Self {
-        Self { dag, row }
+        let mut rows = BTreeMap::new();
+        let mut followed = BTreeMap::new();
+        let mut lengths = BTreeMap::new();
+        for (task_id, map_index, snapshot) in instances {
+            let Some(node) = dag.index(&task_id) else { continue };
+            let id = InstanceId { node, map_index };
+            rows.insert(id, Instance::from(&snapshot));
+            if let Some(tasks) = snapshot.followed {
+                followed.insert(id, tasks.iter().filter_map(|task| dag.index(task)).collect());
+            }
+            if let Some(length) = snapshot.list_length {
+                lengths.insert(id, length);
+            }
+        }
+        let table = Table::new(&dag, rows);
+        let timers = table.iter().filter_map(|(id, instance)| Some((instance.wakes()?, id))).collect();
+        let seed = seed(&dag, identity);
+        let stray = BTreeMap::new();
+        Self { dag, row, table, followed, lengths, stray, timers, told_wake_at: None, verdict: None, seed }
     }
 
     /// Applies `event` and returns what must now happen, in order.
     ///
     /// An event of an attempt that is not the current one changes nothing.
-    pub fn apply(&mut self, _event: &Event, _now: Timestamp) -> Vec<Command> {
-        Vec::new()
+    pub fn apply(&mut self, event: &Event, now: Timestamp) -> Vec<Command> {
+        let mut turn = Turn { now, commands: Vec::new(), checks: VecDeque::new() };
+        match event {
+            Event::Start => self.start(&mut turn),
+            Event::Resume => self.resume(&mut turn),
+            Event::Queued(id) => self.hand_on(*id, TaskState::Queued, &mut turn),
+            Event::Started(id) => self.hand_on(*id, TaskState::Running, &mut turn),
+            Event::Finished { attempt, outcome, message } => {
+                self.finish(*attempt, outcome, message.as_deref(), &mut turn);
+            }
+            Event::Timer => self.wake(&mut turn),
+            Event::Mark { instances, state, message } => self.mark(instances, *state, message.as_deref(), &mut turn),
+            Event::MarkRun(verdict) => self.mark_run(*verdict, &mut turn),
+            Event::Clear { instances } => {
+                self.clear(instances.iter().copied(), &mut turn);
+            }
+        }
+        self.settle(&mut turn);
+        turn.commands
     }
 
     pub fn dag(&self) -> &Arc<Dag> {
@@ -58,27 +146,768 @@ impl RunState {
     }
 
     /// The row of an instance, if there is such an instance.
-    pub fn instance(&self, _instance: InstanceId) -> Option<InstanceSnapshot> {
-        None
+    pub fn instance(&self, id: InstanceId) -> Option<InstanceSnapshot> {
+        Some(self.snapshot(id, self.table.get(id)?))
     }
 
     /// The instances of a task, by map_index.
-    pub fn instances_of(&self, _node: crate::model::dag::NodeIndex) -> impl Iterator<Item = InstanceId> + '_ {
-        std::iter::empty()
+    pub fn instances_of(&self, node: NodeIndex) -> impl Iterator<Item = InstanceId> + use<> {
+        self.table.ids_of(node)
     }
 
     /// All instances, in the dag's order, then by map_index.
     pub fn instances(&self) -> impl Iterator<Item = InstanceId> + '_ {
-        std::iter::empty()
+        self.table.iter().map(|(id, _)| id)
+    }
+
+    /// The attempt that is in flight, or that [`Event::Started`] would begin.
+    pub fn attempt(&self, id: InstanceId) -> Option<Attempt> {
+        self.table.get(id).map(|instance| instance.attempt(id))
+    }
+
+    /// What its trigger rule says of an instance, from where its upstream stands now.
+    pub fn decision(&self, id: InstanceId) -> Option<Decision> {
+        self.table.get(id).map(|_| self.table.decide(&self.dag, id))
     }
 
     /// When [`Event::Timer`] is to come next: a retry, a reschedule or the run's timeout is due.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        None
+        if self.row.state != State::Running {
+            return None;
+        }
+        let due = self.timers.first().map(|(at, _)| *at);
+        due.into_iter().chain(self.times_out_at()).min()
     }
 
     /// Whether an attempt is in flight. A finished run is to be kept until it is not.
     pub fn is_busy(&self) -> bool {
-        false
+        !self.stray.is_empty() || self.table.active() > 0
     }
+
+    // ---- events ---------------------------------------------------------------------------------
+
+    fn start(&mut self, turn: &mut Turn) {
+        if self.row.state != State::Queued {
+            return;
+        }
+        self.row.state = State::Running;
+        self.row.start_date = Some(turn.now);
+        self.row.end_date = None;
+        turn.run(&self.row, None);
+        self.check_all(turn);
+    }
+
+    fn resume(&mut self, turn: &mut Turn) {
+        if self.row.state != State::Running {
+            return;
+        }
+        let unfinished: Vec<_> = self.table.iter().filter(|(_, instance)| !instance.state.is_finished()).collect();
+        for (id, instance) in unfinished {
+            match instance.state {
+                TaskState::Scheduled => turn.commands.push(Command::Ready(id)),
+                TaskState::Queued | TaskState::Running => self.restart(id, instance, turn),
+                TaskState::Restarting => self.put(id, instance.cleared(self.retries(id)), None, turn),
+                TaskState::None
+                | TaskState::UpForRetry
+                | TaskState::UpForReschedule
+                | TaskState::Success
+                | TaskState::Failed
+                | TaskState::Skipped
+                | TaskState::UpstreamFailed
+                | TaskState::Removed => {}
+            }
+        }
+        self.check_all(turn);
+    }
+
+    fn hand_on(&mut self, id: InstanceId, state: TaskState, turn: &mut Turn) {
+        let Some(mut next) = self.table.get(id) else { return };
+        let from = next.state;
+        let is_next = from == TaskState::Scheduled || (from == TaskState::Queued && state == TaskState::Running);
+        if !is_next || self.stray.contains_key(&id) {
+            return;
+        }
+        if from == TaskState::Scheduled {
+            next.queued_at = turn.now.into();
+        }
+        if state == TaskState::Running && next.start_date.get().is_none() {
+            next.start_date = turn.now.into();
+        }
+        next.state = state;
+        self.put(id, next, None, turn);
+    }
+
+    fn finish(&mut self, attempt: Attempt, outcome: &Outcome, message: Option<&str>, turn: &mut Turn) {
+        let id = attempt.instance;
+        let Some(instance) = self.table.get(id) else { return };
+        if self.stray.get(&id) == Some(&(attempt.try_number, attempt.restart)) {
+            self.stray.remove(&id);
+            turn.commands.push(Command::Release(id));
+            if instance.state == TaskState::Scheduled {
+                turn.commands.push(Command::Ready(id));
+            }
+            return;
+        }
+        if !instance.state.is_active() || self.stray.contains_key(&id) || instance.attempt(id) != attempt {
+            return;
+        }
+        turn.commands.push(Command::Release(id));
+        if instance.state == TaskState::Restarting {
+            self.put(id, instance.cleared(self.retries(id)), None, turn);
+            turn.checks.push_back(Check::Instance(id));
+            return;
+        }
+        match outcome {
+            Outcome::Success { list_length } => self.succeed(id, *list_length, turn),
+            Outcome::Skipped => self.put(id, instance.ended(TaskState::Skipped, turn.now), message, turn),
+            Outcome::Branch(tasks) => self.branch(id, tasks, turn),
+            Outcome::ShortCircuit { ignore_downstream_trigger_rules } => {
+                self.short_circuit(id, *ignore_downstream_trigger_rules, turn);
+            }
+            Outcome::Later(at) => {
+                let next = Instance { state: TaskState::UpForReschedule, wake_at: (*at).into(), ..instance };
+                self.put(id, next, None, turn);
+            }
+            Outcome::Failed { retry } => self.fail(id, *retry, message, turn),
+            Outcome::Lost | Outcome::Killed if instance.restarts >= MAX_RESTARTS => {
+                let text = format!("its runner was lost {} times", instance.restarts + 1);
+                self.fail(id, true, Some(&text), turn);
+            }
+            Outcome::Lost | Outcome::Killed => self.restart(id, instance, turn),
+        }
+    }
+
+    fn wake(&mut self, turn: &mut Turn) {
+        self.told_wake_at = None;
+        if self.row.state != State::Running {
+            return;
+        }
+        if self.times_out_at().is_some_and(|at| at <= turn.now) {
+            self.time_out(turn);
+            return;
+        }
+        while let Some((at, id)) = self.timers.first().copied()
+            && at <= turn.now
+        {
+            self.timers.pop_first();
+            let Some(instance) = self.table.get(id) else { continue };
+            if instance.state == TaskState::UpForRetry {
+                self.schedule(id, instance, turn);
+            } else {
+                let next = Instance {
+                    state: TaskState::Scheduled,
+                    scheduled_at: turn.now.into(),
+                    wake_at: None.into(),
+                    ..instance
+                };
+                self.put(id, next, None, turn);
+                self.announce(id, turn);
+            }
+        }
+    }
+
+    fn mark(&mut self, instances: &[InstanceId], state: TaskState, message: Option<&str>, turn: &mut Turn) {
+        if !matches!(state, TaskState::Success | TaskState::Failed | TaskState::Skipped) {
+            return;
+        }
+        let mut marked = BTreeSet::new();
+        for id in self.named(instances.iter().copied()) {
+            if let Some(instance) = self.table.get(id).filter(|instance| instance.state != state) {
+                self.abandon(id, instance, turn);
+                self.put(id, instance.ended(state, turn.now), message, turn);
+                marked.insert(id);
+            }
+        }
+        if marked.is_empty() {
+            return;
+        }
+        // What failed for want of these may now succeed.
+        let tasks: BTreeSet<_> = marked.iter().map(|id| id.node).collect();
+        let below: BTreeSet<_> = tasks.iter().flat_map(|node| self.dag.descendants(*node)).collect();
+        let stuck: Vec<_> = below
+            .into_iter()
+            .flat_map(|node| self.table.ids_of(node))
+            .filter(|id| {
+                let state = self.table.get(*id).map(|instance| instance.state);
+                !marked.contains(id) && matches!(state, Some(TaskState::Failed | TaskState::UpstreamFailed))
+            })
+            .collect();
+        let is_cleared = self.clear(stuck.into_iter(), turn);
+        if !is_cleared && self.row.state.is_finished() && self.table.unfinished() == 0 {
+            let state = self.outcome();
+            if state != self.row.state {
+                self.row.state = state;
+                turn.run(&self.row, None);
+            }
+        }
+    }
+
+    fn mark_run(&mut self, verdict: Verdict, turn: &mut Turn) {
+        let is_waiting = self.row.state == State::Queued;
+        let all: Vec<_> = self.table.iter().collect();
+        for (id, instance) in all {
+            let is_teardown = matches!(self.dag.node(id.node).role, Role::Teardown { .. });
+            if is_teardown && !is_waiting {
+                continue;
+            }
+            let state = match (verdict, instance.state) {
+                (_, TaskState::Removed) => continue,
+                (Verdict::Success, TaskState::Success) => continue,
+                (Verdict::Success, _) => TaskState::Success,
+                (Verdict::Failed, state) if state.is_finished() => continue,
+                (Verdict::Failed, TaskState::None | TaskState::Scheduled) => TaskState::Skipped,
+                (Verdict::Failed, _) => TaskState::Failed,
+            };
+            self.abandon(id, instance, turn);
+            let message = format!("the run was marked {}", State::from(verdict));
+            self.put(id, instance.ended(state, turn.now), Some(&message), turn);
+        }
+        if self.row.state == State::Running {
+            self.verdict = Some(verdict);
+        } else if self.row.state != State::from(verdict) {
+            self.end(State::from(verdict), None, turn);
+        }
+    }
+
+    /// Whether anything was cleared.
+    fn clear(&mut self, instances: impl Iterator<Item = InstanceId>, turn: &mut Turn) -> bool {
+        let ids = self.named(instances);
+        let mut cleared = Vec::new();
+        for id in ids {
+            let Some(instance) = self.table.get(id) else { continue };
+            match instance.state {
+                TaskState::None | TaskState::Restarting | TaskState::Removed => continue,
+                TaskState::Queued | TaskState::Running => {
+                    let next = Instance { state: TaskState::Restarting, ..instance };
+                    self.put(id, next, None, turn);
+                    turn.commands.push(Command::Kill(instance.attempt(id)));
+                }
+                TaskState::Scheduled if instance.start_date.get().is_none() => self.unschedule(id, instance, turn),
+                TaskState::Scheduled
+                | TaskState::Success
+                | TaskState::Failed
+                | TaskState::Skipped
+                | TaskState::UpstreamFailed
+                | TaskState::UpForRetry
+                | TaskState::UpForReschedule => {
+                    self.abandon(id, instance, turn);
+                    self.put(id, instance.cleared(self.retries(id)), None, turn);
+                }
+            }
+            cleared.push(id);
+        }
+        if cleared.is_empty() {
+            return false;
+        }
+        self.row.clear_number += 1;
+        if self.row.state.is_finished() {
+            let clear_number = self.row.clear_number;
+            self.row = RunSnapshot {
+                state: State::Queued,
+                queued_at: turn.now,
+                start_date: None,
+                end_date: None,
+                clear_number,
+            };
+            self.verdict = None;
+        }
+        turn.run(&self.row, None);
+
+        let nodes: BTreeSet<_> = cleared.iter().map(|id| id.node).collect();
+        for id in cleared {
+            let instance = self.table.get(id);
+            if let Some(instance) = instance.filter(|instance| instance.state == TaskState::None)
+                && let Some(branch) = self.branch_against(id)
+            {
+                self.put(id, instance.ended(TaskState::Skipped, turn.now), Some(&by_branch(&branch)), turn);
+            }
+        }
+        // What was to start on the strength of what is now cleared waits again.
+        let below: BTreeSet<_> = nodes.iter().flat_map(|node| &self.dag.node(*node).downstream).copied().collect();
+        let below: Vec<_> = below.into_iter().flat_map(|node| self.table.ids_of(node)).collect();
+        for id in below {
+            let instance = self.table.get(id).filter(|instance| instance.state == TaskState::Scheduled);
+            if let Some(instance) = instance.filter(|instance| instance.start_date.get().is_none())
+                && self.table.decide(&self.dag, id) != Decision::Run
+            {
+                self.unschedule(id, instance, turn);
+            }
+        }
+        turn.checks.extend(nodes.into_iter().map(Check::Node));
+        true
+    }
+
+    // ---- outcomes -------------------------------------------------------------------------------
+
+    fn succeed(&mut self, id: InstanceId, list_length: Option<u32>, turn: &mut Turn) {
+        if let Some(tasks) = self.dag.expands.get(&id.node)
+            && id.map_index < 0
+        {
+            let task = &self.dag.node(tasks[0]).task_id;
+            let wrong = match list_length {
+                None => Some(format!("its result is not a list, and task `{task}` is expanded over it")),
+                Some(length) if length > MAX_MAP_LENGTH => Some(format!(
+                    "its result has {length} elements, and task `{task}` is expanded over it; at most {MAX_MAP_LENGTH} \
+                     are allowed"
+                )),
+                Some(_) => None,
+            };
+            if let Some(wrong) = wrong {
+                self.fail(id, true, Some(&wrong), turn);
+                return;
+            }
+        }
+        if let Some(length) = list_length {
+            self.lengths.insert(id, length);
+        }
+        self.end_well(id, turn);
+    }
+
+    fn end_well(&mut self, id: InstanceId, turn: &mut Turn) {
+        if let Some(instance) = self.table.get(id) {
+            self.put(id, instance.ended(TaskState::Success, turn.now), None, turn);
+        }
+    }
+
+    fn fail(&mut self, id: InstanceId, retry: bool, message: Option<&str>, turn: &mut Turn) {
+        let Some(instance) = self.table.get(id) else { return };
+        let mut next = instance.ended(TaskState::Failed, turn.now);
+        if retry && instance.try_number <= instance.max_tries {
+            let settings = &self.dag.node(id.node).retry;
+            // A clear gives the task its retries back, and with them the first wait.
+            let before_clear = instance.max_tries.saturating_sub(settings.retries);
+            let failed = instance.try_number.saturating_sub(before_clear).max(1);
+            let wait = settings.wait(failed, self.jitter(id, instance.try_number));
+            next.state = TaskState::UpForRetry;
+            next.wake_at = turn.now.after(wait).into();
+        }
+        self.put(id, next, message, turn);
+    }
+
+    fn restart(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+        let restarts = instance.restarts.saturating_add(1);
+        let next = Instance { state: TaskState::Scheduled, restarts, scheduled_at: turn.now.into(), ..instance };
+        self.put(id, next, None, turn);
+        self.announce(id, turn);
+    }
+
+    fn branch(&mut self, id: InstanceId, tasks: &[TaskId], turn: &mut Turn) {
+        let mut chosen = BTreeSet::new();
+        for task in tasks {
+            if let Some(node) = self.dag.index(task) {
+                chosen.insert(node);
+            } else if let Some(roots) = self.dag.group_roots(task) {
+                chosen.extend(roots);
+            } else {
+                let text = format!("it followed `{task}`, which is neither a task nor a group of this dag");
+                self.fail(id, true, Some(&text), turn);
+                return;
+            }
+        }
+        let children = self.dag.node(id.node).downstream.clone();
+        let followed = self.followed_of(chosen, &children);
+        let skipped = children.into_iter().filter(|child| followed.binary_search(child).is_err()).collect();
+        self.follow(id, followed, skipped, turn);
+    }
+
+    /// Of `children`: those that are chosen or downstream of what is.
+    fn followed_of(&self, chosen: BTreeSet<NodeIndex>, children: &[NodeIndex]) -> Vec<NodeIndex> {
+        // Nodes stand in a topological order: nothing behind the last child leads to a child.
+        let last = children.last().copied().unwrap_or(0);
+        let mut reached = chosen;
+        let mut stack: Vec<_> = reached.iter().copied().collect();
+        while let Some(node) = stack.pop() {
+            for next in &self.dag.node(node).downstream {
+                if *next <= last && reached.insert(*next) {
+                    stack.push(*next);
+                }
+            }
+        }
+        children.iter().copied().filter(|child| reached.contains(child)).collect()
+    }
+
+    fn short_circuit(&mut self, id: InstanceId, ignore_downstream_trigger_rules: bool, turn: &mut Turn) {
+        let is_teardown = |node: &NodeIndex| matches!(self.dag.node(*node).role, Role::Teardown { .. });
+        let children = &self.dag.node(id.node).downstream;
+        let followed = children.iter().copied().filter(is_teardown).collect();
+        let skipped = if ignore_downstream_trigger_rules {
+            self.dag.descendants(id.node).into_iter().filter(|node| !is_teardown(node)).collect()
+        } else {
+            children.iter().copied().filter(|node| !is_teardown(node)).collect()
+        };
+        self.follow(id, followed, skipped, turn);
+    }
+
+    /// Ends `id` well and skips what has not begun of `skipped`. A mapped branch decides for its own index only.
+    fn follow(&mut self, id: InstanceId, followed: Vec<NodeIndex>, skipped: Vec<NodeIndex>, turn: &mut Turn) {
+        self.followed.insert(id, followed);
+        self.end_well(id, turn);
+        let message = by_branch(&self.dag.node(id.node).task_id);
+        for node in skipped {
+            for child in self.table.ids_of(node).filter(|child| id.map_index < 0 || child.map_index == id.map_index) {
+                let Some(instance) = self.table.get(child) else { continue };
+                if matches!(
+                    instance.state,
+                    TaskState::None | TaskState::Scheduled | TaskState::UpForRetry | TaskState::UpForReschedule
+                ) {
+                    self.abandon(child, instance, turn);
+                    let mut next = instance.ended(TaskState::Skipped, turn.now);
+                    if instance.state == TaskState::Scheduled && instance.start_date.get().is_none() {
+                        next.try_number = next.try_number.saturating_sub(1);
+                    }
+                    self.put(child, next, Some(&message), turn);
+                }
+            }
+        }
+    }
+
+    /// The branch directly upstream that does not follow `id`, if there is one.
+    fn branch_against(&self, id: InstanceId) -> Option<TaskId> {
+        if self.followed.is_empty() {
+            return None;
+        }
+        let upstream = self.dag.node(id.node).upstream.iter().copied();
+        upstream
+            .filter(|node| {
+                let whole = InstanceId::plain(*node);
+                let same = InstanceId { node: *node, map_index: id.map_index };
+                [whole, same].iter().any(|branch| {
+                    self.followed.get(branch).is_some_and(|followed| followed.binary_search(&id.node).is_err())
+                })
+            })
+            .map(|node| self.dag.node(node).task_id.clone())
+            .next()
+    }
+
+    // ---- decisions ------------------------------------------------------------------------------
+
+    /// Decides all that can be decided, and ends the run if nothing more can happen in it.
+    fn settle(&mut self, turn: &mut Turn) {
+        while self.row.state == State::Running {
+            let Some(check) = turn.checks.pop_front() else { break };
+            match check {
+                Check::Node(node) => self.check_node(node, turn),
+                Check::Instance(id) => self.check_instance(id, turn),
+                Check::Source(node) => self.check_source(node, turn),
+            }
+        }
+        if self.row.state == State::Running && self.table.unfinished() == 0 {
+            let state = self.verdict.take().map_or_else(|| self.outcome(), State::from);
+            self.end(state, None, turn);
+        } else if self.row.state == State::Running && self.table.waiting() == self.table.unfinished() && !self.is_busy()
+        {
+            let text = format!("{} tasks wait for each other, and nothing can start", self.table.unfinished());
+            self.end(State::Failed, Some(text), turn);
+        }
+        let wake_at = self.wake_at();
+        if wake_at != self.told_wake_at {
+            self.told_wake_at = wake_at;
+            turn.commands.extend(wake_at.map(Command::WakeAt));
+        }
+    }
+
+    fn check_all(&mut self, turn: &mut Turn) {
+        for node in (0..).take(self.dag.nodes.len()) {
+            turn.checks.push_back(Check::Node(node));
+        }
+    }
+
+    fn check_node(&mut self, node: NodeIndex, turn: &mut Turn) {
+        if !self.table.may_decide(&self.dag, node) {
+            return;
+        }
+        for id in self.table.ids_of(node) {
+            self.check_instance(id, turn);
+        }
+    }
+
+    fn check_instance(&mut self, id: InstanceId, turn: &mut Turn) {
+        let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None) else { return };
+        let length = self.length_for(id.node);
+        let is_placeholder = length.is_some() && id.map_index < 0;
+        if !is_placeholder && length == Some(Length::Unknown) {
+            return;
+        }
+        let decision = self.table.decide(&self.dag, id);
+        let state = match (decision, length.filter(|_| is_placeholder)) {
+            (Decision::Wait, _) | (Decision::Run, Some(Length::Unknown)) => return,
+            (Decision::Skipped, _) | (Decision::Run, Some(Length::Skipped | Length::Known(0))) => TaskState::Skipped,
+            (Decision::UpstreamFailed, _) | (Decision::Run, Some(Length::Failed)) => TaskState::UpstreamFailed,
+            (Decision::Removed, _) => TaskState::Removed,
+            (Decision::Run, _) => {
+                if let Some(branch) = self.branch_against(id) {
+                    let next = instance.ended(TaskState::Skipped, turn.now);
+                    self.put(id, next, Some(&by_branch(&branch)), turn);
+                } else if let (true, Some(Length::Known(length))) = (is_placeholder, length) {
+                    self.resize(id.node, length, turn);
+                } else {
+                    self.schedule(id, instance, turn);
+                }
+                return;
+            }
+        };
+        self.put(id, instance.ended(state, turn.now), None, turn);
+    }
+
+    /// The list of `source` is known, or will never be: what is expanded over it follows, whatever its trigger rule.
+    fn check_source(&mut self, source: NodeIndex, turn: &mut Turn) {
+        let length = self.length_of(source);
+        let tasks = self.dag.expands.get(&source).cloned().unwrap_or_default();
+        for node in tasks {
+            let state = match length {
+                Length::Unknown => continue,
+                Length::Failed => TaskState::UpstreamFailed,
+                Length::Skipped => TaskState::Skipped,
+                Length::Known(length) => {
+                    let is_expanded = self.table.is_expanded(node);
+                    let is_undecided =
+                        self.table.get(InstanceId::plain(node)).is_some_and(|it| it.state == TaskState::None);
+                    // A mapped group expands as one; a mapped task when its own rule holds.
+                    let is_group = self.dag.node(node).mapped_group.is_some();
+                    if is_expanded || (is_group && is_undecided && length > 0) {
+                        self.resize(node, length, turn);
+                    }
+                    turn.checks.push_back(Check::Node(node));
+                    continue;
+                }
+            };
+            for id in self.table.ids_of(node) {
+                if let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None) {
+                    self.put(id, instance.ended(state, turn.now), None, turn);
+                }
+            }
+        }
+    }
+
+    /// Gives a mapped task `length` instances: new ones are made, those beyond it are removed.
+    fn resize(&mut self, node: NodeIndex, length: u32, turn: &mut Turn) {
+        if !self.table.is_expanded(node) {
+            turn.commands.push(Command::Delete(InstanceId::plain(node)));
+        }
+        let made = self.table.grow(&self.dag, node, length);
+        for id in made {
+            let row = self.table.get(id).map(|instance| self.snapshot(id, instance));
+            turn.commands.extend(row.map(|row| {
+                let change = InstanceChange {
+                    instance: id,
+                    row,
+                    message: None,
+                    is_new: true,
+                    archive: false,
+                    drop_results: false,
+                };
+                Command::Persist(Box::new(change))
+            }));
+        }
+        for id in self.table.ids_of(node).filter(|id| u32::try_from(id.map_index).is_ok_and(|index| index >= length)) {
+            if let Some(instance) = self.table.get(id).filter(|instance| instance.state != TaskState::Removed) {
+                self.abandon(id, instance, turn);
+                self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
+            }
+        }
+        turn.checks.push_back(Check::Node(node));
+        turn.checks.extend(self.dag.node(node).downstream.iter().copied().map(Check::Node));
+    }
+
+    /// The list that instances of `node` are made for; none if it is not mapped over another task's.
+    fn length_for(&self, node: NodeIndex) -> Option<Length> {
+        match self.dag.expansion(self.dag.node(node))? {
+            Expand::Literal(length) => Some(Length::Known(length)),
+            Expand::Output(source) => Some(self.length_of(source)),
+        }
+    }
+
+    fn length_of(&self, source: NodeIndex) -> Length {
+        if self.table.is_pending(source) {
+            return Length::Unknown;
+        }
+        if self.table.is_expanded(source) {
+            return Length::Known(self.table.successes(source));
+        }
+        let id = InstanceId::plain(source);
+        match self.table.get(id).map(|instance| instance.state) {
+            Some(TaskState::Success) => {
+                // A success that a person declared has no list.
+                self.lengths.get(&id).map_or(Length::Failed, |length| Length::Known((*length).min(MAX_MAP_LENGTH)))
+            }
+            Some(TaskState::Skipped | TaskState::Removed) => Length::Skipped,
+            _ => Length::Failed,
+        }
+    }
+
+    // ---- changes --------------------------------------------------------------------------------
+
+    /// Begins the next try.
+    fn schedule(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+        let next = Instance {
+            state: TaskState::Scheduled,
+            try_number: instance.try_number + 1,
+            max_tries: instance.max_tries,
+            restarts: 0,
+            scheduled_at: turn.now.into(),
+            ..Instance::default()
+        };
+        self.put(id, next, None, turn);
+        self.announce(id, turn);
+    }
+
+    /// Takes back a try that never began.
+    fn unschedule(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+        turn.commands.push(Command::Withdraw(id));
+        let next = Instance {
+            try_number: instance.try_number.saturating_sub(1),
+            max_tries: instance.max_tries,
+            ..Instance::default()
+        };
+        self.put(id, next, None, turn);
+    }
+
+    /// Says that `id` is ready, unless an attempt that was told to end is still in flight: then at its end.
+    fn announce(&self, id: InstanceId, turn: &mut Turn) {
+        if !self.stray.contains_key(&id) {
+            turn.commands.push(Command::Ready(id));
+        }
+    }
+
+    /// Lets go of what goes on for `id`, before it is put into a state by force.
+    fn abandon(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+        if instance.state.is_active() {
+            self.stray.insert(id, (instance.try_number, instance.restarts));
+            if instance.state != TaskState::Restarting {
+                turn.commands.push(Command::Kill(instance.attempt(id)));
+            }
+        } else if instance.state == TaskState::Scheduled && !self.stray.contains_key(&id) {
+            turn.commands.push(Command::Withdraw(id));
+        }
+    }
+
+    /// Puts `id` where `next` says, and tells everyone whom it concerns.
+    fn put(&mut self, id: InstanceId, next: Instance, message: Option<&str>, turn: &mut Turn) {
+        let Some(before) = self.table.get(id) else { return };
+        if let Some(at) = before.wakes() {
+            self.timers.remove(&(at, id));
+        }
+        if let Some(at) = next.wakes() {
+            self.timers.insert((at, id));
+        }
+        if next.state != TaskState::Success {
+            self.followed.remove(&id);
+            self.lengths.remove(&id);
+        }
+        self.table.set(&self.dag, id, next, &mut turn.checks);
+        if next.state.is_finished() && self.dag.expands.contains_key(&id.node) && !self.table.is_pending(id.node) {
+            turn.checks.push_front(Check::Source(id.node));
+        }
+        let change = InstanceChange {
+            instance: id,
+            row: self.snapshot(id, next),
+            message: message.map(str::to_owned),
+            is_new: false,
+            archive: before.start_date.get().is_some() && next.start_date.get().is_none(),
+            drop_results: before.state == TaskState::Success && next.state == TaskState::None,
+        };
+        turn.commands.push(Command::Persist(Box::new(change)));
+    }
+
+    fn time_out(&mut self, turn: &mut Turn) {
+        let unfinished: Vec<_> = self.table.iter().filter(|(_, instance)| !instance.state.is_finished()).collect();
+        let limit = self.dag.run_timeout.unwrap_or_default();
+        let message = format!("the run took longer than its limit of {} s", limit.as_secs_f64());
+        self.end(State::Failed, Some(message.clone()), turn);
+        for (id, instance) in unfinished {
+            self.abandon(id, instance, turn);
+            self.put(id, instance.ended(TaskState::Skipped, turn.now), Some(&message), turn);
+        }
+    }
+
+    fn end(&mut self, state: State, message: Option<String>, turn: &mut Turn) {
+        self.row.state = state;
+        self.row.end_date = Some(turn.now);
+        self.verdict = None;
+        turn.run(&self.row, message);
+    }
+
+    // ---- reading --------------------------------------------------------------------------------
+
+    fn outcome(&self) -> State {
+        if self.table.has_bad_leaf() { State::Failed } else { State::Success }
+    }
+
+    fn times_out_at(&self) -> Option<Timestamp> {
+        Some(self.row.start_date?.after(self.dag.run_timeout?))
+    }
+
+    fn retries(&self, id: InstanceId) -> u32 {
+        self.dag.node(id.node).retry.retries
+    }
+
+    /// The instances that are meant: -1 of an expanded task stands for all of them.
+    fn named(&self, instances: impl Iterator<Item = InstanceId>) -> BTreeSet<InstanceId> {
+        let mut named = BTreeSet::new();
+        for id in instances.filter(|id| (id.node as usize) < self.dag.nodes.len()) {
+            if id.map_index < 0 && self.table.is_expanded(id.node) {
+                named.extend(self.table.ids_of(id.node));
+            } else {
+                named.insert(id);
+            }
+        }
+        named
+    }
+
+    fn snapshot(&self, id: InstanceId, instance: Instance) -> InstanceSnapshot {
+        let name = |nodes: &Vec<NodeIndex>| nodes.iter().map(|node| self.dag.node(*node).task_id.clone()).collect();
+        InstanceSnapshot {
+            state: instance.state,
+            try_number: instance.try_number,
+            max_tries: instance.max_tries,
+            restarts: instance.restarts,
+            scheduled_at: instance.scheduled_at.get(),
+            queued_at: instance.queued_at.get(),
+            start_date: instance.start_date.get(),
+            end_date: instance.end_date.get(),
+            wake_at: instance.wake_at.get(),
+            followed: self.followed.get(&id).map(name),
+            list_length: self.lengths.get(&id).copied(),
+        }
+    }
+
+    fn jitter(&self, id: InstanceId, try_number: u32) -> u64 {
+        let task = self.dag.node(id.node).task_id.as_str();
+        let place = id.map_index.to_le_bytes().into_iter().chain(try_number.to_le_bytes());
+        hash(self.seed, task.bytes().chain(place))
+    }
+}
+
+impl Turn {
+    fn run(&mut self, row: &RunSnapshot, message: Option<String>) {
+        self.commands.push(Command::Run(RunChange { row: row.clone(), message }));
+    }
+}
+
+impl From<Verdict> for State {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Success => Self::Success,
+            Verdict::Failed => Self::Failed,
+        }
+    }
+}
+
+fn by_branch(task_id: &TaskId) -> String {
+    format!("`{task_id}` did not follow it")
+}
+
+fn seed(dag: &Dag, identity: &RunIdentity) -> u64 {
+    let run = match identity.logical_date {
+        Some(date) => date.to_string(),
+        None => identity.run_id.to_string(),
+    };
+    hash(0xcbf2_9ce4_8422_2325, dag.dag_id.as_str().bytes().chain([b'#']).chain(run.bytes()))
+}
+
+/// FNV-1a with a last mix: the same on every machine and in every version, unlike the standard library's.
+fn hash(seed: u64, bytes: impl Iterator<Item = u8>) -> u64 {
+    let mixed = bytes.fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
 }

@@ -22,6 +22,8 @@ use super::{
 pub const MAX_NODES: usize = 100_000;
 /// The most edges that a dag may have.
 pub const MAX_EDGES: usize = 1_000_000;
+/// The most setups that a dag may have.
+pub const MAX_SETUPS: usize = 200;
 
 /// A task's place in [`Dag::nodes`].
 pub type NodeIndex = u32;
@@ -44,7 +46,30 @@ pub struct Dag {
     /// In a topological order: upstream before downstream.
     pub nodes: Vec<Node>,
     pub groups: Vec<Group>,
+    /// Of each task whose list others are expanded over: those, ascending. Tasks of a mapped group are each in it.
+    pub expands: BTreeMap<NodeIndex, Vec<NodeIndex>>,
+    /// Of each task that others look at without being directly downstream of it: those, ascending.
+    pub watchers: BTreeMap<NodeIndex, Vec<Watcher>>,
+    /// The reverse of `watchers`: of each task that looks at others without an edge, those.
+    pub watches: BTreeMap<NodeIndex, Vec<Watcher>>,
     by_id: BTreeMap<TaskId, NodeIndex>,
+}
+
+/// One end of a dependency that is not an edge: whom it leads to, and what it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watcher {
+    pub node: NodeIndex,
+    pub of: Watched,
+}
+
+/// What is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// A setup, by a task in its scope: it must succeed. The scope is what lies between the setup and its teardowns,
+    /// or all that is downstream of a setup without one.
+    Setup,
+    /// Work, by a teardown in whose scope it is: it must be finished.
+    Work,
 }
 
 /// A task of a dag.
@@ -66,6 +91,9 @@ pub struct Node {
     pub priority_weight: i32,
     pub role: Role,
     pub group: Option<GroupIndex>,
+    /// The mapped group around the task, if any. Instances of two tasks of one mapped group depend on each other
+    /// index by index.
+    pub mapped_group: Option<GroupIndex>,
     pub expand: Option<Expand>,
 }
 
@@ -157,6 +185,7 @@ impl Dag {
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;
 
         let graph = Graph::new(spec, entries).map_err(|(place, why)| fail(&place, why))?;
+        let watchers = graph.watchers().map_err(|why| fail("setups", why))?;
         Ok(Self {
             dag_id,
             timetable,
@@ -168,6 +197,9 @@ impl Dag {
             run_timeout: spec.run_timeout_ms.map(Duration::from_millis),
             params: spec.params.clone(),
             grants,
+            expands: graph.expands(),
+            watches: reverse(&watchers),
+            watchers,
             nodes: graph.nodes,
             groups: graph.groups,
             by_id: graph.by_id,
@@ -186,42 +218,91 @@ impl Dag {
 
     /// All tasks downstream of `index`, directly or not, without itself; ascending.
     pub fn descendants(&self, index: NodeIndex) -> BTreeSet<NodeIndex> {
-        self.reach(index, |node| &node.downstream)
+        reach(&self.nodes, index, |node| &node.downstream)
     }
 
     /// All tasks upstream of `index`, directly or not, without itself; ascending.
     pub fn ancestors(&self, index: NodeIndex) -> BTreeSet<NodeIndex> {
-        self.reach(index, |node| &node.upstream)
-    }
-
-    fn reach(&self, index: NodeIndex, next: impl Fn(&Node) -> &[NodeIndex]) -> BTreeSet<NodeIndex> {
-        let mut seen = BTreeSet::new();
-        let mut stack = next(self.node(index)).to_vec();
-        while let Some(index) = stack.pop() {
-            if seen.insert(index) {
-                stack.extend_from_slice(next(self.node(index)));
-            }
-        }
-        seen
+        reach(&self.nodes, index, |node| &node.upstream)
     }
 
     /// What multiplies `node`: its own expansion, or that of a group around it.
     pub fn expansion(&self, node: &Node) -> Option<Expand> {
-        node.expand.or_else(|| self.mapped_group(node).and_then(|group| self.groups[group as usize].expand))
+        node.expand.or_else(|| node.mapped_group.and_then(|group| self.groups[group as usize].expand))
     }
 
     /// The mapped group around `node`, if any.
     pub fn mapped_group(&self, node: &Node) -> Option<GroupIndex> {
-        let mut at = node.group;
-        while let Some(index) = at {
-            let group = &self.groups[index as usize];
-            if group.expand.is_some() {
-                return Some(index);
-            }
-            at = group.parent;
-        }
-        None
+        node.mapped_group
     }
+
+    /// The tasks of group `group_id`, in groups inside it too, that have no upstream task in it; none if there is no
+    /// such group. Airflow: `TaskGroup.roots`.
+    pub fn group_roots(&self, group_id: &TaskId) -> Option<Vec<NodeIndex>> {
+        let group = (0..).zip(&self.groups).find(|(_, group)| group.group_id == *group_id)?.0;
+        // A parent stands before its groups.
+        let mut inside = BTreeSet::from([group]);
+        for (index, group) in (0..).zip(&self.groups) {
+            if group.parent.is_some_and(|parent| inside.contains(&parent)) {
+                inside.insert(index);
+            }
+        }
+        let is_inside = |node: &Node| node.group.is_some_and(|group| inside.contains(&group));
+        let roots = (0..).zip(&self.nodes).filter(|(_, node)| {
+            is_inside(node) && !node.upstream.iter().any(|upstream| is_inside(self.node(*upstream)))
+        });
+        Some(roots.map(|(index, _)| index).collect())
+    }
+
+    /// The setups and teardowns that must be cleared together with `index`, as what it needs may be gone: the setups
+    /// in whose scope it is, and their teardowns.
+    pub fn scope_of(&self, index: NodeIndex) -> BTreeSet<NodeIndex> {
+        if !self.nodes.iter().any(|node| node.role == Role::Setup) {
+            return BTreeSet::new();
+        }
+        let below = self.descendants(index);
+        let mut scope = BTreeSet::new();
+        for setup in self.ancestors(index).into_iter().filter(|setup| self.node(*setup).role == Role::Setup) {
+            let mut teardowns = teardowns_of(&self.nodes, setup).peekable();
+            if teardowns.peek().is_none() {
+                scope.insert(setup);
+            } else if let teardowns = teardowns.collect::<Vec<_>>()
+                && teardowns.iter().any(|teardown| below.contains(teardown))
+            {
+                scope.insert(setup);
+                scope.extend(teardowns);
+            }
+        }
+        scope.remove(&index);
+        scope
+    }
+}
+
+fn reverse(watchers: &BTreeMap<NodeIndex, Vec<Watcher>>) -> BTreeMap<NodeIndex, Vec<Watcher>> {
+    let mut watches: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (watched, watchers) in watchers {
+        for Watcher { node, of } in watchers {
+            watches.entry(*node).or_default().push(Watcher { node: *watched, of: *of });
+        }
+    }
+    watches
+}
+
+/// The teardowns directly downstream of `setup`.
+fn teardowns_of(nodes: &[Node], setup: NodeIndex) -> impl Iterator<Item = NodeIndex> {
+    let is_teardown = |index: &NodeIndex| matches!(nodes[*index as usize].role, Role::Teardown { .. });
+    nodes[setup as usize].downstream.iter().copied().filter(is_teardown)
+}
+
+fn reach(nodes: &[Node], index: NodeIndex, next: impl Fn(&Node) -> &[NodeIndex]) -> BTreeSet<NodeIndex> {
+    let mut seen = vec![false; nodes.len()];
+    let mut stack = next(&nodes[index as usize]).to_vec();
+    while let Some(index) = stack.pop() {
+        if !std::mem::replace(&mut seen[index as usize], true) {
+            stack.extend_from_slice(next(&nodes[index as usize]));
+        }
+    }
+    (0..).zip(seen).filter(|(_, seen)| *seen).map(|(index, _)| index).collect()
 }
 
 /// `text` cut to what fits into a message.
@@ -290,6 +371,7 @@ impl Graph {
             };
             edges.insert((find(from)?, find(to)?));
         }
+        edges.extend(edges_into_mapped_groups(spec, &place_in_spec, &edges)?);
         if edges.len() > MAX_EDGES {
             return Err(("edges".into(), format!("it has {} edges; at most {MAX_EDGES} are allowed", edges.len())));
         }
@@ -317,8 +399,74 @@ impl Graph {
             let built = build_node(node, ids[at].clone(), &by_id, &groups, &entries, spec, upstream, downstream);
             nodes.push(built.map_err(|why| (format!("task `{}`", node.task_id), why))?);
         }
-        Ok(Self { nodes, groups, by_id })
+        for (index, node) in (0..).zip(&nodes) {
+            check_roles(&nodes, index, node).map_err(|why| (format!("task `{}`", node.task_id), why))?;
+        }
+        Ok(Self { nodes, groups: groups.list, by_id })
     }
+
+    fn expands(&self) -> BTreeMap<NodeIndex, Vec<NodeIndex>> {
+        let mut expands: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (index, node) in (0..).zip(&self.nodes) {
+            let of_group = node.mapped_group.and_then(|group| self.groups[group as usize].expand);
+            if let Some(Expand::Output(source)) = node.expand.or(of_group) {
+                expands.entry(source).or_default().push(index);
+            }
+        }
+        expands
+    }
+
+    fn watchers(&self) -> Result<BTreeMap<NodeIndex, Vec<Watcher>>, String> {
+        let setups: Vec<_> =
+            (0..).zip(&self.nodes).filter(|(_, node)| node.role == Role::Setup).map(|(index, _)| index).collect();
+        if setups.len() > MAX_SETUPS {
+            return Err(format!("it has {} setups; at most {MAX_SETUPS} are allowed", setups.len()));
+        }
+        let mut found = BTreeSet::new();
+        for setup in setups {
+            let below = reach(&self.nodes, setup, |node| &node.downstream);
+            let teardowns: Vec<_> = teardowns_of(&self.nodes, setup).collect();
+            let mut scope = if teardowns.is_empty() { below.clone() } else { BTreeSet::new() };
+            for teardown in teardowns {
+                let between: BTreeSet<_> =
+                    reach(&self.nodes, teardown, |node| &node.upstream).intersection(&below).copied().collect();
+                let direct = &self.nodes[teardown as usize].upstream;
+                let work = between.iter().filter(|work| direct.binary_search(work).is_err());
+                found.extend(work.map(|work| (*work, Watcher { node: teardown, of: Watched::Work })));
+                scope.extend(between);
+            }
+            let inside = scope.into_iter().filter(|task| {
+                let node = &self.nodes[*task as usize];
+                node.upstream.binary_search(&setup).is_err() && !matches!(node.role, Role::Teardown { .. })
+            });
+            found.extend(inside.map(|task| (setup, Watcher { node: task, of: Watched::Setup })));
+            if found.len() > MAX_EDGES {
+                return Err(format!("the scopes of its setups hold more than {MAX_EDGES} tasks in all"));
+            }
+        }
+        let mut watchers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (watched, watcher) in found {
+            watchers.entry(watched).or_default().push(watcher);
+        }
+        Ok(watchers)
+    }
+}
+
+fn check_roles(nodes: &[Node], index: NodeIndex, node: &Node) -> Result<(), String> {
+    if let Role::Teardown { setups, .. } = &node.role {
+        for setup in setups {
+            let setup = &nodes[*setup as usize];
+            if setup.role != Role::Setup {
+                return Err(format!("it tears down `{}`, which is not a setup", setup.task_id));
+            }
+        }
+    }
+    let is_fed = matches!(node.expand, Some(Expand::Output(_))) || node.mapped_group.is_some();
+    if is_fed && node.trigger_rule == TriggerRule::Always {
+        return Err("a mapped task that waits for a list can't have the trigger rule `always`".into());
+    }
+    debug_assert!(node.upstream.iter().all(|upstream| *upstream < index), "nodes stand in a topological order");
+    Ok(())
 }
 
 /// The tasks that `node` takes values or setups from: its edges that are not in [`DagSpec::edges`].
@@ -366,34 +514,92 @@ fn topological_order(ids: &[TaskId], edges: &BTreeSet<(usize, usize)>) -> Result
     Err(("edges".into(), format!("there is a cycle through {}", names.join(", "))))
 }
 
-fn build_groups(spec: &DagSpec, by_id: &BTreeMap<TaskId, NodeIndex>) -> Result<Vec<Group>, Wrong> {
-    let mut groups: Vec<Group> = Vec::with_capacity(spec.groups.len());
+/// The groups as they are written: what each is expanded over, and the mapped group that it is or lies in.
+struct GroupOutline<'a> {
+    expand: Option<&'a ExpandSpec>,
+    mapped: Option<&'a str>,
+}
+
+fn outline_groups(spec: &DagSpec) -> Result<BTreeMap<&str, GroupOutline<'_>>, Wrong> {
+    let mut outlines: BTreeMap<&str, GroupOutline> = BTreeMap::new();
     for group in &spec.groups {
-        let place = format!("group `{}`", shorten(&group.group_id));
-        let group_id = TaskId::new(&group.group_id).map_err(|error| (place.clone(), error.to_string()))?;
-        if by_id.contains_key(&group_id) || groups.iter().any(|other| other.group_id == group_id) {
-            return Err((place, "a task or another group has this id".into()));
-        }
+        let fail = |why: String| (format!("group `{}`", shorten(&group.group_id)), why);
         let parent = match &group.parent {
             None => None,
-            Some(parent) => {
-                let index = (0..).zip(&groups).find(|(_, other)| other.group_id.as_str() == parent);
-                Some(
-                    index
-                        .ok_or_else(|| {
-                            (
-                                place.clone(),
-                                format!("its parent `{}` must be a group that stands before it", shorten(parent)),
-                            )
-                        })?
-                        .0,
-                )
-            }
+            Some(parent) => Some(outlines.get(parent.as_str()).ok_or_else(|| {
+                fail(format!("its parent `{}` must be a group that stands before it", shorten(parent)))
+            })?),
         };
-        let expand = resolve_expand(group.expand.as_ref(), by_id).map_err(|why| (place, why))?;
-        groups.push(Group { group_id, parent, expand });
+        let around = parent.and_then(|parent| parent.mapped);
+        if around.is_some() && group.expand.is_some() {
+            return Err(fail("a mapped group can't lie in another mapped group".into()));
+        }
+        let mapped = if group.expand.is_some() { Some(group.group_id.as_str()) } else { around };
+        let outline = GroupOutline { expand: group.expand.as_ref(), mapped };
+        if outlines.insert(&group.group_id, outline).is_some() {
+            return Err(fail("another group has this id".into()));
+        }
     }
-    Ok(groups)
+    Ok(outlines)
+}
+
+/// The edges from the list that a mapped group is expanded over to the tasks that stand first in it.
+fn edges_into_mapped_groups(
+    spec: &DagSpec,
+    place_in_spec: &BTreeMap<&str, usize>,
+    edges: &BTreeSet<(usize, usize)>,
+) -> Result<BTreeSet<(usize, usize)>, Wrong> {
+    let outlines = outline_groups(spec)?;
+    let outline_of = |node: &NodeSpec| node.group.as_deref().and_then(|group| outlines.get(group));
+    let mapped_of = |at: usize| outline_of(&spec.nodes[at]).and_then(|outline| outline.mapped);
+    let inner: BTreeSet<usize> = edges
+        .iter()
+        .filter(|(from, to)| mapped_of(*to).is_some() && mapped_of(*from) == mapped_of(*to))
+        .map(|(_, to)| *to)
+        .collect();
+    let mut found = BTreeSet::new();
+    for (at, node) in spec.nodes.iter().enumerate() {
+        let Some(mapped) = mapped_of(at) else { continue };
+        if node.expand.is_some() {
+            let why = format!("a mapped task can't lie in a mapped group (`{}`)", shorten(mapped));
+            return Err((format!("task `{}`", node.task_id), why));
+        }
+        if let Some(ExpandSpec::Output(source)) = outlines.get(mapped).and_then(|outline| outline.expand)
+            && !inner.contains(&at)
+        {
+            let from = place_in_spec.get(source.as_str()).ok_or_else(|| {
+                (format!("group `{}`", shorten(mapped)), format!("`{}` is not a task of this dag", shorten(source)))
+            })?;
+            found.insert((*from, at));
+        }
+    }
+    Ok(found)
+}
+
+/// The groups of a dag, by the index that they have in it.
+struct Groups<'a> {
+    list: Vec<Group>,
+    by_id: BTreeMap<&'a str, GroupIndex>,
+    /// Of each group: the mapped group that it is or lies in.
+    mapped: Vec<Option<GroupIndex>>,
+}
+
+fn build_groups<'a>(spec: &'a DagSpec, by_id: &BTreeMap<TaskId, NodeIndex>) -> Result<Groups<'a>, Wrong> {
+    let outlines = outline_groups(spec)?;
+    let indexes: BTreeMap<_, _> = spec.groups.iter().map(|group| group.group_id.as_str()).zip(0..).collect();
+    let find = |group: &str| indexes.get(group).copied();
+    let (mut list, mut mapped) = (Vec::with_capacity(spec.groups.len()), Vec::new());
+    for group in &spec.groups {
+        let place = || format!("group `{}`", shorten(&group.group_id));
+        let group_id = TaskId::new(&group.group_id).map_err(|error| (place(), error.to_string()))?;
+        if by_id.contains_key(&group_id) {
+            return Err((place(), "a task has this id".into()));
+        }
+        let expand = resolve_expand(group.expand.as_ref(), by_id).map_err(|why| (place(), why))?;
+        list.push(Group { group_id, parent: group.parent.as_deref().and_then(find), expand });
+        mapped.push(outlines.get(group.group_id.as_str()).and_then(|outline| outline.mapped).and_then(find));
+    }
+    Ok(Groups { list, by_id: indexes, mapped })
 }
 
 fn resolve_expand(expand: Option<&ExpandSpec>, by_id: &BTreeMap<TaskId, NodeIndex>) -> Result<Option<Expand>, String> {
@@ -416,7 +622,7 @@ fn build_node(
     node: &NodeSpec,
     task_id: TaskId,
     by_id: &BTreeMap<TaskId, NodeIndex>,
-    groups: &[Group],
+    groups: &Groups<'_>,
     entries: &BTreeMap<&str, &EntrySpec>,
     spec: &DagSpec,
     upstream: Vec<NodeIndex>,
@@ -476,10 +682,9 @@ fn build_node(
     let group = match &node.group {
         None => None,
         Some(group) => Some(
-            (0..)
-                .zip(groups)
-                .find(|(_, known)| known.group_id.as_str() == group)
-                .map(|(index, _)| index)
+            *groups
+                .by_id
+                .get(group.as_str())
                 .ok_or_else(|| format!("group `{}` is not a group of this dag", shorten(group)))?,
         ),
     };
@@ -497,6 +702,7 @@ fn build_node(
         priority_weight: node.priority_weight,
         role,
         group,
+        mapped_group: group.and_then(|group| groups.mapped[group as usize]),
         expand: resolve_expand(node.expand.as_ref(), by_id)?,
     })
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::spec::NodeSpec;
 
+/// The longest wait when backoff is on. Airflow: 24 h.
+const CEILING_S: u64 = 86_400;
+
 /// A task's retry settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retry {
@@ -28,5 +31,94 @@ impl Retry {
             backoff: node.retry_backoff,
             max_delay: node.max_retry_delay_ms.map(Duration::from_millis),
         })
+    }
+
+    /// How long to wait after the `failed`-th failure (from 1). `seed` spreads the waits of tasks that fail together.
+    ///
+    /// Without backoff it is the delay, whatever `max_delay` says. With backoff it lies in [m, 2m) seconds, where m is
+    /// delay x backoff^(failed - 1), rounded up, at least 1; at most 24 h, then at most `max_delay` (a zero
+    /// `max_delay` is none). Airflow: `TaskInstance.next_retry_datetime`.
+    pub fn wait(&self, failed: u32, seed: u64) -> Duration {
+        if self.backoff == 0.0 || (self.backoff - 1.0).abs() < f64::EPSILON {
+            return self.delay;
+        }
+        let exponent = i32::try_from(failed.saturating_sub(1)).unwrap_or(i32::MAX);
+        let base = (self.delay.as_secs_f64() * self.backoff.powi(exponent)).ceil();
+        let ceiling = Duration::from_secs(CEILING_S);
+        // A NaN (0 x infinity) is a delay of zero that was multiplied too often.
+        let base = if base.is_nan() { 1.0 } else { base.clamp(1.0, ceiling.as_secs_f64()) };
+        let base = Duration::from_secs_f64(base).as_secs();
+        let wait = Duration::from_secs((base + seed % base).min(CEILING_S));
+        match self.max_delay {
+            Some(max) if !max.is_zero() => wait.min(max),
+            Some(_) | None => wait,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct File {
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        id: String,
+        retry_delay_s: f64,
+        multiplier: f64,
+        max_retry_delay_s: Option<f64>,
+        failed_attempt: u32,
+        policy_delay_override_s: Option<f64>,
+        expected: Expected,
+    }
+
+    #[derive(Deserialize)]
+    struct Expected {
+        min_s: f64,
+        max_s: f64,
+        exact: bool,
+    }
+
+    #[test]
+    fn waits_lie_where_the_peer_puts_them() {
+        let text = include_str!("../../../tests/conformance/retry_backoff.json");
+        let file: File = serde_json::from_str(text).unwrap();
+        for case in file.cases {
+            // Airlock has no retry policies per error: nothing overrides the wait.
+            if case.policy_delay_override_s.is_some() {
+                continue;
+            }
+            let retry = Retry {
+                retries: 0,
+                delay: Duration::from_secs_f64(case.retry_delay_s),
+                backoff: case.multiplier,
+                max_delay: case.max_retry_delay_s.map(Duration::from_secs_f64),
+            };
+            let waits: Vec<_> = (0..600_u64)
+                .map(|n| retry.wait(case.failed_attempt, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).as_secs_f64())
+                .collect();
+            let Expected { min_s, max_s, exact } = case.expected;
+            assert!(waits.iter().all(|wait| (min_s..=max_s).contains(wait)), "{}: {waits:?}", case.id);
+            assert_eq!(waits.iter().all(|wait| wait.to_bits() == waits[0].to_bits()), exact, "{}", case.id);
+        }
+    }
+
+    #[test]
+    fn no_setting_overflows() {
+        for delay in [Duration::ZERO, Duration::MAX] {
+            for backoff in [0.0, 0.5, 1.0, 1_000.0] {
+                let retry = Retry { retries: u32::MAX, delay, backoff, max_delay: None };
+                for failed in [0, 1, 2, u32::MAX] {
+                    let wait = retry.wait(failed, u64::MAX);
+                    assert!(backoff == 0.0 || backoff == 1.0 || wait <= Duration::from_secs(CEILING_S));
+                }
+            }
+        }
     }
 }

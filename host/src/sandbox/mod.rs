@@ -47,6 +47,7 @@
 //!     | Reply{attempt 1, call 1} ---->  |   in any order; `StreamDrop` is not answered
 //!     | <------------- Done{attempt 1}  |   the last frame of an attempt; its store and slot are free
 //!     | Kill{attempt 2} ------------->  |   Done{Killed}, unless its Done was already under way
+//!     | Ping ------------------------>  |   Pong, behind the frames that wait
 //!     | (closes its end) ------------>  |   the runner exits at once with code 0, whatever runs
 //! ```
 //!

@@ -177,17 +177,18 @@ async fn read(
 ) -> Result<(), FrameError> {
     let mut components: HashMap<Digest, TaskPre<Guest>> = HashMap::new();
     let mut reader = FrameReader::new(from);
+    // Not sent from here: who reads may wait for nothing, or both sides could.
+    let say = |frame| {
+        let frames = runner.outgoing.frames.clone();
+        tasks.spawn(async move { frames.send(frame).await });
+    };
     while let Some(frame) = reader.next::<ToRunner>().await? {
         match frame {
             ToRunner::Load { component, code } => match load(&runner.engine, &linker, &code) {
                 Ok(loaded) => drop(components.insert(component, loaded)),
-                Err(error) => {
-                    let frames = runner.outgoing.frames.clone();
-                    let failed = FromRunner::LoadFailed { component, message: format!("{error:#}") };
-                    // Not sent from here: who reads may wait for nothing, or both sides could.
-                    tasks.spawn(async move { frames.send(failed).await });
-                }
+                Err(error) => say(FromRunner::LoadFailed { component, message: format!("{error:#}") }),
             },
+            ToRunner::Ping => say(FromRunner::Pong),
             ToRunner::Unload { component } => drop(components.remove(&component)),
             ToRunner::Run(run) => {
                 let component = components.get(&run.component).cloned();
@@ -201,7 +202,6 @@ async fn read(
                     attempt.answer(call, reply);
                 }
             }
-            ToRunner::Ping => drop(runner.outgoing.frames.send(FromRunner::Pong).await),
             ToRunner::Kill { attempt } => {
                 if let Some(attempt) = lock(&runner.attempts).get(&attempt) {
                     attempt.stop(AttemptEnd::Killed);

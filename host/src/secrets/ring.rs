@@ -151,7 +151,6 @@ impl Secrets {
     }
 }
 
-/// The place's length is fixed by what follows: nothing does.
 fn associated(header: &[u8], place: &str) -> Vec<u8> {
     [header, place.as_bytes()].concat()
 }
@@ -173,3 +172,6 @@ fn make_key_file(path: &Path) -> std::io::Result<()> {
     made?;
     File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

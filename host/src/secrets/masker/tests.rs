@@ -1,1 +1,127 @@
+//! What a masker lets through, and what it does not.
 
+use proptest::prelude::*;
+
+use super::*;
+
+const SECRET: &str = r#"p&ss "w/ö'd<1"#;
+
+fn masked(secrets: &[&str], text: &str) -> String {
+    Masker::new(secrets.iter().copied()).mask(text).into_owned()
+}
+
+#[test]
+fn a_secret_is_masked_in_the_forms_in_which_programs_write_it() {
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let json = serde_json::Value::from(SECRET).to_string();
+    let mut hex = String::new();
+    for byte in SECRET.bytes() {
+        write!(hex, "{byte:02X}").unwrap();
+    }
+    let forms = [
+        SECRET.to_owned(),
+        json[1..json.len() - 1].to_owned(),
+        r#"p&ss \"w\/ö'd<1"#.to_owned(),
+        r#"p&ss \"w/\u00f6'd<1"#.to_owned(),
+        "p%26ss%20%22w%2F%C3%B6%27d%3C1".to_owned(),
+        "p%26ss%20%22w%2f%c3%b6%27d%3c1".to_owned(),
+        "p%26ss+%22w%2F%C3%B6%27d%3C1".to_owned(),
+        "p%26ss%20%22w%2F%C3%B6'd%3C1".to_owned(),
+        "p&amp;ss &quot;w/ö&#39;d&lt;1".to_owned(),
+        "p&amp;ss &quot;w/ö&#x27;d&lt;1".to_owned(),
+        "p&amp;ss \"w/ö'd&lt;1".to_owned(),
+        format!("{SECRET:?}").trim_matches('"').to_owned(),
+        hex.clone(),
+        hex.to_ascii_lowercase(),
+    ];
+    for form in &forms {
+        assert_eq!(masked(&[SECRET], &format!("a {form} b")), "a *** b");
+    }
+    for around in ["", "u", "us", "usr:"] {
+        let encoded = base64.encode(format!("{around}{SECRET}{around}"));
+        let masked = masked(&[SECRET], &encoded);
+        assert!(masked.contains("***") && masked.len() < around.len() * 4 + 12, "{encoded}: {masked}");
+    }
+}
+
+#[test]
+fn each_line_of_a_key_is_a_secret() {
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n  kqhkiG9w0BAQEF\n-----END KEY-----\n";
+    assert_eq!(masked(&[key], "it is kqhkiG9w0BAQEF!"), "it is ***!");
+    assert_eq!(masked(&[key], &format!("<{key}>")), "<***>");
+    assert_eq!(masked(&[key], &format!("<{}>", key.replace('\n', "\\n"))), "<***>");
+}
+
+#[test]
+fn what_is_no_secret_stays() {
+    assert_eq!(masked(&["abcd", ""], "abcd"), "abcd");
+    assert_eq!(masked(&[], "anything"), "anything");
+    assert_eq!(masked(&["hunter22"], "hunter2 hunter"), "hunter2 hunter");
+    assert!(matches!(Masker::new(["hunter22"]).mask("hunter2"), Cow::Borrowed(_)));
+}
+
+#[test]
+fn overlapping_secrets_leave_nothing_of_each_other() {
+    assert_eq!(masked(&["abcdef", "defghi"], "-abcdefghi-"), "-***-");
+    assert_eq!(masked(&["abcdef", "abcdefgh"], "-abcdefgh-abcdefg-"), "-***-***g-");
+    assert_eq!(masked(&["abcdef"], "abcdefabcdef"), "******");
+}
+
+#[test]
+fn a_secret_over_two_pieces_is_masked_and_the_rest_is_not_held_back() {
+    let mut stream = Masker::new(["hunter22"]).stream();
+    assert_eq!(stream.push(b"password: hunt"), b"password: ");
+    assert!(stream.is_holding());
+    assert_eq!(stream.push(b"er22!"), b"***!");
+    assert!(!stream.is_holding());
+    assert_eq!(stream.push(b"no hunt\n"), b"no hunt\n");
+    assert_eq!(stream.push(b"hunter"), b"");
+    assert_eq!(stream.finish(), b"hunter");
+    assert_eq!(stream.push(b"22"), b"22");
+}
+
+#[test]
+fn a_long_secret_is_masked_without_a_long_automaton() {
+    let secret: String = (0..20_000_u32).map(|at| char::from(b'a' + u8::try_from(at * at % 26).unwrap())).collect();
+    assert_eq!(masked(&[&secret], &format!("<{secret}>")), "<***>");
+}
+
+/// Few letters and short secrets, so that they overlap and nearly match.
+fn secrets() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec("[ab]{5,9}", 1..4)
+}
+
+proptest! {
+    #[test]
+    fn output_holds_no_secret_and_does_not_depend_on_how_the_input_is_cut(
+        secrets in secrets(),
+        text in "[abc]{0,60}",
+        cuts in prop::collection::vec(0_usize..60, 0..6),
+    ) {
+        let masker = Masker::new(secrets.iter().map(String::as_str));
+        let whole = masker.mask(&text).into_owned();
+        for secret in &secrets {
+            prop_assert!(!whole.contains(secret.as_str()), "{} in {}", secret, whole);
+        }
+        let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).chain([0, text.len()]).collect();
+        cuts.sort_unstable();
+        let mut stream = masker.stream();
+        let mut out = Vec::new();
+        for piece in cuts.windows(2) {
+            out.extend(stream.push(&text.as_bytes()[piece[0]..piece[1]]));
+        }
+        out.extend(stream.finish());
+        prop_assert_eq!(String::from_utf8(out).unwrap(), whole);
+    }
+
+    #[test]
+    fn any_secret_is_found_in_any_text(secret in "\\PC{5,30}", before in "\\PC{0,9}", after in "\\PC{0,9}") {
+        prop_assume!(!secret.contains('*'));
+        let masker = Masker::new([secret.as_str()]);
+        let text = format!("{before}{secret}{after}");
+        prop_assert!(!masker.mask(&text).contains(&secret));
+        let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let encoded = base64.encode(&text);
+        prop_assert!(masker.mask(&encoded).contains("***"), "{}", encoded);
+    }
+}
