@@ -61,10 +61,19 @@ type Rank = (Reverse<i32>, InstanceId);
 /// Where it stands among all.
 type GlobalRank = (Reverse<i32>, RunKey, InstanceId);
 
+/// How large a pool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Size {
+    /// There is no such pool.
+    #[default]
+    Missing,
+    Slots(u32),
+    Unlimited,
+}
+
 #[derive(Debug)]
 struct Pool {
-    /// None: there is no such pool. `Some(None)`: unlimited.
-    slots: Option<Option<u32>>,
+    size: Size,
     used: u64,
     /// By number of slots: the heads of the open lanes.
     gates: BTreeMap<u32, BTreeSet<GlobalRank>>,
@@ -108,13 +117,13 @@ impl Admission {
     /// Makes or resizes a pool; `None`: unlimited. What holds more than there is now stays until it is released.
     pub fn set_pool(&mut self, pool: &PoolName, slots: Option<u32>) {
         let index = self.pool(pool);
-        self.resize(index, |pool| pool.slots = Some(slots));
+        self.resize(index, |pool| pool.size = slots.map_or(Size::Unlimited, Size::Slots));
     }
 
     /// Removes a pool: what waits for it waits until it is made again.
     pub fn remove_pool(&mut self, pool: &PoolName) {
         let index = self.pool(pool);
-        self.resize(index, |pool| pool.slots = None);
+        self.resize(index, |pool| pool.size = Size::Missing);
     }
 
     /// Stops or resumes the admission of a dag's instances, of runs present and to come.
@@ -227,7 +236,7 @@ impl Admission {
             Waiting::DagPaused
         } else if !entry.is_open {
             Waiting::RunFull { max_active_tasks: entry.max_active_tasks }
-        } else if pool.slots.is_none() {
+        } else if pool.size == Size::Missing {
             Waiting::PoolMissing
         } else if !pool.has_room(gate.slots) {
             let free = u32::try_from(pool.free()).unwrap_or(u32::MAX);
@@ -254,7 +263,7 @@ impl Admission {
             return *index;
         }
         let index = u32::try_from(self.pools.len()).unwrap_or(u32::MAX);
-        self.pools.push(Pool { slots: None, used: 0, gates: BTreeMap::new() });
+        self.pools.push(Pool { size: Size::Missing, used: 0, gates: BTreeMap::new() });
         self.pool_index.insert(name.clone(), index);
         index
     }
@@ -344,15 +353,15 @@ impl Admission {
 impl Pool {
     /// Slots that are free; the largest number if there is no limit.
     fn free(&self) -> u64 {
-        match self.slots {
-            None => 0,
-            Some(None) => u64::MAX,
-            Some(Some(slots)) => u64::from(slots).saturating_sub(self.used),
+        match self.size {
+            Size::Missing => 0,
+            Size::Unlimited => u64::MAX,
+            Size::Slots(slots) => u64::from(slots).saturating_sub(self.used),
         }
     }
 
     fn has_room(&self, slots: u32) -> bool {
-        self.slots.is_some() && self.free() >= u64::from(slots)
+        self.size != Size::Missing && self.free() >= u64::from(slots)
     }
 }
 
@@ -362,7 +371,7 @@ fn global(run: RunKey, (priority, instance): Rank) -> GlobalRank {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
     use super::*;
 
@@ -485,7 +494,7 @@ mod tests {
     struct Plain {
         parallelism: u32,
         paused: bool,
-        pools: [Option<Option<u32>>; 2],
+        pools: [Size; 2],
         ready: BTreeMap<(i64, u32), (usize, u32, i32)>,
         active: BTreeMap<(i64, u32), (usize, u32)>,
     }
@@ -505,7 +514,11 @@ mod tests {
                         !self.paused
                             && self.active.len() < self.parallelism as usize
                             && in_run(*run) < MAX_ACTIVE_TASKS as usize
-                            && self.pools[*pool].is_some_and(|all| all.is_none_or(|all| used(*pool) + slots <= all))
+                            && match self.pools[*pool] {
+                                Size::Missing => false,
+                                Size::Unlimited => true,
+                                Size::Slots(all) => used(*pool) + slots <= all,
+                            }
                     })
                     .min_by_key(|((run, node), (_, _, priority))| (Reverse(*priority), *run, *node))
                     .map(|(key, (pool, slots, _))| (*key, (*pool, *slots)));
@@ -518,10 +531,15 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn it_admits_as_a_plain_one_does_and_never_above_a_limit(ops in proptest::collection::vec(op(), 1..120)) {
             let mut admission = admission(4, &[("a", Some(3)), ("b", None)]);
-            let mut plain = Plain { parallelism: 4, pools: [Some(Some(3)), Some(None)], ..Plain::default() };
+            let mut plain = Plain { parallelism: 4, pools: [Size::Slots(3), Size::Unlimited], ..Plain::default() };
             for op in ops {
                 match op {
                     Op::Ready { run, node, pool: at, slots, priority } => {
@@ -550,11 +568,11 @@ mod tests {
                     }
                     Op::Resize { pool: at, slots } => {
                         admission.set_pool(&pool(POOLS[at]), slots);
-                        plain.pools[at] = Some(slots);
+                        plain.pools[at] = slots.map_or(Size::Unlimited, Size::Slots);
                     }
                     Op::Remove { pool: at } => {
                         admission.remove_pool(&pool(POOLS[at]));
-                        plain.pools[at] = None;
+                        plain.pools[at] = Size::Missing;
                     }
                     Op::Parallelism(parallelism) => {
                         admission.set_parallelism(parallelism);

@@ -119,8 +119,8 @@ impl RuleCase {
             .map(|(id, length)| {
                 let expand = (*length > 0 && !is_group).then_some(ExpandSpec::Literal(*length));
                 let is_setup = all().any(|upstream| upstream.id == **id && upstream.setup);
-                let role = if is_setup { RoleSpec::Setup } else { RoleSpec::Work };
-                NodeSpec { expand, role, group: is_group.then(|| "g".to_owned()), ..node(id) }
+                let part = if is_setup { RoleSpec::Setup } else { RoleSpec::Work };
+                NodeSpec { expand, role: part, group: is_group.then(|| "g".to_owned()), ..node(id) }
             })
             .collect();
         let target_expand = self.target_map_index.map(|_| ExpandSpec::Literal(widest));
@@ -131,10 +131,10 @@ impl RuleCase {
             ..node(self.target())
         });
         for teardown in &self.teardowns {
-            let role = RoleSpec::Teardown { setups: teardown.setups.clone(), on_failure_fail_dagrun: false };
+            let part = RoleSpec::Teardown { setups: teardown.setups.clone(), on_failure_fail_dagrun: false };
             match nodes.iter_mut().find(|node| node.task_id == teardown.id) {
-                Some(node) => node.role = role,
-                None => nodes.push(NodeSpec { role, ..node(&teardown.id) }),
+                Some(node) => node.role = part,
+                None => nodes.push(NodeSpec { role: part, ..node(&teardown.id) }),
             }
         }
         let direct = self.upstream.iter().map(|upstream| (upstream.id.clone(), self.target().to_owned()));
@@ -212,6 +212,7 @@ struct StatesCase {
 }
 
 #[derive(Deserialize, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "the file's schema")]
 struct TaskCase {
     id: String,
     #[serde(default)]
@@ -325,8 +326,10 @@ impl StatesCase {
             spec.groups.push(GroupSpec { group_id: group.id.clone(), parent: None, expand });
         }
         let plain = self.tasks.iter().filter(|task| !is_inner(task)).filter_map(|task| task.group.clone());
-        for group_id in std::collections::BTreeSet::from_iter(plain) {
-            spec.groups.push(GroupSpec { group_id, parent: None, expand: None });
+        for group_id in plain {
+            if !spec.groups.iter().any(|known| known.group_id == group_id) {
+                spec.groups.push(GroupSpec { group_id, parent: None, expand: None });
+            }
         }
         build(&spec)
     }

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, MAX_MAP_LENGTH, MAX_RESTARTS, Outcome,
     RunChange, RunSnapshot, Verdict,
-    table::{Instance, Table},
+    table::{Instance, Table, lookers},
 };
 use crate::model::{
     dag::{Dag, Expand, NodeIndex, Role},
@@ -106,7 +106,7 @@ impl RunState {
                 lengths.insert(id, length);
             }
         }
-        let table = Table::new(&dag, rows);
+        let table = Table::new(&dag, &rows);
         let timers = table.iter().filter_map(|(id, instance)| Some((instance.wakes()?, id))).collect();
         let seed = seed(&dag, identity);
         let stray = BTreeMap::new();
@@ -182,6 +182,12 @@ impl RunState {
     /// Whether an attempt is in flight. A finished run is to be kept until it is not.
     pub fn is_busy(&self) -> bool {
         !self.stray.is_empty() || self.table.active() > 0
+    }
+
+    /// What the state takes of memory beyond the dag.
+    #[cfg(test)]
+    pub fn bytes_per_instance(&self) -> usize {
+        self.table.bytes() / self.table.iter().count()
     }
 
     // ---- events ---------------------------------------------------------------------------------
@@ -323,6 +329,7 @@ impl RunState {
         }
         // What failed for want of these may now succeed.
         let tasks: BTreeSet<_> = marked.iter().map(|id| id.node).collect();
+        self.reconsider(&tasks, turn);
         let below: BTreeSet<_> = tasks.iter().flat_map(|node| self.dag.descendants(*node)).collect();
         let stuck: Vec<_> = below
             .into_iter()
@@ -351,8 +358,7 @@ impl RunState {
                 continue;
             }
             let state = match (verdict, instance.state) {
-                (_, TaskState::Removed) => continue,
-                (Verdict::Success, TaskState::Success) => continue,
+                (_, TaskState::Removed) | (Verdict::Success, TaskState::Success) => continue,
                 (Verdict::Success, _) => TaskState::Success,
                 (Verdict::Failed, state) if state.is_finished() => continue,
                 (Verdict::Failed, TaskState::None | TaskState::Scheduled) => TaskState::Skipped,
@@ -422,8 +428,15 @@ impl RunState {
                 self.put(id, instance.ended(TaskState::Skipped, turn.now), Some(&by_branch(&branch)), turn);
             }
         }
-        // What was to start on the strength of what is now cleared waits again.
-        let below: BTreeSet<_> = nodes.iter().flat_map(|node| &self.dag.node(*node).downstream).copied().collect();
+        self.reconsider(&nodes, turn);
+        turn.checks.extend(nodes.into_iter().map(Check::Node));
+        true
+    }
+
+    /// What was to start on the strength of where `nodes` stood is decided again.
+    fn reconsider(&mut self, nodes: &BTreeSet<NodeIndex>, turn: &mut Turn) {
+        let below: BTreeSet<_> =
+            nodes.iter().flat_map(|node| lookers(&self.dag, *node)).map(|(node, _)| node).collect();
         let below: Vec<_> = below.into_iter().flat_map(|node| self.table.ids_of(node)).collect();
         for id in below {
             let instance = self.table.get(id).filter(|instance| instance.state == TaskState::Scheduled);
@@ -431,10 +444,9 @@ impl RunState {
                 && self.table.decide(&self.dag, id) != Decision::Run
             {
                 self.unschedule(id, instance, turn);
+                turn.checks.push_back(Check::Instance(id));
             }
         }
-        turn.checks.extend(nodes.into_iter().map(Check::Node));
-        true
     }
 
     // ---- outcomes -------------------------------------------------------------------------------
@@ -705,6 +717,7 @@ impl RunState {
                 self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
             }
         }
+        self.reconsider(&BTreeSet::from([node]), turn);
         turn.checks.push_back(Check::Node(node));
         turn.checks.extend(self.dag.node(node).downstream.iter().copied().map(Check::Node));
     }

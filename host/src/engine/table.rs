@@ -62,7 +62,7 @@ struct Tallies {
 
 /// How a task looks at another.
 #[derive(Debug, Clone, Copy)]
-enum Link {
+pub(super) enum Link {
     Direct,
     Watched(Watched),
 }
@@ -82,7 +82,7 @@ pub(super) struct Table {
 
 impl Table {
     /// The table of a run whose instances stand as `rows` say; what has no row is in state none.
-    pub fn new(dag: &Dag, rows: BTreeMap<InstanceId, Instance>) -> Self {
+    pub fn new(dag: &Dag, rows: &BTreeMap<InstanceId, Instance>) -> Self {
         let mut table = Self {
             instances: Vec::with_capacity(dag.nodes.len()),
             blocks: Vec::with_capacity(dag.nodes.len()),
@@ -294,6 +294,13 @@ impl Table {
         made
     }
 
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.instances.capacity() * size_of::<Instance>()
+            + self.blocks.capacity() * size_of::<Block>()
+            + self.by_index.capacity() * size_of::<Tallies>()
+    }
+
     fn slot(&self, id: InstanceId) -> Option<usize> {
         let block = self.blocks.get(id.node as usize)?;
         let offset = match (block.is_expanded, u32::try_from(id.map_index)) {
@@ -478,7 +485,7 @@ fn is_seen(id: InstanceId, looker: InstanceId) -> bool {
 }
 
 /// The tasks that look at `node`.
-fn lookers(dag: &Dag, node: NodeIndex) -> impl Iterator<Item = (NodeIndex, Link)> {
+pub(super) fn lookers(dag: &Dag, node: NodeIndex) -> impl Iterator<Item = (NodeIndex, Link)> {
     let direct = dag.node(node).downstream.iter().map(|looker| (*looker, Link::Direct));
     let watchers = dag.watchers.get(&node).map_or(&[][..], Vec::as_slice);
     direct.chain(watchers.iter().map(|watcher| (watcher.node, Link::Watched(watcher.of))))

@@ -206,16 +206,14 @@ impl Cron {
     }
 
     fn local(&self, wall: NaiveDateTime) -> Local {
-        match self.timezone.from_local_datetime(&wall).latest() {
-            Some(at) => Local::At(at.to_utc()),
-            None => {
-                let middle = wall.and_utc();
-                match self.gap_within(shift(middle, -LONGEST_SHIFT), shift(middle, LONGEST_SHIFT)) {
-                    Some(gap) => Local::Gap(gap),
-                    // A zone whose data contradicts itself: as if its clocks did not change.
-                    None => Local::At(middle - self.offset(middle)),
-                }
-            }
+        if let Some(at) = self.timezone.from_local_datetime(&wall).latest() {
+            return Local::At(at.to_utc());
+        }
+        let middle = wall.and_utc();
+        match self.gap_within(shift(middle, -LONGEST_SHIFT), shift(middle, LONGEST_SHIFT)) {
+            Some(gap) => Local::Gap(gap),
+            // A zone whose data contradicts itself: as if its clocks did not change.
+            None => Local::At(middle - self.offset(middle)),
         }
     }
 

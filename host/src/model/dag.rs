@@ -279,13 +279,13 @@ impl Dag {
 }
 
 fn reverse(watchers: &BTreeMap<NodeIndex, Vec<Watcher>>) -> BTreeMap<NodeIndex, Vec<Watcher>> {
-    let mut watches: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut reversed: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (watched, watchers) in watchers {
         for Watcher { node, of } in watchers {
-            watches.entry(*node).or_default().push(Watcher { node: *watched, of: *of });
+            reversed.entry(*node).or_default().push(Watcher { node: *watched, of: *of });
         }
     }
-    watches
+    reversed
 }
 
 /// The teardowns directly downstream of `setup`.

@@ -35,9 +35,9 @@ pub struct TimetableError(pub String);
 /// What bounds the runs of a timetable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// No run's logical_date is before it.
+    /// No run's `logical_date` is before it.
     pub start: Option<Timestamp>,
-    /// No run's logical_date is after it.
+    /// No run's `logical_date` is after it.
     pub end: Option<Timestamp>,
     /// Whether all that was missed is run, oldest first; else only the newest.
     pub catchup: bool,

@@ -125,7 +125,7 @@ pub enum Decision {
     Wait,
     Skipped,
     UpstreamFailed,
-    /// Its map_index is no longer produced.
+    /// Its `map_index` is no longer produced.
     Removed,
 }
 
