@@ -207,7 +207,7 @@ impl Walk {
     }
 }
 
-fn limit<N: PartialOrd + std::fmt::Display>(found: N, most: N, what: &str) -> Result<(), Why> {
+fn limit<N: Copy + PartialOrd + std::fmt::Display>(found: N, most: N, what: &str) -> Result<(), Why> {
     if found > most {
         return Err(Why::Refused(format!("the component is refused unseen: {found} {what}; the limit is {most}")));
     }

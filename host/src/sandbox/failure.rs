@@ -14,6 +14,8 @@ pub struct Failure {
 }
 
 const MAX_FRAMES: usize = 50;
+/// So many calls of a function in a backtrace (wasmtime keeps 20 frames) are recursion.
+const RECURSIVE_FRAMES: usize = 8;
 const MAX_FRAME_CHARS: usize = 300;
 const MAX_MESSAGE_CHARS: usize = 4_000;
 
@@ -30,7 +32,9 @@ pub fn explain(error: &Error, store: &Store<Guest>) -> Failure {
         format!("the task called exit with {code}; it must return its outcome")
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         match trap {
-            Trap::StackOverflow => "the call stack is exhausted; does a function call itself for ever?".to_owned(),
+            Trap::StackOverflow => exhausted(&backtrace),
+            // A guest's own stack lies at the start of its memory, and ends with this trap.
+            Trap::MemoryOutOfBounds if recursion(&backtrace).is_some() => exhausted(&backtrace),
             Trap::UnreachableCodeReached => said(&guest.attempt.log().stderr_tail())
                 .unwrap_or_else(|| "the task aborted (it reached `unreachable`)".to_owned()),
             other => other.to_string(),
@@ -54,6 +58,17 @@ pub fn explain(error: &Error, store: &Store<Guest>) -> Failure {
 /// Whether `error` says nothing about the guest: the pool had no room.
 pub fn is_no_room(error: &Error) -> bool {
     error.is::<PoolConcurrencyLimitError>()
+}
+
+fn exhausted(backtrace: &[String]) -> String {
+    let who = recursion(backtrace).map_or_else(|| "a function".to_owned(), |name| format!("`{name}`"));
+    format!("the call stack is exhausted; does {who} call itself for ever?")
+}
+
+/// The innermost function, if it calls itself again and again.
+fn recursion(backtrace: &[String]) -> Option<&str> {
+    let innermost = backtrace.first()?;
+    (backtrace.iter().filter(|frame| *frame == innermost).count() >= RECURSIVE_FRAMES).then_some(innermost)
 }
 
 /// What a guest said last before it aborted: a Rust panic's place and text, or the last line.

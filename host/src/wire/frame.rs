@@ -44,6 +44,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if self.start > 0 {
                 self.buffer.drain(..self.start);
                 self.start = 0;
+                // One large frame is no reason to keep its room for ever.
+                if self.buffer.is_empty() {
+                    self.buffer.shrink_to(1 << 20);
+                }
             }
             self.buffer.reserve(64 << 10);
             if self.from.read_buf(&mut self.buffer).await? == 0 {

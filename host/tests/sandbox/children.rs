@@ -1,4 +1,5 @@
 //! Starts the children as a supervisor does.
+#![expect(clippy::unwrap_used, reason = "what goes wrong here fails a test")]
 
 use std::{
     collections::VecDeque,
@@ -141,7 +142,7 @@ impl Runner {
         if let Some(frame) = self.early.pop_front() {
             return frame;
         }
-        let next = tokio::time::timeout(Duration::from_secs(60), self.reader.next());
+        let next = tokio::time::timeout(Duration::from_mins(1), self.reader.next());
         next.await.expect("a frame within a minute").unwrap().expect("the runner lives")
     }
 
