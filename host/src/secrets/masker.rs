@@ -33,7 +33,7 @@ struct Patterns {
     /// Finds the first bytes of patterns.
     needles: Option<AhoCorasick>,
     /// Sorted, each once. The pattern of a needle's number.
-    patterns: Vec<Vec<u8>>,
+    sorted: Vec<Vec<u8>>,
     /// Whether a pattern starts with this byte.
     starts: [bool; 256],
     longest: usize,
@@ -48,6 +48,9 @@ impl std::fmt::Debug for Masker {
 impl Masker {
     /// Masks `secrets`, as they are and encoded: base64 (at any alignment, both alphabets), hex, percent-encoded, JSON,
     /// HTML; and each line of those with several.
+    ///
+    /// # Panics
+    /// If the secrets have more than two thousand million forms.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut patterns = BTreeSet::new();
         for secret in secrets {
@@ -69,7 +72,7 @@ impl Masker {
                 .expect("secrets in memory are fewer than an automaton can have")
         });
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
-        Self { shared: Arc::new(Patterns { needles, patterns, starts, longest }) }
+        Self { shared: Arc::new(Patterns { needles, sorted: patterns, starts, longest }) }
     }
 
     /// `text` with its secrets masked.
@@ -149,7 +152,7 @@ impl Patterns {
     fn regions(&self, text: &[u8]) -> Vec<(usize, usize)> {
         let mut found: Vec<(usize, usize)> = Vec::new();
         for hit in self.needles.iter().flat_map(|needles| needles.find_overlapping_iter(text)) {
-            let pattern = &self.patterns[hit.pattern().as_usize()];
+            let pattern = &self.sorted[hit.pattern().as_usize()];
             if text[hit.start()..].starts_with(pattern) {
                 found.push((hit.start(), hit.start() + pattern.len()));
             }
@@ -172,8 +175,8 @@ impl Patterns {
             let tail = &text[*start..];
             self.starts[usize::from(tail[0])] && {
                 // The first pattern that is longer than `tail` and not before it starts with it, if any does.
-                let next = self.patterns.partition_point(|pattern| pattern.as_slice() <= tail);
-                self.patterns.get(next).is_some_and(|pattern| pattern.starts_with(tail))
+                let next = self.sorted.partition_point(|pattern| pattern.as_slice() <= tail);
+                self.sorted.get(next).is_some_and(|pattern| pattern.starts_with(tail))
             }
         };
         (earliest..text.len()).find(open).unwrap_or(text.len())

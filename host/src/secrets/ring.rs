@@ -109,6 +109,9 @@ impl Secrets {
     }
 
     /// Encrypts `plain` for `place`, as `variable|target|value`.
+    ///
+    /// # Panics
+    /// If `plain` is longer than 256 GiB.
     pub fn seal(&self, place: &str, plain: &[u8]) -> Vec<u8> {
         let key = &self.keys[0];
         let nonce: [u8; NONCE_BYTES] = rand::random();

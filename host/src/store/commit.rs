@@ -26,7 +26,7 @@ use crate::model::{
     time::{DataInterval, Timestamp},
 };
 
-/// A dag_run to insert.
+/// A `dag_run` to insert.
 #[derive(Debug, Clone)]
 pub struct DagRunNew {
     /// Given by the caller, who counts on from [`Store::dag_run_next_key`].
@@ -48,7 +48,7 @@ pub struct DagRunNew {
     pub note: Option<String>,
 }
 
-/// What a dag_run is from now on; overwrites all of these columns.
+/// What a `dag_run` is from now on; overwrites all of these columns.
 #[derive(Debug, Clone)]
 pub struct DagRunUpdate {
     pub key: DagRunKey,

@@ -24,7 +24,7 @@ use crate::model::{
 /// A component with its dags, all of them checked.
 #[derive(Debug, Clone)]
 pub struct Deploy {
-    /// What the component carries: its dags become dag_versions.
+    /// What the component carries: its dags become `dag_versions`.
     pub module: Arc<ModuleSpec>,
     pub digest: Digest,
     pub size_bytes: i64,
@@ -77,7 +77,7 @@ pub struct DagFilter {
     pub order: Order,
 }
 
-/// Parsed specs of the dag_versions that were read last.
+/// Parsed specs of the `dag_versions` that were read last.
 #[derive(Debug)]
 pub(super) struct SpecCache(Mutex<Specs>);
 

@@ -1,4 +1,4 @@
-//! Dag_runs.
+//! `Dag_runs`.
 
 use sqlx::{Row as _, sqlite::SqliteRow};
 
@@ -13,7 +13,7 @@ use crate::model::{
     time::{DataInterval, Timestamp},
 };
 
-/// What dag_runs are listed by.
+/// What `dag_runs` are listed by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DagRunOrder {
     /// As they were made.
@@ -25,7 +25,7 @@ pub enum DagRunOrder {
     EndDate,
 }
 
-/// Which dag_runs. Empty lists and `None` ask for nothing in particular.
+/// Which `dag_runs`. Empty lists and `None` ask for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct DagRunFilter {
     pub dag_id: Option<DagId>,
@@ -80,7 +80,7 @@ impl Deleted {
 }
 
 impl Store {
-    /// The key of the next dag_run: larger than all that are there.
+    /// The key of the next `dag_run`: larger than all that are there.
     pub async fn dag_run_next_key(&self) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(include_str!("sql/dag_run_next_key.sql")).fetch_one(self.readers()).await?)
     }

@@ -66,7 +66,7 @@ pub struct StoreConfig {
 /// What a deletion left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deleted {
-    /// How many dag_runs were deleted.
+    /// How many `dag_runs` were deleted.
     pub runs: u64,
     /// Keys of objects that no row names any more.
     pub blobs: Vec<String>,
@@ -139,7 +139,7 @@ impl Store {
             .min_connections(0)
             .max_connections(READERS)
             .test_before_acquire(false)
-            .idle_timeout(Duration::from_secs(60))
+            .idle_timeout(Duration::from_mins(1))
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096"));
         let writer = Mutex::new(Writer { connection, open_transaction: false });
@@ -185,7 +185,7 @@ impl Store {
     }
 
     /// Runs `query` for its effect; returns how many rows it changed.
-    async fn write<'q>(&self, query: Query<'q>) -> Result<u64, StoreError> {
+    async fn write(&self, query: Query<'_>) -> Result<u64, StoreError> {
         let mut writer = self.writer().await?;
         Ok(query.execute(&mut writer.connection).await?.rows_affected())
     }

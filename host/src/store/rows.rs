@@ -7,12 +7,12 @@ use crate::model::{
     time::{DataInterval, Timestamp},
 };
 
-/// A dag_run's number in the database. Grows with time; never reused.
+/// A `dag_run`'s number in the database. Grows with time; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct DagRunKey(pub i64);
 
-/// A dag_version's number in the database.
+/// A `dag_version`'s number in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct DagVersionKey(pub i64);
@@ -29,7 +29,7 @@ pub struct InstanceKey {
 pub struct ComponentRow {
     pub digest: Digest,
     pub size_bytes: i64,
-    /// What it carries, with `dags` left empty: they are dag_versions of their own and may be large.
+    /// What it carries, with `dags` left empty: they are `dag_versions` of their own and may be large.
     pub module: std::sync::Arc<ModuleSpec>,
     /// The dags that it ever brought, ascending.
     pub dag_ids: Vec<DagId>,

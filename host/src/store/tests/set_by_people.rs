@@ -77,7 +77,7 @@ async fn there_is_a_default_pool_from_the_start() {
     assert_eq!((pool.slots, pool.include_deferred), (128, false));
     let unlimited = PoolRow { slots: -1, include_deferred: true, ..pool };
     store.pool_put(&unlimited).await.unwrap();
-    assert_eq!(store.pool_list(None, Page::default()).await.unwrap().items, [unlimited.clone()]);
+    assert_eq!(store.pool_list(None, Page::default()).await.unwrap().items, std::slice::from_ref(&unlimited));
     assert!(store.pool_put(&PoolRow { slots: -2, ..unlimited }).await.is_err());
     assert!(store.pool_delete(&PoolName::default_pool()).await.unwrap());
 }
