@@ -46,7 +46,7 @@ pub struct DagRow {
     pub version_number: i64,
     pub component: Digest,
     pub spec: std::sync::Arc<DagSpec>,
-    /// The logical_date of the last scheduled run that was created; where the timetable goes on.
+    /// The `logical_date` of the last scheduled run that was created; where the timetable goes on.
     pub last_scheduled: Option<DataInterval>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
