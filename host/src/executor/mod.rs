@@ -34,6 +34,9 @@ mod results;
 mod runner;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -148,39 +151,8 @@ impl Executor {
         secrets: Secrets,
         events: mpsc::Sender<ExecutorEvent>,
     ) -> Result<Self, ExecutorError> {
-        let cache = CodeCache::open(&config.data_dir)
-            .map_err(|source| ExecutorError::Cache { path: config.data_dir.join("compiled"), source })?;
-        let binary = match &config.binary {
-            Some(binary) => binary.clone(),
-            None => std::env::current_exe().map_err(ExecutorError::Binary)?,
-        };
-        let compiler = Compiler::new(binary.clone(), config.compile_timeout, config.compilers);
-        let count = config.runners.max(1);
-        // Some to spare: a killed attempt holds its slot until it has ended, while its successor may start.
-        let slots = config.parallelism.div_ceil(count) + config.parallelism / 16 + 4;
-        let books = Arc::new(Books::default());
-        let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
-        let shared = Arc::new(Shared {
-            egress: Egress::new(config.egress_allow_private).map_err(ExecutorError::Egress)?,
-            binary,
-            store,
-            blobs,
-            secrets,
-            events,
-            books,
-            runners: (0..count as usize).map(|index| Arc::new(Runner::new(index, slots))).collect(),
-            results: Results::new(),
-            logs: logs.clone(),
-            code: Code { cache: Arc::new(cache), compiler },
-            inbound: Budget::new(VALUES_MIB),
-            outbound: Budget::new(VALUES_MIB),
-            request_bodies: Budget::new(REQUEST_BODIES_MIB),
-            writers: Arc::new(Semaphore::new(MAX_WRITERS)),
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
-            config,
-        });
-        shared.tasks.spawn(logs.write());
+        let shared = Arc::new(Shared::new(config, store, blobs, secrets, events)?);
+        shared.tasks.spawn(shared.logs.clone().write());
         for runner in &shared.runners {
             shared.tasks.spawn(runner::keep(Arc::clone(&shared), Arc::clone(runner)));
         }
@@ -260,6 +232,47 @@ impl Executor {
 }
 
 impl Shared {
+    fn new(
+        config: ExecutorConfig,
+        store: Store,
+        blobs: Blobs,
+        secrets: Secrets,
+        events: mpsc::Sender<ExecutorEvent>,
+    ) -> Result<Self, ExecutorError> {
+        let cache = CodeCache::open(&config.data_dir)
+            .map_err(|source| ExecutorError::Cache { path: config.data_dir.join("compiled"), source })?;
+        let binary = match &config.binary {
+            Some(binary) => binary.clone(),
+            None => std::env::current_exe().map_err(ExecutorError::Binary)?,
+        };
+        let compiler = Compiler::new(binary.clone(), config.compile_timeout, config.compilers);
+        let count = config.runners.max(1);
+        // Some to spare: a killed attempt holds its slot until it has ended, while its successor may start.
+        let slots = config.parallelism.div_ceil(count) + config.parallelism / 16 + 4;
+        let books = Arc::new(Books::default());
+        let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
+        Ok(Self {
+            egress: Egress::new(config.egress_allow_private).map_err(ExecutorError::Egress)?,
+            binary,
+            store,
+            blobs,
+            secrets,
+            events,
+            books,
+            runners: (0..count as usize).map(|index| Arc::new(Runner::new(index, slots))).collect(),
+            results: Results::new(),
+            logs,
+            code: Code { cache: Arc::new(cache), compiler },
+            inbound: Budget::new(VALUES_MIB),
+            outbound: Budget::new(VALUES_MIB),
+            request_bodies: Budget::new(REQUEST_BODIES_MIB),
+            writers: Arc::new(Semaphore::new(MAX_WRITERS)),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            config,
+        })
+    }
+
     /// Gets an attempt's inputs and hands it to a runner.
     fn prepare(self: &Arc<Self>, attempt: &Arc<Attempt>) {
         match inputs::resolve_now(self, &attempt.assignment) {
