@@ -135,19 +135,22 @@ fn open_plain(path: &Path) -> io::Result<fs::File> {
 }
 
 fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
-    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match open_plain(path) {
         Ok(mut file) => {
-            let key = rand::random::<[u8; 32]>();
-            file.write_all(&key)?;
-            Ok(key)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut file = open_plain(path)?;
             if file.metadata()?.mode() & 0o077 != 0 {
                 return Err(io::Error::other("others may read `compiled.key`; set its mode to 0600"));
             }
             let mut key = [0; 32];
             file.read_exact(&mut key)?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = rand::random::<[u8; 32]>();
+            // Whole or not at all: half a key would stop every start from now on.
+            let unfinished = path.with_extension(format!("{:x}", rand::random::<u64>()));
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+            file.write_all(&key)?;
+            fs::rename(&unfinished, path)?;
             Ok(key)
         }
         Err(error) => Err(error),

@@ -321,19 +321,17 @@ async fn live(shared: &Arc<Shared>, runner: &Arc<Runner>, generation: u64) -> Re
         shared.tasks.spawn(repeat(runner.index, stderr));
     }
     runner.state().pid = child.id();
-    let mut frames = FrameReader::new(from);
     let (outbox, outgoing) = Outbox::new();
-    let mut writer = std::pin::pin!(outbox::write(outgoing, FrameWriter::new(to)));
     let served = tokio::select! {
-        served = serve(shared, runner, generation, &outbox, &mut frames) => served,
-        Err(error) = &mut writer => Err(error.into()),
+        served = serve(shared, runner, generation, outbox, FrameReader::new(from)) => served,
+        Err(error) = outbox::write(outgoing, FrameWriter::new(to)) => Err(error.into()),
     };
     end(&mut child, served).await
 }
 
 /// Ends the process, if it is still there, and says why it ended.
 async fn end(child: &mut Child, served: Result<(), RunnerError>) -> Result<(), RunnerError> {
-    // A stream that broke mostly means that the process ends by itself just now.
+    // Our end of the stream is closed by now, at which a runner ends by itself.
     if let Ok(Ok(status)) = tokio::time::timeout(Duration::from_millis(100), child.wait()).await {
         return match served {
             Ok(()) => Ok(()),
@@ -349,8 +347,8 @@ async fn serve<R: tokio::io::AsyncRead + Unpin>(
     shared: &Arc<Shared>,
     runner: &Arc<Runner>,
     generation: u64,
-    outbox: &Outbox,
-    frames: &mut FrameReader<R>,
+    outbox: Outbox,
+    mut frames: FrameReader<R>,
 ) -> Result<(), RunnerError> {
     match tokio::time::timeout(START_TIMEOUT, frames.next::<FromRunner>()).await {
         Ok(first) => match first? {
@@ -373,14 +371,14 @@ async fn serve<R: tokio::io::AsyncRead + Unpin>(
                 let Some(mut frame) = frame? else { return Err(RunnerError::Ended(String::new())) };
                 watch = Watch { heard: Instant::now(), asked: None };
                 loop {
-                    take(shared, runner, id, outbox, frame).await?;
+                    take(shared, runner, id, &outbox, frame).await?;
                     match frames.buffered()? {
                         Some(next) => frame = next,
                         None => break,
                     }
                 }
             }
-            _ = tick.tick() => watch.check(shared, runner, id, outbox)?,
+            _ = tick.tick() => watch.check(shared, runner, id, &outbox)?,
             () = shared.closing.cancelled() => return Ok(()),
         }
     }

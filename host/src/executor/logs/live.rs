@@ -43,7 +43,8 @@ struct Inner {
     taken: usize,
     /// Lines that were dropped behind those, for want of memory.
     dropped: u64,
-    dropped_ever: u64,
+    /// By how much lines moved back because others were dropped before them, or on because a marker was put in.
+    shift: i64,
     /// The number of the first chunk that this log makes, once that is known.
     first_seq: Option<u32>,
     chunks: u32,
@@ -66,7 +67,7 @@ pub(super) struct Snapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     line: u64,
-    dropped_ever: u64,
+    pub shift: i64,
 }
 
 /// What follows a position.
@@ -86,7 +87,7 @@ impl LiveLog {
             gone: 0,
             taken: 0,
             dropped: 0,
-            dropped_ever: 0,
+            shift: 0,
             first_seq: None,
             chunks: 0,
             is_open: true,
@@ -143,23 +144,22 @@ impl LiveLog {
         Snapshot {
             lines: inner.lines.iter().cloned().collect(),
             until_seq: inner.first_seq.map(|first| first + inner.chunks),
-            end: Position { line: inner.gone + inner.lines.len() as u64, dropped_ever: inner.dropped_ever },
+            end: inner.end(),
         }
     }
 
     /// The lines after `position`.
     pub fn after(&self, position: Position) -> Next {
         let inner = self.inner();
-        // Lines that were dropped meanwhile were before it, or it never was shown them.
-        let line = position.line.saturating_sub(inner.dropped_ever - position.dropped_ever);
-        if position.dropped_ever == inner.dropped_ever && line < inner.gone {
+        // What was dropped meanwhile was before it, or is gone before it was shown.
+        let line = position.line.saturating_add_signed(inner.shift - position.shift);
+        if inner.shift == position.shift && line < inner.gone {
             return Next::Stored;
         }
         let skip = usize::try_from(line.saturating_sub(inner.gone)).unwrap_or(usize::MAX);
         let lines: Vec<LogLine> = inner.lines.iter().skip(skip).cloned().collect();
         if !lines.is_empty() {
-            let line = inner.gone + inner.lines.len() as u64;
-            return Next::Lines(lines, Position { line, dropped_ever: inner.dropped_ever });
+            return Next::Lines(lines, inner.end());
         }
         if inner.is_open { Next::Nothing } else { Next::End }
     }
@@ -191,6 +191,7 @@ impl LiveLog {
             inner.dropped = 0;
             pending.fetch_add(cost(&marker), Ordering::Relaxed);
             inner.lines.push_front(marker);
+            inner.shift += 1;
         }
         let (mut bytes, mut count) = (0, 0);
         for line in &inner.lines {
@@ -221,6 +222,10 @@ impl LiveLog {
 }
 
 impl Inner {
+    fn end(&self) -> Position {
+        Position { line: self.gone + self.lines.len() as u64, shift: self.shift }
+    }
+
     fn has_news(&self) -> bool {
         self.dropped > 0 || self.lines.len() > self.taken
     }
@@ -233,7 +238,7 @@ impl Inner {
         {
             freed += cost(&line);
             self.dropped += 1;
-            self.dropped_ever += 1;
+            self.shift -= 1;
         }
         pending.fetch_sub(freed, Ordering::Relaxed);
     }
@@ -254,4 +259,71 @@ fn marker(dropped: u64) -> LogLine {
         fields: Vec::new(),
     };
     line::render(&line, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{model::ids::TaskId, store::DagRunKey};
+
+    use super::*;
+
+    fn log() -> LiveLog {
+        let task_id = TaskId::new("a").unwrap();
+        LiveLog::new((InstanceKey { dag_run: DagRunKey(1), task_id, map_index: -1 }, 1))
+    }
+
+    fn lines(numbers: std::ops::Range<u32>) -> impl Iterator<Item = LogLine> {
+        numbers.map(|number| LogLine::from(format!("{number:068}")))
+    }
+
+    fn numbers(lines: &[LogLine]) -> Vec<Option<u32>> {
+        lines.iter().map(|line| line.parse().ok()).collect()
+    }
+
+    #[test]
+    fn when_memory_is_short_the_oldest_lines_go_and_a_line_says_how_many() {
+        let (log, pending) = (log(), AtomicUsize::new(0));
+        assert!(log.append(lines(0..2), &pending, 1_000), "it must be listed");
+        assert_eq!(numbers(&log.take(&pending)), [Some(0), Some(1)]);
+        // A line costs 100, so there is room for 8 more beside the two that are on their way.
+        log.append(lines(2..20), &pending, 1_000);
+        assert_eq!(pending.load(Ordering::Relaxed), 1_000);
+        assert!(log.stored(&pending, true), "it must be listed again");
+        let taken = log.take(&pending);
+        assert!(taken[0].contains("10 lines are missing here"), "{}", taken[0]);
+        assert_eq!(numbers(&taken[1..]), (12..20).map(Some).collect::<Vec<_>>());
+        assert!(!log.stored(&pending, true));
+        assert_eq!(pending.load(Ordering::Relaxed), 0);
+        assert_eq!(log.next_seq(), 2);
+    }
+
+    #[test]
+    fn a_reader_is_not_confused_by_lines_that_went() {
+        let (log, pending) = (log(), AtomicUsize::new(0));
+        log.append(lines(0..2), &pending, 1_000);
+        let start = Position { line: 0, shift: 0 };
+        let Next::Lines(read, at) = log.after(start) else { panic!() };
+        assert_eq!(numbers(&read), [Some(0), Some(1)]);
+        assert!(matches!(log.after(at), Next::Nothing));
+        log.append(lines(2..20), &pending, 1_000);
+        let Next::Lines(read, at) = log.after(at) else { panic!() };
+        assert_eq!(numbers(&read), (10..20).map(Some).collect::<Vec<_>>());
+        log.take(&pending);
+        assert!(matches!(log.after(at), Next::Nothing), "the marker stands before it");
+        log.stored(&pending, true);
+        assert!(matches!(log.after(at), Next::Nothing));
+        log.close();
+        assert!(matches!(log.after(at), Next::End));
+        assert!(matches!(log.after(start), Next::End | Next::Stored));
+    }
+
+    #[test]
+    fn a_chunk_has_a_bound() {
+        let (log, pending) = (log(), AtomicUsize::new(0));
+        log.append((0..5).map(|_| LogLine::from("x".repeat(400 << 10))), &pending, usize::MAX);
+        for expected in [2, 2, 1] {
+            assert_eq!(log.take(&pending).len(), expected);
+            log.stored(&pending, true);
+        }
+    }
 }

@@ -158,8 +158,9 @@ impl Follower {
                 changed.mark_unchanged();
                 match live.after(*position) {
                     Next::Lines(lines, end) => {
+                        let moved = end.shift - position.shift;
                         *position = end;
-                        self.next_line += lines.len() as u64;
+                        self.next_line = self.next_line.saturating_add_signed(moved) + lines.len() as u64;
                         return Ok(Some(lines));
                     }
                     Next::Stored => self.live = None,
