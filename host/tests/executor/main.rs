@@ -32,7 +32,7 @@ async fn a_component_is_compiled_and_its_attempts_are_run() {
     );
     let XComBody::Inline(shown) = &b.xcoms[0].body else { panic!("{:?}", b.xcoms) };
     let shown = String::from_utf8_lossy(shown);
-    for part in ["Asia/Seoul", "try_number: 1", "map_index: -1", "run-1"] {
+    for part in ["Asia/Seoul", "try-number: 1", "map-index: -1", "run-1"] {
         assert!(shown.contains(part), "{shown}");
     }
     harness.executor.shutdown().await;
