@@ -34,7 +34,7 @@ pub struct Assignment {
     pub max_tries: u32,
 }
 
-/// What all attempts of a dag_run have in common.
+/// What all attempts of a `dag_run` have in common.
 #[derive(Debug, Clone)]
 pub struct RunContext {
     pub dag_run: DagRunKey,
@@ -78,7 +78,7 @@ pub enum AttemptResult {
     Skipped,
     /// Success; of the direct downstream tasks only these run. Each is one.
     Branch(Vec<TaskId>),
-    /// To be started again at this instant with the same try_number.
+    /// To be started again at this instant with the same `try_number`.
     Later(Timestamp),
     Failed {
         /// Whether another try may help.

@@ -44,17 +44,15 @@ impl Compiler {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed("its process can't be started", &error))?;
-        match tokio::time::timeout(self.timeout, converse(&mut child, &wasm)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                // Reaped here, so that a compiler's memory is free when its slot is.
-                let _ = child.kill().await;
-                Err(CompileError::Refused(format!(
-                    "the component took more than {} s to compile; make it smaller or split it",
-                    self.timeout.as_secs()
-                )))
-            }
+        if let Ok(answer) = tokio::time::timeout(self.timeout, converse(&mut child, &wasm)).await {
+            return answer;
         }
+        // Reaped here, so that a compiler's memory is free when its slot is.
+        let _ = child.kill().await;
+        Err(CompileError::Refused(format!(
+            "the component took more than {} s to compile; make it smaller or split it",
+            self.timeout.as_secs()
+        )))
     }
 }
 

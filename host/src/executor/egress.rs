@@ -26,8 +26,8 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names that are looked up at a time: each takes a thread while it lasts.
 const MAX_LOOKUPS: usize = 32;
 /// From the request to the head of its response.
-const MAX_HEAD_TIMEOUT: Duration = Duration::from_secs(600);
-const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_HEAD_TIMEOUT: Duration = Duration::from_mins(10);
+const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_REQUEST_HEADERS: usize = 200;
 const MAX_REQUEST_BODY_BYTES: usize = 16 << 20;
 
@@ -265,9 +265,10 @@ fn why_refused_v4(address: Ipv4Addr) -> Option<&'static str> {
         [100, 64..=127, ..] => "shared (carrier-grade NAT)",
         [169, 254, ..] => "link-local",
         [168, 63, 129, 16] => "a cloud's metadata service",
-        [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => "reserved",
+        [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] | [240..=255, ..] => {
+            "reserved"
+        }
         [224..=239, ..] => "multicast",
-        [240..=255, ..] => "reserved",
         _ => return None,
     };
     Some(why)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 /// Smaller values are not counted: attempts are, and that bounds them.
 const COUNTED_BYTES: u64 = 256 << 10;
@@ -34,11 +34,14 @@ impl Budget {
         Arc::clone(&self.free).acquire_many_owned(self.kib(bytes)).await.ok()
     }
 
-    /// Room for `bytes` if there is any now; the inner is none if they are too few to count.
-    pub fn try_reserve(&self, bytes: u64) -> Option<Option<OwnedSemaphorePermit>> {
+    /// As [`Budget::reserve`], but without waiting.
+    ///
+    /// # Errors
+    /// If there is no room now.
+    pub fn try_reserve(&self, bytes: u64) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
         if bytes < COUNTED_BYTES {
-            return Some(None);
+            return Ok(None);
         }
-        Arc::clone(&self.free).try_acquire_many_owned(self.kib(bytes)).ok().map(Some)
+        Arc::clone(&self.free).try_acquire_many_owned(self.kib(bytes)).map(Some)
     }
 }

@@ -275,16 +275,14 @@ impl Shared {
 
     /// Gets an attempt's inputs and hands it to a runner.
     fn prepare(self: &Arc<Self>, attempt: &Arc<Attempt>) {
-        match inputs::resolve_now(self, &attempt.assignment) {
-            Some(inputs) => self.start(attempt, inputs),
-            None => {
-                let (shared, attempt) = (Arc::clone(self), Arc::clone(attempt));
-                self.tasks.spawn(async move {
-                    let inputs = inputs::resolve(&shared, &attempt.assignment).await;
-                    shared.start(&attempt, inputs);
-                });
-            }
+        if let Some(inputs) = inputs::resolve_now(self, &attempt.assignment) {
+            return self.start(attempt, inputs);
         }
+        let (shared, attempt) = (Arc::clone(self), Arc::clone(attempt));
+        self.tasks.spawn(async move {
+            let inputs = inputs::resolve(&shared, &attempt.assignment).await;
+            shared.start(&attempt, inputs);
+        });
     }
 
     fn start(self: &Arc<Self>, attempt: &Arc<Attempt>, inputs: Result<Inputs, InputError>) {

@@ -440,7 +440,7 @@ async fn take(
         }
         FromRunner::Log { attempt, lines } => {
             if let Some(attempt) = find(attempt) {
-                shared.logs.append(&attempt, lines);
+                shared.logs.append(&attempt, &lines);
             }
         }
         FromRunner::Done { attempt, end, usage } => {

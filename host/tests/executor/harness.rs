@@ -133,7 +133,7 @@ impl Harness {
     }
 
     pub async fn completion(&mut self) -> Completion {
-        let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
+        let event = tokio::time::timeout(Duration::from_mins(1), self.events.recv()).await;
         let ExecutorEvent::Finished(completion) = event.expect("an attempt should have ended").unwrap();
         *completion
     }
@@ -149,7 +149,7 @@ impl Harness {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), written).await.expect("the task should have written a line");
+        tokio::time::timeout(Duration::from_mins(1), written).await.expect("the task should have written a line");
     }
 
     /// Changes a byte of all compiled code on disk.

@@ -20,7 +20,7 @@ use crate::{
 /// The most that one `write` takes or one `read` gives.
 const MAX_CHUNK_BYTES: usize = 1 << 20;
 /// How long `create` waits until fewer artifacts are being written.
-const SLOT_TIMEOUT: Duration = Duration::from_secs(60);
+const SLOT_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(super) async fn create(
     shared: &Shared,

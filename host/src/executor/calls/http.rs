@@ -16,9 +16,9 @@ use crate::{
 
 const MAX_RESPONSE_BYTES: u64 = 256 << 20;
 /// Between two pieces of a response.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// For a whole exchange: a server that sends a byte a second must not hold its place for ever.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(3_600);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_hours(1);
 
 pub(super) async fn request(shared: &Shared, attempt: &Attempt, request: HttpRequest) -> Result<Reply, CallError> {
     let until = Instant::now() + EXCHANGE_TIMEOUT;
@@ -26,9 +26,10 @@ pub(super) async fn request(shared: &Shared, attempt: &Attempt, request: HttpReq
     let slot = slots
         .try_acquire_owned()
         .map_err(|_| CallError::Unavailable("too many HTTP exchanges at a time; end or drop some first".into()))?;
-    let Some(_memory) = shared.request_bodies.try_reserve(request.body.len() as u64) else {
-        return Err(CallError::Unavailable("too many large request bodies are under way; try again".into()));
-    };
+    let _memory = shared
+        .request_bodies
+        .try_reserve(request.body.len() as u64)
+        .map_err(|_| CallError::Unavailable("too many large request bodies are under way; try again".into()))?;
     let response = shared.egress.send(&attempt.assignment.dag.grants, request).await?;
     let status = response.status().as_u16();
     let headers =

@@ -105,18 +105,17 @@ pub(super) async fn pull(
     } else {
         None
     };
-    let (media_type, size_bytes, body) = match own {
-        Some(pushed) => (pushed.media_type, pushed.size_bytes, pushed.body),
-        None => {
-            let found = shared.store.xcom_get(&instance, &key).await.map_err(|error| storage_failed(&error))?;
-            let found = found.ok_or_else(|| {
-                CallError::NotFound(format!(
-                    "task `{}` (map_index {}) has no xcom `{key}` in this run",
-                    instance.task_id, instance.map_index
-                ))
-            })?;
-            (found.row.media_type, u64::try_from(found.row.size_bytes).unwrap_or(0), found.body)
-        }
+    let (media_type, size_bytes, body) = if let Some(pushed) = own {
+        (pushed.media_type, pushed.size_bytes, pushed.body)
+    } else {
+        let found = shared.store.xcom_get(&instance, &key).await.map_err(|error| storage_failed(&error))?;
+        let found = found.ok_or_else(|| {
+            CallError::NotFound(format!(
+                "task `{}` (map_index {}) has no xcom `{key}` in this run",
+                instance.task_id, instance.map_index
+            ))
+        })?;
+        (found.row.media_type, u64::try_from(found.row.size_bytes).unwrap_or(0), found.body)
     };
     *memory = shared.outbound.reserve(size_bytes).await;
     let bytes = values::load(&shared.blobs, body).await.map_err(|error| storage_failed(&error))?;

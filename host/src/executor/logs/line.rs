@@ -1,6 +1,6 @@
 //! One line of a log as it is stored and shown.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::LogLine;
 use crate::{
@@ -71,9 +71,9 @@ fn push_field(json: &mut Vec<u8>, name: &str, value: &str, masker: Option<&Maske
 }
 
 fn push_text(json: &mut Vec<u8>, text: &str, masker: Option<&Masker>) {
-    let masked = masker.map(|masker| masker.mask(text));
+    let shown = masker.map_or(Cow::Borrowed(text), |masker| masker.mask(text));
     // Text into memory can't fail.
-    let _ = serde_json::to_writer(json, masked.as_deref().unwrap_or(text));
+    let _ = serde_json::to_writer(json, &shown);
 }
 
 /// The first `max` bytes of `text`, at a character's boundary.

@@ -152,7 +152,7 @@ impl Logs {
     }
 
     /// Takes in what an attempt wrote.
-    pub(super) fn append(&self, attempt: &Attempt, lines: Vec<Line>) {
+    pub(super) fn append(&self, attempt: &Attempt, lines: &[Line]) {
         let size = lines.iter().map(|line| line.message.len() + line.target.len()).sum();
         let taken =
             attempt.effects(|effects| effects.count_log(size, MAX_ATTEMPT_BYTES).then(|| effects.masker.clone()));

@@ -189,11 +189,16 @@ fn row(part: &Part, blob: &str) -> LogChunkRow {
         try_number: *try_number,
         seq: part.log.next_seq(),
         blob: blob.to_owned(),
-        offset: part.offset as i64,
-        length: part.length as i64,
-        lines: part.lines as i64,
+        offset: count(part.offset),
+        length: count(part.length),
+        lines: count(part.lines),
         created_at: Clock.now(),
     }
+}
+
+/// An object is far smaller than what the database can count.
+fn count(of: usize) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
 }
 
 /// Each log's lines as a frame of their own, one after the other.

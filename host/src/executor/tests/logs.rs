@@ -20,7 +20,7 @@ fn line(message: &str) -> Line {
 }
 
 fn append(fixture: &Fixture, attempt: &Attempt, numbers: std::ops::Range<u32>) {
-    fixture.shared.logs.append(attempt, numbers.map(|number| line(&number.to_string())).collect());
+    fixture.shared.logs.append(attempt, &numbers.map(|number| line(&number.to_string())).collect::<Vec<_>>());
 }
 
 fn numbers(lines: &[LogLine]) -> Vec<u32> {
@@ -120,7 +120,7 @@ async fn an_attempt_can_write_no_more_than_its_limit() {
     let fixture = Fixture::pair(serde_json::json!({})).await;
     let a = fixture.attempt("a");
     for _ in 0..400 {
-        fixture.shared.logs.append(&a, vec![line(&"x".repeat(65_536))]);
+        fixture.shared.logs.append(&a, &[line(&"x".repeat(65_536))]);
     }
     let (_, _, total) = {
         let page = fixture.shared.logs.read(&a.id().instance, 1, LogFrom::Line(0), 1).await.unwrap();
