@@ -19,7 +19,7 @@ use super::{
     Api,
     dags::{UpdateMask, check_mask, find_dag},
     error::ApiError,
-    extract::{self, Paging, Path, Query, maybe_null, required},
+    extract::{self, Paging, Patch, Path, Query, required},
     names::{DagVersionResponse, Names},
     paths::{DagPath, DagScopePath, RunPath},
     ranges::DateRanges,
@@ -123,9 +123,9 @@ pub struct DagRunPatchBody {
     #[schema(value_type = Option<String>)]
     state: Option<RunState>,
     /// Null takes the note away.
-    #[serde(default, deserialize_with = "maybe_null")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    note: Option<Option<String>>,
+    note: Patch<String>,
 }
 
 /// Airflow: `DAGRunClearBody`.
@@ -181,8 +181,6 @@ pub struct DagRunsBatchBody {
 pub struct WaitQuery {
     /// Seconds between two lines while nothing changes; 1 to 60.
     interval: Option<f64>,
-    /// Tasks whose return values the last line carries.
-    result: Vec<String>,
 }
 
 pub fn yes() -> bool {
@@ -417,15 +415,17 @@ pub async fn patch_dag_run(
     check_mask(&mask, &["state", "note"])?;
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let note = body.note.filter(|_| asked("note"));
-    check_note(note.as_ref().and_then(Option::as_deref))?;
+    let note = if asked("note") { body.note } else { Patch::Keep };
+    if let Patch::Set(note) = &note {
+        check_note(note.as_deref())?;
+    }
     if let Some(state) = body.state.filter(|_| asked("state")) {
         if state == RunState::Running {
             return Err(ApiError::invalid(["body", "state"], "it must be `queued`, `success` or `failed`"));
         }
         api.scheduler.dag_run_mark(&path.dag_id, &path.dag_run_id, state).await?;
     }
-    if let Some(note) = note {
+    if let Patch::Set(note) = note {
         api.store.dag_run_set_note(run.key, note.as_deref()).await?;
     }
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
@@ -488,7 +488,7 @@ pub async fn wait_dag_run(
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, ApiError> {
     find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let stream = async_lines(api, path, query);
+    let stream = state_lines(api, path, &query);
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((headers, Body::from_stream(stream)).into_response())
 }
@@ -503,11 +503,11 @@ struct Waiting {
     is_over: bool,
 }
 
-fn async_lines(
+fn state_lines(
     api: Api,
     path: RunPath,
-    query: WaitQuery,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    query: &WaitQuery,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + use<> {
     let interval = std::time::Duration::from_secs_f64(query.interval.unwrap_or(5.0).clamp(1.0, 60.0));
     // Asked before the state is read, so that no change falls between.
     let changes = api.scheduler.subscribe();

@@ -37,6 +37,7 @@ pub struct DagTagResponse {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields are Airflow's")]
 pub struct DagResponse {
     dag_id: String,
     dag_display_name: String,

@@ -25,7 +25,7 @@ use super::{Api, error::ApiError, extract::Query};
 use crate::{
     model::{
         ids::{DagId, RunId},
-        state::TaskState,
+        state::{RunState, TaskState},
     },
     scheduler::Change,
 };
@@ -90,7 +90,7 @@ impl From<&Change> for ChangeView {
             Change::Run { dag_id, run_id, state, .. } => Self::Run {
                 dag_id: dag_id.to_string(),
                 dag_run_id: run_id.to_string(),
-                state: state.map(|state| state.as_str()),
+                state: state.map(RunState::as_str),
             },
             Change::Task { dag_id, run_id, task_id, map_index, state, try_number, .. } => Self::Task {
                 dag_id: dag_id.to_string(),

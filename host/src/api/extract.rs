@@ -188,14 +188,18 @@ pub fn required<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D)
     Option::deserialize(deserializer)
 }
 
-/// Tells a field that is null (`Some(None)`) from one that is not there (`None`).
-///
-/// # Errors
-/// As its type.
-pub fn maybe_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// What a patch does with a field: one that is null is told from one that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Patch<T> {
+    #[default]
+    Keep,
+    Set(Option<T>),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Set)
+    }
 }
 
 /// Reads an instant of a query. An unencoded `+` of an offset arrives as a space.

@@ -92,14 +92,11 @@ pub async fn limit_time(State(api): State<Api>, request: Request, next: Next) ->
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let slow = SLOW.iter().find(|(method, slow, _)| method == request.method() && path == Some(*slow));
     let limit = slow.map_or(api.config.request_timeout, |(_, _, limit)| *limit);
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            tracing::warn!(limit_ms = limit.as_millis(), "a request was given up");
-            let detail = "the server did not answer in time; try again";
-            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
-        }
-    }
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
+        tracing::warn!(limit_ms = limit.as_millis(), "a request was given up");
+        let detail = "the server did not answer in time; try again";
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
+    })
 }
 
 /// What a panic is answered with: nothing of what it said.

@@ -25,9 +25,13 @@ path!(RunPath { dag_id: DagId = String, dag_run_id: RunId = String });
 path!(
     /// `~` stands for all dags, or all runs.
     RunScopePath { dag_id: Scope<DagId> = String, dag_run_id: Scope<RunId> = String, });
-path!(TaskPath { dag_id: DagId = String, dag_run_id: RunId = String, task_id: TaskId = String });
+path!(
+    #[expect(clippy::struct_field_names, reason = "the names are the path's")]
+    TaskPath { dag_id: DagId = String, dag_run_id: RunId = String, task_id: TaskId = String }
+);
 path!(
     /// `~` stands for all dags, runs or tasks.
+    #[expect(clippy::struct_field_names, reason = "the names are the path's")]
     TaskScopePath { dag_id: Scope<DagId> = String, dag_run_id: Scope<RunId> = String, task_id: Scope<TaskId> = String, });
 path!(InstancePath {
     dag_id: DagId = String,

@@ -12,7 +12,7 @@ use super::{
     dag_runs::{TOTAL_LIMIT, check_note, find_run, yes},
     dags::{UpdateMask, check_mask, find_dag},
     error::ApiError,
-    extract::{self, Paging, Path, Query, Scope, maybe_null},
+    extract::{self, Paging, Patch, Path, Query, Scope},
     names::{DagVersionResponse, Names},
     paths::{DagPath, InstancePath, InstanceTryPath, MapIndex, RunScopePath, TaskPath, TaskTryPath},
     ranges::DateRanges,
@@ -156,9 +156,9 @@ pub struct PatchTaskInstanceBody {
     #[schema(value_type = Option<String>)]
     new_state: Option<TaskState>,
     /// Null takes the note away.
-    #[serde(default, deserialize_with = "maybe_null")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    note: Option<Option<String>>,
+    note: Patch<String>,
     #[serde(default)]
     include_upstream: bool,
     #[serde(default)]
@@ -619,8 +619,10 @@ async fn patch(
         &["new_state", "include_upstream", "include_downstream", "include_future", "include_past"];
     check_mask(mask, &[STATE_FIELDS, &["note"]].concat())?;
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
-    let note = body.note.filter(|_| asked("note"));
-    check_note(note.as_ref().and_then(Option::as_deref))?;
+    let note = if asked("note") { body.note } else { Patch::Keep };
+    if let Patch::Set(note) = &note {
+        check_note(note.as_deref())?;
+    }
     let run = find_run(api, &path.dag_id, &path.dag_run_id).await?;
     let of_task = TaskInstanceFilter {
         dag_run: Some(run.key),
@@ -652,8 +654,9 @@ async fn patch(
         }
         None => named.clone(),
     };
-    let Some(note) = note.filter(|_| !dry_run) else {
-        return Ok(Json(TaskInstanceCollectionResponse::of(api, rows).await?));
+    let note = match note {
+        Patch::Set(note) if !dry_run => note,
+        Patch::Set(_) | Patch::Keep => return Ok(Json(TaskInstanceCollectionResponse::of(api, rows).await?)),
     };
     for row in named {
         let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id, map_index: row.map_index };

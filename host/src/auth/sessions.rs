@@ -99,14 +99,13 @@ impl Auth {
         let hash = secret::hash(secret).ok_or(AuthError::UnknownToken)?;
         let now = inner.clock.now();
         let cached = self.cache().get(&hash).filter(|seen| now.since(seen.checked_at) < inner.config.cache).cloned();
-        let row = match cached {
-            Some(seen) => seen.row,
-            None => {
-                let row = inner.store.session_get(&hash).await?.ok_or(AuthError::UnknownToken)?;
-                let row = self.renew(row, now).await?;
-                self.cache().put(hash, Verified { row: row.clone(), checked_at: now });
-                row
-            }
+        let row = if let Some(seen) = cached {
+            seen.row
+        } else {
+            let row = inner.store.session_get(&hash).await?.ok_or(AuthError::UnknownToken)?;
+            let row = self.renew(row, now).await?;
+            self.cache().put(hash, Verified { row: row.clone(), checked_at: now });
+            row
         };
         if row.expires_at <= now || row.kind != kind.as_str() {
             return Err(AuthError::UnknownToken);

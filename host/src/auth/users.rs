@@ -20,17 +20,13 @@ impl Auth {
         if self.inner.store.user_count().await? > 0 {
             return Ok(None);
         }
-        match password {
-            Some(password) => {
-                self.user_create(FIRST_USER, password.expose()).await?;
-                Ok(None)
-            }
-            None => {
-                let password = SecretString::from(secret::generate_password());
-                self.user_create(FIRST_USER, password.expose()).await?;
-                Ok(Some(password))
-            }
+        if let Some(password) = password {
+            self.user_create(FIRST_USER, password.expose()).await?;
+            return Ok(None);
         }
+        let password = SecretString::from(secret::generate_password());
+        self.user_create(FIRST_USER, password.expose()).await?;
+        Ok(Some(password))
     }
 
     /// # Errors

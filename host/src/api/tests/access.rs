@@ -1,0 +1,127 @@
+//! Who is let in, and who is not.
+
+use axum::{
+    body::Body,
+    http::{Method, header},
+};
+use serde_json::{Value, json};
+
+use super::{PASSWORD, TestApi};
+use crate::api::{document, guard::PUBLIC};
+
+/// Each route of the document, with its path's parameters filled in.
+fn routes() -> Vec<(Method, String, String)> {
+    let document = serde_json::to_value(document()).unwrap();
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            if let Ok(method) = method.to_uppercase().parse::<Method>()
+                && ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str())
+            {
+                let filled = path.replace("{map_index}", "0").replace("{task_try_number}", "1");
+                let filled = filled.replace("{try_number}", "1").replace("{version_number}", "1");
+                let filled = filled.replace(['{', '}'], "");
+                routes.push((method, path.clone(), filled));
+            }
+        }
+    }
+    routes
+}
+
+#[tokio::test]
+async fn every_route_but_the_public_ones_refuses_strangers() {
+    let api = TestApi::new().await;
+    let strangers = TestApi { token: String::new(), ..TestApi::new().await };
+    let routes = routes();
+    assert!(routes.len() > 60, "the document lists {} routes", routes.len());
+    for (method, path, filled) in &routes {
+        let is_public = PUBLIC.iter().any(|(public, at)| public == method && at == path);
+        let answer = strangers.send(method.clone(), filled, None).await;
+        if is_public {
+            assert_ne!(answer.status, 401, "{method} {path}");
+        } else {
+            answer.refused(401);
+        }
+        for wrong in ["Bearer alk_wrong", "Bearer ", "Basic YWRtaW46YWRtaW4=", "nonsense"] {
+            let request = strangers.request(method.clone(), filled).header(header::AUTHORIZATION, wrong);
+            let answer = strangers.raw(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.status == 401, !is_public, "{method} {path} with `{wrong}`");
+        }
+    }
+    for (method, path) in PUBLIC {
+        assert!(routes.iter().any(|(known, at, _)| known == method && at == path), "{method} {path} is no route");
+    }
+    for unknown in ["/api", "/api/v2/nothing", "/api/v1/dags", "/openapi.json"] {
+        strangers.get(unknown).await.refused(401);
+    }
+    api.get("/api/v2/nothing").await.refused(404);
+    api.get("/openapi.json").await.ok();
+    api.send(Method::PUT, "/api/v2/dags", None).await.refused(405);
+}
+
+#[tokio::test]
+async fn a_password_opens_a_token_and_logout_ends_it() {
+    let mut api = TestApi::new().await;
+    let me = api.get("/api/v2/users/me").await.ok();
+    assert_eq!(me, json!({"username": "admin"}));
+    assert_eq!(api.delete("/auth/token").await.status, 204);
+    api.get("/api/v2/users/me").await.refused(401);
+
+    api.token.clear();
+    let long = "x".repeat(2_000);
+    for (username, password) in [("admin", "wrong"), ("nobody", PASSWORD), ("admin", long.as_str()), ("", "")] {
+        let answer = api.post("/auth/token", json!({"username": username, "password": password})).await;
+        let problem = answer.refused(401);
+        assert_eq!(problem["detail"], "the user name or the password is wrong");
+    }
+    for _ in 0..20 {
+        api.post("/auth/token", json!({"username": "admin", "password": "wrong"})).await;
+    }
+    let answer = api.post("/auth/token", json!({"username": "admin", "password": PASSWORD})).await;
+    assert!(answer.headers.contains_key(header::RETRY_AFTER));
+    answer.refused(429);
+}
+
+#[tokio::test]
+async fn users_are_made_changed_and_deleted_with_their_tokens() {
+    let api = TestApi::new().await;
+    api.delete("/api/v2/users/admin").await.refused(409);
+    api.post("/api/v2/users", json!({"username": "bob", "password": "short"})).await.refused(422);
+    api.post("/api/v2/users", json!({"username": "<b>", "password": PASSWORD})).await.refused(422);
+    let user = json!({"username": "bob", "password": PASSWORD});
+    assert_eq!(api.post("/api/v2/users", user.clone()).await.status, 201);
+    api.post("/api/v2/users", user.clone()).await.refused(409);
+    let token = api.post("/auth/token", user.clone()).await.ok();
+
+    let users = api.get("/api/v2/users").await.ok();
+    assert_eq!(users["total_entries"], 2);
+    assert!(!users.to_string().contains("argon2"), "{users}");
+
+    let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
+    let as_bob = || {
+        let request = axum::http::Request::get("/api/v2/users/me").header(header::AUTHORIZATION, &bearer);
+        api.raw(request.body(Body::empty()).unwrap())
+    };
+    assert_eq!(as_bob().await.ok()["username"], "bob");
+    api.patch("/api/v2/users/bob", json!({"password": "another password"})).await.ok();
+    as_bob().await.refused(401);
+    api.post("/auth/token", user).await.refused(401);
+    assert_eq!(api.delete("/api/v2/users/bob").await.status, 204);
+    api.delete("/api/v2/users/bob").await.refused(404);
+}
+
+#[tokio::test]
+async fn every_answer_tells_browsers_to_be_careful() {
+    let api = TestApi::new().await;
+    for path in ["/api/v2/dags", "/api/v2/nothing", "/api/v2/version"] {
+        let answer = api.get(path).await;
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert!(answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("default-src 'none'"));
+    }
+    let request = api.request(Method::GET, "/api/v2/nothing").header("x-request-id", "mine-1");
+    assert_eq!(api.raw(request.body(Body::empty()).unwrap()).await.json()["request_id"], "mine-1");
+    let request = api.request(Method::GET, "/api/v2/nothing").header("x-request-id", "<script>");
+    let id = api.raw(request.body(Body::empty()).unwrap()).await.json()["request_id"].clone();
+    assert_ne!(id, Value::from("<script>"));
+}

@@ -1,0 +1,329 @@
+//! What each resource answers when all is well.
+
+use axum::http::{Method, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use super::{PASSWORD, TestApi};
+
+const RUN: &str = "/api/v2/dags/flow/dagRuns/done";
+const TASK: &str = "/api/v2/dags/flow/dagRuns/done/taskInstances/extract";
+
+#[tokio::test]
+async fn health_and_version_are_told_to_everybody() {
+    let api = TestApi { token: String::new(), ..TestApi::new().await };
+    assert_eq!(api.get("/api/v2/version").await.ok()["version"], env!("CARGO_PKG_VERSION"));
+    let health = api.get("/api/v2/monitor/health").await.ok();
+    assert_eq!(health["metadatabase"]["status"], "healthy");
+    assert_eq!(health["scheduler"]["status"], "healthy");
+    assert!(health["scheduler"]["latest_scheduler_heartbeat"].is_string());
+    assert_eq!(health["triggerer"]["status"], Value::Null);
+}
+
+#[tokio::test]
+async fn dags_are_listed_shown_and_paused() {
+    let api = TestApi::new().await;
+    let list = api.get("/api/v2/dags?tags=etl&owners=ann&dag_id_pattern=lo&paused=true&order_by=-dag_id").await.ok();
+    assert_eq!(list["total_entries"], 1);
+    let dag = &list["dags"][0];
+    assert_eq!((&dag["dag_id"], &dag["dag_display_name"]), (&json!("flow"), &json!("The flow")));
+    assert_eq!((&dag["is_paused"], &dag["timetable_summary"]), (&json!(true), &json!("0 6 * * *")));
+    assert_eq!(dag["tags"][0]["name"], "etl");
+    for none in ["tags=x", "owners=x", "dag_id_pattern=x", "paused=false", "tags=etl&tags=x&tags_match_mode=all"] {
+        assert_eq!(api.get(&format!("/api/v2/dags?{none}")).await.ok()["total_entries"], 0, "{none}");
+    }
+    let details = api.get("/api/v2/dags/flow/details").await.ok();
+    assert_eq!(details["params"]["target"]["value"], 5);
+    assert_eq!(details["timezone"], "Asia/Seoul");
+    assert_eq!(details["latest_dag_version"]["version_number"], 1);
+
+    assert_eq!(api.patch("/api/v2/dags/flow", json!({"is_paused": true})).await.ok()["is_paused"], true);
+    api.patch("/api/v2/dags/flow?update_mask=tags", json!({"is_paused": true})).await.refused(400);
+    let all = api.patch("/api/v2/dags?dag_id_pattern=~", json!({"is_paused": true})).await.ok();
+    assert_eq!(all["total_entries"], 1);
+    assert_eq!(api.patch("/api/v2/dags", json!({"is_paused": false})).await.ok()["total_entries"], 0);
+
+    let tasks = api.get("/api/v2/dags/flow/tasks?order_by=-task_id").await.ok();
+    assert_eq!(tasks["tasks"][0]["task_id"], "load");
+    assert_eq!(tasks["tasks"][1]["downstream_task_ids"], json!(["load"]));
+    assert_eq!(tasks["tasks"][0]["upstream_task_ids"], json!(["extract"]));
+    let delay = json!({"__type": "TimeDelta", "days": 0, "seconds": 1, "microseconds": 500_000});
+    assert_eq!(tasks["tasks"][0]["retry_delay"], delay);
+    assert_eq!(api.get("/api/v2/dags/flow/dagVersions").await.ok()["total_entries"], 1);
+    assert_eq!(api.get("/api/v2/dags/flow/dagVersions/1").await.ok()["bundle_version"], "07".repeat(32));
+}
+
+#[tokio::test]
+async fn runs_are_triggered_listed_changed_and_deleted() {
+    let api = TestApi::new().await;
+    let runs = "/api/v2/dags/flow/dagRuns";
+    let body = json!({"logical_date": "2026-03-01T00:00:00Z", "dag_run_id": "new", "conf": {"target": 9}});
+    let run = api.post(runs, body).await.ok();
+    assert_eq!(
+        (&run["dag_run_id"], &run["state"], &run["run_type"]),
+        (&json!("new"), &json!("queued"), &json!("manual"))
+    );
+    assert_eq!((&run["conf"], &run["triggered_by"]), (&json!({"target": 9}), &json!("rest_api")));
+    assert_eq!(run["triggering_user_name"], "admin");
+    assert_eq!(run["dag_versions"][0]["version_number"], 1);
+
+    let list = |query: &str| {
+        let path = format!("/api/v2/dags/~/dagRuns?{query}");
+        let api = &api;
+        async move {
+            let list = api.get(&path).await.ok();
+            let ids = list["dag_runs"].as_array().unwrap().iter().map(|run| run["dag_run_id"].clone());
+            ids.collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(list("order_by=-logical_date").await, ["new", "done"]);
+    assert_eq!(list("state=success&state=failed").await, ["done"]);
+    assert_eq!(list("logical_date_gt=2026-03-01T00:00:00Z").await, Vec::<Value>::new());
+    assert_eq!(list("logical_date_gte=2026-03-01T09:00:00%2B09:00").await, ["new"]);
+    assert_eq!(list("limit=1&offset=1&order_by=id").await, ["new"]);
+    assert_eq!(list("run_type=scheduled").await, Vec::<Value>::new());
+    assert_eq!(list("run_type=asset_triggered").await, Vec::<Value>::new());
+    let body = json!({"dag_ids": ["flow"], "states": ["queued"], "page_limit": 5, "order_by": "-run_after"});
+    assert_eq!(api.post("/api/v2/dags/~/dagRuns/list", body).await.ok()["total_entries"], 1);
+
+    api.patch(&format!("{runs}/new"), json!({"state": "running"})).await.refused(422);
+    assert_eq!(api.patch(&format!("{runs}/new"), json!({"state": "failed"})).await.ok()["state"], "failed");
+    let line = api.get(&format!("{runs}/new/wait")).await;
+    assert_eq!(line.bytes, b"{\"state\":\"failed\"}\n");
+    assert_eq!(api.delete(&format!("{runs}/new")).await.status, 204);
+    api.get(&format!("{runs}/new")).await.refused(404);
+}
+
+#[tokio::test]
+async fn clearing_shows_first_and_does_then() {
+    let api = TestApi::new().await;
+    let clear = "/api/v2/dags/flow/clearTaskInstances";
+    let shown = api.post(clear, json!({"dag_run_id": "done", "only_failed": false})).await.ok();
+    assert_eq!(shown["total_entries"], 2, "dry_run is the default");
+    assert_eq!(api.get(RUN).await.ok()["state"], "success");
+    assert_eq!(api.post(clear, json!({"dag_run_id": "done"})).await.ok()["total_entries"], 0, "only_failed too");
+    let shown = api.post(&format!("{RUN}/clear"), json!({})).await.ok();
+    assert_eq!(shown["total_entries"], 2);
+
+    let body = json!({"dag_run_id": "done", "only_failed": false, "dry_run": false, "task_ids": [["load", -1]]});
+    let cleared = api.post(clear, body).await.ok();
+    assert_eq!(cleared["task_instances"][0]["task_id"], "load");
+    assert_eq!(api.get(RUN).await.ok()["state"], "queued");
+    let run = api.post(&format!("{RUN}/clear"), json!({"dry_run": false, "note": "again"})).await.ok();
+    assert_eq!((&run["state"], &run["note"]), (&json!("queued"), &json!("again")));
+}
+
+#[tokio::test]
+async fn task_instances_are_listed_shown_and_marked() {
+    let api = TestApi::new().await;
+    for scope in ["flow/dagRuns/done", "flow/dagRuns/~", "~/dagRuns/~"] {
+        let list = api.get(&format!("/api/v2/dags/{scope}/taskInstances?state=success&limit=1")).await.ok();
+        assert_eq!((&list["total_entries"], list["task_instances"].as_array().unwrap().len()), (&json!(2), 1));
+    }
+    let list = |query: &str| {
+        let path = format!("{RUN}/taskInstances?{query}");
+        let api = &api;
+        async move { api.get(&path).await.ok()["total_entries"].clone() }
+    };
+    assert_eq!(list("task_id=load").await, 1);
+    assert_eq!(list("state=none").await, 0);
+    assert_eq!(list("state=deferred").await, 0);
+    assert_eq!(list("pool=default_pool").await, 2);
+    let body = json!({"dag_ids": ["flow"], "state": ["success", null], "task_ids": ["extract"]});
+    assert_eq!(api.post("/api/v2/dags/~/dagRuns/~/taskInstances/list", body).await.ok()["total_entries"], 1);
+
+    let instance = api.get(TASK).await.ok();
+    assert_eq!((&instance["state"], &instance["duration"]), (&json!("success"), &json!(2.0)));
+    assert_eq!((&instance["try_number"], &instance["operator_name"]), (&json!(1), &json!("work")));
+    assert_eq!(api.get(&format!("{TASK}/-1")).await.ok()["id"], instance["id"]);
+    assert_eq!(api.get(&format!("{TASK}/listMapped")).await.ok()["total_entries"], 1);
+    assert_eq!(api.get(&format!("{TASK}/tries")).await.ok()["total_entries"], 1);
+    assert_eq!(api.get(&format!("{TASK}/tries/1")).await.ok()["state"], "success");
+    assert_eq!(api.get(&format!("{TASK}/-1/tries/1")).await.ok()["state"], "success");
+
+    let body = json!({"new_state": "failed"});
+    let shown = api.patch(&format!("{TASK}/dry_run"), body.clone()).await.ok();
+    assert_eq!(shown["total_entries"], 1);
+    assert_eq!(api.get(TASK).await.ok()["state"], "success");
+    api.patch(TASK, body).await.ok();
+    assert_eq!(api.get(TASK).await.ok()["state"], "failed");
+    api.patch(TASK, json!({"new_state": "running"})).await.refused(422);
+}
+
+#[tokio::test]
+async fn a_log_is_pages_or_lines() {
+    let api = TestApi::new().await;
+    let page = api.get(&format!("{TASK}/logs/1")).await.ok();
+    assert_eq!(page, json!({"content": [], "continuation_token": null}));
+    api.get(&format!("{TASK}/logs/1?token=x")).await.refused(422);
+    for query in ["", "?follow=true"] {
+        let request = api.request(Method::GET, &format!("{TASK}/logs/1{query}"));
+        let request = request.header(header::ACCEPT, "application/x-ndjson").body(axum::body::Body::empty());
+        let answer = api.raw(request.unwrap()).await;
+        assert_eq!(answer.headers[header::CONTENT_TYPE], "application/x-ndjson");
+        assert!(answer.bytes.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn xcoms_are_read_written_and_deleted() {
+    let api = TestApi::new().await;
+    let entries = format!("{TASK}/xcomEntries");
+    assert_eq!(api.get(&entries).await.ok()["total_entries"], 1);
+    assert_eq!(api.get("/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries").await.ok()["total_entries"], 1);
+    let value = json!({"rows": [1, 2], "text": "a < b"});
+    let shown = api.get(&format!("{entries}/return_value")).await.ok();
+    assert_eq!((&shown["value"], &shown["map_index"]), (&value, &json!(-1)));
+    let text = api.get(&format!("{entries}/return_value?stringify=true")).await.ok();
+    assert_eq!(text["value"], r#"{"rows":[1,2],"text":"a < b"}"#);
+    let content = api.get(&format!("{entries}/return_value/content")).await;
+    assert_eq!(serde_json::from_slice::<Value>(&content.bytes).unwrap(), value);
+
+    let large = json!({"key": "large", "value": "x".repeat(100_000)});
+    assert_eq!(api.post(&entries, large.clone()).await.status, 201);
+    api.post(&entries, large.clone()).await.refused(409);
+    assert_eq!(api.get(&format!("{entries}/large")).await.ok()["value"], large["value"]);
+    let patched = api.patch(&format!("{entries}/large"), json!({"value": null})).await.ok();
+    assert_eq!(patched["value"], Value::Null);
+    assert_eq!(api.delete(&format!("{entries}/large")).await.status, 204);
+    api.get(&format!("{entries}/large")).await.refused(404);
+    api.post(&entries, json!({"key": "huge", "value": "x".repeat(9 << 20)})).await.refused(413);
+}
+
+#[tokio::test]
+async fn secrets_are_never_shown() {
+    let api = TestApi::new().await;
+    let secret = "hunter2-hunter2";
+    let variable = json!({"key": "db_password", "value": secret});
+    assert_eq!(api.post("/api/v2/variables", variable).await.ok()["value"], "***");
+    let nested = json!({"key": "settings", "value": {"host": "h", "api_key": secret}});
+    assert_eq!(api.post("/api/v2/variables", nested).await.ok()["value"], r#"{"api_key":"***","host":"h"}"#);
+    let extra = json!({"region": "eu", "token": secret}).to_string();
+    let connection = json!({
+        "connection_id": "db", "conn_type": "postgres", "host": "h", "port": 5432, "password": secret, "extra": extra,
+    });
+    let shown = api.post("/api/v2/connections", connection.clone()).await.ok();
+    assert_eq!((&shown["password"], &shown["port"]), (&json!("***"), &json!(5432)));
+    assert_eq!(shown["extra"], r#"{"region":"eu","token":"***"}"#);
+    // Whoever sends back what was shown changes nothing; the next test reads it as the executor does.
+    let mut again = shown.clone();
+    again["host"] = "h2".into();
+    let shown = api.patch("/api/v2/connections/db", again).await.ok();
+    assert_eq!((&shown["host"], &shown["password"]), (&json!("h2"), &json!("***")));
+    for bad in ["[1]", "{", &format!("{{\"token\": \"{secret}\"")] {
+        let mut body = connection.clone();
+        body["connection_id"] = "other".into();
+        body["extra"] = bad.into();
+        let problem = api.post("/api/v2/connections", body).await.refused(422);
+        assert!(!problem.to_string().contains(secret));
+    }
+    for path in ["variables", "variables/db_password", "connections", "connections/db"] {
+        let answer = api.get(&format!("/api/v2/{path}")).await.ok().to_string();
+        assert!(!answer.contains(secret), "{answer}");
+        assert!(!answer.contains(&STANDARD.encode(secret)), "{answer}");
+    }
+    assert_eq!(api.patch("/api/v2/connections/db?update_mask=password", connection).await.ok()["password"], "***");
+    assert_eq!(api.delete("/api/v2/connections/db").await.status, 204);
+    api.delete("/api/v2/connections/db").await.refused(404);
+}
+
+#[tokio::test]
+async fn variables_and_pools_are_made_changed_and_deleted() {
+    let api = TestApi::new().await;
+    let body = json!({"key": "reports/target", "value": "5", "description": "how many"});
+    assert_eq!(api.post("/api/v2/variables", body.clone()).await.status, 201);
+    api.post("/api/v2/variables", body.clone()).await.refused(409);
+    let path = "/api/v2/variables/reports%2Ftarget";
+    assert_eq!(api.get(path).await.ok()["value"], "5");
+    let patched = api.patch(&format!("{path}?update_mask=value"), json!({"key": "reports/target", "value": 6})).await;
+    assert_eq!(
+        patched.ok(),
+        json!({
+            "key": "reports/target", "value": "6", "description": "how many", "is_encrypted": true, "team_name": null,
+        })
+    );
+    api.patch(path, json!({"key": "other", "value": 6})).await.refused(400);
+    assert_eq!(api.get("/api/v2/variables?variable_key_pattern=targ").await.ok()["total_entries"], 1);
+    assert_eq!(api.get("/api/v2/variables?variable_key_pattern=x").await.ok()["total_entries"], 0);
+    assert_eq!(api.delete(path).await.status, 204);
+
+    let default = api.get("/api/v2/pools/default_pool").await.ok();
+    assert_eq!((&default["slots"], &default["open_slots"]), (&json!(128), &json!(128)));
+    api.delete("/api/v2/pools/default_pool").await.refused(400);
+    let pool = json!({"name": "my pool", "slots": -1});
+    assert_eq!(api.post("/api/v2/pools", pool.clone()).await.ok()["open_slots"], -1);
+    api.post("/api/v2/pools", pool).await.refused(409);
+    assert_eq!(api.patch("/api/v2/pools/my%20pool", json!({"slots": 3})).await.ok()["slots"], 3);
+    api.patch("/api/v2/pools/my%20pool", json!({"slots": -2})).await.refused(422);
+    assert_eq!(api.get("/api/v2/pools").await.ok()["total_entries"], 2);
+    assert_eq!(api.delete("/api/v2/pools/my%20pool").await.status, 204);
+}
+
+#[tokio::test]
+async fn components_and_artifacts_are_downloads() {
+    let api = TestApi::new().await;
+    let digest = "07".repeat(32);
+    let component = api.get(&format!("/api/v2/components/{digest}")).await.ok();
+    assert_eq!((&component["dag_ids"], &component["sdk"]), (&json!(["flow"]), &json!("test")));
+    assert_eq!(component["entries"][0]["name"], "work");
+    let wasm = api.get(&format!("/api/v2/components/{digest}/wasm")).await;
+    assert_eq!(wasm.bytes, b"\0asm not really");
+
+    assert_eq!(api.get(&format!("{RUN}/artifacts")).await.ok()["total_entries"], 1);
+    let list = api.get(&format!("{TASK}/artifacts")).await.ok();
+    assert_eq!(list["artifacts"][0]["name"], "charts/report \"1\".svg");
+    let file = api.get(&format!("{TASK}/artifacts/charts%2Freport%20%221%22.svg")).await;
+    assert_eq!((file.status.as_u16(), file.bytes.as_slice()), (200, b"<svg/>".as_slice()));
+    let disposition = file.headers[header::CONTENT_DISPOSITION].to_str().unwrap();
+    assert!(disposition.starts_with("attachment; filename=\"report__1_.svg\""), "{disposition}");
+    assert!(file.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("sandbox"));
+    assert_eq!(file.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+}
+
+#[tokio::test]
+async fn the_grid_is_a_letter_a_task() {
+    let api = TestApi::new().await;
+    let grid = api.get(&format!("{RUN}/grid?tasks=true")).await.ok();
+    assert_eq!((&grid["states"], &grid["task_ids"]), (&json!("ss"), &json!(["extract", "load"])));
+    assert_eq!(grid["letters"]["s"], "success");
+    assert_eq!(api.get(&format!("{RUN}/grid")).await.ok().get("task_ids"), None);
+}
+
+#[tokio::test]
+async fn events_tell_what_changed() {
+    use futures_util::StreamExt;
+    use tower::ServiceExt;
+    let api = TestApi::new().await;
+    api.get("/api/v2/events?dag_run_id=x").await.refused(422);
+    let request = api.request(Method::GET, "/api/v2/events?dag_id=flow").body(axum::body::Body::empty()).unwrap();
+    let response = api.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let mut events = response.into_body().into_data_stream();
+    let hello = events.next().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&hello).contains("listening"));
+    let body = json!({"logical_date": null, "dag_run_id": "told"});
+    api.post("/api/v2/dags/flow/dagRuns", body).await.ok();
+    let event = events.next().await.unwrap().unwrap();
+    let event = String::from_utf8_lossy(&event);
+    let data = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    let told = json!({"kind": "run", "dag_id": "flow", "dag_run_id": "told", "state": "queued"});
+    assert_eq!(data["changes"][0], told, "{event}");
+}
+
+#[tokio::test]
+async fn the_document_is_openapi_3_1_and_knows_airflows_fields() {
+    let api = TestApi::new().await;
+    let document = api.get("/openapi.json").await.ok();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert!(!document.to_string().contains(PASSWORD));
+    let trigger = &document["components"]["schemas"]["TriggerDagRunBody"];
+    assert_eq!(trigger["required"], json!(["logical_date"]));
+    let paths: Vec<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
+        .collect();
+    insta::assert_json_snapshot!(paths);
+}
