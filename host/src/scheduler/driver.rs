@@ -7,7 +7,7 @@ mod settle;
 mod simulation;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     num::NonZeroUsize,
     sync::{
         Arc,
@@ -186,6 +186,8 @@ pub struct Driver<D> {
     versions: LruCache<DagVersionKey, Arc<Version>>,
     /// Runs in state queued that never started.
     queued: HashMap<DagRunKey, DagRunRow>,
+    /// Queued runs that were made here and never loaded: their instances have no rows.
+    never_loaded: HashSet<DagRunKey>,
     /// Runs that are loaded.
     runs: HashMap<DagRunKey, ActiveRun>,
     admission: Admission,
@@ -222,6 +224,7 @@ impl<D: Dispatch> Driver<D> {
             dags: Dags::default(),
             versions: LruCache::new(MAX_GRAPHS),
             queued: HashMap::new(),
+            never_loaded: HashSet::new(),
             runs: HashMap::new(),
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -238,6 +241,7 @@ impl<D: Dispatch> Driver<D> {
         self.running = 0;
         self.dags = Dags::default();
         self.queued.clear();
+        self.never_loaded.clear();
         self.runs.clear();
         self.timers.clear();
         self.next_key = self.store.dag_run_next_key().await?;

@@ -130,6 +130,7 @@ impl<D: Dispatch> Driver<D> {
         let loaded: Vec<_> = self.runs.values().filter(of_dag).map(|run| run.row.key).collect();
         loaded.into_iter().for_each(|key| self.close(key));
         self.queued.retain(|_, row| row.dag_id != *dag_id);
+        self.never_loaded.retain(|key| self.queued.contains_key(key));
         self.dags.remove(dag_id);
         turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
         Ok(())
@@ -145,6 +146,7 @@ impl<D: Dispatch> Driver<D> {
         self.store.dag_run_delete(row.key).await?;
         self.close(row.key);
         self.queued.remove(&row.key);
+        self.never_loaded.remove(&row.key);
         if let Some(entry) = self.dags.get_mut(dag_id) {
             match row.state {
                 RunState::Queued => drop(entry.queue.remove(&(row.run_after, row.key))),

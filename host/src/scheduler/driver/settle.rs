@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{ActiveRun, Driver, MAX_STARTS, Timer, Turn, attempt_id};
 use crate::{
-    engine::{self, Event, InstanceId, RunIdentity, RunSnapshot},
+    engine::{self, Event, InstanceChange, InstanceId, RunIdentity, RunSnapshot},
     executor::{Assignment, RunContext},
     model::{ids::DagId, state::RunState},
     scheduler::{
@@ -94,6 +94,7 @@ impl<D: Dispatch> Driver<D> {
         let row = runs::row_of(&new, version_number);
         self.enqueue(&row);
         self.queued.insert(new.key, row);
+        self.never_loaded.insert(new.key);
         turn.new_runs.insert(new.key, new);
     }
 
@@ -122,10 +123,21 @@ impl<D: Dispatch> Driver<D> {
         };
         let identity = RunIdentity { run_id: row.run_id.clone(), logical_date: row.logical_date };
         let dag = Arc::clone(&version.dag);
-        let state = if row.start_date.is_none() && row.clear_number == 0 {
-            engine::RunState::new(dag, &identity, row.queued_at)
+        let instances = if self.never_loaded.remove(&row.key) {
+            Vec::new()
         } else {
-            let instances = self.store.task_instance_list_of_run(row.key).await?;
+            self.store.task_instance_list_of_run(row.key).await?
+        };
+        let state = if row.start_date.is_none() && row.clear_number == 0 && instances.is_empty() {
+            let state = engine::RunState::new(dag, &identity, row.queued_at);
+            let rows = turn.instances.entry(row.key).or_default();
+            for (instance, row) in state.instances().filter_map(|id| Some((id, state.instance(id)?))) {
+                let change =
+                    InstanceChange { instance, row, message: None, is_new: true, archive: false, drop_results: false };
+                rows.persist(Box::new(change));
+            }
+            state
+        } else {
             let snapshot = RunSnapshot {
                 state: row.state,
                 queued_at: row.queued_at,

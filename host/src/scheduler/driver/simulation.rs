@@ -257,6 +257,10 @@ impl World {
             *times += 1;
             assert_eq!(*times, 1, "{id:?} succeeded twice");
         }
+        if let End::Later = end {
+            // It will be started again, as the same attempt.
+            self.script.0.lock().unwrap().ever.remove(&id);
+        }
         let mut events = vec![completion(id.clone(), result.clone(), self.now)];
         if let End::Twice = end {
             events.push(completion(id, result, self.now));
