@@ -305,7 +305,7 @@ pub(crate) fn found<T>(result: std::result::Result<T, HostError>) -> std::result
     }
 }
 
-/// Words for an error: what was tried, or that no other try helps.
+/// Words for an error: what was tried, or that no other try helps. A `None` becomes an error that says the words.
 ///
 /// ```
 /// use airlock_sdk::prelude::*;
@@ -344,6 +344,20 @@ impl<T, E: Into<Error>> ResultExt<T> for std::result::Result<T, E> {
 
     fn fatal(self) -> Result<T> {
         self.map_err(|error| Fatal::because(error).into())
+    }
+}
+
+impl<T> ResultExt<T> for Option<T> {
+    fn context(self, text: impl fmt::Display) -> Result<T> {
+        self.ok_or_else(|| Error::new(text))
+    }
+
+    fn with_context<D: fmt::Display>(self, text: impl FnOnce() -> D) -> Result<T> {
+        self.ok_or_else(|| Error::new(text()))
+    }
+
+    fn fatal(self) -> Result<T> {
+        self.ok_or_else(|| Fatal::new("a value that must be there is missing").into())
     }
 }
 

@@ -12,7 +12,7 @@ pub enum TriggerRule {
     AllFailed,
     /// All upstream tasks are finished, however they ended.
     AllDone,
-    /// All upstream tasks are finished and at least one succeeded.
+    /// All upstream tasks are finished, none was skipped and at least one succeeded.
     AllDoneMinOneSuccess,
     /// All upstream tasks were skipped.
     AllSkipped,

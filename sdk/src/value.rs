@@ -68,12 +68,11 @@ impl JsonSchema for Bytes {
 
 /// What a task can take: any type that serde reads, with a JSON Schema.
 ///
-/// Derive it: `#[derive(serde::Deserialize, airlock_sdk::JsonSchema)]`, with `#[schemars(crate = "airlock_sdk::schemars")]`
-/// if the crate does not depend on `schemars` itself.
+/// Mark a type of your own with [`#[data]`](macro@crate::data), or derive `serde::Deserialize` and [`JsonSchema`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be a task's input",
     label = "a task can't take this",
-    note = "an input is read from JSON: derive `serde::Deserialize` and `airlock_sdk::JsonSchema` for it",
+    note = "an input is read from JSON: mark it with `#[data]`, or derive `serde::Deserialize` and `airlock_sdk::JsonSchema`",
     note = "references are read as what they point at: `&str`, `&[T]` and `&T` are fine"
 )]
 pub trait TaskInput: DeserializeOwned + JsonSchema + 'static {}
@@ -81,11 +80,11 @@ impl<T: DeserializeOwned + JsonSchema + 'static> TaskInput for T {}
 
 /// What a task can return: any type that serde writes, with a JSON Schema.
 ///
-/// Derive it: `#[derive(serde::Serialize, airlock_sdk::JsonSchema)]`.
+/// Mark a type of your own with [`#[data]`](macro@crate::data), or derive `serde::Serialize` and [`JsonSchema`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be a task's result",
     label = "a task can't return this",
-    note = "a result is written as JSON: derive `serde::Serialize` and `airlock_sdk::JsonSchema` for it",
+    note = "a result is written as JSON: mark it with `#[data]`, or derive `serde::Serialize` and `airlock_sdk::JsonSchema`",
     note = "a task that returns `Branch` is marked `#[task(branch)]`"
 )]
 pub trait TaskOutput: Serialize + JsonSchema + 'static {}

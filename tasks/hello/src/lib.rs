@@ -36,3 +36,32 @@ fn hello(dag: &Dag) {
 }
 
 airlock_sdk::export!(dags = [hello]);
+
+#[cfg(test)]
+mod tests {
+    use airlock_sdk::testing::{Host, TaskState};
+
+    use super::*;
+
+    #[test]
+    fn the_world_is_greeted_by_default() {
+        let host = Host::new();
+        let run = host.run_dag::<hello>().unwrap();
+        assert_eq!(run.result::<String>("say").unwrap(), "Hello, world!");
+        assert_eq!(host.logs()[0].message, "Hello, world!");
+    }
+
+    #[test]
+    fn whoever_triggers_it_says_whom_to_greet() {
+        let run = Host::new().param("name", " ada ").run_dag::<hello>().unwrap();
+        assert_eq!(run.result::<String>("say").unwrap(), "Hello, ada!");
+    }
+
+    #[test]
+    fn nobody_is_not_greeted() {
+        let run = Host::new().param("name", " ").run_dag::<hello>().unwrap();
+        assert_eq!(run.state("make_greeting"), TaskState::Failed);
+        assert_eq!(run.state("say"), TaskState::UpstreamFailed);
+        assert!(run.message("make_greeting").unwrap().contains("nobody to greet"));
+    }
+}

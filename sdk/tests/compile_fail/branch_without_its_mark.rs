@@ -1,0 +1,8 @@
+use airlock_sdk::prelude::*;
+
+#[task]
+fn choose() -> Branch {
+    Branch::none()
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use airlock_sdk::prelude::*;
+
+struct Row;
+
+#[task]
+fn load(row: Row) {
+    let _ = row;
+}
+
+fn main() {}
