@@ -41,7 +41,7 @@ const MOST_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`HostError::Invalid`] if the name can't be one; [`HostError::TooLarge`] for more than 1,000 artifacts.
 pub fn create(name: &str, media_type: &str) -> Result<Writer, HostError> {
-    Ok(Writer { writer: host::artifact_create(name, media_type)?, buffer: Vec::new() })
+    Ok(Writer { sink: host::artifact_create(name, media_type)?, buffer: Vec::new() })
 }
 
 /// Writes an artifact whose `content` is at hand; answers its size in bytes.
@@ -54,12 +54,12 @@ pub fn write(name: &str, media_type: &str, content: impl AsRef<[u8]>) -> Result<
     writer.finish()
 }
 
-/// Opens artifact `name` of task `task_id` of this dag_run, which must have succeeded.
+/// Opens artifact `name` of task `task_id` of this `dag_run`, which must have succeeded.
 ///
 /// # Errors
 /// [`HostError::NotFound`] if there is no such artifact.
 pub fn open(task_id: &str, name: &str) -> Result<Reader, HostError> {
-    Ok(Reader { reader: host::artifact_open(task_id, None, name)?, buffer: Vec::new(), at: 0 })
+    Ok(Reader { source: host::artifact_open(task_id, None, name)?, buffer: Vec::new(), at: 0 })
 }
 
 /// As [`open`], of instance `map_index` of a mapped task.
@@ -67,13 +67,13 @@ pub fn open(task_id: &str, name: &str) -> Result<Reader, HostError> {
 /// # Errors
 /// [`HostError::NotFound`] if there is no such artifact.
 pub fn open_mapped(task_id: &str, map_index: u32, name: &str) -> Result<Reader, HostError> {
-    Ok(Reader { reader: host::artifact_open(task_id, Some(map_index), name)?, buffer: Vec::new(), at: 0 })
+    Ok(Reader { source: host::artifact_open(task_id, Some(map_index), name)?, buffer: Vec::new(), at: 0 })
 }
 
 /// An artifact that is being written. Dropped without [`finish`](Self::finish), it is discarded.
 #[must_use = "an artifact that is not finished is discarded"]
 pub struct Writer {
-    writer: host::Writer,
+    sink: host::Writer,
     buffer: Vec<u8>,
 }
 
@@ -84,7 +84,7 @@ impl Writer {
     /// If the rest could not be written, or it is larger than a limit.
     pub fn finish(mut self) -> Result<u64, HostError> {
         self.hand_over()?;
-        self.writer.finish()
+        self.sink.finish()
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), HostError> {
@@ -93,12 +93,12 @@ impl Writer {
             return Ok(());
         }
         self.hand_over()?;
-        bytes.chunks(MOST_BYTES).try_for_each(|piece| self.writer.write(piece))
+        bytes.chunks(MOST_BYTES).try_for_each(|piece| self.sink.write(piece))
     }
 
     fn hand_over(&mut self) -> Result<(), HostError> {
         if !self.buffer.is_empty() {
-            self.writer.write(&self.buffer)?;
+            self.sink.write(&self.buffer)?;
             self.buffer.clear();
         }
         Ok(())
@@ -124,7 +124,7 @@ impl Write for Writer {
 
 /// An artifact that is being read, from its start.
 pub struct Reader {
-    reader: host::Reader,
+    source: host::Reader,
     buffer: Vec<u8>,
     at: usize,
 }
@@ -132,7 +132,7 @@ pub struct Reader {
 impl Reader {
     /// Size of the whole artifact in bytes.
     pub fn size(&self) -> u64 {
-        self.reader.size()
+        self.source.size()
     }
 }
 
@@ -146,7 +146,7 @@ impl Read for Reader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.at == self.buffer.len() {
             let wanted = into.len().clamp(PIECE_BYTES, MOST_BYTES);
-            self.buffer = self.reader.read(wanted)?;
+            self.buffer = self.source.read(wanted)?;
             self.at = 0;
         }
         let length = into.len().min(self.buffer.len() - self.at);

@@ -8,7 +8,7 @@ use crate::{
     value::from_json,
 };
 
-/// The span of time that a dag_run is about: `start` is in it, `end` is not.
+/// The span of time that a `dag_run` is about: `start` is in it, `end` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataInterval {
     /// The first instant of it.
@@ -17,7 +17,7 @@ pub struct DataInterval {
     pub end: DateTime<Utc>,
 }
 
-/// The task instance that an attempt is for, and its dag_run. A task that wants it takes `&Context`.
+/// The task instance that an attempt is for, and its `dag_run`. A task that wants it takes `&Context`.
 ///
 /// ```
 /// use airlock_sdk::prelude::*;
@@ -53,7 +53,7 @@ impl Context {
         &self.dag_id
     }
 
-    /// The dag_run's id, unique in the dag.
+    /// The run's id, unique in the dag.
     pub fn run_id(&self) -> &str {
         &self.run_id
     }

@@ -191,6 +191,7 @@ impl Dag {
     /// # let run = airlock_sdk::testing::Host::new().run_dag::<greeting>().unwrap();
     /// # assert_eq!(run.result::<String>("greet").unwrap(), "hello world");
     /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a default is written where it is given")]
     pub fn param_with_default<T: TaskInput + Serialize>(&self, name: impl Into<String>, default: T) -> Param<'_, T> {
         let name = name.into();
         let value = match serde_json::to_value(&default) {
@@ -204,9 +205,11 @@ impl Dag {
     }
 
     fn add_param<T: TaskInput>(&self, name: String, default: Option<serde_json::Value>) -> Param<'_, T> {
-        let mut schema: serde_json::Value = value::input_schema::<T>();
-        if let (Some(default), Some(schema)) = (&default, schema.as_object_mut()) {
-            schema.insert("default".into(), default.clone());
+        let mut schema = value::input_schema::<T>();
+        if let Some(schema) = schema.as_object_mut() {
+            // The form's label is the param's name, not its type's.
+            schema.remove("title");
+            schema.extend(default.clone().map(|default| ("default".to_owned(), default)));
         }
         let mut graph = self.graph.borrow_mut();
         if graph.params.iter().any(|param| param.name == name) {
@@ -284,6 +287,7 @@ impl<T> fmt::Debug for Handle<'_, T> {
     }
 }
 
+#[expect(clippy::return_self_not_must_use, reason = "the task is in the dag whatever becomes of its handle")]
 impl<T> Handle<'_, T> {
     fn change(self, change: impl FnOnce(&mut Node)) -> Self {
         change(&mut self.dag.graph.borrow_mut().nodes[self.index as usize]);
@@ -421,7 +425,9 @@ impl<H: Handles + ?Sized> Handles for &H {
 
 impl<H: Handles> Handles for [H] {
     fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-        self.iter().for_each(|handle| handle.each(visit));
+        for handle in self {
+            handle.each(visit);
+        }
     }
 }
 
@@ -478,6 +484,7 @@ impl<T> fmt::Debug for Param<'_, T> {
     }
 }
 
+#[expect(clippy::return_self_not_must_use, reason = "the param is in the dag whatever becomes of it here")]
 impl<T> Param<'_, T> {
     /// What the trigger form says about it.
     pub fn description(self, text: impl Into<String>) -> Self {

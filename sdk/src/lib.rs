@@ -67,30 +67,6 @@ use guest::host;
 #[cfg(not(target_family = "wasm"))]
 use testing::host;
 
-/// Makes a type one that tasks can take and return.
-///
-/// It derives `Debug`, `Clone`, serde's `Serialize` and `Deserialize`, and [`JsonSchema`], without need for those
-/// crates. Attributes of serde and schemars on the type work as always. The derives by hand do as well.
-///
-/// ```
-/// use airlock_sdk::prelude::*;
-///
-/// /// A row of the shop's list.
-/// #[data]
-/// #[derive(PartialEq)]
-/// struct Row {
-///     shop: String,
-///     #[serde(default)]
-///     sold: u32,
-/// }
-///
-/// #[task]
-/// fn read(text: &str) -> Result<Row> {
-///     Ok(airlock_sdk::serde_json::from_str(text)?)
-/// }
-/// assert_eq!(read::run(r#"{"shop": "Seoul"}"#).unwrap(), Row { shop: "Seoul".into(), sold: 0 });
-/// ```
-pub use airlock_sdk_macros::data;
 /// Makes a function that calls tasks a dag. The function takes `&Dag` (or `&mut Dag`) and returns nothing or a `Result<()>`.
 ///
 /// ```
@@ -137,6 +113,30 @@ pub use airlock_sdk_macros::data;
 /// | `variables = [..]`, `connections = [..]`, `hosts = [..]` | what the tasks may reach: nothing else |
 /// | `memory = "512MiB"` | memory of one attempt, at most 4 GiB; 256 MiB if nothing is said |
 pub use airlock_sdk_macros::dag;
+/// Makes a type one that tasks can take and return.
+///
+/// It derives `Debug`, `Clone`, serde's `Serialize` and `Deserialize`, and [`JsonSchema`], without need for those
+/// crates. Attributes of serde and schemars on the type work as always. The derives by hand do as well.
+///
+/// ```
+/// use airlock_sdk::prelude::*;
+///
+/// /// A row of the shop's list.
+/// #[data]
+/// #[derive(PartialEq)]
+/// struct Row {
+///     shop: String,
+///     #[serde(default)]
+///     sold: u32,
+/// }
+///
+/// #[task]
+/// fn read(text: &str) -> Result<Row> {
+///     Ok(airlock_sdk::serde_json::from_str(text)?)
+/// }
+/// assert_eq!(read::run(r#"{"shop": "Seoul"}"#).unwrap(), Row { shop: "Seoul".into(), sold: 0 });
+/// ```
+pub use airlock_sdk_macros::data;
 /// Makes a function a task.
 ///
 /// The function takes `&Context` if it wants it, and inputs: any types that serde reads and that have a JSON Schema;

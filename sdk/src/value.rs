@@ -134,17 +134,19 @@ fn is_json(media_type: &str) -> bool {
 }
 
 /// JSON Schema of what is read as `T`.
-pub fn input_schema<T: JsonSchema>() -> serde_json::Value {
+pub fn input_schema<T: TaskInput>() -> serde_json::Value {
     schema::<T>(SchemaSettings::draft2020_12().for_deserialize())
 }
 
 /// JSON Schema of what `T` is written as; none for `()`.
-pub fn output_schema<T: JsonSchema + 'static>() -> Option<serde_json::Value> {
+pub fn output_schema<T: TaskOutput>() -> Option<serde_json::Value> {
     let nothing = std::any::TypeId::of::<T>() == std::any::TypeId::of::<()>();
     (!nothing).then(|| schema::<T>(SchemaSettings::draft2020_12().for_serialize()))
 }
 
-fn schema<T: JsonSchema>(settings: SchemaSettings) -> serde_json::Value {
+fn schema<T: JsonSchema>(mut settings: SchemaSettings) -> serde_json::Value {
+    // The contract says which draft it is.
+    settings.meta_schema = None;
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// The key of a task's result.
 pub const RETURN_VALUE: &str = "return_value";
 
-/// One XCom of another dag_run of the same dag.
+/// One XCom of another `dag_run` of the same dag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunValue<T> {
     /// The run that it is of.
@@ -49,7 +49,7 @@ pub fn push<T: Serialize + 'static>(key: &str, value: &T) -> Result<()> {
     Ok(host::xcom_push(key, value)?)
 }
 
-/// Reads what task `task_id` of this dag_run pushed under `key`.
+/// Reads what task `task_id` of this `dag_run` pushed under `key`.
 ///
 /// # Errors
 /// [`HostError::NotFound`] if there is no such XCom; an error if it is not a `T`.
@@ -65,7 +65,7 @@ pub fn find<T: DeserializeOwned + 'static>(task_id: &str, key: &str) -> Result<O
     found(host::xcom_pull(task_id, None, key))?.map(|value| read(value, task_id, key)).transpose()
 }
 
-/// Reads what instance `map_index` of the mapped task `task_id` of this dag_run pushed under `key`.
+/// Reads what instance `map_index` of the mapped task `task_id` of this `dag_run` pushed under `key`.
 ///
 /// # Errors
 /// [`HostError::NotFound`] if there is no such XCom; an error if it is not a `T`.

@@ -188,10 +188,7 @@ pub fn doc_comment(attributes: &[Attribute]) -> Option<String> {
 
 /// `Some(x)` or `None`, as tokens.
 pub fn option<T: quote::ToTokens>(value: Option<T>) -> TokenStream {
-    match value {
-        Some(value) => quote!(::core::option::Option::Some(#value)),
-        None => quote!(::core::option::Option::None),
-    }
+    value.map_or_else(|| quote!(::core::option::Option::None), |value| quote!(::core::option::Option::Some(#value)))
 }
 
 /// Checks that `name` can be an id in Airlock.

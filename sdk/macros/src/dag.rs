@@ -9,7 +9,7 @@ use crate::{
     schedule::{instant_us, memory_mib, schedule, timezone},
 };
 
-pub fn expand(mut args: Args, function: ItemFn) -> Result<TokenStream> {
+pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let ident = &function.sig.ident;
     let id = args.text("id", "\"sales\"")?;
     let dag_id = match &id {

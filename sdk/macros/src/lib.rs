@@ -13,7 +13,7 @@ mod task;
 pub fn task(args: TokenStream, item: TokenStream) -> TokenStream {
     let args = syn::parse_macro_input!(args as args::Args);
     let function = syn::parse_macro_input!(item as syn::ItemFn);
-    task::expand(args, function).unwrap_or_else(|error| error.to_compile_error()).into()
+    task::expand(args, &function).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
 /// See `airlock_sdk::dag`.
@@ -21,7 +21,7 @@ pub fn task(args: TokenStream, item: TokenStream) -> TokenStream {
 pub fn dag(args: TokenStream, item: TokenStream) -> TokenStream {
     let args = syn::parse_macro_input!(args as args::Args);
     let function = syn::parse_macro_input!(item as syn::ItemFn);
-    dag::expand(args, function).unwrap_or_else(|error| error.to_compile_error()).into()
+    dag::expand(args, &function).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
 /// See `airlock_sdk::data`.

@@ -17,15 +17,15 @@ struct Input {
     required: bool,
 }
 
-pub fn expand(mut args: Args, function: ItemFn) -> Result<TokenStream> {
+pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let branch = args.flag("branch")?.unwrap_or(false);
     let name_literal = args.text("name", "\"fetch\"")?;
     let options = options(&mut args)?;
     let doc = args.text("doc", "\"What it does.\"")?.map(|text| text.value()).or_else(|| doc_comment(&function.attrs));
     args.finish()?;
 
-    let ItemFn { attrs, vis, sig, block } = &function;
-    check_signature(&function)?;
+    let ItemFn { attrs, vis, sig, block } = function;
+    check_signature(function)?;
     let ident = &sig.ident;
     let name = match &name_literal {
         Some(literal) => {
@@ -222,13 +222,11 @@ fn trigger_rule_variant(rule: &syn::LitStr) -> Result<syn::Ident> {
         ("always", "Always"),
     ];
     let text = rule.value();
-    match RULES.iter().find(|(word, _)| *word == text) {
-        Some((_, variant)) => Ok(syn::Ident::new(variant, rule.span())),
-        None => {
-            let words: Vec<_> = RULES.iter().map(|(word, _)| *word).collect();
-            Err(Error::new(rule.span(), format!("there is no trigger rule `{text}`; there are {}", words.join(", "))))
-        }
-    }
+    let known = RULES.iter().find(|(word, _)| *word == text);
+    known.map(|(_, variant)| syn::Ident::new(variant, rule.span())).ok_or_else(|| {
+        let words: Vec<_> = RULES.iter().map(|(word, _)| *word).collect();
+        Error::new(rule.span(), format!("there is no trigger rule `{text}`; there are {}", words.join(", ")))
+    })
 }
 
 fn check_signature(function: &ItemFn) -> Result<()> {

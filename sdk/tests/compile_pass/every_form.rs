@@ -28,7 +28,7 @@ struct Row {
     display_name = "Rows",
     doc = "Reads rows."
 )]
-pub fn rows(ctx: &Context, path: &str, least: Option<u32>) -> Result<Vec<Row>> {
+fn rows(ctx: &Context, path: &str, least: Option<u32>) -> Result<Vec<Row>> {
     ensure!(!path.is_empty(), "no path in {}", ctx.run_id());
     Ok(vec![Row { shop: path.to_owned(), sold: least }])
 }

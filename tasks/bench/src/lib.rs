@@ -106,17 +106,9 @@ fn busy(dag: &Dag) {
     spin(dag);
 }
 
-airlock_sdk::export!(dags = [
-    chain_40,
-    chain_10_fib_33,
-    one_task,
-    fan_1000,
-    diamond_300,
-    wide_10000,
-    wide_100000,
-    sleepers,
-    busy
-]);
+airlock_sdk::export!(
+    dags = [chain_40, chain_10_fib_33, one_task, fan_1000, diamond_300, wide_10000, wide_100000, sleepers, busy]
+);
 
 #[cfg(test)]
 mod tests {

@@ -13,16 +13,17 @@ pub struct Bars<'a> {
     pub title: &'a str,
     pub unit: &'a str,
     /// (label, value), values from 0.
-    pub bars: &'a [(String, f64)],
+    pub values: &'a [(String, f64)],
     pub highlight: Option<usize>,
 }
 
 impl Bars<'_> {
     /// The chart as an SVG document.
+    #[expect(clippy::cast_precision_loss, reason = "a chart has few bars")]
     pub fn svg(&self) -> String {
-        let top = nice_ceiling(self.bars.iter().map(|(_, value)| *value).fold(0.0, f64::max));
+        let top = nice_ceiling(self.values.iter().map(|(_, value)| *value).fold(0.0, f64::max));
         let plot_height = HEIGHT - TOP - BOTTOM;
-        let step = (WIDTH - LEFT - 8.0) / self.bars.len().max(1) as f64;
+        let step = (WIDTH - LEFT - 8.0) / self.values.len().max(1) as f64;
         let title = escape(self.title);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"t\" \
@@ -45,7 +46,7 @@ impl Bars<'_> {
                 ),
             );
         }
-        for (index, (label, value)) in self.bars.iter().enumerate() {
+        for (index, (label, value)) in self.values.iter().enumerate() {
             let height = if top > 0.0 { value / top * plot_height } else { 0.0 };
             let x = LEFT + step * index as f64;
             let fill = if self.highlight == Some(index) { "#bc4c00" } else { "#0969da" };
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_chart_has_a_bar_for_each_value_and_escapes_its_texts() {
         let bars = [("1".to_owned(), 0.0), ("2".to_owned(), 12.5)];
-        let svg = Bars { title: "<rain> & sun", unit: "mm", bars: &bars, highlight: Some(1) }.svg();
+        let svg = Bars { title: "<rain> & sun", unit: "mm", values: &bars, highlight: Some(1) }.svg();
         assert_eq!(svg.matches("<rect x=").count(), 2);
         assert_eq!(svg.matches("#bc4c00").count(), 1);
         assert!(svg.contains("&lt;rain&gt; &amp; sun"));

@@ -84,14 +84,10 @@ pub fn days_of(month: MonthOf) -> Result<Vec<Day>> {
 }
 
 fn days_in(csv: &str, month: MonthOf) -> Result<Vec<Day>> {
-    let mut days = Vec::new();
-    for (number, line) in (2..).zip(csv.lines().skip(1)) {
-        let day = read(line).with_context(|| format!("line {number} of the station's file")).fatal()?;
-        if MonthOf::of(day.date) == month {
-            days.push(day);
-        }
-    }
-    Ok(days)
+    let start = format!("{}/{:02}/", month.year, month.month);
+    let lines = (1..).zip(csv.lines()).filter(|(_, line)| line.starts_with(&start));
+    let day = |(number, line)| read(line).with_context(|| format!("line {number} of the station's file")).fatal();
+    lines.map(day).collect()
 }
 
 fn read(line: &str) -> Result<Day> {
@@ -131,10 +127,7 @@ mod tests {
     fn a_broken_line_is_named() {
         let month = MonthOf { year: 2012, month: 1 };
         let error = days_in("header\n2012/01/01,0.0,12.8,5.0,4.7,sun\n2012/01/02,wet,1,1,1,sun", month).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "line 3 of the station's file: precipitation `wet`: invalid float literal"
-        );
+        assert_eq!(error.to_string(), "line 3 of the station's file: precipitation `wet`: invalid float literal");
         let error = days_in("header\n2012/01/01,0.0", month).unwrap_err();
         assert_eq!(error.to_string(), "line 2 of the station's file: it has 2 fields instead of 6");
     }
