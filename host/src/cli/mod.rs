@@ -17,10 +17,12 @@ mod output;
 mod pools;
 mod progress;
 mod runs;
+mod serve;
 mod services;
 mod settings;
 mod tasks;
 mod trial;
+mod users;
 mod variables;
 mod wait;
 
@@ -50,6 +52,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start the server: page, API, scheduler and runners.
+    Serve(serve::ServeArgs),
     /// Run a dag of a component here, without a server; exits with 1 if the run fails.
     Test(trial::TestArgs),
     /// Sign in and keep the token for later commands.
@@ -79,6 +83,8 @@ enum Command {
     /// Components: list.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
+    /// Users: list, add, set-password, delete (on the data directory).
+    Users(users::UsersArgs),
     /// The server's settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -117,7 +123,9 @@ fn run(cli: Cli) -> Result<()> {
     let Cli { client: client_args, output: format, command } = cli;
     let client = || Client::new(&client_args);
     match command {
+        Command::Serve(args) => args.run(),
         Command::Test(args) => on_all_cores(args.run(format)),
+        Command::Users(args) => on_one_thread(args.run(format)),
         Command::Login(args) => on_one_thread(args.run(&client_args)),
         Command::Logout => login::logout(&client_args),
         Command::Deploy(args) => on_one_thread(args.run(&client()?, format)),

@@ -125,10 +125,9 @@ impl Variable {
 
     /// One of Airflow's JSON, such that it is imported as it was: JSON only where it is the very same text.
     fn exported(self) -> (String, Value) {
-        let value = match serde_json::from_str::<Value>(&self.value) {
-            Ok(value) if !value.is_string() && value.to_string() == self.value => value,
-            _ => Value::String(self.value),
-        };
+        let parsed = serde_json::from_str::<Value>(&self.value).ok().filter(|value| !value.is_string());
+        let written = parsed.as_ref().map(Value::to_string);
+        let value = parsed.filter(|_| written.as_ref() == Some(&self.value)).unwrap_or(Value::String(self.value));
         let is_ambiguous = value.as_object().is_some_and(is_described);
         let value = match self.description {
             Some(description) => json!({"value": value, "description": description}),

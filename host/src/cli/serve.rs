@@ -1,0 +1,99 @@
+//! `airlock serve`.
+
+use std::{net::SocketAddr, thread};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{
+    error::{CliError, Kind, OrFail, Result},
+    http, log,
+    output::print,
+    services::{DataDir, Services, Vault},
+    settings::{ServeConfig, SettingArgs, Settings},
+};
+use crate::{
+    api::{self, ApiConfig, ApiState},
+    auth::{Auth, AuthConfig},
+    model::time::Clock,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+impl ServeArgs {
+    /// Serves until SIGINT or SIGTERM.
+    pub fn run(&self) -> Result<()> {
+        let config = ServeConfig::from_settings(&Settings::load(&self.settings)?)?;
+        log::start(&config);
+        raise_file_limit();
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+        runtime.block_on(serve(config))
+    }
+}
+
+async fn serve(config: ServeConfig) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+
+    let data_dir = DataDir::lock(&config.data_dir)?;
+    let (listener, address) = listen(config.listen).await?;
+    let vault = Vault::open(&config, data_dir.path()).await?;
+    let services = Services::start(&config, vault, data_dir.path(), true).await?;
+    let auth = Auth::new(AuthConfig::default(), services.vault.store.clone(), Clock);
+    let given = config.admin_password.map(Into::into);
+    let made = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
+
+    let app = api::router(ApiState {
+        scheduler: services.scheduler.clone(),
+        store: services.vault.store.clone(),
+        blobs: services.blobs.clone(),
+        secrets: services.vault.secrets.clone(),
+        auth: auth.clone(),
+        logs: services.scheduler.logs().clone(),
+        clock: Clock,
+        config: ApiConfig::default(),
+    });
+
+    print(&format!("airlock {} serves http://{address}\n", env!("CARGO_PKG_VERSION")))?;
+    if let Some(password) = made {
+        print(&format!("user: admin  password: {}  (shown once)\n", password.expose()))?;
+    }
+    tracing::info!(%address, data_dir = %data_dir.path().display(), "serving");
+
+    let end = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("shutting down");
+    };
+    http::serve(listener, app, end).await;
+    tokio::select! {
+        () = services.stop() => {}
+        _ = interrupt.recv() => tracing::warn!("interrupted again: not waiting for the rest"),
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        CliError::new(Kind::Failed, anyhow::Error::new(error).context(format!("can't listen on {address}")))
+            .hint("name another address with --listen or AIRLOCK_LISTEN")
+    })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Connections and runners are files. What the system allows, it allows: no fault if it does not.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}

@@ -1,0 +1,79 @@
+//! `airlock users`: on the data directory itself, so that whoever owns the machine can always get in.
+
+use serde_json::json;
+
+use super::{
+    error::{CliError, Kind, Result},
+    local::LocalArgs,
+    login::ask_password,
+    output::{Format, note},
+};
+use crate::{
+    auth::{Auth, AuthConfig, AuthError},
+    model::time::Clock,
+    store::Page,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct UsersArgs {
+    #[command(flatten)]
+    local: LocalArgs,
+    #[command(subcommand)]
+    command: UsersCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum UsersCommand {
+    /// List the users.
+    List,
+    /// Create a user; asks for the password, or reads a line of standard input.
+    Add { username: String },
+    /// Give a user a new password; ends the user's sessions and tokens.
+    SetPassword { username: String },
+    /// Delete a user; ends the user's sessions and tokens.
+    Delete { username: String },
+}
+
+impl UsersArgs {
+    pub async fn run(self, format: Format) -> Result<()> {
+        let vault = self.local.open().await?;
+        let auth = Auth::new(AuthConfig::default(), vault.store, Clock);
+        let password_of = |username: &str| ask_password(&format!("New password of {username}: "));
+        match self.command {
+            UsersCommand::List => {
+                let users = auth.user_list(Page::first(1000)).await.map_err(refusal)?.items;
+                let rows: Vec<_> = users
+                    .iter()
+                    .map(|user| json!({"username": user.username, "created_at": user.created_at}))
+                    .collect();
+                format.list(&rows, &[("username", "/username"), ("created_at", "/created_at")])
+            }
+            UsersCommand::Add { username } => {
+                auth.user_create(&username, &password_of(&username)?).await.map_err(refusal)?;
+                note(&format!("user `{username}` is created"));
+                Ok(())
+            }
+            UsersCommand::SetPassword { username } => {
+                auth.user_set_password(&username, &password_of(&username)?).await.map_err(refusal)?;
+                note(&format!("user `{username}` has a new password"));
+                Ok(())
+            }
+            UsersCommand::Delete { username } => {
+                auth.user_delete(&username).await.map_err(refusal)?;
+                note(&format!("user `{username}` is deleted"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn refusal(error: AuthError) -> CliError {
+    let kind = match &error {
+        AuthError::UnknownUser(_) => Kind::NotFound,
+        AuthError::UserExists(_) | AuthError::LastUser(_) => Kind::Refused,
+        AuthError::Password(_) | AuthError::UserName(_) => Kind::Usage,
+        AuthError::Throttled { .. } | AuthError::WrongPassword | AuthError::UnknownToken => Kind::Denied,
+        AuthError::Store(_) => Kind::Failed,
+    };
+    CliError::new(kind, error)
+}
