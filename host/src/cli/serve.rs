@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, thread};
 
+use axum::Router;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
@@ -19,6 +21,7 @@ use crate::{
     api::{self, ApiConfig, ApiState},
     auth::{Auth, AuthConfig},
     model::time::Clock,
+    ui::{self, UiCache, UiState},
 };
 
 #[derive(Debug, clap::Args)]
@@ -51,16 +54,8 @@ async fn serve(config: ServeConfig) -> Result<()> {
     let given = config.admin_password.map(Into::into);
     let made = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
 
-    let app = api::router(ApiState {
-        scheduler: services.scheduler.clone(),
-        store: services.vault.store.clone(),
-        blobs: services.blobs.clone(),
-        secrets: services.vault.secrets.clone(),
-        auth: auth.clone(),
-        logs: services.scheduler.logs().clone(),
-        clock: Clock,
-        config: ApiConfig::default(),
-    });
+    let stopping = CancellationToken::new();
+    let app = router(&services, &auth, &stopping);
 
     print(&format!("airlock {} serves http://{address}\n", env!("CARGO_PKG_VERSION")))?;
     if let Some(password) = made {
@@ -74,6 +69,7 @@ async fn serve(config: ServeConfig) -> Result<()> {
             _ = terminate.recv() => {}
         }
         tracing::info!("shutting down");
+        stopping.cancel();
     };
     http::serve(listener, app, end).await;
     tokio::select! {
@@ -81,6 +77,33 @@ async fn serve(config: ServeConfig) -> Result<()> {
         _ = interrupt.recv() => tracing::warn!("interrupted again: not waiting for the rest"),
     }
     Ok(())
+}
+
+/// The page and the API on one address.
+fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Router {
+    let Services { scheduler, blobs, vault: Vault { store, secrets }, .. } = services;
+    let api = api::router(ApiState {
+        scheduler: scheduler.clone(),
+        store: store.clone(),
+        blobs: blobs.clone(),
+        secrets: secrets.clone(),
+        auth: auth.clone(),
+        logs: scheduler.logs().clone(),
+        clock: Clock,
+        config: ApiConfig::default(),
+    });
+    let ui = ui::router(UiState {
+        scheduler: scheduler.clone(),
+        store: store.clone(),
+        blobs: blobs.clone(),
+        secrets: secrets.clone(),
+        auth: auth.clone(),
+        logs: scheduler.logs().clone(),
+        clock: Clock,
+        stopping: stopping.clone(),
+        shapes: UiCache::default(),
+    });
+    api.merge(ui)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
