@@ -142,8 +142,20 @@ impl Store {
     }
 }
 
+impl TaskInstanceFilter {
+    fn filters_runs(&self) -> bool {
+        self.dag_id.is_some() || self.logical_date != Range::default() || self.run_after != Range::default()
+    }
+}
+
 pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Builder, StoreError> {
-    let mut list = Builder::new(include_str!("sql/task_instance_list.sql"));
+    // Where runs are filtered, they are walked in order and their rows within them; else all rows in order. Either way the
+    // limit ends the walk.
+    let by_runs = filter.filters_runs();
+    let mut list = Builder::new(match by_runs {
+        true => include_str!("sql/task_instance_list_by_runs.sql"),
+        false => include_str!("sql/task_instance_list.sql"),
+    });
     push_filter(&mut list, filter)?;
     let order = filter.order.sql();
     let within_run = match filter.order_by {
@@ -153,8 +165,7 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
         TaskInstanceOrder::EndDate => Some("t.end_date"),
         TaskInstanceOrder::Duration => Some("t.end_date - t.start_date"),
     };
-    // The two are equal; the one whose index leads is walked in order, so that the limit ends the walk.
-    let run = if filter.dag_id.is_some() { "r.key" } else { "t.dag_run" };
+    let run = if by_runs { "r.key" } else { "t.dag_run" };
     list.push(" ORDER BY ").push(run).push(order);
     if let Some(column) = within_run {
         list.push(", ").push(column).push(order);
@@ -165,7 +176,10 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
 }
 
 pub(super) fn count_query(filter: &TaskInstanceFilter) -> Result<Builder, StoreError> {
-    let mut count = counting(include_str!("sql/task_instance_count.sql"));
+    let mut count = counting(match filter.filters_runs() {
+        true => include_str!("sql/task_instance_count_by_runs.sql"),
+        false => include_str!("sql/task_instance_count.sql"),
+    });
     push_filter(&mut count, filter)?;
     push_count_end(&mut count);
     Ok(count)
@@ -181,8 +195,9 @@ fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(),
     push_any(builder, "t.task_id", &filter.task_ids)?;
     push_task_states(builder, &filter.states);
     push_any(builder, "t.pool", &filter.pools)?;
-    push_range(builder, "r.logical_date", filter.logical_date);
-    push_range(builder, "r.run_after", filter.run_after);
+    // The plus keeps the walk in the list's order: an index on dates would have all rows read and sorted first.
+    push_range(builder, "+r.logical_date", filter.logical_date);
+    push_range(builder, "+r.run_after", filter.run_after);
     push_range(builder, "t.start_date", filter.start_date);
     push_range(builder, "t.end_date", filter.end_date);
     Ok(())

@@ -187,18 +187,32 @@ impl Store {
     }
 }
 
+impl XComFilter {
+    fn filters_runs(&self) -> bool {
+        self.dag_id.is_some() || self.logical_date != Range::default() || self.run_after != Range::default()
+    }
+}
+
 pub(super) fn list_query(filter: &XComFilter, page: Page) -> Builder {
-    let mut list = Builder::new(include_str!("sql/xcom_list.sql"));
+    // Where runs are filtered, they are walked in order and their rows within them; else all rows in order. Either way the
+    // limit ends the walk.
+    let by_runs = filter.filters_runs();
+    let mut list = Builder::new(match by_runs {
+        true => include_str!("sql/xcom_list_by_runs.sql"),
+        false => include_str!("sql/xcom_list.sql"),
+    });
     push_filter(&mut list, filter);
-    // The two are equal; the one whose index leads is walked in order, so that the limit ends the walk.
-    let run = if filter.dag_id.is_some() { "r.key" } else { "x.dag_run" };
+    let run = if by_runs { "r.key" } else { "x.dag_run" };
     list.push(" ORDER BY ").push(run).push(", x.task_id, x.map_index, x.key");
     push_page(&mut list, page);
     list
 }
 
 pub(super) fn count_query(filter: &XComFilter) -> Builder {
-    let mut count = counting(include_str!("sql/xcom_count.sql"));
+    let mut count = counting(match filter.filters_runs() {
+        true => include_str!("sql/xcom_count_by_runs.sql"),
+        false => include_str!("sql/xcom_count.sql"),
+    });
     push_filter(&mut count, filter);
     push_count_end(&mut count);
     count
@@ -220,6 +234,7 @@ fn push_filter(builder: &mut Builder, filter: &XComFilter) {
     if let Some(key) = &filter.key {
         builder.push(" AND x.key = ").push_bind(key.clone());
     }
-    push_range(builder, "r.logical_date", filter.logical_date);
-    push_range(builder, "r.run_after", filter.run_after);
+    // The plus keeps the walk in the list's order: an index on dates would have all rows read and sorted first.
+    push_range(builder, "+r.logical_date", filter.logical_date);
+    push_range(builder, "+r.run_after", filter.run_after);
 }

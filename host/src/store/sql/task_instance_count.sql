@@ -1,1 +1,1 @@
-SELECT t.dag_run FROM task_instance AS t JOIN dag_run AS r ON r.key = t.dag_run WHERE TRUE
+SELECT t.dag_run FROM task_instance AS t CROSS JOIN dag_run AS r WHERE r.key = t.dag_run

@@ -1,1 +1,1 @@
-SELECT x.dag_run FROM xcom AS x JOIN dag_run AS r ON r.key = x.dag_run WHERE TRUE
+SELECT x.dag_run FROM xcom AS x CROSS JOIN dag_run AS r WHERE r.key = x.dag_run
