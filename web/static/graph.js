@@ -140,6 +140,7 @@ export async function start(box) {
     box.dataset.drawn = asLinks ? 'svg' : 'canvas';
     if (!asLinks) return drawCanvas(seen);
     view.setAttribute('viewBox', `${left} ${top} ${box.clientWidth / zoom} ${box.clientHeight / zoom}`);
+    edgeLayer.classList.toggle('many', seen.edges.length > 150);
     sync(edgeLayer, drawnEdges, seen.edges, (edge) => edge, (edge) => make('path', { class: edge.stub ? 'edge stub' : 'edge', d: path(edge) }));
     sync(nodeLayer, drawn, seen.boxes, (item) => item.index, (item) => {
       const link = node(item);
@@ -184,6 +185,9 @@ export async function start(box) {
     redraw();
   }
   function fit() {
+    const tall = box.classList.contains('tall');
+    const wanted = graph.height * Math.min(1, Math.max(0.55, box.clientWidth / graph.width)) + 40;
+    box.style.height = `${Math.max(tall ? 320 : 150, Math.min(wanted, innerHeight * (tall ? 0.7 : 0.46)))}px`;
     // A graph too wide to read is shown from its start instead of whole.
     const whole = Math.min(box.clientWidth / graph.width, box.clientHeight / graph.height);
     zoom = Math.min(1, fitted ? Math.max(whole, 0.55) : whole);

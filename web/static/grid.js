@@ -10,6 +10,7 @@ export async function start(box) {
   const said = document.getElementById('grid-said');
   let tasks, runs, rows, version, colours, sprites, frame = 0;
   let at = { row: -1, column: -1 };
+  let widest = 0;
 
   const space = document.createElement('div');
   space.className = 'space';
@@ -36,6 +37,9 @@ export async function start(box) {
       tasks.forEach((task, index) => { if (!wanted || task.toLowerCase().includes(wanted)) rows.push(index); });
     }
     runs = data.runs;
+    const pen = canvas.getContext('2d');
+    pen.font = `12.5px ${getComputedStyle(box).fontFamily}`;
+    widest = rows.slice(0, 2000).reduce((most, row) => Math.max(most, pen.measureText(tasks[row]).width), 60);
   }
 
   function paint() {
@@ -76,7 +80,7 @@ export async function start(box) {
     }
   }
 
-  const labels = () => Math.min(260, Math.max(90, Math.round(box.clientWidth * 0.34)));
+  const labels = () => Math.max(90, Math.min(widest + 28, 300, Math.round(box.clientWidth * 0.36)));
   const x = (column) => labels() + 10 + column * COLUMN;
   const y = (row) => HEAD + row * ROW;
 
@@ -118,10 +122,12 @@ export async function start(box) {
 
     pen.fillStyle = colours.panel;
     pen.fillRect(0, 0, width, HEAD - 2);
-    const longest = Math.max(1, ...runs.map(duration));
+    // By what is over: a run that hangs must not flatten the others. The square root tells short ones apart.
+    const over = runs.filter((run) => run.end).map(duration);
+    const longest = Math.max(1, ...(over.length ? over : runs.map(duration)));
     for (let column = firstColumn; column < lastColumn; column++) {
       const run = runs[column];
-      const high = Math.max(3, (BAR * duration(run)) / longest);
+      const high = Math.max(3, BAR * Math.sqrt(Math.min(1, duration(run) / longest)));
       pen.fillStyle = column === at.column ? colours.raised : colours.panel;
       if (column === at.column) pen.fillRect(x(column) - left - (COLUMN - CELL) / 2, 0, COLUMN, HEAD - 2);
       pen.fillStyle = colours[run.letter];
@@ -149,9 +155,9 @@ export async function start(box) {
     pen.fillRect(0, 0, labels() + 6, HEAD - 2);
     pen.fillStyle = colours.muted;
     pen.font = `11.5px ${getComputedStyle(box).fontFamily}`;
-    const shown = rows.length === tasks.length ? `${tasks.length}` : `${rows.length} of ${tasks.length}`;
+    const shown = rows.length === tasks.length ? tasks.length.toLocaleString('en') : `${rows.length} of ${tasks.length}`;
     pen.fillText(`${shown} tasks`, 12, HEAD - 14);
-    if (labels() > 150) {
+    if (labels() > 130) {
       pen.textAlign = 'right';
       pen.fillText(span(longest), labels(), 10);
       pen.textAlign = 'left';

@@ -6,7 +6,7 @@ export const STATES = {
 };
 
 // The order in which mixed states are drawn and told: what needs a look first.
-export const ORDER = 'futardqcks.x';
+export const ORDER = 'futradqc.skx';
 
 export const name = (letter) => STATES[letter] ?? 'none';
 export const words = (letter) => name(letter).replaceAll('_', ' ');

@@ -78,6 +78,11 @@ impl Field {
         }
     }
 
+    /// Whether it may stay empty and nothing takes its place.
+    pub fn is_optional(&self) -> bool {
+        !self.required && !self.has_default
+    }
+
     /// The JSON of what stands in the field; none: the dag's default is to be taken.
     fn json(&self) -> Result<Option<Value>, String> {
         let text = self.value.as_str();

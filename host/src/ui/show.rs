@@ -68,7 +68,7 @@ impl Display for WhenBoth {
         self.0.fmt(f)?;
         let Some(at) = self.0.at.filter(|_| self.0.zone != Tz::UTC) else { return Ok(()) };
         let there = at.to_utc().with_timezone(&self.0.zone);
-        write!(f, "<small>{} {}</small>", there.format("%Y-%m-%d %H:%M:%S"), self.0.zone)
+        write!(f, "<small title=\"{}\">{}</small>", self.0.zone, there.format("%Y-%m-%d %H:%M:%S %Z"))
     }
 }
 
@@ -423,14 +423,26 @@ impl Display for Progress<'_> {
 
 impl HtmlSafe for Progress<'_> {}
 
-/// A schedule in a few words.
+/// A schedule in a few words, with its zone if that is not UTC.
 pub fn schedule(spec: &DagSpec) -> String {
+    match foreign_zone(spec) {
+        Some(zone) => format!("{} {zone}", expression(spec)),
+        None => expression(spec),
+    }
+}
+
+/// A schedule in a few words.
+pub fn expression(spec: &DagSpec) -> String {
     match &spec.schedule {
         ScheduleSpec::Manual => "manual".into(),
         ScheduleSpec::Once => "once".into(),
-        ScheduleSpec::Cron { expression, .. } if spec.timezone == "UTC" => expression.clone(),
-        ScheduleSpec::Cron { expression, .. } => format!("{expression} {}", spec.timezone),
+        ScheduleSpec::Cron { expression, .. } => expression.clone(),
     }
+}
+
+/// The zone that a cron schedule is read in, if it is not UTC.
+pub fn foreign_zone(spec: &DagSpec) -> Option<String> {
+    (matches!(spec.schedule, ScheduleSpec::Cron { .. }) && spec.timezone != "UTC").then(|| spec.timezone.clone())
 }
 
 /// The dag's zone, or UTC if it has none that is known.

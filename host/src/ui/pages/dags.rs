@@ -50,6 +50,7 @@ struct DagLine {
     switch: Switch,
     tags: Vec<Tag>,
     schedule: String,
+    zone: Option<String>,
     bars: Bars,
     last: Option<LastRun>,
     next: Option<When>,
@@ -115,22 +116,32 @@ struct Bar {
     told: String,
     state: StateView,
     /// 3 to 26.
-    height: u64,
+    height: u32,
 }
 
 impl Bars {
     /// Of runs, newest first.
     fn new(runs: &[DagRunRow], now: Timestamp) -> Self {
         let span = |run: &DagRunRow| Span::between(run.start_date, run.end_date, now);
-        let longest = runs.iter().filter_map(|run| span(run).0).max().unwrap_or_default().as_micros().max(1);
+        // By what is over: a run that has hung for days must not flatten the others.
+        let over = runs.iter().filter(|run| run.end_date.is_some()).filter_map(|run| span(run).0).max();
+        let longest = over.unwrap_or_default().as_secs_f64();
         let bar = |run: &DagRunRow| Bar {
             href: links::run(&run.dag_id, &run.run_id),
             told: format!("{}, {}, {}", run.run_id, run.state, span(run)),
             state: run.state.into(),
-            height: 3 + u64::try_from(span(run).0.unwrap_or_default().as_micros() * 23 / longest).unwrap_or(0),
+            height: bar_height(span(run).0.unwrap_or_default().as_secs_f64(), longest),
         };
         Self(runs.iter().rev().map(bar).collect())
     }
+}
+
+/// 3 to 26, by the square root, so that short ones are still told apart beside a long one.
+fn bar_height(seconds: f64, longest: f64) -> u32 {
+    let share = if longest > 0.0 { (seconds / longest).clamp(0.0, 1.0) } else { 1.0 };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 3 to 26")]
+    let height = (3.0 + 23.0 * share.sqrt()).round() as u32;
+    height
 }
 
 impl Display for Bars {
@@ -139,7 +150,7 @@ impl Display for Bars {
             return Ok(());
         }
         let width = BARS * 10;
-        write!(f, "<svg class=\"bars\" viewBox=\"0 0 {width} 26\" width=\"{width}\" height=\"26\">")?;
+        write!(f, "<svg class=\"bars\" viewBox=\"0 0 {width} 26\" preserveAspectRatio=\"xMinYMid\">")?;
         for (at, bar) in self.0.iter().enumerate() {
             let told = escape(&bar.told);
             write!(
@@ -220,7 +231,8 @@ pub async fn list(
                 labelled: false,
             },
             tags: Tag::all(&dag.spec.tags),
-            schedule: show::schedule(&dag.spec),
+            schedule: show::expression(&dag.spec),
+            zone: show::foreign_zone(&dag.spec),
             bars: Bars::new(&runs, now),
             last: runs.first().map(|run| LastRun {
                 href: links::run(&run.dag_id, &run.run_id),

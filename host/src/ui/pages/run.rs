@@ -36,6 +36,22 @@ const ROWS: usize = 100;
 /// Characters of a message that a list shows.
 const MESSAGE: usize = 160;
 
+/// The states in the order in which progress is told: what is done, what needs a look, what goes on, what waits.
+const PROGRESS: [TaskState; 12] = [
+    TaskState::Success,
+    TaskState::Skipped,
+    TaskState::Failed,
+    TaskState::UpstreamFailed,
+    TaskState::UpForRetry,
+    TaskState::Running,
+    TaskState::Restarting,
+    TaskState::UpForReschedule,
+    TaskState::Queued,
+    TaskState::Scheduled,
+    TaskState::None,
+    TaskState::Removed,
+];
+
 #[derive(Template)]
 #[template(path = "run.html")]
 struct RunView {
@@ -106,7 +122,7 @@ pub async fn show(
     let base = links::run(&dag_id, &run_id);
     let states = ui.store.task_instance_states(run.key).await?;
     let mut counts = Vec::new();
-    for state in TaskState::ALL {
+    for state in &PROGRESS {
         let count = states.iter().filter(|(_, _, other)| other == state).count();
         if count > 0 {
             counts.push((*state, i64::try_from(count).unwrap_or(i64::MAX)));
@@ -210,7 +226,7 @@ fn facts(run: &DagRunRow, zone: chrono_tz::Tz, now: crate::model::time::Timestam
         .html("Started", both(run.start_date))
         .html("Ended", both(run.end_date))
         .text("Duration", Span::between(run.start_date, run.end_date, now))
-        .text("Made", trigger_of(run))
+        .text("Trigger", trigger_of(run))
         .text("DAG version", run.version_number);
     if run.clear_number > 0 { facts.text("Cleared", format!("{} times", run.clear_number)) } else { facts }
 }

@@ -255,8 +255,12 @@ fn facts(found: &Found, zone: chrono_tz::Tz, now: crate::model::time::Timestamp)
         .html("Ended", both(row.end_date))
         .text("Duration", Span::between(row.start_date, row.end_date, now))
         .text("Waited for a slot", Span::between(row.scheduled_at, row.start_date.or(row.end_date), now))
-        .text("Pool", format!("{}, {} slots", row.pool, row.pool_slots))
+        .text("Pool", pool(&row.pool, row.pool_slots))
         .text("Entry", &row.entry)
+}
+
+fn pool(name: &str, slots: u32) -> String {
+    if slots == 1 { name.to_owned() } else { format!("{name}, {slots} slots") }
 }
 
 fn instances(found: &Found, query: &TaskQuery) -> Option<Instances> {
@@ -638,7 +642,7 @@ async fn details(
             .maybe("Backoff", (spec.retry_backoff > 1.0).then(|| format!("times {}", spec.retry_backoff)))
             .maybe("Longest wait", spec.max_retry_delay_ms.map(span))
             .maybe("Timeout", spec.timeout_ms.map(span))
-            .text("Pool", format!("{}, {} slots", spec.pool, spec.pool_slots))
+            .text("Pool", pool(&spec.pool, spec.pool_slots))
             .text("Priority", spec.priority_weight);
     }
     if let Some(node) = found.node() {
