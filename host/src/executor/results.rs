@@ -88,15 +88,15 @@ mod tests {
         InstanceKey { dag_run: DagRunKey(1), task_id: TaskId::new("a").unwrap(), map_index }
     }
 
-    fn value(size: usize) -> TaskResult {
-        Some(Arc::new(Value { media_type: "text/plain".into(), bytes: vec![0; size] }))
+    fn value(size: usize) -> Arc<Value> {
+        Arc::new(Value { media_type: "text/plain".into(), bytes: vec![0; size] })
     }
 
     #[test]
     fn a_result_is_remembered_until_it_is_forgotten_or_replaced() {
         let results = Results::new();
         assert_eq!(results.get(&instance(0)), None);
-        results.put(instance(0), value(1));
+        results.put(instance(0), Some(value(1)));
         results.put(instance(0), None);
         assert_eq!(results.get(&instance(0)), Some(None));
         results.forget(&instance(0));
@@ -108,12 +108,12 @@ mod tests {
     fn memory_is_bounded_and_the_oldest_goes_first() {
         let results = Results::new();
         for map_index in 0..20 {
-            results.put(instance(map_index), value(8 << 20));
+            results.put(instance(map_index), Some(value(8 << 20)));
         }
         assert!(results.inner().bytes <= MAX_BYTES);
         assert_eq!(results.get(&instance(0)), None);
         assert!(results.get(&instance(19)).is_some());
-        results.put(instance(19), value(MAX_VALUE_BYTES + 1));
+        results.put(instance(19), Some(value(MAX_VALUE_BYTES + 1)));
         assert_eq!(results.get(&instance(19)), None, "a value that is too large replaces what was there");
     }
 }

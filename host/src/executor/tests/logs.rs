@@ -88,13 +88,13 @@ async fn a_follower_gets_each_line_once_and_ends_with_the_attempt() {
     fixture.shared.tasks.spawn(fixture.shared.logs.clone().write());
     let a = fixture.attempt("a");
     let follow = |from| fixture.shared.logs.follow(fixture.instance("a", -1), 1, from);
-    let early = tokio::spawn(follow(0).map(Result::unwrap).collect::<Vec<_>>());
+    let early = fixture.shared.tasks.spawn(follow(0).map(Result::unwrap).collect::<Vec<_>>());
     let slow = follow(0);
     for n in 0..40 {
         append(&fixture, &a, n * 50..(n + 1) * 50);
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
-    let late = tokio::spawn(follow(1_990).map(Result::unwrap).collect::<Vec<_>>());
+    let late = fixture.shared.tasks.spawn(follow(1_990).map(Result::unwrap).collect::<Vec<_>>());
     finish::done(&fixture.shared, &a, AttemptEnd::Success(None), Usage::default(), None);
     let all: Vec<u32> = (0..2_000).collect();
     assert_eq!(numbers(&early.await.unwrap().concat()), all);

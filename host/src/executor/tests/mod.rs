@@ -32,7 +32,7 @@ use crate::{
     wire::{Call, CallError, CallKey, Reply, ToRunner, Value},
 };
 
-/// An executor without runners and a dag_run with an instance of each of its tasks.
+/// An executor without runners and a `dag_run` with an instance of each of its tasks.
 struct Fixture {
     shared: Arc<Shared>,
     events: mpsc::Receiver<ExecutorEvent>,
