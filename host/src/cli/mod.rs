@@ -13,6 +13,7 @@ mod http;
 mod local;
 mod log;
 mod login;
+mod new;
 mod output;
 mod pools;
 mod progress;
@@ -56,6 +57,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run a dag of a component here, without a server; exits with 1 if the run fails.
     Test(trial::TestArgs),
+    /// Make a project for tasks and dags that builds and tests at once.
+    New(new::NewArgs),
     /// Sign in and keep the token for later commands.
     Login(login::LoginArgs),
     /// Forget the token that `login` kept.
@@ -126,6 +129,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Serve(args) => args.run(),
         Command::Test(args) => on_all_cores(args.run(format)),
         Command::Users(args) => on_one_thread(args.run(format)),
+        Command::New(args) => args.run(),
         Command::Login(args) => on_one_thread(args.run(&client_args)),
         Command::Logout => login::logout(&client_args),
         Command::Deploy(args) => on_one_thread(args.run(&client()?, format)),
