@@ -65,10 +65,10 @@ fn exhausted(backtrace: &[String]) -> String {
     format!("the call stack is exhausted; does {who} call itself for ever?")
 }
 
-/// The innermost function, if it calls itself again and again.
+/// The function that calls itself again and again, if one does; also by way of others.
 fn recursion(backtrace: &[String]) -> Option<&str> {
-    let innermost = backtrace.first()?;
-    (backtrace.iter().filter(|frame| *frame == innermost).count() >= RECURSIVE_FRAMES).then_some(innermost)
+    let calls = |name: &String| backtrace.iter().filter(|frame| *frame == name).count();
+    backtrace.iter().find(|name| calls(name) >= RECURSIVE_FRAMES).map(String::as_str)
 }
 
 /// What a guest said last before it aborted: a Rust panic's place and text, or the last line.
