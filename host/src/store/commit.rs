@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | `$1` now | `$2` dag_runs_new | `$3`, `$4` dag_runs, how many | `$5` last_scheduled |
 //! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
-//! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | | |
+//! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | |
 
 use std::{
     collections::HashMap,
