@@ -18,7 +18,7 @@ use crate::{
 
 pub mod bindings {
     #![expect(missing_docs, reason = "generated; its documentation is wit/task.wit")]
-    #![expect(clippy::pedantic, clippy::allow_attributes, reason = "generated")]
+    #![expect(clippy::pedantic, reason = "generated")]
     wit_bindgen::generate!({
         path: "../wit",
         world: "airlock:task/task",

@@ -1,4 +1,4 @@
-//! What must not compile, and what rustc then says. The texts are those of the toolchain in `rust-toolchain` or CI;
+//! What must not compile, and what rustc then says. The texts are those of Rust 1.95;
 //! `TRYBUILD=overwrite cargo test -p airlock-sdk --test compile_fail` writes them anew.
 
 #[test]

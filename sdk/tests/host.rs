@@ -1,0 +1,154 @@
+//! What tasks and dags do on `testing::Host`, as on Airlock.
+
+use std::{cell::Cell, io::Read, time::Duration};
+
+use airlock_sdk::{
+    Level,
+    chrono::{DateTime, TimeZone, Utc},
+    prelude::*,
+    testing::{Host, TaskState},
+};
+
+thread_local! {
+    static TRIES: Cell<u32> = const { Cell::new(0) };
+}
+
+#[task(retries = 2)]
+fn flaky(ctx: &Context, good_from: u32) -> Result<u32> {
+    TRIES.set(TRIES.get() + 1);
+    xcom::push("seen", &ctx.try_number())?;
+    ensure!(ctx.try_number() >= good_from, "try {} of {}", ctx.try_number(), ctx.max_tries());
+    Ok(ctx.try_number())
+}
+
+#[task(retries = 2)]
+fn reads(key: &str) -> Result<String> {
+    TRIES.set(TRIES.get() + 1);
+    variables::get(key).context("the setting")
+}
+
+#[task]
+fn waits() -> Result<()> {
+    Err(Later::at(DateTime::UNIX_EPOCH + Duration::from_mins(1)).into())
+}
+
+#[task]
+fn follows() {}
+
+#[dag(variables = ["granted/*"])]
+fn many(dag: &Dag) {
+    flaky(dag, dag.param_with_default("good_from", 2));
+    reads(dag, "granted/a").id("granted");
+    reads(dag, "other").id("denied");
+    follows(dag).after(waits(dag));
+}
+
+#[test]
+fn tries_end_with_success_or_with_what_no_try_can_mend() {
+    let run = Host::new().variable("granted/a", "1").variable("other", "2").run_dag::<many>().unwrap();
+    assert_eq!((run.state("flaky"), run.tries("flaky"), run.result("flaky")), (TaskState::Success, 2, Some(2)));
+    assert_eq!(run.xcom("flaky", "seen"), Some(2));
+    assert_eq!(run.result::<String>("granted").as_deref(), Some("1"));
+    assert_eq!((run.state("denied"), run.tries("denied")), (TaskState::Failed, 1));
+    assert_eq!(run.message("denied"), Some("the setting: denied: variable:other"));
+    assert_eq!((run.state("waits"), run.state("follows")), (TaskState::UpForReschedule, TaskState::None));
+    assert_eq!(run.later("waits"), Some(DateTime::UNIX_EPOCH + Duration::from_mins(1)));
+
+    let run = Host::new().param("good_from", 9).run_dag::<many>().unwrap();
+    assert_eq!((run.state("flaky"), run.tries("flaky")), (TaskState::Failed, 3));
+    assert_eq!(run.message("flaky"), Some("try 3 of 3"));
+    assert_eq!(run.xcom::<u32>("flaky", "seen"), None);
+}
+
+#[task]
+fn talks() {
+    log::debug!("low");
+    log::warn!("by log");
+    let span = tracing::info_span!("load", shop = "Seoul");
+    let _entered = span.enter();
+    tracing::info!(rows = 3, "by tracing");
+}
+
+use airlock_sdk::{log, tracing};
+
+#[test]
+fn both_facades_end_in_the_log_at_its_level() {
+    let host = Host::new().log_level(Level::Info);
+    host.run(|_| talks::run());
+    let logs = host.logs();
+    assert_eq!(logs.len(), 2);
+    assert_eq!((logs[0].level, logs[0].message.as_str(), logs[0].target.as_str()), (Level::Warn, "by log", "host"));
+    assert_eq!(logs[1].message, "by tracing");
+    let fields: Vec<_> = logs[1].fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(fields, [("rows", "3"), ("shop", "Seoul"), ("span", "load")]);
+}
+
+#[test]
+fn threads_have_hosts_of_their_own() {
+    let read = |value: &'static str| {
+        std::thread::spawn(move || Host::new().variable("key", value).run(|_| reads::run("key")).unwrap())
+    };
+    let (one, two) = (read("one"), read("two"));
+    assert_eq!((one.join().unwrap(), two.join().unwrap()), ("one".to_owned(), "two".to_owned()));
+    assert!(reads::run("key").unwrap_err().to_string().contains("testing::Host::run"));
+}
+
+#[task]
+fn copies() -> Result<u64> {
+    let mut reader = artifacts::open("maker", "in.bin")?;
+    let mut content = Vec::new();
+    reader.read_to_end(&mut content)?;
+    assert_eq!(reader.size(), content.len() as u64);
+    Ok(artifacts::write("out/copy.bin", "application/octet-stream", content)?)
+}
+
+#[test]
+fn artifacts_of_any_size_are_read_and_written_in_pieces() {
+    let content: Vec<u8> = (0..3_000_000_u32).map(|index| index.to_le_bytes()[0]).collect();
+    let host = Host::new().artifact_of("maker", "in.bin", Bytes::new("application/octet-stream", content.clone()));
+    assert_eq!(host.run(|_| copies::run()).unwrap(), 3_000_000);
+    assert_eq!(host.artifact("out/copy.bin").unwrap().bytes, content);
+    for name in ["", "../x", "/etc/passwd", "a//b", "a/./b", "a\nb"] {
+        let error = host.run(|_| artifacts::create(name, "text/plain").map(drop)).unwrap_err();
+        assert!(matches!(error, HostError::Invalid(_)), "{name}");
+    }
+}
+
+#[test]
+fn xcoms_of_other_runs_come_in_order_of_their_dates() {
+    let day = |day| Utc.with_ymd_and_hms(2026, 1, day, 0, 0, 0).unwrap();
+    let host = Host::new();
+    let host = [3, 1, 2, 4].into_iter().fold(host, |host, at| host.xcom_of_run(day(at), "count", "rows", &at));
+    let found = host.run(|_| xcom::pull_runs::<u32>("count", "rows", day(1)..day(4))).unwrap();
+    assert_eq!(found.iter().map(|run| run.value).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(host.run(|_| xcom::find::<u32>("count", "rows")).unwrap(), None);
+}
+
+#[dag]
+fn circle(dag: &Dag) {
+    let (one, two) = (follows(dag).id("one"), follows(dag).id("two"));
+    one.after(two).before(two);
+}
+
+#[dag]
+fn twins(dag: &Dag) {
+    follows(dag).id("one");
+    follows(dag).id("one");
+}
+
+#[dag]
+fn asks(dag: &Dag) {
+    flaky(dag, dag.param("good_from"));
+}
+
+#[test]
+fn dags_that_cannot_be_are_refused_with_a_reason() {
+    let refused = [
+        (Host::new().run_dag::<circle>().unwrap_err(), "dag `circle`: there is a cycle"),
+        (Host::new().run_dag::<twins>().unwrap_err(), "dag `twins`: two tasks are called `one`"),
+        (Host::new().run_dag::<asks>().unwrap_err(), "dag `asks`: param `good_from` has no value"),
+    ];
+    for (error, start) in refused {
+        assert!(error.to_string().starts_with(start), "{error}");
+    }
+}
