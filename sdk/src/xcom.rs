@@ -52,7 +52,7 @@ pub fn push<T: Serialize + 'static>(key: &str, value: &T) -> Result<()> {
 /// Reads what task `task_id` of this `dag_run` pushed under `key`.
 ///
 /// # Errors
-/// [`HostError::NotFound`] if there is no such XCom; an error if it is not a `T`.
+/// [`HostError::NotFound`](crate::HostError::NotFound) if there is no such XCom; an error if it is not a `T`.
 pub fn pull<T: DeserializeOwned + 'static>(task_id: &str, key: &str) -> Result<T> {
     read(host::xcom_pull(task_id, None, key)?, task_id, key)
 }
@@ -68,7 +68,7 @@ pub fn find<T: DeserializeOwned + 'static>(task_id: &str, key: &str) -> Result<O
 /// Reads what instance `map_index` of the mapped task `task_id` of this `dag_run` pushed under `key`.
 ///
 /// # Errors
-/// [`HostError::NotFound`] if there is no such XCom; an error if it is not a `T`.
+/// [`HostError::NotFound`](crate::HostError::NotFound) if there is no such XCom; an error if it is not a `T`.
 pub fn pull_mapped<T: DeserializeOwned + 'static>(task_id: &str, map_index: u32, key: &str) -> Result<T> {
     read(host::xcom_pull(task_id, Some(map_index), key)?, task_id, key)
 }
@@ -88,7 +88,7 @@ pub fn pull_mapped<T: DeserializeOwned + 'static>(task_id: &str, map_index: u32,
 /// ```
 ///
 /// # Errors
-/// [`HostError::TooLarge`] for more than 10,000 values or 16 MiB; an error if one is not a `T`.
+/// [`HostError::TooLarge`](crate::HostError::TooLarge) for more than 10,000 values or 16 MiB; an error if one is not a `T`.
 pub fn pull_runs<T: DeserializeOwned + 'static>(
     task_id: &str,
     key: &str,
