@@ -1,5 +1,7 @@
 //! What people ask of the loop.
 
+use std::collections::BTreeSet;
+
 use super::{
     super::{no_dag, no_run, runs, select},
     ActiveRun, Driver, Reply, Request, Turn,
@@ -212,7 +214,7 @@ impl<D: Dispatch> Driver<D> {
             let key = row.key;
             self.ensure_loaded(row, turn).await?;
             let Some(run) = self.runs.get(&key) else { continue };
-            let chosen = choose(run, &request.tasks, around, wanted)?;
+            let chosen = with_scope(run, choose(run, &request.tasks, around, wanted)?);
             affected.extend(chosen.iter().map(|id| instance_key(run, *id)));
             if !request.dry_run && !chosen.is_empty() {
                 self.apply(key, &Event::Clear { instances: chosen }, turn);
@@ -348,6 +350,15 @@ fn choose(
         ))
     })?;
     Ok(chosen.into_iter().map(|(node, map_index)| InstanceId { node, map_index }).collect())
+}
+
+/// With the setups and teardowns of what is cleared, so that its resources are made again. Airflow does the same.
+fn with_scope(run: &ActiveRun, chosen: Vec<InstanceId>) -> Vec<InstanceId> {
+    let dag = &run.version.dag;
+    let scope: BTreeSet<_> = chosen.iter().flat_map(|id| dag.scope_of(id.node)).collect();
+    let of_scope = scope.into_iter().flat_map(|node| run.state.instances_of(node));
+    let all: BTreeSet<_> = of_scope.chain(chosen.iter().copied()).collect();
+    all.into_iter().collect()
 }
 
 fn instance_key(run: &ActiveRun, id: InstanceId) -> InstanceKey {
