@@ -74,7 +74,7 @@ pub fn browser() -> Result<()> {
 
 /// Python with `apache-airflow-client`, in an environment of its own; answers the interpreter.
 pub fn python_client() -> Result<PathBuf> {
-    const CLIENT: &str = "apache-airflow-client==3.1.0";
+    const CLIENT: &str = "apache-airflow-client==3.3.2";
     let venv = target_dir().join("test-python");
     let python = venv.join("bin").join("python");
     let mark = venv.join("installed");

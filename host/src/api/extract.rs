@@ -7,12 +7,13 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
     http::{StatusCode, header, request::Parts},
 };
+use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::error::{ApiError, Place};
 use crate::{
-    model::time::Timestamp,
+    model::time::{Timestamp, TimestampError},
     store::{Order, Page},
 };
 
@@ -202,19 +203,51 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     }
 }
 
-/// Reads an instant of a query. An unencoded `+` of an offset arrives as a space.
+/// An instant in a query, in all the ways in which Airflow's clients write it: also with an offset without colon, with a
+/// space for an unencoded `+`, and without an offset, which is UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instant(pub Timestamp);
 
+impl FromStr for Instant {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let plus = text.replace(' ', "+");
+        let with_offset = || DateTime::parse_from_str(&plus, "%Y-%m-%dT%H:%M:%S%.f%z").map(|at| at.with_timezone(&Utc));
+        let bare = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|at| at.and_utc());
+        let read = text.parse().or_else(|error| with_offset().or_else(|_| bare()).map(Into::into).map_err(|_| error));
+        read.map(Self)
+    }
+}
+
 impl<'de> Deserialize<'de> for Instant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let instant = text.parse().or_else(|error| text.replace(' ', "+").parse().map_err(|_| error));
-        instant.map(Self).map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
 /// A filter by what a name holds, as Airflow's `*_pattern`: `~` and nothing ask for nothing in particular.
 pub fn contains(pattern: &str) -> Option<String> {
     (!pattern.is_empty() && pattern != "~").then(|| format!("%{pattern}%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_read_as_clients_write_them() {
+        let expected: Timestamp = "2026-01-31T06:00:00.5Z".parse().unwrap();
+        for text in [
+            "2026-01-31T06:00:00.5Z",
+            "2026-01-31T15:00:00.500000+09:00",
+            "2026-01-31T06:00:00.500000+0000",
+            "2026-01-31T15:00:00.5 09:00",
+            "2026-01-31T06:00:00.500000",
+        ] {
+            assert_eq!(text.parse(), Ok(Instant(expected)), "{text}");
+        }
+        assert_eq!("2026-01-31".parse(), Ok(Instant("2026-01-31T00:00:00Z".parse().unwrap())));
+        assert!("yesterday".parse::<Instant>().is_err());
+    }
 }

@@ -23,7 +23,7 @@ pub use sessions::{NewSession, SessionKind};
 
 use self::{password::Passwords, sessions::Verified, throttle::Throttle};
 use crate::{
-    model::time::Clock,
+    model::time::{Clock, Timestamp},
     store::{Store, StoreError},
 };
 
@@ -101,6 +101,8 @@ struct Inner {
     passwords: Passwords,
     throttle: Throttle,
     cache: Mutex<LruCache<[u8; 32], Verified>>,
+    /// When sessions that are over were deleted last.
+    cleaned_at: Mutex<Timestamp>,
 }
 
 impl Auth {
@@ -113,6 +115,7 @@ impl Auth {
                 config,
                 throttle: Throttle::default(),
                 cache: Mutex::new(LruCache::new(CACHED_TOKENS)),
+                cleaned_at: Mutex::new(Timestamp::default()),
             }),
         }
     }

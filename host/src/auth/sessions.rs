@@ -1,9 +1,12 @@
 //! Sessions of the page and bearer tokens of the API: opened by a password, checked on each request, ended.
 
-use std::{net::IpAddr, sync::PoisonError};
+use std::{net::IpAddr, sync::PoisonError, time::Duration};
 
 use super::{Auth, AuthError, CurrentUser, secret};
 use crate::{model::time::Timestamp, secrets::SecretString, store::SessionRow};
+
+/// Sessions that are over are deleted so often.
+const CLEAN_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Where a secret is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +90,7 @@ impl Auth {
             expires_at,
         };
         inner.store.session_put(&row).await?;
+        self.delete_expired(now).await?;
         Ok(NewSession { secret: SecretString::from(secret), username: username.to_owned(), expires_at })
     }
 
@@ -140,12 +144,19 @@ impl Auth {
         Ok(())
     }
 
-    /// Deletes sessions and tokens that are over.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn delete_expired(&self) -> Result<(), AuthError> {
-        self.inner.store.session_delete_expired(self.inner.clock.now()).await?;
+    /// Deletes sessions and tokens that are over, once in a while: whoever makes new ones clears the old away.
+    async fn delete_expired(&self, now: Timestamp) -> Result<(), AuthError> {
+        let is_due = {
+            let mut cleaned_at = self.inner.cleaned_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = now.since(*cleaned_at) >= CLEAN_INTERVAL;
+            if is_due {
+                *cleaned_at = now;
+            }
+            is_due
+        };
+        if is_due {
+            self.inner.store.session_delete_expired(now).await?;
+        }
         Ok(())
     }
 

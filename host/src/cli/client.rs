@@ -30,7 +30,7 @@ pub struct ClientArgs {
 }
 
 /// How many items a request for a list asks for.
-const PAGE: usize = 1000;
+const PAGE: usize = 100;
 
 /// Speaks to one server, as one user.
 #[derive(Debug, Clone)]
