@@ -42,16 +42,12 @@ impl Dags {
                 Timetable::manual()
             }
         };
-        match self.0.get_mut(&row.dag_id) {
-            Some(entry) => {
-                entry.row = row;
-                entry.timetable = timetable;
-            }
-            None => {
-                let entry =
-                    DagEntry { timetable, running: 0, scheduled: 0, queue: BTreeSet::new(), wake_at: None, row };
-                self.0.insert(entry.row.dag_id.clone(), entry);
-            }
+        if let Some(entry) = self.0.get_mut(&row.dag_id) {
+            entry.row = row;
+            entry.timetable = timetable;
+        } else {
+            let entry = DagEntry { timetable, running: 0, scheduled: 0, queue: BTreeSet::new(), wake_at: None, row };
+            self.0.insert(entry.row.dag_id.clone(), entry);
         }
     }
 

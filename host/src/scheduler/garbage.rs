@@ -23,7 +23,7 @@ enum CollectError {
 /// Objects that are deleted at a time.
 const BATCH: u32 = 500;
 /// How long it waits if nothing wakes it: retries replace results without telling.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Collects until it is dropped; `wake` says that there may be something.
 pub async fn collect(store: Store, blobs: Blobs, wake: Arc<Notify>) {

@@ -56,6 +56,7 @@ pub struct RunRequest {
 
 /// Which task instances to clear: to make run again.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the switches of Airflow's clearTaskInstances")]
 pub struct ClearRequest {
     pub dag_id: DagId,
     /// None: all runs whose logical_date lies in `since`..=`until`.
@@ -101,6 +102,7 @@ impl ClearRequest {
 
 /// Which task instances to mark, and as what.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the switches of Airflow's PATCH taskInstances")]
 pub struct MarkRequest {
     pub dag_id: DagId,
     pub run_id: RunId,

@@ -141,7 +141,7 @@ pub fn duplicate(dag_id: &DagId, run_id: Option<&RunId>, logical_date: Option<Ti
 }
 
 /// How long the identity of a new run is remembered: longer than a request takes from its look into the store to the loop.
-const IDENTITY_KEPT: Duration = Duration::from_secs(60);
+const IDENTITY_KEPT: Duration = Duration::from_mins(1);
 
 /// The ids and logical dates of runs that were made lately, so that of two requests that both saw the
 /// store without such a run only the first makes it.

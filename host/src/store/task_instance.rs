@@ -152,9 +152,10 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
     // Where runs are filtered, they are walked in order and their rows within them; else all rows in order. Either way the
     // limit ends the walk.
     let by_runs = filter.filters_runs();
-    let mut list = Builder::new(match by_runs {
-        true => include_str!("sql/task_instance_list_by_runs.sql"),
-        false => include_str!("sql/task_instance_list.sql"),
+    let mut list = Builder::new(if by_runs {
+        include_str!("sql/task_instance_list_by_runs.sql")
+    } else {
+        include_str!("sql/task_instance_list.sql")
     });
     push_filter(&mut list, filter)?;
     let order = filter.order.sql();
@@ -176,9 +177,10 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
 }
 
 pub(super) fn count_query(filter: &TaskInstanceFilter) -> Result<Builder, StoreError> {
-    let mut count = counting(match filter.filters_runs() {
-        true => include_str!("sql/task_instance_count_by_runs.sql"),
-        false => include_str!("sql/task_instance_count.sql"),
+    let mut count = counting(if filter.filters_runs() {
+        include_str!("sql/task_instance_count_by_runs.sql")
+    } else {
+        include_str!("sql/task_instance_count.sql")
     });
     push_filter(&mut count, filter)?;
     push_count_end(&mut count);

@@ -197,9 +197,10 @@ pub(super) fn list_query(filter: &XComFilter, page: Page) -> Builder {
     // Where runs are filtered, they are walked in order and their rows within them; else all rows in order. Either way the
     // limit ends the walk.
     let by_runs = filter.filters_runs();
-    let mut list = Builder::new(match by_runs {
-        true => include_str!("sql/xcom_list_by_runs.sql"),
-        false => include_str!("sql/xcom_list.sql"),
+    let mut list = Builder::new(if by_runs {
+        include_str!("sql/xcom_list_by_runs.sql")
+    } else {
+        include_str!("sql/xcom_list.sql")
     });
     push_filter(&mut list, filter);
     let run = if by_runs { "r.key" } else { "x.dag_run" };
@@ -209,9 +210,10 @@ pub(super) fn list_query(filter: &XComFilter, page: Page) -> Builder {
 }
 
 pub(super) fn count_query(filter: &XComFilter) -> Builder {
-    let mut count = counting(match filter.filters_runs() {
-        true => include_str!("sql/xcom_count_by_runs.sql"),
-        false => include_str!("sql/xcom_count.sql"),
+    let mut count = counting(if filter.filters_runs() {
+        include_str!("sql/xcom_count_by_runs.sql")
+    } else {
+        include_str!("sql/xcom_count.sql")
     });
     push_filter(&mut count, filter);
     push_count_end(&mut count);

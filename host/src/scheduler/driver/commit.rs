@@ -123,7 +123,9 @@ impl<D: Dispatch> Driver<D> {
                 turn.tick.answer(reply, row.clone());
             }
         }
-        changes.into_iter().for_each(|change| turn.tick.change(change));
+        for change in changes {
+            turn.tick.change(change);
+        }
         self.unload();
     }
 

@@ -130,7 +130,9 @@ impl<D: Dispatch> Driver<D> {
         }
         self.store.dag_delete(dag_id).await?;
         let loaded: Vec<_> = self.runs.values().filter(of_dag).map(|run| run.row.key).collect();
-        loaded.into_iter().for_each(|key| self.close(key));
+        for key in loaded {
+            self.close(key);
+        }
         self.queued.retain(|_, row| row.dag_id != *dag_id);
         self.never_loaded.retain(|key| self.queued.contains_key(key));
         self.dags.remove(dag_id);
@@ -214,7 +216,7 @@ impl<D: Dispatch> Driver<D> {
             let key = row.key;
             self.ensure_loaded(row, turn).await?;
             let Some(run) = self.runs.get(&key) else { continue };
-            let chosen = with_scope(run, choose(run, &request.tasks, around, wanted)?);
+            let chosen = with_scope(run, &choose(run, &request.tasks, around, wanted)?);
             affected.extend(chosen.iter().map(|id| instance_key(run, *id)));
             if !request.dry_run && !chosen.is_empty() {
                 self.apply(key, &Event::Clear { instances: chosen }, turn);
@@ -353,7 +355,7 @@ fn choose(
 }
 
 /// With the setups and teardowns of what is cleared, so that its resources are made again. Airflow does the same.
-fn with_scope(run: &ActiveRun, chosen: Vec<InstanceId>) -> Vec<InstanceId> {
+fn with_scope(run: &ActiveRun, chosen: &[InstanceId]) -> Vec<InstanceId> {
     let dag = &run.version.dag;
     let scope: BTreeSet<_> = chosen.iter().flat_map(|id| dag.scope_of(id.node)).collect();
     let of_scope = scope.into_iter().flat_map(|node| run.state.instances_of(node));

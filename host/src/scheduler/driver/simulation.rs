@@ -82,7 +82,7 @@ struct Script(Arc<Mutex<InFlight>>);
 
 #[derive(Debug, Default)]
 struct InFlight {
-    attempts: BTreeMap<AttemptId, ()>,
+    attempts: BTreeSet<AttemptId>,
     ever: BTreeSet<AttemptId>,
     killed: Vec<AttemptId>,
 }
@@ -92,7 +92,7 @@ impl Dispatch for Script {
         let mut script = self.0.lock().unwrap();
         for assignment in assignments {
             assert!(script.ever.insert(assignment.id.clone()), "{:?} was started twice", assignment.id);
-            script.attempts.insert(assignment.id, ());
+            script.attempts.insert(assignment.id);
         }
     }
 
@@ -172,11 +172,11 @@ impl World {
     }
 
     fn take(&self, id: &AttemptId) -> bool {
-        self.script.0.lock().unwrap().attempts.remove(id).is_some()
+        self.script.0.lock().unwrap().attempts.remove(id)
     }
 
     async fn check(&self) {
-        let in_flight: Vec<_> = self.script.0.lock().unwrap().attempts.keys().cloned().collect();
+        let in_flight: Vec<_> = self.script.0.lock().unwrap().attempts.iter().cloned().collect();
         assert!(in_flight.len() <= PARALLELISM as usize, "parallelism: {in_flight:?}");
         let mut of_run: BTreeMap<DagRunKey, u32> = BTreeMap::new();
         for id in &in_flight {
@@ -208,7 +208,7 @@ impl World {
                 );
             }
             Op::End(at, end) => {
-                let in_flight: Vec<_> = self.script.0.lock().unwrap().attempts.keys().cloned().collect();
+                let in_flight: Vec<_> = self.script.0.lock().unwrap().attempts.iter().cloned().collect();
                 if !in_flight.is_empty() {
                     self.end(in_flight[at % in_flight.len()].clone(), end).await;
                 }
@@ -272,7 +272,7 @@ impl World {
     async fn calm(&mut self) {
         self.apply(Op::Pause(false)).await;
         for _ in 0..10_000 {
-            let next = self.script.0.lock().unwrap().attempts.keys().next().cloned();
+            let next = self.script.0.lock().unwrap().attempts.first().cloned();
             match next {
                 Some(id) => self.end(id, End::Success).await,
                 None if self.store.dag_run_list_unfinished(None, 1).await.unwrap().is_empty() => return,

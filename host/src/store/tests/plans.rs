@@ -87,7 +87,7 @@ async fn assert_walks_in_order(store: &Store, what: &str, query: &Builder) {
     for (states, index) in
         [("[Failed]", "_failed _unsuccessful"), ("[Running", "_unfinished _active"), ("[Queued", "_unfinished")]
     {
-        let uses = index.split(' ').any(|index| found(index));
+        let uses = index.split(' ').any(found);
         assert!(!what.contains(states) || uses, "{what}: {plan:#?}");
     }
 }
