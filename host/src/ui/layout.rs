@@ -430,7 +430,9 @@ pub fn fold(kinds: &[usize], edges: &[(usize, usize)], most: usize) -> Folded {
         }
         made.sort_unstable();
         for members in made {
-            members.iter().for_each(|&at| box_of[at] = boxes.len());
+            for &at in &members {
+                box_of[at] = boxes.len();
+            }
             boxes.push(members);
         }
     }
@@ -484,9 +486,8 @@ mod tests {
                 for from in (0..boxes).rev() {
                     for &(_, to) in edges.iter().filter(|edge| edge.0 == from && edge.0 < edge.1) {
                         reach[from][to] = true;
-                        for end in 0..boxes {
-                            reach[from][end] |= reach[to][end];
-                        }
+                        let further = reach[to].clone();
+                        reach[from].iter_mut().zip(further).for_each(|(own, theirs)| *own |= theirs);
                     }
                 }
                 reach
@@ -517,7 +518,7 @@ mod tests {
         let sizes = [SIZE; 40];
         let edges: Vec<_> = (0..39).map(|at| (at, at + 1)).collect();
         let layout = layout(&sizes, &edges);
-        assert!(layout.places.windows(2).all(|pair| pair[0].x < pair[1].x && pair[0].y == pair[1].y));
+        assert!(layout.places.windows(2).all(|pair| pair[0].x < pair[1].x && (pair[0].y - pair[1].y).abs() < 0.5));
     }
 
     #[test]
@@ -542,7 +543,7 @@ mod tests {
 
     #[test]
     fn five_thousand_boxes_of_any_form_are_placed() {
-        let sizes = [SIZE; 5_000];
+        let sizes = vec![SIZE; 5_000];
         let deep: Vec<_> = (0..4_999).flat_map(|at| [(at, at + 1), (at, (at * 7 + 13).min(4_999))]).collect();
         let layered: Vec<_> = (0..4_900)
             .flat_map(|at| (0..3).map(move |nth| (at, (at / 100 + 1) * 100 + (at * 31 + nth * 17) % 100)))

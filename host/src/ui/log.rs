@@ -36,6 +36,16 @@ pub struct LineView {
     pub fields: String,
 }
 
+impl LineView {
+    /// The line for a terminal, with its line break.
+    pub fn plain(&self) -> String {
+        let target = if self.target.is_empty() { String::new() } else { format!("{}: ", self.target) };
+        let message: String = self.parts.iter().map(|(text, _)| text.as_str()).collect();
+        let fields = if self.fields.is_empty() { String::new() } else { format!(" {}", self.fields) };
+        format!("{} {:5} {target}{message}{fields}\n", self.at_full, self.level.to_uppercase())
+    }
+}
+
 /// Which lines are shown.
 #[derive(Debug, Clone, Default)]
 pub struct LogFilter {
@@ -83,7 +93,7 @@ impl LogFilter {
             if !fields.is_empty() {
                 fields.push(' ');
             }
-            fields.push_str(&format!("{name}={value}"));
+            fields.extend([name.as_str(), "=", &value]);
         }
         if !self.search.is_empty()
             && ![event, text("logger"), &fields].iter().any(|text| text.to_lowercase().contains(&self.search))
@@ -98,7 +108,7 @@ impl LogFilter {
             number,
             at,
             at_full: at_full.to_owned(),
-            class: format!("{} {}", plain(level), plain(text("source"))),
+            class: format!("{} from-{}", plain(level), plain(text("source"))),
             level: level.to_owned(),
             target: text("logger").to_owned(),
             parts: self.cut(event),
@@ -203,7 +213,8 @@ mod tests {
     fn a_line_is_shown_in_its_pieces() {
         let view = LogFilter::new("", "wet").view(7, LINE).unwrap();
         assert_eq!((view.number, view.at.as_str(), view.level.as_str()), (7, "06:00:00.123", "warn"));
-        assert_eq!((view.class.as_str(), view.target.as_str(), view.fields.as_str()), ("warn log", "a::b", "n=3"));
+        assert_eq!((view.class.as_str(), view.target.as_str(), view.fields.as_str()), ("warn from-log", "a::b", "n=3"));
+        assert_eq!(view.plain(), "2026-01-31T06:00:00.123456Z WARN  a::b: Wet <b>wet</b> n=3\n");
         let part = |text: &str, hit| (text.to_owned(), hit);
         assert_eq!(view.parts, [part("Wet", true), part(" <b>", false), part("wet", true), part("</b>", false)]);
     }

@@ -24,13 +24,14 @@ mod show;
 mod tests;
 
 use axum::{
-    Router,
+    Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::PathAndQuery},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
@@ -148,7 +149,6 @@ pub fn router(ui: UiState) -> Router {
         .fallback(async || UiError::NotFound("There is no page at this address.".into()));
     pages
         .layer(form)
-        .layer(from_fn(error_pages))
         .layer(from_fn_with_state(ui.clone(), guard))
         .layer(CompressionLayer::new())
         .layer(from_fn(headers))
@@ -179,37 +179,46 @@ async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// Lets only those in who have signed in; the others are asked to.
-async fn guard(State(ui): State<UiState>, mut request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is_public = path == "/login" || path.starts_with("/static/");
-    let found = ui.auth.identify(request.method(), request.headers()).await;
-    match found {
+/// Lets only those in who have signed in, asks the others to, and turns what goes wrong into a page.
+async fn guard(State(ui): State<UiState>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let refusal = match ui.auth.identify(&parts.method, &parts.headers).await {
         Ok(user) => {
-            request.extensions_mut().insert(user);
+            parts.extensions.insert(user);
+            None
         }
-        Err(Denied::NoToken | Denied::UnknownToken) if is_public => {
-            // Signing somebody in from another site would make them work in a stranger's name.
-            let says_where_from = ["sec-fetch-site", "origin"].iter().any(|name| request.headers().contains_key(*name));
-            if !request.method().is_safe() && says_where_from && !same_origin(request.headers()) {
-                return error::refuse(StatusCode::FORBIDDEN, &Denied::ForeignOrigin.to_string());
-            }
-        }
-        Err(Denied::NoToken | Denied::UnknownToken) => {
-            if path.starts_with("/ui/") && request.method() == Method::GET {
-                return StatusCode::UNAUTHORIZED.into_response();
-            }
-            let here = request.uri().path_and_query().map_or("/dags", axum::http::uri::PathAndQuery::as_str);
-            let next = if request.method() == Method::GET { here } else { "/dags" };
-            return Redirect::to(&links::with_query("/login", &[("next", links::local(next))])).into_response();
-        }
-        Err(denied @ Denied::ForeignOrigin) => return error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
-        Err(Denied::Failed(error)) => return UiError::internal(error).into_response(),
-    }
-    next.run(request).await
+        Err(denied) => refusal(denied, &parts),
+    };
+    let frame = Frame::of(&parts);
+    let response = match refusal {
+        Some(response) => response,
+        None => next.run(Request::from_parts(parts, body)).await,
+    };
+    error::as_page(response, frame)
 }
 
-/// Turns what went wrong below into a page.
-async fn error_pages(frame: Frame, request: Request, next: Next) -> Response {
-    error::as_page(next.run(request).await, frame)
+/// What somebody gets who did not show who they are; none if they may go on.
+fn refusal(denied: Denied, parts: &Parts) -> Option<Response> {
+    let path = parts.uri.path();
+    let is_public = path == "/login" || path.starts_with("/static/");
+    match denied {
+        Denied::NoToken | Denied::UnknownToken if is_public => {
+            // Signing somebody in from another site would make them work in a stranger's name.
+            let says_where_from = ["sec-fetch-site", "origin"].iter().any(|name| parts.headers.contains_key(*name));
+            let is_foreign = !parts.method.is_safe() && says_where_from && !same_origin(&parts.headers);
+            is_foreign.then(|| error::refuse(StatusCode::FORBIDDEN, &Denied::ForeignOrigin.to_string()))
+        }
+        Denied::NoToken | Denied::UnknownToken if parts.method != Method::GET => {
+            Some(Redirect::to("/login").into_response())
+        }
+        Denied::NoToken | Denied::UnknownToken if path.starts_with("/ui/") => {
+            Some((StatusCode::UNAUTHORIZED, Json(json!({ "detail": denied.to_string() }))).into_response())
+        }
+        Denied::NoToken | Denied::UnknownToken => {
+            let here = parts.uri.path_and_query().map_or("/dags", PathAndQuery::as_str);
+            Some(Redirect::to(&links::with_query("/login", &[("next", links::local(here))])).into_response())
+        }
+        Denied::ForeignOrigin => Some(error::refuse(StatusCode::FORBIDDEN, &denied.to_string())),
+        Denied::Failed(error) => Some(UiError::internal(error).into_response()),
+    }
 }

@@ -15,7 +15,6 @@ pub struct Field {
     pub id: String,
     /// The `name` of its element.
     pub input: String,
-    pub title: String,
     pub help: Option<String>,
     /// `text`, `number`, `date`, `boolean`, `choice` or `json`.
     pub kind: &'static str,
@@ -34,7 +33,6 @@ impl Field {
     fn new(param: &ParamSpec) -> Self {
         let schema: Value = serde_json::from_str(&param.schema).unwrap_or(Value::Null);
         let default: Option<Value> = param.default.as_deref().and_then(|json| serde_json::from_str(json).ok());
-        let text = |name: &str| schema.get(name).and_then(Value::as_str).map(str::to_owned);
         let types: Vec<&str> = match schema.get("type") {
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
@@ -62,8 +60,7 @@ impl Field {
         Self {
             id: format!("param-{}", param.name),
             input: format!("param.{}", param.name),
-            title: text("title").unwrap_or_else(|| param.name.clone()),
-            help: text("description"),
+            help: schema.get("description").and_then(Value::as_str).map(str::to_owned),
             kind,
             value,
             choices,

@@ -68,7 +68,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Frame {
 }
 
 impl Frame {
-    fn of(parts: &Parts) -> Self {
+    /// As an extractor that never fails.
+    pub fn of(parts: &Parts) -> Self {
         let theme = match cookie(&parts.headers, THEME_COOKIE) {
             Some("dark") => "dark",
             Some("light") => "light",

@@ -7,6 +7,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode, header},
 };
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -143,7 +144,7 @@ fn module() -> ModuleSpec {
     let mapped = dag("mapped", None, vec![node("list", &[]), mapped, node("sum", &["each"])]);
     let layers = (0..10_000).map(|nth: usize| {
         let upstream = (nth >= 100).then(|| format!("t{:05}", nth - 100));
-        let more = (nth >= 100 && nth % 7 == 0).then(|| format!("t{:05}", nth - 99));
+        let more = (nth >= 100 && nth.is_multiple_of(7)).then(|| format!("t{:05}", nth - 99));
         let names: Vec<&str> = upstream.iter().chain(&more).map(String::as_str).collect();
         node(&format!("t{nth:05}"), &names)
     });
@@ -289,7 +290,8 @@ async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVersionK
         6
     };
     for nth in (0..runs).rev() {
-        let key = DagRunKey(store.dag_run_next_key().await.unwrap());
+        // Far above the keys that the scheduler, which does not know of these runs, gives out.
+        let key = DagRunKey(store.dag_run_next_key().await.unwrap().max(1_000_000));
         let start = at(NOW).before(Duration::from_hours(24 * 30 * u64::try_from(nth + 1).unwrap()));
         let took = Duration::from_millis(u64::try_from(1_500 + nth * 7_919 % 90_000).unwrap());
         let state = match nth {
@@ -402,16 +404,9 @@ async fn outputs(commit: &mut Commit, blobs: &Blobs, run: DagRunKey, now: Timest
         body: XComBody::Inline(body.into_bytes()),
     });
     let chart = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 300 100\"><title>{}</title>{}</svg>",
-        super::show::escape(EVIL),
-        (0..30)
-            .map(|day| format!(
-                "<rect x=\"{}\" y=\"{}\" width=\"7\" height=\"{}\" fill=\"#2f79dd\"/>",
-                day * 10,
-                100 - day * 37 % 90,
-                day * 37 % 90
-            ))
-            .collect::<String>()
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 90 40\"><title>{}</title>\
+         <path d=\"M0 40V20h8v20m2 0V9h8v31m2 0V30h8v10m2 0V14h8v26\" fill=\"#2f79dd\"/></svg>",
+        super::show::escape(EVIL)
     );
     let blob = format!("artifacts/{}", run.0);
     blobs.put(&blob, chart.clone().into()).await.unwrap();
@@ -553,5 +548,284 @@ async fn every_answer_has_the_policy() {
     }
     assert_eq!(world.get("/nothing").await.status, StatusCode::NOT_FOUND);
     assert!(world.get("/nothing").await.body.contains("id=\"error\""));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn signing_in_gives_a_session_and_signing_out_takes_it_away() {
+    let world = World::new().await;
+    let form = |password: &str| Body::from(format!("username=ada&password={password}&next=%2Fdags%2Fweather"));
+    let request = |password: &str, site: &str| {
+        Request::post("/login")
+            .header("sec-fetch-site", site)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form(password))
+            .unwrap()
+    };
+    let wrong = world.send(request("wrong", "same-origin")).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert!(wrong.body.contains("id=\"sign-in-error\"") && wrong.body.contains("value=\"ada\""));
+    assert_eq!(world.send(request("a+long+password", "cross-site")).await.status, StatusCode::FORBIDDEN);
+
+    let right = world.send(request("a+long+password", "same-origin")).await;
+    assert_eq!((right.status, right.header("location")), (StatusCode::SEE_OTHER, "/dags/weather"));
+    let cookie = right.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert!(right.header("set-cookie").contains("HttpOnly; SameSite=Lax"));
+    let with_cookie = |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).header(header::COOKIE, &cookie);
+        request.header("sec-fetch-site", "same-origin").body(Body::empty()).unwrap()
+    };
+    assert_eq!(world.send(with_cookie("GET", "/dags")).await.status, StatusCode::OK);
+    assert_eq!(world.send(with_cookie("POST", "/logout")).await.header("location"), "/login");
+    assert_eq!(world.send(with_cookie("GET", "/dags")).await.status, StatusCode::SEE_OTHER);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_form_from_another_site_changes_nothing() {
+    let world = World::new().await;
+    for site in [None, Some("cross-site"), Some("same-site")] {
+        let mut request = Request::post("/dags/weather/pause")
+            .header(header::COOKIE, &world.cookie)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(site) = site {
+            request = request.header("sec-fetch-site", site);
+        }
+        let answer = world.send(request.body(Body::from("paused=true")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{site:?}");
+        assert!(answer.body.contains("id=\"error\""));
+    }
+    assert!(!world.ui.dag(&id("weather")).await.unwrap().is_paused);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_switch_pauses_and_leads_back() {
+    let world = World::new().await;
+    let answer = world.post("/dags/weather/pause", &[("paused", "true"), ("next", "/dags?q=wea")]).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/dags?q=wea"));
+    assert!(world.ui.dag(&id("weather")).await.unwrap().is_paused);
+    assert_eq!(world.post("/dags/nothing/pause", &[("paused", "true")]).await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn triggering_tells_what_is_wrong_beside_its_field_and_else_leads_to_the_run() {
+    let world = World::new().await;
+    let wrong = [("param.days", "40"), ("param.station", EVIL), ("logical_date", "yesterday"), ("run_id", "a b")];
+    let answer = world.post("/dags/weather/trigger", &wrong).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(answer.body.contains("40 is greater than the maximum of 31"), "{}", answer.body);
+    assert!(answer.body.contains("is not an instant") && answer.body.contains("is not valid"));
+    assert!(!answer.body.contains("<script>"));
+
+    let right = [
+        ("param.days", "28"),
+        ("param.station", EVIL),
+        ("param.unit", "inch"),
+        ("param.from", "2026-01-01"),
+        ("param.extra", "{}"),
+        ("logical_date", "2031-01-01T00:00:00Z"),
+        ("run_id", "mine"),
+        ("note", EVIL),
+    ];
+    let answer = world.post("/dags/weather/trigger", &right).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/dags/weather/runs/mine"));
+    let run = world.ui.run(&id("weather"), &RunId::new("mine").unwrap()).await.unwrap();
+    let wanted =
+        json!({"days": 28, "extra": {}, "from": "2026-01-01", "station": EVIL, "strict": false, "unit": "inch"});
+    assert_eq!(serde_json::from_str::<Value>(&run.conf).unwrap(), wanted);
+    assert_eq!((run.triggered_by.as_str(), run.triggering_user.as_deref()), ("ui", Some("ada")));
+    assert_eq!(run.note.as_deref(), Some(EVIL));
+
+    let again = world.post("/dags/weather/trigger", &right).await;
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    assert!(again.body.contains("id=\"form-error\"") && again.body.contains("value=\"2031-01-01T00:00:00Z\""));
+    let same = world.get("/dags/weather/trigger?from=mine").await;
+    assert!(same.body.contains("value=\"28\""), "the form is filled from the run");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn clearing_and_marking_change_what_their_previews_list() {
+    let world = World::new().await;
+    let runs = super::data::newest_runs(&world.ui, &id("weather"), 2).await.unwrap();
+    let failed = &runs[0];
+    let base = super::links::run(&failed.dag_id, &failed.run_id);
+    let preview = world.get(&format!("{base}/tasks/monthly_figures/clear")).await;
+    for task in ["monthly_figures", "report", "yearly_summary"] {
+        assert!(preview.body.contains(&format!("data-affected=\"{task}\"")), "{task}");
+    }
+    assert!(!preview.body.contains("data-affected=\"extract\""));
+
+    let state_of = async |task: &str| {
+        let key = InstanceKey { dag_run: failed.key, task_id: TaskId::new(task).unwrap(), map_index: -1 };
+        world.ui.store.task_instance_get(&key).await.unwrap().unwrap().state
+    };
+    let answer =
+        world.post(&format!("{base}/tasks/monthly_figures/clear"), &[("chosen", "true"), ("downstream", "true")]).await;
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (StatusCode::SEE_OTHER, &*format!("{base}/tasks/monthly_figures"))
+    );
+    assert_ne!(state_of("monthly_figures").await, TaskState::Failed);
+    assert_eq!(state_of("extract").await, TaskState::Success);
+
+    let mark = [("state", "skipped"), ("chosen", "true")];
+    assert_eq!(world.post(&format!("{base}/tasks/extract/mark"), &mark).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(state_of("extract").await, TaskState::Skipped);
+    assert_eq!(world.post(&format!("{base}/mark"), &[("state", "failed")]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.ui.run(&failed.dag_id, &failed.run_id).await.unwrap().state, RunState::Failed);
+    assert_eq!(world.post(&format!("{base}/note"), &[("note", EVIL)]).await.status, StatusCode::SEE_OTHER);
+    assert!(!world.get(&base).await.body.contains("<script>"));
+    let answer = world.post(&format!("{base}/delete"), &[]).await;
+    assert_eq!(answer.header("location"), "/dags/weather/runs");
+    assert_eq!(world.get(&base).await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn secrets_go_in_and_never_out() {
+    let world = World::new().await;
+    let secret = "hunter2-hunter2";
+    let variable = [("key", "reports/a"), ("value", secret), ("description", EVIL), ("is_new", "true")];
+    assert_eq!(world.post("/variables/edit", &variable).await.header("location"), "/variables");
+    assert_eq!(world.post("/variables/edit", &variable).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let connection = [
+        ("key", "db"),
+        ("conn_type", "postgres"),
+        ("host", "h"),
+        ("port", "5432"),
+        ("login", EVIL),
+        ("password", secret),
+        ("extra", "{\"token\": \"hunter2-hunter2\"}"),
+        ("is_new", "true"),
+    ];
+    assert_eq!(world.post("/connections/edit", &connection).await.header("location"), "/connections");
+    for path in ["/variables", "/variables/edit?key=reports%2Fa", "/connections", "/connections/edit?key=db"] {
+        let answer = world.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(!answer.body.contains("hunter2") && !answer.body.contains("<script>"), "{path}");
+    }
+
+    // An empty value keeps what is there.
+    let edited = [("key", "reports/a"), ("value", ""), ("description", "new")];
+    assert_eq!(world.post("/variables/edit", &edited).await.status, StatusCode::SEE_OTHER);
+    let key = "reports/a".parse().unwrap();
+    let row = world.ui.store.variable_get(&key).await.unwrap().unwrap();
+    let place = crate::secrets::place::variable(&key);
+    assert_eq!(world.ui.secrets.unseal(&place, &row.sealed).unwrap().expose(), secret);
+    assert_eq!(row.description.as_deref(), Some("new"));
+    let edited = [("key", "db"), ("conn_type", "postgres"), ("clear_extra", "true")];
+    assert_eq!(world.post("/connections/edit", &edited).await.status, StatusCode::SEE_OTHER);
+    let row = world.ui.store.connection_get(&"db".parse().unwrap()).await.unwrap().unwrap();
+    assert!(row.sealed_password.is_some() && row.sealed_extra.is_none());
+
+    for (path, form, told) in [
+        ("/variables/edit", vec![("key", "<b>"), ("value", "x")], "variable key"),
+        ("/connections/edit", vec![("key", "x"), ("conn_type", "http"), ("port", "99999")], "is not a number"),
+        ("/connections/edit", vec![("key", "x"), ("conn_type", "http"), ("extra", "[]")], "is not a JSON object"),
+        ("/pools/edit", vec![("key", "p"), ("slots", "-2")], "slots must be"),
+    ] {
+        let answer = world.post(path, &form).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        assert!(answer.body.contains(told), "{path}: {}", answer.body);
+    }
+    assert_eq!(world.post("/variables/delete", &[("key", "reports/a")]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.get("/variables/edit?key=reports%2Fa").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.post("/pools/delete", &[("key", "default_pool")]).await.status, StatusCode::CONFLICT);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn artifacts_are_downloads_in_which_nothing_runs() {
+    let world = World::new().await;
+    let base = format!("{}/tasks/extract/artifact", newest(&world, "weather").await);
+    let page = world.get(&format!("{base}?name=page.html&inline=true")).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(page.header("content-type"), "application/octet-stream");
+    assert!(page.header("content-disposition").starts_with("attachment; filename=\"page.html\""));
+    let chart = world.get(&format!("{base}?name=report%2Fchart.svg&inline=true")).await;
+    assert_eq!(chart.header("content-type"), "image/svg+xml");
+    assert!(chart.header("content-security-policy").ends_with("sandbox"));
+    assert!(chart.header("content-disposition").starts_with("inline; filename=\"chart.svg\""));
+    assert_eq!(world.get(&format!("{base}?name=..%2Fsecret.key")).await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_grid_of_ten_thousand_tasks_is_small() {
+    let world = World::new().await;
+    let request = Request::get("/ui/dags/large/grid?runs=1")
+        .header(header::COOKIE, &world.cookie)
+        .header(header::ACCEPT_ENCODING, "gzip")
+        .body(Body::empty())
+        .unwrap();
+    let response = world.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+    let packed = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    assert!(packed.len() <= 10 << 10, "{} bytes", packed.len());
+
+    let grid: Value = serde_json::from_str(&world.get("/ui/dags/large/grid").await.body).unwrap();
+    let run = &grid["runs"][1];
+    assert_eq!(run["cells"].as_str().unwrap().len(), 10_000);
+    assert!(run["cells"].as_str().unwrap().starts_with("ssrk.."), "{}", &run["cells"].as_str().unwrap()[..20]);
+    let tasks = world.get(grid["tasks"].as_str().unwrap()).await;
+    assert!(tasks.header("cache-control").contains("immutable"));
+    assert_eq!(serde_json::from_str::<Value>(&tasks.body).unwrap()["tasks"].as_array().unwrap().len(), 10_000);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_wide_graph_is_folded_until_it_is_asked_for_whole() {
+    let world = World::new().await;
+    let version = world.ui.dag(&id("fan_300")).await.unwrap().version;
+    let boxes = async |folded| {
+        let answer = world.get(&super::links::version_graph(version, folded)).await;
+        serde_json::from_str::<Value>(&answer.body).unwrap()["boxes"].as_array().unwrap().len()
+    };
+    assert_eq!((boxes(true).await, boxes(false).await), (3, 300));
+    let large = world.ui.dag(&id("large")).await.unwrap().version;
+    let whole = world.get(&super::links::version_graph(large, false)).await;
+    assert!(serde_json::from_str::<Value>(&whole.body).unwrap()["boxes"].is_null(), "the outline stands for it");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn assets_are_kept_by_their_content() {
+    let world = World::new().await;
+    let path = super::assets::address("app.js");
+    let answer = world.get(&path).await;
+    assert!(answer.header("cache-control").contains("immutable"));
+    let request = Request::get(&path).header(header::IF_NONE_MATCH, answer.header("etag")).body(Body::empty()).unwrap();
+    assert_eq!(world.send(request).await.status, StatusCode::NOT_MODIFIED);
+    assert_eq!(world.get("/static/old/app.js").await.header("cache-control"), "no-cache");
+    assert_eq!(world.get("/static/old/nothing.js").await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_change_is_pushed_to_who_listens() {
+    let world = World::new().await;
+    let request =
+        Request::get("/ui/events?dag=weather").header(header::COOKIE, &world.cookie).body(Body::empty()).unwrap();
+    let response = world.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let mut frames = response.into_body().into_data_stream();
+    let form = [("param.days", "28"), ("param.unit", "mm"), ("param.from", "2026-01-01"), ("run_id", "pushed")];
+    world.post("/dags/hidden/pause", &[("paused", "true")]).await;
+    world.post("/dags/weather/trigger", &form).await;
+    let mut seen = String::new();
+    let told = tokio::time::timeout(Duration::from_secs(10), async {
+        while !seen.contains("\"pushed\"") {
+            seen.push_str(&String::from_utf8_lossy(&frames.next().await.unwrap().unwrap()));
+        }
+    });
+    told.await.expect("the run is told of");
+    assert!(seen.contains("event: change"), "{seen}");
+
+    world.ui.stopping.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), async { while frames.next().await.is_some() {} });
+    ended.await.expect("a server that stops ends its streams");
     world.end().await;
 }

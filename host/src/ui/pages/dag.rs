@@ -589,7 +589,7 @@ pub async fn confirm_delete(
         Question {
             section: Section::Dags,
             crumbs: Crumbs::new([("/dags".to_owned(), "DAGs".to_owned()), (base.clone(), dag_id.to_string())]),
-            question: format!("Delete {dag_id}?"),
+            text: format!("Delete {dag_id}?"),
             lines: vec![
                 "Its runs, logs, XComs and artifacts are deleted with it. This can't be undone.".into(),
                 "Its component stays; uploading it again brings the DAG back, without its history.".into(),

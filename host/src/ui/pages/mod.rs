@@ -39,7 +39,7 @@ struct ConfirmView {
 struct Question {
     section: Section,
     crumbs: Crumbs,
-    question: String,
+    text: String,
     lines: Vec<String>,
     action: String,
     fields: Vec<(&'static str, String)>,
@@ -49,7 +49,7 @@ struct Question {
 }
 
 fn confirm(frame: Frame, question: Question) -> Response {
-    let Question { section, crumbs, question, lines, action, fields, verb, dangerous, back } = question;
+    let Question { section, crumbs, text: question, lines, action, fields, verb, dangerous, back } = question;
     let shell = frame.shell(section, "confirm", question.clone());
     page(&ConfirmView { shell, crumbs, question, lines, action, fields, verb, dangerous, back })
 }

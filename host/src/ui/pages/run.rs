@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{
     Question, confirm,
     dag::{Chip, GraphView, fold_link, trigger_of},
-    task::{ClearOptions, ClearView},
+    task::{Choice, ClearOptions, ClearView},
 };
 use crate::{
     model::{
@@ -90,6 +90,11 @@ struct TaskLine {
 /// A task's name, with its index if it is mapped.
 pub fn label(task_id: &TaskId, map_index: i32) -> String {
     if map_index < 0 { task_id.to_string() } else { format!("{task_id} [{map_index}]") }
+}
+
+/// How many tries an instance may have in all. Airflow counts the retries only.
+pub fn tries(row: &TaskInstanceRow) -> u32 {
+    row.try_number.max(row.max_tries.saturating_add(1))
 }
 
 /// The way to a run.
@@ -169,7 +174,7 @@ pub async fn show(
             label: label(&row.task_id, row.map_index),
             href: links::task(&dag_id, &run_id, &row.task_id, row.map_index),
             state: row.state.into(),
-            tries: if row.try_number > 0 { format!("{}/{}", row.try_number, row.max_tries) } else { String::new() },
+            tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
             started: When { at: row.start_date, zone },
             duration: Span::between(row.start_date, row.end_date, now),
             message: shortened(row.message.as_deref().unwrap_or_default()),
@@ -312,7 +317,7 @@ pub async fn preview_clear(
         crumbs(&dag_id, Some(&run_id)),
         run_id.as_str(),
         base,
-        options.choices(&[("only_failed", "Only failed tasks", options.only_failed)]),
+        Choice::all(&[("only_failed", "Only failed tasks", options.only_failed)]),
         vec![("only_failed", options.only_failed.to_string())],
         &affected,
     );
@@ -355,7 +360,7 @@ pub async fn confirm_mark(
         Question {
             section: Section::Dags,
             crumbs: crumbs(&dag_id, Some(&run_id)),
-            question: if cancels { format!("Cancel {run_id}?") } else { format!("Mark {run_id} {}?", form.state) },
+            text: if cancels { format!("Cancel {run_id}?") } else { format!("Mark {run_id} {}?", form.state) },
             lines,
             action: format!("{base}/mark"),
             fields: vec![("state", form.state.to_string())],
@@ -393,7 +398,7 @@ pub async fn confirm_delete(
         Question {
             section: Section::Dags,
             crumbs: crumbs(&dag_id, Some(&run_id)),
-            question: format!("Delete {run_id}?"),
+            text: format!("Delete {run_id}?"),
             lines: vec!["Its logs, XComs and artifacts are deleted with it. This can't be undone.".into()],
             action: format!("{base}/delete"),
             fields: Vec::new(),

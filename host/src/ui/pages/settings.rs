@@ -118,7 +118,7 @@ pub fn confirm_delete(
     let question = Question {
         section,
         crumbs: Crumbs::new([(path.to_owned(), plural.to_owned())]),
-        question: format!("Delete {key}?"),
+        text: format!("Delete {key}?"),
         lines: vec![line.to_owned()],
         action: format!("{path}/delete"),
         fields: vec![("key", key.to_owned())],

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     dag::Tab,
-    run::{crumbs, label, shortened},
+    run::{crumbs, label, shortened, tries},
 };
 use crate::{
     model::{
@@ -239,9 +239,9 @@ fn facts(found: &Found, zone: chrono_tz::Tz, now: crate::model::time::Timestamp)
     let mut facts = Facts::new().text(
         "Try",
         if row.try_number == 0 {
-            format!("none yet, at most {}", row.max_tries)
+            format!("none yet, at most {}", tries(row))
         } else {
-            format!("{} of {}", row.try_number, row.max_tries)
+            format!("{} of {}", row.try_number, tries(row))
         },
     );
     if row.restarts > 0 {
@@ -388,13 +388,8 @@ pub async fn raw_log(
                 }
             };
             let all = LogFilter::default();
-            let mut text = String::new();
-            for line in (from..).zip(&page.lines).filter_map(|(number, line)| all.view(number, line)) {
-                let target = if line.target.is_empty() { String::new() } else { format!("{}: ", line.target) };
-                let message: String = line.parts.into_iter().map(|(text, _)| text).collect();
-                let fields = if line.fields.is_empty() { String::new() } else { format!(" {}", line.fields) };
-                text.push_str(&format!("{} {:5} {target}{message}{fields}\n", line.at_full, line.level.to_uppercase()));
-            }
+            let lines = (from..).zip(&page.lines).filter_map(|(number, line)| all.view(number, line));
+            let text: String = lines.map(|line| line.plain()).collect();
             Some((Bytes::from(text), Some(from + page.lines.len() as u64)))
         }
     });
@@ -700,6 +695,13 @@ pub struct Choice {
     pub on: bool,
 }
 
+impl Choice {
+    /// Of (name, label, whether it is on).
+    pub fn all(choices: &[(&'static str, &'static str, bool)]) -> Vec<Self> {
+        choices.iter().map(|&(name, label, on)| Self { name, label, on }).collect()
+    }
+}
+
 /// A task instance that would be changed.
 pub struct AffectedLine {
     pub task_id: TaskId,
@@ -756,6 +758,7 @@ fn lines(affected: &[TaskInstanceRow]) -> Vec<AffectedLine> {
 }
 
 /// What surrounds a task instance that is cleared or marked.
+#[expect(clippy::struct_excessive_bools, reason = "they are the check boxes of a form")]
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct ClearOptions {
     /// Whether the options were chosen; if not, the defaults hold.
@@ -779,10 +782,6 @@ pub struct ClearOptions {
 }
 
 impl ClearOptions {
-    pub fn choices(&self, choices: &[(&'static str, &'static str, bool)]) -> Vec<Choice> {
-        choices.iter().map(|&(name, label, on)| Choice { name, label, on }).collect()
-    }
-
     fn around(&self) -> [(&'static str, &'static str, bool); 4] {
         [
             ("downstream", "Downstream tasks", self.downstream),
@@ -852,7 +851,7 @@ pub async fn preview_clear(
         crumbs(&path.0, Some(&path.1)),
         &title,
         found.base(),
-        options.choices(&choices),
+        Choice::all(&choices),
         options.fields(),
         &affected,
     );
@@ -896,7 +895,7 @@ pub async fn preview_mark(
         about: "The state is set by hand; what runs is ended, and what waits for it goes on by its trigger rule.",
         action: format!("{}/mark", found.base()),
         map_index: options.map_index,
-        options: options.choices(&options.around()),
+        options: Choice::all(&options.around()),
         states: MARKS.iter().map(|mark| (mark.as_str(), *mark == state)).collect(),
         summary: summary(&affected, &format!("will be {state}")),
         affected: lines(&affected),
