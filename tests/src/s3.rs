@@ -41,6 +41,11 @@ impl Bucket {
             let env = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
             return Self { url, env, local: None };
         }
+        Self::local().await
+    }
+
+    /// A bucket of a server in this process, which can be taken down.
+    pub async fn local() -> Self {
         let folder = TempDir::with_prefix("airlock-s3-").expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join(BUCKET)).expect("the temporary folder can be written");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -30,6 +31,8 @@ pub struct Server {
 struct Config {
     args: Vec<OsString>,
     env: Vec<(String, String)>,
+    /// The data's folder is a file system of this size, which only the server sees.
+    disk: Option<String>,
 }
 
 /// How a server is to be started.
@@ -50,6 +53,13 @@ impl Builder {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.config.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts the data on a disk of its own of `size`, as `64m`.
+    #[must_use]
+    pub fn on_disk_of(mut self, size: &str) -> Self {
+        self.config.disk = Some(size.to_owned());
         self
     }
 
@@ -112,6 +122,27 @@ impl Server {
         self.child = spawn(self.folder.path(), &self.config, &address);
         self.healthy().await;
         start.elapsed()
+    }
+
+    /// A file on the server's own disk, as this process can reach it.
+    fn filler(&self) -> PathBuf {
+        let data = self.data_dir();
+        let data = data.strip_prefix("/").unwrap_or(&data);
+        Path::new("/proc").join(self.pid().to_string()).join("root").join(data).join("filler")
+    }
+
+    /// Leaves no byte free on the server's own disk.
+    pub fn fill_disk(&self) {
+        let mut file = File::create(self.filler()).expect("the server's disk can be reached");
+        for size in [1 << 20, 4 << 10, 1] {
+            let piece = vec![0; size];
+            while file.write_all(&piece).is_ok() {}
+        }
+    }
+
+    /// Gives the space back.
+    pub fn empty_disk(&self) {
+        fs::remove_file(self.filler()).expect("the server's disk can be reached");
     }
 
     async fn address(&mut self) -> String {
@@ -189,13 +220,26 @@ fn spawn(folder: &Path, config: &Config, listen: &str) -> Child {
         let file = File::options().create(true).append(true).open(folder.join(name));
         Stdio::from(file.expect("the temporary folder can be written"))
     };
-    Command::new(build::binary())
+    let mut command = match &config.disk {
+        None => Command::new(build::binary()),
+        Some(size) => {
+            // In a mount namespace of its own: needs no rights, and is gone with the process.
+            let mount = format!("mount -t tmpfs -o size={size} none \"$1\" && shift && exec \"$@\"");
+            fs::create_dir_all(folder.join("data")).expect("the temporary folder can be written");
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"]);
+            command.arg(folder.join("data")).arg(build::binary());
+            command
+        }
+    };
+    command
         .arg("serve")
         .arg("--data-dir")
         .arg(folder.join("data"))
         .args(["--listen", listen])
         .args(&config.args)
         .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("AIRLOCK_ADMIN_PASSWORD", ADMIN_PASSWORD)
         .envs(config.env.iter().cloned())
         .current_dir(folder)

@@ -1,0 +1,95 @@
+//! Uploads that must be refused, each by a message that names what is wrong, and that change nothing.
+
+use std::time::{Duration, Instant};
+
+use airlock_tests::{Client, Server, build};
+use reqwest::Method;
+
+/// What the sandbox's guest does when it is described: these bytes are overwritten in the built component.
+const MARK: &[u8] = b"guest-describe:ok               ";
+
+fn described(behaviour: &str) -> Vec<u8> {
+    let mut wasm = build::component("guests");
+    let at = wasm.windows(MARK.len()).position(|window| window == MARK).expect("the guest has its mark");
+    let text = format!("guest-describe:{behaviour:17}");
+    wasm[at..at + MARK.len()].copy_from_slice(text.as_bytes());
+    wasm
+}
+
+#[tokio::test]
+async fn what_is_not_a_component_of_this_world_is_refused() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let whole = build::component("hello");
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 64].fill(0xff);
+    let cases = [
+        ("nothing", Vec::new()),
+        ("random bytes", (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()),
+        ("text", b"#!/bin/sh\nrm -rf /\n".to_vec()),
+        ("a core module", b"\0asm\x01\0\0\0".to_vec()),
+        ("an empty component", b"\0asm\x0d\0\x01\0".to_vec()),
+        ("a damaged component", damaged),
+    ];
+    for (what, wasm) in cases {
+        let detail = client.upload(wasm).await.refused(422);
+        assert!(detail.len() > 10, "{what}: {detail}");
+    }
+    for part in 1..20 {
+        client.upload(whole[..whole.len() * part / 20].to_vec()).await.refused(422);
+    }
+    assert_nothing_changed(&client).await;
+}
+
+#[tokio::test]
+async fn a_core_module_is_told_what_to_do() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let detail = client.upload(b"\0asm\x01\0\0\0".to_vec()).await.refused(422);
+    assert!(detail.contains("component") && detail.contains("module"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_body_of_100_mib_is_refused() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let request = client.request(Method::POST, "/api/v2/components").header("content-type", "application/wasm");
+    // The server may answer and close before it has read all: then the client sees a broken pipe, or the answer.
+    if let Some(answer) = client.try_send(request.body(vec![0; 100 << 20])).await {
+        answer.refused(413);
+    }
+    assert_nothing_changed(&client).await;
+}
+
+#[tokio::test]
+async fn a_describe_that_misbehaves_is_refused_in_time() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    for (behaviour, said) in [
+        ("error", "does not feel like it"),
+        ("trap", "describe had enough"),
+        ("loop", ""),
+        ("sleep", ""),
+        ("allocate", ""),
+        ("nodes", "100"),
+        ("text", ""),
+        ("json", ""),
+        ("variable", ""),
+    ] {
+        let start = Instant::now();
+        let detail = client.upload(described(behaviour)).await.refused(422);
+        assert!(detail.contains(said), "{behaviour}: {detail}");
+        assert!(start.elapsed() < Duration::from_mins(1), "{behaviour} took {:?}", start.elapsed());
+    }
+    assert_nothing_changed(&client).await;
+    client.upload(described("ok")).await.ok();
+    client.upload(described("many")).await.ok();
+}
+
+async fn assert_nothing_changed(client: &Client) {
+    for (path, field) in [("/api/v2/components", "components"), ("/api/v2/dags", "dags")] {
+        assert_eq!(client.list(path, field).await.len(), 0, "{path}");
+    }
+    assert_eq!(client.get("/api/v2/monitor/health").await.ok()["scheduler"]["status"], "healthy");
+}
