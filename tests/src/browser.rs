@@ -6,11 +6,21 @@ use std::{
 };
 
 use anyhow::Context;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use thirtyfour::{CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
+use thirtyfour::{
+    By, CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, TypingData, WebDriver, WebElement,
+    extensions::cdp::ChromeDevTools,
+};
 use tokio::net::TcpStream;
 
-use crate::wait::until;
+use crate::{
+    server::{ADMIN_PASSWORD, Server},
+    wait::until,
+};
+
+/// How long a page may take to show something, on a machine that is busy with other tests.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A browser with an empty profile. Ends when it is dropped.
 #[derive(Debug)]
@@ -52,10 +62,82 @@ impl Browser {
         ] {
             capabilities.add_arg(flag)?;
         }
-        capabilities.set("goog:loggingPrefs", serde_json::json!({"browser": "ALL"}))?;
+        capabilities.set("goog:loggingPrefs", json!({"browser": "ALL"}))?;
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await?;
         let chromedriver = starting.0.take().context("the driver was started")?;
         Ok(Self { driver, chromedriver, _profile: profile })
+    }
+}
+
+impl Browser {
+    /// Opens `path` on `server`.
+    pub async fn open(&self, server: &Server, path: &str) {
+        self.driver.goto(format!("{}{path}", server.url)).await.expect("the page must open");
+    }
+
+    /// Signs in as `admin`, by the form.
+    pub async fn sign_in(&self, server: &Server) {
+        self.open(server, "/login").await;
+        self.element("#username").await.send_keys("admin").await.expect("the field takes keys");
+        self.element("#password").await.send_keys(ADMIN_PASSWORD).await.expect("the field takes keys");
+        self.element("#sign-in-submit").await.click().await.expect("the button can be clicked");
+        self.element("#who").await;
+    }
+
+    /// The element that `css` selects, as soon as it is there.
+    pub async fn element(&self, css: &str) -> WebElement {
+        until(&format!("an element `{css}`"), LIMIT, async || self.driver.find(By::Css(css)).await.ok()).await
+    }
+
+    /// Clicks on what `css` selects.
+    pub async fn click(&self, css: &str) {
+        until(&format!("a click on `{css}`"), LIMIT, async || {
+            self.driver.find(By::Css(css)).await.ok()?.click().await.ok()
+        })
+        .await;
+    }
+
+    /// The text of what `css` selects.
+    pub async fn text(&self, css: &str) -> String {
+        until(&format!("the text of `{css}`"), LIMIT, async || {
+            self.driver.find(By::Css(css)).await.ok()?.text().await.ok()
+        })
+        .await
+    }
+
+    /// What the script returns.
+    pub async fn script(&self, script: &str) -> Value {
+        let answer = self.driver.execute(script, Vec::new()).await;
+        answer.unwrap_or_else(|error| panic!("`{script}`: {error}")).json().clone()
+    }
+
+    /// Sends a key to whatever has the focus.
+    pub async fn press(&self, key: impl Into<TypingData>) {
+        let focused = self.driver.active_element().await.expect("something has the focus");
+        focused.send_keys(key).await.expect("it takes keys");
+    }
+
+    /// Waits until the script returns true.
+    pub async fn holds(&self, script: &str) {
+        until(&format!("`{script}`"), LIMIT, async || (self.script(script).await == true).then_some(())).await;
+    }
+
+    /// A command of the Chrome DevTools protocol.
+    pub async fn devtools(&self, command: &str, params: Value) {
+        let tools = ChromeDevTools::new(self.driver.handle.clone());
+        tools.execute_cdp_with_params(command, params).await.expect("the browser knows the command");
+    }
+
+    /// Makes the window as small as a phone's.
+    pub async fn be_a_phone(&self) {
+        let params = json!({"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true});
+        self.devtools("Emulation.setDeviceMetricsOverride", params).await;
+    }
+
+    /// What the console complains about since the last time: errors, refused scripts and styles.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self.driver.get_log("browser").await.expect("the browser keeps a log");
+        entries.into_iter().filter(|entry| entry.level == "SEVERE").map(|entry| entry.message).collect()
     }
 }
 

@@ -150,11 +150,16 @@ impl Client {
         self.get(&path).await.ok()["value"].clone()
     }
 
-    /// The text of a try's log, a line for each line.
+    /// What a try's log says, a line for each line.
     pub async fn log(&self, dag_id: &str, run_id: &str, task_id: &str, try_number: u32) -> String {
         let path = format!("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}");
-        let answer = self.get(&path).await.ok();
-        let lines = answer["content"].as_array().unwrap_or_else(|| panic!("no lines in {answer}"));
-        lines.iter().map(|line| line["event"].as_str().unwrap_or_default().to_owned() + "\n").collect()
+        let request = self.request(Method::GET, &path).header("accept", "application/x-ndjson");
+        let answer = request.send().await.expect("the server must answer");
+        assert!(answer.status().is_success(), "HTTP {}", answer.status());
+        let text = answer.text().await.expect("a log must be whole");
+        let said = |line: &str| {
+            serde_json::from_str::<Value>(line).ok()?["event"].as_str().map(|event| event.to_owned() + "\n")
+        };
+        text.lines().filter_map(said).collect()
     }
 }

@@ -43,8 +43,7 @@ async fn each_limit_holds_and_says_so() {
     for ((dag_id, task_id, state, said), run_id) in CASES.iter().zip(&runs) {
         let run = client.finished(dag_id, run_id).await;
         assert_eq!(run["state"], *state, "{dag_id}");
-        let path = format!("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1?full_content=true");
-        let log = client.get(&path).await.ok().to_string();
+        let log = client.log(dag_id, run_id, task_id, 1).await;
         assert!(log.contains(said), "{dag_id}: {}", log.chars().take(2_000).collect::<String>());
         assert!(!log.contains("not for you"), "{dag_id}");
     }

@@ -49,9 +49,14 @@ fn rooms_import_downwards_only() {
     let mut complaints = String::new();
     for room in ROOMS {
         for file in rust_files(&source.join(room.name)) {
+            // Tests stand on whatever they need.
+            if file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs") {
+                continue;
+            }
             let text = fs::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             let shown = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
-            for named in rooms_named(&text) {
+            for named in rooms_named(text) {
                 let is_fine = named == room.name || named == "model" || room.rooms.contains(&named.as_str());
                 if !is_fine && ROOMS.iter().any(|room| room.name == named) {
                     let _ = writeln!(complaints, "{shown}: `{}` must not know `{named}`", room.name);
