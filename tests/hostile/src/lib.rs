@@ -15,7 +15,7 @@ fn spin() {
 /// Waits in a host call for longer than it may.
 #[task(timeout = "2s")]
 fn oversleep() {
-    std::thread::sleep(std::time::Duration::from_secs(3_600));
+    std::thread::sleep(std::time::Duration::from_hours(1));
 }
 
 /// Calls itself for ever.
