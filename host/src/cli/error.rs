@@ -80,6 +80,7 @@ impl CliError {
         self
     }
 
+    #[cfg(test)]
     pub fn kind(&self) -> Kind {
         self.kind
     }
