@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{
     By, CapabilitiesHelper, ChromiumLikeCapabilities, DesiredCapabilities, TypingData, WebDriver, WebElement,
-    extensions::cdp::ChromeDevTools,
 };
 use tokio::net::TcpStream;
 
@@ -124,8 +123,7 @@ impl Browser {
 
     /// A command of the Chrome DevTools protocol.
     pub async fn devtools(&self, command: &str, params: Value) {
-        let tools = ChromeDevTools::new(self.driver.handle.clone());
-        tools.execute_cdp_with_params(command, params).await.expect("the browser knows the command");
+        self.driver.cdp().send_raw(command, params).await.expect("the browser knows the command");
     }
 
     /// Makes the window as small as a phone's.
