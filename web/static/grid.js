@@ -174,7 +174,7 @@ export async function start(box) {
   };
   const tell = (row, column) => {
     const run = runs[column];
-    const when = (run.date ?? run.id).replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1 UTC');
+    const when = run.date?.replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1 UTC') ?? run.id;
     if (row < 0) return `${run.id}\n${run.state}, ${run.type}, ${span(duration(run))}`;
     return `${tasks[rows[row]]}\n${words(run.cells[rows[row]])}\n${when}`;
   };

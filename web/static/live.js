@@ -21,12 +21,11 @@ export function setParameter(name, value) {
 function open() {
   if (source || document.hidden) return;
   source = new EventSource(url);
-  let first = true;
   source.addEventListener('open', () => {
     show('on', 'live');
     document.getElementById('refresh')?.setAttribute('hidden', '');
-    if (!first) refresh();
-    first = false;
+    // What happened between the page's making and this moment was told to nobody.
+    document.dispatchEvent(new CustomEvent('airlock:change', { detail: { runs: {}, again: true } }));
   });
   source.addEventListener('error', () => {
     show('lost', 'not live');
@@ -53,7 +52,6 @@ export function connect(address) {
       show('off', 'waiting');
     } else {
       open();
-      document.dispatchEvent(new CustomEvent('airlock:change', { detail: { runs: {}, again: true } }));
     }
   });
   addEventListener('pagehide', close);

@@ -5,6 +5,13 @@ const MOST_LINES = 5000;
 
 export function start(box) {
   const lines = document.getElementById('log-lines');
+  // A try that begins while its log is waited for has a log of its own.
+  const state = document.getElementById('task-state');
+  if (state && !new URLSearchParams(location.search).has('try')) {
+    new MutationObserver(() => {
+      if (Number(state.dataset.try) > Number(box.dataset.try)) location.reload();
+    }).observe(state, { attributeFilter: ['data-try'] });
+  }
   const follow = document.getElementById('log-follow');
   const atEnd = () => box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   const toEnd = () => { box.scrollTop = box.scrollHeight; };

@@ -140,7 +140,7 @@ pub async fn events(
     })
     .take_until(async move { stopping.cancelled().await });
     let hello = stream::once(async { Ok(Event::default().comment("airlock").retry(Duration::from_secs(2))) });
-    Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(hello.chain(events).fuse()).keep_alive(KeepAlive::default()).into_response())
 }
 
 impl Feed {

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
     model::ids::{DagId, Digest, RunId, TaskId},
-    store::DagVersionKey,
+    store::{DagVersionKey, XComRow},
 };
 
 /// What may not stand as it is in a part of a path or in a query's value.
@@ -60,6 +60,13 @@ pub fn run(dag_id: &DagId, run_id: &RunId) -> String {
 pub fn task(dag_id: &DagId, run_id: &RunId, task_id: &TaskId, map_index: i32) -> String {
     let path = format!("{}/tasks/{}", run(dag_id, run_id), part(task_id.as_str()));
     if map_index < 0 { path } else { format!("{path}?map_index={map_index}") }
+}
+
+/// Where the API gives out an XCom's bytes.
+pub fn xcom_content(xcom: &XComRow) -> String {
+    let (dag_id, run_id) = (part(xcom.dag_id.as_str()), part(xcom.run_id.as_str()));
+    let (task_id, key) = (part(xcom.instance.task_id.as_str()), part(xcom.key.as_str()));
+    format!("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}/content")
 }
 
 pub fn component(digest: &Digest) -> String {

@@ -53,13 +53,17 @@ pub struct LogFilter {
     search: String,
 }
 
+/// Lowest first.
+const LEVEL_NAMES: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
+
+/// The place of a level among [`LEVEL_NAMES`]; also of Airflow's names. What is not known is info.
 fn rank(level: &str) -> usize {
-    ["trace", "debug", "info", "warn", "error"]
-        .iter()
-        .position(|known| {
-            *known == level || (level == "warning" && *known == "warn") || (level == "critical" && *known == "error")
-        })
-        .unwrap_or(2)
+    let name = match level {
+        "warning" => "warn",
+        "critical" => "error",
+        name => name,
+    };
+    LEVEL_NAMES.iter().position(|known| *known == name).unwrap_or(2)
 }
 
 impl LogFilter {
@@ -76,13 +80,11 @@ impl LogFilter {
     pub fn view(&self, number: u64, line: &str) -> Option<LineView> {
         let parsed: Value = serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()));
         let text = |name: &str| parsed.get(name).and_then(Value::as_str).unwrap_or_default();
-        let level = match text("level") {
-            "" => "info",
-            level => level,
-        };
-        if rank(level) < self.least {
+        let level = rank(text("level"));
+        if level < self.least {
             return None;
         }
+        let level = LEVEL_NAMES[level];
         let event = parsed.as_str().unwrap_or_else(|| text("event"));
         let mut fields = String::new();
         let known = ["timestamp", "level", "source", "logger", "event"];
@@ -108,7 +110,7 @@ impl LogFilter {
             number,
             at,
             at_full: at_full.to_owned(),
-            class: format!("{} from-{}", plain(level), plain(text("source"))),
+            class: format!("{level} from-{}", plain(text("source"))),
             level: level.to_owned(),
             target: text("logger").to_owned(),
             parts: self.cut(event),
@@ -207,7 +209,7 @@ pub async fn read(
 mod tests {
     use super::*;
 
-    const LINE: &str = r#"{"timestamp":"2026-01-31T06:00:00.123456Z","level":"warn","source":"log","logger":"a::b","event":"Wet <b>wet</b>","n":3}"#;
+    const LINE: &str = r#"{"timestamp":"2026-01-31T06:00:00.123456Z","level":"warning","source":"log","logger":"a::b","event":"Wet <b>wet</b>","n":3}"#;
 
     #[test]
     fn a_line_is_shown_in_its_pieces() {

@@ -33,7 +33,7 @@ use axum::{
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tower_http::compression::CompressionLayer;
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use self::{error::UiError, shape::Shapes, shell::Frame};
 use crate::{
@@ -149,6 +149,7 @@ pub fn router(ui: UiState) -> Router {
         .fallback(async || UiError::NotFound("There is no page at this address.".into()));
     pages
         .layer(form)
+        .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(ui.clone(), guard))
         .layer(CompressionLayer::new())
         .layer(from_fn(headers))

@@ -777,6 +777,19 @@ async fn the_grid_of_ten_thousand_tasks_is_small() {
 }
 
 #[tokio::test]
+async fn a_plain_log_ends_well_when_it_is_compressed() {
+    let world = World::new().await;
+    let request = Request::get(format!("{}/tasks/extract/log", newest(&world, "weather").await))
+        .header(header::COOKIE, &world.cookie)
+        .header(header::ACCEPT_ENCODING, "gzip")
+        .body(Body::empty())
+        .unwrap();
+    let answer = world.send(request).await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "text/plain; charset=utf-8"));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_wide_graph_is_folded_until_it_is_asked_for_whole() {
     let world = World::new().await;
     let version = world.ui.dag(&id("fan_300")).await.unwrap().version;

@@ -54,6 +54,8 @@ struct TaskView {
     crumbs: Crumbs,
     label: String,
     state: StateView,
+    /// The newest try, whatever try is shown.
+    present_try: u32,
     clear_href: String,
     mark_href: String,
     message: Option<Message>,
@@ -202,6 +204,7 @@ pub async fn show(
         crumbs: crumbs(&dag_id, Some(&run_id)),
         label: title,
         state,
+        present_try: row.map_or(0, |row| row.try_number),
         clear_href: found.href("/clear", &[]),
         mark_href: found.href("/mark", &[]),
         message: row.and_then(message),
@@ -394,7 +397,7 @@ pub async fn raw_log(
         }
     });
     let media_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-    Ok((media_type, Body::from_stream(pages.map(Ok::<_, Infallible>))).into_response())
+    Ok((media_type, Body::from_stream(pages.map(Ok::<_, Infallible>).fuse())).into_response())
 }
 
 // ---- outputs ------------------------------------------------------------------------------------
@@ -410,6 +413,7 @@ struct XComView {
     key: XComKey,
     media_type: String,
     size: Size,
+    href: String,
     text: Option<String>,
     not_shown: Option<String>,
 }
@@ -434,7 +438,10 @@ async fn outputs(ui: &UiState, found: &Found) -> Result<Html, UiError> {
     let keys: Vec<_> = rows.into_iter().map(|row| (row.instance, row.key)).collect();
     let xcoms = ui.store.xcom_get_many(&keys).await?.into_iter().map(|value| {
         let (text, not_shown) = shown(&value);
+        let map_index = found.key.map_index.to_string();
+        let path = links::xcom_content(&value.row);
         XComView {
+            href: links::with_query(&path, &[("map_index", &map_index)]),
             key: value.row.key,
             media_type: value.row.media_type,
             size: Size(value.row.size_bytes),
