@@ -1,8 +1,9 @@
 //! Headless Chromium, driven by its own chromedriver.
 
 use std::{
+    io::{Read, Write},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -25,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Browser {
     pub driver: WebDriver,
-    chromedriver: Child,
+    chromedriver: Chromedriver,
     _profile: TempDir,
 }
 
@@ -39,9 +40,9 @@ impl Browser {
         let port = free_port()?;
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let chromedriver =
-            command.spawn().context("can't start `chromedriver`; install the packages chromium and chromium-driver")?;
-        let mut starting = Starting(Some(chromedriver));
+        let started =
+            command.spawn().context("can't start `chromedriver`; install the packages chromium and chromium-driver");
+        let chromedriver = Chromedriver { child: started?, port };
         until("chromedriver", Duration::from_secs(30), async || TcpStream::connect(("127.0.0.1", port)).await.ok())
             .await;
 
@@ -63,7 +64,6 @@ impl Browser {
         }
         capabilities.set("goog:loggingPrefs", json!({"browser": "ALL"}))?;
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await?;
-        let chromedriver = starting.0.take().context("the driver was started")?;
         Ok(Self { driver, chromedriver, _profile: profile })
     }
 }
@@ -83,14 +83,28 @@ impl Browser {
         self.element("#who").await;
     }
 
+    /// Asks `question` until it answers something; a failure tells what the browser shows.
+    async fn until<T>(&self, what: String, mut question: impl AsyncFnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        while start.elapsed() < LIMIT {
+            if let Some(answer) = question().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let url = self.driver.current_url().await.map_or_else(|error| error.to_string(), String::from);
+        let shown = self.driver.source().await.unwrap_or_default();
+        panic!("waited {LIMIT:?} in vain for {what} on {url}\n{}", shown.chars().take(20_000).collect::<String>());
+    }
+
     /// The element that `css` selects, as soon as it is there.
     pub async fn element(&self, css: &str) -> WebElement {
-        until(&format!("an element `{css}`"), LIMIT, async || self.driver.find(By::Css(css)).await.ok()).await
+        self.until(format!("an element `{css}`"), async || self.driver.find(By::Css(css)).await.ok()).await
     }
 
     /// Clicks on what `css` selects.
     pub async fn click(&self, css: &str) {
-        until(&format!("a click on `{css}`"), LIMIT, async || {
+        self.until(format!("a click on `{css}`"), async || {
             self.driver.find(By::Css(css)).await.ok()?.click().await.ok()
         })
         .await;
@@ -98,7 +112,7 @@ impl Browser {
 
     /// The text of what `css` selects.
     pub async fn text(&self, css: &str) -> String {
-        until(&format!("the text of `{css}`"), LIMIT, async || {
+        self.until(format!("the text of `{css}`"), async || {
             self.driver.find(By::Css(css)).await.ok()?.text().await.ok()
         })
         .await
@@ -118,7 +132,7 @@ impl Browser {
 
     /// Waits until the script returns true.
     pub async fn holds(&self, script: &str) {
-        until(&format!("`{script}`"), LIMIT, async || (self.script(script).await == true).then_some(())).await;
+        self.until(format!("`{script}`"), async || (self.script(script).await == true).then_some(())).await;
     }
 
     /// A command of the Chrome DevTools protocol.
@@ -139,25 +153,38 @@ impl Browser {
     }
 }
 
-/// Ends the driver if the browser does not start.
-struct Starting(Option<Child>);
-
-impl Drop for Starting {
+impl Drop for Browser {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // The driver would end its session by a request on connections of the runtime that this very thread keeps
+        // from running: it would wait for ever. So the request goes by hand, and the driver's own is called off.
+        let _ = self.chromedriver.end_session(&self.driver.session_id().to_string());
+        let _ = self.driver.clone().leak();
     }
 }
 
-impl Drop for Browser {
+/// Ends with its value.
+#[derive(Debug)]
+struct Chromedriver {
+    child: Child,
+    port: u16,
+}
+
+impl Chromedriver {
+    /// Ends the browser of a session.
+    fn end_session(&self, session: &str) -> std::io::Result<()> {
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", self.port))?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        write!(socket, "DELETE /session/{session} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        // Answered when the browser has ended.
+        socket.read_to_end(&mut Vec::new())?;
+        Ok(())
+    }
+}
+
+impl Drop for Chromedriver {
     fn drop(&mut self) {
-        // chromedriver ends its browser when it is asked to end, not when it is killed.
-        if let Some(pid) = i32::try_from(self.chromedriver.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.chromedriver.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

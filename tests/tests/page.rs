@@ -135,7 +135,7 @@ async fn no_page_scrolls_sideways_on_a_phone_and_none_breaks_its_own_policy() {
         assert_eq!(widths[1], 360, "{page}");
         let complaints = browser.complaints().await;
         // That a page is not there is told in the console too.
-        assert!(complaints.iter().all(|text| text.contains("404")), "{page}: {complaints:#?}");
+        assert!(complaints.iter().all(|text| text.contains("Failed to load resource")), "{page}: {complaints:#?}");
     }
 }
 
@@ -163,12 +163,13 @@ async fn each_page_has_a_title_a_heading_and_names_for_what_can_be_used() {
 
 #[tokio::test]
 async fn it_is_light_or_dark_as_the_system_or_the_user_says() {
+    const COLOR: &str = "return getComputedStyle(document.documentElement).backgroundColor";
     let (server, _client, browser) = start().await;
     let scheme = async |value: &str| {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": value}]});
         browser.devtools("Emulation.setEmulatedMedia", features).await;
         browser.open(&server, "/dags").await;
-        browser.script("return getComputedStyle(document.body).backgroundColor").await
+        browser.script(COLOR).await
     };
     let (light, dark) = (scheme("light").await, scheme("dark").await);
     assert_ne!(light, dark);
@@ -179,7 +180,7 @@ async fn it_is_light_or_dark_as_the_system_or_the_user_says() {
     })
     .await;
     browser.open(&server, "/variables").await;
-    assert_eq!(browser.script("return getComputedStyle(document.body).backgroundColor").await, light);
+    assert_eq!(browser.script(COLOR).await, light);
     assert_no_complaints(&browser).await;
 }
 
@@ -243,7 +244,7 @@ async fn text_is_text_wherever_it_comes_from() {
             "{page}"
         );
         let complaints = browser.complaints().await;
-        assert!(complaints.iter().all(|text| text.contains("404")), "{page}: {complaints:#?}");
+        assert!(complaints.iter().all(|text| text.contains("Failed to load resource")), "{page}: {complaints:#?}");
     }
     browser.open(&server, "/variables").await;
     assert!(browser.text("main").await.contains("<script>"));
