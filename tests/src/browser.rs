@@ -124,10 +124,9 @@ impl Browser {
         answer.unwrap_or_else(|error| panic!("`{script}`: {error}")).json().clone()
     }
 
-    /// Sends a key to whatever has the focus.
+    /// Presses a key, for whatever has the focus.
     pub async fn press(&self, key: impl Into<TypingData>) {
-        let focused = self.driver.active_element().await.expect("something has the focus");
-        focused.send_keys(key).await.expect("it takes keys");
+        self.driver.action_chain().send_keys(key).perform().await.expect("keys can be pressed");
     }
 
     /// Waits until the script returns true.
@@ -176,8 +175,7 @@ impl Chromedriver {
         socket.set_read_timeout(Some(LIMIT))?;
         write!(socket, "DELETE /session/{session} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
         // Answered when the browser has ended.
-        socket.read_to_end(&mut Vec::new())?;
-        Ok(())
+        socket.read_exact(&mut [0])
     }
 }
 

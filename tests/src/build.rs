@@ -43,7 +43,8 @@ pub fn component_path(name: &str) -> PathBuf {
     target_dir().join("wasm32-wasip2").join("task").join(file)
 }
 
-fn target_dir() -> PathBuf {
+/// Where cargo puts what it builds.
+pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 

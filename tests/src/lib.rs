@@ -9,11 +9,13 @@
 
 pub mod browser;
 pub mod build;
+pub mod cli;
 pub mod http;
 pub mod s3;
 pub mod server;
 pub mod wait;
 
+pub use cli::Shell;
 pub use http::{Answer, Client};
 pub use server::{ADMIN_PASSWORD, Server};
 pub use wait::until;

@@ -262,6 +262,7 @@ async fn without_scripts_every_page_works_as_links_and_forms() {
     browser.open(&server, "/dags").await;
     browser.click("#dag-canary [data-action=trigger]").await;
     browser.click("#trigger-submit").await;
+    browser.element("#run-state").await;
     let state = until("the run's end", Duration::from_secs(30), async || {
         browser.driver.refresh().await.ok()?;
         let state = browser.element("#run-state").await.attr("data-state").await.ok().flatten()?;

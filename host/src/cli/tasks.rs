@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use reqwest::{Method, header};
 use serde_json::{Value, json};
 
 use super::{
     client::Client,
-    error::{CliError, Kind, Result},
+    error::{CliError, Kind, OrFail, Result},
     output::{self, Column, Format},
+    wait,
 };
+
+/// How often to look for the next try of a task instance that is not over.
+const NEXT_TRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Columns of a list of task instances.
 pub const INSTANCE_COLUMNS: &[Column] = &[
@@ -146,58 +152,46 @@ impl LogsArgs {
         if self.map_index >= 0 {
             instance.push(&map_index);
         }
-        let mut shown = 0;
-        let mut last_try = 0;
+        let mut printed = 0;
         loop {
             // The state is asked first: what an attempt wrote is all there when the state says that it is over.
             let row = client.get(&instance, &[]).await?;
-            let is_over = matches!(
-                row.get("state").and_then(Value::as_str),
-                Some("success" | "failed" | "skipped" | "upstream_failed" | "removed")
-            );
-            let present = row.get("try_number").and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
-            let number = self.try_number.or(present).unwrap_or(0);
-            if number == 0 && !self.follow {
-                return Err(CliError::text(Kind::NotFound, format!("task `{}` has not started", self.task_id))
+            let is_over = row.get("state").and_then(Value::as_str).is_some_and(wait::is_finished);
+            let present = row.get("try_number").and_then(Value::as_u64).unwrap_or(0);
+            let number = self.try_number.map_or(present, u64::from);
+            if number > printed && number <= present {
+                self.print(client, number, format).await?;
+                printed = number;
+            } else if !self.follow {
+                return Err(CliError::text(Kind::NotFound, format!("task `{}` has no try {number}", self.task_id))
                     .hint("wait for it with --follow"));
             }
-            if number != last_try {
-                (shown, last_try) = (0, number);
-            }
-            if number > 0 {
-                let lines = self.read(client, number).await?;
-                for line in lines.iter().skip(shown) {
-                    print_line(line, format)?;
-                }
-                shown = shown.max(lines.len());
-            }
-            if !self.follow || is_over || self.try_number.is_some_and(|number| present > Some(number)) {
+            if !self.follow || is_over || self.try_number.is_some_and(|number| u64::from(number) <= printed) {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(NEXT_TRY_PAUSE).await;
         }
     }
 
-    /// All lines of a try, so far.
-    async fn read(&self, client: &Client, number: u32) -> Result<Vec<Value>> {
+    /// Prints the lines of a try; with `--follow` until it has ended.
+    async fn print(&self, client: &Client, number: u64, format: Format) -> Result<()> {
         let number = number.to_string();
         let segments = ["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id, "logs", &number];
-        let mut lines = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let mut query = vec![("map_index", self.map_index.to_string())];
-            if let Some(token) = token.take() {
-                query.push(("token", token));
-            }
-            let mut answer = client.get(&segments, &query).await?;
-            let Some(Value::Array(more)) = answer.get_mut("content").map(Value::take) else { return Ok(lines) };
-            let is_end = more.is_empty();
-            lines.extend(more);
-            match answer.get("continuation_token").and_then(Value::as_str) {
-                Some(next) if !is_end => token = Some(next.to_owned()),
-                _ => return Ok(lines),
+        let query = [("map_index", self.map_index.to_string()), ("follow", self.follow.to_string())];
+        let request = client.request(Method::GET, &segments, &query)?.header(header::ACCEPT, "application/x-ndjson");
+        let mut pieces = client.exchange(request).await?.bytes_stream();
+        let mut line = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.or_fail(Kind::Unreachable, || "the log broke off".into())?;
+            for part in piece.split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if part.ends_with(b"\n") {
+                    print_line(&serde_json::from_slice(&line).unwrap_or_default(), format)?;
+                    line.clear();
+                }
             }
         }
+        Ok(())
     }
 }
 

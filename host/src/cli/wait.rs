@@ -13,6 +13,11 @@ use super::{
 /// Task states in which nothing more happens by itself.
 const FINISHED: &[&str] = &["success", "failed", "skipped", "upstream_failed", "removed"];
 
+/// Whether nothing more happens by itself to a task instance in this state.
+pub fn is_finished(state: &str) -> bool {
+    FINISHED.contains(&state)
+}
+
 /// Waits until the run is over and answers it; on a terminal with a bar of its task instances.
 ///
 /// # Errors

@@ -1,0 +1,270 @@
+//! The command line: what it prints, how it ends.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use airlock_tests::{Client, Server, Shell, build, cli::Done};
+use serde_json::{Value, json};
+
+fn wasm(name: &str) -> String {
+    build::component_path(name).to_string_lossy().into_owned()
+}
+
+#[tokio::test]
+async fn a_day_with_airlock() {
+    let server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    let tokens = shell.path().join(".config/airlock/tokens.json");
+    assert_eq!(fs::metadata(tokens).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let dags = shell.run(&["deploy", &wasm("hello"), &wasm("hostile"), "--output", "json"]).await.json();
+    assert_eq!((&dags[0]["dag_id"], &dags[0]["version_number"]), (&json!("hello"), &json!(1)));
+    assert!(shell.run(&["dags", "list"]).await.ok().contains("Greets someone."));
+    assert_eq!(shell.run(&["dags", "show", "hello", "-o", "json"]).await.json()["dag_id"], "hello");
+    assert!(shell.run(&["dags", "show", "hello", "-o", "yaml"]).await.ok().contains("dag_id: hello\n"));
+
+    let args = ["dags", "trigger", "hello", "--params", r#"{"name":"ada"}"#, "--wait", "-o", "json"];
+    let run = shell.run(&args).await.json();
+    assert_eq!(run["state"], "success");
+    let run_id = run["dag_run_id"].as_str().unwrap();
+    assert!(shell.run(&["tasks", "logs", "hello", run_id, "say"]).await.ok().contains("Hello, ada!"));
+    let states = shell.run(&["tasks", "states", "hello", run_id, "-o", "json"]).await.json();
+    assert_eq!(states.as_array().unwrap().len(), 3);
+    assert!(shell.run(&["tasks", "list", "hello"]).await.ok().contains("make_greeting"));
+
+    let cleared = shell.run(&["tasks", "clear", "hello", "--run", run_id, "--task", "say", "-o", "json"]).await.json();
+    assert_eq!(cleared.as_array().unwrap().len(), 1);
+    let shown = shell.run(&["runs", "show", "hello", run_id, "--wait", "-o", "json"]).await.json();
+    assert_eq!(shown["state"], "success");
+    let states = shell.run(&["tasks", "states", "hello", run_id, "-o", "json"]).await.json();
+    assert_eq!(states.as_array().unwrap().iter().find(|row| row["task_id"] == "say").unwrap()["try_number"], 2);
+
+    shell.run(&["runs", "delete", "hello", run_id]).await.ok();
+    assert_eq!(shell.run(&["runs", "list", "hello", "-o", "json"]).await.json(), json!([]));
+    shell.run(&["dags", "pause", "hello"]).await.ok();
+    shell.run(&["dags", "delete", "hello"]).await.ok();
+    shell.run(&["dags", "show", "hello"]).await.failed(3);
+    assert!(shell.run(&["components", "list"]).await.ok().contains("airlock-sdk"));
+    shell.run(&["logout"]).await.ok();
+    assert!(shell.run(&["dags", "list"]).await.failed(5).contains("hint: sign in with `airlock login`"));
+}
+
+#[tokio::test]
+async fn exit_codes_tell_scripts_what_happened() {
+    let server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    shell.run(&["deploy", &wasm("hostile"), &wasm("hello")]).await.ok();
+
+    // A failed run, waited for.
+    let failed = shell.run(&["dags", "trigger", "hostile_panics", "--wait"]).await;
+    assert!(failed.out.contains("failed"));
+    assert!(failed.failed(1).contains("hint: "));
+    // Wrong arguments: nothing was tried.
+    assert_eq!(shell.run(&["dags", "trigger", "hello", "--params", "[1]"]).await.code, 2);
+    assert_eq!(shell.run(&["dags", "trigger", "hello", "--logical-date", "yesterday"]).await.code, 2);
+    assert_eq!(shell.run(&["no-such-command"]).await.code, 2);
+    shell.run(&["deploy", "no/such/file.wasm"]).await.failed(2);
+    // Not there; refused.
+    shell.run(&["dags", "trigger", "nobody"]).await.failed(3);
+    shell.run(&["runs", "show", "hello", "nothing"]).await.failed(3);
+    let text = shell.file("text.wasm", "not wasm");
+    assert!(shell.run(&["deploy", &text]).await.failed(4).contains("text.wasm"));
+    let date = ["dags", "trigger", "hello", "--logical-date", "2026-01-01", "--wait"];
+    shell.run(&date).await.ok();
+    shell.run(&date).await.failed(4);
+    // Nobody there.
+    let nobody = shell.run(&["--url", "http://127.0.0.1:1", "dags", "list"]).await;
+    assert!(nobody.failed(6).contains("airlock serve"));
+}
+
+#[tokio::test]
+async fn a_log_is_followed_over_its_tries_to_its_end() {
+    let server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    shell.run(&["deploy", &wasm("hostile")]).await.ok();
+    let args = ["dags", "trigger", "busy_bees", "--params", r#"{"steps":12}"#, "-o", "json"];
+    let run = shell.run(&args).await.json();
+    let run_id = run["dag_run_id"].as_str().unwrap();
+    let log = shell.run(&["tasks", "logs", "-f", "busy_bees", run_id, "slow_a"]).await.ok();
+    assert!(log.contains("step 0 of slow_a") && log.contains("step 11 of slow_a"), "{log}");
+
+    let run = shell.run(&["dags", "trigger", "retried", "-o", "json"]).await.json();
+    let run_id = run["dag_run_id"].as_str().unwrap();
+    let log = shell.run(&["tasks", "logs", "-f", "retried", run_id, "third_time"]).await.ok();
+    assert!(log.contains("not yet"), "{log}");
+    assert_eq!(shell.run(&["runs", "show", "retried", run_id, "-o", "json"]).await.json()["state"], "success");
+}
+
+#[tokio::test]
+async fn a_dag_runs_without_a_server() {
+    let shell = Shell::new();
+    let run = shell.run(&["test", &wasm("hello"), "hello", "--params", r#"{"name":"ada"}"#, "-o", "json"]).await;
+    assert!(run.err.contains("say INFO  Hello, ada!"), "{}", run.err);
+    let tasks = run.json();
+    assert!(tasks.as_array().unwrap().iter().all(|task| task["state"] == "success"), "{tasks}");
+    assert!(shell.run(&["test", &wasm("hostile"), "hostile_panics"]).await.err.contains("the guest gave up"));
+    assert_eq!(shell.run(&["test", &wasm("hostile"), "hostile_panics"]).await.code, 1);
+    assert!(shell.run(&["test", &wasm("hello"), "nobody"]).await.failed(3).contains("`hello`"));
+
+    let variables = shell.file("variables.json", r#"{"api_password": "s3cr3t-value", "other": 1}"#);
+    let args = ["test", &wasm("hostile"), "hostile_tells_secret", "--variables", &variables];
+    let told = shell.run(&args).await;
+    assert!(told.err.contains("the secret is ***") && !told.err.contains("s3cr3t-value"), "{}", told.err);
+
+    // Only what was asked for runs: the timetable of `weather` is far behind.
+    let run = shell.run(&["test", &wasm("weather"), "weather", "--logical-date", "2014-03-01", "-o", "json"]).await;
+    assert!(run.json().as_array().unwrap().len() >= 6);
+}
+
+#[tokio::test]
+async fn variables_and_connections_move_between_airlocks_with_their_secrets() {
+    let server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    let variables = json!({
+        "plain": "text", "number": 12, "object": {"a": [1, 2]}, "password": {"value": "s3cr3t", "description": "a secret"},
+    });
+    let connections = json!({
+        "db": {"conn_type": "postgres", "host": "db.example", "port": 5432, "login": "me", "password": "p@ss", "schema": "main"},
+        "api": "https://token:x@api.example/v1?retries=3",
+    });
+    let (one, other) = (shell.file("v.json", &variables.to_string()), shell.file("c.json", &connections.to_string()));
+    shell.run(&["variables", "import", &one]).await.ok();
+    shell.run(&["connections", "import", &other]).await.ok();
+    assert_eq!(shell.run(&["variables", "get", "plain"]).await.ok(), "text\n");
+    shell.run_with(&["variables", "set", "typed", "-"], "from a pipe\n").await.ok();
+    assert_eq!(shell.run(&["variables", "get", "typed"]).await.ok(), "from a pipe\n");
+    shell.run(&["variables", "delete", "typed"]).await.ok();
+    shell.run(&["variables", "import", &one, "--existing", "fail"]).await.failed(4);
+    shell.run(&["variables", "import", &one, "--existing", "skip"]).await.ok();
+
+    let listed = shell.run(&["connections", "get", "db", "-o", "json"]).await.ok();
+    assert!(listed.contains("db.example") && !listed.contains("p@ss"), "{listed}");
+
+    let data_dir = server.data_dir().to_string_lossy().into_owned();
+    let exported = shell.run(&["variables", "export", "--data-dir", &data_dir]).await.json();
+    assert_eq!(exported, variables);
+    let exported = shell.run(&["connections", "export", "--data-dir", &data_dir]).await.json();
+    assert_eq!(exported["db"], connections["db"]);
+    assert_eq!(
+        (&exported["api"]["host"], &exported["api"]["password"], &exported["api"]["extra"]),
+        (&json!("api.example"), &json!("x"), &json!(r#"{"retries":"3"}"#)),
+    );
+}
+
+#[tokio::test]
+async fn users_are_kept_on_the_data_directory() {
+    let server = Server::start().await;
+    let shell = Shell::new();
+    let data_dir = server.data_dir().to_string_lossy().into_owned();
+    let users = async |args: &[&str], input: &str| -> Done {
+        let args: Vec<_> = ["users", "--data-dir", &data_dir].iter().chain(args).copied().collect();
+        shell.run_with(&args, input).await
+    };
+    users(&["add", "ada"], "a long password\n").await.ok();
+    users(&["add", "ada"], "a long password\n").await.failed(4);
+    users(&["add", "bob"], "short\n").await.failed(2);
+    Client::signed_in(&server.url, "ada", "a long password").await;
+    users(&["set-password", "ada"], "another password\n").await.ok();
+    Client::signed_in(&server.url, "ada", "another password").await;
+    assert!(users(&["list"], "").await.ok().contains("ada"));
+    users(&["delete", "ada"], "").await.ok();
+    users(&["delete", "ada"], "").await.failed(3);
+    users(&["delete", "admin"], "").await.failed(4);
+    shell.run(&["users", "--data-dir", "no/such/folder", "list"]).await.failed(3);
+}
+
+#[tokio::test]
+async fn one_data_directory_has_one_server() {
+    let server = Server::start().await;
+    let shell = Shell::new();
+    let data_dir = server.data_dir().to_string_lossy().into_owned();
+    let second = shell.run(&["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"]).await;
+    assert!(second.failed(4).contains("another `airlock serve` works on the data directory"));
+    let busy = server.url.trim_start_matches("http://");
+    let second = shell.run(&["serve", "--data-dir", "other", "--listen", busy]).await;
+    assert!(second.failed(1).contains("can't listen on"));
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_noticed_at_the_start() {
+    let mut server = Server::start().await;
+    server.stop().await;
+    fs::write(server.data_dir().join("secret.key"), "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    let data_dir = server.data_dir().to_string_lossy().into_owned();
+    let started = Shell::new().run(&["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"]).await;
+    assert!(started.failed(1).contains("secret.key"));
+}
+
+#[tokio::test]
+async fn settings_come_from_flags_variables_and_the_file() {
+    let shell = Shell::new();
+    shell.file("airlock.toml", "parallelism = 7\n[database]\nsynchronous = \"normal\"\n");
+    let settings = shell.run(&["config", "show", "--listen", "127.0.0.1:9", "-o", "json"]).await.json();
+    let of = |key: &str| settings.as_array().unwrap().iter().find(|row| row["key"] == key).unwrap().clone();
+    assert_eq!(of("parallelism")["value"], "7");
+    assert_eq!(of("parallelism")["origin"], "airlock.toml");
+    assert_eq!((&of("listen")["value"], &of("listen")["origin"]), (&json!("127.0.0.1:9"), &json!("flag")));
+    assert_eq!(of("data_dir")["origin"], "default");
+
+    shell.file("airlock.toml", "paralelism = 7\n");
+    assert!(shell.run(&["serve"]).await.failed(2).contains("`paralelism`"));
+    shell.file("airlock.toml", "parallelism = 0\n");
+    assert!(shell.run(&["serve"]).await.failed(2).contains("`parallelism`"));
+    shell.file("airlock.toml", "[[[\n");
+    shell.run(&["config", "show"]).await.failed(2);
+}
+
+#[tokio::test]
+async fn next_runs_of_a_cron_expression_need_no_server() {
+    let shell = Shell::new();
+    let next = async |cron: &str, timezone: &str, after: &str| {
+        let args = ["dags", "next-runs", "--cron", cron, "--timezone", timezone, "--after", after, "--count", "2"];
+        let runs = shell.run(&[&args[..], &["-o", "json"]].concat()).await.json();
+        let texts = runs.as_array().unwrap().iter().map(|run| run["run_after"].as_str().unwrap().to_owned());
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        next("0 6 * * 1-5", "Asia/Seoul", "2026-01-02T00:00:00Z").await,
+        ["2026-01-04T21:00:00Z", "2026-01-05T21:00:00Z"],
+    );
+    assert_eq!(next("@monthly", "UTC", "2026-01-31").await, ["2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"]);
+    shell.run(&["dags", "next-runs", "--cron", "61 * * * *"]).await.failed(2);
+    assert_eq!(shell.run(&["dags", "next-runs", "--cron", "@daily", "--timezone", "Mars/Olympus"]).await.code, 2);
+
+    let server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    shell.run(&["deploy", &wasm("hello")]).await.ok();
+    assert_eq!(shell.run(&["dags", "next-runs", "hello", "-o", "json"]).await.json(), Value::Array(Vec::new()));
+}
+
+#[tokio::test]
+async fn completions_and_help_need_nothing() {
+    let shell = Shell::new();
+    for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(shell.run(&["completions", name]).await.ok().contains("airlock"), "{name}");
+    }
+    let help = shell.run(&["--help"]).await.ok();
+    assert!(help.contains("Exit codes:") && help.contains("deploy"));
+    assert!(!help.contains("run-child"), "children are nobody's commands");
+    assert!(shell.run(&["version"]).await.ok().contains("airlock"));
+}
+
+#[tokio::test]
+async fn a_new_project_builds_and_tests_at_once() {
+    let shell = Shell::new();
+    shell.run(&["new", "daily-sales"]).await.ok();
+    shell.run(&["new", "daily-sales"]).await.failed(4);
+    shell.run(&["new", "Daily Sales"]).await.failed(2);
+    let project = shell.path().join("daily-sales");
+    // Built beside this workspace: what both need is compiled once more, and downloaded no more.
+    let target = build::target_dir().join("new-project");
+    let cargo = async |args: &'static [&str]| {
+        let mut command = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(args).arg("--offline").current_dir(&project).env("CARGO_TARGET_DIR", &target);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{args:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    };
+    cargo(&["test"]).await;
+    cargo(&["build", "--release", "--target", "wasm32-wasip2"]).await;
+    let wasm = target.join("wasm32-wasip2/release/daily_sales.wasm");
+    shell.run(&["test", &wasm.to_string_lossy(), "daily_sales"]).await.ok();
+}
