@@ -48,6 +48,8 @@ impl Answer {
 impl Client {
     /// A client without a token.
     pub fn anonymous(base: &str) -> Self {
+        // Built beside the host, reqwest has TLS without a provider of its own, and a client needs one even for plain HTTP.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self { http: reqwest::Client::new(), base: base.to_owned(), token: None }
     }
 

@@ -233,8 +233,8 @@ async fn text_is_text_wherever_it_comes_from() {
         "/dags/%3Cscript%3Ewindow.pwned%3D1%3C%2Fscript%3E".to_owned(),
         run_page.clone(),
         format!("{run_page}/tasks/echo"),
-        format!("{run_page}/tasks/echo?view=outputs"),
-        format!("{run_page}/tasks/echo?view=inputs"),
+        format!("{run_page}/tasks/echo?tab=outputs"),
+        format!("{run_page}/tasks/echo?tab=inputs"),
     ] {
         browser.open(&server, &page).await;
         browser.element("main").await;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -37,9 +38,9 @@ pub struct DemoArgs {
     /// Build Airlock with all optimisations (takes some minutes more).
     #[arg(long)]
     release: bool,
-    /// Where the page and the API listen.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
-    listen: String,
+    /// Where the page and the API listen [default: 127.0.0.1:8080, or a free port].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
 }
 
 /// Builds, starts, uploads, runs, tells, and serves on (or checks).
@@ -56,7 +57,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("can't listen for Ctrl-C")?;
 
     let home = TempDir::with_prefix("airlock-demo-")?;
-    let mut demo = Demo::start(target_dir().join(folder).join("airlock"), home.path(), &args.listen, interrupted)?;
+    let listen = args.listen.as_deref().unwrap_or_else(|| default_address(args.check));
+    let mut demo = Demo::start(target_dir().join(folder).join("airlock"), home.path(), listen, interrupted)?;
     let outcome = demo.play(&components);
     if !args.check && outcome.is_ok() {
         demo.serve_on()?;
@@ -69,6 +71,12 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         println!("every run succeeded");
     }
     outcome
+}
+
+/// The port that people know, if it is free and somebody is to look.
+fn default_address(check: bool) -> &'static str {
+    let known = "127.0.0.1:8080";
+    if !check && TcpListener::bind(known).is_ok() { known } else { "127.0.0.1:0" }
 }
 
 struct Demo {
@@ -124,13 +132,13 @@ impl Demo {
             let over = runs.iter().filter(|run| matches!(run["state"].as_str(), Some("success" | "failed"))).count();
             Ok((over >= WEATHER_RUNS && over == runs.len()).then_some(runs))
         })?;
-        say(&format!("{} runs of `weather` in {:.1?}", runs.len(), started.elapsed()));
+        let took = started.elapsed();
         self.show(&["runs", "list", "weather", "--limit", "5"])?;
         let failed = runs.iter().filter(|run| run["state"] != "success").count();
         if failed > 0 {
             bail!("{failed} of {} runs of `weather` failed; see {}", runs.len(), self.url);
         }
-        self.tell(&runs)
+        self.tell(&runs, took)
     }
 
     fn runs_of(&self, dag_id: &str) -> Result<Vec<Value>> {
@@ -140,14 +148,23 @@ impl Demo {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// What the last month's report says of all before it, and where to look.
-    fn tell(&self, runs: &[Value]) -> Result<()> {
+    /// What came out of it, and where to look.
+    fn tell(&self, runs: &[Value], took: Duration) -> Result<()> {
         let newest = runs.iter().max_by_key(|run| run["logical_date"].as_str()).context("`weather` has no runs")?;
-        let run_id = newest["dag_run_id"].as_str().or(newest["run_id"].as_str()).context("a run has no id")?;
+        let run_id = newest["dag_run_id"].as_str().context("a run has no id")?;
         let log = shell::read(&mut self.airlock(&["tasks", "logs", "weather", run_id, "report"]))?;
-        let verdict = log.lines().find(|line| line.contains("wettest month")).context("the report names no month")?;
-        println!("\n  {}", verdict.trim());
-        println!("\n  page      {}/dags/weather\n  user      admin\n  password  {}", self.url, self.password);
+        let verdict = log.lines().find_map(|line| line.split_once("wettest month so far: "));
+        let (_, wettest) = verdict.context("the report names no month")?;
+        let Self { url, password, .. } = self;
+        println!(
+            "\n  hello     three tasks handed a greeting on\
+             \n  weather   {} months of Seattle's weather in {took:.1?}; the wettest was {wettest}\n\
+             \n  page      {url}\
+             \n  chart     {url}/dags/weather/runs/{run_id}/tasks/report?tab=outputs\
+             \n  user      admin\
+             \n  password  {password}",
+            runs.len(),
+        );
         Ok(())
     }
 
@@ -203,6 +220,9 @@ impl Demo {
 
     /// Asks the server to end, and ends it if it does not.
     fn stop(&mut self) {
+        if !matches!(self.server.try_wait(), Ok(None)) {
+            return;
+        }
         // The shell's `kill`: the standard library can only kill the hard way.
         let _ = Command::new("kill").args(["-TERM", &self.server.id().to_string()]).status();
         let start = Instant::now();
