@@ -228,9 +228,10 @@ mod tests {
     fn a_project_stands_alone_under_its_own_name() {
         let files = project("daily-sales").unwrap();
         for (path, text) in &files {
-            assert!(!text.contains(TEMPLATE_NAME) && !text.contains("\"..\""), "{}", path.display());
+            assert!(!text.contains(TEMPLATE_NAME), "{}", path.display());
             if path.ends_with("Cargo.toml") {
-                assert!(!text.contains("workspace = true"), "{}:\n{text}", path.display());
+                let leaves = ["\"..\"", "workspace = true"].iter().any(|mark| text.contains(mark));
+                assert!(!leaves, "{}:\n{text}", path.display());
             }
         }
         for expected in

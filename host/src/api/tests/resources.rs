@@ -197,7 +197,7 @@ async fn secrets_are_never_shown() {
     let variable = json!({"key": "db_password", "value": secret});
     assert_eq!(api.post("/api/v2/variables", variable).await.ok()["value"], "***");
     let nested = json!({"key": "settings", "value": {"host": "h", "api_key": secret}});
-    assert_eq!(api.post("/api/v2/variables", nested).await.ok()["value"], r#"{"api_key":"***","host":"h"}"#);
+    assert_eq!(api.post("/api/v2/variables", nested).await.ok()["value"], r#"{"host":"h","api_key":"***"}"#);
     let extra = json!({"region": "eu", "token": secret}).to_string();
     let connection = json!({
         "connection_id": "db", "conn_type": "postgres", "host": "h", "port": 5432, "password": secret, "extra": extra,
