@@ -159,7 +159,7 @@ fn project(name: &str) -> anyhow::Result<Vec<(PathBuf, String)>> {
     files.push((sdk.join("Cargo.toml"), stand_alone(SDK_MANIFEST, "macros")?));
     files.push((sdk.join("macros").join("Cargo.toml"), stand_alone(MACROS_MANIFEST, ".")?));
     files.push((Path::new("vendor").join("wit").join("task.wit"), CONTRACT.to_owned()));
-    files.push(("Cargo.lock".into(), LOCK.to_owned()));
+    files.push(("Cargo.lock".into(), LOCK.replace(TEMPLATE_NAME, name)));
     Ok(files)
 }
 
