@@ -1,6 +1,7 @@
 //! The wasm side: the component's exports and the host's imports.
 
 use std::{
+    io::Write as _,
     ops::Range,
     sync::{Mutex, OnceLock, PoisonError},
 };
@@ -79,7 +80,10 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
     };
     logging::install();
     let inputs = inputs.into_iter().map(|input| (input.name, input.value.map(Value::from))).collect();
-    match entry::run(entry, &Context::from(instance), Inputs(inputs)) {
+    let ending = entry::run(entry, &Context::from(instance), Inputs(inputs));
+    // A line without its end is still in the buffer. There is nobody to tell that it could not be written.
+    let _ = std::io::stdout().flush();
+    match ending {
         Ending::Success(value) => Ok(Outcome::Success(value.map(Into::into))),
         Ending::Branch(task_ids) => Ok(Outcome::Branch(task_ids)),
         Ending::Skipped(reason) => Ok(Outcome::Skipped(reason)),

@@ -93,6 +93,35 @@ async fn an_attempt_starts_with_nothing_of_the_one_before() {
     assert!(client.log("retried", &run_id, "third_time", 1).await.contains("not yet"));
 }
 
+#[tokio::test]
+async fn a_granted_host_is_reached_and_a_private_address_only_if_the_operator_says_so() {
+    for (setting, state, said) in [("true", "success", ""), ("false", "failed", "loopback")] {
+        let server = Server::builder().env("AIRLOCK_EGRESS_ALLOW_PRIVATE", setting).start().await;
+        let client = server.client().await;
+        client.upload(build::component("hostile")).await.ok();
+        let authority = server.url.trim_start_matches("http://");
+        let run_id = client.trigger("neighbourly", json!({"authority": authority})).await;
+        let log = async || client.log("neighbourly", &run_id, "asks", 1).await;
+        assert_eq!(client.finished("neighbourly", &run_id).await["state"], state, "{}", log().await);
+        assert!(log().await.contains(said), "{}", log().await);
+        if state == "success" {
+            // The page's answer to a stranger: go and sign in.
+            assert_eq!(client.xcom("neighbourly", &run_id, "asks", "return_value").await, "303");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_last_line_without_its_end_is_not_lost() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let run_id = client.trigger("murmuring", json!({})).await;
+    assert_eq!(client.finished("murmuring", &run_id).await["state"], "success");
+    let log = client.log("murmuring", &run_id, "murmurs", 1).await;
+    assert!(log.contains("a whole line") && log.contains("half a line"), "{log}");
+}
+
 async fn assert_canary_sings(client: &Client) {
     let run_id = client.trigger("canary", json!({"text": "tweet"})).await;
     assert_eq!(client.finished("canary", &run_id).await["state"], "success");

@@ -11,6 +11,7 @@ mod connections;
 mod dag_runs;
 mod dag_versions;
 mod dags;
+mod drain;
 pub mod error;
 mod events;
 mod extract;
@@ -196,6 +197,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(api.clone(), guard::limit_time))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(from_fn(guard::identify))
+        .layer(from_fn(drain::drain))
         .layer(CompressionLayer::new())
         .with_state(api)
 }

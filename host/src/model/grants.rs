@@ -26,8 +26,17 @@ pub struct Grants {
 pub struct HostGrant {
     /// Lower case; a leading `*.` stands for any one or more labels.
     pattern: String,
-    /// None: the default port of the scheme (80 or 443).
-    port: Option<u16>,
+    port: Port,
+}
+
+/// The ports of a granted host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Port {
+    /// That of the scheme (80 or 443).
+    Default,
+    One(u16),
+    /// Written as `*`.
+    Any,
 }
 
 /// A grant that can't be.
@@ -98,8 +107,9 @@ impl Grants {
     /// The hosts as they are written in a dag.
     pub fn hosts(&self) -> impl Iterator<Item = String> {
         self.hosts.iter().map(|host| match host.port {
-            Some(port) => format!("{}:{port}", host.pattern),
-            None => host.pattern.clone(),
+            Port::Default => host.pattern.clone(),
+            Port::One(port) => format!("{}:{port}", host.pattern),
+            Port::Any => format!("{}:*", host.pattern),
         })
     }
 }
@@ -108,10 +118,11 @@ impl HostGrant {
     fn new(text: &str) -> Result<Self, GrantError> {
         let wrong = |why: &str| GrantError { grant: format!("http:{text}"), why: why.to_owned() };
         let (pattern, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(']') || !port.is_empty() => {
-                (host, Some(port.parse().map_err(|_| wrong("the port is not a number from 0 to 65535"))?))
+            Some((host, "*")) => (host, Port::Any),
+            Some((host, port)) => {
+                (host, Port::One(port.parse().map_err(|_| wrong("the port is neither `*` nor a number up to 65535"))?))
             }
-            _ => (text, None),
+            None => (text, Port::Default),
         };
         let pattern = pattern.to_ascii_lowercase();
         let name = pattern.strip_prefix("*.").unwrap_or(&pattern);
@@ -127,7 +138,12 @@ impl HostGrant {
             Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
             None => host == self.pattern,
         };
-        name && port == self.port.unwrap_or(default_port)
+        let port = match self.port {
+            Port::Default => port == default_port,
+            Port::One(granted) => port == granted,
+            Port::Any => true,
+        };
+        name && port
     }
 }
 
@@ -153,13 +169,14 @@ mod tests {
 
     #[test]
     fn hosts_match_whole_names_and_ports() {
-        let grants = grants(&[], &["api.example.org", "*.data.example.org:8443"]);
+        let grants = grants(&[], &["api.example.org", "*.data.example.org:8443", "dev.example.org:*"]);
         assert!(grants.allows_host("api.example.org", 443, 443));
         assert!(!grants.allows_host("api.example.org", 22, 443));
         assert!(!grants.allows_host("xapi.example.org", 443, 443));
         assert!(grants.allows_host("a.data.example.org", 8443, 443));
         assert!(!grants.allows_host("data.example.org", 8443, 443));
         assert!(!grants.allows_host("a.data.example.org", 443, 443));
+        assert!(grants.allows_host("dev.example.org", 8080, 80));
     }
 
     #[test]

@@ -104,6 +104,19 @@ fn calls_host() -> Result<String> {
     call("127.0.0.1:80").map_err(Error::new)
 }
 
+/// Asks a host that its dag was granted.
+#[task]
+fn asks(authority: String) -> Result<String> {
+    call(&authority).map_err(Error::new)
+}
+
+/// Leaves its last line without an end.
+#[task]
+fn murmurs() {
+    println!("a whole line");
+    print!("half a line");
+}
+
 /// Opens a socket, a file, the environment.
 #[task]
 fn looks_around() -> Result<String> {
@@ -189,6 +202,13 @@ one_task_dags! {
     hostile_looks_around = looks_around,
     retried = third_time,
     counted = counts,
+    murmuring = murmurs,
+}
+
+/// Speaks HTTP to a server on this machine, which the dag was granted and the operator has to allow.
+#[dag(hosts = ["127.0.0.1:*"])]
+fn neighbourly(dag: &Dag) {
+    asks(dag, dag.param::<String>("authority"));
 }
 
 /// Has a secret, and can't keep it.
@@ -252,6 +272,8 @@ airlock_sdk::export!(
         hostile_tells_secret,
         retried,
         counted,
+        murmuring,
+        neighbourly,
         canary,
         busy_bees,
     ]
