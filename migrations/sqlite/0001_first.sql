@@ -71,6 +71,7 @@ CREATE TABLE dag_run (
     start_date          INTEGER,                       -- when it went to running
     end_date            INTEGER,                       -- when it was finished
     clear_number        INTEGER NOT NULL CHECK (clear_number >= 0), -- how often it was cleared
+    message             TEXT,                          -- why it failed, where its task instances alone do not tell
     triggered_by        TEXT    NOT NULL,              -- timetable, rest_api, ui, cli
     triggering_user     TEXT,
     note                TEXT,                          -- what people wrote about it

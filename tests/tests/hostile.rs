@@ -122,6 +122,22 @@ async fn a_last_line_without_its_end_is_not_lost() {
     assert!(log.contains("a whole line") && log.contains("half a line"), "{log}");
 }
 
+#[tokio::test]
+async fn a_run_that_takes_too_long_fails_and_says_why() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let run_id = client.trigger("overdue", json!({})).await;
+    let run = client.finished("overdue", &run_id).await;
+    assert_eq!(
+        (&run["state"], &run["message"]),
+        (&json!("failed"), &json!("the run took longer than its limit of 1 s"))
+    );
+    for instance in client.instances("overdue", &run_id).await {
+        assert_eq!(instance["state"], "skipped", "{instance}");
+    }
+}
+
 async fn assert_canary_sings(client: &Client) {
     let run_id = client.trigger("canary", json!({"text": "tweet"})).await;
     assert_eq!(client.finished("canary", &run_id).await["state"], "success");

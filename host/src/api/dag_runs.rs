@@ -71,6 +71,8 @@ pub struct DagRunResponse {
     partition_date: Option<DateTime<Utc>>,
     /// How often it was cleared.
     clear_number: i64,
+    /// Why it failed, where its task instances alone do not tell: it took too long, or its version can't be read.
+    message: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -216,6 +218,7 @@ impl DagRunResponse {
             partition_key: None,
             partition_date: None,
             clear_number: run.clear_number,
+            message: run.message,
         }
     }
 }

@@ -252,6 +252,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
         start_date: Some(at(1)),
         end_date: Some(at(3)),
         clear_number: 0,
+        message: None,
     };
     let commit = Commit {
         dag_runs_new: vec![run],

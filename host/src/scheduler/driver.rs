@@ -27,7 +27,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    engine::{self, Admission, Command, Event, InstanceId, Outcome, RunSnapshot},
+    engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange},
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext},
     model::{
         ids::{DagId, RunId},
@@ -148,7 +148,7 @@ struct Turn {
     /// What the engine says of instances, by run.
     instances: BTreeMap<DagRunKey, engine::Changes>,
     /// What the engine says of runs.
-    runs: BTreeMap<DagRunKey, RunSnapshot>,
+    runs: BTreeMap<DagRunKey, RunChange>,
     /// Runs that are inserted.
     new_runs: BTreeMap<DagRunKey, DagRunNew>,
     /// Who asked for a run, and is told how it stands when the turn is committed.
@@ -468,7 +468,8 @@ impl<D: Dispatch> Driver<D> {
                     run.row.end_date = change.row.end_date;
                     run.row.queued_at = change.row.queued_at;
                     run.row.clear_number = change.row.clear_number;
-                    turn.runs.insert(key, change.row);
+                    run.row.message.clone_from(&change.message);
+                    turn.runs.insert(key, change);
                     moves.push((run.row.clone(), was));
                 }
             }

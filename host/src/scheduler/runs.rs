@@ -107,6 +107,7 @@ pub fn row_of(new: &DagRunNew, version_number: i64) -> DagRunRow {
         triggering_user: new.triggering_user.clone(),
         note: new.note.clone(),
         clear_number: 0,
+        message: None,
     }
 }
 

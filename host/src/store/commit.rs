@@ -58,6 +58,8 @@ pub struct DagRunUpdate {
     pub start_date: Option<Timestamp>,
     pub end_date: Option<Timestamp>,
     pub clear_number: i64,
+    /// Why it failed, where its task instances alone do not tell.
+    pub message: Option<String>,
 }
 
 /// A task instance to insert, before its first try.
@@ -391,7 +393,7 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
     sender
         .add(Part::DagRuns, &batch.dag_runs, |run| {
             let (start_date, end_date) = (micros(run.start_date), micros(run.end_date));
-            (run.key, run.state, micros(run.queued_at), start_date, end_date, run.clear_number)
+            (run.key, run.state, micros(run.queued_at), start_date, end_date, run.clear_number, &run.message)
         })
         .await?;
     sender

@@ -62,6 +62,7 @@ impl sqlx::FromRow<'_, SqliteRow> for DagRunRow {
             triggering_user: row.try_get("triggering_user")?,
             note: row.try_get("note")?,
             clear_number: row.try_get("clear_number")?,
+            message: row.try_get("message")?,
         })
     }
 }

@@ -85,6 +85,8 @@ pub struct DagRunRow {
     pub note: Option<String>,
     /// How often it was cleared.
     pub clear_number: i64,
+    /// Why it failed, where its task instances alone do not tell: it timed out, or could not go on.
+    pub message: Option<String>,
 }
 
 /// A task instance's present try.

@@ -325,6 +325,7 @@ async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVersionK
             start_date: Some(start),
             end_date: state.is_finished().then(|| start.after(took)),
             clear_number: 0,
+            message: None,
         };
         let mut commit = Commit { dag_runs_new: vec![new], dag_runs: vec![update], now: start, ..Commit::default() };
         let all = states(nth, spec.nodes.len());

@@ -217,6 +217,13 @@ fn hostile_tells_secret(dag: &Dag) {
     tells_secret(dag);
 }
 
+/// Takes longer than it may, task by task.
+#[dag(run_timeout = "1s")]
+fn overdue(dag: &Dag) {
+    let first = slow(dag, 100);
+    slow(dag, first).id("never");
+}
+
 /// What must go on, whatever the others do.
 #[dag]
 fn canary(dag: &Dag) {
@@ -274,6 +281,7 @@ airlock_sdk::export!(
         counted,
         murmuring,
         neighbourly,
+        overdue,
         canary,
         busy_bees,
     ]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{COMMIT_RETRY, Chain, Driver, Timer, Turn, change_of};
 use crate::{
-    engine,
+    engine::{self, RunChange},
     scheduler::{Change, tick::Dispatch},
     store::{DagRunKey, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, StoreError},
 };
@@ -98,7 +98,7 @@ impl<D: Dispatch> Driver<D> {
                 }
             }
         }
-        for (key, row) in std::mem::take(&mut turn.runs) {
+        for (key, RunChange { row, message }) in std::mem::take(&mut turn.runs) {
             commit.dag_runs.push(DagRunUpdate {
                 key,
                 state: row.state,
@@ -106,6 +106,7 @@ impl<D: Dispatch> Driver<D> {
                 start_date: row.start_date,
                 end_date: row.end_date,
                 clear_number: row.clear_number,
+                message,
             });
             if let Some(run) = self.runs.get(&key) {
                 changes.push(change_of(&run.row));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{ActiveRun, Driver, MAX_STARTS, Timer, Turn, attempt_id};
 use crate::{
-    engine::{self, Event, InstanceChange, InstanceId, RunIdentity, RunSnapshot},
+    engine::{self, Event, InstanceChange, InstanceId, RunChange, RunIdentity, RunSnapshot},
     executor::{Assignment, RunContext},
     model::{ids::DagId, state::RunState},
     scheduler::{
@@ -117,7 +117,7 @@ impl<D: Dispatch> Driver<D> {
             Err(version::VersionError::Store(error)) if error.is_transient() => return Err(error),
             Err(error) => {
                 tracing::error!(dag_id = %row.dag_id, run_id = %row.run_id, error = %error, "the run can't go on and has failed");
-                self.quarantine(row, turn);
+                self.quarantine(row, format!("the run can't go on: {error}"), turn);
                 return Ok(None);
             }
         };
@@ -138,14 +138,12 @@ impl<D: Dispatch> Driver<D> {
             }
             state
         } else {
-            let snapshot = RunSnapshot {
-                state: row.state,
-                queued_at: row.queued_at,
-                start_date: row.start_date,
-                end_date: row.end_date,
-                clear_number: row.clear_number,
-            };
-            engine::RunState::restore(dag, &identity, snapshot, instances.into_iter().map(runs::snapshot_of))
+            engine::RunState::restore(
+                dag,
+                &identity,
+                snapshot_of_run(&row),
+                instances.into_iter().map(runs::snapshot_of),
+            )
         };
         let context = Arc::new(RunContext {
             dag_run: row.key,
@@ -167,19 +165,11 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Ends a run whose version can't be run, so that it does not come back at each start.
-    fn quarantine(&mut self, mut row: DagRunRow, turn: &mut Turn) {
+    fn quarantine(&mut self, mut row: DagRunRow, why: String, turn: &mut Turn) {
         let was = std::mem::replace(&mut row.state, RunState::Failed);
         row.end_date = Some(turn.now());
-        turn.runs.insert(
-            row.key,
-            RunSnapshot {
-                state: row.state,
-                queued_at: row.queued_at,
-                start_date: row.start_date,
-                end_date: row.end_date,
-                clear_number: row.clear_number,
-            },
-        );
+        row.message = Some(why.clone());
+        turn.runs.insert(row.key, RunChange { row: snapshot_of_run(&row), message: Some(why) });
         self.moved(&row, was);
     }
 
@@ -206,5 +196,16 @@ impl<D: Dispatch> Driver<D> {
             component: run.version.component,
             max_tries: row.max_tries + 1,
         });
+    }
+}
+
+/// A stored run as the engine takes it.
+fn snapshot_of_run(row: &DagRunRow) -> RunSnapshot {
+    RunSnapshot {
+        state: row.state,
+        queued_at: row.queued_at,
+        start_date: row.start_date,
+        end_date: row.end_date,
+        clear_number: row.clear_number,
     }
 }

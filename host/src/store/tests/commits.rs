@@ -99,6 +99,7 @@ async fn a_batch_that_fails_leaves_nothing() {
         start_date: Some(at(2)),
         end_date: None,
         clear_number: 0,
+        message: None,
     };
 
     let mut missing_instance = good.clone();
@@ -226,6 +227,7 @@ async fn run_updates_overwrite_what_they_say() {
         start_date: Some(at(2)),
         end_date: Some(at(3)),
         clear_number: 4,
+        message: None,
     };
     let commit = Commit { dag_runs: vec![update.clone()], now: at(3), ..Commit::default() };
     store.commit(&commit).await.unwrap();

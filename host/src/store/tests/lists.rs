@@ -18,6 +18,7 @@ async fn runs_are_filtered_by_all_that_is_asked_for() {
         start_date: Some(at(100 - key)),
         end_date: end,
         clear_number: 0,
+        message: None,
     };
     let dag_runs = vec![
         update(1, RunState::Success, Some(at(1))),
