@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::{
     InstanceId, InstanceSnapshot, Outcome, RunSnapshot, RunState,
-    testing::{Driver, at, build, identity, node, spec},
+    testing::{Driver, at, build, identity, node, over_literal, over_output, spec},
 };
 use crate::model::{
     dag::Dag,
     ids::TaskId,
-    spec::{ExpandSpec, GroupSpec, NodeSpec, RoleSpec},
+    spec::{GroupSpec, NodeSpec, RoleSpec},
     state::{RunState as State, TaskState},
     trigger_rule::{Decision, Tally, TriggerRule, Upstream},
 };
@@ -117,13 +117,13 @@ impl RuleCase {
         let mut nodes: Vec<_> = lengths
             .iter()
             .map(|(id, length)| {
-                let expand = (*length > 0 && !is_group).then_some(ExpandSpec::Literal(*length));
+                let expand = (*length > 0 && !is_group).then_some(over_literal(*length));
                 let is_setup = all().any(|upstream| upstream.id == **id && upstream.setup);
                 let part = if is_setup { RoleSpec::Setup } else { RoleSpec::Work };
                 NodeSpec { expand, role: part, group: is_group.then(|| "g".to_owned()), ..node(id) }
             })
             .collect();
-        let target_expand = self.target_map_index.map(|_| ExpandSpec::Literal(widest));
+        let target_expand = self.target_map_index.map(|_| over_literal(widest));
         nodes.push(NodeSpec {
             trigger_rule: rule,
             expand: target_expand.filter(|_| !is_group),
@@ -141,7 +141,7 @@ impl RuleCase {
         let mut spec = spec(nodes, &[]);
         spec.edges = self.edges.clone().unwrap_or_else(|| direct.collect());
         if is_group {
-            let expand = Some(ExpandSpec::Literal(widest));
+            let expand = Some(over_literal(widest));
             spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, expand });
         }
         let rows = all().map(|upstream| {
@@ -302,15 +302,14 @@ impl StatesCase {
                     None if task.setup => (RoleSpec::Setup, TriggerRule::AllSuccess),
                     None => (RoleSpec::Work, TriggerRule::AllSuccess),
                 };
-                let literal =
-                    task.mapped.as_ref().map(|items| ExpandSpec::Literal(u32::try_from(items.len()).unwrap()));
+                let literal = task.mapped.as_ref().map(|items| over_literal(u32::try_from(items.len()).unwrap()));
                 let expand = literal.filter(|_| !is_inner(task));
                 NodeSpec {
                     retries: task.retries,
                     trigger_rule: task.trigger_rule.unwrap_or(own_rule),
                     role,
                     group: task.group.clone(),
-                    expand: expand.or_else(|| task.mapped_from.clone().map(ExpandSpec::Output)),
+                    expand: expand.or_else(|| task.mapped_from.as_deref().map(over_output)),
                     ..node(&task.id)
                 }
             })
@@ -322,7 +321,7 @@ impl StatesCase {
         if let Some(group) = &self.mapped_group {
             let ids: Vec<String> = inner(&group.id);
             spec.edges.extend(ids.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())));
-            let expand = Some(ExpandSpec::Literal(u32::try_from(group.over.len()).unwrap()));
+            let expand = Some(over_literal(u32::try_from(group.over.len()).unwrap()));
             spec.groups.push(GroupSpec { group_id: group.id.clone(), parent: None, expand });
         }
         let plain = self.tasks.iter().filter(|task| !is_inner(task)).filter_map(|task| task.group.clone());

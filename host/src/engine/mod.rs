@@ -49,6 +49,3 @@ pub use run::{RunIdentity, RunState};
 
 /// How often one try is started again because its runner was lost, before it counts as failed.
 pub const MAX_RESTARTS: u32 = 5;
-
-/// The most instances that one task may be expanded to.
-pub const MAX_MAP_LENGTH: u32 = 100_000;

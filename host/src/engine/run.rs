@@ -6,12 +6,13 @@ use std::{
 };
 
 use super::{
-    Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, MAX_MAP_LENGTH, MAX_RESTARTS, Outcome,
-    RunChange, RunSnapshot, Verdict,
+    Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, MAX_RESTARTS, Outcome, RunChange,
+    RunSnapshot, Verdict,
     table::{Instance, Table, lookers},
 };
 use crate::model::{
-    dag::{Dag, Expand, NodeIndex, Role},
+    dag::{Dag, NodeIndex, Role},
+    expand::MAX_MAP_LENGTH,
     ids::{RunId, TaskId},
     state::{RunState as State, TaskState},
     time::Timestamp,
@@ -56,16 +57,18 @@ pub(super) enum Check {
     Source(NodeIndex),
 }
 
-/// What is known of the list that a task is expanded over.
+/// What is known of a list that a task is expanded over, or of all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Length {
-    /// The task that makes it is not finished.
+    /// A task that makes one is not finished.
     Unknown,
     /// There will be none: its task failed.
     Failed,
     /// There will be none: its task was skipped.
     Skipped,
     Known(u32),
+    /// Several lists multiply to more instances than may be.
+    TooMany(u64),
 }
 
 /// The work of one event: what it commands and what it leaves to look at.
@@ -652,6 +655,8 @@ impl RunState {
                     self.put(id, next, Some(&by_branch(&branch)), turn);
                 } else if let (true, Some(Length::Known(length))) = (is_placeholder, length) {
                     self.resize(id.node, length, turn);
+                } else if let (true, Some(Length::TooMany(length))) = (is_placeholder, length) {
+                    self.put(id, instance.ended(TaskState::Failed, turn.now), Some(&too_many(length)), turn);
                 } else {
                     self.schedule(id, instance, turn);
                 }
@@ -663,13 +668,17 @@ impl RunState {
 
     /// The list of `source` is known, or will never be: what is expanded over it follows, whatever its trigger rule.
     fn check_source(&mut self, source: NodeIndex, turn: &mut Turn) {
-        let length = self.length_of(source);
         let tasks = self.dag.expands.get(&source).cloned().unwrap_or_default();
         for node in tasks {
-            let state = match length {
+            let mut message = None;
+            let state = match self.length_for(node).unwrap_or(Length::Unknown) {
                 Length::Unknown => continue,
                 Length::Failed => TaskState::UpstreamFailed,
                 Length::Skipped => TaskState::Skipped,
+                Length::TooMany(length) => {
+                    message = Some(too_many(length));
+                    TaskState::Failed
+                }
                 Length::Known(length) => {
                     let is_expanded = self.table.is_expanded(node);
                     let is_undecided =
@@ -685,7 +694,7 @@ impl RunState {
             };
             for id in self.table.ids_of(node) {
                 if let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None) {
-                    self.put(id, instance.ended(state, turn.now), None, turn);
+                    self.put(id, instance.ended(state, turn.now), message.as_deref(), turn);
                 }
             }
         }
@@ -722,12 +731,20 @@ impl RunState {
         turn.checks.extend(self.dag.node(node).downstream.iter().copied().map(Check::Node));
     }
 
-    /// The list that instances of `node` are made for; none if it is not mapped over another task's.
+    /// How many instances `node` is to have; none if it is not mapped.
     fn length_for(&self, node: NodeIndex) -> Option<Length> {
-        match self.dag.expansion(self.dag.node(node))? {
-            Expand::Literal(length) => Some(Length::Known(length)),
-            Expand::Output(source) => Some(self.length_of(source)),
+        let expand = self.dag.expansion(self.dag.node(node))?;
+        for missing in [Length::Unknown, Length::Failed, Length::Skipped] {
+            if expand.sources().any(|source| self.length_of(source) == missing) {
+                return Some(missing);
+            }
         }
+        let length = expand.length(|source| match self.length_of(source) {
+            Length::Known(length) => Some(length),
+            _ => None,
+        });
+        let fits = length.and_then(|length| u32::try_from(length).ok()).filter(|length| *length <= MAX_MAP_LENGTH);
+        Some(fits.map_or(Length::TooMany(length.unwrap_or(u64::MAX)), Length::Known))
     }
 
     fn length_of(&self, source: NodeIndex) -> Length {
@@ -904,6 +921,11 @@ impl From<Verdict> for State {
             Verdict::Failed => Self::Failed,
         }
     }
+}
+
+/// Why a mapped task can't be expanded.
+fn too_many(length: u64) -> String {
+    format!("the lists that it is expanded over multiply to {length} instances; at most {MAX_MAP_LENGTH} are allowed")
 }
 
 fn by_branch(task_id: &TaskId) -> String {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Attempt, InstanceId, InstanceSnapshot, run::Check};
 use crate::model::{
-    dag::{Dag, Expand, NodeIndex, Role, Watched},
+    dag::{Dag, NodeIndex, Role, Watched},
+    expand::Expand,
     state::TaskState,
     time::Timestamp,
     trigger_rule::{Decision, Tally, Upstream},
@@ -98,10 +99,8 @@ impl Table {
             let last =
                 rows.range(InstanceId { node: index, map_index: 0 }..=InstanceId { node: index, map_index: i32::MAX });
             let known = last.last().map_or(0, |(id, _)| id.map_index.unsigned_abs() + 1);
-            let written = match dag.expansion(node) {
-                Some(Expand::Literal(length)) => length,
-                Some(Expand::Output(_)) | None => 0,
-            };
+            let written = dag.expansion(node).and_then(Expand::fixed_length).unwrap_or(0);
+            let written = u32::try_from(written).unwrap_or(u32::MAX);
             let length = known.max(written);
             let is_leaf = if has_leaf {
                 is_effective_leaf(dag, &node.role, &node.downstream)

@@ -9,7 +9,7 @@ use crate::model::{
     dag::Dag,
     grants::DEFAULT_MEMORY_MIB,
     ids::{RunId, TaskId},
-    spec::{DagSpec, EntrySpec, GrantsSpec, NodeSpec, RoleSpec, ScheduleSpec},
+    spec::{DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ListSpec, NodeSpec, RoleSpec, ScheduleSpec},
     state::{RunState as State, TaskState},
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -35,6 +35,22 @@ pub fn node(task_id: &str) -> NodeSpec {
         group: None,
         expand: None,
     }
+}
+
+/// Expanded over one list of `length` elements that is written in the dag.
+pub fn over_literal(length: u32) -> ExpandSpec {
+    ExpandSpec { axes: vec![vec![literal(length)]] }
+}
+
+/// Expanded over what `task_id` returns.
+pub fn over_output(task_id: &str) -> ExpandSpec {
+    ExpandSpec { axes: vec![vec![ListSpec::Output(task_id.to_owned())]] }
+}
+
+/// A list of `length` numbers.
+pub fn literal(length: u32) -> ListSpec {
+    let elements: Vec<_> = (0..length).map(|n| n.to_string()).collect();
+    ListSpec::Literal(format!("[{}]", elements.join(",")))
 }
 
 pub fn spec(nodes: Vec<NodeSpec>, edges: &[(&str, &str)]) -> DagSpec {

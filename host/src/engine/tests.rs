@@ -6,12 +6,12 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 use super::{
     Attempt, Command, Event, InstanceId, MAX_RESTARTS, Outcome, RunState, Verdict,
-    testing::{Driver, at, build, identity, node, spec},
+    testing::{Driver, at, build, identity, literal, node, over_literal, over_output, spec},
 };
 use crate::model::{
     dag::Role,
     ids::TaskId,
-    spec::{DagSpec, ExpandSpec, GroupSpec, NodeSpec, RoleSpec},
+    spec::{DagSpec, ExpandSpec, GroupSpec, ListSpec, NodeSpec, RoleSpec},
     state::{RunState as State, TaskState},
     trigger_rule::{Decision, TriggerRule},
 };
@@ -174,7 +174,7 @@ fn a_short_circuit_skips_everything_behind_it_but_teardowns() {
 
 #[test]
 fn a_mapped_task_has_an_instance_per_element_of_the_list() {
-    let mapped = NodeSpec { expand: Some(ExpandSpec::Output("list".to_owned())), ..node("m") };
+    let mapped = NodeSpec { expand: Some(over_output("list")), ..node("m") };
     let dag = build(&spec(vec![node("list"), mapped, node("end")], &[("m", "end")]));
     let mut driver = Driver::started(dag.clone());
     assert_eq!(driver.state_of("m"), TaskState::None);
@@ -214,10 +214,49 @@ fn a_mapped_task_has_an_instance_per_element_of_the_list() {
 }
 
 #[test]
+fn several_lists_multiply_or_go_along() {
+    let over = |axes| NodeSpec { expand: Some(ExpandSpec { axes }), ..node("m") };
+    let output = |task: &str| ListSpec::Output(task.to_owned());
+    let product = over(vec![vec![output("a")], vec![output("b")]]);
+    let dag = build(&spec(vec![node("a"), node("b"), product, node("end")], &[("m", "end")]));
+    let mut driver = Driver::started(dag.clone());
+    driver.play("a", list(2));
+    assert_eq!(driver.state_of("m"), TaskState::None, "it waits for the other list");
+    driver.crash();
+    driver.play("b", list(3));
+    for index in 0..6 {
+        driver.succeed(&format!("m[{index}]"));
+    }
+    driver.succeed("end");
+    assert_eq!(driver.run_state(), State::Success);
+
+    let mut empty = Driver::started(dag.clone());
+    empty.play("b", list(0));
+    empty.play("a", list(2));
+    assert_eq!(empty.state_of("m"), TaskState::Skipped);
+    let mut failed = Driver::started(dag.clone());
+    failed.play("a", FAILED);
+    failed.play("b", list(2));
+    assert_eq!(failed.state_of("m"), TaskState::UpstreamFailed);
+    let mut many = Driver::started(dag);
+    many.play("a", list(1_000));
+    many.play("b", list(1_000));
+    assert_eq!(many.state_of("m"), TaskState::Failed);
+    assert!(many.messages[&many.id("m")].contains("1000000 instances; at most 100000"));
+
+    let zip = over(vec![vec![output("a"), literal(3)]]);
+    let mut driver = Driver::started(build(&spec(vec![node("a"), zip], &[])));
+    driver.play("a", list(2));
+    driver.succeed("m[0]");
+    driver.succeed("m[1]");
+    assert_eq!(driver.run_state(), State::Success);
+}
+
+#[test]
 fn a_mapped_group_goes_depth_first() {
     let inner = |id: &str| NodeSpec { group: Some("g".to_owned()), ..node(id) };
     let mut spec = spec(vec![node("list"), inner("g.a"), inner("g.b"), node("end")], &[("g.a", "g.b"), ("g.b", "end")]);
-    let expand = Some(ExpandSpec::Output("list".to_owned()));
+    let expand = Some(over_output("list"));
     spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, expand });
     let mut driver = Driver::started(build(&spec));
     driver.play("list", list(2));
@@ -431,8 +470,8 @@ fn plan() -> impl Strategy<Value = Plan> {
             }
             let mut task = NodeSpec { retries: *retries, trigger_rule: RULES[*rule], ..node(&id) };
             match sort {
-                1 => task.expand = Some(ExpandSpec::Literal(2)),
-                2 if at > 0 => task.expand = Some(ExpandSpec::Output(format!("t{}", at - 1))),
+                1 => task.expand = Some(over_literal(2)),
+                2 if at > 0 => task.expand = Some(over_output(&format!("t{}", at - 1))),
                 3 => task.role = RoleSpec::Setup,
                 4 | 5 => task.group = Some("g".to_owned()),
                 _ => {}
@@ -441,7 +480,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         }
         let mut spec = spec(nodes, &[]);
         spec.edges = edges;
-        spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, expand: Some(ExpandSpec::Literal(2)) });
+        spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, expand: Some(over_literal(2)) });
         // A teardown of the first setup, behind everything.
         let setup = spec.nodes.iter().find(|node| node.role == RoleSpec::Setup).map(|node| node.task_id.clone());
         if let Some(setup) = setup {

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     blobs,
     model::{
-        dag::{Expand, Node},
         ids::{TaskId, XComKey},
         time::Clock,
     },
@@ -230,7 +229,7 @@ fn keep_result(
     blob: Option<String>,
 ) {
     let node = attempt.node();
-    let list_length = if is_mapped_over(attempt, node) { values::list_length(&value) } else { None };
+    let list_length = if is_mapped_over(attempt) { values::list_length(&value) } else { None };
     let size_bytes = value.bytes.len() as u64;
     debug_assert!(blob.is_some() || value.bytes.len() <= INLINE_BYTES, "large values are stored");
     let media_type = value.media_type.clone();
@@ -247,12 +246,9 @@ fn keep_result(
     commit(shared, attempt, Some(effects), AttemptResult::Success, list_length);
 }
 
-/// Whether a task or group has an instance for each element of `node`'s result.
-fn is_mapped_over(attempt: &Attempt, node: &Node) -> bool {
-    let dag = &attempt.assignment.dag;
-    let this = Some(Expand::Output(attempt.assignment.node));
-    node.downstream.iter().any(|downstream| dag.node(*downstream).expand == this)
-        || dag.groups.iter().any(|group| group.expand == this)
+/// Whether a task or group has an instance for each element of the attempt's result.
+fn is_mapped_over(attempt: &Attempt) -> bool {
+    attempt.assignment.dag.expands.contains_key(&attempt.assignment.node)
 }
 
 /// Tells of a success and what it leaves behind.

@@ -6,10 +6,16 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Shared, attempt::Assignment, results::TaskResult, values};
+use super::{
+    Shared,
+    attempt::Assignment,
+    results::{Elements, TaskResult},
+    values,
+};
 use crate::{
     model::{
-        dag::{Binding, Expand, Node, NodeIndex, Source},
+        dag::{Binding, Node, NodeIndex, Source},
+        expand::List,
         ids::XComKey,
         spec::SourceSpec,
     },
@@ -49,8 +55,6 @@ pub(super) struct Inputs {
 enum Take {
     /// What this instance of the upstream returned.
     Instance(i32),
-    /// The element at this index of what the upstream returned.
-    Element(u32),
     /// What all instances of the upstream returned, as a list.
     All,
 }
@@ -59,11 +63,6 @@ enum Take {
 fn take(assignment: &Assignment, upstream: NodeIndex) -> Take {
     let dag = &assignment.dag;
     let (node, map_index) = (dag.node(assignment.node), assignment.id.instance.map_index);
-    if node.expand == Some(Expand::Output(upstream))
-        && let Ok(element) = u32::try_from(map_index)
-    {
-        return Take::Element(element);
-    }
     let upstream = dag.node(upstream);
     if dag.expansion(upstream).is_none() {
         return Take::Instance(-1);
@@ -88,6 +87,10 @@ pub(super) fn resolve_now(shared: &Shared, assignment: &Assignment) -> Option<Re
             }
             Source::Literal(literal) => literal_value(literal),
             Source::Param(name) => param_value(&assignment.run.params, name),
+            Source::Element { axis, list } => {
+                let known = |source| shared.results.elements(&instance(assignment, source, -1));
+                element(assignment, *axis, *list, known)?.map(Some)
+            }
         };
         match value.and_then(|value| bind(assignment, binding, value)) {
             Ok(input) => inputs.push(input),
@@ -113,6 +116,7 @@ pub(super) async fn resolve(shared: &Shared, assignment: &Assignment) -> Result<
 
 async fn try_resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs, InputError> {
     let node = assignment.dag.node(assignment.node);
+    let lists = lists(shared, assignment).await?;
     // First where they are and how large, then the bytes, so that their memory is taken once.
     let mut found = HashMap::new();
     for binding in &node.inputs {
@@ -141,10 +145,75 @@ async fn try_resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs,
             Source::Output(upstream) => loaded.get(upstream).cloned().flatten().map(Arc::unwrap_or_clone),
             Source::Literal(literal) => literal_value(literal)?,
             Source::Param(name) => param_value(&assignment.run.params, name)?,
+            Source::Element { axis, list } => {
+                let known = |source: NodeIndex| lists.get(&source).cloned();
+                element(assignment, *axis, *list, known).transpose()?
+            }
         };
         inputs.push(bind(assignment, binding, value)?);
     }
     Ok(Inputs { inputs, memory })
+}
+
+/// The lists of tasks that the instance's elements are taken from, and whose lengths tell which.
+async fn lists(shared: &Shared, assignment: &Assignment) -> Result<HashMap<NodeIndex, Arc<Elements>>, InputError> {
+    let node = assignment.dag.node(assignment.node);
+    let mut lists = HashMap::new();
+    if !node.inputs.iter().any(|binding| matches!(binding.source, Source::Element { .. })) {
+        return Ok(lists);
+    }
+    for source in assignment.dag.expansion(node).iter().flat_map(|expand| expand.sources()) {
+        if lists.contains_key(&source) {
+            continue;
+        }
+        let key = instance(assignment, source, -1);
+        let elements = match shared.results.elements(&key) {
+            Some(elements) => elements,
+            None => {
+                let elements = Arc::new(read_list(shared, assignment, source).await?);
+                shared.results.put_elements(&key, Arc::clone(&elements));
+                elements
+            }
+        };
+        lists.insert(source, elements);
+    }
+    Ok(lists)
+}
+
+async fn read_list(shared: &Shared, assignment: &Assignment, source: NodeIndex) -> Result<Elements, InputError> {
+    let found = find(shared, assignment, source).await?;
+    let size = found.iter().map(Found::size_bytes).sum();
+    let _memory = shared.outbound.reserve(size).await;
+    let value = load(shared, assignment, source, found).await?;
+    value.and_then(Elements::of).ok_or_else(|| {
+        InputError::fatal(format!(
+            "the result of task `{}` is not a list, and task `{}` is expanded over it",
+            assignment.dag.node(source).task_id,
+            assignment.dag.node(assignment.node).task_id
+        ))
+    })
+}
+
+/// The instance's element of a list; none if a list that it takes is not among those that `known` has.
+fn element(
+    assignment: &Assignment,
+    axis: u32,
+    list: u32,
+    known: impl Fn(NodeIndex) -> Option<Arc<Elements>>,
+) -> Option<Result<Value, InputError>> {
+    let expand = assignment.dag.expansion(assignment.dag.node(assignment.node))?;
+    let (axis, list) = (axis as usize, list as usize);
+    let lists = &expand.axes[axis][list];
+    let index = u32::try_from(assignment.id.instance.map_index)
+        .ok()
+        .and_then(|map_index| expand.element(axis, map_index, |source| known(source).map(|list| list.len())))?;
+    let bytes = match lists {
+        List::Literal(elements) => elements.get(index as usize).map(|element| element.as_bytes().to_vec()),
+        List::Output(source) => known(*source)?.get(index).map(<[u8]>::to_vec),
+    };
+    Some(bytes.map(|bytes| Value { media_type: values::JSON.into(), bytes }).ok_or_else(|| {
+        InputError::fatal(format!("the list that it is expanded over has no element {index}; clear the task upstream"))
+    }))
 }
 
 /// A result that is wanted, wherever it is.
@@ -173,8 +242,11 @@ impl Found {
 async fn find(shared: &Shared, assignment: &Assignment, upstream: NodeIndex) -> Result<Vec<Found>, InputError> {
     let map_indexes = match take(assignment, upstream) {
         Take::Instance(map_index) => vec![map_index],
-        Take::Element(_) => vec![-1],
-        Take::All => (0..instances(shared, assignment, upstream).await?).collect(),
+        Take::All => {
+            let (run, task_id) = (assignment.id.instance.dag_run, &assignment.dag.node(upstream).task_id);
+            let last = shared.store.task_instance_last_map_index(run, task_id).await;
+            (0..=last.map_err(|error| unavailable(&error))?).collect()
+        }
     };
     let mut missing = Vec::new();
     let mut found = Vec::with_capacity(map_indexes.len());
@@ -192,22 +264,6 @@ async fn find(shared: &Shared, assignment: &Assignment, upstream: NodeIndex) -> 
         found.sort_by_key(|(map_index, _)| *map_index);
     }
     Ok(found.into_iter().map(|(_, found)| found).collect())
-}
-
-/// How many instances a mapped node has.
-async fn instances(shared: &Shared, assignment: &Assignment, node: NodeIndex) -> Result<i32, InputError> {
-    let dag = &assignment.dag;
-    let length = match dag.expansion(dag.node(node)) {
-        None => 0,
-        Some(Expand::Literal(length)) => length,
-        Some(Expand::Output(source)) => {
-            let run = assignment.id.instance.dag_run;
-            let key = InstanceKey { dag_run: run, task_id: dag.node(source).task_id.clone(), map_index: -1 };
-            let row = shared.store.task_instance_get(&key).await.map_err(|error| unavailable(&error))?;
-            row.and_then(|row| row.list_length).unwrap_or(0)
-        }
-    };
-    Ok(i32::try_from(length).unwrap_or(i32::MAX))
 }
 
 /// The value that the found results make.
@@ -238,16 +294,7 @@ async fn load(
         return Ok(Some(Arc::new(Value { media_type: values::JSON.into(), bytes: list })));
     }
     let Some(found) = found.into_iter().next() else { return Ok(None) };
-    let value = load_one(shared, found).await?;
-    let Take::Element(index) = take else { return Ok(Some(value)) };
-    let elements = serde_json::from_slice::<Vec<&RawValue>>(&value.bytes);
-    match elements.ok().and_then(|list| list.get(index as usize).map(|element| element.get().as_bytes().to_vec())) {
-        Some(bytes) => Ok(Some(Arc::new(Value { media_type: values::JSON.into(), bytes }))),
-        None => Err(InputError::fatal(format!(
-            "the result of task `{}` is no list with an element {index}",
-            upstream.task_id
-        ))),
-    }
+    load_one(shared, found).await.map(Some)
 }
 
 async fn load_one(shared: &Shared, found: Found) -> Result<Arc<Value>, InputError> {
@@ -287,7 +334,7 @@ fn literal_value(literal: &SourceSpec) -> Result<Option<Value>, InputError> {
                 .map_err(|error| InputError::fatal(format!("a literal is not base64: {error}")))?;
             Ok(Some(Value { media_type: media_type.clone(), bytes }))
         }
-        SourceSpec::Param(_) | SourceSpec::Output(_) => Ok(None),
+        SourceSpec::Param(_) | SourceSpec::Output(_) | SourceSpec::Element { .. } => Ok(None),
     }
 }
 
@@ -306,6 +353,7 @@ fn bind(assignment: &Assignment, binding: &Binding, value: Option<Value>) -> Res
             }
             Source::Param(name) => format!("param `{name}`, which the run does not have"),
             Source::Literal(_) => "a literal that can't be read".to_owned(),
+            Source::Element { .. } => "a list that it is not expanded over".to_owned(),
         };
         return Err(InputError::fatal(format!(
             "input `{}` of task `{}` is bound to {whence}",

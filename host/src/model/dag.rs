@@ -7,12 +7,14 @@ use std::{
 };
 
 use petgraph::{algo::tarjan_scc, graphmap::DiGraphMap};
+use serde_json::value::RawValue;
 
 use super::{
+    expand::{Expand, List, MAX_MAP_LENGTH},
     grants::Grants,
     ids::{DagId, EntryName, PoolName, TaskId},
     retry::Retry,
-    spec::{DagSpec, EntrySpec, ExpandSpec, NodeSpec, ParamSpec, RoleSpec, ScheduleSpec, SourceSpec},
+    spec::{DagSpec, EntrySpec, ExpandSpec, ListSpec, NodeSpec, ParamSpec, RoleSpec, ScheduleSpec, SourceSpec},
     time::Timestamp,
     timetable::Timetable,
     trigger_rule::TriggerRule,
@@ -105,13 +107,6 @@ pub enum Role {
     Teardown { setups: Vec<NodeIndex>, on_failure_fail_dagrun: bool },
 }
 
-/// What a mapped task or group has an instance for each of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expand {
-    Literal(u32),
-    Output(NodeIndex),
-}
-
 /// A task group.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -136,6 +131,11 @@ pub enum Source {
     Literal(SourceSpec),
     Param(String),
     Output(NodeIndex),
+    /// Of the expansion of the task, or of the mapped group around it.
+    Element {
+        axis: u32,
+        list: u32,
+    },
 }
 
 /// Something in a described dag that can't be.
@@ -227,8 +227,8 @@ impl Dag {
     }
 
     /// What multiplies `node`: its own expansion, or that of a group around it.
-    pub fn expansion(&self, node: &Node) -> Option<Expand> {
-        node.expand.or_else(|| node.mapped_group.and_then(|group| self.groups[group as usize].expand))
+    pub fn expansion<'a>(&'a self, node: &'a Node) -> Option<&'a Expand> {
+        expansion(&self.groups, node)
     }
 
     /// The mapped group around `node`, if any.
@@ -276,6 +276,10 @@ impl Dag {
         scope.remove(&index);
         scope
     }
+}
+
+fn expansion<'a>(groups: &'a [Group], node: &'a Node) -> Option<&'a Expand> {
+    node.expand.as_ref().or_else(|| node.mapped_group.and_then(|group| groups[group as usize].expand.as_ref()))
 }
 
 fn reverse(watchers: &BTreeMap<NodeIndex, Vec<Watcher>>) -> BTreeMap<NodeIndex, Vec<Watcher>> {
@@ -408,8 +412,9 @@ impl Graph {
     fn expands(&self) -> BTreeMap<NodeIndex, Vec<NodeIndex>> {
         let mut expands: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (index, node) in (0..).zip(&self.nodes) {
-            let of_group = node.mapped_group.and_then(|group| self.groups[group as usize].expand);
-            if let Some(Expand::Output(source)) = node.expand.or(of_group) {
+            let sources: BTreeSet<_> =
+                expansion(&self.groups, node).map(|expand| expand.sources().collect()).unwrap_or_default();
+            for source in sources {
                 expands.entry(source).or_default().push(index);
             }
         }
@@ -461,7 +466,8 @@ fn check_roles(nodes: &[Node], index: NodeIndex, node: &Node) -> Result<(), Stri
             }
         }
     }
-    let is_fed = matches!(node.expand, Some(Expand::Output(_))) || node.mapped_group.is_some();
+    let is_fed =
+        node.expand.as_ref().is_some_and(|expand| expand.sources().next().is_some()) || node.mapped_group.is_some();
     if is_fed && node.trigger_rule == TriggerRule::Always {
         return Err("a mapped task that waits for a list can't have the trigger rule `always`".into());
     }
@@ -473,12 +479,9 @@ fn check_roles(nodes: &[Node], index: NodeIndex, node: &Node) -> Result<(), Stri
 pub fn upstream_ids(node: &NodeSpec) -> impl Iterator<Item = &str> {
     let inputs = node.inputs.iter().filter_map(|binding| match &binding.source {
         SourceSpec::Output(task) => Some(task.as_str()),
-        SourceSpec::Literal(_) | SourceSpec::Bytes { .. } | SourceSpec::Param(_) => None,
+        SourceSpec::Literal(_) | SourceSpec::Bytes { .. } | SourceSpec::Param(_) | SourceSpec::Element { .. } => None,
     });
-    let expand = match &node.expand {
-        Some(ExpandSpec::Output(task)) => Some(task.as_str()),
-        Some(ExpandSpec::Literal(_)) | None => None,
-    };
+    let expand = node.expand.iter().flat_map(ExpandSpec::sources);
     let setups = match &node.role {
         RoleSpec::Teardown { setups, .. } => setups.as_slice(),
         RoleSpec::Work | RoleSpec::Setup => &[],
@@ -564,10 +567,12 @@ fn edges_into_mapped_groups(
             let why = format!("a mapped task can't lie in a mapped group (`{}`)", shorten(mapped));
             return Err((format!("task `{}`", node.task_id), why));
         }
-        if let Some(ExpandSpec::Output(source)) = outlines.get(mapped).and_then(|outline| outline.expand)
-            && !inner.contains(&at)
+        if inner.contains(&at) {
+            continue;
+        }
+        for source in outlines.get(mapped).and_then(|outline| outline.expand).iter().flat_map(|expand| expand.sources())
         {
-            let from = place_in_spec.get(source.as_str()).ok_or_else(|| {
+            let from = place_in_spec.get(source).ok_or_else(|| {
                 (format!("group `{}`", shorten(mapped)), format!("`{}` is not a task of this dag", shorten(source)))
             })?;
             found.insert((*from, at));
@@ -603,10 +608,23 @@ fn build_groups<'a>(spec: &'a DagSpec, by_id: &BTreeMap<TaskId, NodeIndex>) -> R
 }
 
 fn resolve_expand(expand: Option<&ExpandSpec>, by_id: &BTreeMap<TaskId, NodeIndex>) -> Result<Option<Expand>, String> {
-    match expand {
-        None => Ok(None),
-        Some(ExpandSpec::Literal(length)) => Ok(Some(Expand::Literal(*length))),
-        Some(ExpandSpec::Output(task)) => Ok(Some(Expand::Output(resolve(task, by_id)?))),
+    let Some(ExpandSpec { axes }) = expand else { return Ok(None) };
+    if axes.is_empty() || axes.iter().any(Vec::is_empty) {
+        return Err("it is expanded over nothing".into());
+    }
+    let list = |list: &ListSpec| match list {
+        ListSpec::Output(task) => Ok(List::Output(resolve(task, by_id)?)),
+        ListSpec::Literal(json) => serde_json::from_str::<Vec<Box<RawValue>>>(json)
+            .map(|elements| List::Literal(elements.into_iter().map(|element| element.get().into()).collect()))
+            .map_err(|error| format!("what it is expanded over is not a JSON list: {error}")),
+    };
+    let axes = axes.iter().map(|lists| lists.iter().map(list).collect()).collect::<Result<_, String>>()?;
+    let expand = Expand { axes };
+    match expand.fixed_length() {
+        Some(length) if length > u64::from(MAX_MAP_LENGTH) => {
+            Err(format!("it is expanded to {length} instances; at most {MAX_MAP_LENGTH} are allowed"))
+        }
+        _ => Ok(Some(expand)),
     }
 }
 
@@ -631,6 +649,18 @@ fn build_node(
     let entry = entries
         .get(node.entry.as_str())
         .ok_or_else(|| format!("the component has no entry `{}`", shorten(&node.entry)))?;
+    let group = match &node.group {
+        None => None,
+        Some(group) => Some(
+            *groups
+                .by_id
+                .get(group.as_str())
+                .ok_or_else(|| format!("group `{}` is not a group of this dag", shorten(group)))?,
+        ),
+    };
+    let mapped_group = group.and_then(|group| groups.mapped[group as usize]);
+    let own = resolve_expand(node.expand.as_ref(), by_id)?;
+    let expand = own.as_ref().or_else(|| mapped_group.and_then(|group| groups.list[group as usize].expand.as_ref()));
     let mut bound = BTreeSet::new();
     let mut inputs = Vec::with_capacity(node.inputs.len());
     for binding in &node.inputs {
@@ -660,6 +690,15 @@ fn build_node(
                 Source::Literal(binding.source.clone())
             }
             SourceSpec::Bytes { .. } => Source::Literal(binding.source.clone()),
+            SourceSpec::Element { axis, list } => {
+                let lists = expand.and_then(|expand| expand.axes.get(*axis as usize));
+                if lists.is_none_or(|lists| lists.len() <= *list as usize) {
+                    return Err(format!(
+                        "input `{name}` names list {list} of axis {axis}, over which it is not expanded"
+                    ));
+                }
+                Source::Element { axis: *axis, list: *list }
+            }
         };
         inputs.push(Binding { name: binding.name.clone(), source, required: parameter.required });
     }
@@ -679,15 +718,6 @@ fn build_node(
             on_failure_fail_dagrun: *on_failure_fail_dagrun,
         },
     };
-    let group = match &node.group {
-        None => None,
-        Some(group) => Some(
-            *groups
-                .by_id
-                .get(group.as_str())
-                .ok_or_else(|| format!("group `{}` is not a group of this dag", shorten(group)))?,
-        ),
-    };
     Ok(Node {
         task_id,
         entry: EntryName::new(&node.entry).map_err(|error| error.to_string())?,
@@ -702,7 +732,7 @@ fn build_node(
         priority_weight: node.priority_weight,
         role,
         group,
-        mapped_group: group.and_then(|group| groups.mapped[group as usize]),
-        expand: resolve_expand(node.expand.as_ref(), by_id)?,
+        mapped_group,
+        expand: own,
     })
 }

@@ -4,6 +4,7 @@
 
 pub mod cron;
 pub mod dag;
+pub mod expand;
 pub mod grants;
 pub mod ids;
 pub mod retry;

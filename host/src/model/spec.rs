@@ -157,14 +157,31 @@ impl RoleSpec {
     }
 }
 
-/// What a mapped task (or group) has an instance for each of.
+/// What a mapped task (or group) has an instance for each of: axes that multiply, each of lists that go along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExpandSpec {
+    pub axes: Vec<Vec<ListSpec>>,
+}
+
+/// A list that is expanded over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ExpandSpec {
-    /// A list that is written in the dag, of this length.
-    Literal(u32),
-    /// The list that this task returns.
+pub enum ListSpec {
+    /// A JSON list, as text.
+    Literal(String),
+    /// The list that this task returns; of a mapped task, all that its instances return.
     Output(String),
+}
+
+impl ExpandSpec {
+    /// The tasks whose lists it needs.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.axes.iter().flatten().filter_map(|list| match list {
+            ListSpec::Output(task) => Some(task.as_str()),
+            ListSpec::Literal(_) => None,
+        })
+    }
 }
 
 /// A task group.
@@ -195,6 +212,12 @@ pub enum SourceSpec {
         base64: String,
     },
     Param(String),
-    /// The `return_value` of this task; also an edge.
+    /// The `return_value` of this task; also an edge. Of a mapped task: the list of all, unless both lie in one
+    /// mapped group.
     Output(String),
+    /// The element, for each instance another, of a list that the task or the mapped group around it is expanded over.
+    Element {
+        axis: u32,
+        list: u32,
+    },
 }

@@ -135,6 +135,12 @@ impl Store {
         Ok(query.fetch_all(self.readers()).await?)
     }
 
+    /// The highest map_index of a task in a run; -1 if it is not mapped, not expanded yet or not there.
+    pub async fn task_instance_last_map_index(&self, run: DagRunKey, task_id: &TaskId) -> Result<i32, StoreError> {
+        let query = sqlx::query_scalar(include_str!("sql/task_instance_last_map_index.sql")).bind(run).bind(task_id);
+        Ok(query.fetch_optional(self.readers()).await?.unwrap_or(-1))
+    }
+
     /// How many instances of a run are in each state.
     pub async fn task_instance_counts(&self, run: DagRunKey) -> Result<Vec<(TaskState, i64)>, StoreError> {
         let query = sqlx::query_as(include_str!("sql/task_instance_counts.sql")).bind(run);

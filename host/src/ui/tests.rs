@@ -21,8 +21,8 @@ use crate::{
     model::{
         ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
         spec::{
-            BindingSpec, DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec,
-            RoleSpec, ScheduleSpec, SourceSpec,
+            BindingSpec, DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec,
+            ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
         },
         state::{RunState, RunType, TaskState},
         time::{Clock, DataInterval, Timestamp},
@@ -140,7 +140,7 @@ fn module() -> ModuleSpec {
     fan.nodes.push(node("join", &[]));
     fan.edges = (0..298).map(|nth| (format!("part_{nth:03}"), "join".to_owned())).collect();
     let mut mapped = node("each", &["list"]);
-    mapped.expand = Some(ExpandSpec::Output("list".into()));
+    mapped.expand = Some(ExpandSpec { axes: vec![vec![ListSpec::Output("list".into())]] });
     let mapped = dag("mapped", None, vec![node("list", &[]), mapped, node("sum", &["each"])]);
     let layers = (0..10_000).map(|nth: usize| {
         let upstream = (nth >= 100).then(|| format!("t{:05}", nth - 100));

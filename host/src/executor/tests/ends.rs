@@ -90,7 +90,7 @@ async fn a_result_above_the_limit_fails_the_attempt() {
 #[tokio::test]
 async fn the_list_that_others_are_mapped_over_is_counted() {
     let nodes = serde_json::json!([{"task_id": "a"}, {"task_id": "b", "entry": "in",
-        "inputs": [{"name": "x", "source": {"output": "a"}}], "expand": {"output": "a"}}]);
+        "inputs": [{"name": "x", "source": {"element": {"axis": 0, "list": 0}}}], "expand": [[{"output": "a"}]]}]);
     for (value, length) in [("[1,2,3]", Some(3)), ("[]", Some(0)), ("{}", None)] {
         let mut fixture = Fixture::new(nodes.clone(), serde_json::json!({})).await;
         let a = fixture.attempt("a");

@@ -78,7 +78,7 @@ async fn a_missing_result_fails_the_attempt_that_requires_it() {
 
 #[tokio::test]
 async fn the_results_of_a_mapped_task_are_a_list_by_map_index() {
-    let nodes = serde_json::json!([{"task_id": "a", "expand": {"literal": 4}},
+    let nodes = serde_json::json!([{"task_id": "a", "expand": [[{"literal": "[0, 1, 2, 3]"}]]},
         {"task_id": "b", "entry": "in", "inputs": [{"name": "x", "source": {"output": "a"}}]}]);
     let fixture = Fixture::new(nodes, serde_json::json!({})).await;
     let instances = (0..4).map(|map_index| InstanceNew {
@@ -102,10 +102,10 @@ async fn the_results_of_a_mapped_task_are_a_list_by_map_index() {
 #[tokio::test]
 async fn an_instance_of_a_mapped_task_gets_its_element() {
     let nodes = serde_json::json!([{"task_id": "a"}, {"task_id": "b", "entry": "in",
-        "inputs": [{"name": "x", "source": {"output": "a"}}], "expand": {"output": "a"}}]);
+        "inputs": [{"name": "x", "source": {"element": {"axis": 0, "list": 0}}}], "expand": [[{"output": "a"}]]}]);
     let fixture = Fixture::new(nodes, serde_json::json!({})).await;
     fixture.commit_xcom("a", -1, "return_value", json(r#"["p", {"q": 1}]"#)).await;
     assert_eq!(value(&inputs(&fixture, "b", 1).await.unwrap(), 0), Some(&json(r#"{"q": 1}"#)));
     let missing = inputs(&fixture, "b", 2).await.unwrap_err();
-    assert!(!missing.retry && missing.message.contains("no list with an element 2"), "{}", missing.message);
+    assert!(!missing.retry && missing.message.contains("has no element 2"), "{}", missing.message);
 }

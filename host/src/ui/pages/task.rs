@@ -1,6 +1,6 @@
 //! The pages of a task instance.
 
-use std::convert::Infallible;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use askama::Template;
 use axum::{
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     model::{
         dag::{Node, Source},
+        expand::List,
         ids::{DagId, RunId, TaskId, XComKey},
         spec::SourceSpec,
         state::TaskState,
@@ -554,7 +555,9 @@ async fn inputs(ui: &UiState, found: &Found) -> Result<Html, UiError> {
                 (format!("param {name}"), value, missing)
             }
             Source::Literal(SourceSpec::Output(name)) => (format!("result of {name}"), None, None),
+            Source::Literal(SourceSpec::Element { .. }) => ("an element".to_owned(), None, None),
             Source::Output(upstream) => output(ui, found, *upstream).await?,
+            Source::Element { axis, list } => element(ui, found, *axis as usize, *list as usize).await?,
         };
         inputs.push(InputView { name: binding.name.clone(), source, text, not_shown });
     }
@@ -582,16 +585,43 @@ async fn output(
         return Ok((source, None, Some("It has no result (yet).".into())));
     };
     let (text, not_shown) = shown(&value);
-    let element = own
-        .and_then(|own| own.expand)
-        .is_some_and(|expand| matches!(expand, crate::model::dag::Expand::Output(of) if of == upstream));
-    if !element {
-        return Ok((source, text, not_shown));
+    Ok((source, text, not_shown))
+}
+
+/// The instance's element of a list that it is expanded over, as an input.
+async fn element(
+    ui: &UiState,
+    found: &Found,
+    axis: usize,
+    list: usize,
+) -> Result<(String, Option<String>, Option<String>), UiError> {
+    let dag = &found.shape.dag;
+    let unknown = || ("an element".to_owned(), None, Some("It is not known (yet).".to_owned()));
+    let Some(expand) = found.node().and_then(|node| dag.expansion(node)) else { return Ok(unknown()) };
+    let mut lists: BTreeMap<u32, Vec<serde_json::Value>> = BTreeMap::new();
+    for source in expand.sources() {
+        let (task_id, map_index) = (dag.node(source).task_id.clone(), -1);
+        let key = InstanceKey { dag_run: found.key.dag_run, task_id, map_index };
+        let value = ui.store.xcom_get(&key, &XComKey::return_value()).await?;
+        let text = value.as_ref().and_then(|value| shown(value).0);
+        lists.extend(text.and_then(|text| serde_json::from_str(&text).ok()).map(|list| (source, list)));
     }
-    let list: serde_json::Value = text.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let item = usize::try_from(found.key.map_index).ok().and_then(|index| list.get(index));
-    let item = item.map(|item| super::run::pretty(&item.to_string()));
-    Ok((format!("element {} of the {source}", found.key.map_index), item, not_shown))
+    let length = |source| lists.get(&source).map(|list| u32::try_from(list.len()).unwrap_or(u32::MAX));
+    let index = u32::try_from(found.key.map_index).ok();
+    let Some(index) = index.and_then(|map_index| expand.element(axis, map_index, length)) else { return Ok(unknown()) };
+    let at = index as usize;
+    Ok(match &expand.axes[axis][list] {
+        List::Literal(elements) => {
+            (format!("element {index} of a fixed list"), elements.get(at).map(|json| super::run::pretty(json)), None)
+        }
+        List::Output(source) => {
+            let item = lists.get(source).and_then(|list| list.get(at));
+            let item = item.map(|item| super::run::pretty(&item.to_string()));
+            let missing =
+                item.is_none().then(|| "The list is too long to be shown, or that of a mapped task.".to_owned());
+            (format!("element {index} of the result of {}", dag.node(*source).task_id), item, missing)
+        }
+    })
 }
 
 // ---- details ------------------------------------------------------------------------------------
