@@ -1,7 +1,14 @@
 //! Building a dag: calls of task functions add nodes, handles make edges.
 
+mod group;
+mod mapping;
+
 use std::{cell::RefCell, collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
+pub use group::Group;
+pub(crate) use group::GroupNode;
+pub use mapping::{All, Each, Elements, List, Literal};
+pub(crate) use mapping::{EachList, Expand, ListSource};
 use serde::Serialize;
 
 use crate::{
@@ -78,6 +85,7 @@ impl Definition {
             .and_then(|()| graph.wrong.take().map_or(Ok(()), Err))
             .map_err(|error| error.context(format!("dag `{}`", self.dag_id)))?;
         graph.name_tasks();
+        graph.check_mapping().map_err(|error| error.context(format!("dag `{}`", self.dag_id)))?;
         Ok(graph)
     }
 }
@@ -110,6 +118,12 @@ pub(crate) struct Graph {
     pub nodes: Vec<Node>,
     /// (upstream, downstream) edges that carry no value.
     pub edges: Vec<(u32, u32)>,
+    /// What the page shows at an edge.
+    pub labels: Vec<(u32, u32, String)>,
+    pub groups: Vec<GroupNode>,
+    /// The group that tasks are added to now.
+    open_group: Option<u32>,
+    lists: Vec<EachList>,
     pub params: Vec<ParamSpec>,
     /// The first thing that went wrong.
     wrong: Option<Error>,
@@ -122,6 +136,21 @@ pub(crate) struct Node {
     pub inputs: Vec<(&'static str, Source)>,
     /// None: those of the entry.
     pub options: Option<Box<Options>>,
+    pub role: Role,
+    pub group: Option<u32>,
+    pub expand: Option<Expand>,
+}
+
+/// Whether a task does the work, prepares it or cleans up after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Role {
+    #[default]
+    Work,
+    Setup,
+    Teardown {
+        setups: Vec<u32>,
+        on_failure_fail_dagrun: bool,
+    },
 }
 
 impl Node {
@@ -142,17 +171,30 @@ pub(crate) enum Source {
     Literal(Value),
     Param(u32),
     Output(u32),
+    /// All results of a mapped task.
+    All(u32),
+    /// An element of this list of the expansion of the node, or of the mapped group around it.
+    Element {
+        axis: usize,
+        place: usize,
+    },
 }
 
 impl Graph {
-    /// Names the tasks that have no id: by their function, the second `name__1` and so on.
+    /// Names the tasks that have no id: by their function, the second of a group `name__1` and so on. All ids begin
+    /// with that of their group.
     fn name_tasks(&mut self) {
-        let mut counts: BTreeMap<&'static str, u32> = BTreeMap::new();
-        for node in self.nodes.iter_mut().filter(|node| node.task_id.is_empty()) {
-            let count = counts.entry(node.entry.name).or_default();
-            node.task_id =
-                if *count == 0 { node.entry.name.to_owned() } else { format!("{}__{count}", node.entry.name) };
-            *count += 1;
+        let mut counts: BTreeMap<(Option<u32>, &'static str), u32> = BTreeMap::new();
+        for node in &mut self.nodes {
+            if node.task_id.is_empty() {
+                let count = counts.entry((node.group, node.entry.name)).or_default();
+                node.task_id =
+                    if *count == 0 { node.entry.name.to_owned() } else { format!("{}__{count}", node.entry.name) };
+                *count += 1;
+            }
+            if let Some(group) = node.group {
+                node.task_id = format!("{}.{}", self.groups[group as usize].name, node.task_id);
+            }
         }
     }
 
@@ -224,17 +266,28 @@ impl Dag {
     pub fn add<T: Task, O>(&self, inputs: Vec<(&'static str, Input)>) -> Handle<'_, O> {
         let mut graph = self.graph.borrow_mut();
         let entry = T::entry();
-        let inputs = inputs
-            .into_iter()
-            .filter_map(|(name, input)| match input.0 {
-                Ok(source) => Some((name, source)),
-                Err(error) => {
-                    graph.refuse(error.context(format!("input `{name}` of a task `{}`", entry.name)));
-                    None
-                }
-            })
-            .collect();
-        graph.nodes.push(Node { task_id: String::new(), entry, inputs, options: None });
+        let mut expand = None;
+        let mut bound = Vec::with_capacity(inputs.len());
+        for (name, input) in inputs {
+            let source = input.0.and_then(|given| match given {
+                Given::Each(list) => graph.element(list, &mut expand),
+                Given::Source(source) => Ok(source),
+            });
+            match source {
+                Ok(source) => bound.push((name, source)),
+                Err(error) => graph.refuse(error.context(format!("input `{name}` of a task `{}`", entry.name))),
+            }
+        }
+        let group = graph.open_group;
+        graph.nodes.push(Node {
+            task_id: String::new(),
+            entry,
+            inputs: bound,
+            options: None,
+            role: Role::Work,
+            group,
+            expand,
+        });
         Handle { dag: self, index: last(&graph.nodes), output: PhantomData }
     }
 }
@@ -362,14 +415,68 @@ impl<T> Handle<'_, T> {
     ///
     /// `upstream` is a handle, or several: a tuple, an array, a slice, a `Vec`.
     pub fn after(self, upstream: impl Handles) -> Self {
-        upstream.each(&mut |other| self.dag.order(other, self.node_ref()));
+        upstream.lasts(&mut |other| self.dag.order(other, self.node_ref()));
+        self
+    }
+
+    /// This task comes after `upstream`, and the page shows `label` at the edge. Airflow: Label.
+    pub fn after_labelled(self, label: &str, upstream: impl Handles) -> Self {
+        upstream.lasts(&mut |other| {
+            self.dag.order(other, self.node_ref());
+            self.dag.graph.borrow_mut().labels.push((other.index, self.index, label.to_owned()));
+        });
         self
     }
 
     /// This task comes before `downstream`, without handing it a value.
     pub fn before(self, downstream: impl Handles) -> Self {
-        downstream.each(&mut |other| self.dag.order(self.node_ref(), other));
+        downstream.firsts(&mut |other| self.dag.order(self.node_ref(), other));
         self
+    }
+
+    /// This task prepares what others need: it is cleared together with them, and a teardown undoes it.
+    ///
+    /// ```
+    /// use airlock_sdk::prelude::*;
+    ///
+    /// #[task]
+    /// fn create_cluster() -> String { "cluster-7".into() }
+    /// #[task]
+    /// fn compute(cluster: &str) -> Result<()> { bail!("no luck on {cluster}") }
+    /// #[task]
+    /// fn delete_cluster(cluster: &str) { info!("{cluster} is gone") }
+    ///
+    /// #[dag]
+    /// fn on_a_cluster(dag: &Dag) {
+    ///     let cluster = create_cluster(dag).setup();
+    ///     let work = compute(dag, cluster);
+    ///     delete_cluster(dag, cluster).teardown(cluster).after(work);
+    /// }
+    /// # let run = airlock_sdk::testing::Host::new().run_dag::<on_a_cluster>().unwrap();
+    /// # use airlock_sdk::testing::TaskState;
+    /// # assert_eq!(run.state("delete_cluster"), TaskState::Success);
+    /// # assert!(!run.succeeded());
+    /// ```
+    pub fn setup(self) -> Self {
+        self.change(|node| node.role = Role::Setup)
+    }
+
+    /// This task undoes `setups`: it runs if one of them succeeded and the tasks between are finished, however they
+    /// ended. Whether the run succeeds does not depend on it.
+    pub fn teardown(self, setups: impl Handles) -> Self {
+        let mut indexes = Vec::new();
+        setups.lasts(&mut |setup| indexes.push(setup.index));
+        self.change(|node| node.role = Role::Teardown { setups: indexes, on_failure_fail_dagrun: false })
+            .trigger_rule(TriggerRule::AllDoneSetupSuccess)
+    }
+
+    /// The run fails if this teardown does.
+    pub fn on_failure_fail_dagrun(self) -> Self {
+        self.change(|node| {
+            if let Role::Teardown { on_failure_fail_dagrun, .. } = &mut node.role {
+                *on_failure_fail_dagrun = true;
+            }
+        })
     }
 
     fn node_ref(&self) -> NodeRef<'_> {
@@ -400,56 +507,84 @@ pub struct NodeRef<'a> {
     index: u32,
 }
 
-/// One handle or several, whatever their results: what [`Handle::after`] and [`Handle::before`] take.
+/// Tasks, whatever their results: a handle, a group, or several of them. What [`Handle::after`] and [`Handle::before`]
+/// take.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a task of the dag",
-    note = "give a handle, or a tuple, an array or a `Vec` of handles"
+    note = "give a handle or a group, or a tuple, an array or a `Vec` of them"
 )]
 pub trait Handles {
-    /// Calls `visit` with each task.
+    /// Calls `visit` with each task that what comes before must come before.
     #[doc(hidden)]
-    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>));
+    fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>));
+
+    /// Calls `visit` with each task that what comes after must come after.
+    #[doc(hidden)]
+    fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>));
 }
 
 impl<T> Handles for Handle<'_, T> {
-    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+    fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        visit(self.node_ref());
+    }
+
+    fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
         visit(self.node_ref());
     }
 }
 
 impl<H: Handles + ?Sized> Handles for &H {
-    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-        (**self).each(visit);
+    fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        (**self).firsts(visit);
+    }
+
+    fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        (**self).lasts(visit);
     }
 }
 
 impl<H: Handles> Handles for [H] {
-    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-        for handle in self {
-            handle.each(visit);
-        }
+    fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.iter().for_each(|handle| handle.firsts(visit));
+    }
+
+    fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.iter().for_each(|handle| handle.lasts(visit));
     }
 }
 
 impl<H: Handles, const N: usize> Handles for [H; N] {
-    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-        self.as_slice().each(visit);
+    fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.as_slice().firsts(visit);
+    }
+
+    fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.as_slice().lasts(visit);
     }
 }
 
 impl<H: Handles> Handles for Vec<H> {
-    fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-        self.as_slice().each(visit);
+    fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.as_slice().firsts(visit);
+    }
+
+    fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+        self.as_slice().lasts(visit);
     }
 }
 
 macro_rules! handles_of_tuples {
     ($($name:ident)+) => {
+        #[expect(non_snake_case, reason = "the types' names serve as the values' names")]
         impl<$($name: Handles),+> Handles for ($($name,)+) {
-            fn each(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-                #[expect(non_snake_case, reason = "the types' names serve as the values' names")]
+            fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
                 let ($($name,)+) = self;
-                $($name.each(visit);)+
+                $($name.firsts(visit);)+
+            }
+
+            fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
+                let ($($name,)+) = self;
+                $($name.lasts(visit);)+
             }
         }
     };
@@ -500,7 +635,15 @@ impl<T> Param<'_, T> {
 /// Where an input's value comes from, or why it can't.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Input(Result<Source>);
+pub struct Input(Result<Given>);
+
+/// What is given for an input.
+#[derive(Debug)]
+enum Given {
+    Source(Source),
+    /// An element of this list for each instance: where it stands is known when the node is added.
+    Each(u32),
+}
 
 /// What can be given to a task function for an input of type `T`: a `T`, or the handle of a task that returns a
 /// `T`, or a [`Param`] of type `T`.
@@ -520,7 +663,7 @@ pub trait IntoInput<T> {
 
 impl<T> IntoInput<T> for Handle<'_, T> {
     fn into_input(self, dag: &Dag) -> Input {
-        Input(same_dag(dag, self.dag).map(|()| Source::Output(self.index)))
+        Input(same_dag(dag, self.dag).map(|()| Given::Source(Source::Output(self.index))))
     }
 }
 
@@ -532,7 +675,7 @@ impl<T> IntoInput<Option<T>> for Handle<'_, T> {
 
 impl<T> IntoInput<T> for Param<'_, T> {
     fn into_input(self, dag: &Dag) -> Input {
-        Input(same_dag(dag, self.dag).map(|()| Source::Param(self.index)))
+        Input(same_dag(dag, self.dag).map(|()| Given::Source(Source::Param(self.index))))
     }
 }
 
@@ -544,13 +687,13 @@ impl<T> IntoInput<Option<T>> for Param<'_, T> {
 
 impl<T: Serialize + 'static> IntoInput<T> for T {
     fn into_input(self, _: &Dag) -> Input {
-        Input(value::encode(&self).map(Source::Literal))
+        Input(value::encode(&self).map(Source::Literal).map(Given::Source))
     }
 }
 
 impl<T: Serialize + 'static> IntoInput<Option<T>> for T {
     fn into_input(self, _: &Dag) -> Input {
-        Input(value::encode(&self).map(Source::Literal))
+        Input(value::encode(&self).map(Source::Literal).map(Given::Source))
     }
 }
 

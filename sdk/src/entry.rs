@@ -98,6 +98,8 @@ impl Branch {
 pub enum Outcome {
     Success(Option<Encoded>),
     Branch(Branch),
+    /// Whether the trigger rules of what is downstream are ignored.
+    ShortCircuit(bool),
 }
 
 /// A value that only this crate can look into.
@@ -139,6 +141,7 @@ impl Inputs {
 pub(crate) enum Ending {
     Success(Option<Value>),
     Branch(Vec<String>),
+    ShortCircuit(bool),
     Skipped(Option<String>),
     Later(DateTime<Utc>),
     Failed { message: String, fatal: bool },
@@ -149,6 +152,7 @@ pub(crate) fn run(entry: &Entry, ctx: &Context, mut inputs: Inputs) -> Ending {
     match (entry.run)(ctx, &mut inputs) {
         Ok(Outcome::Success(value)) => Ending::Success(value.map(|value| value.0)),
         Ok(Outcome::Branch(branch)) => Ending::Branch(branch.task_ids),
+        Ok(Outcome::ShortCircuit(all)) => Ending::ShortCircuit(all),
         Err(error) => {
             if let Some(skip) = error.find::<Skip>() {
                 Ending::Skipped(skip.reason.clone())

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     context::{Context, DataInterval},
-    dag::{Definition, Graph, Node, Schedule, Source},
+    dag::{Definition, Expand, Graph, ListSource, Node, Role, Schedule, Source},
     entry::{self, Ending, Entry, Inputs},
     logging,
     options::TriggerRule,
@@ -86,6 +86,7 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
     match ending {
         Ending::Success(value) => Ok(Outcome::Success(value.map(Into::into))),
         Ending::Branch(task_ids) => Ok(Outcome::Branch(task_ids)),
+        Ending::ShortCircuit(all) => Ok(Outcome::ShortCircuit(all)),
         Ending::Skipped(reason) => Ok(Outcome::Skipped(reason)),
         Ending::Later(at) => Ok(Outcome::Later(runner::Wake::At(at.timestamp_micros()))),
         Ending::Failed { message, fatal: true } => Err(Failure::Fatal(message)),
@@ -172,6 +173,25 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
             memory_mib: definition.memory_mib,
         },
         edges: graph.edges.iter().map(|(from, to)| (task_id(*from), task_id(*to))).collect(),
+        labels: graph
+            .labels
+            .iter()
+            .map(|(from, to, label)| runner::EdgeLabel {
+                upstream: task_id(*from),
+                downstream: task_id(*to),
+                label: label.clone(),
+            })
+            .collect(),
+        groups: graph
+            .groups
+            .iter()
+            .map(|group| runner::Group {
+                group_id: group.name.clone(),
+                parent: group.parent.map(|parent| graph.groups[parent as usize].name.clone()),
+                doc: group.doc.clone(),
+                expand: group.expand.as_ref().map(|expand| describe_expand(expand, &graph)),
+            })
+            .collect(),
         nodes: graph.nodes.iter().map(|node| describe_node(node, &graph)).collect(),
         params: graph
             .params
@@ -191,7 +211,12 @@ fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
         source: match source {
             Source::Literal(value) => runner::Source::Literal(value.clone().into()),
             Source::Param(index) => runner::Source::Param(graph.params[*index as usize].name.clone()),
-            Source::Output(index) => runner::Source::Output(graph.nodes[*index as usize].task_id.clone()),
+            Source::Output(index) | Source::All(index) => {
+                runner::Source::Output(graph.nodes[*index as usize].task_id.clone())
+            }
+            Source::Element { axis, place } => {
+                runner::Source::Element(runner::Element { axis: small(*axis), place: small(*place) })
+            }
         },
     });
     let options = node.options();
@@ -210,7 +235,31 @@ fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
         pool: options.pool.as_ref().to_owned(),
         pool_slots: options.pool_slots,
         priority_weight: options.priority_weight,
+        role: match &node.role {
+            Role::Work => runner::Role::Work,
+            Role::Setup => runner::Role::Setup,
+            Role::Teardown { setups, on_failure_fail_dagrun } => runner::Role::Teardown(runner::Teardown {
+                setups: setups.iter().map(|setup| graph.nodes[*setup as usize].task_id.clone()).collect(),
+                on_failure_fail_dagrun: *on_failure_fail_dagrun,
+            }),
+        },
+        group: node.group.map(|group| graph.groups[group as usize].name.clone()),
+        expand: node.expand.as_ref().map(|expand| describe_expand(expand, graph)),
     }
+}
+
+fn describe_expand(expand: &Expand, graph: &Graph) -> runner::Expand {
+    let list = |list: &ListSource| match list {
+        ListSource::Literal(value) => runner::ListSource::Literal(value.clone().into()),
+        ListSource::Output(of) | ListSource::All(of) => {
+            runner::ListSource::Output(graph.nodes[*of as usize].task_id.clone())
+        }
+    };
+    expand.axes().map(|lists| lists.map(list).collect()).collect()
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl From<TriggerRule> for runner::TriggerRule {
@@ -220,6 +269,7 @@ impl From<TriggerRule> for runner::TriggerRule {
             TriggerRule::AllFailed => Self::AllFailed,
             TriggerRule::AllDone => Self::AllDone,
             TriggerRule::AllDoneMinOneSuccess => Self::AllDoneMinOneSuccess,
+            TriggerRule::AllDoneSetupSuccess => Self::AllDoneSetupSuccess,
             TriggerRule::AllSkipped => Self::AllSkipped,
             TriggerRule::OneSuccess => Self::OneSuccess,
             TriggerRule::OneFailed => Self::OneFailed,

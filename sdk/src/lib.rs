@@ -168,6 +168,7 @@ pub use airlock_sdk_macros::data;
 /// | argument | what |
 /// | --- | --- |
 /// | `branch` | the function returns a `Branch`: which tasks directly downstream run |
+/// | `short_circuit` | the function returns a `bool`: if it is false, all that is downstream is skipped, but for teardowns; with `ignore_downstream_trigger_rules = false` only what is directly downstream, and the rest by its trigger rules |
 /// | `name = ".."` | the entry's name in the component and the default id; the function's name if nothing is said |
 /// | `retries = 3` | tries after the first; 0 if nothing is said |
 /// | `retry_delay = "30s"` | the wait before the second try; five minutes if nothing is said |
@@ -184,7 +185,7 @@ pub use airlock_sdk_macros::data;
 /// single node.
 pub use airlock_sdk_macros::task;
 pub use context::{Context, DataInterval};
-pub use dag::{Dag, DagFunction, Handle, Handles, IntoInput, Param};
+pub use dag::{All, Dag, DagFunction, Each, Elements, Group, Handle, Handles, IntoInput, List, Literal, Param};
 pub use entry::{Branch, Task};
 pub use error::{Error, Fatal, HostError, Later, Result, ResultExt, Skip};
 pub use logging::Level;
@@ -196,8 +197,8 @@ pub use {chrono, log, schemars, serde, serde_json, tracing};
 /// All that a pipeline usually needs: `use airlock_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Branch, Bytes, Context, Dag, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Result, ResultExt,
-        Skip, TriggerRule, artifacts, bail, connections, dag, data, ensure, task, variables, xcom,
+        Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Result,
+        ResultExt, Skip, TriggerRule, artifacts, bail, connections, dag, data, ensure, task, variables, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};

@@ -28,6 +28,8 @@ pub enum TriggerRule {
     NoneFailedMinOneSuccess,
     /// No upstream task was skipped.
     NoneSkipped,
+    /// That of a teardown: all upstream tasks are finished, and of its setups at least one succeeded.
+    AllDoneSetupSuccess,
     /// At once, whatever stands upstream.
     Always,
 }

@@ -32,7 +32,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     if args.filter.is_none() {
         run_cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
     }
-    let components = tools::components(&["tasks", "tests/guests", "tests/hostile"])?;
+    let components = tools::components(&["tasks", "tests/guests", "tests/hostile", "tests/shapes"])?;
     // The same selection of packages as the tests: cargo builds each dependency once.
     run_cargo(&["build", "--workspace", "--all-targets"])?;
 

@@ -142,7 +142,7 @@ impl RuleCase {
         spec.edges = self.edges.clone().unwrap_or_else(|| direct.collect());
         if is_group {
             let expand = Some(over_literal(widest));
-            spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, expand });
+            spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, doc: None, expand });
         }
         let rows = all().map(|upstream| {
             let row = row(Self::state(&upstream.state));
@@ -322,12 +322,12 @@ impl StatesCase {
             let ids: Vec<String> = inner(&group.id);
             spec.edges.extend(ids.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())));
             let expand = Some(over_literal(u32::try_from(group.over.len()).unwrap()));
-            spec.groups.push(GroupSpec { group_id: group.id.clone(), parent: None, expand });
+            spec.groups.push(GroupSpec { group_id: group.id.clone(), parent: None, doc: None, expand });
         }
         let plain = self.tasks.iter().filter(|task| !is_inner(task)).filter_map(|task| task.group.clone());
         for group_id in plain {
             if !spec.groups.iter().any(|known| known.group_id == group_id) {
-                spec.groups.push(GroupSpec { group_id, parent: None, expand: None });
+                spec.groups.push(GroupSpec { group_id, parent: None, doc: None, expand: None });
             }
         }
         build(&spec)

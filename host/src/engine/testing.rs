@@ -72,6 +72,7 @@ pub fn spec(nodes: Vec<NodeSpec>, edges: &[(&str, &str)]) -> DagSpec {
         paused_upon_creation: None,
         params: Vec::new(),
         grants: GrantsSpec { memory_mib: Some(DEFAULT_MEMORY_MIB), ..GrantsSpec::default() },
+        labels: Vec::new(),
         nodes,
         edges: edges.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect(),
         groups: Vec::new(),

@@ -257,7 +257,7 @@ fn a_mapped_group_goes_depth_first() {
     let inner = |id: &str| NodeSpec { group: Some("g".to_owned()), ..node(id) };
     let mut spec = spec(vec![node("list"), inner("g.a"), inner("g.b"), node("end")], &[("g.a", "g.b"), ("g.b", "end")]);
     let expand = Some(over_output("list"));
-    spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, expand });
+    spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, doc: None, expand });
     let mut driver = Driver::started(build(&spec));
     driver.play("list", list(2));
     driver.succeed("g.a[1]");
@@ -480,7 +480,12 @@ fn plan() -> impl Strategy<Value = Plan> {
         }
         let mut spec = spec(nodes, &[]);
         spec.edges = edges;
-        spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, expand: Some(over_literal(2)) });
+        spec.groups.push(GroupSpec {
+            group_id: "g".to_owned(),
+            parent: None,
+            doc: None,
+            expand: Some(over_literal(2)),
+        });
         // A teardown of the first setup, behind everything.
         let setup = spec.nodes.iter().find(|node| node.role == RoleSpec::Setup).map(|node| node.task_id.clone());
         if let Some(setup) = setup {

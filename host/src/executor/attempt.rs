@@ -78,6 +78,10 @@ pub enum AttemptResult {
     Skipped,
     /// Success; of the direct downstream tasks only these run. Each is one.
     Branch(Vec<TaskId>),
+    /// Success; what is downstream is skipped: all of it, or only what follows directly.
+    ShortCircuit {
+        all: bool,
+    },
     /// To be started again at this instant with the same `try_number`.
     Later(Timestamp),
     Failed {

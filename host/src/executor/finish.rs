@@ -57,6 +57,9 @@ pub(super) fn done(
             Ok(ids) => return commit(shared, &attempt, effects, AttemptResult::Branch(ids), None),
             Err(why) => Conclusion::failed(why, false),
         },
+        AttemptEnd::ShortCircuit { all } => {
+            return commit(shared, &attempt, effects, AttemptResult::ShortCircuit { all }, None);
+        }
         AttemptEnd::Skipped(why) => Conclusion { result: AttemptResult::Skipped, message: why, backtrace: Vec::new() },
         AttemptEnd::Later(at) => Conclusion { result: AttemptResult::Later(at), message: None, backtrace: Vec::new() },
         AttemptEnd::Retryable(why) => Conclusion::failed(why, true),
@@ -145,12 +148,13 @@ fn branch(attempt: &Attempt, ids: &[String]) -> Result<Vec<TaskId>, String> {
     let unique: BTreeSet<&String> = ids.iter().collect();
     let follow = |id: &String| {
         let task_id = TaskId::new(id).map_err(|error| error.to_string())?;
-        match dag.index(&task_id) {
-            Some(index) if node.downstream.contains(&index) => Ok(task_id),
-            _ => {
-                Err(format!("task `{}` branched to `{task_id}`, which is not directly downstream of it", node.task_id))
-            }
+        // A group stands for the tasks that come first in it. Airflow takes what is downstream further on, too.
+        let roots = dag.index(&task_id).map(|index| vec![index]).or_else(|| dag.group_roots(&task_id));
+        let below = dag.descendants(attempt.assignment.node);
+        if roots.is_some_and(|roots| roots.iter().any(|root| below.contains(root))) {
+            return Ok(task_id);
         }
+        Err(format!("task `{}` branched to `{task_id}`, which is not downstream of it", node.task_id))
     };
     unique.into_iter().map(follow).collect()
 }
@@ -303,7 +307,10 @@ fn commit(
 fn conclude(shared: &Arc<Shared>, attempt: &Attempt, effects: Option<Box<Effects>>, conclusion: Conclusion) {
     let Conclusion { result, message, backtrace } = conclusion;
     let level = match &result {
-        AttemptResult::Success | AttemptResult::Branch(_) | AttemptResult::Later(_) => None,
+        AttemptResult::Success
+        | AttemptResult::Branch(_)
+        | AttemptResult::ShortCircuit { .. }
+        | AttemptResult::Later(_) => None,
         AttemptResult::Skipped => Some(Level::Info),
         AttemptResult::Failed { .. } => Some(Level::Error),
         AttemptResult::Lost | AttemptResult::Killed => Some(Level::Warn),

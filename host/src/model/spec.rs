@@ -71,7 +71,17 @@ pub struct DagSpec {
     #[serde(default)]
     pub edges: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<EdgeLabelSpec>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSpec>,
+}
+
+/// What the page shows at an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeLabelSpec {
+    pub upstream: String,
+    pub downstream: String,
+    pub label: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +200,8 @@ pub struct GroupSpec {
     pub group_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doc: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expand: Option<ExpandSpec>,
 }

@@ -4,11 +4,11 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::bindings::exports::airlock::task::runner as wit;
+use super::bindings::{airlock::task::types::Value, exports::airlock::task::runner as wit};
 use crate::model::{
     spec::{
-        BindingSpec, DagSpec, EntrySpec, GrantsSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec,
-        ScheduleSpec, SourceSpec,
+        BindingSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec,
+        NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -25,6 +25,7 @@ const MAX_ENTRIES: usize = 10_000;
 const MAX_NODES: usize = 100_000;
 const MAX_NODES_IN_ALL: usize = 1_000_000;
 const MAX_EDGES: usize = 1_000_000;
+const MAX_GROUPS: usize = 10_000;
 const MAX_LIST: usize = 1_000;
 
 /// Converts, or says what is too large and where.
@@ -114,6 +115,8 @@ impl Sizes {
         count(&place, "params", dag.params.len(), MAX_LIST)?;
         let bound: usize = dag.nodes.iter().map(|node| node.inputs.len()).sum();
         count(&place, "edges and inputs", dag.edges.len() + bound, MAX_EDGES)?;
+        count(&place, "labels", dag.labels.len(), MAX_EDGES)?;
+        count(&place, "groups", dag.groups.len(), MAX_GROUPS)?;
         let instant = |at: Option<i64>| at.map(Timestamp::from_micros);
         Ok(DagSpec {
             start: instant(dag.start),
@@ -165,9 +168,45 @@ impl Sizes {
                     ))
                 })
                 .collect::<Result<_, String>>()?,
-            groups: Vec::new(),
+            labels: dag
+                .labels
+                .into_iter()
+                .map(|label| {
+                    Ok(EdgeLabelSpec {
+                        upstream: self.word(&place, "upstream of a label", label.upstream)?,
+                        downstream: self.word(&place, "downstream of a label", label.downstream)?,
+                        label: self.word(&place, "label", label.label)?,
+                    })
+                })
+                .collect::<Result<_, String>>()?,
+            groups: dag.groups.into_iter().map(|group| self.group(&place, group)).collect::<Result<_, _>>()?,
             dag_id: self.word(&place, "id", dag.dag_id)?,
         })
+    }
+
+    fn group(&mut self, dag: &str, group: wit::Group) -> Result<GroupSpec, String> {
+        let place = format!("{dag}, group `{}`", shown(&group.group_id));
+        Ok(GroupSpec {
+            parent: group.parent.map(|parent| self.word(&place, "parent", parent)).transpose()?,
+            doc: self.maybe(&place, "doc", group.doc)?,
+            expand: group.expand.map(|expand| self.expand(&place, expand)).transpose()?,
+            group_id: self.word(&place, "id", group.group_id)?,
+        })
+    }
+
+    fn expand(&mut self, place: &str, axes: wit::Expand) -> Result<ExpandSpec, String> {
+        count(place, "lists to expand over", axes.iter().map(Vec::len).sum(), MAX_LIST)?;
+        let mut list = |list| match list {
+            wit::ListSource::Output(task_id) => {
+                Ok(ListSpec::Output(self.word(place, "task of a list to expand over", task_id)?))
+            }
+            wit::ListSource::Literal(value) => match self.literal(place, "a list to expand over", value)? {
+                SourceSpec::Literal(json) => Ok(ListSpec::Literal(json)),
+                _ => Err(format!("{place}: a list to expand over is not JSON")),
+            },
+        };
+        let axes = axes.into_iter().map(|lists| lists.into_iter().map(&mut list).collect());
+        Ok(ExpandSpec { axes: axes.collect::<Result<_, String>>()? })
     }
 
     fn node(&mut self, dag: &str, node: wit::Node) -> Result<NodeSpec, String> {
@@ -199,9 +238,16 @@ impl Sizes {
             pool: self.word(&place, "pool", node.pool)?,
             pool_slots: node.pool_slots,
             priority_weight: node.priority_weight,
-            role: RoleSpec::Work,
-            group: None,
-            expand: None,
+            role: match node.role {
+                wit::Role::Work => RoleSpec::Work,
+                wit::Role::Setup => RoleSpec::Setup,
+                wit::Role::Teardown(teardown) => RoleSpec::Teardown {
+                    setups: self.words(&place, "setups", teardown.setups)?,
+                    on_failure_fail_dagrun: teardown.on_failure_fail_dagrun,
+                },
+            },
+            group: node.group.map(|group| self.word(&place, "group", group)).transpose()?,
+            expand: node.expand.map(|expand| self.expand(&place, expand)).transpose()?,
             task_id: self.word(&place, "id", node.task_id)?,
         })
     }
@@ -209,19 +255,24 @@ impl Sizes {
     fn source(&mut self, place: &str, input: &str, source: wit::Source) -> Result<SourceSpec, String> {
         let what = format!("input `{}`", shown(input));
         Ok(match source {
-            wit::Source::Literal(value) if is_json(&value.media_type) => {
-                let text = String::from_utf8(value.bytes).map_err(|_| format!("{place}: {what} is not UTF-8"))?;
-                serde_json::from_str::<serde::de::IgnoredAny>(&text)
-                    .map_err(|error| format!("{place}: {what} is not JSON: {error}"))?;
-                SourceSpec::Literal(self.text(place, &what, text)?)
-            }
-            wit::Source::Literal(value) => SourceSpec::Bytes {
-                media_type: self.word(place, "media type", value.media_type)?,
-                base64: self.text(place, &what, BASE64_STANDARD.encode(value.bytes))?,
-            },
+            wit::Source::Literal(value) => self.literal(place, &what, value)?,
+            wit::Source::Element(element) => SourceSpec::Element { axis: element.axis, list: element.place },
             wit::Source::Param(name) => SourceSpec::Param(self.word(place, &what, name)?),
             wit::Source::Output(task_id) => SourceSpec::Output(self.word(place, &what, task_id)?),
         })
+    }
+
+    fn literal(&mut self, place: &str, what: &str, value: Value) -> Result<SourceSpec, String> {
+        if !is_json(&value.media_type) {
+            return Ok(SourceSpec::Bytes {
+                media_type: self.word(place, "media type", value.media_type)?,
+                base64: self.text(place, what, BASE64_STANDARD.encode(value.bytes))?,
+            });
+        }
+        let text = String::from_utf8(value.bytes).map_err(|_| format!("{place}: {what} is not UTF-8"))?;
+        serde_json::from_str::<serde::de::IgnoredAny>(&text)
+            .map_err(|error| format!("{place}: {what} is not JSON: {error}"))?;
+        Ok(SourceSpec::Literal(self.text(place, what, text)?))
     }
 }
 
@@ -235,6 +286,7 @@ fn trigger_rule(rule: wit::TriggerRule) -> TriggerRule {
         wit::TriggerRule::AllFailed => TriggerRule::AllFailed,
         wit::TriggerRule::AllDone => TriggerRule::AllDone,
         wit::TriggerRule::AllDoneMinOneSuccess => TriggerRule::AllDoneMinOneSuccess,
+        wit::TriggerRule::AllDoneSetupSuccess => TriggerRule::AllDoneSetupSuccess,
         wit::TriggerRule::AllSkipped => TriggerRule::AllSkipped,
         wit::TriggerRule::OneSuccess => TriggerRule::OneSuccess,
         wit::TriggerRule::OneFailed => TriggerRule::OneFailed,

@@ -298,6 +298,7 @@ async fn call(
         Ok(wit::Outcome::Success(value)) => AttemptEnd::Success(value.map(Value::from)),
         Ok(wit::Outcome::Skipped(reason)) => AttemptEnd::Skipped(reason),
         Ok(wit::Outcome::Branch(task_ids)) => AttemptEnd::Branch(task_ids),
+        Ok(wit::Outcome::ShortCircuit(all)) => AttemptEnd::ShortCircuit { all },
         Ok(wit::Outcome::Later(wit::Wake::At(at))) => AttemptEnd::Later(Timestamp::from_micros(at)),
         Err(wit::Failure::Retryable(message)) => AttemptEnd::Retryable(message),
         Err(wit::Failure::Fatal(message)) => AttemptEnd::Fatal(message),

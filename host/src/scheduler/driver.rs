@@ -397,6 +397,7 @@ impl<D: Dispatch> Driver<D> {
             AttemptResult::Success => Outcome::Success { list_length },
             AttemptResult::Skipped => Outcome::Skipped,
             AttemptResult::Branch(followed) => Outcome::Branch(followed),
+            AttemptResult::ShortCircuit { all } => Outcome::ShortCircuit { ignore_downstream_trigger_rules: all },
             AttemptResult::Later(at) => Outcome::Later(at),
             AttemptResult::Failed { retry } => Outcome::Failed { retry },
             AttemptResult::Lost => Outcome::Lost,

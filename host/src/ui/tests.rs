@@ -97,6 +97,7 @@ fn dag(dag_id: &str, schedule: Option<&str>, nodes: Vec<NodeSpec>) -> DagSpec {
         },
         nodes,
         edges: Vec::new(),
+        labels: Vec::new(),
         groups: Vec::new(),
     }
 }

@@ -311,6 +311,10 @@ pub enum AttemptEnd {
     Success(Option<Value>),
     Skipped(Option<String>),
     Branch(Vec<String>),
+    /// What is downstream is skipped: all of it, or only what follows directly.
+    ShortCircuit {
+        all: bool,
+    },
     /// To be started again at this instant.
     Later(Timestamp),
     /// The guest said that another try may help.

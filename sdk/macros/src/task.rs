@@ -19,10 +19,18 @@ struct Input {
 
 pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let branch = args.flag("branch")?.unwrap_or(false);
+    let short_circuit = args.flag("short_circuit")?.unwrap_or(false);
+    let ignore_rules = args.flag("ignore_downstream_trigger_rules")?;
     let name_literal = args.text("name", "\"fetch\"")?;
     let options = options(&mut args)?;
     let doc = args.text("doc", "\"What it does.\"")?.map(|text| text.value()).or_else(|| doc_comment(&function.attrs));
     args.finish()?;
+    if (branch && short_circuit) || (ignore_rules.is_some() && !short_circuit) {
+        let why =
+            "a task is a `branch` or a `short_circuit`, and only the latter has `ignore_downstream_trigger_rules`";
+        return Err(Error::new(function.sig.ident.span(), why));
+    }
+    let ignore_rules = ignore_rules.unwrap_or(true);
 
     let ItemFn { attrs, vis, sig, block } = function;
     check_signature(function)?;
@@ -69,6 +77,14 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let owned: Vec<_> = inputs.iter().map(|(_, input)| &input.owned).collect();
     let (has_output, finish) = if branch {
         (quote!(|| ::core::option::Option::None), quote!(::core::result::Result::Ok(#sdk::Outcome::Branch(value))))
+    } else if short_circuit {
+        let span = output.span();
+        let finish = quote_spanned! {span=>
+            if value { #sdk::Outcome::of::<#output>(&value) } else {
+                ::core::result::Result::Ok(#sdk::Outcome::ShortCircuit(#ignore_rules))
+            }
+        };
+        (quote!(#sdk::output_schema::<#output>), finish)
     } else {
         let span = output.span();
         (quote!(#sdk::output_schema::<#output>), quote_spanned!(span=> #sdk::Outcome::of::<#output>(&value)))

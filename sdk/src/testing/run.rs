@@ -1,6 +1,9 @@
 //! A whole dag, run natively.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
@@ -8,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{Host, PastRun};
 use crate::{
     context::Context,
-    dag::{Definition, Graph, Source},
+    dag::{Definition, Expand, Graph, ListSource, Role, Source},
     entry::{self, Ending, Inputs},
     error::{Error, Result, ResultExt},
     options::TriggerRule,
@@ -49,28 +52,95 @@ struct TaskRun {
     artifacts: BTreeMap<String, Bytes>,
 }
 
+impl TaskRun {
+    /// One that was decided without an attempt.
+    fn of(state: TaskState) -> Self {
+        Self { state, tries: 0, message: None, later: None, xcoms: BTreeMap::new(), artifacts: BTreeMap::new() }
+    }
+}
+
+/// The instances of a task.
+#[derive(Debug)]
+enum TaskRuns {
+    One(TaskRun),
+    /// By map_index, at least one.
+    Mapped(Vec<TaskRun>),
+}
+
+impl TaskRuns {
+    /// With their map_index.
+    fn all(&self) -> impl Iterator<Item = (Option<u32>, &TaskRun)> {
+        let (one, mapped) = match self {
+            Self::One(run) => (Some((None, run)), [].as_slice()),
+            Self::Mapped(runs) => (None, runs.as_slice()),
+        };
+        one.into_iter().chain((0..).map(Some).zip(mapped))
+    }
+
+    /// What an instance of `map_index` in the same mapped group looks at.
+    fn at(&self, map_index: Option<u32>) -> Option<&TaskRun> {
+        match (self, map_index) {
+            (Self::One(run), _) => Some(run),
+            (Self::Mapped(runs), Some(index)) => runs.get(index as usize),
+            (Self::Mapped(_), None) => None,
+        }
+    }
+}
+
 /// What a run of [`Host::run_dag`] left.
 ///
-/// The methods that take a task's id panic if the dag has no such task: a test that names one is wrong.
+/// The methods that take a task's id panic if the dag has no such task: a test that names one is wrong. Of a mapped task
+/// they tell of all instances; [`instance`](Self::instance) tells of one.
 #[derive(Debug)]
 pub struct DagRun {
-    tasks: BTreeMap<String, TaskRun>,
+    tasks: BTreeMap<String, TaskRuns>,
+    /// Whose failure is not the run's.
+    teardowns: BTreeSet<String>,
 }
 
 impl DagRun {
-    fn task(&self, task_id: &str) -> &TaskRun {
+    fn runs(&self, task_id: &str) -> &TaskRuns {
         self.tasks.get(task_id).unwrap_or_else(|| {
             let known: Vec<_> = self.tasks.keys().map(String::as_str).collect();
             panic!("the dag has no task `{task_id}`; it has {}", known.join(", "))
         })
     }
 
-    /// Where the task stands.
+    fn task(&self, task_id: &str) -> &TaskRun {
+        match self.runs(task_id) {
+            TaskRuns::One(run) => run,
+            TaskRuns::Mapped(_) => panic!("task `{task_id}` is mapped; see `instance` and `results`"),
+        }
+    }
+
+    /// The state of instance `map_index` of a mapped task.
+    ///
+    /// # Panics
+    /// If there is no such instance.
+    pub fn instance(&self, task_id: &str, map_index: u32) -> TaskState {
+        match self.runs(task_id) {
+            TaskRuns::Mapped(runs) if runs.len() > map_index as usize => runs[map_index as usize].state,
+            runs => panic!("task `{task_id}` has no instance {map_index}; it has {}", runs.all().count()),
+        }
+    }
+
+    /// What the instances of a task returned, by map_index.
+    ///
+    /// # Panics
+    /// If the dag has no such task, or one did not return a `T`.
+    pub fn results<T: DeserializeOwned + 'static>(&self, task_id: &str) -> Vec<Option<T>> {
+        self.runs(task_id).all().map(|(_, run)| read(task_id, RETURN_VALUE, run)).collect()
+    }
+
+    /// Where the task stands. A mapped task stands where the worst of its instances does.
     ///
     /// # Panics
     /// If the dag has no such task.
     pub fn state(&self, task_id: &str) -> TaskState {
-        self.task(task_id).state
+        use TaskState::{Failed, None, Skipped, Success, UpForReschedule, UpstreamFailed};
+        let states: Vec<_> = self.runs(task_id).all().map(|(_, run)| run.state).collect();
+        let worst = [Failed, UpstreamFailed, UpForReschedule, None, Success, Skipped];
+        worst.into_iter().find(|state| states.contains(state)).unwrap_or(Skipped)
     }
 
     /// Why the task failed or was skipped.
@@ -110,9 +180,7 @@ impl DagRun {
     /// # Panics
     /// If the dag has no such task, or the XCom is not a `T`.
     pub fn xcom<T: DeserializeOwned + 'static>(&self, task_id: &str, key: &str) -> Option<T> {
-        let value = self.task(task_id).xcoms.get(key).cloned()?;
-        let read = value::decode(value).with_context(|| format!("xcom `{key}` of task `{task_id}`"));
-        Some(read.expect("the test names the type that was pushed"))
+        read(task_id, key, self.task(task_id))
     }
 
     /// The artifact `name` of the task.
@@ -128,10 +196,19 @@ impl DagRun {
         self.tasks.keys().map(String::as_str)
     }
 
-    /// Whether no task failed: Airlock would call the run a success.
+    /// Whether no task failed, but for teardowns: Airlock would call the run a success.
     pub fn succeeded(&self) -> bool {
-        self.tasks.values().all(|task| matches!(task.state, TaskState::Success | TaskState::Skipped))
+        self.tasks
+            .iter()
+            .filter(|(task_id, _)| !self.teardowns.contains(*task_id))
+            .all(|(_, runs)| runs.all().all(|(_, run)| matches!(run.state, TaskState::Success | TaskState::Skipped)))
     }
+}
+
+fn read<T: DeserializeOwned + 'static>(task_id: &str, key: &str, run: &TaskRun) -> Option<T> {
+    let value = run.xcoms.get(key).cloned()?;
+    let read = value::decode(value).with_context(|| format!("xcom `{key}` of task `{task_id}`"));
+    Some(read.expect("the test names the type that was pushed"))
 }
 
 pub(super) fn run(host: &Host, definition: &Definition) -> Result<DagRun> {
@@ -143,29 +220,29 @@ pub(super) fn run(host: &Host, definition: &Definition) -> Result<DagRun> {
     definition.timezone.clone_into(&mut context.timezone);
     context.params = serde_json::Value::Object(params.clone()).to_string();
 
-    let mut run = Running {
-        host,
-        graph: &graph,
-        edges: &edges,
-        params,
-        done: BTreeMap::new(),
-        branched: vec![false; graph.nodes.len()],
-    };
+    let mut run =
+        Running { host, graph: &graph, edges: &edges, params, done: BTreeMap::new(), branched: BTreeSet::new() };
     for index in &edges.order {
-        run.step(*index, &mut context);
+        let runs = run.task(*index, &mut context);
+        run.done.insert(*index, runs);
     }
     let done = run.done;
     if let Some(logical_date) = context.logical_date {
         let mut state = host.state.borrow_mut();
         let past = state.past.entry(logical_date).or_default();
         *past = PastRun { run_id: context.run_id, xcoms: BTreeMap::new() };
-        for (index, task) in &done {
-            for (key, value) in &task.xcoms {
-                past.xcoms.insert((graph.nodes[*index].task_id.clone(), None, key.clone()), value.clone());
+        for (index, runs) in &done {
+            for (map_index, task) in runs.all() {
+                for (key, value) in &task.xcoms {
+                    past.xcoms.insert((graph.nodes[*index].task_id.clone(), map_index, key.clone()), value.clone());
+                }
             }
         }
     }
-    Ok(DagRun { tasks: done.into_iter().map(|(index, task)| (graph.nodes[index].task_id.clone(), task)).collect() })
+    let is_free = |role: &Role| matches!(role, Role::Teardown { on_failure_fail_dagrun: false, .. });
+    let teardowns = graph.nodes.iter().filter(|node| is_free(&node.role)).map(|node| node.task_id.clone()).collect();
+    let tasks = done.into_iter().map(|(index, runs)| (graph.nodes[index].task_id.clone(), runs)).collect();
+    Ok(DagRun { tasks, teardowns })
 }
 
 fn params(host: &Host, graph: &Graph) -> Result<serde_json::Map<String, serde_json::Value>> {
@@ -202,18 +279,10 @@ impl Edges {
         }
         let mut upstream = vec![Vec::new(); graph.nodes.len()];
         let mut downstream = upstream.clone();
-        let carried = graph.nodes.iter().enumerate().flat_map(|(to, node)| {
-            node.inputs.iter().filter_map(move |(_, source)| match source {
-                Source::Output(from) => Some((*from as usize, to)),
-                Source::Literal(_) | Source::Param(_) => None,
-            })
-        });
-        let ordered = graph.edges.iter().map(|(from, to)| (*from as usize, *to as usize));
-        for (from, to) in carried.chain(ordered) {
-            if !upstream[to].contains(&from) {
-                upstream[to].push(from);
-                downstream[from].push(to);
-            }
+        for (from, to) in graph.all_edges() {
+            let (from, to) = (from as usize, to as usize);
+            upstream[to].push(from);
+            downstream[from].push(to);
         }
         let mut missing: Vec<usize> = upstream.iter().map(Vec::len).collect();
         let mut order: Vec<usize> = (0..graph.nodes.len()).filter(|index| missing[*index] == 0).collect();
@@ -245,39 +314,123 @@ struct Running<'a> {
     graph: &'a Graph,
     edges: &'a Edges,
     params: serde_json::Map<String, serde_json::Value>,
-    done: BTreeMap<usize, TaskRun>,
-    /// Whether a branch upstream went another way.
-    branched: Vec<bool>,
+    done: BTreeMap<usize, TaskRuns>,
+    /// Instances past which a branch or a short circuit upstream went; without a map_index: all of the task's.
+    branched: BTreeSet<(usize, Option<u32>)>,
 }
 
 impl Running<'_> {
-    fn step(&mut self, index: usize, context: &mut Context) {
+    /// Runs all instances of a task.
+    fn task(&mut self, index: usize, context: &mut Context) -> TaskRuns {
         let node = &self.graph.nodes[index];
-        let states: Vec<TaskState> = self.edges.upstream[index].iter().map(|from| self.done[from].state).collect();
-        let decision =
-            if self.branched[index] { Err(TaskState::Skipped) } else { decide(node.options().trigger_rule, &states) };
-        let task = match decision {
-            Err(state) => TaskRun {
-                state,
-                tries: 0,
-                message: None,
-                later: None,
-                xcoms: BTreeMap::new(),
-                artifacts: BTreeMap::new(),
-            },
-            Ok(()) => self.try_until_done(index, context),
+        let of_group = self.group(index).and_then(|group| self.graph.groups[group as usize].expand.as_ref());
+        let Some(expand) = node.expand.as_ref().or(of_group) else {
+            return TaskRuns::One(self.instance(index, None, context));
         };
-        self.done.insert(index, task);
+        // The instances of a group are decided on one by one, those of a mapped task together.
+        let decision = if node.expand.is_some() { self.decide(index, None) } else { Ok(()) };
+        let length = decision.and_then(|()| self.length(expand));
+        match length {
+            Err(state) => TaskRuns::One(TaskRun::of(state)),
+            Ok(0) => TaskRuns::One(TaskRun::of(TaskState::Skipped)),
+            Ok(length) => TaskRuns::Mapped((0..length).map(|at| self.instance(index, Some(at), context)).collect()),
+        }
     }
 
-    fn try_until_done(&mut self, index: usize, context: &mut Context) -> TaskRun {
+    fn instance(&mut self, index: usize, map_index: Option<u32>, context: &mut Context) -> TaskRun {
+        match self.decide(index, map_index) {
+            Err(state) => TaskRun::of(state),
+            Ok(()) => self.try_until_done(index, map_index, context),
+        }
+    }
+
+    fn decide(&self, index: usize, map_index: Option<u32>) -> std::result::Result<(), TaskState> {
+        if self.branched.contains(&(index, None)) || self.branched.contains(&(index, map_index)) {
+            return Err(TaskState::Skipped);
+        }
+        let node = &self.graph.nodes[index];
+        let mut states = Vec::new();
+        let mut setups = Vec::new();
+        for from in &self.edges.upstream[index] {
+            let runs = &self.done[from];
+            let looked_at: Vec<TaskState> = if self.is_together(index, *from) {
+                runs.at(map_index).map(|run| run.state).into_iter().collect()
+            } else {
+                runs.all().map(|(_, run)| run.state).collect()
+            };
+            if matches!(&node.role, Role::Teardown { setups, .. } if setups.iter().any(|setup| *setup as usize == *from))
+            {
+                setups.extend(looked_at.iter().copied());
+            }
+            states.extend(looked_at);
+        }
+        decide(node.options().trigger_rule, &states, &setups)
+    }
+
+    fn group(&self, index: usize) -> Option<u32> {
+        self.graph.mapped_around(self.graph.nodes[index].group)
+    }
+
+    /// Whether two tasks look at each other instance by instance.
+    fn is_together(&self, index: usize, upstream: usize) -> bool {
+        self.group(index).is_some() && self.group(index) == self.group(upstream)
+    }
+
+    /// How many instances there are; else the state that a task without them gets.
+    fn length(&self, expand: &Expand) -> std::result::Result<u32, TaskState> {
+        let mut length = 1_u64;
+        for lists in expand.axes() {
+            let lengths = lists.map(|list| self.elements(list).map(|elements| elements.len() as u64));
+            let lengths = lengths.collect::<std::result::Result<Vec<_>, _>>()?;
+            length = length.saturating_mul(lengths.into_iter().min().unwrap_or(0));
+        }
+        u32::try_from(length).ok().filter(|length| *length <= 100_000).ok_or(TaskState::Failed)
+    }
+
+    fn elements(&self, list: &ListSource) -> std::result::Result<Vec<serde_json::Value>, TaskState> {
+        let value = match list {
+            ListSource::Literal(value) => Some(value.clone()),
+            ListSource::All(of) => Some(self.all_results(*of as usize)),
+            ListSource::Output(of) => match self.done[&(*of as usize)].at(None) {
+                Some(run) if run.state == TaskState::Skipped => return Err(TaskState::Skipped),
+                run => run.and_then(|run| run.xcoms.get(RETURN_VALUE).cloned()),
+            },
+        };
+        let list = value.and_then(|value| serde_json::from_slice(&value.bytes).ok());
+        list.ok_or(TaskState::UpstreamFailed)
+    }
+
+    /// The element of an instance.
+    fn element(&self, index: usize, map_index: Option<u32>, axis: usize, place: usize) -> Option<Value> {
+        let of_group = self.group(index).and_then(|group| self.graph.groups[group as usize].expand.as_ref());
+        let expand = self.graph.nodes[index].expand.as_ref().or(of_group)?;
+        let mut at = map_index? as usize;
+        let lengths: Vec<usize> = expand
+            .axes()
+            .map(|lists| lists.filter_map(|list| self.elements(list).ok()).map(|list| list.len()).min().unwrap_or(0))
+            .collect();
+        for later in lengths[axis + 1..].iter().rev() {
+            at = at.checked_div(*later)?;
+        }
+        let element = self.elements(expand.list(axis, place)).ok()?.into_iter().nth(at.checked_rem(lengths[axis])?)?;
+        Some(Value { media_type: JSON.into(), bytes: element.to_string().into_bytes() })
+    }
+
+    fn all_results(&self, of: usize) -> Value {
+        let results = self.done[&of].all().filter_map(|(_, run)| run.xcoms.get(RETURN_VALUE));
+        let results: Vec<_> = results.map(|value| String::from_utf8_lossy(&value.bytes)).collect();
+        Value { media_type: JSON.into(), bytes: format!("[{}]", results.join(",")).into_bytes() }
+    }
+
+    fn try_until_done(&mut self, index: usize, map_index: Option<u32>, context: &mut Context) -> TaskRun {
         let node = &self.graph.nodes[index];
         node.task_id.clone_into(&mut context.task_id);
+        context.map_index = map_index;
         context.max_tries = node.options().retries + 1;
         let mut try_number = 1;
         loop {
             context.try_number = try_number;
-            let inputs = self.inputs(index);
+            let inputs = self.inputs(index, map_index);
             let ending = self.host.attempt(context, || entry::run(node.entry, context, inputs));
             if let Ending::Failed { fatal: false, .. } = ending
                 && try_number < context.max_tries
@@ -285,42 +438,42 @@ impl Running<'_> {
                 try_number += 1;
                 continue;
             }
-            return self.end(index, ending, try_number);
+            return self.end(index, map_index, ending, try_number);
         }
     }
 
-    fn inputs(&self, index: usize) -> Inputs {
+    fn inputs(&self, index: usize, map_index: Option<u32>) -> Inputs {
         let value = |source: &Source| match source {
             Source::Literal(value) => Some(value.clone()),
             Source::Param(index) => {
                 let value = self.params.get(&self.graph.params[*index as usize].name)?;
                 Some(Value { media_type: JSON.into(), bytes: value.to_string().into_bytes() })
             }
-            Source::Output(from) => self.done[&(*from as usize)].xcoms.get(RETURN_VALUE).cloned(),
+            Source::Output(from) => {
+                let from = *from as usize;
+                let map_index = map_index.filter(|_| self.is_together(index, from));
+                self.done[&from].at(map_index)?.xcoms.get(RETURN_VALUE).cloned()
+            }
+            Source::All(from) => Some(self.all_results(*from as usize)),
+            Source::Element { axis, place } => self.element(index, map_index, *axis, *place),
         };
         let inputs = &self.graph.nodes[index].inputs;
         Inputs(inputs.iter().map(|(name, source)| ((*name).to_owned(), value(source))).collect())
     }
 
-    fn end(&mut self, index: usize, ending: Ending, tries: u32) -> TaskRun {
+    fn end(&mut self, index: usize, map_index: Option<u32>, ending: Ending, tries: u32) -> TaskRun {
         let task_id = &self.graph.nodes[index].task_id;
-        let mut task = TaskRun {
-            state: TaskState::Success,
-            tries,
-            message: None,
-            later: None,
-            xcoms: BTreeMap::new(),
-            artifacts: BTreeMap::new(),
-        };
+        let mut task = TaskRun { tries, ..TaskRun::of(TaskState::Success) };
         let mut result = None;
         match ending {
             Ending::Success(value) => result = value,
             Ending::Branch(followed) => {
-                if let Err(error) = self.follow(index, &followed) {
+                if let Err(error) = self.follow(index, map_index, &followed) {
                     (task.state, task.message) = (TaskState::Failed, Some(error.to_string()));
                     return task;
                 }
             }
+            Ending::ShortCircuit(all) => self.short_circuit(index, map_index, all),
             Ending::Skipped(reason) => {
                 (task.state, task.message) = (TaskState::Skipped, reason);
                 return task;
@@ -340,32 +493,50 @@ impl Running<'_> {
         task.xcoms.extend(result.map(|value| (RETURN_VALUE.to_owned(), value)));
         task.artifacts.clone_from(&state.written);
         for (key, value) in &task.xcoms {
-            state.xcoms.insert((task_id.clone(), None, key.clone()), value.clone());
+            state.xcoms.insert((task_id.clone(), map_index, key.clone()), value.clone());
         }
         for (name, file) in &task.artifacts {
-            state.files.insert((task_id.clone(), None, name.clone()), file.clone());
+            state.files.insert((task_id.clone(), map_index, name.clone()), file.clone());
         }
         task
     }
 
-    fn follow(&mut self, index: usize, followed: &[String]) -> Result<()> {
+    fn follow(&mut self, index: usize, map_index: Option<u32>, followed: &[String]) -> Result<()> {
         let downstream = &self.edges.downstream[index];
-        let find = |id: &String| {
-            let found = downstream.iter().copied().find(|next| self.graph.nodes[*next].task_id == *id);
-            found.ok_or_else(|| Error::new(format!("it branches to `{id}`, which is not directly downstream of it")))
-        };
-        let followed = followed.iter().map(find).collect::<Result<Vec<_>>>()?;
+        let mut chosen = Vec::new();
+        for id in followed {
+            let is_in = |node: usize| {
+                let prefix = self.graph.nodes[node].task_id.strip_prefix(id.as_str());
+                prefix.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let found: Vec<usize> =
+                (0..self.graph.nodes.len()).filter(|node| is_in(*node) && self.edges.descends(index, *node)).collect();
+            if found.is_empty() {
+                return Err(Error::new(format!("it branches to `{id}`, which is not downstream of it")));
+            }
+            chosen.extend(found);
+        }
         for next in downstream {
-            if !followed.iter().any(|wanted| wanted == next || self.edges.descends(*wanted, *next)) {
-                self.branched[*next] = true;
+            if !chosen.iter().any(|wanted| wanted == next || self.edges.descends(*wanted, *next)) {
+                self.branched.insert((*next, map_index));
             }
         }
         Ok(())
     }
+
+    fn short_circuit(&mut self, index: usize, map_index: Option<u32>, all: bool) {
+        let is_skipped = |next: &usize| {
+            let below =
+                if all { self.edges.descends(index, *next) } else { self.edges.downstream[index].contains(next) };
+            below && !matches!(self.graph.nodes[*next].role, Role::Teardown { .. })
+        };
+        let skipped: Vec<_> = (0..self.graph.nodes.len()).filter(is_skipped).collect();
+        self.branched.extend(skipped.into_iter().map(|next| (next, map_index)));
+    }
 }
 
-/// Whether a task starts, given the states of its upstream tasks; else the state that it gets. Airflow's rules.
-fn decide(rule: TriggerRule, upstream: &[TaskState]) -> std::result::Result<(), TaskState> {
+/// Whether a task starts, given the states of its upstream tasks and, of those, its setups; else the state that it gets. Airflow's rules.
+fn decide(rule: TriggerRule, upstream: &[TaskState], setups: &[TaskState]) -> std::result::Result<(), TaskState> {
     use TaskState::{Failed, Skipped, Success, UpstreamFailed};
     if upstream.is_empty() || rule == TriggerRule::Always {
         return Ok(());
@@ -399,6 +570,9 @@ fn decide(rule: TriggerRule, upstream: &[TaskState]) -> std::result::Result<(), 
         TriggerRule::AllDoneMinOneSuccess => (!any(&[Success])).then_some(UpstreamFailed),
         TriggerRule::OneSuccess => Some(if all_skipped { Skipped } else { UpstreamFailed }),
         TriggerRule::OneFailed | TriggerRule::OneDone => Some(Skipped),
+        TriggerRule::AllDoneSetupSuccess if setups.is_empty() || setups.contains(&Success) => None,
+        TriggerRule::AllDoneSetupSuccess if setups.iter().all(|state| *state == Skipped) => Some(Skipped),
+        TriggerRule::AllDoneSetupSuccess => Some(UpstreamFailed),
         TriggerRule::NoneFailed | TriggerRule::AllDone | TriggerRule::Always => None,
     };
     refusal.map_or(Ok(()), Err)
@@ -453,7 +627,7 @@ mod tests {
             let Some(states) = states.filter(|_| structured.iter().all(|key| case.get(key).is_none())) else {
                 continue;
             };
-            let decided = match decide(rule, &states) {
+            let decided = match decide(rule, &states, &[]) {
                 Ok(()) => "run",
                 Err(TaskState::Skipped) => "skipped",
                 Err(TaskState::UpstreamFailed) => "upstream_failed",

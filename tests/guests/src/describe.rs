@@ -5,7 +5,7 @@ use std::hint::black_box;
 use crate::bindings::{
     airlock::task::types::Value,
     exports::airlock::task::runner::{
-        Binding, Dag, Entry, Grants, Module, Node, Param, Parameter, Schedule, Source, TriggerRule,
+        Binding, Dag, Entry, Grants, Module, Node, Param, Parameter, Role, Schedule, Source, TriggerRule,
     },
 };
 
@@ -82,6 +82,8 @@ fn module(nodes: usize) -> Module {
         },
         nodes: (0..nodes).map(node).collect(),
         edges: (1..nodes).map(|n| (format!("t{}", n - 1), format!("t{n}"))).collect(),
+        labels: Vec::new(),
+        groups: Vec::new(),
     };
     Module { sdk: "guests".to_owned(), entries: vec![entry], dags: vec![dag] }
 }
@@ -102,5 +104,8 @@ fn node(n: usize) -> Node {
         pool: "default_pool".to_owned(),
         pool_slots: 1,
         priority_weight: 1,
+        role: Role::Work,
+        group: None,
+        expand: None,
     }
 }

@@ -42,7 +42,7 @@ async fn each_end_has_its_result() {
         (
             AttemptEnd::Branch(vec!["a".into()]),
             AttemptResult::Failed { retry: false },
-            Some("task `a` branched to `a`, which is not directly downstream of it"),
+            Some("task `a` branched to `a`, which is not downstream of it"),
         ),
         (
             AttemptEnd::Success(Some(json("{"))),

@@ -1,0 +1,210 @@
+//! Dags of every shape that a dag may have, each as small as its point allows.
+
+use airlock_sdk::prelude::*;
+
+/// Counts from 0.
+#[task]
+fn count(length: u32) -> Vec<u32> {
+    (0..length).collect()
+}
+
+#[task]
+fn double(n: u32) -> u32 {
+    n * 2
+}
+
+#[task]
+fn pair(a: u32, b: u32) -> String {
+    format!("{a}{b}")
+}
+
+#[task]
+fn sum(numbers: Vec<u32>) -> u32 {
+    numbers.iter().sum()
+}
+
+#[task]
+fn join(texts: Vec<String>) -> String {
+    texts.join(" ")
+}
+
+/// Fails for one number.
+#[task]
+fn picky(n: u32, bad: u32) -> Result<u32> {
+    ensure!(n != bad, "{n} is not welcome");
+    Ok(n)
+}
+
+#[task]
+fn say(text: &str) {
+    info!("{text}");
+}
+
+#[task]
+fn name_cluster() -> String {
+    "cluster-7".to_owned()
+}
+
+#[task(short_circuit)]
+fn is_worth_it(answer: bool) -> bool {
+    answer
+}
+
+#[task(short_circuit, ignore_downstream_trigger_rules = false)]
+fn is_worth_a_step(answer: bool) -> bool {
+    answer
+}
+
+#[task(branch)]
+fn choose(choice: &str) -> Branch {
+    Branch::to(choice)
+}
+
+/// A task for each element of a list that is known when the run gets there, and one that takes all results.
+#[dag(max_active_tasks = 64)]
+fn mapped(dag: &Dag) {
+    let doubled = double(dag, count(dag, dag.param_with_default("length", 3_u32)).each());
+    sum(dag, doubled.all());
+}
+
+/// Lists that multiply, and lists that go along with each other.
+#[dag]
+fn multiplied(dag: &Dag) {
+    let pairs = pair(dag, count(dag, 2).each(), dag.list([7, 8, 9]).each());
+    join(dag, pairs.all());
+    let (a, b) = count(dag, 3).each().zip(dag.list([7, 8]).each());
+    join(dag, pair(dag, a, b).id("zipped").all());
+}
+
+/// A mapped task over the results of another.
+#[dag]
+fn mapped_again(dag: &Dag) {
+    let once = double(dag, dag.list([1, 2, 3]).each());
+    sum(dag, double(dag, once.all().each()).all());
+}
+
+/// A group that is run for each element: the second task of it follows the first of the same element.
+#[dag]
+fn mapped_group(dag: &Dag) {
+    let bad = dag.param_with_default("bad", 1_u32);
+    let each = dag.mapped_group("each", count(dag, 3).each(), |n| double(dag, picky(dag, n, bad)));
+    sum(dag, each.output.all()).trigger_rule(TriggerRule::AllDone);
+}
+
+/// Groups in groups, and what comes before and after them.
+#[dag]
+fn grouped(dag: &Dag) {
+    let first = say(dag, "first");
+    let outer = dag.group("outer", || {
+        let n = double(dag, 1);
+        dag.group("inner", || double(dag, n)).doc("The inner group.").output
+    });
+    outer.after(first);
+    say(dag, "last").after_labelled("when all is done", outer);
+}
+
+/// A setup, work that fails, and a teardown that runs all the same.
+#[dag]
+fn on_a_cluster(dag: &Dag) {
+    let cluster = name_cluster(dag).setup();
+    let work = picky(dag, 1, dag.param_with_default("bad", 1_u32)).after(cluster);
+    say(dag, cluster).id("delete_cluster").teardown(cluster).after(work);
+}
+
+/// What is downstream of a task that says no: all of it, or what follows directly.
+#[dag]
+fn cut_short(dag: &Dag) {
+    let answer = dag.param_with_default("answer", false);
+    let all = say(dag, "never").id("after_all").after(is_worth_it(dag, answer));
+    say(dag, "never").id("after_that").trigger_rule(TriggerRule::AllDone).after(all);
+    let step = say(dag, "never").id("after_step").after(is_worth_a_step(dag, answer));
+    say(dag, "still").id("after_all_that").trigger_rule(TriggerRule::AllDone).after(step);
+}
+
+/// A branch to a group.
+#[dag]
+fn branched(dag: &Dag) {
+    let chosen = choose(dag, dag.param_with_default("choice", "left".to_owned()));
+    let left = dag.group("left", || double(dag, double(dag, 1)));
+    let right = dag.group("right", || double(dag, 2));
+    left.after(chosen);
+    right.after(chosen);
+    say(dag, "end").trigger_rule(TriggerRule::NoneFailedMinOneSuccess).after((left, right));
+}
+
+airlock_sdk::export!(
+    dags = [mapped, multiplied, mapped_again, mapped_group, grouped, on_a_cluster, cut_short, branched]
+);
+
+#[cfg(test)]
+mod tests {
+    use airlock_sdk::testing::{Host, TaskState};
+
+    use super::*;
+
+    #[test]
+    fn lists_are_taken_apart_and_put_together() {
+        let run = Host::new().param("length", 4).run_dag::<mapped>().unwrap();
+        assert_eq!(run.result::<u32>("sum"), Some(12));
+        let run = Host::new().param("length", 0).run_dag::<mapped>().unwrap();
+        assert_eq!((run.state("double"), run.state("sum")), (TaskState::Skipped, TaskState::Skipped));
+        let run = Host::new().run_dag::<multiplied>().unwrap();
+        assert_eq!(run.result::<String>("join").unwrap(), "07 08 09 17 18 19");
+        assert_eq!(run.result::<String>("join__1").unwrap(), "07 18");
+        let run = Host::new().run_dag::<mapped_again>().unwrap();
+        assert_eq!(run.result::<u32>("sum"), Some(24));
+    }
+
+    #[test]
+    fn a_mapped_group_goes_on_element_by_element() {
+        let run = Host::new().run_dag::<mapped_group>().unwrap();
+        assert_eq!(run.instance("each.picky", 1), TaskState::Failed);
+        assert_eq!(run.instance("each.double", 1), TaskState::UpstreamFailed);
+        assert_eq!(run.results::<u32>("each.double"), [Some(0), None, Some(4)]);
+        assert_eq!(run.result::<u32>("sum"), Some(4));
+    }
+
+    #[test]
+    fn groups_name_their_tasks_and_have_an_order() {
+        let run = Host::new().run_dag::<grouped>().unwrap();
+        let ids: Vec<_> = run.task_ids().collect();
+        assert_eq!(ids, ["outer.double", "outer.inner.double", "say", "say__1"]);
+        assert!(run.succeeded());
+    }
+
+    #[test]
+    fn a_teardown_runs_however_the_work_ends() {
+        let run = Host::new().run_dag::<on_a_cluster>().unwrap();
+        assert_eq!((run.state("picky"), run.state("delete_cluster")), (TaskState::Failed, TaskState::Success));
+        assert!(!run.succeeded());
+    }
+
+    #[test]
+    fn no_cuts_short_what_follows() {
+        let run = Host::new().run_dag::<cut_short>().unwrap();
+        let states = ["after_all", "after_that", "after_step", "after_all_that"].map(|task| run.state(task));
+        assert_eq!(states, [TaskState::Skipped, TaskState::Skipped, TaskState::Skipped, TaskState::Success]);
+    }
+
+    #[test]
+    fn a_branch_may_lead_to_a_group() {
+        let run = Host::new().run_dag::<branched>().unwrap();
+        assert_eq!((run.state("left.double"), run.state("right.double")), (TaskState::Success, TaskState::Skipped));
+        assert_eq!(run.state("say"), TaskState::Success);
+    }
+
+    #[test]
+    fn a_mapped_task_and_another_are_not_mixed_up() {
+        #[dag]
+        fn not_all(dag: &Dag) {
+            say(dag, join(dag, pair(dag, dag.list([1]).each(), 2).all()).all().each());
+        }
+        #[dag]
+        fn not_one(dag: &Dag) {
+            double(dag, double(dag, dag.list([1]).each()));
+        }
+        let wrong = |error: Error| error.to_string();
+        assert!(wrong(Host::new().run_dag::<not_all>().unwrap_err()).contains("`join` is not mapped"));
+        assert!(wrong(Host::new().run_dag::<not_one>().unwrap_err()).contains("`double` is mapped"));
+    }
+}

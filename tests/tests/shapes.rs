@@ -1,0 +1,118 @@
+//! Dags of every shape, through the real binary: mapped tasks, groups, setups, branches.
+
+use airlock_tests::{Client, Server, build};
+use serde_json::{Value, json};
+
+async fn shapes() -> (Server, Client) {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("shapes")).await.ok();
+    (server, client)
+}
+
+/// Triggers a run and waits for its end.
+async fn run(client: &Client, dag_id: &str, conf: Value) -> (String, Value) {
+    let run_id = client.trigger(dag_id, conf).await;
+    let run = client.finished(dag_id, &run_id).await;
+    (run_id, run["state"].clone())
+}
+
+/// The states of the instances as `task` or `task[map_index]`, in order.
+async fn states(client: &Client, dag_id: &str, run_id: &str) -> Vec<String> {
+    let instances = client.instances(dag_id, run_id).await;
+    let mut states: Vec<_> = instances
+        .iter()
+        .map(|instance| {
+            let (task_id, state) = (instance["task_id"].as_str().unwrap(), instance["state"].as_str().unwrap());
+            match instance["map_index"].as_i64().unwrap() {
+                -1 => format!("{task_id} {state}"),
+                index => format!("{task_id}[{index}] {state}"),
+            }
+        })
+        .collect();
+    states.sort();
+    states
+}
+
+#[tokio::test]
+async fn a_task_is_mapped_over_a_list_and_its_results_are_one() {
+    let (_server, client) = shapes().await;
+    let (run_id, state) = run(&client, "mapped", json!({"length": 4})).await;
+    assert_eq!(state, "success");
+    assert_eq!(client.xcom("mapped", &run_id, "sum", "return_value").await, 12);
+    let expected = ["count success", "double[0] success", "double[1] success", "double[2] success"];
+    assert_eq!(states(&client, "mapped", &run_id).await[..4], expected);
+
+    let (run_id, state) = run(&client, "mapped", json!({"length": 0})).await;
+    assert_eq!(state, "success");
+    assert_eq!(states(&client, "mapped", &run_id).await, ["count success", "double skipped", "sum skipped"]);
+
+    let (run_id, state) = run(&client, "mapped", json!({"length": 100_001})).await;
+    assert_eq!(state, "failed");
+    let count = &client.instances("mapped", &run_id).await[0];
+    let log = client.log("mapped", &run_id, count["task_id"].as_str().unwrap(), 1).await;
+    assert_eq!(states(&client, "mapped", &run_id).await[0], "count failed", "{log}");
+}
+
+#[tokio::test]
+async fn a_thousand_instances_of_a_mapped_task() {
+    let (_server, client) = shapes().await;
+    let (run_id, state) = run(&client, "mapped", json!({"length": 1_000})).await;
+    assert_eq!(state, "success");
+    assert_eq!(client.xcom("mapped", &run_id, "sum", "return_value").await, 999_000);
+}
+
+#[tokio::test]
+async fn lists_multiply_or_go_along() {
+    let (_server, client) = shapes().await;
+    let (run_id, _) = run(&client, "multiplied", json!({})).await;
+    let joined = async |task_id: &str| client.xcom("multiplied", &run_id, task_id, "return_value").await;
+    assert_eq!((joined("join").await, joined("join__1").await), (json!("07 08 09 17 18 19"), json!("07 18")));
+    let (run_id, _) = run(&client, "mapped_again", json!({})).await;
+    assert_eq!(client.xcom("mapped_again", &run_id, "sum", "return_value").await, 24);
+}
+
+#[tokio::test]
+async fn a_mapped_group_goes_on_element_by_element() {
+    let (_server, client) = shapes().await;
+    let (run_id, state) = run(&client, "mapped_group", json!({})).await;
+    assert_eq!(state, "success", "its last task takes what there is");
+    assert_eq!(client.xcom("mapped_group", &run_id, "sum", "return_value").await, 4);
+    let states = states(&client, "mapped_group", &run_id).await;
+    assert!(states.contains(&"each.double[1] upstream_failed".to_owned()), "{states:?}");
+    assert!(states.contains(&"each.double[2] success".to_owned()), "{states:?}");
+}
+
+#[tokio::test]
+async fn groups_setups_and_branches_mean_what_airflow_means() {
+    let (_server, client) = shapes().await;
+    let (run_id, state) = run(&client, "grouped", json!({})).await;
+    assert_eq!(state, "success");
+    let of_group = ["outer.double success", "outer.inner.double success", "say success", "say__1 success"];
+    assert_eq!(states(&client, "grouped", &run_id).await, of_group);
+
+    let (run_id, state) = run(&client, "on_a_cluster", json!({})).await;
+    assert_eq!(state, "failed", "the work counts, not the teardown");
+    let of_cluster = ["delete_cluster success", "name_cluster success", "picky failed"];
+    assert_eq!(states(&client, "on_a_cluster", &run_id).await, of_cluster);
+
+    let (run_id, _) = run(&client, "cut_short", json!({})).await;
+    let of_short = [
+        "after_all skipped",
+        "after_all_that success",
+        "after_step skipped",
+        "after_that skipped",
+        "is_worth_a_step success",
+        "is_worth_it success",
+    ];
+    assert_eq!(states(&client, "cut_short", &run_id).await, of_short);
+    let (run_id, _) = run(&client, "cut_short", json!({"answer": true})).await;
+    assert!(states(&client, "cut_short", &run_id).await.iter().all(|state| state.ends_with("success")));
+
+    let (run_id, state) = run(&client, "branched", json!({"choice": "right"})).await;
+    assert_eq!(state, "success");
+    assert_eq!(
+        states(&client, "branched", &run_id).await[1..4],
+        ["left.double skipped", "left.double__1 skipped", "right.double success"]
+    );
+}
