@@ -545,11 +545,15 @@ impl<H: Handles + ?Sized> Handles for &H {
 
 impl<H: Handles> Handles for [H] {
     fn firsts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-        self.iter().for_each(|handle| handle.firsts(visit));
+        for handle in self {
+            handle.firsts(visit);
+        }
     }
 
     fn lasts(&self, visit: &mut dyn FnMut(NodeRef<'_>)) {
-        self.iter().for_each(|handle| handle.lasts(visit));
+        for handle in self {
+            handle.lasts(visit);
+        }
     }
 }
 

@@ -167,13 +167,12 @@ async fn lists(shared: &Shared, assignment: &Assignment) -> Result<HashMap<NodeI
             continue;
         }
         let key = instance(assignment, source, -1);
-        let elements = match shared.results.elements(&key) {
-            Some(elements) => elements,
-            None => {
-                let elements = Arc::new(read_list(shared, assignment, source).await?);
-                shared.results.put_elements(&key, Arc::clone(&elements));
-                elements
-            }
+        let elements = if let Some(elements) = shared.results.elements(&key) {
+            elements
+        } else {
+            let elements = Arc::new(read_list(shared, assignment, source).await?);
+            shared.results.put_elements(&key, Arc::clone(&elements));
+            elements
         };
         lists.insert(source, elements);
     }
