@@ -1,6 +1,6 @@
 //! The page, in a real browser.
 
-use std::time::Duration;
+use std::{env, process::Command, time::Duration};
 
 use airlock_tests::{Client, Server, browser::Browser, build, until};
 use serde_json::json;
@@ -111,12 +111,30 @@ async fn pages(client: &Client) -> Vec<String> {
         "/components",
         "/variables",
         "/connections",
+        "/variables/edit",
+        "/connections/edit",
         "/pools",
+        "/pools/edit",
+        "/dags?q=no_such_dag",
+        "/dags/canary",
         "/no/such/page",
     ]
     .map(str::to_owned)
     .into();
-    for part in ["", "/clear", "/mark?state=failed", "/tasks/slow_a", "/tasks/sum"] {
+    for part in [
+        "",
+        "?sort=duration",
+        "?q=nothing",
+        "/clear",
+        "/mark?state=failed",
+        "/tasks/slow_a",
+        "/tasks/slow_a?tab=outputs",
+        "/tasks/sum",
+        "/tasks/sum?tab=inputs",
+        "/tasks/sum?tab=details",
+        "/tasks/sum/clear",
+        "/tasks/sum/mark",
+    ] {
         pages.push(format!("{run}{part}"));
     }
     pages
@@ -159,6 +177,104 @@ async fn each_page_has_a_title_a_heading_and_names_for_what_can_be_used() {
             .await;
         assert_eq!(shape, json!([true, 1, "en"]), "{page}");
     }
+}
+
+/// axe-core, as a PyPI package carries it: its file is a script like any other.
+fn axe() -> String {
+    const WHERE: &str = "import importlib.util as util; print(util.find_spec('axe_playwright_python').origin)";
+    let python = env::var_os("AIRLOCK_TEST_PYTHON").expect(
+        "`cargo xtask test` installs axe-playwright-python and names its Python in AIRLOCK_TEST_PYTHON; \
+         else do so by hand: python3 -m venv DIR && DIR/bin/pip install --no-deps axe-playwright-python",
+    );
+    let output = Command::new(python).args(["-c", WHERE]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let module = String::from_utf8(output.stdout).unwrap();
+    std::fs::read_to_string(std::path::Path::new(module.trim()).with_file_name("axe.min.js")).unwrap()
+}
+
+#[tokio::test]
+async fn axe_finds_nothing_that_keeps_anybody_out() {
+    const RUN: &str = "const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+        const {violations} = await axe.run(document, {runOnly: tags});
+        return violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 200)}`));";
+    let (server, client, browser) = start().await;
+    let axe = axe();
+    let pages = pages(&client).await;
+    for (scheme, is_phone) in [("light", false), ("dark", true)] {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        browser.devtools("Emulation.setEmulatedMedia", features).await;
+        if is_phone {
+            browser.be_a_phone().await;
+        }
+        for page in &pages {
+            browser.open(&server, page).await;
+            browser.element("main").await;
+            browser.holds("return document.querySelector('#graph, #grid')?.dataset.ready !== undefined || !document.querySelector('#graph, #grid')").await;
+            browser.script(&axe).await;
+            let found = browser.script(&format!("return (async () => {{ {RUN} }})()")).await;
+            assert_eq!(found, json!([]), "{page}, {scheme}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn times_are_told_in_the_zone_that_was_chosen() {
+    let (server, client, browser) = start().await;
+    let run_id = client.trigger("busy_bees", json!({"steps": 1})).await;
+    client.finished("busy_bees", &run_id).await;
+    let zone = json!({"timezoneId": "Asia/Seoul"});
+    browser.devtools("Emulation.setTimezoneOverride", zone).await;
+    browser.open(&server, "/dags/busy_bees/runs").await;
+    let told = "#runs time";
+    assert!(browser.text(told).await.ends_with(" UTC"));
+    for (name, end) in [("DAG time", " UTC"), ("Seoul", " KST"), ("UTC", " UTC")] {
+        browser.click("header .end > form [data-zone-switch]").await;
+        browser.holds(&format!("return document.querySelector('[data-zone-switch]')?.textContent === '{name}'")).await;
+        assert!(browser.text(told).await.ends_with(end), "{name}");
+    }
+    assert_no_complaints(&browser).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_tasks_are_shown_while_they_run_and_hold_nobody_up() {
+    const WATCH: &str = "window.frozen = 0;
+        new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+          window.frozen = Math.max(window.frozen, entry.duration);
+        })).observe({type: 'longtask', buffered: true});";
+    let (server, client, browser) = start().await;
+    client.upload(build::component("bench")).await.ok();
+    let run_id = client.trigger("wide_10000", json!({})).await;
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": WATCH})).await;
+    let run_page = format!("/dags/wide_10000/runs/{}?fold=false", run_id.replace('+', "%2B"));
+    browser.open(&server, &run_page).await;
+    browser.holds("return document.querySelector('#graph')?.dataset.ready === 'true'").await;
+    browser.holds("return document.querySelector('#run-state').dataset.state === 'success'").await;
+    browser.holds("return document.querySelectorAll('#tasks tbody tr').length === 100").await;
+    // Each task is a square of the graph; all of them have become green.
+    let squares = "[...document.querySelectorAll('#graph path.square')].map((path) =>
+        [path.classList[1], path.getAttribute('d').split('M').length - 1].join(' ')).join()";
+    browser.holds(&format!("return {squares} === 's-success 10000'")).await;
+    let frozen = browser.script("return window.frozen").await;
+    assert!(frozen.as_f64().unwrap() < 1_000.0, "the page stood still for {frozen} ms");
+    assert_no_complaints(&browser).await;
+}
+
+#[tokio::test]
+async fn what_happens_while_states_are_fetched_is_not_lost() {
+    const SLOW: &str = "const real = window.fetch;
+        window.fetch = async (url, ...rest) => {
+          const answer = await real(url, ...rest);
+          if (String(url).includes('/states') || String(url).includes('/grid')) {
+            await new Promise((done) => setTimeout(done, 2500));
+          }
+          return answer;
+        };";
+    let (server, client, browser) = start().await;
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": SLOW})).await;
+    let run_id = client.trigger("busy_bees", json!({"steps": 12})).await;
+    browser.open(&server, &format!("/dags/busy_bees/runs/{}", run_id.replace('+', "%2B"))).await;
+    browser.holds("return document.querySelector('#run-state')?.dataset.state === 'success'").await;
+    browser.holds("return document.querySelectorAll('#graph .node.s-success').length === 3").await;
 }
 
 #[tokio::test]

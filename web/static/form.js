@@ -22,6 +22,11 @@ addEventListener('pageshow', () => {
   }
 });
 
+// The zone of this browser, for the switch of the time zone.
+for (const field of document.querySelectorAll('[data-local-zone]')) {
+  field.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? '';
+}
+
 // "Copy" beside what is meant to be copied.
 for (const text of document.querySelectorAll('[data-copy]')) {
   if (!navigator.clipboard) break;

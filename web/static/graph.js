@@ -1,9 +1,14 @@
 // The graph of tasks. The server has placed everything; here only what is in view is drawn: as SVG with real links
 // while that is at most 600 boxes, on a canvas beyond.
-import { colour, count, getJson, name, onTheme, STATES, throttle, words } from './states.js';
+import { tip as makeTip } from './tip.js';
+import { colour, count, fetcher, getJson, name, onTheme, STATES, throttle, words } from './states.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const MOST_LINKS = 600;
+// Where each task is shown, those that are alike are a block of squares. The server has made it as wide and high.
+const SQUARE = 10, SIDE = 6, TOP = 24;
+// Below this nothing can be read.
+const LEAST_READABLE = 0.8, LEAST_SEEN = 0.5;
 
 const make = (tag, attributes = {}, ...children) => {
   const element = document.createElementNS(SVG, tag);
@@ -20,7 +25,10 @@ export async function start(box) {
 
   let cells = '';
   let zoom = 1, left = 0, top = 0, frame = 0, fitted = true;
-  const boxes = graph.boxes.map(([x, y, width, height, ...members], index) => ({ index, x, y, width, height, members, states: [] }));
+  const boxes = graph.boxes.map(([x, y, width, height, ...members], index) => ({
+    index, x, y, width, height, members, states: [], letter: '.',
+    columns: members.length > 1 && height > 50 ? Math.floor((width - 2 * SIDE) / SQUARE) : 0,
+  }));
   const edges = graph.edges.map(([from, to, ...flat]) => {
     const a = boxes[from], b = boxes[to];
     const points = [];
@@ -62,11 +70,14 @@ export async function start(box) {
     const link = make('a', { class: 'node', href: many ? box.dataset.unfold ?? href(title) : href(title), 'data-task': title },
       make('title'),
       make('rect', { class: 'box', x: item.x + 0.5, y: item.y + 0.5, width: item.width - 1, height: item.height - 1, rx: 6 }),
-      make('use', { x: item.x + 9, y: item.y + (many ? 9 : item.height / 2 - 7), width: 14, height: 14 }));
-    const label = make('text', { x: item.x + 29, y: item.y + (many ? 20 : item.height / 2 + 4.2) });
-    label.textContent = many ? `${text}` : text;
+      make('use', { x: item.x + 9, y: item.y + (item.columns ? 6 : many ? 9 : item.height / 2 - 7), width: 14, height: 14 }));
+    const label = make('text', { x: item.x + 29, y: item.y + (item.columns ? 18 : many ? 20 : item.height / 2 + 4.2) });
+    label.textContent = item.columns ? `${text} × ${item.members.length.toLocaleString('en')}` : text;
     link.append(label);
-    if (many) {
+    if (item.columns) {
+      link.classList.add('block');
+      link.append(make('g'));
+    } else if (many) {
       const under = make('text', { class: 'under', x: item.x + 29, y: item.y + 35 });
       link.append(under, make('g'));
     }
@@ -78,15 +89,24 @@ export async function start(box) {
     const many = item.members.length > 1;
     const counts = count(letters);
     const letter = counts[0]?.[0] ?? '.';
-    const running = counts.some(([state]) => state === 'r');
-    const main = many && running && letter !== 'f' ? 'r' : letter;
-    link.setAttribute('class', `node s-${name(main)}`);
+    const main = item.letter;
+    link.setAttribute('class', `node s-${name(main)}${item.columns ? ' block' : ''}`);
     link.querySelector('use').setAttribute('href', cells ? `#i-${name(main)}` : '#i-none');
     const telling = counts.map(([state, number]) => `${number} ${words(state)}`).join(', ');
     const first = graph.tasks[item.members[0]];
     link.querySelector('title').textContent = many ? `${first} and ${item.members.length - 1} like it${cells ? `\n${telling}` : ''}` : cells ? `${first}\n${words(letter)}` : first;
-    if (many) {
-      link.querySelector('.under').textContent = `× ${item.members.length}`;
+    if (item.columns) {
+      link.querySelector('title').textContent = '';
+      link.setAttribute('aria-label', `${first} and ${item.members.length - 1} like it${cells ? `, ${telling}` : ''}`);
+      const squares = {};
+      const state = letters.length ? letters : '.'.repeat(item.members.length);
+      for (let at = 0; at < item.members.length; at++) {
+        const x = item.x + SIDE + (at % item.columns) * SQUARE, y = item.y + TOP + Math.floor(at / item.columns) * SQUARE;
+        squares[state[at]] = `${squares[state[at]] ?? ''}M${x} ${y}h8v8h-8z`;
+      }
+      link.querySelector('g').replaceChildren(...Object.entries(squares).map(([letter, d]) => make('path', { class: `square s-${name(letter)}`, d })));
+    } else if (many) {
+      link.querySelector('.under').textContent = `× ${item.members.length.toLocaleString('en')}`;
       const bar = link.querySelector('g');
       let x = item.x + 1;
       bar.replaceChildren(...(cells ? counts : []).map(([state, number]) => {
@@ -165,15 +185,16 @@ export async function start(box) {
     pen.strokeStyle = colours.line;
     pen.lineWidth = 1 / zoom;
     const lines = new Path2D();
-    for (const edge of seen.edges) if (!edge.stub) lines.addPath(new Path2D(path(edge)));
+    for (const edge of seen.edges) if (!edge.stub) lines.addPath(edge.drawn ??= new Path2D(path(edge)));
     pen.stroke(lines);
     for (const item of seen.boxes) {
-      pen.fillStyle = colours[count(item.states)[0]?.[0] ?? '.'];
+      pen.fillStyle = colours[item.letter];
       pen.fillRect(item.x, item.y, item.width, item.height);
     }
   }
   const redraw = () => (frame ||= requestAnimationFrame(draw));
 
+  const least = boxes.some((item) => item.columns) ? LEAST_SEEN : LEAST_READABLE;
   const bounds = () => [Math.min(1, 0.9 * box.clientWidth / graph.width, 0.9 * box.clientHeight / graph.height), 2.5];
   function scale(factor, px = box.clientWidth / 2, py = box.clientHeight / 2) {
     const [least, most] = bounds();
@@ -186,11 +207,11 @@ export async function start(box) {
   }
   function fit() {
     const tall = box.classList.contains('tall');
-    const wanted = graph.height * Math.min(1, Math.max(0.55, box.clientWidth / graph.width)) + 40;
+    const wanted = graph.height * Math.min(1, Math.max(least, box.clientWidth / graph.width)) + 40;
     box.style.height = `${Math.max(tall ? 320 : 150, Math.min(wanted, innerHeight * (tall ? 0.7 : 0.46)))}px`;
     // A graph too wide to read is shown from its start instead of whole.
     const whole = Math.min(box.clientWidth / graph.width, box.clientHeight / graph.height);
-    zoom = Math.min(1, fitted ? Math.max(whole, 0.55) : whole);
+    zoom = Math.min(1, fitted ? Math.max(whole, least) : whole);
     fitted = true;
     const wide = box.clientWidth / zoom, high = box.clientHeight / zoom;
     left = wide > graph.width ? (graph.width - wide) / 2 : 0;
@@ -220,6 +241,28 @@ export async function start(box) {
     addEventListener(end, () => { drag = null; box.classList.remove('moving'); });
   }
   view.addEventListener('click', (event) => { if (moved) event.preventDefault(); }, true);
+  // The task of a block's square under the pointer.
+  function squareAt(event) {
+    const link = event.target.closest?.('.node.block');
+    if (!link) return undefined;
+    const item = boxes[[...drawn].find(([, other]) => other === link)?.[0]];
+    const rect = box.getBoundingClientRect();
+    const x = left + (event.clientX - rect.left) / zoom - item.x - SIDE, y = top + (event.clientY - rect.top) / zoom - item.y - TOP;
+    const column = Math.floor(x / SQUARE);
+    if (x < 0 || y < 0 || column >= item.columns) return undefined;
+    const at = Math.floor(y / SQUARE) * item.columns + column;
+    return at < item.members.length ? { task: graph.tasks[item.members[at]], letter: item.states[at] } : undefined;
+  }
+  const tip = makeTip();
+  view.addEventListener('pointermove', (event) => {
+    const found = drag ? undefined : squareAt(event);
+    if (found) tip.show(cells ? `${found.task}\n${words(found.letter)}` : found.task, event); else tip.hide();
+  });
+  view.addEventListener('pointerleave', () => tip.hide());
+  view.addEventListener('click', (event) => {
+    const found = !moved && event.detail > 0 && squareAt(event);
+    if (found) { event.preventDefault(); location.assign(href(found.task)); }
+  });
   view.addEventListener('dragstart', (event) => event.preventDefault());
   canvas.addEventListener('click', (event) => {
     if (moved) return;
@@ -261,13 +304,21 @@ export async function start(box) {
   });
 
   function spread() {
-    for (const item of boxes) item.states = cells ? item.members.map((row) => cells[row] ?? '.') : [];
+    for (const item of boxes) {
+      item.states = cells ? item.members.map((row) => cells[row] ?? '.') : [];
+      const counts = item.states.length === 1 ? [[item.states[0], 1]] : count(item.states);
+      // What runs is told before what is to be looked at, but for what has failed.
+      const running = counts.some(([letter]) => letter === 'r');
+      const first = counts[0]?.[0] ?? '.';
+      item.letter = running && first !== 'f' ? 'r' : first;
+    }
     for (const [index, link] of drawn) colourNode(boxes[index], link);
     if (!canvas.hidden) redraw();
   }
+  const states = fetcher();
   const load = async () => {
     if (!box.dataset.states) return;
-    cells = (await getJson(box.dataset.states)).cells;
+    cells = (await states.get(box.dataset.states)).cells;
     spread();
   };
   const reload = throttle(load, 1000);
@@ -276,6 +327,7 @@ export async function start(box) {
     const change = detail.runs?.[box.dataset.run];
     if (detail.again || change?.again) return reload();
     if (!change) return;
+    if (states.isBusy()) reload();
     const letters = [...cells];
     for (const [row, letter] of change.cells) letters[row] = letter;
     cells = letters.join('');

@@ -1,6 +1,7 @@
 // Runs x tasks on a canvas: rows are tasks, columns are runs (the newest at the right), one letter a cell. Only what is
 // in view is drawn. The table twin below holds the same for who does not see a canvas.
-import { colour, getJson, iconPath, onTheme, STATES, throttle, words } from './states.js';
+import { tip as makeTip } from './tip.js';
+import { colour, fetcher, getJson, iconPath, onTheme, STATES, throttle, words } from './states.js';
 
 const ROW = 22, COLUMN = 24, HEAD = 58, BAR = 40, CELL = 18;
 
@@ -22,13 +23,11 @@ export async function start(box) {
   link.hidden = true;
   space.append(canvas, link);
   box.append(space);
-  const tip = document.createElement('div');
-  tip.className = 'tip';
-  tip.hidden = true;
-  document.body.append(tip);
+  const tip = makeTip();
 
+  const grid = fetcher();
   async function load() {
-    const data = await getJson(box.dataset.grid);
+    const data = await grid.get(box.dataset.grid);
     if (data.version !== version) {
       tasks = (await getJson(data.tasks)).tasks;
       version = data.version;
@@ -174,7 +173,7 @@ export async function start(box) {
   };
   const tell = (row, column) => {
     const run = runs[column];
-    const when = run.date?.replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1 UTC') ?? run.id;
+    const when = run.date ?? run.id;
     if (row < 0) return `${run.id}\n${run.state}, ${run.type}, ${span(duration(run))}`;
     return `${tasks[rows[row]]}\n${words(run.cells[rows[row]])}\n${when}`;
   };
@@ -182,7 +181,8 @@ export async function start(box) {
   function place(row, column, event) {
     at = { row, column };
     const on = column >= 0 && column < runs.length && row < rows.length;
-    link.hidden = tip.hidden = !on;
+    link.hidden = !on;
+    if (!on) tip.hide();
     if (on) {
       link.href = href(row, column);
       link.setAttribute('aria-label', tell(row, column).replaceAll('\n', ', '));
@@ -191,10 +191,7 @@ export async function start(box) {
       link.style.top = `${head ? box.scrollTop + 4 : y(row) + 2}px`;
       link.style.width = `${CELL}px`;
       link.style.height = `${head ? HEAD - 10 : CELL}px`;
-      tip.textContent = tell(row, column);
-      const rect = event ?? { clientX: link.getBoundingClientRect().right, clientY: link.getBoundingClientRect().top };
-      tip.style.left = `${Math.min(rect.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
-      tip.style.top = `${Math.min(rect.clientY + 14, innerHeight - tip.offsetHeight - 8)}px`;
+      tip.show(tell(row, column), event ?? { clientX: link.getBoundingClientRect().right, clientY: link.getBoundingClientRect().top });
     }
     redraw();
   }
@@ -207,7 +204,7 @@ export async function start(box) {
     place(row, column >= runs.length ? -1 : column, event);
   });
   box.addEventListener('pointerleave', () => place(-1, -1));
-  box.addEventListener('scroll', () => { tip.hidden = true; redraw(); }, { passive: true });
+  box.addEventListener('scroll', () => { tip.hide(); redraw(); }, { passive: true });
   box.addEventListener('keydown', (event) => {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], PageUp: [-20, 0], PageDown: [20, 0] }[event.key];
     if (event.key === 'Enter' && !link.hidden) {
@@ -239,7 +236,7 @@ export async function start(box) {
     twin.hidden = grid;
     toggle.textContent = grid ? 'Table' : 'Grid';
     toggle.setAttribute('aria-pressed', String(!grid));
-    tip.hidden = true;
+    tip.hide();
     if (grid) { size(); draw(); }
   }
   toggle.addEventListener('click', () => { show(box.hidden); (box.hidden ? toggle : box).focus(); });
@@ -258,6 +255,7 @@ export async function start(box) {
   const reload = throttle(async () => { await load(); size(); redraw(); }, 1000);
   document.addEventListener('airlock:change', ({ detail }) => {
     if (detail.again) return reload();
+    if (grid.isBusy()) reload();
     for (const [id, change] of Object.entries(detail.runs ?? {})) {
       const run = runs.find((known) => known.id === id);
       if (!run || change.again || change.state) { reload(); continue; }

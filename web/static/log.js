@@ -42,6 +42,7 @@ function draw(line) {
   item.className = line.class;
   const at = document.createElement('a');
   at.className = 'at';
+  at.tabIndex = -1;
   at.href = `#L${line.number}`;
   at.title = line.at_full;
   at.textContent = line.at;
@@ -57,9 +58,10 @@ function draw(line) {
     return span;
   };
   if (line.target) text.append(part('from', `${line.target}: `));
-  for (const [content, hit] of line.parts) {
-    if (!hit) { text.append(content); continue; }
+  for (const [content, classes, hit] of line.parts) {
+    if (!hit) { text.append(classes ? part(classes, content) : content); continue; }
     const mark = document.createElement('mark');
+    mark.className = classes;
     mark.textContent = content;
     text.append(mark);
   }

@@ -44,6 +44,18 @@ export async function getJson(url) {
   return response.json();
 }
 
+/** Fetches JSON and tells whether that is going on: what changes meanwhile may be missing in what comes. */
+export function fetcher() {
+  let open = 0;
+  return {
+    isBusy: () => open > 0,
+    async get(url) {
+      open++;
+      try { return await getJson(url); } finally { open--; }
+    },
+  };
+}
+
 /** Runs `work` now or soon, at most once per `wait` ms and never twice at a time; a slow `work` waits longer. */
 export function throttle(work, wait) {
   let timer = 0, last = 0, busy = false, again = false;

@@ -28,7 +28,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     }
     tools::wasm_target()?;
     tools::browser()?;
-    let python = tools::python_client()?;
+    let python = tools::python()?;
     if args.filter.is_none() {
         run_cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
     }

@@ -72,13 +72,16 @@ pub fn browser() -> Result<()> {
     apt_install(&missing)
 }
 
-/// Python with `apache-airflow-client`, in an environment of its own; answers the interpreter.
-pub fn python_client() -> Result<PathBuf> {
+/// Python with `apache-airflow-client` and the axe-core that is in `axe-playwright-python`, in an environment of its own;
+/// answers the interpreter.
+pub fn python() -> Result<PathBuf> {
     const CLIENT: &str = "apache-airflow-client==3.3.2";
+    const AXE: &str = "axe-playwright-python==0.1.8";
+    let wanted = [CLIENT, AXE].join("\n");
     let venv = target_dir().join("test-python");
     let python = venv.join("bin").join("python");
     let mark = venv.join("installed");
-    if fs::read_to_string(&mark).is_ok_and(|installed| installed == CLIENT) && is_installed(&python.to_string_lossy()) {
+    if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) && is_installed(&python.to_string_lossy()) {
         return Ok(python);
     }
     if !is_installed("python3") {
@@ -90,9 +93,13 @@ pub fn python_client() -> Result<PathBuf> {
         apt_install(&["python3-venv"])?;
         make_venv()?;
     }
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", CLIENT]))
-        .context("can't install the Python client; pip needs PyPI (or a mirror in PIP_INDEX_URL)")?;
-    fs::write(mark, CLIENT)?;
+    // axe comes alone: the browser is driven by the tests, not by what that package brings.
+    for packages in [&[CLIENT][..], &["--no-deps", AXE]] {
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
+        run(&mut pip).context("can't install Python packages; pip needs PyPI (or a mirror in PIP_INDEX_URL)")?;
+    }
+    fs::write(mark, wanted)?;
     Ok(python)
 }
 

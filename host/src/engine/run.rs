@@ -333,7 +333,7 @@ impl RunState {
         // What failed for want of these may now succeed.
         let tasks: BTreeSet<_> = marked.iter().map(|id| id.node).collect();
         self.reconsider(&tasks, turn);
-        let below: BTreeSet<_> = tasks.iter().flat_map(|node| self.dag.descendants(*node)).collect();
+        let below = self.dag.descendants(tasks.iter().copied());
         let stuck: Vec<_> = below
             .into_iter()
             .flat_map(|node| self.table.ids_of(node))
@@ -546,7 +546,7 @@ impl RunState {
         let children = &self.dag.node(id.node).downstream;
         let followed = children.iter().copied().filter(is_teardown).collect();
         let skipped = if ignore_downstream_trigger_rules {
-            self.dag.descendants(id.node).into_iter().filter(|node| !is_teardown(node)).collect()
+            self.dag.descendants([id.node]).into_iter().filter(|node| !is_teardown(node)).collect()
         } else {
             children.iter().copied().filter(|node| !is_teardown(node)).collect()
         };

@@ -216,14 +216,16 @@ impl Dag {
         &self.nodes[index as usize]
     }
 
-    /// All tasks downstream of `index`, directly or not, without itself; ascending.
-    pub fn descendants(&self, index: NodeIndex) -> BTreeSet<NodeIndex> {
-        reach(&self.nodes, index, |node| &node.downstream)
+    /// All tasks downstream of one of `tasks`, directly or not; ascending. One of them is among these only if it is
+    /// downstream of another.
+    pub fn descendants(&self, tasks: impl IntoIterator<Item = NodeIndex>) -> BTreeSet<NodeIndex> {
+        reach(&self.nodes, tasks, |node| &node.downstream)
     }
 
-    /// All tasks upstream of `index`, directly or not, without itself; ascending.
-    pub fn ancestors(&self, index: NodeIndex) -> BTreeSet<NodeIndex> {
-        reach(&self.nodes, index, |node| &node.upstream)
+    /// All tasks upstream of one of `tasks`, directly or not; ascending. One of them is among these only if it is
+    /// upstream of another.
+    pub fn ancestors(&self, tasks: impl IntoIterator<Item = NodeIndex>) -> BTreeSet<NodeIndex> {
+        reach(&self.nodes, tasks, |node| &node.upstream)
     }
 
     /// What multiplies `node`: its own expansion, or that of a group around it.
@@ -254,26 +256,25 @@ impl Dag {
         Some(roots.map(|(index, _)| index).collect())
     }
 
-    /// The setups and teardowns that must be cleared together with `index`, as what it needs may be gone: the setups
-    /// in whose scope it is, and their teardowns.
-    pub fn scope_of(&self, index: NodeIndex) -> BTreeSet<NodeIndex> {
-        if !self.nodes.iter().any(|node| node.role == Role::Setup) {
-            return BTreeSet::new();
-        }
-        let below = self.descendants(index);
+    /// The setups and teardowns that must be cleared together with `tasks`, as what those need may be gone: the setups
+    /// in whose scope one of them is, and their teardowns.
+    pub fn scope_of(&self, tasks: &BTreeSet<NodeIndex>) -> BTreeSet<NodeIndex> {
         let mut scope = BTreeSet::new();
-        for setup in self.ancestors(index).into_iter().filter(|setup| self.node(*setup).role == Role::Setup) {
-            let mut teardowns = teardowns_of(&self.nodes, setup).peekable();
-            if teardowns.peek().is_none() {
-                scope.insert(setup);
-            } else if let teardowns = teardowns.collect::<Vec<_>>()
-                && teardowns.iter().any(|teardown| below.contains(teardown))
-            {
+        if !self.nodes.iter().any(|node| node.role == Role::Setup) {
+            return scope;
+        }
+        let above = self.ancestors(tasks.iter().copied());
+        for setup in above.into_iter().filter(|setup| self.node(*setup).role == Role::Setup) {
+            let teardowns: BTreeSet<_> = teardowns_of(&self.nodes, setup).collect();
+            let below = self.descendants([setup]);
+            let before_teardown = self.ancestors(teardowns.iter().copied());
+            let is_inside =
+                |task: &NodeIndex| below.contains(task) && (teardowns.is_empty() || before_teardown.contains(task));
+            if tasks.iter().any(is_inside) {
                 scope.insert(setup);
                 scope.extend(teardowns);
             }
         }
-        scope.remove(&index);
         scope
     }
 }
@@ -298,15 +299,20 @@ fn teardowns_of(nodes: &[Node], setup: NodeIndex) -> impl Iterator<Item = NodeIn
     nodes[setup as usize].downstream.iter().copied().filter(is_teardown)
 }
 
-fn reach(nodes: &[Node], index: NodeIndex, next: impl Fn(&Node) -> &[NodeIndex]) -> BTreeSet<NodeIndex> {
-    let mut seen = vec![false; nodes.len()];
-    let mut stack = next(&nodes[index as usize]).to_vec();
-    while let Some(index) = stack.pop() {
-        if !std::mem::replace(&mut seen[index as usize], true) {
-            stack.extend_from_slice(next(&nodes[index as usize]));
+/// What can be reached from `tasks` by one step or more.
+fn reach(
+    nodes: &[Node],
+    tasks: impl IntoIterator<Item = NodeIndex>,
+    next: impl Fn(&Node) -> &[NodeIndex],
+) -> BTreeSet<NodeIndex> {
+    let mut seen = BTreeSet::new();
+    let mut stack: Vec<_> = tasks.into_iter().flat_map(|task| next(&nodes[task as usize])).copied().collect();
+    while let Some(task) = stack.pop() {
+        if seen.insert(task) {
+            stack.extend_from_slice(next(&nodes[task as usize]));
         }
     }
-    (0..).zip(seen).filter(|(_, seen)| *seen).map(|(index, _)| index).collect()
+    seen
 }
 
 /// `text` cut to what fits into a message.
@@ -429,12 +435,12 @@ impl Graph {
         }
         let mut found = BTreeSet::new();
         for setup in setups {
-            let below = reach(&self.nodes, setup, |node| &node.downstream);
+            let below = reach(&self.nodes, [setup], |node| &node.downstream);
             let teardowns: Vec<_> = teardowns_of(&self.nodes, setup).collect();
             let mut scope = if teardowns.is_empty() { below.clone() } else { BTreeSet::new() };
             for teardown in teardowns {
                 let between: BTreeSet<_> =
-                    reach(&self.nodes, teardown, |node| &node.upstream).intersection(&below).copied().collect();
+                    reach(&self.nodes, [teardown], |node| &node.upstream).intersection(&below).copied().collect();
                 let direct = &self.nodes[teardown as usize].upstream;
                 let work = between.iter().filter(|work| direct.binary_search(work).is_err());
                 found.extend(work.map(|work| (*work, Watcher { node: teardown, of: Watched::Work })));

@@ -60,6 +60,8 @@ pub use crate::{
 const MAX_REQUESTS: usize = 1_024;
 /// Batches of changes that a slow listener may lag behind before it must read the store.
 const MAX_CHANGES: usize = 1_024;
+/// Instances that are read one by one; more are picked from all of their run.
+const FEW: usize = 100;
 
 /// The way to the scheduler. Cheap to clone.
 #[derive(Clone)]
@@ -230,6 +232,13 @@ impl Scheduler {
         let mut affected = affected.as_slice();
         while let Some(first) = affected.first() {
             let (of_run, rest) = affected.split_at(affected.partition_point(|key| key.dag_run <= first.dag_run));
+            if of_run.len() <= FEW {
+                for key in of_run {
+                    rows.extend(self.store.task_instance_get(key).await?);
+                }
+                affected = rest;
+                continue;
+            }
             let all = self.store.task_instance_list_of_run(first.dag_run).await?;
             let wanted = |row: &TaskInstanceRow| {
                 of_run.binary_search_by(|key| (&key.task_id, key.map_index).cmp(&(&row.task_id, row.map_index))).is_ok()

@@ -37,12 +37,13 @@ pub fn instances(
             Some(map_index) => drop(single.insert((index, *map_index))),
             None => drop(whole.insert(index)),
         }
-        if around.upstream {
-            whole.extend(dag.ancestors(index));
-        }
-        if around.downstream {
-            whole.extend(dag.descendants(index));
-        }
+    }
+    let tasks: Vec<_> = whole.iter().copied().chain(single.iter().map(|(index, _)| *index)).collect();
+    if around.upstream {
+        whole.extend(dag.ancestors(tasks.iter().copied()));
+    }
+    if around.downstream {
+        whole.extend(dag.descendants(tasks));
     }
     let mut chosen: Vec<_> = instances
         .filter(|(index, map_index, state)| {

@@ -141,6 +141,16 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?.unwrap_or(-1))
     }
 
+    /// How many instances of each of `tasks` are in each state, in a run.
+    pub async fn task_instance_counts_of(
+        &self,
+        run: DagRunKey,
+        tasks: &[TaskId],
+    ) -> Result<Vec<(TaskId, TaskState, i64)>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/task_instance_counts_of.sql")).bind(run);
+        Ok(query.bind(super::codec::json(tasks)?).fetch_all(self.readers()).await?)
+    }
+
     /// How many instances of a run are in each state.
     pub async fn task_instance_counts(&self, run: DagRunKey) -> Result<Vec<(TaskState, i64)>, StoreError> {
         let query = sqlx::query_as(include_str!("sql/task_instance_counts.sql")).bind(run);

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{UiState, error::UiError, links, shape::Shape};
+use super::{UiState, error::UiError, links, shape::Shape, shell::Frame, show::told};
 use crate::{
     model::ids::{DagId, RunId},
     store::{DagRunFilter, DagRunOrder, DagRunRow, DagVersionKey, Order, Page},
@@ -45,6 +45,7 @@ struct GridRun {
     state: &'static str,
     letter: char,
     r#type: &'static str,
+    /// The logical date as people read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
     /// Microseconds since the epoch.
@@ -76,12 +77,14 @@ async fn cells(ui: &UiState, shape: &Shape, run: &DagRunRow) -> Result<String, U
 /// `GET /ui/dags/{dag_id}/grid`: the newest runs with the state of each task of the dag's present version.
 pub async fn grid(
     State(ui): State<UiState>,
+    frame: Frame,
     Path(dag_id): Path<DagId>,
     Query(query): Query<GridQuery>,
 ) -> Result<Response, UiError> {
     let dag = ui.dag(&dag_id).await?;
     let shape = ui.shapes.get(&ui.store, dag.version).await?;
     let runs = newest_runs(&ui, &dag_id, runs_within(query.runs, shape.rows())).await?;
+    let zone = frame.zones(&dag.spec);
     let all_cells = try_join_all(runs.iter().map(|run| cells(&ui, &shape, run))).await?;
     let runs: Vec<_> = runs
         .into_iter()
@@ -90,7 +93,7 @@ pub async fn grid(
             state: run.state.as_str(),
             letter: char::from(super::run_letter(run.state)),
             r#type: run.run_type.as_str(),
-            date: run.logical_date.map(|date| date.to_string()),
+            date: run.logical_date.map(|date| told(date, zone.shown)),
             start: run.start_date.map(crate::model::time::Timestamp::as_micros),
             end: run.end_date.map(crate::model::time::Timestamp::as_micros),
             id: run.run_id,

@@ -53,6 +53,11 @@ pub fn render(text: &str) -> Html {
     if html.is_empty() { html } else { Html::new().markup("<div class=\"doc\">").markup(html).markup("</div>") }
 }
 
+/// One line in which what stands between backticks is code.
+pub fn line(text: &str) -> Html {
+    if text.matches('`').count().is_multiple_of(2) { spans(Html::new(), text) } else { Html::new().text(text) }
+}
+
 /// Text in which what stands between backticks is code.
 fn spans(mut html: Html, text: &str) -> Html {
     for (at, part) in text.split('`').enumerate() {
@@ -74,6 +79,8 @@ mod tests {
              <pre>let y;</pre></div>"
         );
         assert!(render("").is_empty());
+        assert_eq!(line("`a<` did").to_string(), "<code>a&lt;</code> did");
+        assert_eq!(line("one ` only").to_string(), "one ` only");
         assert_eq!(render("```\nopen").to_string(), "<div class=\"doc\"><pre>open\n</pre></div>");
     }
 }

@@ -23,6 +23,7 @@ use super::{
     log::{LineView, LogFilter},
     run_letter,
     shape::Shape,
+    shell::Frame,
 };
 use crate::{
     model::ids::{DagId, RunId, TaskId},
@@ -98,6 +99,7 @@ struct Feed {
 /// `GET /ui/events`: `change` and `log`, as the page asks by its query.
 pub async fn events(
     State(ui): State<UiState>,
+    frame: Frame,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, UiError> {
@@ -121,9 +123,10 @@ pub async fn events(
         };
         shape = Some(ui.shapes.get(&ui.store, version).await?);
     }
+    let zone = shape.as_ref().map_or_else(|| frame.zones_of_none(), |shape| frame.zones(&shape.spec));
     let now = Instant::now();
     let feed = Feed {
-        filter: LogFilter::new(&query.level, &query.q),
+        filter: LogFilter::new(&query.level, &query.q).in_zone(zone.shown),
         query,
         shape,
         changes,

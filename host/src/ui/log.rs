@@ -1,10 +1,12 @@
 //! Lines of a log as they are shown, filtered and searched.
 
+use chrono_tz::Tz;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::UiState;
+use super::{UiState, ansi};
 use crate::{
+    model::time::Timestamp,
     scheduler::{LogError, LogFrom},
     store::InstanceKey,
 };
@@ -24,33 +26,38 @@ pub const LEVELS: [(&str, &str); 4] =
 pub struct LineView {
     /// From 0.
     pub number: u64,
-    /// `hh:mm:ss.mmm`, UTC.
+    /// `hh:mm:ss.mmm`, in the zone that is shown.
     pub at: String,
     pub at_full: String,
     pub level: String,
     /// CSS classes: level and source.
     pub class: String,
     pub target: String,
-    /// The message, cut where the search hits; true: a hit.
-    pub parts: Vec<(String, bool)>,
+    /// The message, cut where its colours change and where the search hits.
+    pub parts: Vec<Part>,
     pub fields: String,
 }
+
+/// A piece of a message: its text, its CSS classes, whether the search hits it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part(pub String, pub String, pub bool);
 
 impl LineView {
     /// The line for a terminal, with its line break.
     pub fn plain(&self) -> String {
         let target = if self.target.is_empty() { String::new() } else { format!("{}: ", self.target) };
-        let message: String = self.parts.iter().map(|(text, _)| text.as_str()).collect();
+        let message: String = self.parts.iter().map(|part| part.0.as_str()).collect();
         let fields = if self.fields.is_empty() { String::new() } else { format!(" {}", self.fields) };
         format!("{} {:5} {target}{message}{fields}\n", self.at_full, self.level.to_uppercase())
     }
 }
 
 /// Which lines are shown.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct LogFilter {
     least: usize,
     search: String,
+    zone: Tz,
 }
 
 /// Lowest first.
@@ -66,10 +73,22 @@ fn rank(level: &str) -> usize {
     LEVEL_NAMES.iter().position(|known| *known == name).unwrap_or(2)
 }
 
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self::new("", "")
+    }
+}
+
 impl LogFilter {
     /// `level` is the lowest that is shown; empty: all. `search` is found whatever its case.
     pub fn new(level: &str, search: &str) -> Self {
-        Self { least: if level.is_empty() { 0 } else { rank(level) }, search: search.to_lowercase() }
+        Self { least: if level.is_empty() { 0 } else { rank(level) }, search: search.to_lowercase(), zone: Tz::UTC }
+    }
+
+    /// Lines tell their time in `zone`.
+    #[must_use]
+    pub fn in_zone(self, zone: Tz) -> Self {
+        Self { zone, ..self }
     }
 
     pub fn is_all(&self) -> bool {
@@ -85,7 +104,8 @@ impl LogFilter {
             return None;
         }
         let level = LEVEL_NAMES[level];
-        let event = parsed.as_str().unwrap_or_else(|| text("event"));
+        let pieces = ansi::pieces(parsed.as_str().unwrap_or_else(|| text("event")));
+        let event: String = pieces.iter().map(|(text, _)| text.as_str()).collect();
         let mut fields = String::new();
         let known = ["timestamp", "level", "source", "logger", "event"];
         for (name, value) in
@@ -98,13 +118,15 @@ impl LogFilter {
             fields.extend([name.as_str(), "=", &value]);
         }
         if !self.search.is_empty()
-            && ![event, text("logger"), &fields].iter().any(|text| text.to_lowercase().contains(&self.search))
+            && ![event.as_str(), text("logger"), &fields].iter().any(|text| text.to_lowercase().contains(&self.search))
         {
             return None;
         }
         let at_full = text("timestamp");
-        let at: String =
-            at_full.split_once('T').map_or(at_full, |(_, time)| time).trim_end_matches('Z').chars().take(12).collect();
+        let at = at_full.parse::<Timestamp>().map_or_else(
+            |_| at_full.chars().take(12).collect(),
+            |at| at.to_utc().with_timezone(&self.zone).format("%H:%M:%S%.3f").to_string(),
+        );
         let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>();
         Some(LineView {
             number,
@@ -113,28 +135,35 @@ impl LogFilter {
             class: format!("{level} from-{}", plain(text("source"))),
             level: level.to_owned(),
             target: text("logger").to_owned(),
-            parts: self.cut(event),
+            parts: self.cut(&event, pieces),
             fields,
         })
     }
 
-    /// `text` cut at the hits of the search.
-    fn cut(&self, text: &str) -> Vec<(String, bool)> {
+    /// `pieces`, which make up `text`, cut at the hits of the search.
+    fn cut(&self, text: &str, pieces: Vec<(String, String)>) -> Vec<Part> {
         let lower = text.to_lowercase();
         // Lower case may be longer or shorter in some scripts; then a hit can't be told by its place.
         if self.search.is_empty() || lower.len() != text.len() {
-            return vec![(text.to_owned(), false)];
+            return pieces.into_iter().map(|(text, classes)| Part(text, classes, false)).collect();
         }
+        let hits: Vec<_> = lower.match_indices(&self.search).map(|(at, hit)| at..at + hit.len()).collect();
         let mut parts = Vec::new();
-        let mut from = 0;
-        for (at, hit) in lower.match_indices(&self.search) {
-            let (Some(before), Some(found)) = (text.get(from..at), text.get(at..at + hit.len())) else { continue };
-            parts.push((before.to_owned(), false));
-            parts.push((found.to_owned(), true));
-            from = at + hit.len();
+        let mut start = 0;
+        for (piece, classes) in pieces {
+            let end = start + piece.len();
+            let mut at = start;
+            for hit in hits.iter().filter(|hit| hit.start < end && hit.end > start) {
+                let (from, to) = (hit.start.max(start), hit.end.min(end));
+                let cut = [(at..from, false), (from..to, true)];
+                let texts = cut.map(|(range, is_hit)| (text.get(range).unwrap_or_default(), is_hit));
+                parts.extend(texts.map(|(text, is_hit)| Part(text.to_owned(), classes.clone(), is_hit)));
+                at = to;
+            }
+            parts.push(Part(text.get(at..end).unwrap_or_default().to_owned(), classes, false));
+            start = end;
         }
-        parts.push((text.get(from..).unwrap_or_default().to_owned(), false));
-        parts.retain(|(text, _)| !text.is_empty());
+        parts.retain(|part| !part.0.is_empty());
         parts
     }
 }
@@ -217,7 +246,7 @@ mod tests {
         assert_eq!((view.number, view.at.as_str(), view.level.as_str()), (7, "06:00:00.123", "warn"));
         assert_eq!((view.class.as_str(), view.target.as_str(), view.fields.as_str()), ("warn from-log", "a::b", "n=3"));
         assert_eq!(view.plain(), "2026-01-31T06:00:00.123456Z WARN  a::b: Wet <b>wet</b> n=3\n");
-        let part = |text: &str, hit| (text.to_owned(), hit);
+        let part = |text: &str, hit| Part(text.to_owned(), String::new(), hit);
         assert_eq!(view.parts, [part("Wet", true), part(" <b>", false), part("wet", true), part("</b>", false)]);
     }
 
@@ -232,7 +261,18 @@ mod tests {
     #[test]
     fn what_is_no_json_is_shown_as_it_is() {
         let view = LogFilter::default().view(0, "plain").unwrap();
-        assert_eq!(view.parts, [("plain".to_owned(), false)]);
+        assert_eq!(view.parts, [Part("plain".into(), String::new(), false)]);
         assert!(LogFilter::new("", "ß").view(0, "\u{130}ß").is_some());
+    }
+
+    #[test]
+    fn colours_are_shown_and_searched_through() {
+        let line = r#"{"timestamp":"2026-01-31T23:30:00Z","event":"\u001b[31mred\u001b[0m alert"}"#;
+        let view = LogFilter::new("", "d al").in_zone("Asia/Seoul".parse().unwrap()).view(0, line).unwrap();
+        let part = |text: &str, classes: &str, hit| Part(text.to_owned(), classes.to_owned(), hit);
+        let parts =
+            [part("re", "a-red", false), part("d", "a-red", true), part(" al", "", true), part("ert", "", false)];
+        assert_eq!((view.at.as_str(), view.parts.as_slice()), ("08:30:00.000", parts.as_slice()));
+        assert_eq!(view.plain(), "2026-01-31T23:30:00Z INFO  red alert\n");
     }
 }

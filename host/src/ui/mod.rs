@@ -7,11 +7,13 @@
 //! A handler reads rows, makes a view (a plain struct) and renders it. What is drawn by scripts comes from [`data`] and
 //! [`events`]; what they need of a dag_version is a [`shape::Shape`].
 
+mod ansi;
 mod assets;
 mod data;
 mod doc;
 mod error;
 mod events;
+mod fold;
 pub mod layout;
 mod links;
 mod log;
@@ -99,7 +101,7 @@ fn run_letter(state: RunState) -> u8 {
 
 /// All pages, and a page for whatever is not there.
 pub fn router(ui: UiState) -> Router {
-    use pages::{components, connections, dag, dags, pools, run, sign_in, task, trigger, variables};
+    use pages::{change, components, connections, dag, dags, pools, run, sign_in, task, trigger, variables};
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
     let pages = Router::new()
@@ -124,8 +126,8 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(task::show))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", get(task::raw_log))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/artifact", get(task::artifact))
-        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/clear", get(task::preview_clear).post(task::clear))
-        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", get(task::preview_mark).post(task::mark))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/clear", get(change::preview_clear).post(change::clear))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", get(change::preview_mark).post(change::mark))
         .route(
             "/components",
             get(components::list).post(components::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)),
@@ -141,6 +143,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/pools/edit", get(pools::edit).post(pools::save))
         .route("/pools/delete", get(pools::confirm_delete).post(pools::delete))
         .route("/ui/theme", post(sign_in::theme))
+        .route("/ui/zone", post(sign_in::zone))
         .route("/ui/events", get(events::events))
         .route("/ui/dags/{dag_id}/grid", get(data::grid))
         .route("/ui/dags/{dag_id}/runs/{run_id}/states", get(data::states))

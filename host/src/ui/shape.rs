@@ -1,6 +1,7 @@
 //! What never changes about a dag_version: its tasks in rows, its graph. Computed once, kept for the versions last seen.
 
 use std::{
+    collections::BTreeMap,
     num::NonZeroUsize,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::{
     error::UiError,
-    layout::{self, Folded, Size, fold, layout},
+    fold::{Folded, fold},
+    layout::{self, Size, layout},
 };
 use crate::{
     model::{dag::Dag, ids::TaskId, spec::DagSpec, state::TaskState},
@@ -20,8 +22,14 @@ use crate::{
 
 /// More tasks of the same shape than this are one box.
 const MOST_SIBLINGS: usize = 50;
+/// The same where every task is shown: these are a block, in which each is a square.
+const MOST_SINGLE: usize = 200;
 /// Boxes of a graph that is drawn; above it there is the outline only.
-const MOST_BOXES: usize = 5_000;
+const MOST_BOXES: usize = 20_000;
+/// From one square of a block to the next, and what surrounds them. The page's script knows these.
+const SQUARE: usize = 10;
+const BLOCK_SIDES: usize = 12;
+const BLOCK_HEAD: usize = 30;
 /// Tasks of all shapes that are kept.
 const MOST_TASKS: usize = 400_000;
 const MOST_SHAPES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
@@ -33,8 +41,16 @@ pub struct Shape {
     pub dag: Dag,
     pub spec: Arc<DagSpec>,
     tasks: OnceLock<Bytes>,
-    folded: OnceLock<Bytes>,
-    whole: OnceLock<Bytes>,
+    folded: OnceLock<Graph>,
+    whole: OnceLock<Graph>,
+}
+
+/// A graph as the page's script draws it.
+#[derive(Debug)]
+struct Graph {
+    /// See [`Graph::new`]; empty until it was asked for.
+    json: OnceLock<Bytes>,
+    folded: Folded,
 }
 
 impl Shape {
@@ -64,15 +80,36 @@ impl Shape {
         self.tasks.get_or_init(make).clone()
     }
 
-    /// Where the boxes stand; see [`graph_json`]. Takes some hundred milliseconds the first time for thousands of tasks.
-    pub fn graph_json(&self, is_folded: bool) -> Bytes {
-        let cached = if is_folded { &self.folded } else { &self.whole };
-        cached.get_or_init(|| Bytes::from(graph_json(&self.dag, is_folded).to_string())).clone()
+    fn graph(&self, is_folded: bool) -> &Graph {
+        let (cached, most) = if is_folded { (&self.folded, MOST_SIBLINGS) } else { (&self.whole, MOST_SINGLE) };
+        cached.get_or_init(|| Graph { json: OnceLock::new(), folded: folded(&self.dag, most) })
     }
 
-    /// Whether folding makes the graph smaller.
+    /// Where the boxes stand; see [`graph_json`]. Takes some hundred milliseconds the first time for thousands of tasks.
+    pub fn graph_json(&self, is_folded: bool) -> Bytes {
+        let graph = self.graph(is_folded);
+        graph.json.get_or_init(|| Bytes::from(graph_json(&self.dag, &graph.folded, is_folded).to_string())).clone()
+    }
+
+    /// Whether the graph has few enough boxes to be drawn.
+    pub fn can_draw(&self, is_folded: bool) -> bool {
+        self.graph(is_folded).folded.boxes.len() <= MOST_BOXES
+    }
+
+    /// Whether tasks can be folded into one box, and each be shown as well.
     pub fn can_fold(&self) -> bool {
-        self.rows() > MOST_SIBLINGS && folded(&self.dag, true).boxes.len() < self.rows()
+        self.graph(true).folded.boxes.len() < self.rows() && self.can_draw(false)
+    }
+
+    /// The state of each task of which there are `counts`. A mapped task shows what of its instances needs a look first.
+    pub fn worst(&self, counts: &[(TaskId, TaskState, i64)]) -> BTreeMap<usize, TaskState> {
+        let mut worst = BTreeMap::new();
+        for (task_id, state, _) in counts {
+            if let Some(row) = self.row(task_id) {
+                worst.entry(row).and_modify(|other| *other = weightier(*other, *state)).or_insert(*state);
+            }
+        }
+        worst
     }
 
     /// One letter a row, of the instances `states`. A mapped task shows what of its instances needs a look first.
@@ -112,8 +149,8 @@ fn edges(dag: &Dag) -> Vec<(usize, usize)> {
     dag.nodes.iter().enumerate().flat_map(downstream).collect()
 }
 
-fn folded(dag: &Dag, is_folded: bool) -> Folded {
-    let mut kinds = std::collections::BTreeMap::new();
+fn folded(dag: &Dag, most: usize) -> Folded {
+    let mut kinds = BTreeMap::new();
     let kind_of: Vec<usize> = dag
         .nodes
         .iter()
@@ -122,13 +159,12 @@ fn folded(dag: &Dag, is_folded: bool) -> Folded {
             *kinds.entry(node.entry.as_str()).or_insert(next)
         })
         .collect();
-    fold(&kind_of, &edges(dag), if is_folded { MOST_SIBLINGS } else { usize::MAX })
+    fold(&kind_of, &edges(dag), most)
 }
 
 /// `{"tasks": [name of each row], "boxes": [[x, y, width, height, row, ...]], "edges": [[from, to, x, y, ...]], "width":
 /// ..., "height": ...}`; `{"boxes": null}` if there are too many. An edge without points is drawn as a stub.
-fn graph_json(dag: &Dag, is_folded: bool) -> Value {
-    let folded = folded(dag, is_folded);
+fn graph_json(dag: &Dag, folded: &Folded, is_folded: bool) -> Value {
     if folded.boxes.len() > MOST_BOXES {
         return json!({ "boxes": null });
     }
@@ -138,6 +174,9 @@ fn graph_json(dag: &Dag, is_folded: bool) -> Value {
         .map(|members| {
             let letters = members.first().map_or(0, |row| dag.nodes[*row].task_id.as_str().len().min(28));
             let width = f64::from(u8::try_from(letters).unwrap_or(u8::MAX)) * 7.2 + 44.0;
+            if members.len() > 1 && !is_folded {
+                return block(members.len());
+            }
             Size { width: width.max(92.0).round(), height: if members.len() > 1 { 50.0 } else { 32.0 } }
         })
         .collect();
@@ -162,6 +201,13 @@ fn graph_json(dag: &Dag, is_folded: bool) -> Value {
         .collect();
     let tasks: Vec<_> = dag.nodes.iter().map(|node| node.task_id.as_str()).collect();
     json!({ "tasks": tasks, "boxes": boxes, "edges": edges, "width": whole(width), "height": whole(height) })
+}
+
+/// The size of a block of `tasks` squares, about twice as wide as high.
+fn block(tasks: usize) -> Size {
+    let columns = (tasks * 2).isqrt().max(12);
+    let pixels = |squares: usize, more: usize| f64::from(u32::try_from(squares * SQUARE + more).unwrap_or(u32::MAX));
+    Size { width: pixels(columns, BLOCK_SIDES), height: pixels(tasks.div_ceil(columns), BLOCK_HEAD) }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "pixels are far below 2^52, and a cast of a float saturates")]

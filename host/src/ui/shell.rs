@@ -9,10 +9,16 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 
-use super::{assets, links};
-use crate::auth::CurrentUser;
+use chrono_tz::Tz;
+
+use super::{
+    assets, links,
+    show::{self, Zones},
+};
+use crate::{auth::CurrentUser, model::spec::DagSpec};
 
 const THEME_COOKIE: &str = "airlock_theme";
+const ZONE_COOKIE: &str = "airlock_zone";
 const NOTICE_COOKIE: &str = "airlock_notice";
 
 /// Which part of the page a page belongs to.
@@ -50,11 +56,40 @@ pub struct Notice {
     pub text: String,
 }
 
+/// In which zone instants are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneChoice {
+    Utc,
+    /// In that of the dag that they are about.
+    Dag,
+    /// In that of the browser.
+    Local(Tz),
+}
+
+impl ZoneChoice {
+    /// Of a form or a cookie: `utc`, `dag` or the name of a zone. What is not known is UTC.
+    pub fn new(name: &str) -> Self {
+        match name {
+            "dag" => Self::Dag,
+            name => name.parse().ok().filter(|zone| *zone != Tz::UTC).map_or(Self::Utc, Self::Local),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Utc => "utc",
+            Self::Dag => "dag",
+            Self::Local(zone) => zone.name(),
+        }
+    }
+}
+
 /// What a request says about how pages are to look. An extractor that never fails.
 #[derive(Debug, Clone)]
 pub struct Frame {
     user: Option<String>,
     theme: &'static str,
+    zone: ZoneChoice,
     notice: Option<String>,
     here: String,
 }
@@ -86,9 +121,29 @@ impl Frame {
         Self {
             user: parts.extensions.get::<CurrentUser>().map(|user| user.username.clone()),
             theme,
+            zone: ZoneChoice::new(cookie(&parts.headers, ZONE_COOKIE).unwrap_or_default()),
             notice,
             here: here.to_owned(),
         }
+    }
+
+    /// The zones of what is about a dag.
+    pub fn zones(&self, dag: &DagSpec) -> Zones {
+        self.zones_in(show::zone(dag))
+    }
+
+    /// The zones of what is about no dag.
+    pub fn zones_of_none(&self) -> Zones {
+        self.zones_in(Tz::UTC)
+    }
+
+    fn zones_in(&self, of_dag: Tz) -> Zones {
+        let shown = match self.zone {
+            ZoneChoice::Utc => Tz::UTC,
+            ZoneChoice::Dag => of_dag,
+            ZoneChoice::Local(zone) => zone,
+        };
+        Zones { shown, of_dag }
     }
 
     /// The shell of a page.
@@ -99,6 +154,7 @@ impl Frame {
             page,
             user: self.user,
             theme: self.theme,
+            zone: self.zone,
             notice: self.notice.map(|text| Notice { kind: "", text }),
             here: self.here,
             events: None,
@@ -114,6 +170,7 @@ pub struct Shell {
     pub page: &'static str,
     pub user: Option<String>,
     pub theme: &'static str,
+    zone: ZoneChoice,
     pub notice: Option<Notice>,
     /// The address of this page.
     pub here: String,
@@ -140,6 +197,24 @@ impl Shell {
             href: format!("/{name}"),
             current: section == self.section,
         })
+    }
+
+    /// How the present zone is called on the switch.
+    pub fn zone(&self) -> &'static str {
+        match self.zone {
+            ZoneChoice::Utc => "UTC",
+            ZoneChoice::Dag => "DAG time",
+            ZoneChoice::Local(zone) => zone.name().rsplit('/').next().unwrap_or("Local"),
+        }
+    }
+
+    /// What the switch of the zone leads to, as (value, words). A browser that runs scripts names its own zone.
+    pub fn next_zone(&self) -> (&'static str, &'static str) {
+        match self.zone {
+            ZoneChoice::Utc => ("dag", "each DAG's own time zone"),
+            ZoneChoice::Dag => ("local", "this browser's time zone"),
+            ZoneChoice::Local(_) => ("utc", "UTC"),
+        }
     }
 
     pub fn next_theme(&self) -> &'static str {
@@ -195,6 +270,11 @@ pub fn set_theme(theme: &str, to: &str) -> Response {
         _ => "auto",
     };
     ([(header::SET_COOKIE, set_cookie(THEME_COOKIE, known, 31_536_000))], Redirect::to(to)).into_response()
+}
+
+/// Remembers the zone and goes on to `to`.
+pub fn set_zone(zone: ZoneChoice, to: &str) -> Response {
+    ([(header::SET_COOKIE, set_cookie(ZONE_COOKIE, zone.name(), 31_536_000))], Redirect::to(to)).into_response()
 }
 
 fn set_cookie(name: &str, value: &str, max_age_s: u32) -> HeaderValue {

@@ -31,44 +31,57 @@ pub const STATE_PATHS: &[(&str, &str)] = &[
     ("removed", "M3.5 8h9"),
 ];
 
-/// An instant in UTC, with what it is in the dag's zone as its title; nothing if there is none.
+/// The zones in which instants are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zones {
+    /// What the user chose.
+    pub shown: Tz,
+    /// That of the dag.
+    pub of_dag: Tz,
+}
+
+impl Zones {
+    /// The zone that is worth telling beside the one that was chosen.
+    fn other(self) -> Option<Tz> {
+        [self.of_dag, Tz::UTC].into_iter().find(|zone| *zone != self.shown)
+    }
+}
+
+/// `at` in `zone`, to the second.
+pub fn told(at: Timestamp, zone: Tz) -> String {
+    at.to_utc().with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// An instant in the zone that the user chose, with what it is in the others as its title; a dash if there is none.
 #[derive(Debug, Clone, Copy)]
 pub struct When {
     pub at: Option<Timestamp>,
-    pub zone: Tz,
-}
-
-impl When {
-    pub fn utc(at: Option<Timestamp>) -> Self {
-        Self { at, zone: Tz::UTC }
-    }
+    pub zone: Zones,
 }
 
 impl Display for When {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some(at) = self.at else { return f.write_str("<span class=\"muted\">–</span>") };
-        let utc = at.to_utc();
         write!(f, "<time datetime=\"{at}\" title=\"{at}")?;
-        if self.zone != Tz::UTC {
-            let there = utc.with_timezone(&self.zone);
-            write!(f, ", {} in {}", there.format("%Y-%m-%d %H:%M:%S"), self.zone)?;
+        if let Some(other) = self.zone.other().filter(|zone| *zone != Tz::UTC) {
+            let there = at.to_utc().with_timezone(&other);
+            write!(f, ", {} in {other}", there.format("%Y-%m-%d %H:%M:%S"))?;
         }
-        write!(f, "\">{} UTC</time>", utc.format("%Y-%m-%d %H:%M:%S"))
+        write!(f, "\">{}</time>", told(at, self.zone.shown))
     }
 }
 
 impl HtmlSafe for When {}
 
-/// An instant in UTC and, below it, in the dag's zone.
+/// An instant in the zone that the user chose and, below it, in another that matters.
 #[derive(Debug, Clone, Copy)]
 pub struct WhenBoth(pub When);
 
 impl Display for WhenBoth {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)?;
-        let Some(at) = self.0.at.filter(|_| self.0.zone != Tz::UTC) else { return Ok(()) };
-        let there = at.to_utc().with_timezone(&self.0.zone);
-        write!(f, "<small title=\"{}\">{}</small>", self.0.zone, there.format("%Y-%m-%d %H:%M:%S %Z"))
+        let (Some(at), Some(other)) = (self.0.at, self.0.zone.other()) else { return Ok(()) };
+        write!(f, "<small title=\"{other}\">{}</small>", told(at, other))
     }
 }
 
@@ -466,13 +479,20 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_told_in_utc_and_in_the_zone_of_the_dag() {
+    fn instants_are_told_in_the_chosen_zone_and_in_that_of_the_dag() {
         let at = "2026-01-31T21:00:00Z".parse().unwrap();
-        let shown = When { at: Some(at), zone: "Asia/Seoul".parse().unwrap() }.to_string();
+        let when = |shown, of_dag| When { at: Some(at), zone: Zones { shown, of_dag } };
+        let seoul: Tz = "Asia/Seoul".parse().unwrap();
+        let shown = when(Tz::UTC, seoul).to_string();
         assert!(shown.contains("datetime=\"2026-01-31T21:00:00Z\""), "{shown}");
         assert!(shown.contains("2026-02-01 06:00:00 in Asia/Seoul"), "{shown}");
         assert!(shown.contains(">2026-01-31 21:00:00 UTC<"), "{shown}");
-        assert!(!When::utc(Some(at)).to_string().contains(" in "));
+        assert!(!when(Tz::UTC, Tz::UTC).to_string().contains(" in "));
+        let shown = WhenBoth(when("Europe/Berlin".parse().unwrap(), seoul)).to_string();
+        assert!(shown.contains(">2026-01-31 22:00:00 CET<"), "{shown}");
+        assert!(shown.contains(">2026-02-01 06:00:00 KST<"), "{shown}");
+        let shown = WhenBoth(when(seoul, seoul)).to_string();
+        assert!(shown.contains("KST</time><small title=\"UTC\">2026-01-31 21:00:00 UTC<"), "{shown}");
     }
 
     #[test]

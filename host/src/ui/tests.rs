@@ -500,6 +500,63 @@ async fn all_pages(world: &World) -> Vec<String> {
         .collect()
 }
 
+/// What stands in `body` after each `mark`, up to the next quote.
+fn listed(body: &str, mark: &str) -> Vec<String> {
+    body.split(mark).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_run_lists_its_instances_page_by_page() {
+    let world = World::new().await;
+    let (large, mapped, weather) =
+        (newest(&world, "large").await, newest(&world, "mapped").await, newest(&world, "weather").await);
+    let list = async |path: String| listed(&world.get(&path).await.body, "<tr data-task=\"");
+    let page = list(format!("{large}?offset=9950")).await;
+    assert_eq!((page.len(), page[0].as_str(), page[49].as_str()), (50, "t09950", "t09999"));
+    assert_eq!(list(format!("{large}?q=t0999")).await.len(), 10);
+    assert_eq!(list(format!("{large}?q=nothing&sort=duration")).await, [""; 0]);
+    let body = world.get(&format!("{large}?state=skipped&offset=100")).await.body;
+    assert!(body.contains("101 – 200 of 910"));
+
+    // A mapped task has its instances where it stands in the dag.
+    let each = vec!["each"; 7];
+    assert_eq!(list(mapped.clone()).await, [vec!["list"], each.clone(), vec!["sum"]].concat());
+    assert_eq!(list(format!("{mapped}?offset=3")).await, [&each[2..], &["sum"]].concat());
+    assert_eq!(list(format!("{mapped}?q=each&offset=5")).await, &each[5..]);
+    let first = listed(&world.get(&format!("{mapped}?q=each&offset=5")).await.body, "/tasks/each?map_index=");
+    assert_eq!(first, ["5", "6"]);
+    let chips = world.get(&format!("{mapped}/tasks/each")).await.body;
+    assert_eq!(listed(&chips, "<a class=\"chip ").len(), 7);
+    assert!(chips.contains("<b>0</b>") && chips.contains("1 – 7 of 7"));
+
+    assert_eq!(list(weather.clone()).await[..2], ["extract", "check_quality"]);
+    assert!(world.get(&format!("{weather}?sort=duration")).await.body.contains("aria-sort=\"descending\""));
+    assert!(world.get(&weather).await.body.contains("/dags/weather/trigger?from=scheduled__"), "trigger again");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn times_are_told_in_the_chosen_zone() {
+    let world = World::new().await;
+    let run = newest(&world, "weather").await;
+    let chosen = async |zone: &str, local: &str| {
+        let answer = world.post("/ui/zone", &[("zone", zone), ("local", local), ("next", &run)]).await;
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, run.as_str()));
+        let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+        let cookies = format!("{}; {cookie}", world.cookie);
+        let request = Request::get(&run).header(header::COOKIE, cookies).body(Body::empty()).unwrap();
+        let body = world.send(request).await.body;
+        body.split_once("<time ").unwrap().1.split_once("</time>").unwrap().0.rsplit_once('>').unwrap().1.to_owned()
+    };
+    assert_eq!(chosen("utc", "").await, "2026-10-21 06:00:00 UTC");
+    assert_eq!(chosen("dag", "").await, "2026-10-20 23:00:00 PDT");
+    assert_eq!(chosen("local", "Asia/Seoul").await, "2026-10-21 15:00:00 KST");
+    for unknown in ["", "Mars/Olympus", "a; b=c"] {
+        assert_eq!(chosen("local", unknown).await, "2026-10-21 06:00:00 UTC", "{unknown}");
+    }
+    world.end().await;
+}
+
 #[tokio::test]
 async fn every_page_is_there_and_holds_nothing_that_is_not_escaped() {
     let world = World::new().await;
@@ -659,6 +716,12 @@ async fn clearing_and_marking_change_what_their_previews_list() {
         assert!(preview.body.contains(&format!("data-affected=\"{task}\"")), "{task}");
     }
     assert!(!preview.body.contains("data-affected=\"extract\""));
+    let all = world.get(&format!("{base}/clear")).await;
+    assert_eq!(
+        listed(&all.body, "data-affected=\""),
+        ["extract", "check_quality", "monthly_figures", "quarantine", "report", "yearly_summary"],
+        "upstream first"
+    );
 
     let state_of = async |task: &str| {
         let key = InstanceKey { dag_run: failed.key, task_id: TaskId::new(task).unwrap(), map_index: -1 };
@@ -797,12 +860,21 @@ async fn a_wide_graph_is_folded_until_it_is_asked_for_whole() {
     let version = world.ui.dag(&id("fan_300")).await.unwrap().version;
     let boxes = async |folded| {
         let answer = world.get(&super::links::version_graph(version, folded)).await;
-        serde_json::from_str::<Value>(&answer.body).unwrap()["boxes"].as_array().unwrap().len()
+        let boxes = serde_json::from_str::<Value>(&answer.body).unwrap()["boxes"].take();
+        serde_json::from_value::<Vec<Vec<Value>>>(boxes).unwrap()
     };
-    assert_eq!((boxes(true).await, boxes(false).await), (3, 300));
+    let (folded, whole) = (boxes(true).await, boxes(false).await);
+    // A box of 298 tasks says how many there are; the block of the same has a square for each.
+    assert_eq!(
+        [&folded, &whole].map(|boxes| boxes.iter().map(|members| members.len() - 4).collect::<Vec<_>>()),
+        [vec![1, 298, 1], vec![1, 298, 1]]
+    );
+    assert_eq!(folded[1][3], 50);
+    assert_eq!((&whole[1][2], &whole[1][3]), (&json!(24 * 10 + 12), &json!(13 * 10 + 30)));
     let large = world.ui.dag(&id("large")).await.unwrap().version;
     let whole = world.get(&super::links::version_graph(large, false)).await;
-    assert!(serde_json::from_str::<Value>(&whole.body).unwrap()["boxes"].is_null(), "the outline stands for it");
+    let whole: Value = serde_json::from_str(&whole.body).unwrap();
+    assert_eq!(whole["boxes"].as_array().unwrap().len(), 10_000, "10,000 tasks that differ are still drawn");
     world.end().await;
 }
 

@@ -357,8 +357,10 @@ fn choose(
 /// With the setups and teardowns of what is cleared, so that its resources are made again. Airflow does the same.
 fn with_scope(run: &ActiveRun, chosen: &[InstanceId]) -> Vec<InstanceId> {
     let dag = &run.version.dag;
-    let scope: BTreeSet<_> = chosen.iter().flat_map(|id| dag.scope_of(id.node)).collect();
-    let of_scope = scope.into_iter().flat_map(|node| run.state.instances_of(node));
+    let of_scope = dag
+        .scope_of(&chosen.iter().map(|id| id.node).collect())
+        .into_iter()
+        .flat_map(|node| run.state.instances_of(node));
     let all: BTreeSet<_> = of_scope.chain(chosen.iter().copied()).collect();
     all.into_iter().collect()
 }

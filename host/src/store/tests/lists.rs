@@ -117,6 +117,9 @@ async fn instances_are_filtered_by_all_that_is_asked_for() {
         store.task_instance_counts(DagRunKey(2)).await.unwrap(),
         [(TaskState::Running, 1), (TaskState::Success, 1)]
     );
+    let tasks = ["x", "none"].map(|task| TaskId::new(task).unwrap());
+    let of_tasks = store.task_instance_counts_of(DagRunKey(2), &tasks).await.unwrap();
+    assert_eq!(of_tasks, [(TaskId::new("x").unwrap(), TaskState::Running, 1)]);
     assert!(store.task_instance_set_note(&instance(1, "x"), Some("look")).await.unwrap());
     assert!(!store.task_instance_set_note(&instance(1, "none"), None).await.unwrap());
     assert_eq!(store.task_instance_get(&instance(1, "x")).await.unwrap().unwrap().note.as_deref(), Some("look"));

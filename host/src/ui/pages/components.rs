@@ -61,6 +61,7 @@ pub struct ComponentsQuery {
 
 async fn view(ui: &UiState, frame: Frame, offset: u32, error: Option<String>) -> Result<ComponentsView, UiError> {
     let listed = ui.store.component_list(Page { limit: ROWS, offset }).await?;
+    let zone = frame.zones_of_none();
     let line = |row: &ComponentRow| ComponentLine {
         short: short(&row.digest),
         href: links::component(&row.digest),
@@ -68,7 +69,7 @@ async fn view(ui: &UiState, frame: Frame, offset: u32, error: Option<String>) ->
         entries: row.module.entries.len(),
         size: Size(row.size_bytes),
         sdk: row.module.sdk.clone(),
-        at: When::utc(Some(row.uploaded_at)),
+        at: When { at: Some(row.uploaded_at), zone },
         by: row.uploaded_by.clone(),
         digest: row.digest,
     };
@@ -184,7 +185,7 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(digest): Path<Di
         .html("SHA-256", Html::new().markup("<code>").text(digest).markup("</code>"))
         .text("Size", Size(row.size_bytes))
         .text("SDK", &row.module.sdk)
-        .html("Uploaded", When::utc(Some(row.uploaded_at)))
+        .html("Uploaded", When { at: Some(row.uploaded_at), zone: frame.zones_of_none() })
         .text("By", &row.uploaded_by);
     Ok(page(&ComponentView {
         shell: frame.shell(Section::Components, "component", format!("Component {}", short(&digest))),

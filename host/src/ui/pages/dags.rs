@@ -21,7 +21,7 @@ use crate::{
         error::UiError,
         links,
         shell::{Frame, Section, Shell, page},
-        show::{self, Pager, Span, State as StateView, When, escape},
+        show::{self, Pager, Span, State as StateView, When, Zones, escape},
     },
 };
 
@@ -171,12 +171,12 @@ impl Display for Bars {
 impl HtmlSafe for Bars {}
 
 /// When the dag's timetable makes its next run; none if it never does, or is paused.
-pub async fn next_run(ui: &UiState, dag: &DagRow) -> Option<When> {
+pub async fn next_run(ui: &UiState, dag: &DagRow, zone: Zones) -> Option<When> {
     if dag.is_paused || dag.spec.schedule == ScheduleSpec::Manual {
         return None;
     }
     let next = ui.scheduler.next_runs(&dag.dag_id, ui.clock.now(), 1).await.ok()?.into_iter().next()?;
-    Some(When { at: Some(next.run_after), zone: show::zone(&dag.spec) })
+    Some(When { at: Some(next.run_after), zone })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -214,12 +214,12 @@ pub async fn list(
         let query = [("q", query.q.as_str()), ("tag", &query.tag), ("paused", &query.paused), ("offset", offset)];
         links::with_query("/dags", &query)
     };
+    let zones: Vec<_> = listed.items.iter().map(|dag| frame.zones(&dag.spec)).collect();
     let shell = frame.shell(Section::Dags, "dags", "DAGs").live("/ui/events".into());
-    let next = join_all(listed.items.iter().map(|dag| next_run(&ui, dag))).await;
-    let line = |(dag, next): (&DagRow, Option<When>)| {
+    let next = join_all(listed.items.iter().zip(&zones).map(|(dag, zone)| next_run(&ui, dag, *zone))).await;
+    let line = |((dag, next), zone): ((&DagRow, Option<When>), Zones)| {
         let mut runs = runs.remove(&dag.dag_id).unwrap_or_default();
         runs.sort_by_key(|run| std::cmp::Reverse(run.key));
-        let zone = show::zone(&dag.spec);
         DagLine {
             href: links::dag(&dag.dag_id),
             description: dag.spec.description.clone(),
@@ -244,7 +244,7 @@ pub async fn list(
             dag_id: dag.dag_id.clone(),
         }
     };
-    let rows: Vec<_> = listed.items.iter().zip(next).map(line).collect();
+    let rows: Vec<_> = listed.items.iter().zip(next).zip(zones).map(line).collect();
     let offset = usize::try_from(query.offset).unwrap_or(0);
     let pager = Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| address(&at.to_string()));
     Ok(page(&DagsView {

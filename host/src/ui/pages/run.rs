@@ -1,8 +1,11 @@
 //! The pages of a run.
 
-use std::collections::BTreeSet;
+use std::{
+    fmt::{self, Display, Formatter},
+    ops::Range,
+};
 
-use askama::Template;
+use askama::{Template, filters::HtmlSafe};
 use axum::{
     Form,
     extract::{Path, Query, State},
@@ -11,28 +14,33 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    Question, confirm,
+    Question,
+    change::{Affected, Choice, ClearOptions, ClearView},
+    confirm,
     dag::{Chip, GraphView, fold_link, trigger_of},
-    task::{Choice, ClearOptions, ClearView},
 };
 use crate::{
     model::{
         ids::{DagId, RunId, TaskId},
         state::{RunState, TaskState},
+        time::Timestamp,
     },
     scheduler::ClearRequest,
-    store::{DagRunRow, InstanceKey, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceRow},
+    store::{DagRunRow, Order, Page, TaskInstanceFilter, TaskInstanceOrder, TaskInstanceRow},
     ui::{
-        UiState,
+        UiState, ansi, doc,
         error::UiError,
         links,
         shape::Shape,
         shell::{Frame, Section, Shell, go_and_tell, page},
-        show::{self, Crumbs, Facts, Html, Pager, Progress, Span, State as StateView, StateBadge, When, WhenBoth},
+        show::{
+            self, Crumbs, Facts, Html, Pager, Progress, Span, State as StateView, StateBadge, When, WhenBoth, Zones,
+            escape,
+        },
     },
 };
 
-const ROWS: usize = 100;
+const ROWS: u32 = 100;
 /// Characters of a message that a list shows.
 const MESSAGE: usize = 160;
 
@@ -62,14 +70,19 @@ struct RunView {
     state: StateBadge,
     state_name: &'static str,
     is_finished: bool,
+    /// Why it ended as it did.
+    message: Html,
     facts: Facts,
     progress: Html,
     graph: GraphView,
     fold: Option<(String, String)>,
     state_filter: String,
+    sort: String,
     q: String,
     filtered: bool,
     chips: Vec<Chip>,
+    sorts: [Sort; 3],
+    again_href: String,
     rows: Vec<TaskLine>,
     pager: Pager,
     conf: String,
@@ -84,8 +97,26 @@ struct TaskLine {
     tries: String,
     started: When,
     duration: Span,
-    message: String,
+    message: Html,
 }
+
+/// A column that the list can be ordered by.
+struct Sort {
+    label: &'static str,
+    href: String,
+    /// How it is ordered by this column, as `aria-sort` says it.
+    order: Option<&'static str>,
+}
+
+impl Display for Sort {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let order = self.order.map(|order| format!(" aria-sort=\"{order}\"")).unwrap_or_default();
+        let class = if self.label == "Duration" { " class=\"num\"" } else { "" };
+        write!(f, "<th{class}{order}><a class=\"sort\" href=\"{}\">{}</a></th>", escape(&self.href), self.label)
+    }
+}
+
+impl HtmlSafe for Sort {}
 
 /// A task's name, with its index if it is mapped.
 pub fn label(task_id: &TaskId, map_index: i32) -> String {
@@ -109,10 +140,24 @@ pub struct RunQuery {
     state: String,
     #[serde(default)]
     q: String,
+    /// Empty: upstream first.
     #[serde(default)]
-    offset: usize,
+    sort: String,
+    #[serde(default)]
+    offset: u32,
     #[serde(default)]
     fold: Option<bool>,
+}
+
+impl RunQuery {
+    /// What the store is to order by; none: upstream first, as only the dag knows.
+    fn order(&self) -> Option<(TaskInstanceOrder, Order)> {
+        match self.sort.as_str() {
+            "started" => Some((TaskInstanceOrder::StartDate, Order::Ascending)),
+            "duration" => Some((TaskInstanceOrder::Duration, Order::Descending)),
+            _ => None,
+        }
+    }
 }
 
 /// `GET /dags/{dag_id}/runs/{run_id}`
@@ -125,31 +170,35 @@ pub async fn show(
     let run = ui.run(&dag_id, &run_id).await?;
     let shape = ui.shapes.get(&ui.store, run.version).await?;
     let base = links::run(&dag_id, &run_id);
-    let states = ui.store.task_instance_states(run.key).await?;
-    let mut counts = Vec::new();
-    for state in &PROGRESS {
-        let count = states.iter().filter(|(_, _, other)| other == state).count();
-        if count > 0 {
-            counts.push((*state, i64::try_from(count).unwrap_or(i64::MAX)));
-        }
-    }
-    let (keys, found) = instances(&shape, &run, states, &query);
-    let rows = fetch(&ui, &run, &keys).await?;
+    let known = ui.store.task_instance_counts(run.key).await?;
+    let count_of =
+        |state: &TaskState| known.iter().find(|(other, _)| other == state).map(|(_, count)| (*state, *count));
+    let counts: Vec<_> = PROGRESS.iter().filter_map(count_of).collect();
+    let all: i64 = counts.iter().map(|(_, count)| count).sum();
+    let (rows, found) = listed(&ui, &shape, &run, &query, &counts).await?;
 
     let now = ui.clock.now();
-    let zone = show::zone(&shape.spec);
-    let address = |state: &str, offset: usize| {
+    let zone = frame.zones(&shape.spec);
+    let address = |state: &str, sort: &str, offset: usize| {
         let offset = if offset == 0 { String::new() } else { offset.to_string() };
-        links::with_query(&base, &[("state", state), ("q", &query.q), ("offset", &offset)])
+        links::with_query(&base, &[("state", state), ("q", &query.q), ("sort", sort), ("offset", &offset)])
     };
-    let all: i64 = counts.iter().map(|(_, count)| count).sum();
+    let sort = |(name, label): (&str, &'static str)| Sort {
+        label,
+        href: address(&query.state, name, 0),
+        order: (query.sort == name && !name.is_empty()).then_some(if name == "duration" {
+            "descending"
+        } else {
+            "ascending"
+        }),
+    };
     let mut chips = vec![Chip {
         label: Html::new()
             .markup("<b>")
             .text(show::grouped(usize::try_from(all).unwrap_or(0)))
             .markup("</b>")
             .text(" all"),
-        href: address("", 0),
+        href: address("", &query.sort, 0),
         class: None,
         current: query.state.is_empty(),
     }];
@@ -163,7 +212,7 @@ pub async fn show(
                 .text(count)
                 .markup("</b>")
                 .text(format!(" {}", view.words())),
-            href: address(view.name(), 0),
+            href: address(view.name(), &query.sort, 0),
             class: Some(view.class()),
             current: query.state == view.name(),
         }
@@ -177,7 +226,7 @@ pub async fn show(
             tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
             started: When { at: row.start_date, zone },
             duration: Span::between(row.start_date, row.end_date, now),
-            message: shortened(row.message.as_deref().unwrap_or_default()),
+            message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
             task_id: row.task_id,
         })
         .collect();
@@ -195,6 +244,7 @@ pub async fn show(
         state: StateView::from(run.state).badge(),
         state_name: run.state.as_str(),
         is_finished: run.state.is_finished(),
+        message: run.message.as_deref().map(|text| doc::line(&ansi::plain(text))).unwrap_or_default(),
         facts: facts(&run, zone, now),
         progress: Html::new().markup(Progress(&counts)),
         graph,
@@ -202,21 +252,24 @@ pub async fn show(
         filtered: !query.state.is_empty() || !query.q.is_empty(),
         pager: Pager {
             more: false,
-            ..Pager::new(query.offset, ROWS, rows.len(), i64::try_from(found).unwrap_or(0), |at| {
-                address(&query.state, at)
+            ..Pager::new(usize::try_from(query.offset).unwrap_or(0), ROWS as usize, rows.len(), found, |at| {
+                address(&query.state, &query.sort, at)
             })
         },
+        sorts: [("", "Task"), ("started", "Started"), ("duration", "Duration")].map(sort),
+        again_href: links::with_query(&format!("{}/trigger", links::dag(&dag_id)), &[("from", run_id.as_str())]),
         chips,
         rows,
         conf: pretty(&run.conf),
         note: run.note.clone().unwrap_or_default(),
         state_filter: query.state,
+        sort: query.sort,
         q: query.q,
         run_id,
     }))
 }
 
-fn facts(run: &DagRunRow, zone: chrono_tz::Tz, now: crate::model::time::Timestamp) -> Facts {
+fn facts(run: &DagRunRow, zone: Zones, now: Timestamp) -> Facts {
     let both = |at| WhenBoth(When { at, zone });
     let mut facts = Facts::new().html("Logical date", both(run.logical_date));
     if let Some(interval) = run.data_interval {
@@ -245,56 +298,110 @@ pub fn pretty(json: &str) -> String {
 
 /// The first line of `text`, cut to what a list shows.
 pub fn shortened(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
+    let line = ansi::plain(text.lines().next().unwrap_or_default());
     match line.char_indices().nth(MESSAGE) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
+        None => line,
     }
 }
 
-/// The instances of one page that pass the filter, upstream first, and how many pass in all.
-fn instances(
+/// The instances of one page that pass the filter, and how many pass in all.
+///
+/// No page reads all instances: a run may have 100,000. Without a filter by state, the dag itself says which stand on a
+/// page, upstream first; else the store lists them.
+async fn listed(
+    ui: &UiState,
     shape: &Shape,
     run: &DagRunRow,
-    states: Vec<(TaskId, i32, TaskState)>,
     query: &RunQuery,
-) -> (Vec<InstanceKey>, usize) {
+    counts: &[(TaskState, i64)],
+) -> Result<(Vec<TaskInstanceRow>, i64), UiError> {
     let wanted: Option<TaskState> = query.state.parse().ok();
     let search = query.q.to_lowercase();
-    let mut found: Vec<_> = states
-        .into_iter()
-        .filter(|(_, _, state)| wanted.is_none_or(|wanted| wanted == *state))
-        .filter(|(task_id, _, _)| search.is_empty() || task_id.as_str().to_lowercase().contains(&search))
-        .map(|(task_id, map_index, _)| (shape.row(&task_id).unwrap_or(usize::MAX), map_index, task_id))
-        .collect();
-    found.sort_unstable();
-    let total = found.len();
-    let page = found.into_iter().skip(query.offset).take(ROWS);
-    (page.map(|(_, map_index, task_id)| InstanceKey { dag_run: run.key, task_id, map_index }).collect(), total)
-}
-
-/// The rows of `keys`, in their order.
-async fn fetch(ui: &UiState, run: &DagRunRow, keys: &[InstanceKey]) -> Result<Vec<TaskInstanceRow>, UiError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
+    let all: i64 = counts.iter().map(|(_, count)| count).sum();
+    let fits = |row: &usize| shape.dag.nodes[*row].task_id.as_str().to_lowercase().contains(&search);
+    let found: Vec<usize> = (0..shape.rows()).filter(fits).collect();
+    let order = query.order();
+    if wanted.is_none() && order.is_none() {
+        return if all == 0 { Ok((Vec::new(), 0)) } else { upstream_first(ui, shape, run, &found, query.offset).await };
     }
-    let tasks: BTreeSet<_> = keys.iter().map(|key| key.task_id.clone()).collect();
+    if found.is_empty() {
+        return Ok((Vec::new(), 0));
+    }
+    let (order_by, order) = order.unwrap_or_default();
+    let is_searched = found.len() < shape.rows();
     let filter = TaskInstanceFilter {
         dag_run: Some(run.key),
-        task_ids: tasks.into_iter().collect(),
+        states: wanted.into_iter().collect(),
+        task_ids: if is_searched { task_ids(shape, &found) } else { Vec::new() },
+        order_by,
+        order,
         ..TaskInstanceFilter::default()
     };
-    let mut rows = ui.store.task_instance_list(&filter, Page::first(MAX_PAGE)).await?.items;
-    let mut sorted = Vec::with_capacity(keys.len());
-    for key in keys {
-        let at = rows.iter().position(|row| row.task_id == key.task_id && row.map_index == key.map_index);
-        match at {
-            Some(at) => sorted.push(rows.swap_remove(at)),
-            // A mapped task may have more instances than one list holds.
-            None => sorted.extend(ui.store.task_instance_get(key).await?),
+    let listed = ui.store.task_instance_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
+    let exact = || match wanted {
+        Some(wanted) => counts.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, count)| *count),
+        None => all,
+    };
+    Ok((listed.items, if is_searched { listed.total } else { exact() }))
+}
+
+fn task_ids(shape: &Shape, rows: &[usize]) -> Vec<TaskId> {
+    rows.iter().map(|row| shape.dag.nodes[*row].task_id.clone()).collect()
+}
+
+/// One page of the instances of the tasks `found`, in the order of the dag, and how many they are in all.
+async fn upstream_first(
+    ui: &UiState,
+    shape: &Shape,
+    run: &DagRunRow,
+    found: &[usize],
+    offset: u32,
+) -> Result<(Vec<TaskInstanceRow>, i64), UiError> {
+    let mapped: Vec<usize> = found.iter().copied().filter(|row| shape.is_mapped(*row)).collect();
+    let counts = if mapped.is_empty() {
+        Vec::new()
+    } else {
+        ui.store.task_instance_counts_of(run.key, &task_ids(shape, &mapped)).await?
+    };
+    let mut instances = vec![1_u32; shape.rows()];
+    for row in &mapped {
+        instances[*row] = 0;
+    }
+    for (task_id, _, count) in &counts {
+        if let Some(row) = shape.row(task_id) {
+            instances[row] += u32::try_from(*count).unwrap_or(u32::MAX);
         }
     }
-    Ok(sorted)
+    let page = offset..offset.saturating_add(ROWS);
+    let (mut whole, mut rows, mut at) = (Vec::new(), Vec::new(), 0_u32);
+    for row in found {
+        let next = at.saturating_add(instances[*row]);
+        let shown: Range<u32> = page.start.max(at)..page.end.min(next);
+        if shown == (at..next) && !shown.is_empty() {
+            whole.push(*row);
+        } else if !shown.is_empty() {
+            // A mapped task of which a part stands on this page: its first or last.
+            let part = Page { limit: shown.end - shown.start, offset: shown.start - at };
+            rows.extend(instances_of(ui, run, task_ids(shape, &[*row]), part).await?);
+        }
+        at = next;
+    }
+    if !whole.is_empty() {
+        rows.extend(instances_of(ui, run, task_ids(shape, &whole), Page::first(ROWS)).await?);
+    }
+    rows.sort_by_key(|row| (shape.row(&row.task_id), row.map_index));
+    Ok((rows, i64::from(at)))
+}
+
+async fn instances_of(
+    ui: &UiState,
+    run: &DagRunRow,
+    task_ids: Vec<TaskId>,
+    page: Page,
+) -> Result<Vec<TaskInstanceRow>, UiError> {
+    let filter = TaskInstanceFilter { dag_run: Some(run.key), task_ids, ..TaskInstanceFilter::default() };
+    Ok(ui.store.task_instance_list(&filter, page).await?.items)
 }
 
 // ---- actions ------------------------------------------------------------------------------------
@@ -306,7 +413,8 @@ pub async fn preview_clear(
     Path((dag_id, run_id)): Path<(DagId, RunId)>,
     Query(options): Query<ClearOptions>,
 ) -> Result<Response, UiError> {
-    ui.run(&dag_id, &run_id).await?;
+    let run = ui.run(&dag_id, &run_id).await?;
+    let shape = ui.shapes.get(&ui.store, run.version).await?;
     let base = links::run(&dag_id, &run_id);
     let mut request = ClearRequest::of_run(dag_id.clone(), run_id.clone());
     request.only_failed = options.only_failed;
@@ -319,7 +427,7 @@ pub async fn preview_clear(
         base,
         Choice::all(&[("only_failed", "Only failed tasks", options.only_failed)]),
         vec![("only_failed", options.only_failed.to_string())],
-        &affected,
+        Affected::new(affected, &shape),
     );
     Ok(page(&view))
 }

@@ -1,4 +1,4 @@
-//! Signing in and out, and the choice of colours.
+//! Signing in and out, and the choices of colours and of the time zone.
 
 use askama::Template;
 use axum::{
@@ -16,7 +16,7 @@ use crate::{
         UiState,
         error::UiError,
         links,
-        shell::{Frame, Section, Shell, page_with, set_theme},
+        shell::{Frame, Section, Shell, ZoneChoice, page_with, set_theme, set_zone},
     },
 };
 
@@ -98,4 +98,21 @@ pub struct ThemeForm {
 /// `POST /ui/theme`
 pub async fn theme(Form(form): Form<ThemeForm>) -> Response {
     set_theme(&form.theme, links::local(&form.next))
+}
+
+#[derive(Deserialize)]
+pub struct ZoneForm {
+    /// `utc`, `dag` or `local`.
+    zone: String,
+    /// The browser's zone, if a script has told it.
+    #[serde(default)]
+    local: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /ui/zone`
+pub async fn zone(Form(form): Form<ZoneForm>) -> Response {
+    let name = if form.zone == "local" { &form.local } else { &form.zone };
+    set_zone(ZoneChoice::new(name), links::local(&form.next))
 }

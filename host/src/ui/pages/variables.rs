@@ -17,7 +17,7 @@ use crate::{
         UiState,
         error::UiError,
         shell::{Frame, Section, go_and_tell, page, page_with},
-        show::{Crumbs, Pager},
+        show::{Crumbs, Pager, told},
     },
 };
 
@@ -38,11 +38,12 @@ pub async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
     let listed = ui.store.variable_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let zone = frame.zones_of_none();
     let rows: Vec<_> = listed
         .items
         .iter()
         .map(|row| {
-            let changed = row.updated_at.to_utc().format("%Y-%m-%d %H:%M:%S UTC").to_string();
+            let changed = told(row.updated_at, zone.shown);
             let cells = [row.description.clone().unwrap_or_default(), "•••••".into(), changed];
             ListLine::new(PATH, row.key.as_str(), cells)
         })

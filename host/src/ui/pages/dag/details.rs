@@ -1,0 +1,105 @@
+//! What a dag is: schedule, limits, grants, params, versions.
+
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+
+use super::DagHead;
+use crate::{
+    model::ids::DagId,
+    store::Page,
+    ui::{
+        UiState, doc,
+        error::UiError,
+        links,
+        shell::{Frame, Section, Shell, page},
+        show::{self, Facts, Html, Span, When},
+    },
+};
+
+#[derive(Template)]
+#[template(path = "dag_details.html")]
+struct DetailsView {
+    shell: Shell,
+    head: DagHead,
+    facts: Facts,
+    grants: Facts,
+    params: Vec<ParamLine>,
+    versions: Vec<VersionLine>,
+    next_runs: Vec<show::WhenBoth>,
+    doc: Html,
+}
+
+struct ParamLine {
+    name: String,
+    default: String,
+    schema: String,
+}
+
+struct VersionLine {
+    number: i64,
+    href: String,
+    digest: String,
+    at: When,
+}
+
+/// `GET /dags/{dag_id}/details`
+pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
+    let dag = ui.dag(&dag_id).await?;
+    let spec = &dag.spec;
+    let zone = frame.zones(spec);
+    let versions = ui.store.dag_version_list(&dag_id, Page::first(20)).await?.items;
+    let next_runs = ui.scheduler.next_runs(&dag_id, ui.clock.now(), 10).await.unwrap_or_default();
+    let seconds = |ms: u64| Span(Some(std::time::Duration::from_millis(ms)));
+    let facts = Facts::new()
+        .text("Schedule", show::schedule(spec))
+        .text("Time zone", &spec.timezone)
+        .html("Start", When { at: spec.start, zone })
+        .html("End", When { at: spec.end, zone })
+        .text("Catchup", if spec.catchup { "yes" } else { "no" })
+        .text("Runs at a time", spec.max_active_runs)
+        .text("Tasks at a time, per run", spec.max_active_tasks)
+        .maybe("Run timeout", spec.run_timeout_ms.map(seconds))
+        .text("Tasks", show::grouped(spec.nodes.len()))
+        .maybe("Owners", (!spec.owners.is_empty()).then(|| spec.owners.join(", ")))
+        .html("Created", When { at: Some(dag.created_at), zone })
+        .html("Changed", When { at: Some(dag.updated_at), zone });
+    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let memory = spec.grants.memory_mib.unwrap_or(crate::model::grants::DEFAULT_MEMORY_MIB);
+    let grants = Facts::new()
+        .text("Variables", list(&spec.grants.variables))
+        .text("Connections", list(&spec.grants.connections))
+        .text("Hosts", list(&spec.grants.hosts))
+        .text("Memory of an attempt", format!("{memory} MiB"));
+    let params = spec
+        .params
+        .iter()
+        .map(|param| ParamLine {
+            name: param.name.clone(),
+            default: param.default.clone().unwrap_or_else(|| "needed".into()),
+            schema: param.schema.clone(),
+        })
+        .collect();
+    let versions = versions
+        .into_iter()
+        .map(|version| VersionLine {
+            number: version.version_number,
+            href: links::component(&version.component),
+            digest: super::super::components::short(&version.component),
+            at: When { at: Some(version.created_at), zone },
+        })
+        .collect();
+    let shell = frame.shell(Section::Dags, "dag-details", format!("{dag_id} details"));
+    Ok(page(&DetailsView {
+        head: DagHead::new(&ui, &dag, "details", &shell.here, zone).await,
+        shell,
+        facts,
+        grants,
+        params,
+        versions,
+        next_runs: next_runs.into_iter().map(|run| show::WhenBoth(When { at: Some(run.run_after), zone })).collect(),
+        doc: spec.doc.as_deref().map(doc::render).unwrap_or_default(),
+    }))
+}

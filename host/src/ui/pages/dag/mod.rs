@@ -1,0 +1,140 @@
+//! The pages of a dag: what they have in common, and its actions.
+
+mod details;
+mod graph;
+mod grid;
+mod runs;
+
+use axum::{
+    Form,
+    extract::{Path, State},
+    response::{IntoResponse, Redirect, Response},
+};
+use serde::Deserialize;
+
+pub use self::{
+    details::details,
+    graph::{GraphView, fold_link, graph, task},
+    grid::grid,
+    runs::{Chip, runs, trigger_of},
+};
+use super::{
+    Question, confirm,
+    dags::{Switch, Tag, next_run},
+};
+use crate::{
+    model::ids::DagId,
+    store::DagRow,
+    ui::{
+        UiState,
+        error::UiError,
+        links,
+        shell::{Frame, Section, go_and_tell},
+        show::{self, Crumbs, When, Zones},
+    },
+};
+
+/// What the pages of a dag have above.
+struct DagHead {
+    crumbs: Crumbs,
+    title: DagId,
+    description: Option<String>,
+    is_paused: bool,
+    switch: Switch,
+    schedule: String,
+    next: Option<When>,
+    tags: Vec<Tag>,
+    base_href: String,
+    trigger_href: String,
+    delete_href: String,
+    tabs: Vec<Tab>,
+}
+
+/// A view among others.
+pub struct Tab {
+    pub name: &'static str,
+    pub label: String,
+    pub href: String,
+    pub current: bool,
+}
+
+impl DagHead {
+    async fn new(ui: &UiState, dag: &DagRow, current: &'static str, here: &str, zone: Zones) -> Self {
+        let base = links::dag(&dag.dag_id);
+        let tab = |(name, label): (&'static str, &str)| Tab {
+            name,
+            label: label.to_owned(),
+            href: if name == "grid" { base.clone() } else { format!("{base}/{name}") },
+            current: name == current,
+        };
+        Self {
+            crumbs: Crumbs::new([("/dags".to_owned(), "DAGs".to_owned())]),
+            title: dag.dag_id.clone(),
+            description: dag.spec.description.clone().or_else(|| dag.spec.display_name.clone()),
+            is_paused: dag.is_paused,
+            switch: Switch {
+                dag_id: dag.dag_id.clone(),
+                is_paused: dag.is_paused,
+                next: here.to_owned(),
+                labelled: true,
+            },
+            schedule: show::schedule(&dag.spec),
+            next: next_run(ui, dag, zone).await,
+            tags: Tag::all(&dag.spec.tags),
+            trigger_href: format!("{base}/trigger"),
+            delete_href: format!("{base}/delete"),
+            tabs: [("grid", "Grid"), ("graph", "Graph"), ("runs", "Runs"), ("details", "Details")].map(tab).into(),
+            base_href: base,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub struct PauseForm {
+    paused: bool,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /dags/{dag_id}/pause`
+pub async fn pause(
+    State(ui): State<UiState>,
+    Path(dag_id): Path<DagId>,
+    Form(form): Form<PauseForm>,
+) -> Result<Response, UiError> {
+    ui.scheduler.dag_set_paused(&dag_id, form.paused).await?;
+    Ok(Redirect::to(links::local(&form.next)).into_response())
+}
+
+/// `GET /dags/{dag_id}/delete`
+pub async fn confirm_delete(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Path(dag_id): Path<DagId>,
+) -> Result<Response, UiError> {
+    ui.dag(&dag_id).await?;
+    let base = links::dag(&dag_id);
+    Ok(confirm(
+        frame,
+        Question {
+            section: Section::Dags,
+            crumbs: Crumbs::new([("/dags".to_owned(), "DAGs".to_owned()), (base.clone(), dag_id.to_string())]),
+            text: format!("Delete {dag_id}?"),
+            lines: vec![
+                "Its runs, logs, XComs and artifacts are deleted with it. This can't be undone.".into(),
+                "Its component stays; uploading it again brings the DAG back, without its history.".into(),
+            ],
+            action: format!("{base}/delete"),
+            fields: Vec::new(),
+            verb: "Delete",
+            dangerous: true,
+            back: base,
+        },
+    ))
+}
+
+/// `POST /dags/{dag_id}/delete`
+pub async fn delete(State(ui): State<UiState>, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
+    ui.scheduler.dag_delete(&dag_id).await?;
+    Ok(go_and_tell("/dags", &format!("{dag_id} was deleted.")))
+}

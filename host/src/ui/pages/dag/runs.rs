@@ -1,0 +1,130 @@
+//! The runs of a dag.
+
+use askama::Template;
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::DagHead;
+use crate::{
+    model::{
+        ids::{DagId, RunId},
+        state::RunState,
+    },
+    store::{DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
+    ui::{
+        UiState,
+        error::UiError,
+        links,
+        shell::{Frame, Section, Shell, page},
+        show::{Html, Pager, Span, State as StateView, When},
+    },
+};
+
+const RUNS: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "dag_runs.html")]
+struct RunsView {
+    shell: Shell,
+    head: DagHead,
+    chips: Vec<Chip>,
+    filtered: bool,
+    rows: Vec<RunLine>,
+    pager: Pager,
+}
+
+/// A choice among filters.
+pub struct Chip {
+    pub label: Html,
+    pub href: String,
+    pub class: Option<String>,
+    pub current: bool,
+}
+
+struct RunLine {
+    run_id: RunId,
+    href: String,
+    state: StateView,
+    logical_date: When,
+    started: When,
+    duration: Span,
+    trigger: String,
+    note: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RunsQuery {
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /dags/{dag_id}/runs`
+pub async fn runs(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Path(dag_id): Path<DagId>,
+    Query(query): Query<RunsQuery>,
+) -> Result<Response, UiError> {
+    let dag = ui.dag(&dag_id).await?;
+    let zone = frame.zones(&dag.spec);
+    let filter = DagRunFilter {
+        dag_id: Some(dag_id.clone()),
+        states: query.state.parse().into_iter().collect(),
+        order_by: DagRunOrder::Key,
+        order: Order::Descending,
+        ..DagRunFilter::default()
+    };
+    let listed = ui.store.dag_run_list(&filter, Page { limit: RUNS, offset: query.offset }).await?;
+    let now = ui.clock.now();
+    let path = format!("{}/runs", links::dag(&dag_id));
+    let rows: Vec<_> = listed
+        .items
+        .into_iter()
+        .map(|run| RunLine {
+            href: links::run(&dag_id, &run.run_id),
+            state: run.state.into(),
+            logical_date: When { at: run.logical_date, zone },
+            started: When { at: run.start_date, zone },
+            duration: Span::between(run.start_date, run.end_date, now),
+            trigger: trigger_of(&run),
+            note: run.note.unwrap_or_default(),
+            run_id: run.run_id,
+        })
+        .collect();
+    let chip = |state: Option<RunState>| {
+        let name = state.map_or("", RunState::as_str);
+        let view = state.map(StateView::from);
+        Chip {
+            label: view
+                .map_or_else(|| Html::new().text("All"), |view| Html::new().markup(view.icon()).text(view.words())),
+            href: links::with_query(&path, &[("state", name)]),
+            class: view.map(StateView::class),
+            current: query.state == name,
+        }
+    };
+    let offset = usize::try_from(query.offset).unwrap_or(0);
+    let address = |at: usize| links::with_query(&path, &[("state", &query.state), ("offset", &at.to_string())]);
+    let events = links::with_query("/ui/events", &[("dag", dag_id.as_str())]);
+    let shell = frame.shell(Section::Dags, "dag-runs", format!("{dag_id} runs")).live(events);
+    Ok(page(&RunsView {
+        head: DagHead::new(&ui, &dag, "runs", &shell.here, zone).await,
+        shell,
+        chips: std::iter::once(None).chain(RunState::ALL.iter().copied().map(Some)).map(chip).collect(),
+        filtered: !query.state.is_empty(),
+        pager: Pager::new(offset, RUNS as usize, rows.len(), listed.total, address),
+        rows,
+    }))
+}
+
+/// What made a run, in words.
+pub fn trigger_of(run: &DagRunRow) -> String {
+    match &run.triggering_user {
+        Some(user) => format!("{} by {user} ({})", run.run_type.as_str(), run.triggered_by),
+        None => format!("{} ({})", run.run_type.as_str(), run.triggered_by),
+    }
+}

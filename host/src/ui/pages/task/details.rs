@@ -1,0 +1,86 @@
+//! The settings of a task, and its tries.
+
+use askama::Template;
+
+use super::{super::run::shortened, Found, part, pool};
+use crate::{
+    model::time::Timestamp,
+    ui::{
+        UiState, doc,
+        error::UiError,
+        links,
+        show::{Facts, Html, Span, State as StateView, When, Zones},
+    },
+};
+
+#[derive(Template)]
+#[template(path = "task_details.html")]
+struct DetailsPart {
+    facts: Facts,
+    tries: Vec<TryLine>,
+    doc: Html,
+}
+
+struct TryLine {
+    number: u32,
+    href: String,
+    state: StateView,
+    started: When,
+    duration: Span,
+    message: Html,
+}
+
+pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> Result<Html, UiError> {
+    let tries = ui.store.task_instance_tries(&found.key).await?;
+    let mut tries: Vec<_> = tries
+        .into_iter()
+        .map(|row| TryLine {
+            number: row.try_number,
+            href: found.href("", &[("try", &row.try_number.to_string())]),
+            state: row.state.into(),
+            started: When { at: row.start_date, zone },
+            duration: Span::between(row.start_date, row.end_date, now),
+            message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
+        })
+        .collect();
+    tries.reverse();
+    let spec = found.shape.spec.nodes.iter().find(|node| node.task_id == found.key.task_id.as_str());
+    let mut facts = Facts::new();
+    if let Some(spec) = spec {
+        let span = |ms: u64| Span(Some(std::time::Duration::from_millis(ms)));
+        let rule = serde_json::to_value(spec.trigger_rule).unwrap_or_default();
+        facts = facts
+            .text("Trigger rule", rule.as_str().unwrap_or_default())
+            .text("Retries", spec.retries)
+            .text("Wait before a retry", span(spec.retry_delay_ms))
+            .maybe("Backoff", (spec.retry_backoff > 1.0).then(|| format!("times {}", spec.retry_backoff)))
+            .maybe("Longest wait", spec.max_retry_delay_ms.map(span))
+            .maybe("Timeout", spec.timeout_ms.map(span))
+            .text("Pool", pool(&spec.pool, spec.pool_slots))
+            .text("Priority", spec.priority_weight);
+    }
+    if let Some(node) = found.node() {
+        let run = links::run(&found.run.dag_id, &found.run.run_id);
+        let list = |tasks: &[u32]| {
+            let mut html = Html::new();
+            for (at, task) in tasks.iter().take(50).enumerate() {
+                let name = found.shape.dag.node(*task).task_id.as_str();
+                html.add(|html| {
+                    html.markup(if at > 0 { ", " } else { "" })
+                        .markup("<a href=\"")
+                        .text(format!("{run}/tasks/{}", links::part(name)))
+                        .markup("\">")
+                        .text(name)
+                        .markup("</a>")
+                });
+            }
+            if tasks.len() > 50 {
+                html.add(|html| html.text(format!(" and {} more", tasks.len() - 50)));
+            }
+            if tasks.is_empty() { Html::new().text("none") } else { html }
+        };
+        facts = facts.html("Upstream", list(&node.upstream)).html("Downstream", list(&node.downstream));
+    }
+    let doc = spec.and_then(|spec| spec.doc.as_deref()).map(doc::render).unwrap_or_default();
+    part(&DetailsPart { facts, tries, doc })
+}

@@ -1,0 +1,136 @@
+//! The log of an attempt.
+
+use std::convert::Infallible;
+
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{Path, Query, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use serde::Deserialize;
+
+use super::{Found, TaskPath, TaskQuery, find, part};
+use crate::{
+    scheduler::LogFrom,
+    ui::{
+        UiState,
+        error::UiError,
+        log::{self, LEVELS, LineView, LogFilter},
+        show::{self, Html, Zones},
+    },
+};
+
+/// Lines that the plain log reads at a time.
+const RAW_LINES: usize = 5_000;
+
+#[derive(Template)]
+#[template(path = "task_log.html")]
+struct LogPart {
+    map_index: Option<i32>,
+    tries: Vec<u32>,
+    try_number: u32,
+    levels: [(&'static str, &'static str); 4],
+    level: String,
+    q: String,
+    raw_href: String,
+    next: u64,
+    following: bool,
+    earlier: Option<String>,
+    lines: Vec<LineView>,
+    empty: &'static str,
+    summary: String,
+}
+
+pub async fn view(
+    ui: &UiState,
+    found: &Found,
+    try_number: u32,
+    query: &TaskQuery,
+    zone: Zones,
+) -> Result<(Html, u64), UiError> {
+    let filter = LogFilter::new(&query.level, &query.q).in_zone(zone.shown);
+    let log = if try_number == 0 {
+        log::LogView::default()
+    } else {
+        log::read(ui, &found.key, try_number, &filter, query.before).await?
+    };
+    let last = found.row.as_ref().map_or(0, |row| row.try_number).max(try_number);
+    let (try_text, total) = (try_number.to_string(), show::grouped(usize::try_from(log.total).unwrap_or(usize::MAX)));
+    let address = |before: u64| {
+        let before = before.to_string();
+        found.href("", &[("try", &try_text), ("level", &query.level), ("q", &query.q), ("before", &before)])
+    };
+    let is_present = found.row.as_ref().is_some_and(|row| row.try_number == try_number && !row.state.is_finished());
+    let mut summary = if filter.is_all() {
+        format!("{} of {total} lines", show::grouped(log.lines.len()))
+    } else {
+        format!("{} lines fit, of {total}", show::grouped(log.lines.len()))
+    };
+    if log.gave_up {
+        summary.push_str("; the search stopped here, go on with “Earlier lines”");
+    }
+    let html = part(&LogPart {
+        map_index: found.map_index(),
+        tries: (1..=last).rev().take(100).collect(),
+        try_number,
+        levels: LEVELS,
+        level: query.level.clone(),
+        q: query.q.clone(),
+        raw_href: found.href("/log", &[("try", &try_text)]),
+        next: log.next,
+        following: query.before.is_none() && (log.is_live || is_present),
+        earlier: log.earlier.map(address),
+        empty: match (try_number, filter.is_all(), log.is_live || is_present) {
+            (0, _, _) => "It has not started yet.",
+            (_, false, _) => "No line fits.",
+            (_, true, true) => "No line yet.",
+            (_, true, false) => "It logged nothing.",
+        },
+        lines: log.lines,
+        summary,
+    })?;
+    Ok((html, log.next))
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RawLogQuery {
+    #[serde(default)]
+    map_index: Option<i32>,
+    #[serde(default)]
+    r#try: Option<u32>,
+}
+
+/// `GET .../log?try=N`: the whole log as plain text, streamed.
+pub async fn raw_log(
+    State(ui): State<UiState>,
+    Path(path): TaskPath,
+    Query(query): Query<RawLogQuery>,
+) -> Result<Response, UiError> {
+    let found = find(&ui, path, query.map_index).await?;
+    let try_number = query.r#try.or(found.row.as_ref().map(|row| row.try_number)).unwrap_or(0);
+    let (logs, key) = (ui.logs.clone(), found.key);
+    let pages = stream::unfold(Some(0), move |from| {
+        let (logs, key) = (logs.clone(), key.clone());
+        async move {
+            let from = from?;
+            let page = match logs.read(&key, try_number, LogFrom::Line(from), RAW_LINES).await {
+                Ok(page) if page.lines.is_empty() => return None,
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(error = %error, "a log can't be read");
+                    return Some((Bytes::from_static(b"\n[the rest of the log can't be read now]\n"), None));
+                }
+            };
+            let all = LogFilter::default();
+            let lines = (from..).zip(&page.lines).filter_map(|(number, line)| all.view(number, line));
+            let text: String = lines.map(|line| line.plain()).collect();
+            Some((Bytes::from(text), Some(from + page.lines.len() as u64)))
+        }
+    });
+    let media_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    Ok((media_type, Body::from_stream(pages.map(Ok::<_, Infallible>).fuse())).into_response())
+}

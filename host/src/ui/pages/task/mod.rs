@@ -1,0 +1,295 @@
+//! The pages of a task instance.
+
+mod details;
+mod inputs;
+mod log;
+mod outputs;
+
+use askama::Template;
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use serde::Deserialize;
+
+pub use self::{log::raw_log, outputs::artifact};
+use super::{
+    dag::Tab,
+    run::{crumbs, label, tries},
+};
+use crate::{
+    model::{
+        dag::Node,
+        ids::{DagId, RunId, TaskId},
+        state::TaskState,
+        time::Timestamp,
+    },
+    store::{DagRunRow, InstanceKey, Listed, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceRow},
+    ui::{
+        UiState, ansi,
+        error::UiError,
+        links,
+        shape::Shape,
+        shell::{Frame, Section, Shell, page},
+        show::{Crumbs, Facts, Html, Pager, Span, State as StateView, When, WhenBoth, Zones},
+    },
+};
+
+/// Mapped instances that are listed at once.
+const INSTANCES: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "task.html")]
+struct TaskView {
+    shell: Shell,
+    crumbs: Crumbs,
+    label: String,
+    state: StateView,
+    /// The newest try, whatever try is shown.
+    present_try: u32,
+    clear_href: String,
+    mark_href: String,
+    message: Option<Message>,
+    facts: Facts,
+    instances: Option<Instances>,
+    tabs: Vec<Tab>,
+    view: Html,
+}
+
+/// Why it failed or was skipped: a line, and below it a backtrace.
+struct Message {
+    kind: &'static str,
+    first: String,
+    rest: String,
+}
+
+struct Instances {
+    items: Vec<InstanceChip>,
+    pager: Pager,
+}
+
+struct InstanceChip {
+    map_index: i32,
+    href: String,
+    state: StateView,
+    current: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct TaskQuery {
+    #[serde(default)]
+    map_index: Option<i32>,
+    #[serde(default)]
+    tab: String,
+    #[serde(default)]
+    r#try: Option<u32>,
+    #[serde(default)]
+    level: String,
+    #[serde(default)]
+    q: String,
+    /// The log's lines before this one.
+    #[serde(default)]
+    before: Option<u64>,
+    /// Of the list of mapped instances.
+    #[serde(default)]
+    offset: u32,
+}
+
+pub type TaskPath = Path<(DagId, RunId, TaskId)>;
+
+/// A task instance and what surrounds it.
+pub struct Found {
+    pub run: DagRunRow,
+    pub shape: std::sync::Arc<Shape>,
+    /// None: the instance is not there (yet), because its run has not started or its list is not known.
+    pub row: Option<TaskInstanceRow>,
+    key: InstanceKey,
+}
+
+impl Found {
+    fn node(&self) -> Option<&Node> {
+        self.shape.row(&self.key.task_id).map(|row| &self.shape.dag.nodes[row])
+    }
+
+    fn map_index(&self) -> Option<i32> {
+        (self.key.map_index >= 0).then_some(self.key.map_index)
+    }
+
+    pub fn base(&self) -> String {
+        let path = links::run(&self.run.dag_id, &self.run.run_id);
+        format!("{path}/tasks/{}", links::part(self.key.task_id.as_str()))
+    }
+
+    /// The address of something of this instance.
+    pub fn href(&self, below: &str, query: &[(&str, &str)]) -> String {
+        let index = self.map_index().map(|index| index.to_string()).unwrap_or_default();
+        let query: Vec<_> = std::iter::once(("map_index", index.as_str())).chain(query.iter().copied()).collect();
+        links::with_query(&format!("{}{below}", self.base()), &query)
+    }
+}
+
+/// Finds an instance; without `map_index` that of an unmapped task, or the first of a mapped one.
+pub async fn find(ui: &UiState, path: (DagId, RunId, TaskId), map_index: Option<i32>) -> Result<Found, UiError> {
+    let (dag_id, run_id, task_id) = path;
+    let run = ui.run(&dag_id, &run_id).await?;
+    let shape = ui.shapes.get(&ui.store, run.version).await?;
+    let missing = || UiError::NotFound(format!("task `{task_id}` is not in dag_run `{run_id}` of dag `{dag_id}`"));
+    let mut key = InstanceKey { dag_run: run.key, task_id: task_id.clone(), map_index: map_index.unwrap_or(-1) };
+    let is_mapped = shape.row(&task_id).is_some_and(|row| shape.is_mapped(row));
+    let row = if is_mapped && map_index.is_none() {
+        mapped(ui, &key, Page::first(1)).await?.items.pop()
+    } else {
+        ui.store.task_instance_get(&key).await?
+    };
+    if row.is_none() && (shape.row(&task_id).is_none() || map_index.is_some()) {
+        return Err(missing());
+    }
+    key.map_index = row.as_ref().map_or(key.map_index, |row| row.map_index);
+    Ok(Found { run, shape, row, key })
+}
+
+/// Instances of the task of `key`, by index.
+async fn mapped(ui: &UiState, key: &InstanceKey, page: Page) -> Result<Listed<TaskInstanceRow>, UiError> {
+    let filter = TaskInstanceFilter {
+        dag_run: Some(key.dag_run),
+        task_ids: vec![key.task_id.clone()],
+        ..TaskInstanceFilter::default()
+    };
+    Ok(ui.store.task_instance_list(&filter, page).await?)
+}
+
+/// `GET /dags/{dag_id}/runs/{run_id}/tasks/{task_id}`
+pub async fn show(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Path(path): TaskPath,
+    Query(query): Query<TaskQuery>,
+) -> Result<Response, UiError> {
+    let found = find(&ui, path, query.map_index).await?;
+    let (dag_id, run_id) = (found.run.dag_id.clone(), found.run.run_id.clone());
+    let zone = frame.zones(&found.shape.spec);
+    let now = ui.clock.now();
+    let row = found.row.as_ref();
+    let try_number = query.r#try.or(row.map(|row| row.try_number)).unwrap_or(0);
+    let tab = match query.tab.as_str() {
+        tab @ ("outputs" | "inputs" | "details") => tab,
+        _ => "log",
+    };
+    let title = label(&found.key.task_id, found.key.map_index);
+    let shell = frame.shell(Section::Dags, "task", format!("{title} of {run_id}"));
+    let (view, next_line) = match tab {
+        "outputs" => (outputs::view(&ui, &found).await?, 0),
+        "inputs" => (inputs::view(&ui, &found).await?, 0),
+        "details" => (details::view(&ui, &found, zone, now).await?, 0),
+        _ => log::view(&ui, &found, try_number, &query, zone).await?,
+    };
+    let (map_index, try_text, after) = (found.key.map_index.to_string(), try_number.to_string(), next_line.to_string());
+    let mut stream = vec![
+        ("dag", dag_id.as_str()),
+        ("run", run_id.as_str()),
+        ("task", found.key.task_id.as_str()),
+        ("map_index", map_index.as_str()),
+    ];
+    if tab == "log" && query.before.is_none() {
+        stream.extend([("try", try_text.as_str()), ("after", &after), ("level", &query.level), ("q", &query.q)]);
+    }
+    let shell = shell.live(links::with_query("/ui/events", &stream));
+    let tabs = [("log", "Log"), ("outputs", "XCom and artifacts"), ("inputs", "Inputs"), ("details", "Details")];
+    let state = StateView::from(row.map_or(TaskState::None, |row| row.state));
+    Ok(page(&TaskView {
+        crumbs: crumbs(&dag_id, Some(&run_id)),
+        label: title,
+        state,
+        present_try: row.map_or(0, |row| row.try_number),
+        clear_href: found.href("/clear", &[]),
+        mark_href: found.href("/mark", &[]),
+        message: row.and_then(message),
+        facts: facts(&found, zone, now),
+        instances: instances(&ui, &found, &query).await?,
+        tabs: tabs
+            .map(|(name, text)| Tab {
+                name,
+                label: text.to_owned(),
+                href: found.href("", &[("tab", if name == "log" { "" } else { name })]),
+                current: name == tab,
+            })
+            .into(),
+        view,
+        shell,
+    }))
+}
+
+fn message(row: &TaskInstanceRow) -> Option<Message> {
+    let text = ansi::plain(row.message.as_deref().filter(|text| !text.is_empty())?);
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let kind = match row.state {
+        TaskState::Failed | TaskState::UpstreamFailed => "error",
+        TaskState::UpForRetry | TaskState::Restarting => "warn",
+        _ => "",
+    };
+    Some(Message { kind, first: first.to_owned(), rest: rest.trim_end().to_owned() })
+}
+
+fn facts(found: &Found, zone: Zones, now: Timestamp) -> Facts {
+    let Some(row) = &found.row else {
+        return Facts::new().text("State", "it has no instance yet: its run or its list is not there");
+    };
+    let both = |at| WhenBoth(When { at, zone });
+    let mut facts = Facts::new().text(
+        "Try",
+        if row.try_number == 0 {
+            format!("none yet, at most {}", tries(row))
+        } else {
+            format!("{} of {}", row.try_number, tries(row))
+        },
+    );
+    if row.restarts > 0 {
+        facts = facts.text("Started again after a lost runner", row.restarts);
+    }
+    if let Some(wake_at) = row.wake_at {
+        facts = facts.html("Goes on at", both(Some(wake_at)));
+    }
+    facts
+        .html("Started", both(row.start_date))
+        .html("Ended", both(row.end_date))
+        .text("Duration", Span::between(row.start_date, row.end_date, now))
+        .text("Waited for a slot", Span::between(row.scheduled_at, row.start_date.or(row.end_date), now))
+        .text("Pool", pool(&row.pool, row.pool_slots))
+        .text("Entry", &row.entry)
+}
+
+fn pool(name: &str, slots: u32) -> String {
+    if slots == 1 { name.to_owned() } else { format!("{name}, {slots} slots") }
+}
+
+/// The instances of a mapped task, some at a time.
+async fn instances(ui: &UiState, found: &Found, query: &TaskQuery) -> Result<Option<Instances>, UiError> {
+    if found.key.map_index < 0 {
+        return Ok(None);
+    }
+    let page = Page { limit: INSTANCES.min(MAX_PAGE), offset: query.offset };
+    let listed = mapped(ui, &found.key, page).await?;
+    let offset = query.offset.to_string();
+    let items: Vec<_> = listed
+        .items
+        .into_iter()
+        .map(|row| InstanceChip {
+            map_index: row.map_index,
+            href: links::with_query(
+                &found.base(),
+                &[("map_index", &row.map_index.to_string()), ("tab", &query.tab), ("offset", &offset)],
+            ),
+            state: row.state.into(),
+            current: row.map_index == found.key.map_index,
+        })
+        .collect();
+    let address = |at: usize| found.href("", &[("tab", &query.tab), ("offset", &at.to_string())]);
+    let offset = usize::try_from(query.offset).unwrap_or(0);
+    let pager = Pager::new(offset, INSTANCES as usize, items.len(), listed.total, address);
+    Ok(Some(Instances { items, pager }))
+}
+
+fn part(template: &impl Template) -> Result<Html, UiError> {
+    // askama has escaped what the template was given.
+    Ok(Html::new().markup(template.render().map_err(UiError::internal)?))
+}
