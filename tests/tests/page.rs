@@ -265,13 +265,13 @@ async fn what_happens_while_states_are_fetched_is_not_lost() {
         window.fetch = async (url, ...rest) => {
           const answer = await real(url, ...rest);
           if (String(url).includes('/states') || String(url).includes('/grid')) {
-            await new Promise((done) => setTimeout(done, 2500));
+            await new Promise((done) => setTimeout(done, 4000));
           }
           return answer;
         };";
     let (server, client, browser) = start().await;
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": SLOW})).await;
-    let run_id = client.trigger("busy_bees", json!({"steps": 12})).await;
+    let run_id = client.trigger("busy_bees", json!({"steps": 35})).await;
     browser.open(&server, &format!("/dags/busy_bees/runs/{}", run_id.replace('+', "%2B"))).await;
     browser.holds("return document.querySelector('#run-state')?.dataset.state === 'success'").await;
     browser.holds("return document.querySelectorAll('#graph .node.s-success').length === 3").await;
