@@ -150,7 +150,7 @@ fn branch(attempt: &Attempt, ids: &[String]) -> Result<Vec<TaskId>, String> {
         let task_id = TaskId::new(id).map_err(|error| error.to_string())?;
         // A group stands for the tasks that come first in it. Airflow takes what is downstream further on, too.
         let roots = dag.index(&task_id).map(|index| vec![index]).or_else(|| dag.group_roots(&task_id));
-        let below = dag.descendants(attempt.assignment.node);
+        let below = dag.descendants([attempt.assignment.node]);
         if roots.is_some_and(|roots| roots.iter().any(|root| below.contains(root))) {
             return Ok(task_id);
         }
