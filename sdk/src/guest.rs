@@ -165,6 +165,7 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
         max_active_runs: definition.max_active_runs,
         max_active_tasks: definition.max_active_tasks,
         run_timeout: definition.run_timeout_ms,
+        fail_fast: definition.fail_fast,
         paused_upon_creation: definition.paused,
         grants: runner::Grants {
             variables: owned(definition.variables),

@@ -108,6 +108,7 @@ use testing::host;
 /// | `catchup = true` | runs missed since `start` are made up for, oldest first |
 /// | `max_active_runs`, `max_active_tasks` | 16 each if nothing is said |
 /// | `run_timeout = "2h"` | the longest that a run may take |
+/// | `fail_fast = true` | the first task that fails for good ends the others: those in flight fail, those that have not begun are skipped; teardowns go on |
 /// | `paused = true` | a newly uploaded dag starts paused (or not) |
 /// | `display_name`, `description`, `doc`, `owners = [..]`, `tags = [..]` | for people; `doc` is the doc comment and `description` its first line if nothing is said |
 /// | `variables = [..]`, `connections = [..]`, `hosts = [..]` | what the tasks may reach: nothing else |

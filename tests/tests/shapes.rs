@@ -109,6 +109,10 @@ async fn groups_setups_and_branches_mean_what_airflow_means() {
     let (run_id, _) = run(&client, "cut_short", json!({"answer": true})).await;
     assert!(states(&client, "cut_short", &run_id).await.iter().all(|state| state.ends_with("success")));
 
+    let (run_id, state) = run(&client, "fail_fast", json!({})).await;
+    assert_eq!(state, "failed");
+    assert_eq!(states(&client, "fail_fast", &run_id).await, ["picky failed", "say skipped", "wait failed"]);
+
     let (run_id, state) = run(&client, "branched", json!({"choice": "right"})).await;
     assert_eq!(state, "success");
     assert_eq!(

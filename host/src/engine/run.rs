@@ -497,6 +497,23 @@ impl RunState {
             next.wake_at = turn.now.after(wait).into();
         }
         self.put(id, next, message, turn);
+        if next.state == TaskState::Failed && self.dag.fail_fast {
+            self.fail_the_others(id.node, turn);
+        }
+    }
+
+    /// Ends what is not a teardown: attempts in flight fail, the rest is skipped. Airflow: `_stop_remaining_tasks`.
+    fn fail_the_others(&mut self, failed: NodeIndex, turn: &mut Turn) {
+        let message = format!("task `{}` failed, and the dag is fail_fast", self.dag.node(failed).task_id);
+        let unfinished: Vec<_> = self.table.iter().filter(|(_, instance)| !instance.state.is_finished()).collect();
+        for (id, instance) in unfinished {
+            if matches!(self.dag.node(id.node).role, Role::Teardown { .. }) {
+                continue;
+            }
+            let state = if instance.state.is_active() { TaskState::Failed } else { TaskState::Skipped };
+            self.abandon(id, instance, turn);
+            self.put(id, instance.ended(state, turn.now), Some(&message), turn);
+        }
     }
 
     fn restart(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {

@@ -69,6 +69,7 @@ pub fn spec(nodes: Vec<NodeSpec>, edges: &[(&str, &str)]) -> DagSpec {
         max_active_runs: 1,
         max_active_tasks: 16,
         run_timeout_ms: None,
+        fail_fast: false,
         paused_upon_creation: None,
         params: Vec::new(),
         grants: GrantsSpec { memory_mib: Some(DEFAULT_MEMORY_MIB), ..GrantsSpec::default() },

@@ -9,9 +9,9 @@ use super::{
     testing::{Driver, at, build, identity, literal, node, over_literal, over_output, spec},
 };
 use crate::model::{
-    dag::Role,
+    dag::{Dag, Role},
     ids::TaskId,
-    spec::{DagSpec, ExpandSpec, GroupSpec, ListSpec, NodeSpec, RoleSpec},
+    spec::{DagSpec, EntrySpec, ExpandSpec, GroupSpec, ListSpec, NodeSpec, RoleSpec},
     state::{RunState as State, TaskState},
     trigger_rule::{Decision, TriggerRule},
 };
@@ -267,6 +267,38 @@ fn a_mapped_group_goes_depth_first() {
     driver.play("g.a[0]", FAILED);
     assert_eq!(driver.state_of("g.b[0]"), TaskState::UpstreamFailed);
     assert_eq!((driver.state_of("end"), driver.run_state()), (TaskState::UpstreamFailed, State::Failed));
+}
+
+#[test]
+fn the_first_failure_ends_a_run_that_is_fail_fast() {
+    let teardown = RoleSpec::Teardown { setups: vec!["s".to_owned()], on_failure_fail_dagrun: false };
+    let nodes = vec![
+        NodeSpec { role: RoleSpec::Setup, ..node("s") },
+        NodeSpec { retries: 1, ..node("a") },
+        node("b"),
+        node("c"),
+        NodeSpec { role: teardown, trigger_rule: TriggerRule::AllDoneSetupSuccess, ..node("t") },
+    ];
+    let edges = [("s", "a"), ("s", "b"), ("b", "c"), ("a", "t"), ("c", "t")];
+    let mut spec = spec(nodes, &edges);
+    spec.fail_fast = true;
+    let mut driver = Driver::started(build(&spec));
+    driver.succeed("s");
+    driver.play("a", FAILED);
+    assert_eq!(driver.state_of("a"), TaskState::UpForRetry, "a retry is left");
+    let running = driver.start(driver.id("b"));
+    driver.sleep();
+    driver.play("a", FAILED);
+    assert_eq!(["b", "c"].map(|task| driver.state_of(task)), [TaskState::Failed, TaskState::Skipped]);
+    assert!(driver.messages[&driver.id("b")].contains("fail_fast"));
+    driver.end(running, Outcome::Killed);
+    driver.succeed("t");
+    assert_eq!(driver.run_state(), State::Failed);
+
+    spec.nodes[2].trigger_rule = TriggerRule::AllDone;
+    let entry = EntrySpec { name: "noop".to_owned(), doc: None, inputs: Vec::new(), output: None };
+    let refused = Dag::from_spec(&spec, &[entry]).unwrap_err().to_string();
+    assert!(refused.contains("task `b`") && refused.contains("fail_fast"), "{refused}");
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Dag {
     pub max_active_runs: u32,
     pub max_active_tasks: u32,
     pub run_timeout: Option<Duration>,
+    /// The first task that fails for good ends the others, but for teardowns.
+    pub fail_fast: bool,
     pub params: Vec<ParamSpec>,
     pub grants: Grants,
     /// In a topological order: upstream before downstream.
@@ -181,6 +183,7 @@ impl Dag {
         {
             return Err(fail("end", format!("the end {end} is before the start {start}")));
         }
+        check_fail_fast(spec).map_err(|(place, why)| fail(&place, why))?;
         let grants = Grants::from_spec(&spec.grants).map_err(|error| fail("grants", error.to_string()))?;
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;
 
@@ -195,6 +198,7 @@ impl Dag {
             max_active_runs: spec.max_active_runs,
             max_active_tasks: spec.max_active_tasks,
             run_timeout: spec.run_timeout_ms.map(Duration::from_millis),
+            fail_fast: spec.fail_fast,
             params: spec.params.clone(),
             grants,
             expands: graph.expands(),
@@ -321,6 +325,20 @@ fn shorten(text: &str) -> String {
 }
 
 type Wrong = (String, String);
+
+/// Airflow: `FailFastDagInvalidTriggerRule`.
+fn check_fail_fast(spec: &DagSpec) -> Result<(), Wrong> {
+    let is_other = |node: &&NodeSpec| {
+        node.trigger_rule != TriggerRule::AllSuccess && !matches!(node.role, RoleSpec::Teardown { .. })
+    };
+    match spec.nodes.iter().find(is_other).filter(|_| spec.fail_fast) {
+        None => Ok(()),
+        Some(node) => Err((
+            format!("task `{}`", shorten(&node.task_id)),
+            "in a dag that is fail_fast, all tasks but teardowns have the trigger rule `all_success`".into(),
+        )),
+    }
+}
 
 fn check_params(spec: &DagSpec) -> Result<(), Wrong> {
     let mut names = BTreeSet::new();

@@ -61,6 +61,8 @@ pub struct DagSpec {
     #[serde(default)]
     pub run_timeout_ms: Option<u64>,
     #[serde(default)]
+    pub fail_fast: bool,
+    #[serde(default)]
     pub paused_upon_creation: Option<bool>,
     #[serde(default)]
     pub params: Vec<ParamSpec>,

@@ -125,6 +125,7 @@ impl Sizes {
             max_active_runs: dag.max_active_runs,
             max_active_tasks: dag.max_active_tasks,
             run_timeout_ms: dag.run_timeout,
+            fail_fast: dag.fail_fast,
             paused_upon_creation: dag.paused_upon_creation,
             display_name: self.maybe(&place, "display name", dag.display_name)?,
             description: self.maybe(&place, "description", dag.description)?,

@@ -88,6 +88,7 @@ fn dag(dag_id: &str, schedule: Option<&str>, nodes: Vec<NodeSpec>) -> DagSpec {
         max_active_runs: 4,
         max_active_tasks: 16,
         run_timeout_ms: None,
+        fail_fast: false,
         paused_upon_creation: None,
         params: Vec::new(),
         grants: GrantsSpec {

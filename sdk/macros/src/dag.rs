@@ -48,6 +48,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let max_active_runs = args.number::<u32>("max_active_runs", Some(1))?.unwrap_or(16);
     let max_active_tasks = args.number::<u32>("max_active_tasks", Some(1))?.unwrap_or(16);
     let run_timeout = option(args.duration_ms("run_timeout")?);
+    let fail_fast = args.flag("fail_fast")?.unwrap_or(false);
     let paused = option(args.flag("paused")?);
     let variables = args.texts("variables", "[\"target\", \"reports/*\"]")?;
     let connections = args.texts("connections", "[\"warehouse\"]")?;
@@ -93,6 +94,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     max_active_runs: #max_active_runs,
                     max_active_tasks: #max_active_tasks,
                     run_timeout_ms: #run_timeout,
+                    fail_fast: #fail_fast,
                     paused: #paused,
                     variables: &[#(#variables),*],
                     connections: &[#(#connections),*],

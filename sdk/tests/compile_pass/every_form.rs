@@ -75,6 +75,7 @@ fn nothing() {}
     max_active_runs = 1,
     max_active_tasks = 8,
     run_timeout = "2h",
+    fail_fast = false,
     paused = false,
     owners = ["data team"],
     tags = ["a", "b"],

@@ -72,6 +72,7 @@ fn module(nodes: usize) -> Module {
         max_active_runs: 16,
         max_active_tasks: 16,
         run_timeout: None,
+        fail_fast: false,
         paused_upon_creation: None,
         params: vec![Param { name: "p".to_owned(), schema: "{}".to_owned(), default: Some("1".to_owned()) }],
         grants: Grants {

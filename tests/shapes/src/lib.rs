@@ -36,6 +36,11 @@ fn picky(n: u32, bad: u32) -> Result<u32> {
 }
 
 #[task]
+fn wait() {
+    std::thread::sleep(std::time::Duration::from_mins(10));
+}
+
+#[task]
 fn say(text: &str) {
     info!("{text}");
 }
@@ -121,6 +126,14 @@ fn cut_short(dag: &Dag) {
     say(dag, "still").id("after_all_that").trigger_rule(TriggerRule::AllDone).after(step);
 }
 
+/// Two tasks at once, the first to fail of which ends the other.
+#[dag(fail_fast = true)]
+fn fail_fast(dag: &Dag) {
+    let slow = wait(dag);
+    say(dag, "never").after(slow);
+    picky(dag, 1, 1);
+}
+
 /// A branch to a group.
 #[dag]
 fn branched(dag: &Dag) {
@@ -133,7 +146,7 @@ fn branched(dag: &Dag) {
 }
 
 airlock_sdk::export!(
-    dags = [mapped, multiplied, mapped_again, mapped_group, grouped, on_a_cluster, cut_short, branched]
+    dags = [mapped, multiplied, mapped_again, mapped_group, grouped, on_a_cluster, cut_short, branched, fail_fast]
 );
 
 #[cfg(test)]
