@@ -7,10 +7,12 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a harness panics where a test fails")]
 
+#[cfg(feature = "browser")]
 pub mod browser;
 pub mod build;
 pub mod cli;
 pub mod http;
+#[cfg(feature = "s3")]
 pub mod s3;
 pub mod server;
 pub mod wait;

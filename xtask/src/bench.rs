@@ -32,7 +32,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     shell::run(&mut cargo(&["build", "--release", "--package", "airlock", "--package", "airlock-bench"]))?;
     let release = target_dir().join("release");
     let mut bench = Command::new(release.join("airlock-bench"));
-    bench.arg("--airlock").arg(release.join("airlock")).arg("--components").arg(components);
+    bench.env("AIRLOCK_TEST_BIN", release.join("airlock")).env("AIRLOCK_TEST_WASM_DIR", components);
     if matches!(args.output, Output::Json) {
         bench.args(["--output", "json"]);
     }

@@ -32,7 +32,7 @@ use crate::{
         state::{RunState, RunType},
         time::{DataInterval, Timestamp},
     },
-    scheduler::{ClearRequest, RunRequest},
+    scheduler::{Change, ClearRequest, RunRequest},
     store::{DagRunFilter, DagRunOrder, DagRunRow, Order},
 };
 
@@ -501,7 +501,7 @@ struct Waiting {
     api: Api,
     path: RunPath,
     interval: std::time::Duration,
-    changes: tokio::sync::broadcast::Receiver<std::sync::Arc<Vec<crate::scheduler::Change>>>,
+    changes: tokio::sync::broadcast::Receiver<std::sync::Arc<Vec<Change>>>,
     is_first: bool,
     is_over: bool,
 }
@@ -539,7 +539,8 @@ impl Waiting {
                 match self.changes.recv().await {
                     Ok(changes) => {
                         let mine = changes.iter().any(|change| {
-                            change.run_id() == Some(&self.path.dag_run_id) && *change.dag_id() == self.path.dag_id
+                            matches!(change, Change::Run { dag_id, run_id, .. }
+                                if *run_id == self.path.dag_run_id && *dag_id == self.path.dag_id)
                         });
                         if mine {
                             return;

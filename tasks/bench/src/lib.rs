@@ -1,6 +1,9 @@
 //! Dags for `cargo xtask bench`. Each is one workload of its table, and nothing else: no log lines, no params.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use airlock_sdk::prelude::*;
 
@@ -17,6 +20,15 @@ fn fib(n: u32, before: Option<u64>) -> u64 {
 
 fn slow_fib(n: u32) -> u64 {
     if n < 2 { u64::from(n) } else { slow_fib(n - 1) + slow_fib(n - 2) }
+}
+
+/// When it started: microseconds since the epoch.
+#[task]
+fn clock() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a task has no other clock")]
+    let now = SystemTime::now();
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Waits in a host call.
@@ -58,10 +70,16 @@ fn chain_10_fib_33(dag: &Dag) {
     chain(dag, 10, 33);
 }
 
-/// A single task.
+/// A single task, which tells when it started.
 #[dag(tags = ["bench"], max_active_tasks = 100_000, max_active_runs = 100_000)]
 fn one_task(dag: &Dag) {
-    noop(dag);
+    clock(dag);
+}
+
+/// 100 independent tasks: the shape of a long history.
+#[dag(tags = ["bench"], max_active_tasks = 100_000, max_active_runs = 1_000)]
+fn fan_100(dag: &Dag) {
+    fan(dag, 100);
 }
 
 /// 1,000 independent tasks.
@@ -107,7 +125,8 @@ fn busy(dag: &Dag) {
 }
 
 airlock_sdk::export!(
-    dags = [chain_40, chain_10_fib_33, one_task, fan_1000, diamond_300, wide_10000, wide_100000, sleepers, busy]
+    dags =
+        [chain_40, chain_10_fib_33, one_task, fan_100, fan_1000, diamond_300, wide_10000, wide_100000, sleepers, busy]
 );
 
 #[cfg(test)]
