@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::broadcast::error::RecvError;
@@ -506,16 +507,12 @@ struct Waiting {
     is_over: bool,
 }
 
-fn state_lines(
-    api: Api,
-    path: RunPath,
-    query: &WaitQuery,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + use<> {
+fn state_lines(api: Api, path: RunPath, query: &WaitQuery) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
     let interval = std::time::Duration::from_secs_f64(query.interval.unwrap_or(5.0).clamp(1.0, 60.0));
     // Asked before the state is read, so that no change falls between.
     let changes = api.scheduler.subscribe();
     let waiting = Waiting { api, path, interval, changes, is_first: true, is_over: false };
-    futures_util::stream::unfold(waiting, |mut waiting| async move {
+    stream::unfold(waiting, |mut waiting| async move {
         if waiting.is_over {
             return None;
         }
@@ -529,6 +526,8 @@ fn state_lines(
         let line = format!("{}\n", json!({"state": state}));
         Some((Ok(Bytes::from(line)), waiting))
     })
+    // A compressed body is asked once more after its end.
+    .fuse()
 }
 
 impl Waiting {

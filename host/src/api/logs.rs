@@ -136,7 +136,7 @@ fn all_lines(
 fn in_pieces(
     lines: impl Stream<Item = Result<Vec<LogLine>, crate::scheduler::LogError>> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, crate::scheduler::LogError>> + Send + 'static {
-    lines.map(|lines| {
+    let piece = |lines: Result<Vec<LogLine>, crate::scheduler::LogError>| {
         let lines = lines.inspect_err(|error| tracing::warn!(error = %chain(error), "a log broke off"))?;
         let mut piece = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
         for line in lines {
@@ -144,5 +144,7 @@ fn in_pieces(
             piece.push(b'\n');
         }
         Ok(piece.into())
-    })
+    };
+    // A compressed body is asked once more after its end.
+    lines.map(piece).fuse()
 }

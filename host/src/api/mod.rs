@@ -100,6 +100,7 @@ pub struct Shared {
     state: ApiState,
     uploads: Semaphore,
     streams: Arc<Semaphore>,
+    names: names::NamesCache,
 }
 
 impl Deref for Api {
@@ -187,7 +188,8 @@ pub fn router(state: ApiState) -> Router {
     let streams = Arc::new(Semaphore::new(state.config.max_event_streams));
     let document = Arc::new(document());
     let routes: Router<Api> = routes(&state.config).into();
-    let api = Api(Arc::new(Shared { state, uploads: Semaphore::new(UPLOADS), streams }));
+    let api =
+        Api(Arc::new(Shared { state, uploads: Semaphore::new(UPLOADS), streams, names: names::NamesCache::default() }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))
         .route("/api", any(guard::no_route))

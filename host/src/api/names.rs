@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chrono::{DateTime, Utc};
+use lru::LruCache;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -86,6 +88,31 @@ impl VersionNames {
     }
 }
 
+/// The names of the versions that were shown last: a version never changes.
+pub struct NamesCache(Mutex<LruCache<DagVersionKey, Arc<VersionNames>>>);
+
+const MOST_VERSIONS: NonZeroUsize = NonZeroUsize::new(512).expect("it is not zero");
+/// Versions with more names than this are not kept.
+const MOST_NAMES: usize = 500;
+
+impl Default for NamesCache {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::sparse(MOST_VERSIONS)))
+    }
+}
+
+impl NamesCache {
+    fn get(&self, version: DagVersionKey) -> Option<Arc<VersionNames>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&version).cloned()
+    }
+
+    fn put(&self, version: DagVersionKey, names: &Arc<VersionNames>) {
+        if names.task_names.len() <= MOST_NAMES {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).put(version, Arc::clone(names));
+        }
+    }
+}
+
 /// The dag_versions of the runs in a list.
 #[derive(Default)]
 pub struct Names {
@@ -101,8 +128,12 @@ impl Names {
     pub async fn of_versions(api: &Api, versions: impl IntoIterator<Item = DagVersionKey>) -> Result<Self, ApiError> {
         let mut names = Self::default();
         for version in versions.into_iter().collect::<BTreeSet<_>>() {
-            if let Some(row) = api.store.dag_version_get(version).await? {
-                names.by_version.insert(version, Arc::new(VersionNames::new(&row)));
+            if let Some(known) = api.names.get(version) {
+                names.by_version.insert(version, known);
+            } else if let Some(row) = api.store.dag_version_get(version).await? {
+                let found = Arc::new(VersionNames::new(&row));
+                api.names.put(version, &found);
+                names.by_version.insert(version, found);
             }
         }
         Ok(names)

@@ -162,7 +162,9 @@ impl Scheduler {
         run_id: Option<&RunId>,
         logical_date: Option<Timestamp>,
     ) -> Result<(), RequestError> {
-        if self.store.dag_run_exists(dag_id, run_id, logical_date).await? {
+        // An id that the scheduler makes is new.
+        let is_named = run_id.is_some() || logical_date.is_some();
+        if is_named && self.store.dag_run_exists(dag_id, run_id, logical_date).await? {
             return Err(runs::duplicate(dag_id, run_id, logical_date));
         }
         Ok(())

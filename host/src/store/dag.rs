@@ -1,8 +1,8 @@
 //! Components, dags and their versions.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use lru::LruCache;
@@ -77,7 +77,7 @@ pub struct DagFilter {
     pub order: Order,
 }
 
-/// Parsed specs of the `dag_versions` that were read last.
+/// Parsed specs of the `dag_versions` that were read last, and of those that anyone else holds.
 #[derive(Debug)]
 pub(super) struct SpecCache(Mutex<Specs>);
 
@@ -85,6 +85,9 @@ pub(super) struct SpecCache(Mutex<Specs>);
 struct Specs {
     by_version: LruCache<DagVersionKey, (Arc<DagSpec>, usize)>,
     json_bytes: usize,
+    /// What was pushed out above and may still be in use, as the scheduler's specs are: a second copy would cost a second
+    /// reading and a second memory.
+    elsewhere: HashMap<DagVersionKey, Weak<DagSpec>>,
 }
 
 /// JSON behind the cached specs; they take about three times as much. The newest stays, whatever its size.
@@ -92,14 +95,18 @@ const SPECS_MAX_JSON_BYTES: usize = 16 << 20;
 
 impl Default for SpecCache {
     fn default() -> Self {
-        Self(Mutex::new(Specs { by_version: LruCache::unbounded(), json_bytes: 0 }))
+        let specs = Specs { by_version: LruCache::unbounded(), json_bytes: 0, elsewhere: HashMap::new() };
+        Self(Mutex::new(specs))
     }
 }
 
 impl SpecCache {
     fn get(&self, version: DagVersionKey) -> Option<Arc<DagSpec>> {
         let mut specs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        specs.by_version.get(&version).map(|(spec, _)| Arc::clone(spec))
+        if let Some((spec, _)) = specs.by_version.get(&version) {
+            return Some(Arc::clone(spec));
+        }
+        specs.elsewhere.get(&version).and_then(Weak::upgrade)
     }
 
     fn put(&self, version: DagVersionKey, spec: &Arc<DagSpec>, json_bytes: usize) {
@@ -108,9 +115,14 @@ impl SpecCache {
             specs.json_bytes -= before;
         }
         specs.json_bytes += json_bytes;
+        if specs.json_bytes <= SPECS_MAX_JSON_BYTES {
+            return;
+        }
+        specs.elsewhere.retain(|_, spec| spec.strong_count() > 0);
         while specs.json_bytes > SPECS_MAX_JSON_BYTES && specs.by_version.len() > 1 {
-            if let Some((_, (_, bytes))) = specs.by_version.pop_lru() {
+            if let Some((version, (spec, bytes))) = specs.by_version.pop_lru() {
                 specs.json_bytes -= bytes;
+                specs.elsewhere.insert(version, Arc::downgrade(&spec));
             }
         }
     }
@@ -446,4 +458,23 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
         builder.push(")");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_that_someone_holds_is_not_read_again() {
+        let cache = SpecCache::default();
+        let held = Arc::new(crate::store::tests::spec("a"));
+        cache.put(DagVersionKey(1), &held, SPECS_MAX_JSON_BYTES);
+        for other in 2..5 {
+            cache.put(DagVersionKey(other), &Arc::new(crate::store::tests::spec("b")), SPECS_MAX_JSON_BYTES);
+        }
+        assert!(cache.get(DagVersionKey(1)).is_some_and(|spec| Arc::ptr_eq(&spec, &held)));
+        assert_eq!(cache.get(DagVersionKey(2)), None, "nobody holds it");
+        drop(held);
+        assert_eq!(cache.get(DagVersionKey(1)), None);
+    }
 }

@@ -76,7 +76,7 @@ fn dag_id(text: &str) -> DagId {
     DagId::new(text).unwrap()
 }
 
-fn spec(dag_id: &str) -> DagSpec {
+pub(super) fn spec(dag_id: &str) -> DagSpec {
     serde_json::from_value(serde_json::json!({
         "dag_id": dag_id, "schedule": "manual", "timezone": "UTC", "max_active_runs": 1, "max_active_tasks": 16,
         "owners": ["ann"], "tags": ["all", format!("tag-{dag_id}")], "nodes": [],
