@@ -327,7 +327,7 @@ async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVersionK
             start_date: Some(start),
             end_date: state.is_finished().then(|| start.after(took)),
             clear_number: 0,
-            message: None,
+            message: (nth == 1).then(|| format!("task `monthly_figures` failed {EVIL}")),
         };
         let mut commit = Commit { dag_runs_new: vec![new], dag_runs: vec![update], now: start, ..Commit::default() };
         let all = states(nth, spec.nodes.len());
@@ -717,6 +717,8 @@ async fn clearing_and_marking_change_what_their_previews_list() {
         assert!(preview.body.contains(&format!("data-affected=\"{task}\"")), "{task}");
     }
     assert!(!preview.body.contains("data-affected=\"extract\""));
+    let page = world.get(&base).await.body;
+    assert!(page.contains("<div class=\"notice error\"><div>task <code>monthly_figures</code> failed &lt;script&gt;"));
     let all = world.get(&format!("{base}/clear")).await;
     assert_eq!(
         listed(&all.body, "data-affected=\""),
