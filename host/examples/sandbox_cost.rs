@@ -122,6 +122,7 @@ fn attempt(attempt: AttemptKey) -> RunAttempt {
             map_index: -1,
             try_number: 1,
             max_tries: 1,
+            started_at: Timestamp::from_micros(0),
             logical_date: None,
             data_interval_start: None,
             data_interval_end: None,

@@ -39,6 +39,7 @@ pub struct Context {
     pub(crate) map_index: Option<u32>,
     pub(crate) try_number: u32,
     pub(crate) max_tries: u32,
+    pub(crate) started_at: DateTime<Utc>,
     pub(crate) logical_date: Option<DateTime<Utc>>,
     pub(crate) data_interval: Option<DataInterval>,
     pub(crate) run_after: DateTime<Utc>,
@@ -76,6 +77,11 @@ impl Context {
     /// The tries that the task instance may have in all.
     pub fn max_tries(&self) -> u32 {
         self.max_tries
+    }
+
+    /// When this try was first started: before now if the task asked to be started again later.
+    pub fn started_at(&self) -> DateTime<Utc> {
+        self.started_at
     }
 
     /// The instant that names the run; none if it was triggered without one.

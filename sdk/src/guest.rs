@@ -305,6 +305,7 @@ impl From<Instance> for Context {
             map_index: u32::try_from(instance.map_index).ok(),
             try_number: instance.try_number,
             max_tries: instance.max_tries,
+            started_at: instant(instance.started_at),
             logical_date: instance.logical_date.map(instant),
             data_interval: interval.map(|(start, end)| DataInterval { start: instant(start), end: instant(end) }),
             run_after: instant(instance.run_after),

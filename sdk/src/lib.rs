@@ -56,6 +56,7 @@ mod error;
 mod guest;
 mod logging;
 mod options;
+mod sensor;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod value;
@@ -170,6 +171,7 @@ pub use airlock_sdk_macros::data;
 /// | --- | --- |
 /// | `branch` | the function returns a `Branch`: which tasks directly downstream run |
 /// | `short_circuit` | the function returns a `bool`: if it is false, all that is downstream is skipped, but for teardowns; with `ignore_downstream_trigger_rules = false` only what is directly downstream, and the rest by its trigger rules |
+/// | `sensor` | the function returns a [`Poke`]: it is called again every `poke_interval = "1m"` (with `exponential_backoff = true` ever less often, at least every `max_wait = "1h"`) until it finds what it waits for; after `poke_timeout = "7d"` it fails, or with `soft_fail = true` is skipped |
 /// | `name = ".."` | the entry's name in the component and the default id; the function's name if nothing is said |
 /// | `retries = 3` | tries after the first; 0 if nothing is said |
 /// | `retry_delay = "30s"` | the wait before the second try; five minutes if nothing is said |
@@ -192,13 +194,14 @@ pub use error::{Error, Fatal, HostError, Later, Result, ResultExt, Skip};
 pub use logging::Level;
 pub use options::TriggerRule;
 pub use schemars::JsonSchema;
+pub use sensor::Poke;
 pub use value::{Bytes, TaskInput, TaskOutput};
 pub use {chrono, log, schemars, serde, serde_json, tracing};
 
 /// All that a pipeline usually needs: `use airlock_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Result,
+        Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke, Result,
         ResultExt, Skip, TriggerRule, artifacts, bail, connections, dag, data, ensure, task, variables, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
@@ -280,6 +283,14 @@ pub mod __private {
         entry::{Entry, Inputs, Outcome, Parameter},
         error::kind,
         options::Options,
+        sensor::Sensor,
         value::{input_schema, output_schema},
     };
 }
+
+/// The examples of the docs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/mapping.md")]
+#[doc = include_str!("../../docs/shapes.md")]
+#[doc = include_str!("../../docs/sensors.md")]
+struct Docs;

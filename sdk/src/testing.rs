@@ -126,6 +126,8 @@ impl Host {
             written: BTreeMap::new(),
             logs: Vec::new(),
         };
+        #[expect(clippy::disallowed_methods, reason = "a native test has the machine's clock")]
+        let started_at = Utc::now();
         let context = Context {
             dag_id: "dag".to_owned(),
             run_id: "test".to_owned(),
@@ -133,6 +135,7 @@ impl Host {
             map_index: None,
             try_number: 1,
             max_tries: 1,
+            started_at,
             logical_date: None,
             data_interval: None,
             run_after: DateTime::UNIX_EPOCH,
@@ -234,6 +237,13 @@ impl Host {
     pub fn try_number(mut self, try_number: u32, max_tries: u32) -> Self {
         self.context.try_number = try_number;
         self.context.max_tries = max_tries;
+        self
+    }
+
+    /// Sets when the try was first started, for [`run`](Self::run): how long a sensor has been waiting. Now, if nothing
+    /// is said.
+    pub fn started_at(mut self, started_at: DateTime<Utc>) -> Self {
+        self.context.started_at = started_at;
         self
     }
 

@@ -84,7 +84,7 @@ async fn a_mapped_group_goes_on_element_by_element() {
 }
 
 #[tokio::test]
-async fn groups_setups_and_branches_mean_what_airflow_means() {
+async fn groups_setups_branches_and_sensors_mean_what_airflow_means() {
     let (_server, client) = shapes().await;
     let (run_id, state) = run(&client, "grouped", json!({})).await;
     assert_eq!(state, "success");
@@ -108,6 +108,14 @@ async fn groups_setups_and_branches_mean_what_airflow_means() {
     assert_eq!(states(&client, "cut_short", &run_id).await, of_short);
     let (run_id, _) = run(&client, "cut_short", json!({"answer": true})).await;
     assert!(states(&client, "cut_short", &run_id).await.iter().all(|state| state.ends_with("success")));
+
+    let (run_id, state) = run(&client, "waiting", json!({})).await;
+    assert_eq!(state, "success");
+    assert_eq!(states(&client, "waiting", &run_id).await, ["godot skipped", "some_time success"]);
+    let waited = client.xcom("waiting", &run_id, "some_time", "return_value").await;
+    assert!((700..30_000).contains(&waited.as_i64().unwrap()), "{waited}");
+    let log = client.log("waiting", &run_id, "some_time", 1).await;
+    assert!(log.matches("waited").count() >= 3, "the pokes of one try have one log: {log}");
 
     let (run_id, state) = run(&client, "fail_fast", json!({})).await;
     assert_eq!(state, "failed");

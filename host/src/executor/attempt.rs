@@ -32,6 +32,8 @@ pub struct Assignment {
     pub component: Digest,
     /// Tries that the instance may have in all.
     pub max_tries: u32,
+    /// When this try was first started: earlier than now if the task asked to be started again later.
+    pub started_at: Timestamp,
 }
 
 /// What all attempts of a `dag_run` have in common.

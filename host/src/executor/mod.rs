@@ -290,7 +290,7 @@ impl Shared {
             Ok(inputs) => inputs,
             Err(error) => return finish::not_started(self, attempt.key, error.retry, error.message),
         };
-        let Assignment { id, dag, run, component, max_tries, .. } = &attempt.assignment;
+        let Assignment { id, dag, run, component, max_tries, started_at, .. } = &attempt.assignment;
         let node = attempt.node();
         let run = RunAttempt {
             attempt: attempt.key,
@@ -303,6 +303,7 @@ impl Shared {
                 map_index: id.instance.map_index,
                 try_number: id.try_number,
                 max_tries: *max_tries,
+                started_at: *started_at,
                 logical_date: run.logical_date,
                 data_interval_start: run.data_interval.map(|interval| interval.start),
                 data_interval_end: run.data_interval.map(|interval| interval.end),

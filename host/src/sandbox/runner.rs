@@ -143,10 +143,16 @@ async fn serve(
     let tasks = TaskTracker::new();
     tasks.spawn(flusher.run());
     let write = tasks.spawn(write(writer, queue));
-    let read = tasks.spawn(read(reader, linker, runner, tasks.clone()));
+    let mut read = tasks.spawn(read(reader, linker, runner, tasks.clone()));
+    let over =
+        |ended: Result<_, tokio::task::JoinError>| ended.unwrap_or_else(|panic| Err(io::Error::other(panic).into()));
     tokio::select! {
-        ended = read => ended.unwrap_or_else(|panic| Err(io::Error::other(panic).into())),
-        ended = write => ended.unwrap_or_else(|panic| Err(io::Error::other(panic).into())),
+        ended = &mut read => over(ended),
+        ended = write => {
+            over(ended)?;
+            // Nobody writes any more, for reading is at its end: how that came tells how this ends.
+            over(read.await)
+        }
     }
 }
 
@@ -314,6 +320,7 @@ fn instance(instance: Instance) -> wit::Instance {
         map_index: instance.map_index,
         try_number: instance.try_number,
         max_tries: instance.max_tries,
+        started_at: instance.started_at.as_micros(),
         logical_date: micros(instance.logical_date),
         data_interval_start: micros(instance.data_interval_start),
         data_interval_end: micros(instance.data_interval_end),

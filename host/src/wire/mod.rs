@@ -86,6 +86,7 @@ pub struct Instance {
     pub map_index: i32,
     pub try_number: u32,
     pub max_tries: u32,
+    pub started_at: Timestamp,
     pub logical_date: Option<Timestamp>,
     pub data_interval_start: Option<Timestamp>,
     pub data_interval_end: Option<Timestamp>,

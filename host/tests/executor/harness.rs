@@ -115,6 +115,7 @@ impl Harness {
             run: Arc::clone(&self.run),
             component: self.component,
             max_tries: 1,
+            started_at: Timestamp::from_micros(0),
         }
     }
 

@@ -233,6 +233,7 @@ pub fn run(attempt: AttemptKey, entry: &str, input: &str, limits: Limits) -> Run
             map_index: -1,
             try_number: 1,
             max_tries: 2,
+            started_at: Timestamp::from_micros(0),
             logical_date: Some(Timestamp::from_micros(5)),
             data_interval_start: None,
             data_interval_end: None,

@@ -21,13 +21,17 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let branch = args.flag("branch")?.unwrap_or(false);
     let short_circuit = args.flag("short_circuit")?.unwrap_or(false);
     let ignore_rules = args.flag("ignore_downstream_trigger_rules")?;
+    let sensor = sensor(&mut args, function)?;
     let name_literal = args.text("name", "\"fetch\"")?;
     let options = options(&mut args)?;
     let doc = args.text("doc", "\"What it does.\"")?.map(|text| text.value()).or_else(|| doc_comment(&function.attrs));
     args.finish()?;
-    if (branch && short_circuit) || (ignore_rules.is_some() && !short_circuit) {
-        let why =
-            "a task is a `branch` or a `short_circuit`, and only the latter has `ignore_downstream_trigger_rules`";
+    if [branch, short_circuit, sensor.is_some()].into_iter().filter(|kind| *kind).count() > 1 {
+        let why = "a task is one of `branch`, `short_circuit` and `sensor`";
+        return Err(Error::new(function.sig.ident.span(), why));
+    }
+    if ignore_rules.is_some() && !short_circuit {
+        let why = "only a `short_circuit` has `ignore_downstream_trigger_rules`";
         return Err(Error::new(function.sig.ident.span(), why));
     }
     let ignore_rules = ignore_rules.unwrap_or(true);
@@ -63,6 +67,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     }
 
     let (output, fallible) = output(&sig.output);
+    let output = if sensor.is_some() { found_by(&output)? } else { output };
     let (docs, others): (Vec<&Attribute>, Vec<&Attribute>) =
         attrs.iter().partition(|attribute| attribute.path().is_ident("doc"));
     let sdk = quote!(::airlock_sdk::__private);
@@ -77,6 +82,15 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let owned: Vec<_> = inputs.iter().map(|(_, input)| &input.owned).collect();
     let (has_output, finish) = if branch {
         (quote!(|| ::core::option::Option::None), quote!(::core::result::Result::Ok(#sdk::Outcome::Branch(value))))
+    } else if let Some(sensor) = &sensor {
+        let span = output.span();
+        let finish = quote_spanned! {span=>
+            match value {
+                ::airlock_sdk::Poke::Done(value) => #sdk::Outcome::of::<#output>(&value),
+                ::airlock_sdk::Poke::NotYet => ::core::result::Result::Err(#sensor.not_yet(ctx)),
+            }
+        };
+        (quote!(#sdk::output_schema::<#output>), finish)
     } else if short_circuit {
         let span = output.span();
         let finish = quote_spanned! {span=>
@@ -220,6 +234,47 @@ fn options(args: &mut Args) -> Result<TokenStream> {
         fields.extend(quote!(priority_weight: #number,));
     }
     Ok(quote!(#sdk::Options { #fields ..#sdk::Options::DEFAULT }))
+}
+
+/// How a sensor pokes, if the task is one.
+fn sensor(args: &mut Args, function: &ItemFn) -> Result<Option<TokenStream>> {
+    let is_sensor = args.flag("sensor")?.unwrap_or(false);
+    let mut fields = TokenStream::new();
+    if let Some(ms) = args.duration_ms("poke_interval")? {
+        fields.extend(quote!(poke_interval_ms: #ms,));
+    }
+    if let Some(flag) = args.flag("exponential_backoff")? {
+        fields.extend(quote!(exponential_backoff: #flag,));
+    }
+    if let Some(ms) = args.duration_ms("max_wait")? {
+        fields.extend(quote!(max_wait_ms: ::core::option::Option::Some(#ms),));
+    }
+    if let Some(ms) = args.duration_ms("poke_timeout")? {
+        fields.extend(quote!(poke_timeout_ms: #ms,));
+    }
+    if let Some(flag) = args.flag("soft_fail")? {
+        fields.extend(quote!(soft_fail: #flag,));
+    }
+    if !is_sensor && !fields.is_empty() {
+        let why = "only a `sensor` pokes: write `#[task(sensor, ..)]`";
+        return Err(Error::new(function.sig.ident.span(), why));
+    }
+    let sdk = quote!(::airlock_sdk::__private);
+    Ok(is_sensor.then(|| quote!(#sdk::Sensor { #fields ..#sdk::Sensor::DEFAULT })))
+}
+
+/// What a sensor that returns `output` finds: the `T` of `Poke<T>`.
+fn found_by(output: &Type) -> Result<Type> {
+    let arguments = match last_segment(output) {
+        Some(last) if last.ident == "Poke" => &last.arguments,
+        _ => return Err(Error::new(output.span(), "a sensor returns a `Poke<T>`, or a `Result` of one")),
+    };
+    if let PathArguments::AngleBracketed(arguments) = arguments
+        && let Some(GenericArgument::Type(found)) = arguments.args.first()
+    {
+        return Ok(found.clone());
+    }
+    Ok(syn::parse_quote!(()))
 }
 
 fn trigger_rule_variant(rule: &syn::LitStr) -> Result<syn::Ident> {

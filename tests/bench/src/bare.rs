@@ -114,6 +114,7 @@ fn instance() -> wit::Instance {
         map_index: -1,
         try_number: 1,
         max_tries: 1,
+        started_at: 0,
         logical_date: None,
         data_interval_start: None,
         data_interval_end: None,

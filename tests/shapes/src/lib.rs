@@ -134,6 +134,28 @@ fn fail_fast(dag: &Dag) {
     picky(dag, 1, 1);
 }
 
+/// Waits until enough time has passed, and tells how long that was in milliseconds.
+#[task(sensor, poke_interval = "200ms", poke_timeout = "1m")]
+#[expect(clippy::disallowed_methods, reason = "a task has no clock but WASI's")]
+fn some_time(ctx: &Context, millis: i64) -> Poke<i64> {
+    let waited = (airlock_sdk::chrono::Utc::now() - ctx.started_at()).num_milliseconds();
+    info!("waited {waited} ms");
+    if waited >= millis { Poke::Done(waited) } else { Poke::NotYet }
+}
+
+/// Waits for what never comes.
+#[task(sensor, poke_interval = "100ms", poke_timeout = "500ms", soft_fail = true, retries = 3)]
+fn godot() -> Poke {
+    Poke::NotYet
+}
+
+/// Sensors: one that finds what it waits for, and one that gives up.
+#[dag]
+fn waiting(dag: &Dag) {
+    some_time(dag, dag.param_with_default("millis", 700_i64));
+    godot(dag);
+}
+
 /// A branch to a group.
 #[dag]
 fn branched(dag: &Dag) {
@@ -146,7 +168,18 @@ fn branched(dag: &Dag) {
 }
 
 airlock_sdk::export!(
-    dags = [mapped, multiplied, mapped_again, mapped_group, grouped, on_a_cluster, cut_short, branched, fail_fast]
+    dags = [
+        mapped,
+        multiplied,
+        mapped_again,
+        mapped_group,
+        grouped,
+        on_a_cluster,
+        cut_short,
+        branched,
+        fail_fast,
+        waiting
+    ]
 );
 
 #[cfg(test)]

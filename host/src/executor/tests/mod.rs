@@ -167,6 +167,7 @@ impl Fixture {
             run: Arc::clone(&self.run),
             component: Digest([1; 32]),
             max_tries: 1,
+            started_at: now(),
         }
     }
 

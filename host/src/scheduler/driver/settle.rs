@@ -195,6 +195,7 @@ impl<D: Dispatch> Driver<D> {
             run: Arc::clone(&run.context),
             component: run.version.component,
             max_tries: row.max_tries + 1,
+            started_at: row.start_date.unwrap_or(turn.now()),
         });
     }
 }
