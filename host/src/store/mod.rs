@@ -96,6 +96,8 @@ struct Writer {
 
 /// Read connections at most; each is a thread and a page cache while it is open.
 const READERS: u32 = 4;
+/// Rows that a connection's thread may be ahead of their reader: with few, reading thousands is mostly waking each other.
+const ROW_BUFFER: usize = 2_048;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn migrator() -> Migrator {
@@ -116,6 +118,7 @@ impl Store {
             .filename(&config.path)
             .busy_timeout(BUSY_TIMEOUT)
             .thread_name(|id| format!("store-{id}"))
+            .row_buffer_size(ROW_BUFFER)
             .disable_statement_logging();
         let write_options = options
             .clone()

@@ -1,5 +1,6 @@
 //! The workloads, one function each. A server of its own for each, with the settings that users have unless the function
-//! says otherwise.
+//! says otherwise. A bare commit is measured before and after what is compared with it, and the faster one counts: a disk that
+//! others use must not make a goal easier.
 
 use std::{pin::Pin, thread, time::Duration};
 
@@ -38,8 +39,9 @@ pub fn all() -> Vec<(&'static str, Workload)> {
 async fn chain() -> Vec<Figure> {
     let bench = Bench::start(&[]).await;
     bench.run("chain_40").await;
+    let commit = bare::commit();
     let mut totals = bench.runs("chain_40", 20).await;
-    let (commit, call) = (bare::commit(), bare::call("fib", &[("n", "10"), ("before", "null")]));
+    let (commit, call) = (commit.min(bare::commit()), bare::call("fib", &[("n", "10"), ("before", "null")]));
     let goal = Goal::AtMost(2.0 * 40.0 * ms(commit + call));
     let total =
         Figure::new("40 tasks in a row", "median of 20 runs", Unit::Milliseconds, ms(median(&mut totals)), goal);
@@ -61,7 +63,9 @@ async fn compute() -> Vec<Figure> {
 async fn fan() -> Vec<Figure> {
     let bench = Bench::start(&[]).await;
     bench.runs("fan_1000", 2).await;
+    let commit = bare::commit();
     let thousand = per_second(1_000, median(&mut bench.runs("fan_1000", 9).await));
+    let commit = commit.min(bare::commit());
     let diamond = median(&mut bench.runs("diamond_300", 9).await);
     let wide = per_second(10_000, median(&mut bench.runs("wide_10000", 3).await));
     let (huge, memory) = watching_memory(&bench.server, bench.run("wide_100000")).await;
@@ -70,7 +74,7 @@ async fn fan() -> Vec<Figure> {
     let tasks = |workload, what, measured, goal| Figure::new(workload, what, Unit::TasksPerSecond, measured, goal);
     vec![
         tasks("1,000 tasks in a run", "synchronous=FULL, median of 9 runs", thousand, Goal::AtLeast(10_000.0))
-            .beside(format!("a commit takes {} us", bare::commit().as_micros())),
+            .beside(format!("a commit takes {} us", commit.as_micros())),
         Figure::new("1 -> 298 -> 1", "median of 9 runs", Unit::Milliseconds, ms(diamond), Goal::AtMost(100.0)),
         tasks("10,000 tasks in a run", "median of 3 runs", wide, half),
         tasks("100,000 tasks in a run", "one run", huge, half),
@@ -109,6 +113,7 @@ async fn runs() -> Vec<Figure> {
         let sent_at = wall_us();
         (bench.client.trigger("one_task", json!({})).await, sent_at)
     };
+    let commit = bare::commit();
     stream::iter(0..100).map(|_| trigger()).buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await;
     let sent: Vec<_> = stream::iter(0..RUNS).map(|_| trigger()).buffer_unordered(AT_A_TIME).collect().await;
     let mut waits = Vec::with_capacity(RUNS);
@@ -118,7 +123,7 @@ async fn runs() -> Vec<Figure> {
         let started_at = started_at.as_i64().expect("the task tells the time");
         waits.push(Duration::from_micros(u64::try_from(started_at - sent_at).unwrap_or(0)));
     }
-    let commit = bare::commit();
+    let commit = commit.min(bare::commit());
     let (p50, p99) = (percentile(&mut waits, 0.5), percentile(&mut waits, 0.99));
     let workload = "1,000 runs by POST, 20 at a time";
     let figure = |what, measured, goal| Figure::new(workload, what, Unit::Milliseconds, ms(measured), goal);
