@@ -98,7 +98,8 @@ impl Definition {
 pub enum Schedule {
     Manual,
     Once,
-    Cron { expression: &'static str, data_interval: bool },
+    Cron { expressions: &'static [&'static str], data_interval: bool },
+    Every { period_ms: u64, data_interval: bool },
 }
 
 /// A dag that is being built. Calling a task function with it adds a task.

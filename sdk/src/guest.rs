@@ -154,8 +154,11 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
         schedule: match definition.schedule {
             Schedule::Manual => runner::Schedule::Manual,
             Schedule::Once => runner::Schedule::Once,
-            Schedule::Cron { expression, data_interval } => {
-                runner::Schedule::Cron(runner::Cron { expression: expression.to_owned(), data_interval })
+            Schedule::Every { period_ms, data_interval } => {
+                runner::Schedule::Every(runner::Every { period: period_ms, data_interval })
+            }
+            Schedule::Cron { expressions, data_interval } => {
+                runner::Schedule::Cron(runner::Cron { expressions: owned(expressions), data_interval })
             }
         },
         timezone: definition.timezone.to_owned(),

@@ -102,7 +102,7 @@ use testing::host;
 /// | argument | what |
 /// | --- | --- |
 /// | `id = ".."` | the dag's id; the function's name if nothing is said |
-/// | `schedule = "0 6 * * *"` | cron of five fields (six with seconds last), `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`, `@yearly`, or `@once`; only triggered if nothing is said |
+/// | `schedule = "0 6 * * *"` | cron of five fields (six with seconds last), `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`, `@yearly`, or `@once`; `"every 90m"`: equal periods from `start` on; several as `["0 6 * * *", "30 18 * * 5"]`; only triggered if nothing is said |
 /// | `data_interval = true` | a run covers the time between two ticks and runs at its end (the way of Airflow 2); otherwise a run happens at a tick |
 /// | `timezone = "Asia/Seoul"` | where the schedule, `start` and `end` are read; `UTC` if nothing is said |
 /// | `start`, `end` | `"2026-01-01"`, `"2026-01-01T06:00:00"` in the time zone, or with an offset: the first and last instant of a run |

@@ -55,6 +55,22 @@ async fn a_task_is_mapped_over_a_list_and_its_results_are_one() {
 }
 
 #[tokio::test]
+async fn schedules_of_several_expressions_and_of_periods() {
+    let (_server, client) = shapes().await;
+    let next = async |dag_id: &str| {
+        let path = format!("/api/v2/dags/{dag_id}/nextRuns?after=2026-01-02T00:00:01Z&limit=3");
+        let runs = client.get(&path).await.ok()["next_runs"].clone();
+        runs.as_array().unwrap().iter().map(|run| run["run_after"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // 2026-01-02 is a Friday; Seoul is nine hours ahead.
+    let expected = ["2026-01-02T09:30:00Z", "2026-01-02T21:00:00Z", "2026-01-03T21:00:00Z"];
+    assert_eq!(next("twice_on_fridays").await, expected);
+    assert_eq!(next("periodic").await, ["2026-01-02T01:30:00Z", "2026-01-02T03:00:00Z", "2026-01-02T04:30:00Z"]);
+    let dag = client.get("/api/v2/dags/periodic").await.ok();
+    assert_eq!(dag["timetable_summary"], "every 1h 30m");
+}
+
+#[tokio::test]
 async fn a_thousand_instances_of_a_mapped_task() {
     let (_server, client) = shapes().await;
     let (run_id, state) = run(&client, "mapped", json!({"length": 1_000})).await;

@@ -1,6 +1,6 @@
 //! Dags: list, get, details, pause, delete, next runs.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
@@ -220,7 +220,7 @@ impl DagResponse {
             timetable_summary: summary,
             timetable_description: Some(description),
             timetable_partitioned: false,
-            timetable_periodic: matches!(spec.schedule, ScheduleSpec::Cron { .. }),
+            timetable_periodic: spec.schedule.is_periodic(),
             tags: spec.tags.iter().map(tag).collect(),
             max_active_tasks: spec.max_active_tasks,
             max_active_runs: spec.max_active_runs,
@@ -242,19 +242,19 @@ impl DagResponse {
 
 /// The run that the timetable makes next.
 fn next_run(dag: &DagRow, now: Timestamp) -> Option<NextRun> {
-    let timezone = chrono_tz::Tz::from_str(&dag.spec.timezone).ok()?;
-    let timetable = Timetable::from_spec(&dag.spec.schedule, timezone).ok()?;
-    let bounds = Bounds { start: dag.spec.start, end: dag.spec.end, catchup: dag.spec.catchup };
+    let timetable = Timetable::of(&dag.spec).ok()?;
+    let bounds = Bounds::of(&dag.spec);
     timetable.next_run(dag.last_scheduled, bounds, now)
 }
 
 fn describe_schedule(spec: &DagSpec) -> (Option<String>, String) {
     match &spec.schedule {
         ScheduleSpec::Manual => (None, "Never, external triggers only".to_owned()),
-        ScheduleSpec::Once => (Some("@once".to_owned()), "Once, as soon as possible".to_owned()),
-        ScheduleSpec::Cron { expression, .. } => {
-            (Some(expression.clone()), format!("At `{expression}` in {}", spec.timezone))
+        schedule @ ScheduleSpec::Once => (Some(schedule.to_string()), "Once, as soon as possible".to_owned()),
+        schedule @ ScheduleSpec::Cron { .. } => {
+            (Some(schedule.to_string()), format!("At `{schedule}` in {}", spec.timezone))
         }
+        schedule @ ScheduleSpec::Every { .. } => (Some(schedule.to_string()), schedule.to_string()),
     }
 }
 

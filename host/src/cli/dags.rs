@@ -152,8 +152,8 @@ impl NextRunsArgs {
                 ],
             );
         };
-        let schedule = ScheduleSpec::Cron { expression, data_interval: false };
-        let timetable = Timetable::from_spec(&schedule, self.timezone).map_err(|error| {
+        let schedule = ScheduleSpec::cron(expression, false);
+        let timetable = Timetable::from_spec(&schedule, self.timezone, None).map_err(|error| {
             CliError::new(Kind::Usage, error).hint("write five fields, as `0 6 * * 1-5`: minute hour day month weekday")
         })?;
         let ticks = timetable.next_ticks(after, usize::try_from(self.count).unwrap_or(usize::MAX));

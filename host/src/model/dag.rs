@@ -173,8 +173,8 @@ impl Dag {
                 format!("`{}` is not an IANA time zone; write it as `Asia/Seoul`", shorten(&spec.timezone)),
             )
         })?;
-        let timetable =
-            Timetable::from_spec(&spec.schedule, timezone).map_err(|error| fail("schedule", error.to_string()))?;
+        let timetable = Timetable::from_spec(&spec.schedule, timezone, spec.start)
+            .map_err(|error| fail("schedule", error.to_string()))?;
         if spec.catchup && spec.start.is_none() {
             return Err(fail("catchup", "catchup needs a start; set `start`".into()));
         }

@@ -91,7 +91,49 @@ pub struct EdgeLabelSpec {
 pub enum ScheduleSpec {
     Manual,
     Once,
-    Cron { expression: String, data_interval: bool },
+    /// Whenever one of the expressions fires. At least one.
+    Cron {
+        expressions: Vec<String>,
+        data_interval: bool,
+    },
+    /// Every so many milliseconds from the dag's start (or 1970-01-01T00:00:00Z), whatever clocks show.
+    Every {
+        period_ms: u64,
+        data_interval: bool,
+    },
+}
+
+impl ScheduleSpec {
+    /// A single cron expression.
+    pub fn cron(expression: impl Into<String>, data_interval: bool) -> Self {
+        Self::Cron { expressions: vec![expression.into()], data_interval }
+    }
+
+    /// Whether it makes run after run.
+    pub fn is_periodic(&self) -> bool {
+        matches!(self, Self::Cron { .. } | Self::Every { .. })
+    }
+}
+
+impl std::fmt::Display for ScheduleSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Manual => f.write_str("manual"),
+            Self::Once => f.write_str("@once"),
+            Self::Cron { expressions, .. } => f.write_str(&expressions.join(", ")),
+            Self::Every { period_ms, .. } => {
+                f.write_str("every")?;
+                let mut rest = *period_ms;
+                for (unit, ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+                    if rest >= ms {
+                        write!(f, " {}{unit}", rest / ms)?;
+                        rest %= ms;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// A value that whoever triggers a run may set.

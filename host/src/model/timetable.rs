@@ -1,7 +1,12 @@
 //! When a dag runs, and which data interval each run is about.
 
+mod ticks;
+
+use std::time::Duration;
+
 use chrono_tz::Tz;
 
+use self::ticks::Ticks;
 use super::{
     cron::Cron,
     spec::{DagSpec, ScheduleSpec},
@@ -22,9 +27,15 @@ enum Rule {
     Manual,
     Once,
     /// A run at each tick, about no time at all. Airflow: `CronTriggerTimetable`.
-    Trigger(Cron),
+    Trigger(Ticks),
     /// A run at the end of each interval between two ticks. Airflow: `CronDataIntervalTimetable`.
-    Interval(Cron),
+    Interval(Ticks),
+}
+
+impl Rule {
+    fn of(ticks: Ticks, data_interval: bool) -> Self {
+        if data_interval { Self::Interval(ticks) } else { Self::Trigger(ticks) }
+    }
 }
 
 /// A schedule that can't be.
@@ -67,7 +78,7 @@ impl Timetable {
     pub fn of(dag: &DagSpec) -> Result<Self, TimetableError> {
         let wrong =
             |_| TimetableError(format!("`{}` is not an IANA time zone; write it as `Asia/Seoul`", dag.timezone));
-        Self::from_spec(&dag.schedule, dag.timezone.parse().map_err(wrong)?)
+        Self::from_spec(&dag.schedule, dag.timezone.parse().map_err(wrong)?, dag.start)
     }
 
     /// One that makes no runs.
@@ -75,14 +86,27 @@ impl Timetable {
         Self { timezone: Tz::UTC, schedule: ScheduleSpec::Manual, rule: Rule::Manual }
     }
 
+    /// `start`: that of the dag, from which periods are counted.
+    ///
     /// # Errors
-    /// If the cron expression can't be read or never fires.
-    pub fn from_spec(spec: &ScheduleSpec, timezone: Tz) -> Result<Self, TimetableError> {
+    /// If a cron expression can't be read or never fires, or a period is shorter than a second.
+    pub fn from_spec(spec: &ScheduleSpec, timezone: Tz, start: Option<Timestamp>) -> Result<Self, TimetableError> {
         let rule = match spec {
             ScheduleSpec::Manual => Rule::Manual,
             ScheduleSpec::Once => Rule::Once,
-            ScheduleSpec::Cron { expression, data_interval: false } => Rule::Trigger(Cron::new(expression, timezone)?),
-            ScheduleSpec::Cron { expression, data_interval: true } => Rule::Interval(Cron::new(expression, timezone)?),
+            ScheduleSpec::Cron { expressions, data_interval } => {
+                let crons = expressions.iter().map(|expression| Cron::new(expression, timezone));
+                let crons = crons.collect::<Result<Vec<_>, _>>()?;
+                if crons.is_empty() {
+                    return Err(TimetableError("it has no cron expression; write one, as `0 6 * * *`".to_owned()));
+                }
+                Rule::of(Ticks::Crons(crons), *data_interval)
+            }
+            ScheduleSpec::Every { period_ms, data_interval } => {
+                let ticks = Ticks::every(Duration::from_millis(*period_ms), start.unwrap_or(Timestamp::from_micros(0)));
+                let wrong = || TimetableError(format!("a period of {period_ms} ms can't be; the shortest is 1 s"));
+                Rule::of(ticks.ok_or_else(wrong)?, *data_interval)
+            }
         };
         Ok(Self { timezone, schedule: spec.clone(), rule })
     }
@@ -97,8 +121,8 @@ impl Timetable {
             Rule::Manual => None,
             Rule::Once if last.is_some() => None,
             Rule::Once => Some(NextRun::at(bounds.start.unwrap_or(now))),
-            Rule::Trigger(cron) => next_trigger(cron, last, bounds, now),
-            Rule::Interval(cron) => next_interval(cron, last, bounds, now),
+            Rule::Trigger(ticks) => next_trigger(ticks, last, bounds, now),
+            Rule::Interval(ticks) => next_interval(ticks, last, bounds, now),
         };
         next.filter(|next| bounds.end.is_none_or(|end| next.logical_date <= end))
     }
@@ -107,8 +131,8 @@ impl Timetable {
     pub fn manual_interval(&self, at: Timestamp) -> DataInterval {
         let whole = match &self.rule {
             Rule::Manual | Rule::Once | Rule::Trigger(_) => None,
-            Rule::Interval(cron) => cron.align_prev(at).and_then(|end| {
-                let start = cron.prev_before(end)?;
+            Rule::Interval(ticks) => ticks.align_prev(at).and_then(|end| {
+                let start = ticks.prev_before(end)?;
                 Some(DataInterval { start, end })
             }),
         };
@@ -119,50 +143,50 @@ impl Timetable {
     pub fn next_ticks(&self, after: Timestamp, count: usize) -> Vec<Timestamp> {
         match &self.rule {
             Rule::Manual | Rule::Once => Vec::new(),
-            Rule::Trigger(cron) | Rule::Interval(cron) => {
-                let next = |at: &Timestamp| cron.next_after(*at);
-                std::iter::successors(cron.next_after(after), next).take(count).collect()
+            Rule::Trigger(ticks) | Rule::Interval(ticks) => {
+                let next = |at: &Timestamp| ticks.next_after(*at);
+                std::iter::successors(ticks.next_after(after), next).take(count).collect()
             }
         }
     }
 }
 
-fn next_trigger(cron: &Cron, last: Option<DataInterval>, bounds: Bounds, now: Timestamp) -> Option<NextRun> {
-    let first = bounds.start.map(|start| cron.align_next(start));
-    let following = last.map(|last| cron.next_after(last.end));
+fn next_trigger(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now: Timestamp) -> Option<NextRun> {
+    let first = bounds.start.map(|start| ticks.align_next(start));
+    let following = last.map(|last| ticks.next_after(last.end));
     let tick = match (following, first) {
         // The schedule has come to its end.
         (Some(None), _) | (None, Some(None)) => return None,
         (Some(tick), None) | (None, Some(tick)) => tick,
         (Some(Some(tick)), Some(Some(_))) if bounds.catchup => Some(tick),
         (Some(tick), Some(first)) => tick.max(first),
-        (None, None) => cron.align_next(now),
+        (None, None) => ticks.align_next(now),
     }?;
-    let newest = if bounds.catchup { None } else { cron.align_prev(now) };
+    let newest = if bounds.catchup { None } else { ticks.align_prev(now) };
     Some(NextRun::at(newest.map_or(tick, |newest| tick.max(newest))))
 }
 
-fn next_interval(cron: &Cron, last: Option<DataInterval>, bounds: Bounds, now: Timestamp) -> Option<NextRun> {
+fn next_interval(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now: Timestamp) -> Option<NextRun> {
     let first = match bounds.start {
-        Some(start) => Some(cron.align_next(start)?),
+        Some(start) => Some(ticks.align_next(start)?),
         None => None,
     };
     // The start of the last interval that is whole at `now`.
-    let newest = if bounds.catchup { None } else { cron.align_prev(now).and_then(|end| cron.prev_before(end)) };
+    let newest = if bounds.catchup { None } else { ticks.align_prev(now).and_then(|end| ticks.prev_before(end)) };
     let following = match last {
         None => None,
         // A changed schedule goes on at its own ticks.
         Some(last) => {
-            let start = cron.align_prev(last.end).or_else(|| cron.align_next(last.end))?;
-            if start > last.start { Some(start) } else { Some(cron.next_after(last.start)?) }
+            let start = ticks.align_prev(last.end).or_else(|| ticks.align_next(last.end))?;
+            if start > last.start { Some(start) } else { Some(ticks.next_after(last.start)?) }
         }
     };
     let start = [first, newest, following].into_iter().flatten().max();
     let start = match start {
         Some(start) => start,
-        None => cron.align_next(now)?,
+        None => ticks.align_next(now)?,
     };
-    let end = cron.next_after(start)?;
+    let end = ticks.next_after(start)?;
     Some(NextRun { logical_date: start, data_interval: DataInterval { start, end }, run_after: end })
 }
 

@@ -136,9 +136,12 @@ impl Sizes {
                 wit::Schedule::Manual => ScheduleSpec::Manual,
                 wit::Schedule::Once => ScheduleSpec::Once,
                 wit::Schedule::Cron(cron) => ScheduleSpec::Cron {
-                    expression: self.word(&place, "cron expression", cron.expression)?,
+                    expressions: self.words(&place, "cron expressions", cron.expressions)?,
                     data_interval: cron.data_interval,
                 },
+                wit::Schedule::Every(every) => {
+                    ScheduleSpec::Every { period_ms: every.period, data_interval: every.data_interval }
+                }
             },
             timezone: self.word(&place, "timezone", dag.timezone)?,
             params: dag

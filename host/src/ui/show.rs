@@ -446,11 +446,7 @@ pub fn schedule(spec: &DagSpec) -> String {
 
 /// A schedule in a few words.
 pub fn expression(spec: &DagSpec) -> String {
-    match &spec.schedule {
-        ScheduleSpec::Manual => "manual".into(),
-        ScheduleSpec::Once => "once".into(),
-        ScheduleSpec::Cron { expression, .. } => expression.clone(),
-    }
+    spec.schedule.to_string()
 }
 
 /// The zone that a cron schedule is read in, if it is not UTC.

@@ -79,8 +79,7 @@ fn dag(dag_id: &str, schedule: Option<&str>, nodes: Vec<NodeSpec>) -> DagSpec {
         doc: Some(format!("# {EVIL}\n\nIt does `{EVIL}`.\n\n- {EVIL}")),
         owners: vec![EVIL.into()],
         tags: vec!["demo".into(), EVIL.into()],
-        schedule: expression
-            .map_or(ScheduleSpec::Manual, |expression| ScheduleSpec::Cron { expression, data_interval: true }),
+        schedule: expression.map_or(ScheduleSpec::Manual, |expression| ScheduleSpec::cron(expression, true)),
         timezone: "America/Los_Angeles".into(),
         start: Some(at("2012-01-01T08:00:00Z")),
         end: None,

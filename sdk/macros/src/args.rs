@@ -71,6 +71,17 @@ impl Args {
         }
     }
 
+    /// `name = "text"` or `name = ["text", ..]`.
+    pub fn text_or_texts(&mut self, name: &'static str, example: &str) -> Result<Vec<LitStr>> {
+        match self.value(name, example)? {
+            None => Ok(Vec::new()),
+            Some(Expr::Array(ExprArray { elems, .. })) => {
+                elems.into_iter().map(|value| text_of(value, name, example)).collect()
+            }
+            Some(value) => Ok(vec![text_of(value, name, example)?]),
+        }
+    }
+
     /// `name`, `name = true` or `name = false`.
     pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>> {
         match self.take(name) {
@@ -144,7 +155,7 @@ fn wanted(value: &Expr, name: &str, example: &str) -> Error {
     Error::new(value.span(), format!("write `{name} = {example}`"))
 }
 
-fn duration_ms(text: &str) -> std::result::Result<u64, String> {
+pub fn duration_ms(text: &str) -> std::result::Result<u64, String> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err("it is empty".into());

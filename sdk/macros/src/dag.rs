@@ -30,8 +30,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let zone = timezone(zone_text.as_ref())?;
     let zone_name = zone.name();
     let data_interval = args.flag("data_interval")?;
-    let schedule_text = args.text("schedule", "\"0 6 * * *\"")?;
-    let schedule = schedule(schedule_text.as_ref(), data_interval)?;
+    let schedules = args.text_or_texts("schedule", "\"0 6 * * *\"")?;
+    let schedule = schedule(&schedules, data_interval)?;
     let start_text = args.text("start", "\"2026-01-01\"")?;
     let end_text = args.text("end", "\"2026-12-31\"")?;
     let start = start_text.as_ref().map(|text| instant_us(text, zone)).transpose()?;
@@ -42,7 +42,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
         return Err(Error::new(text.span(), "the end is before the start"));
     }
     let catchup = args.flag("catchup")?.unwrap_or(false);
-    if catchup && (start.is_none() || schedule_text.is_none()) {
+    if catchup && (start.is_none() || schedules.is_empty()) {
         return Err(Error::new(ident.span(), "`catchup = true` needs a `schedule` and a `start`"));
     }
     let max_active_runs = args.number::<u32>("max_active_runs", Some(1))?.unwrap_or(16);

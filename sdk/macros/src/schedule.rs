@@ -6,6 +6,8 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Error, LitStr, Result};
 
+use crate::args::duration_ms;
+
 const PRESETS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"];
 
 /// The dag's time zone.
@@ -16,22 +18,39 @@ pub fn timezone(text: Option<&LitStr>) -> Result<Tz> {
     })
 }
 
-/// The schedule as tokens.
-pub fn schedule(text: Option<&LitStr>, data_interval: Option<bool>) -> Result<TokenStream> {
+/// The schedule as tokens. `texts`: cron expressions, or one of `@once` and `every ..`.
+pub fn schedule(texts: &[LitStr], data_interval: Option<bool>) -> Result<TokenStream> {
     let sdk = quote!(::airlock_sdk::__private);
-    let Some(text) = text else {
+    if texts.is_empty() {
         if data_interval == Some(true) {
-            return Err(Error::new(proc_macro2::Span::call_site(), "`data_interval = true` needs a cron `schedule`"));
+            return Err(Error::new(
+                proc_macro2::Span::call_site(),
+                "`data_interval = true` needs a periodic `schedule`",
+            ));
         }
         return Ok(quote!(#sdk::Schedule::Manual));
-    };
-    let expression = text.value();
-    if expression == "@once" {
-        return Ok(quote!(#sdk::Schedule::Once));
     }
-    check_cron(&expression).map_err(|why| Error::new(text.span(), why))?;
     let data_interval = data_interval.unwrap_or(false);
-    Ok(quote!(#sdk::Schedule::Cron { expression: #expression, data_interval: #data_interval }))
+    if let [only] = texts {
+        let text = only.value();
+        if text == "@once" {
+            return Ok(quote!(#sdk::Schedule::Once));
+        }
+        if let Some(period) = text.strip_prefix("every ") {
+            let period_ms = duration_ms(period).map_err(|why| Error::new(only.span(), why))?;
+            if period_ms < 1_000 {
+                return Err(Error::new(only.span(), "the shortest period is 1s"));
+            }
+            return Ok(quote!(#sdk::Schedule::Every { period_ms: #period_ms, data_interval: #data_interval }));
+        }
+    } else if let Some(other) = texts.iter().find(|text| text.value() == "@once" || text.value().starts_with("every "))
+    {
+        return Err(Error::new(other.span(), "several schedules are all cron expressions"));
+    }
+    for text in texts {
+        check_cron(&text.value()).map_err(|why| Error::new(text.span(), why))?;
+    }
+    Ok(quote!(#sdk::Schedule::Cron { expressions: &[#(#texts),*], data_interval: #data_interval }))
 }
 
 struct Field {

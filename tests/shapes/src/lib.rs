@@ -156,6 +156,18 @@ fn waiting(dag: &Dag) {
     godot(dag);
 }
 
+/// Two schedules in one: a run whenever one of them fires.
+#[dag(schedule = ["0 6 * * *", "30 18 * * 5"], timezone = "Asia/Seoul", paused = true)]
+fn twice_on_fridays(dag: &Dag) {
+    say(dag, "tick");
+}
+
+/// Equal periods, counted from the start.
+#[dag(schedule = "every 90m", start = "2026-01-01", data_interval = true, paused = true)]
+fn periodic(dag: &Dag) {
+    say(dag, "tick");
+}
+
 /// A branch to a group.
 #[dag]
 fn branched(dag: &Dag) {
@@ -178,7 +190,9 @@ airlock_sdk::export!(
         cut_short,
         branched,
         fail_fast,
-        waiting
+        waiting,
+        twice_on_fridays,
+        periodic,
     ]
 );
 

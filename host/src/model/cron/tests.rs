@@ -36,7 +36,7 @@ struct Interval {
 }
 
 fn timetable(expression: &str, timezone: Tz, data_interval: bool) -> Result<Timetable, TimetableError> {
-    Timetable::from_spec(&ScheduleSpec::Cron { expression: expression.to_owned(), data_interval }, timezone)
+    Timetable::from_spec(&ScheduleSpec::cron(expression, data_interval), timezone, None)
 }
 
 /// The runs of a dag that starts at `reference`, with catchup.

@@ -5,8 +5,8 @@ fn instant(text: &str) -> Timestamp {
 }
 
 fn timetable(expression: &str, data_interval: bool) -> Timetable {
-    let spec = ScheduleSpec::Cron { expression: expression.to_owned(), data_interval };
-    Timetable::from_spec(&spec, Tz::Asia__Seoul).unwrap()
+    let spec = ScheduleSpec::cron(expression, data_interval);
+    Timetable::from_spec(&spec, Tz::Asia__Seoul, None).unwrap()
 }
 
 fn bounds(start: Option<&str>, catchup: bool) -> Bounds {
@@ -82,7 +82,7 @@ fn a_changed_schedule_goes_on_without_an_overlap() {
 
 #[test]
 fn once_is_once() {
-    let once = Timetable::from_spec(&ScheduleSpec::Once, Tz::UTC).unwrap();
+    let once = Timetable::from_spec(&ScheduleSpec::Once, Tz::UTC, None).unwrap();
     let now = instant("2026-06-01T00:00:00Z");
     let run = once.next_run(None, bounds(None, false), now).unwrap();
     assert_eq!(run.run_after, now);
@@ -103,12 +103,49 @@ fn ticks_are_listed_and_end_with_the_schedule() {
 #[test]
 fn what_never_fires_or_cannot_be_read_is_refused_by_name() {
     let refused = |expression: &str| {
-        let spec = ScheduleSpec::Cron { expression: expression.to_owned(), data_interval: false };
-        Timetable::from_spec(&spec, Tz::UTC).unwrap_err().to_string()
+        let spec = ScheduleSpec::cron(expression, false);
+        Timetable::from_spec(&spec, Tz::UTC, None).unwrap_err().to_string()
     };
     assert!(refused("0 0 30 2 *").contains("never fires"));
     assert!(refused("0 0 * *").contains("4 fields"));
     assert!(refused("0 0 * * 5L").contains("`L5`"));
     assert!(refused("@once").contains("no such preset"));
     assert!(refused(&"9".repeat(100_000)).len() < 300);
+}
+
+#[test]
+fn several_expressions_fire_whenever_one_does() {
+    let expressions = vec!["0 6 * * *".to_owned(), "30 18 * * 5".to_owned()];
+    let spec = ScheduleSpec::Cron { expressions, data_interval: true };
+    let timetable = Timetable::from_spec(&spec, Tz::UTC, None).unwrap();
+    // 2026-01-02 is a Friday.
+    let ticks = timetable.next_ticks(instant("2026-01-01T07:00:00Z"), 4);
+    let expected = ["2026-01-02T06:00:00Z", "2026-01-02T18:30:00Z", "2026-01-03T06:00:00Z", "2026-01-04T06:00:00Z"];
+    assert_eq!(ticks, expected.map(instant));
+    let run = timetable.next_run(None, bounds(Some("2026-01-02T00:00:00Z"), true), instant("2026-02-01T00:00:00Z"));
+    let interval = DataInterval { start: instant(expected[0]), end: instant(expected[1]) };
+    assert_eq!(run.unwrap().data_interval, interval);
+    let none = ScheduleSpec::Cron { expressions: Vec::new(), data_interval: false };
+    assert!(Timetable::from_spec(&none, Tz::UTC, None).is_err());
+}
+
+#[test]
+fn a_period_is_counted_from_the_start_whatever_clocks_show() {
+    let start = instant("2026-03-28T12:10:00Z");
+    let spec = ScheduleSpec::Every { period_ms: 90 * 60_000, data_interval: true };
+    // The clocks of Berlin go forward in between.
+    let timetable = Timetable::from_spec(&spec, Tz::Europe__Berlin, Some(start)).unwrap();
+    assert_eq!(
+        timetable.next_ticks(instant("2026-03-29T00:00:00Z"), 2),
+        [instant("2026-03-29T00:10:00Z"), instant("2026-03-29T01:40:00Z")]
+    );
+    let bounds = Bounds { start: Some(start), end: None, catchup: true };
+    let first = timetable.next_run(None, bounds, instant("2026-04-01T00:00:00Z")).unwrap();
+    assert_eq!((first.logical_date, first.run_after), (start, instant("2026-03-28T13:40:00Z")));
+    let second = timetable.next_run(Some(first.data_interval), bounds, instant("2026-04-01T00:00:00Z")).unwrap();
+    assert_eq!(second.data_interval.start, first.data_interval.end);
+    assert_eq!(timetable.manual_interval(instant("2026-03-28T15:00:00Z")).start, instant("2026-03-28T12:10:00Z"));
+    assert_eq!(spec.to_string(), "every 1h 30m");
+    let short = ScheduleSpec::Every { period_ms: 999, data_interval: false };
+    assert!(Timetable::from_spec(&short, Tz::UTC, None).is_err());
 }
