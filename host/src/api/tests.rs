@@ -172,7 +172,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
     nodes[1]["task_id"] = "load".into();
     let spec = json!({
         "dag_id": "flow", "display_name": "The flow", "description": HOSTILE, "doc": HOSTILE, "owners": ["ann"],
-        "tags": ["etl"], "schedule": {"cron": {"expression": "0 6 * * *", "data_interval": true}},
+        "tags": ["etl"], "schedule": {"cron": {"expressions": ["0 6 * * *"], "data_interval": true}},
         "timezone": "Asia/Seoul", "start": "2026-01-01T00:00:00Z", "max_active_runs": 4, "max_active_tasks": 16,
         "nodes": nodes, "edges": [["extract", "load"]],
         "params": [{"name": "target", "schema": "{\"type\":\"integer\",\"minimum\":1}", "default": "5"}],

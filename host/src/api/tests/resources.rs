@@ -150,6 +150,21 @@ async fn task_instances_are_listed_shown_and_marked() {
     api.patch(TASK, json!({"new_state": "running"})).await.refused(422);
 }
 
+/// The compressing layer asks a stream again that has told its end.
+#[tokio::test]
+async fn what_is_streamed_ends_well_when_it_is_compressed() {
+    let api = TestApi::new().await;
+    for path in [format!("{RUN}/wait?interval=1"), format!("{TASK}/logs/1?follow=true")] {
+        let request = api.request(Method::GET, &path).header(header::ACCEPT_ENCODING, "gzip");
+        let request = request.header(header::ACCEPT, "application/x-ndjson").body(axum::body::Body::empty());
+        let answer = api.raw(request.unwrap()).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.headers[header::CONTENT_ENCODING]),
+            (200, &"gzip".parse().unwrap())
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_log_is_pages_or_lines() {
     let api = TestApi::new().await;
