@@ -1,10 +1,14 @@
 //! One dag_run.
 
+mod mapping;
+mod outcomes;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
+use self::mapping::{Length, too_many};
 use super::{
     Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, MAX_RESTARTS, Outcome, RunChange,
     RunSnapshot, Verdict,
@@ -12,7 +16,6 @@ use super::{
 };
 use crate::model::{
     dag::{Dag, NodeIndex, Role},
-    expand::MAX_MAP_LENGTH,
     ids::{RunId, TaskId},
     state::{RunState as State, TaskState},
     time::Timestamp,
@@ -55,20 +58,6 @@ pub(super) enum Check {
     Instance(InstanceId),
     /// A task that others are expanded over, and that is finished.
     Source(NodeIndex),
-}
-
-/// What is known of a list that a task is expanded over, or of all of them together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Length {
-    /// A task that makes one is not finished.
-    Unknown,
-    /// There will be none: its task failed.
-    Failed,
-    /// There will be none: its task was skipped.
-    Skipped,
-    Known(u32),
-    /// Several lists multiply to more instances than may be.
-    TooMany(u64),
 }
 
 /// The work of one event: what it commands and what it leaves to look at.
@@ -451,166 +440,6 @@ impl RunState {
             }
         }
     }
-
-    // ---- outcomes -------------------------------------------------------------------------------
-
-    fn succeed(&mut self, id: InstanceId, list_length: Option<u32>, turn: &mut Turn) {
-        if let Some(tasks) = self.dag.expands.get(&id.node)
-            && id.map_index < 0
-        {
-            let task = &self.dag.node(tasks[0]).task_id;
-            let wrong = match list_length {
-                None => Some(format!("its result is not a list, and task `{task}` is expanded over it")),
-                Some(length) if length > MAX_MAP_LENGTH => Some(format!(
-                    "its result has {length} elements, and task `{task}` is expanded over it; at most {MAX_MAP_LENGTH} \
-                     are allowed"
-                )),
-                Some(_) => None,
-            };
-            if let Some(wrong) = wrong {
-                self.fail(id, true, Some(&wrong), turn);
-                return;
-            }
-        }
-        if let Some(length) = list_length {
-            self.lengths.insert(id, length);
-        }
-        self.end_well(id, turn);
-    }
-
-    fn end_well(&mut self, id: InstanceId, turn: &mut Turn) {
-        if let Some(instance) = self.table.get(id) {
-            self.put(id, instance.ended(TaskState::Success, turn.now), None, turn);
-        }
-    }
-
-    fn fail(&mut self, id: InstanceId, retry: bool, message: Option<&str>, turn: &mut Turn) {
-        let Some(instance) = self.table.get(id) else { return };
-        let mut next = instance.ended(TaskState::Failed, turn.now);
-        if retry && instance.try_number <= instance.max_tries {
-            let settings = &self.dag.node(id.node).retry;
-            // A clear gives the task its retries back, and with them the first wait.
-            let before_clear = instance.max_tries.saturating_sub(settings.retries);
-            let failed = instance.try_number.saturating_sub(before_clear).max(1);
-            let wait = settings.wait(failed, self.jitter(id, instance.try_number));
-            next.state = TaskState::UpForRetry;
-            next.wake_at = turn.now.after(wait).into();
-        }
-        self.put(id, next, message, turn);
-        if next.state == TaskState::Failed && self.dag.fail_fast {
-            self.fail_the_others(id.node, turn);
-        }
-    }
-
-    /// Ends what is not a teardown: attempts in flight fail, the rest is skipped. Airflow: `_stop_remaining_tasks`.
-    fn fail_the_others(&mut self, failed: NodeIndex, turn: &mut Turn) {
-        let message = format!("task `{}` failed, and the dag is fail_fast", self.dag.node(failed).task_id);
-        let unfinished: Vec<_> = self.table.iter().filter(|(_, instance)| !instance.state.is_finished()).collect();
-        for (id, instance) in unfinished {
-            if matches!(self.dag.node(id.node).role, Role::Teardown { .. }) {
-                continue;
-            }
-            let state = if instance.state.is_active() { TaskState::Failed } else { TaskState::Skipped };
-            self.abandon(id, instance, turn);
-            self.put(id, instance.ended(state, turn.now), Some(&message), turn);
-        }
-    }
-
-    fn restart(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
-        let restarts = instance.restarts.saturating_add(1);
-        let next = Instance { state: TaskState::Scheduled, restarts, scheduled_at: turn.now.into(), ..instance };
-        self.put(id, next, None, turn);
-        self.announce(id, turn);
-    }
-
-    fn branch(&mut self, id: InstanceId, tasks: &[TaskId], turn: &mut Turn) {
-        let mut chosen = BTreeSet::new();
-        for task in tasks {
-            if let Some(node) = self.dag.index(task) {
-                chosen.insert(node);
-            } else if let Some(roots) = self.dag.group_roots(task) {
-                chosen.extend(roots);
-            } else {
-                let text = format!("it followed `{task}`, which is neither a task nor a group of this dag");
-                self.fail(id, true, Some(&text), turn);
-                return;
-            }
-        }
-        let children = self.dag.node(id.node).downstream.clone();
-        let followed = self.followed_of(chosen, &children);
-        let skipped = children.into_iter().filter(|child| followed.binary_search(child).is_err()).collect();
-        self.follow(id, followed, skipped, turn);
-    }
-
-    /// Of `children`: those that are chosen or downstream of what is.
-    fn followed_of(&self, chosen: BTreeSet<NodeIndex>, children: &[NodeIndex]) -> Vec<NodeIndex> {
-        // Nodes stand in a topological order: nothing behind the last child leads to a child.
-        let last = children.last().copied().unwrap_or(0);
-        let mut reached = chosen;
-        let mut stack: Vec<_> = reached.iter().copied().collect();
-        while let Some(node) = stack.pop() {
-            for next in &self.dag.node(node).downstream {
-                if *next <= last && reached.insert(*next) {
-                    stack.push(*next);
-                }
-            }
-        }
-        children.iter().copied().filter(|child| reached.contains(child)).collect()
-    }
-
-    fn short_circuit(&mut self, id: InstanceId, ignore_downstream_trigger_rules: bool, turn: &mut Turn) {
-        let is_teardown = |node: &NodeIndex| matches!(self.dag.node(*node).role, Role::Teardown { .. });
-        let children = &self.dag.node(id.node).downstream;
-        let followed = children.iter().copied().filter(is_teardown).collect();
-        let skipped = if ignore_downstream_trigger_rules {
-            self.dag.descendants([id.node]).into_iter().filter(|node| !is_teardown(node)).collect()
-        } else {
-            children.iter().copied().filter(|node| !is_teardown(node)).collect()
-        };
-        self.follow(id, followed, skipped, turn);
-    }
-
-    /// Ends `id` well and skips what has not begun of `skipped`. A mapped branch decides for its own index only.
-    fn follow(&mut self, id: InstanceId, followed: Vec<NodeIndex>, skipped: Vec<NodeIndex>, turn: &mut Turn) {
-        self.followed.insert(id, followed);
-        self.end_well(id, turn);
-        let message = by_branch(&self.dag.node(id.node).task_id);
-        for node in skipped {
-            for child in self.table.ids_of(node).filter(|child| id.map_index < 0 || child.map_index == id.map_index) {
-                let Some(instance) = self.table.get(child) else { continue };
-                if matches!(
-                    instance.state,
-                    TaskState::None | TaskState::Scheduled | TaskState::UpForRetry | TaskState::UpForReschedule
-                ) {
-                    self.abandon(child, instance, turn);
-                    let mut next = instance.ended(TaskState::Skipped, turn.now);
-                    if instance.state == TaskState::Scheduled && instance.start_date.get().is_none() {
-                        next.try_number = next.try_number.saturating_sub(1);
-                    }
-                    self.put(child, next, Some(&message), turn);
-                }
-            }
-        }
-    }
-
-    /// The branch directly upstream that does not follow `id`, if there is one.
-    fn branch_against(&self, id: InstanceId) -> Option<TaskId> {
-        if self.followed.is_empty() {
-            return None;
-        }
-        let upstream = self.dag.node(id.node).upstream.iter().copied();
-        upstream
-            .filter(|node| {
-                let whole = InstanceId::plain(*node);
-                let same = InstanceId { node: *node, map_index: id.map_index };
-                [whole, same].iter().any(|branch| {
-                    self.followed.get(branch).is_some_and(|followed| followed.binary_search(&id.node).is_err())
-                })
-            })
-            .map(|node| self.dag.node(node).task_id.clone())
-            .next()
-    }
-
     // ---- decisions ------------------------------------------------------------------------------
 
     /// Decides all that can be decided, and ends the run if nothing more can happen in it.
@@ -681,105 +510,6 @@ impl RunState {
             }
         };
         self.put(id, instance.ended(state, turn.now), None, turn);
-    }
-
-    /// The list of `source` is known, or will never be: what is expanded over it follows, whatever its trigger rule.
-    fn check_source(&mut self, source: NodeIndex, turn: &mut Turn) {
-        let tasks = self.dag.expands.get(&source).cloned().unwrap_or_default();
-        for node in tasks {
-            let mut message = None;
-            let state = match self.length_for(node).unwrap_or(Length::Unknown) {
-                Length::Unknown => continue,
-                Length::Failed => TaskState::UpstreamFailed,
-                Length::Skipped => TaskState::Skipped,
-                Length::TooMany(length) => {
-                    message = Some(too_many(length));
-                    TaskState::Failed
-                }
-                Length::Known(length) => {
-                    let is_expanded = self.table.is_expanded(node);
-                    let is_undecided =
-                        self.table.get(InstanceId::plain(node)).is_some_and(|it| it.state == TaskState::None);
-                    // A mapped group expands as one; a mapped task when its own rule holds.
-                    let is_group = self.dag.node(node).mapped_group.is_some();
-                    if is_expanded || (is_group && is_undecided && length > 0) {
-                        self.resize(node, length, turn);
-                    }
-                    turn.checks.push_back(Check::Node(node));
-                    continue;
-                }
-            };
-            for id in self.table.ids_of(node) {
-                if let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None) {
-                    self.put(id, instance.ended(state, turn.now), message.as_deref(), turn);
-                }
-            }
-        }
-    }
-
-    /// Gives a mapped task `length` instances: new ones are made, those beyond it are removed.
-    fn resize(&mut self, node: NodeIndex, length: u32, turn: &mut Turn) {
-        if !self.table.is_expanded(node) {
-            turn.commands.push(Command::Delete(InstanceId::plain(node)));
-        }
-        let made = self.table.grow(&self.dag, node, length);
-        for id in made {
-            let row = self.table.get(id).map(|instance| self.snapshot(id, instance));
-            turn.commands.extend(row.map(|row| {
-                let change = InstanceChange {
-                    instance: id,
-                    row,
-                    message: None,
-                    is_new: true,
-                    archive: false,
-                    drop_results: false,
-                };
-                Command::Persist(Box::new(change))
-            }));
-        }
-        for id in self.table.ids_of(node).filter(|id| u32::try_from(id.map_index).is_ok_and(|index| index >= length)) {
-            if let Some(instance) = self.table.get(id).filter(|instance| instance.state != TaskState::Removed) {
-                self.abandon(id, instance, turn);
-                self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
-            }
-        }
-        self.reconsider(&BTreeSet::from([node]), turn);
-        turn.checks.push_back(Check::Node(node));
-        turn.checks.extend(self.dag.node(node).downstream.iter().copied().map(Check::Node));
-    }
-
-    /// How many instances `node` is to have; none if it is not mapped.
-    fn length_for(&self, node: NodeIndex) -> Option<Length> {
-        let expand = self.dag.expansion(self.dag.node(node))?;
-        for missing in [Length::Unknown, Length::Failed, Length::Skipped] {
-            if expand.sources().any(|source| self.length_of(source) == missing) {
-                return Some(missing);
-            }
-        }
-        let length = expand.length(|source| match self.length_of(source) {
-            Length::Known(length) => Some(length),
-            _ => None,
-        });
-        let fits = length.and_then(|length| u32::try_from(length).ok()).filter(|length| *length <= MAX_MAP_LENGTH);
-        Some(fits.map_or(Length::TooMany(length.unwrap_or(u64::MAX)), Length::Known))
-    }
-
-    fn length_of(&self, source: NodeIndex) -> Length {
-        if self.table.is_pending(source) {
-            return Length::Unknown;
-        }
-        if self.table.is_expanded(source) {
-            return Length::Known(self.table.successes(source));
-        }
-        let id = InstanceId::plain(source);
-        match self.table.get(id).map(|instance| instance.state) {
-            Some(TaskState::Success) => {
-                // A success that a person declared has no list.
-                self.lengths.get(&id).map_or(Length::Failed, |length| Length::Known((*length).min(MAX_MAP_LENGTH)))
-            }
-            Some(TaskState::Skipped | TaskState::Removed) => Length::Skipped,
-            _ => Length::Failed,
-        }
     }
 
     // ---- changes --------------------------------------------------------------------------------
@@ -938,11 +668,6 @@ impl From<Verdict> for State {
             Verdict::Failed => Self::Failed,
         }
     }
-}
-
-/// Why a mapped task can't be expanded.
-fn too_many(length: u64) -> String {
-    format!("the lists that it is expanded over multiply to {length} instances; at most {MAX_MAP_LENGTH} are allowed")
 }
 
 fn by_branch(task_id: &TaskId) -> String {

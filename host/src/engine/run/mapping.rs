@@ -1,0 +1,129 @@
+//! Mapped tasks: how many instances they have, and when that is known.
+
+use std::collections::BTreeSet;
+
+use super::{Check, RunState, Turn};
+use crate::{
+    engine::{Command, InstanceChange, InstanceId},
+    model::{dag::NodeIndex, expand::MAX_MAP_LENGTH, state::TaskState},
+};
+
+/// What is known of a list that a task is expanded over, or of all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// A task that makes one is not finished.
+    Unknown,
+    /// There will be none: its task failed.
+    Failed,
+    /// There will be none: its task was skipped.
+    Skipped,
+    Known(u32),
+    /// Several lists multiply to more instances than may be.
+    TooMany(u64),
+}
+
+impl RunState {
+    /// The list of `source` is known, or will never be: what is expanded over it follows, whatever its trigger rule.
+    pub(super) fn check_source(&mut self, source: NodeIndex, turn: &mut Turn) {
+        let tasks = self.dag.expands.get(&source).cloned().unwrap_or_default();
+        for node in tasks {
+            let mut message = None;
+            let state = match self.length_for(node).unwrap_or(Length::Unknown) {
+                Length::Unknown => continue,
+                Length::Failed => TaskState::UpstreamFailed,
+                Length::Skipped => TaskState::Skipped,
+                Length::TooMany(length) => {
+                    message = Some(too_many(length));
+                    TaskState::Failed
+                }
+                Length::Known(length) => {
+                    let is_expanded = self.table.is_expanded(node);
+                    let is_undecided =
+                        self.table.get(InstanceId::plain(node)).is_some_and(|it| it.state == TaskState::None);
+                    // A mapped group expands as one; a mapped task when its own rule holds.
+                    let is_group = self.dag.node(node).mapped_group.is_some();
+                    if is_expanded || (is_group && is_undecided && length > 0) {
+                        self.resize(node, length, turn);
+                    }
+                    turn.checks.push_back(Check::Node(node));
+                    continue;
+                }
+            };
+            for id in self.table.ids_of(node) {
+                if let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None) {
+                    self.put(id, instance.ended(state, turn.now), message.as_deref(), turn);
+                }
+            }
+        }
+    }
+
+    /// Gives a mapped task `length` instances: new ones are made, those beyond it are removed.
+    pub(super) fn resize(&mut self, node: NodeIndex, length: u32, turn: &mut Turn) {
+        if !self.table.is_expanded(node) {
+            turn.commands.push(Command::Delete(InstanceId::plain(node)));
+        }
+        let made = self.table.grow(&self.dag, node, length);
+        for id in made {
+            let row = self.table.get(id).map(|instance| self.snapshot(id, instance));
+            turn.commands.extend(row.map(|row| {
+                let change = InstanceChange {
+                    instance: id,
+                    row,
+                    message: None,
+                    is_new: true,
+                    archive: false,
+                    drop_results: false,
+                };
+                Command::Persist(Box::new(change))
+            }));
+        }
+        for id in self.table.ids_of(node).filter(|id| u32::try_from(id.map_index).is_ok_and(|index| index >= length)) {
+            if let Some(instance) = self.table.get(id).filter(|instance| instance.state != TaskState::Removed) {
+                self.abandon(id, instance, turn);
+                self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
+            }
+        }
+        self.reconsider(&BTreeSet::from([node]), turn);
+        turn.checks.push_back(Check::Node(node));
+        turn.checks.extend(self.dag.node(node).downstream.iter().copied().map(Check::Node));
+    }
+
+    /// How many instances `node` is to have; none if it is not mapped.
+    pub(super) fn length_for(&self, node: NodeIndex) -> Option<Length> {
+        let expand = self.dag.expansion(self.dag.node(node))?;
+        for missing in [Length::Unknown, Length::Failed, Length::Skipped] {
+            if expand.sources().any(|source| self.length_of(source) == missing) {
+                return Some(missing);
+            }
+        }
+        let length = expand.length(|source| match self.length_of(source) {
+            Length::Known(length) => Some(length),
+            _ => None,
+        });
+        let fits = length.and_then(|length| u32::try_from(length).ok()).filter(|length| *length <= MAX_MAP_LENGTH);
+        Some(fits.map_or(Length::TooMany(length.unwrap_or(u64::MAX)), Length::Known))
+    }
+
+    fn length_of(&self, source: NodeIndex) -> Length {
+        if self.table.is_pending(source) {
+            return Length::Unknown;
+        }
+        if self.table.is_expanded(source) {
+            return Length::Known(self.table.successes(source));
+        }
+        let id = InstanceId::plain(source);
+        match self.table.get(id).map(|instance| instance.state) {
+            Some(TaskState::Success) => {
+                // A success that a person declared has no list.
+                self.lengths.get(&id).map_or(Length::Failed, |length| Length::Known((*length).min(MAX_MAP_LENGTH)))
+            }
+            Some(TaskState::Skipped | TaskState::Removed) => Length::Skipped,
+            _ => Length::Failed,
+        }
+    }
+}
+
+/// Why a mapped task can't be expanded.
+pub(super) fn too_many(length: u64) -> String {
+    format!("the lists that it is expanded over multiply to {length} instances; at most {MAX_MAP_LENGTH} are allowed")
+}
