@@ -137,6 +137,15 @@ async fn pages(client: &Client) -> Vec<String> {
     ] {
         pages.push(format!("{run}{part}"));
     }
+    client.upload(build::component("shapes")).await.ok();
+    for (dag_id, task) in [("grouped", "outer.inner.double"), ("mapped_group", "each.picky"), ("on_a_cluster", "picky")]
+    {
+        let run_id = client.trigger(dag_id, json!({})).await;
+        client.finished(dag_id, &run_id).await;
+        let run = format!("/dags/{dag_id}/runs/{}", run_id.replace('+', "%2B"));
+        let graph = format!("/dags/{dag_id}/graph");
+        pages.extend([format!("/dags/{dag_id}"), graph, format!("{run}/tasks/{task}"), run]);
+    }
     pages
 }
 
@@ -256,6 +265,42 @@ async fn ten_thousand_tasks_are_shown_while_they_run_and_hold_nobody_up() {
     browser.holds(&format!("return {squares} === 's-success 10000'")).await;
     let frozen = browser.script("return window.frozen").await;
     assert!(frozen.as_f64().unwrap() < 1_000.0, "the page stood still for {frozen} ms");
+    assert_no_complaints(&browser).await;
+}
+
+#[tokio::test]
+async fn a_group_is_closed_and_opened_and_stays_so() {
+    const BOXES: &str = "return [...document.querySelectorAll('#graph .node')].map((node) =>
+        (node.dataset.task ?? node.dataset.group) + ' ' + node.querySelector('.under, .times')?.textContent).sort().join()";
+    let (server, client, browser) = start().await;
+    client.upload(build::component("shapes")).await.ok();
+    let run_id = client.trigger("mapped_group", json!({})).await;
+    browser.open(&server, "/dags/mapped_group/graph").await;
+    let boxes = async |expected: &str| {
+        browser.holds(&format!("{} === '{expected}'", BOXES.replacen("return ", "return (", 1) + ")")).await;
+    };
+    let open = "count undefined,each.double [3],each.picky [3],sum undefined";
+    // It is told what the instances are in while the page is looked at.
+    boxes(open).await;
+    client.finished("mapped_group", &run_id).await;
+    browser.holds("return document.querySelectorAll('[data-task=\"each.picky\"] .side').length === 2").await;
+    let closed = "count undefined,each 1 failed · +2,sum undefined";
+    browser.click("#graph .head[data-group=each]").await;
+    boxes(closed).await;
+    assert_eq!(browser.script("return document.activeElement.getAttribute('aria-expanded')").await, "false");
+    browser.open(&server, &format!("/dags/mapped_group/runs/{}", run_id.replace('+', "%2B"))).await;
+    boxes(closed).await;
+    browser.script("document.querySelector('#graph [data-group=each]').focus()").await;
+    browser.press(Key::Enter).await;
+    boxes(open).await;
+    assert_eq!(browser.script("return document.activeElement.getAttribute('aria-expanded')").await, "true");
+    let teardown = "return document.querySelector('[data-task=delete_cluster] title').textContent.includes('teardown')";
+    browser.open(&server, "/dags/on_a_cluster/graph").await;
+    browser.element("#graph [data-task=delete_cluster] .role").await;
+    browser.holds(teardown).await;
+    browser.open(&server, "/dags/grouped/graph").await;
+    browser.holds("return document.querySelector('#graph .label')?.textContent === 'when all is done'").await;
+    browser.holds("return document.querySelector('[data-group=\"outer.inner\"] title').textContent.includes('The inner group.')").await;
     assert_no_complaints(&browser).await;
 }
 

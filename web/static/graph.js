@@ -1,53 +1,39 @@
 // The graph of tasks. The server has placed everything; here only what is in view is drawn: as SVG with real links
 // while that is at most 600 boxes, on a canvas beyond.
+import { colourNode, frame as makeFrame, label, make, node, parts, SIDE, SQUARE, TOP, way } from './graph_parts.js';
+import { groupsOf } from './groups.js';
 import { tip as makeTip } from './tip.js';
-import { colour, count, fetcher, getJson, name, onTheme, STATES, throttle, words } from './states.js';
+import { colour, fetcher, getJson, onTheme, ORDER, STATES, throttle, words } from './states.js';
 
-const SVG = 'http://www.w3.org/2000/svg';
 const MOST_LINKS = 600;
-// Where each task is shown, those that are alike are a block of squares. The server has made it as wide and high.
-const SQUARE = 10, SIDE = 6, TOP = 24;
 // Below this nothing can be read.
 const LEAST_READABLE = 0.8, LEAST_SEEN = 0.5;
 
-const make = (tag, attributes = {}, ...children) => {
-  const element = document.createElementNS(SVG, tag);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-};
-
 export async function start(box) {
-  const graph = await getJson(box.dataset.graph);
+  const groups = groupsOf(box.dataset.base);
+  let graph = await getJson(groups.ask(box.dataset.graph));
   if (!graph.boxes) return;
   box.hidden = false;
   document.getElementById('outline')?.removeAttribute('open');
 
   let cells = '';
   let zoom = 1, left = 0, top = 0, frame = 0, fitted = true;
-  const boxes = graph.boxes.map(([x, y, width, height, ...members], index) => ({
-    index, x, y, width, height, members, states: [], letter: '.',
-    columns: members.length > 1 && height > 50 ? Math.floor((width - 2 * SIDE) / SQUARE) : 0,
-  }));
-  const edges = graph.edges.map(([from, to, ...flat]) => {
-    const a = boxes[from], b = boxes[to];
-    const points = [];
-    for (let at = 0; at < flat.length; at += 2) points.push([flat[at], flat[at + 1]]);
-    const ends = points.length ? points : [[a.x + a.width, a.y + a.height / 2], [b.x, b.y + b.height / 2]];
-    const ys = ends.map(([, y]) => y);
-    return { from, to, stub: !points.length, points: ends, minX: ends[0][0], maxX: ends.at(-1)[0], minY: Math.min(...ys), maxY: Math.max(...ys) };
-  });
+  let { boxes, edges, frames, labels } = parts(graph);
+  let mapped = {};
 
   const view = make('svg', { class: 'view' });
-  const edgeLayer = make('g');
-  const nodeLayer = make('g');
-  view.append(edgeLayer, nodeLayer);
+  const [frameLayer, edgeLayer, labelLayer, nodeLayer] = [0, 1, 2, 3].map(() => make('g'));
+  view.append(frameLayer, edgeLayer, labelLayer, nodeLayer);
   const canvas = document.createElement('canvas');
   canvas.setAttribute('aria-hidden', 'true');
   canvas.hidden = true;
   const tools = document.createElement('div');
   tools.className = 'tools';
-  for (const [text, label, act] of [['−', 'Zoom out', () => scale(1 / 1.3)], ['+', 'Zoom in', () => scale(1.3)], ['Fit', 'Fit the graph', () => fit()]]) {
+  const acts = [['−', 'Zoom out', () => scale(1 / 1.3)], ['+', 'Zoom in', () => scale(1.3)], ['Fit', 'Fit the graph', () => fit()]];
+  if (graph.groups.length) {
+    acts.unshift(['Open groups', 'Open all groups', () => regroup(() => groups.all('open'))], ['Close groups', 'Close all groups', () => regroup(() => groups.all('closed'))]);
+  }
+  for (const [text, label, act] of acts) {
     const button = document.createElement('button');
     button.type = 'button';
     button.className = 'small';
@@ -59,83 +45,21 @@ export async function start(box) {
   box.append(canvas, view, tools);
 
   const drawn = new Map();
-  const drawnEdges = new Map();
+  const drawnEdges = new Map(), drawnFrames = new Map(), drawnLabels = new Map();
   const href = (task) => `${box.dataset.base}/tasks/${encodeURIComponent(task)}`;
-
-  function node(item) {
-    const title = graph.tasks[item.members[0]];
-    const many = item.members.length > 1;
-    const limit = Math.floor((item.width - 38) / 6.9);
-    const text = title.length > limit ? `${title.slice(0, limit - 1)}…` : title;
-    const link = make('a', { class: 'node', href: many ? box.dataset.unfold ?? href(title) : href(title), 'data-task': title },
-      make('title'),
-      make('rect', { class: 'box', x: item.x + 0.5, y: item.y + 0.5, width: item.width - 1, height: item.height - 1, rx: 6 }),
-      make('use', { x: item.x + 9, y: item.y + (item.columns ? 6 : many ? 9 : item.height / 2 - 7), width: 14, height: 14 }));
-    const label = make('text', { x: item.x + 29, y: item.y + (item.columns ? 18 : many ? 20 : item.height / 2 + 4.2) });
-    label.textContent = item.columns ? `${text} × ${item.members.length.toLocaleString('en')}` : text;
-    link.append(label);
-    if (item.columns) {
-      link.classList.add('block');
-      link.append(make('g'));
-    } else if (many) {
-      const under = make('text', { class: 'under', x: item.x + 29, y: item.y + 35 });
-      link.append(under, make('g'));
-    }
-    return link;
-  }
-
-  function colourNode(item, link) {
-    const letters = item.states;
-    const many = item.members.length > 1;
-    const counts = count(letters);
-    const letter = counts[0]?.[0] ?? '.';
-    const main = item.letter;
-    link.setAttribute('class', `node s-${name(main)}${item.columns ? ' block' : ''}`);
-    link.querySelector('use').setAttribute('href', cells ? `#i-${name(main)}` : '#i-none');
-    const telling = counts.map(([state, number]) => `${number} ${words(state)}`).join(', ');
-    const first = graph.tasks[item.members[0]];
-    link.querySelector('title').textContent = many ? `${first} and ${item.members.length - 1} like it${cells ? `\n${telling}` : ''}` : cells ? `${first}\n${words(letter)}` : first;
-    if (item.columns) {
-      link.querySelector('title').textContent = '';
-      link.setAttribute('aria-label', `${first} and ${item.members.length - 1} like it${cells ? `, ${telling}` : ''}`);
-      const squares = {};
-      const state = letters.length ? letters : '.'.repeat(item.members.length);
-      for (let at = 0; at < item.members.length; at++) {
-        const x = item.x + SIDE + (at % item.columns) * SQUARE, y = item.y + TOP + Math.floor(at / item.columns) * SQUARE;
-        squares[state[at]] = `${squares[state[at]] ?? ''}M${x} ${y}h8v8h-8z`;
-      }
-      link.querySelector('g').replaceChildren(...Object.entries(squares).map(([letter, d]) => make('path', { class: `square s-${name(letter)}`, d })));
-    } else if (many) {
-      link.querySelector('.under').textContent = `× ${item.members.length.toLocaleString('en')}`;
-      const bar = link.querySelector('g');
-      let x = item.x + 1;
-      bar.replaceChildren(...(cells ? counts : []).map(([state, number]) => {
-        const width = ((item.width - 2) * number) / letters.length;
-        const part = make('rect', { class: `side s-${name(state)}`, x, y: item.y + item.height - 6, width, height: 5 });
-        x += width;
-        return part;
-      }));
-    }
-  }
-
-  function path({ points, stub }) {
-    if (stub) {
-      const [[ax, ay], [bx, by]] = points;
-      return `M${ax} ${ay}h16M${bx - 16} ${by}h16`;
-    }
-    let text = `M${points[0][0]} ${points[0][1]}`;
-    for (let at = 1; at < points.length; at++) {
-      const [ax, ay] = points[at - 1], [bx, by] = points[at], middle = (ax + bx) / 2;
-      text += at % 2 ? `C${middle} ${ay} ${middle} ${by} ${bx} ${by}` : `L${bx} ${by}`;
-    }
-    return text;
-  }
+  const hrefOf = (item) => {
+    if (item.members.length > 1) return box.dataset.unfold ?? href(item.id);
+    return href(item.id) + (item.isMapped && box.dataset.states ? '#instances' : '');
+  };
 
   function inView() {
     const width = box.clientWidth / zoom, height = box.clientHeight / zoom;
     const near = { left: left - 80, top: top - 80, right: left + width + 80, bottom: top + height + 80 };
+    const isNear = (item) => item.x < near.right && item.x + item.width > near.left && item.y < near.bottom && item.y + item.height > near.top;
     return {
-      boxes: boxes.filter((item) => item.x < near.right && item.x + item.width > near.left && item.y < near.bottom && item.y + item.height > near.top),
+      boxes: boxes.filter(isNear),
+      frames: frames.filter(isNear),
+      labels: labels.filter(isNear),
       edges: edges.filter((edge) => edge.minX < near.right && edge.maxX > near.left && edge.minY < near.bottom && edge.maxY > near.top),
     };
   }
@@ -161,10 +85,13 @@ export async function start(box) {
     if (!asLinks) return drawCanvas(seen);
     view.setAttribute('viewBox', `${left} ${top} ${box.clientWidth / zoom} ${box.clientHeight / zoom}`);
     edgeLayer.classList.toggle('many', seen.edges.length > 150);
-    sync(edgeLayer, drawnEdges, seen.edges, (edge) => edge, (edge) => make('path', { class: edge.stub ? 'edge stub' : 'edge', d: path(edge) }));
+    const same = (item) => item;
+    sync(frameLayer, drawnFrames, seen.frames, same, makeFrame);
+    sync(edgeLayer, drawnEdges, seen.edges, same, (edge) => make('path', { class: edge.stub ? 'edge stub' : 'edge', d: way(edge) }));
+    sync(labelLayer, drawnLabels, seen.labels, same, label);
     sync(nodeLayer, drawn, seen.boxes, (item) => item.index, (item) => {
-      const link = node(item);
-      colourNode(item, link);
+      const link = node(item, hrefOf(item));
+      colourNode(item, link, cells !== '');
       return link;
     });
   }
@@ -185,8 +112,9 @@ export async function start(box) {
     pen.strokeStyle = colours.line;
     pen.lineWidth = 1 / zoom;
     const lines = new Path2D();
-    for (const edge of seen.edges) if (!edge.stub) lines.addPath(edge.drawn ??= new Path2D(path(edge)));
+    for (const edge of seen.edges) if (!edge.stub) lines.addPath(edge.drawn ??= new Path2D(way(edge)));
     pen.stroke(lines);
+    for (const item of seen.frames) pen.strokeRect(item.x, item.y, item.width, item.height);
     for (const item of seen.boxes) {
       pen.fillStyle = colours[item.letter];
       pen.fillRect(item.x, item.y, item.width, item.height);
@@ -194,7 +122,7 @@ export async function start(box) {
   }
   const redraw = () => (frame ||= requestAnimationFrame(draw));
 
-  const least = boxes.some((item) => item.columns) ? LEAST_SEEN : LEAST_READABLE;
+  const leastSeen = () => (boxes.some((item) => item.columns) ? LEAST_SEEN : LEAST_READABLE);
   const bounds = () => [Math.min(1, 0.9 * box.clientWidth / graph.width, 0.9 * box.clientHeight / graph.height), 2.5];
   function scale(factor, px = box.clientWidth / 2, py = box.clientHeight / 2) {
     const [least, most] = bounds();
@@ -206,6 +134,7 @@ export async function start(box) {
     redraw();
   }
   function fit() {
+    const least = leastSeen();
     const tall = box.classList.contains('tall');
     const wanted = graph.height * Math.min(1, Math.max(least, box.clientWidth / graph.width)) + 40;
     box.style.height = `${Math.max(tall ? 320 : 150, Math.min(wanted, innerHeight * (tall ? 0.7 : 0.46)))}px`;
@@ -269,8 +198,44 @@ export async function start(box) {
     const rect = box.getBoundingClientRect();
     const x = left + (event.clientX - rect.left) / zoom, y = top + (event.clientY - rect.top) / zoom;
     const hit = boxes.find((item) => x >= item.x && x <= item.x + item.width && y >= item.y && y <= item.y + item.height);
-    if (hit) location.assign(href(graph.tasks[hit.members[0]]));
+    if (hit?.group) toggle(hit.id);
+    else if (hit) location.assign(href(hit.id));
   });
+  view.addEventListener('click', (event) => {
+    const id = event.target.closest?.('[data-group]')?.dataset.group;
+    if (id !== undefined && !moved) toggle(id);
+  });
+  view.addEventListener('keydown', (event) => {
+    const id = event.target.closest?.('[data-group]')?.dataset.group;
+    if (id === undefined || (event.key !== 'Enter' && event.key !== ' ')) return;
+    event.preventDefault();
+    toggle(id);
+  });
+
+  // Opens or closes a group, which stays where it is on the screen.
+  const cornerOf = (id) => [...frames, ...boxes.filter((item) => item.group)].find((item) => item.id === id);
+  async function toggle(id) {
+    const before = cornerOf(id);
+    await regroup(() => groups.toggle(id));
+    const after = cornerOf(id);
+    if (before && after && !fitted) {
+      left += after.x - before.x;
+      top += after.y - before.y;
+    }
+    draw();
+    [...view.querySelectorAll('[data-group]')].find((button) => button.dataset.group === id)?.focus({ preventScroll: true });
+  }
+  async function regroup(change) {
+    change();
+    graph = await getJson(groups.ask(box.dataset.graph));
+    ({ boxes, edges, frames, labels } = parts(graph));
+    for (const map of [drawn, drawnEdges, drawnFrames, drawnLabels]) {
+      for (const element of map.values()) element.remove();
+      map.clear();
+    }
+    spread();
+    if (fitted) fit(); else redraw();
+  }
   box.addEventListener('wheel', (event) => {
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
@@ -305,20 +270,27 @@ export async function start(box) {
 
   function spread() {
     for (const item of boxes) {
-      item.states = cells ? item.members.map((row) => cells[row] ?? '.') : [];
-      const counts = item.states.length === 1 ? [[item.states[0], 1]] : count(item.states);
+      const tally = {};
+      item.states = item.columns && cells ? item.members.map((row) => cells[row] ?? '.') : [];
+      for (const row of cells ? item.members : []) {
+        const instances = mapped[row];
+        if (!instances) tally[cells[row] ?? '.'] = (tally[cells[row] ?? '.'] ?? 0) + 1;
+        else for (const [letter, number] of Object.entries(instances)) tally[letter] = (tally[letter] ?? 0) + number;
+      }
+      item.counts = [...ORDER].filter((letter) => tally[letter]).map((letter) => [letter, tally[letter]]);
+      const times = item.members.filter((row) => mapped[row]).map((row) => Object.values(mapped[row]).reduce((a, b) => a + b, 0));
+      item.times = times.length ? Math.max(...times) : undefined;
       // What runs is told before what is to be looked at, but for what has failed.
-      const running = counts.some(([letter]) => letter === 'r');
-      const first = counts[0]?.[0] ?? '.';
-      item.letter = running && first !== 'f' ? 'r' : first;
+      const first = item.counts[0]?.[0] ?? '.';
+      item.letter = tally.r && first !== 'f' ? 'r' : first;
     }
-    for (const [index, link] of drawn) colourNode(boxes[index], link);
+    for (const [index, link] of drawn) colourNode(boxes[index], link, cells !== '');
     if (!canvas.hidden) redraw();
   }
   const states = fetcher();
   const load = async () => {
     if (!box.dataset.states) return;
-    cells = (await states.get(box.dataset.states)).cells;
+    ({ cells, mapped = {} } = await states.get(box.dataset.states));
     spread();
   };
   const reload = throttle(load, 1000);

@@ -11,7 +11,14 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{UiState, error::UiError, links, shape::Shape, shell::Frame, show::told};
+use super::{
+    UiState,
+    error::UiError,
+    links,
+    shape::{GroupsShown, Shape},
+    shell::Frame,
+    show::told,
+};
 use crate::{
     model::ids::{DagId, RunId},
     store::{DagRunFilter, DagRunOrder, DagRunRow, DagVersionKey, Order, Page},
@@ -104,15 +111,17 @@ pub async fn grid(
         .into_response())
 }
 
-/// `GET /ui/dags/{dag_id}/runs/{run_id}/states`: one letter for each task of the run's version.
+/// `GET /ui/dags/{dag_id}/runs/{run_id}/states`: one letter for each task of the run's version,
+/// and counts of the instances of those that are mapped.
 pub async fn states(
     State(ui): State<UiState>,
     Path((dag_id, run_id)): Path<(DagId, RunId)>,
 ) -> Result<Response, UiError> {
     let run = ui.run(&dag_id, &run_id).await?;
     let shape = ui.shapes.get(&ui.store, run.version).await?;
-    let cells = cells(&ui, &shape, &run).await?;
-    Ok(Json(json!({ "state": run.state, "cells": cells })).into_response())
+    let states = ui.store.task_instance_states(run.key).await?;
+    let (cells, mapped) = (shape.pack(&states), shape.mapped(&states));
+    Ok(Json(json!({ "state": run.state, "cells": cells, "mapped": mapped })).into_response())
 }
 
 /// `GET /ui/dag_versions/{version}/tasks`: the names of the grid's rows.
@@ -125,6 +134,8 @@ pub async fn version_tasks(State(ui): State<UiState>, Path(version): Path<i64>) 
 pub struct GraphQuery {
     #[serde(default = "yes")]
     pub fold: bool,
+    #[serde(flatten)]
+    pub groups: GroupsShown,
 }
 
 fn yes() -> bool {
@@ -138,7 +149,9 @@ pub async fn version_graph(
     Query(query): Query<GraphQuery>,
 ) -> Result<Response, UiError> {
     let shape = ui.shapes.get(&ui.store, DagVersionKey(version)).await?;
-    let graph = tokio::task::spawn_blocking(move || shape.graph_json(query.fold)).await.map_err(UiError::internal)?;
+    let graph = tokio::task::spawn_blocking(move || shape.graph_json(query.fold, &query.groups))
+        .await
+        .map_err(UiError::internal)?;
     Ok(immutable(graph))
 }
 

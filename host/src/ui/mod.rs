@@ -14,6 +14,7 @@ mod doc;
 mod error;
 mod events;
 mod fold;
+mod graph;
 pub mod layout;
 mod links;
 mod log;

@@ -1,22 +1,28 @@
 //! What never changes about a dag_version: its tasks in rows, its graph. Computed once, kept for the versions last seen.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use axum::body::Bytes;
 use lru::LruCache;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{
     error::UiError,
     fold::{Folded, fold},
-    layout::{self, Size, layout},
+    graph::{self, Graph},
 };
 use crate::{
-    model::{dag::Dag, ids::TaskId, spec::DagSpec, state::TaskState},
+    model::{
+        dag::{Dag, Group, Role},
+        ids::TaskId,
+        spec::DagSpec,
+        state::TaskState,
+    },
     store::{DagVersionKey, Store},
 };
 
@@ -26,13 +32,31 @@ const MOST_SIBLINGS: usize = 50;
 const MOST_SINGLE: usize = 200;
 /// Boxes of a graph that is drawn; above it there is the outline only.
 const MOST_BOXES: usize = 20_000;
-/// From one square of a block to the next, and what surrounds them. The page's script knows these.
-const SQUARE: usize = 10;
-const BLOCK_SIDES: usize = 12;
-const BLOCK_HEAD: usize = 30;
+/// Boxes of a graph whose groups are open at first.
+const MOST_OPEN: usize = 200;
 /// Tasks of all shapes that are kept.
 const MOST_TASKS: usize = 400_000;
 const MOST_SHAPES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
+
+/// Which groups a graph shows open.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct GroupsShown {
+    #[serde(default)]
+    groups: GroupsBase,
+    /// Ids of groups that are the other way, with commas between.
+    #[serde(default)]
+    but: String,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum GroupsBase {
+    /// Open, unless there is much in them.
+    #[default]
+    AtFirst,
+    Open,
+    Closed,
+}
 
 /// A dag_version as the page needs it. Its rows are its tasks, upstream first.
 #[derive(Debug)]
@@ -41,14 +65,14 @@ pub struct Shape {
     pub dag: Dag,
     pub spec: Arc<DagSpec>,
     tasks: OnceLock<Bytes>,
-    folded: OnceLock<Graph>,
-    whole: OnceLock<Graph>,
+    folded: OnceLock<Boxes>,
+    whole: OnceLock<Boxes>,
 }
 
-/// A graph as the page's script draws it.
+/// The boxes of a graph.
 #[derive(Debug)]
-struct Graph {
-    /// See [`Graph::new`]; empty until it was asked for.
+struct Boxes {
+    /// See [`Graph::json`]; empty until it was asked for, with its groups as they are at first.
     json: OnceLock<Bytes>,
     folded: Folded,
 }
@@ -71,34 +95,58 @@ impl Shape {
         self.dag.index(task_id).map(|index| index as usize)
     }
 
-    /// `{"tasks": [...]}`: the names of the rows.
+    /// The names of the rows, the groups, and the group of each row; see [`Graph::json`].
     pub fn tasks_json(&self) -> Bytes {
         let make = || {
             let tasks: Vec<_> = self.dag.nodes.iter().map(|node| node.task_id.as_str()).collect();
-            Bytes::from(json!({ "tasks": tasks }).to_string())
+            let closed = self.closed(&GroupsShown::default());
+            let group = |(group, closed): (&Group, &bool)| json!({ "id": group.group_id, "parent": group.parent, "closed": closed });
+            let groups: Vec<_> = self.dag.groups.iter().zip(&closed).map(group).collect();
+            let mapped: Vec<_> = (0..self.rows()).filter(|row| self.is_mapped(*row)).collect();
+            let group_of = graph::group_of(&self.dag);
+            Bytes::from(json!({ "tasks": tasks, "groups": groups, "group_of": group_of, "mapped": mapped }).to_string())
         };
         self.tasks.get_or_init(make).clone()
     }
 
-    fn graph(&self, is_folded: bool) -> &Graph {
+    fn boxes(&self, is_folded: bool) -> &Boxes {
         let (cached, most) = if is_folded { (&self.folded, MOST_SIBLINGS) } else { (&self.whole, MOST_SINGLE) };
-        cached.get_or_init(|| Graph { json: OnceLock::new(), folded: folded(&self.dag, most) })
+        cached.get_or_init(|| Boxes { json: OnceLock::new(), folded: folded(&self.dag, most) })
     }
 
-    /// Where the boxes stand; see [`graph_json`]. Takes some hundred milliseconds the first time for thousands of tasks.
-    pub fn graph_json(&self, is_folded: bool) -> Bytes {
-        let graph = self.graph(is_folded);
-        graph.json.get_or_init(|| Bytes::from(graph_json(&self.dag, &graph.folded, is_folded).to_string())).clone()
+    /// Where the boxes stand; see [`Graph::json`], or `{"boxes": null}` if there are too many. Takes some hundred
+    /// milliseconds for thousands of tasks.
+    pub fn graph_json(&self, is_folded: bool, groups: &GroupsShown) -> Bytes {
+        if !self.can_draw(is_folded) {
+            return Bytes::from_static(b"{\"boxes\": null}");
+        }
+        let boxes = self.boxes(is_folded);
+        let make = || {
+            let graph = Graph::new(&self.dag, &self.spec, &boxes.folded, !is_folded, self.closed(groups));
+            Bytes::from(graph.json().to_string())
+        };
+        if *groups == GroupsShown::default() { boxes.json.get_or_init(make).clone() } else { make() }
+    }
+
+    /// Which groups are shown closed.
+    fn closed(&self, shown: &GroupsShown) -> Vec<bool> {
+        let closed = match shown.groups {
+            GroupsBase::AtFirst => self.boxes(true).folded.boxes.len() > MOST_OPEN,
+            GroupsBase::Open => false,
+            GroupsBase::Closed => true,
+        };
+        let but: BTreeSet<&str> = shown.but.split(',').collect();
+        self.dag.groups.iter().map(|group| closed != but.contains(group.group_id.as_str())).collect()
     }
 
     /// Whether the graph has few enough boxes to be drawn.
     pub fn can_draw(&self, is_folded: bool) -> bool {
-        self.graph(is_folded).folded.boxes.len() <= MOST_BOXES
+        self.boxes(is_folded).folded.boxes.len() <= MOST_BOXES
     }
 
     /// Whether tasks can be folded into one box, and each be shown as well.
     pub fn can_fold(&self) -> bool {
-        self.graph(true).folded.boxes.len() < self.rows() && self.can_draw(false)
+        self.boxes(true).folded.boxes.len() < self.rows() && self.can_draw(false)
     }
 
     /// The state of each task of which there are `counts`. A mapped task shows what of its instances needs a look first.
@@ -110,6 +158,18 @@ impl Shape {
             }
         }
         worst
+    }
+
+    /// How many instances of each mapped task are in which state, as (letter, count).
+    pub fn mapped(&self, states: &[(TaskId, i32, TaskState)]) -> BTreeMap<usize, BTreeMap<char, usize>> {
+        let mut mapped: BTreeMap<usize, BTreeMap<char, usize>> = BTreeMap::new();
+        // Before its list is known, a mapped task has one instance, which is none of the list.
+        for (task_id, _, state) in states.iter().filter(|(_, map_index, _)| *map_index >= 0) {
+            if let Some(row) = self.row(task_id) {
+                *mapped.entry(row).or_default().entry(char::from(state.letter())).or_default() += 1;
+            }
+        }
+        mapped
     }
 
     /// One letter a row, of the instances `states`. A mapped task shows what of its instances needs a look first.
@@ -156,63 +216,11 @@ fn folded(dag: &Dag, most: usize) -> Folded {
         .iter()
         .map(|node| {
             let next = kinds.len();
-            *kinds.entry(node.entry.as_str()).or_insert(next)
+            let is_mapped = dag.expansion(node).is_some();
+            *kinds.entry((node.entry.as_str(), node.group, is_mapped, node.role == Role::Work)).or_insert(next)
         })
         .collect();
     fold(&kind_of, &edges(dag), most)
-}
-
-/// `{"tasks": [name of each row], "boxes": [[x, y, width, height, row, ...]], "edges": [[from, to, x, y, ...]], "width":
-/// ..., "height": ...}`; `{"boxes": null}` if there are too many. An edge without points is drawn as a stub.
-fn graph_json(dag: &Dag, folded: &Folded, is_folded: bool) -> Value {
-    if folded.boxes.len() > MOST_BOXES {
-        return json!({ "boxes": null });
-    }
-    let sizes: Vec<Size> = folded
-        .boxes
-        .iter()
-        .map(|members| {
-            let letters = members.first().map_or(0, |row| dag.nodes[*row].task_id.as_str().len().min(28));
-            let width = f64::from(u8::try_from(letters).unwrap_or(u8::MAX)) * 7.2 + 44.0;
-            if members.len() > 1 && !is_folded {
-                return block(members.len());
-            }
-            Size { width: width.max(92.0).round(), height: if members.len() > 1 { 50.0 } else { 32.0 } }
-        })
-        .collect();
-    let layout::Layout { places, routes, width, height } = layout(&sizes, &folded.edges);
-    let boxes: Vec<_> = places
-        .iter()
-        .zip(&folded.boxes)
-        .map(|(place, members)| {
-            let mut row = vec![whole(place.x), whole(place.y), whole(place.width), whole(place.height)];
-            row.extend(members.iter().map(|member| i64::try_from(*member).unwrap_or(i64::MAX)));
-            row
-        })
-        .collect();
-    let edges: Vec<_> = routes
-        .iter()
-        .map(|route| {
-            let mut row: Vec<i64> =
-                [route.from, route.to].iter().map(|end| i64::try_from(*end).unwrap_or(i64::MAX)).collect();
-            row.extend(route.points.iter().flat_map(|(x, y)| [whole(*x), whole(*y)]));
-            row
-        })
-        .collect();
-    let tasks: Vec<_> = dag.nodes.iter().map(|node| node.task_id.as_str()).collect();
-    json!({ "tasks": tasks, "boxes": boxes, "edges": edges, "width": whole(width), "height": whole(height) })
-}
-
-/// The size of a block of `tasks` squares, about twice as wide as high.
-fn block(tasks: usize) -> Size {
-    let columns = (tasks * 2).isqrt().max(12);
-    let pixels = |squares: usize, more: usize| f64::from(u32::try_from(squares * SQUARE + more).unwrap_or(u32::MAX));
-    Size { width: pixels(columns, BLOCK_SIDES), height: pixels(tasks.div_ceil(columns), BLOCK_HEAD) }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "pixels are far below 2^52, and a cast of a float saturates")]
-fn whole(pixels: f64) -> i64 {
-    pixels.round() as i64
 }
 
 /// The shapes of the versions that were asked for last.

@@ -44,7 +44,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn node(task_id: &str, upstream: &[&str]) -> NodeSpec {
+pub fn node(task_id: &str, upstream: &[&str]) -> NodeSpec {
     let bind = |(nth, task): (usize, &&str)| BindingSpec {
         name: format!("in{nth}"),
         source: SourceSpec::Output((*task).to_owned()),
@@ -70,7 +70,7 @@ fn node(task_id: &str, upstream: &[&str]) -> NodeSpec {
     }
 }
 
-fn dag(dag_id: &str, schedule: Option<&str>, nodes: Vec<NodeSpec>) -> DagSpec {
+pub fn dag(dag_id: &str, schedule: Option<&str>, nodes: Vec<NodeSpec>) -> DagSpec {
     let expression = schedule.map(str::to_owned);
     DagSpec {
         dag_id: dag_id.into(),
