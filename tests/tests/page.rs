@@ -271,7 +271,7 @@ async fn ten_thousand_tasks_are_shown_while_they_run_and_hold_nobody_up() {
 #[tokio::test]
 async fn a_group_is_closed_and_opened_and_stays_so() {
     const BOXES: &str = "return [...document.querySelectorAll('#graph .node')].map((node) =>
-        (node.dataset.task ?? node.dataset.group) + ' ' + node.querySelector('.under, .times')?.textContent).sort().join()";
+        (node.dataset.task ?? node.dataset.group) + ' ' + (node.querySelector('.under') ?? node.querySelector('.times'))?.textContent).sort().join()";
     let (server, client, browser) = start().await;
     client.upload(build::component("shapes")).await.ok();
     let run_id = client.trigger("mapped_group", json!({})).await;
@@ -301,6 +301,34 @@ async fn a_group_is_closed_and_opened_and_stays_so() {
     browser.open(&server, "/dags/grouped/graph").await;
     browser.holds("return document.querySelector('#graph .label')?.textContent === 'when all is done'").await;
     browser.holds("return document.querySelector('[data-group=\"outer.inner\"] title').textContent.includes('The inner group.')").await;
+    assert_no_complaints(&browser).await;
+}
+
+#[tokio::test]
+async fn a_closed_group_is_one_row_of_the_grid() {
+    let (server, client, browser) = start().await;
+    client.upload(build::component("shapes")).await.ok();
+    let run_id = client.trigger("grouped", json!({})).await;
+    client.finished("grouped", &run_id).await;
+    browser.open(&server, "/dags/grouped").await;
+    browser.holds("return document.querySelector('#grid')?.dataset.ready === 'true'").await;
+    let said = async |expected: &str| {
+        browser.holds(&format!("return document.querySelector('#grid-said').textContent.includes('{expected}')")).await;
+    };
+    let height = "return document.querySelector('#grid .space').offsetHeight";
+    let open = browser.script(height).await.as_i64().unwrap();
+    browser.script("document.querySelector('#grid').focus()").await;
+    until("the group's row", Duration::from_secs(20), async || {
+        browser.press(Key::Down).await;
+        let said = browser.script("return document.querySelector('#grid-said').textContent").await;
+        said.as_str().unwrap().starts_with("outer, 2 tasks").then_some(())
+    })
+    .await;
+    browser.press(Key::Enter).await;
+    said("outer, closed").await;
+    assert_eq!(browser.script(height).await.as_i64().unwrap(), open - 3 * 22, "two tasks and a group are hidden");
+    browser.open(&server, "/dags/grouped/graph").await;
+    browser.element("#graph .node.closed[data-group=outer]").await;
     assert_no_complaints(&browser).await;
 }
 

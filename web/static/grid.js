@@ -1,7 +1,8 @@
 // Runs x tasks on a canvas: rows are tasks, columns are runs (the newest at the right), one letter a cell. Only what is
 // in view is drawn. The table twin below holds the same for who does not see a canvas.
+import { groupsOf } from './groups.js';
 import { tip as makeTip } from './tip.js';
-import { colour, fetcher, getJson, iconPath, onTheme, STATES, throttle, words } from './states.js';
+import { colour, fetcher, getJson, iconPath, onTheme, ORDER, STATES, throttle, words } from './states.js';
 
 const ROW = 22, COLUMN = 24, HEAD = 58, BAR = 40, CELL = 18;
 
@@ -10,6 +11,9 @@ export async function start(box) {
   const toggle = document.getElementById('grid-toggle');
   const said = document.getElementById('grid-said');
   let tasks, runs, rows, version, colours, sprites, frame = 0;
+  // `rows` are tasks and groups as they are shown; `tree` is all of them.
+  let tree = { children: [] }, isGrouped = false;
+  const groups = groupsOf(box.dataset.base);
   let at = { row: -1, column: -1 };
   let widest = 0;
 
@@ -29,16 +33,52 @@ export async function start(box) {
   async function load() {
     const data = await grid.get(box.dataset.grid);
     if (data.version !== version) {
-      tasks = (await getJson(data.tasks)).tasks;
+      const named = await getJson(data.tasks);
+      tasks = named.tasks;
+      isGrouped = named.groups.length > 0;
+      tree = treeOf(named);
       version = data.version;
-      const wanted = box.dataset.filter.toLowerCase();
-      rows = [];
-      tasks.forEach((task, index) => { if (!wanted || task.toLowerCase().includes(wanted)) rows.push(index); });
+      list();
     }
     runs = data.runs;
     const pen = canvas.getContext('2d');
     pen.font = `12.5px ${getComputedStyle(box).fontFamily}`;
-    widest = rows.slice(0, 2000).reduce((most, row) => Math.max(most, pen.measureText(tasks[row]).width), 60);
+    widest = rows.slice(0, 2000).reduce((most, row) => Math.max(most, pen.measureText(row.label).width + indent(row)), 60);
+  }
+  // What is shown: all but what is in closed groups, or what the filter finds and the groups around it.
+  function list() {
+    const wanted = box.dataset.filter.toLowerCase();
+    rows = [];
+    const add = (item, depth) => {
+      for (const row of item.children) {
+        row.depth = depth;
+        if (!row.children) {
+          if (!wanted || row.id.toLowerCase().includes(wanted)) rows.push(row);
+          continue;
+        }
+        row.open = wanted !== '' || !groups.isClosed(row);
+        const at = rows.push(row);
+        if (row.open) add(row, depth + 1);
+        if (wanted && rows.length === at) rows.pop();
+      }
+    };
+    add(tree, 0);
+  }
+  const indent = (row) => (isGrouped ? row.depth * 14 + 16 : 0);
+  // A group is in the state of the task in it that needs a look first.
+  const letterOf = (row, cells) => {
+    if (!row.members) return cells[row.task];
+    let worst = ORDER.length;
+    for (const task of row.members) worst = Math.min(worst, ORDER.indexOf(cells[task]));
+    return ORDER[worst];
+  };
+  function turn(row) {
+    groups.toggle(row.id);
+    list();
+    size();
+    at.row = rows.indexOf(row);
+    said.textContent = `${row.id}, ${row.open ? 'open' : 'closed'}`;
+    redraw();
   }
 
   function paint() {
@@ -114,7 +154,7 @@ export async function start(box) {
     for (let column = firstColumn; column < lastColumn; column++) {
       const { cells } = runs[column];
       for (let row = firstRow; row < lastRow; row++) {
-        const sprite = sprites[cells[rows[row]]];
+        const sprite = sprites[letterOf(rows[row], cells)];
         if (sprite) pen.drawImage(sprite, x(column) - left, y(row) - top + 2, CELL, CELL);
       }
     }
@@ -148,13 +188,25 @@ export async function start(box) {
       pen.fillStyle = row === at.row ? colours.raised : colours.panel;
       pen.fillRect(0, y(row) - top, labels() + 6, ROW);
       pen.fillStyle = colours.text;
-      pen.fillText(fit(pen, tasks[rows[row]], labels() - 14), 12, y(row) - top + ROW / 2 + 0.5);
+      const item = rows[row], from = 12 + indent(item), middle = y(row) - top + ROW / 2;
+      if (item.children) {
+        pen.strokeStyle = colours.muted;
+        pen.lineWidth = 1.6;
+        pen.beginPath();
+        const [a, b, c] = item.open ? [[-13, -2], [-9, 2], [-5, -2]] : [[-11, -4], [-7, 0], [-11, 4]];
+        pen.moveTo(from + a[0], middle + a[1]);
+        pen.lineTo(from + b[0], middle + b[1]);
+        pen.lineTo(from + c[0], middle + c[1]);
+        pen.stroke();
+      }
+      pen.fillText(fit(pen, item.label, labels() - 2 - from), from, middle + 0.5);
     }
     pen.fillStyle = colours.panel;
     pen.fillRect(0, 0, labels() + 6, HEAD - 2);
     pen.fillStyle = colours.muted;
     pen.font = `11.5px ${getComputedStyle(box).fontFamily}`;
-    const shown = rows.length === tasks.length ? tasks.length.toLocaleString('en') : `${rows.length} of ${tasks.length}`;
+    const found = box.dataset.filter ? rows.filter((row) => !row.children).length : tasks.length;
+    const shown = found === tasks.length ? tasks.length.toLocaleString('en') : `${found} of ${tasks.length}`;
     pen.fillText(`${shown} tasks`, 12, HEAD - 14);
     if (labels() > 130) {
       pen.textAlign = 'right';
@@ -169,13 +221,15 @@ export async function start(box) {
 
   const href = (row, column) => {
     const run = `${box.dataset.base}/runs/${encodeURIComponent(runs[column].id)}`;
-    return row < 0 ? run : `${run}/tasks/${encodeURIComponent(tasks[rows[row]])}`;
+    return row < 0 || rows[row].children ? run : `${run}/tasks/${encodeURIComponent(rows[row].id)}${rows[row].isMapped ? '#instances' : ''}`;
   };
   const tell = (row, column) => {
     const run = runs[column];
     const when = run.date ?? run.id;
     if (row < 0) return `${run.id}\n${run.state}, ${run.type}, ${span(duration(run))}`;
-    return `${tasks[rows[row]]}\n${words(run.cells[rows[row]])}\n${when}`;
+    const item = rows[row];
+    if (!item.children) return `${item.id}${item.isMapped ? ', mapped' : ''}\n${words(letterOf(item, run.cells))}\n${when}`;
+    return `${item.id}, ${item.members.length} tasks\n${words(letterOf(item, run.cells))}\n${when}\n${item.open ? 'Click to close' : 'Click to open'}`;
   };
 
   function place(row, column, event) {
@@ -203,11 +257,22 @@ export async function start(box) {
     const row = inside.y < HEAD ? -1 : Math.floor((inside.y + box.scrollTop - HEAD) / ROW);
     place(row, column >= runs.length ? -1 : column, event);
   });
+  box.addEventListener('click', (event) => {
+    const rect = box.getBoundingClientRect();
+    const top = event.clientY - rect.top;
+    const item = top < HEAD ? undefined : rows[Math.floor((top + box.scrollTop - HEAD) / ROW)];
+    // A key's click on the link has no place.
+    if (!item?.children || event.detail === 0) return;
+    event.preventDefault();
+    turn(item);
+  });
   box.addEventListener('pointerleave', () => place(-1, -1));
   box.addEventListener('scroll', () => { tip.hide(); redraw(); }, { passive: true });
   box.addEventListener('keydown', (event) => {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], PageUp: [-20, 0], PageDown: [20, 0] }[event.key];
-    if (event.key === 'Enter' && !link.hidden) {
+    if ((event.key === 'Enter' || event.key === ' ') && rows[at.row]?.children) {
+      turn(rows[at.row]);
+    } else if (event.key === 'Enter' && !link.hidden) {
       link.click();
     } else if (step || event.key === 'Home' || event.key === 'End') {
       const from = at.column < 0 ? { row: 0, column: runs.length } : at;
@@ -265,6 +330,28 @@ export async function start(box) {
     }
     redraw();
   });
+}
+
+/** Tasks and groups as a tree: `{id, label, task}` and `{id, label, closed, members, children}`, in the order of the dag. */
+function treeOf({ tasks, groups, group_of: groupOf, mapped }) {
+  const isMapped = new Set(mapped);
+  const root = { children: [] };
+  const nodes = groups.map((group) => ({ id: group.id, closed: group.closed, children: [], members: [], isIn: false }));
+  const short = (id, around) => (around?.id && id.startsWith(`${around.id}.`) ? id.slice(around.id.length + 1) : id);
+  tasks.forEach((id, task) => {
+    const around = nodes[groupOf[task] ?? -1] ?? root;
+    around.children.push({ id, label: short(id, around) + (isMapped.has(task) ? ' [ ]' : ''), task, isMapped: isMapped.has(task) });
+    // A group stands where its first task does.
+    for (let at = groupOf[task] ?? -1; at >= 0; at = groups[at].parent ?? -1) {
+      nodes[at].members.push(task);
+      if (nodes[at].isIn) continue;
+      const parent = nodes[groups[at].parent ?? -1] ?? root;
+      nodes[at].isIn = true;
+      nodes[at].label = short(nodes[at].id, parent);
+      parent.children.push(nodes[at]);
+    }
+  });
+  return root;
 }
 
 /** `text` cut so that it is at most `width` wide. */
