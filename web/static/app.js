@@ -14,3 +14,12 @@ const tab = tabs?.querySelector('[aria-current]');
 if (tab) tabs.scrollLeft = tab.offsetLeft + tab.offsetWidth / 2 - tabs.clientWidth / 2;
 
 if (document.body.dataset.events) connect(document.body.dataset.events);
+
+// What waits counts down.
+setInterval(() => {
+  for (const element of document.querySelectorAll('[data-until]')) {
+    const left = Math.ceil((Date.parse(element.dataset.until) - Date.now()) / 1000);
+    const [d, h, m, s] = [Math.floor(left / 86400), Math.floor(left / 3600) % 24, Math.floor(left / 60) % 60, left % 60];
+    element.textContent = left <= 0 ? 'now' : `in ${d ? `${d} d ${h} h` : h ? `${h} h ${m} m` : m ? `${m} m ${s} s` : `${s} s`}`;
+  }
+}, 1000);

@@ -87,6 +87,36 @@ impl Display for WhenBoth {
 
 impl HtmlSafe for WhenBoth {}
 
+/// When a task instance that waits goes on, from now and as an instant; nothing if it does not wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    pub state: TaskState,
+    pub wake: When,
+    pub now: Timestamp,
+}
+
+impl Display for Wait {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let what = match self.state {
+            TaskState::UpForReschedule => "next poke",
+            TaskState::UpForRetry => "next try",
+            _ => return Ok(()),
+        };
+        let Some(at) = self.wake.at else { return Ok(()) };
+        let left = at.since(self.now);
+        // Whole seconds, rounded up: the page's script counts them down.
+        let left = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
+        write!(f, "<span class=\"wait\">{what} at {}, <span data-until=\"{at}\">", self.wake)?;
+        match left {
+            Duration::ZERO => f.write_str("now")?,
+            left => write!(f, "in {}", Span(Some(left)))?,
+        }
+        f.write_str("</span></span>")
+    }
+}
+
+impl HtmlSafe for Wait {}
+
 /// A span of time, as `1.2 s` or `2 h 5 m`.
 #[derive(Debug, Clone, Copy)]
 pub struct Span(pub Option<Duration>);
@@ -472,6 +502,17 @@ mod tests {
         for state in TaskState::ALL {
             assert!(STATE_PATHS.iter().any(|(name, _)| *name == state.as_str()), "{state}");
         }
+    }
+
+    #[test]
+    fn what_waits_tells_when_it_goes_on() {
+        let [at, now] = ["2026-01-31T21:05:00Z", "2026-01-31T21:00:30Z"].map(|text| text.parse().unwrap());
+        let wake = When { at: Some(at), zone: Zones { shown: Tz::UTC, of_dag: Tz::UTC } };
+        let told = |state| Wait { state, wake, now }.to_string();
+        assert!(told(TaskState::UpForReschedule).starts_with("<span class=\"wait\">next poke at <time"));
+        assert!(told(TaskState::UpForRetry).contains(">in 4 m 30 s<"), "{}", told(TaskState::UpForRetry));
+        assert_eq!(told(TaskState::Running), "");
+        assert!(Wait { state: TaskState::UpForRetry, wake, now: at }.to_string().contains(">now<"));
     }
 
     #[test]

@@ -532,6 +532,11 @@ async fn a_run_lists_its_instances_page_by_page() {
     assert_eq!(list(weather.clone()).await[..2], ["extract", "check_quality"]);
     assert!(world.get(&format!("{weather}?sort=duration")).await.body.contains("aria-sort=\"descending\""));
     assert!(world.get(&weather).await.body.contains("/dags/weather/trigger?from=scheduled__"), "trigger again");
+    // The newest run leads to the one before, and that one back.
+    let newest = world.get(&weather).await.body;
+    assert!(!newest.contains("id=\"newer-run\""));
+    let older = listed(&newest, "rel=\"prev\" href=\"").remove(0);
+    assert_eq!(listed(&world.get(&older).await.body, "rel=\"next\" href=\""), [weather]);
     world.end().await;
 }
 

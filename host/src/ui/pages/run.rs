@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Display, Formatter},
-    ops::Range,
+    ops,
 };
 
 use askama::{Template, filters::HtmlSafe};
@@ -26,7 +26,10 @@ use crate::{
         time::Timestamp,
     },
     scheduler::ClearRequest,
-    store::{DagRunRow, Order, Page, TaskInstanceFilter, TaskInstanceOrder, TaskInstanceRow},
+    store::{
+        DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range, TaskInstanceFilter, TaskInstanceOrder,
+        TaskInstanceRow,
+    },
     ui::{
         UiState, ansi, doc,
         error::UiError,
@@ -34,8 +37,8 @@ use crate::{
         shape::Shape,
         shell::{Frame, Section, Shell, go_and_tell, page},
         show::{
-            self, Crumbs, Facts, Html, Pager, Progress, Span, State as StateView, StateBadge, When, WhenBoth, Zones,
-            escape,
+            self, Crumbs, Facts, Html, Pager, Progress, Span, State as StateView, StateBadge, Wait, When, WhenBoth,
+            Zones, escape,
         },
     },
 };
@@ -83,6 +86,9 @@ struct RunView {
     chips: Vec<Chip>,
     sorts: [Sort; 3],
     again_href: String,
+    /// The runs before and after it.
+    older: Option<String>,
+    newer: Option<String>,
     rows: Vec<TaskLine>,
     pager: Pager,
     conf: String,
@@ -97,6 +103,7 @@ struct TaskLine {
     tries: String,
     started: When,
     duration: Span,
+    wait: Wait,
     message: Html,
 }
 
@@ -226,6 +233,7 @@ pub async fn show(
             tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
             started: When { at: row.start_date, zone },
             duration: Span::between(row.start_date, row.end_date, now),
+            wait: Wait { state: row.state, wake: When { at: row.wake_at, zone }, now },
             message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
             task_id: row.task_id,
         })
@@ -237,7 +245,10 @@ pub async fn show(
     graph.run_id = run_id.to_string();
     graph.unfold_href = fold.as_ref().filter(|_| is_folded).map(|(href, _)| href.clone());
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str()), ("run", run_id.as_str())]);
+    let (older, newer) = neighbours(&ui, &run).await?;
     Ok(page(&RunView {
+        older,
+        newer,
         shell: frame.shell(Section::Dags, "run", format!("{run_id} of {dag_id}")).live(events),
         crumbs: crumbs(&dag_id, None),
         base_href: base.clone(),
@@ -267,6 +278,25 @@ pub async fn show(
         q: query.q,
         run_id,
     }))
+}
+
+/// The addresses of the runs of the dag before and after `run`.
+async fn neighbours(ui: &UiState, run: &DagRunRow) -> Result<(Option<String>, Option<String>), UiError> {
+    let beside = async |order: Order| {
+        let limit = Some(run.run_after);
+        let run_after = match order {
+            Order::Descending => Range { lte: limit, ..Range::default() },
+            Order::Ascending => Range { gte: limit, ..Range::default() },
+        };
+        let order_by = DagRunOrder::RunAfter;
+        let filter =
+            DagRunFilter { dag_id: Some(run.dag_id.clone()), run_after, order_by, order, ..DagRunFilter::default() };
+        // The range has the run itself in it.
+        let runs = ui.store.dag_run_list(&filter, Page::first(2)).await?.items;
+        let other = runs.iter().find(|other| other.key != run.key);
+        Ok::<_, UiError>(other.map(|other| links::run(&other.dag_id, &other.run_id)))
+    };
+    Ok((beside(Order::Descending).await?, beside(Order::Ascending).await?))
 }
 
 fn facts(run: &DagRunRow, zone: Zones, now: Timestamp) -> Facts {
@@ -377,7 +407,7 @@ async fn upstream_first(
     let (mut whole, mut rows, mut at) = (Vec::new(), Vec::new(), 0_u32);
     for row in found {
         let next = at.saturating_add(instances[*row]);
-        let shown: Range<u32> = page.start.max(at)..page.end.min(next);
+        let shown: ops::Range<u32> = page.start.max(at)..page.end.min(next);
         if shown == (at..next) && !shown.is_empty() {
             whole.push(*row);
         } else if !shown.is_empty() {

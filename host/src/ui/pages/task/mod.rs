@@ -31,7 +31,7 @@ use crate::{
         links,
         shape::Shape,
         shell::{Frame, Section, Shell, page},
-        show::{Crumbs, Facts, Html, Pager, Span, State as StateView, When, WhenBoth, Zones},
+        show::{Crumbs, Facts, Html, Pager, Span, State as StateView, Wait, When, WhenBoth, Zones},
     },
 };
 
@@ -247,7 +247,8 @@ fn facts(found: &Found, zone: Zones, now: Timestamp) -> Facts {
         facts = facts.text("Started again after a lost runner", row.restarts);
     }
     if let Some(wake_at) = row.wake_at {
-        facts = facts.html("Goes on at", both(Some(wake_at)));
+        let wait = Wait { state: row.state, wake: When { at: Some(wake_at), zone }, now };
+        facts = facts.html("Goes on", wait);
     }
     facts
         .html("Started", both(row.start_date))
