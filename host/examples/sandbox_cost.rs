@@ -127,6 +127,7 @@ fn attempt(attempt: AttemptKey) -> RunAttempt {
             data_interval_start: None,
             data_interval_end: None,
             run_after: Timestamp::from_micros(0),
+            next_run_after: None,
             timezone: "UTC".to_owned(),
             params: "{}".to_owned(),
         },

@@ -43,6 +43,7 @@ pub struct Context {
     pub(crate) logical_date: Option<DateTime<Utc>>,
     pub(crate) data_interval: Option<DataInterval>,
     pub(crate) run_after: DateTime<Utc>,
+    pub(crate) next_run_after: Option<DateTime<Utc>>,
     pub(crate) timezone: String,
     /// A JSON object.
     pub(crate) params: String,
@@ -97,6 +98,11 @@ impl Context {
     /// The earliest instant that the run could start.
     pub fn run_after(&self) -> DateTime<Utc> {
         self.run_after
+    }
+
+    /// When the run after this one is due; none if it is not a scheduled run, or the schedule's last.
+    pub fn next_run_after(&self) -> Option<DateTime<Utc>> {
+        self.next_run_after
     }
 
     /// The dag's time zone, an IANA name.

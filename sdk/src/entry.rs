@@ -92,6 +92,57 @@ impl Branch {
     }
 }
 
+/// What a task decides that is a `#[task(short_circuit)]` and does not return a `bool`.
+///
+/// ```
+/// use airlock_sdk::{ShortCircuit, prelude::*};
+///
+/// #[task(short_circuit)]
+/// fn enough(rows: u64) -> ShortCircuit {
+///     match rows {
+///         0 => ShortCircuit::SkipDownstream,
+///         1..100 => ShortCircuit::SkipDirectlyDownstream,
+///         _ => ShortCircuit::GoOn,
+///     }
+/// }
+/// ```
+///
+/// Airflow: ShortCircuitOperator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShortCircuit {
+    /// What is downstream runs by its trigger rules.
+    GoOn,
+    /// All that is downstream is skipped, whatever the trigger rules say, but for teardowns.
+    SkipDownstream,
+    /// What is directly downstream is skipped, but for teardowns, and the rest goes by its trigger rules. Airflow:
+    /// `ignore_downstream_trigger_rules=False`.
+    SkipDirectlyDownstream,
+}
+
+/// What a `#[task(short_circuit)]` may return.
+#[doc(hidden)]
+pub trait Decision: TaskOutput + Sized {
+    /// The outcome of the task; `ignore_rules` is the macro's argument, for what does not say it itself.
+    fn outcome(&self, ignore_rules: bool) -> Result<Outcome>;
+}
+
+impl Decision for bool {
+    fn outcome(&self, ignore_rules: bool) -> Result<Outcome> {
+        if *self { Outcome::of(self) } else { Ok(Outcome::ShortCircuit(ignore_rules)) }
+    }
+}
+
+impl Decision for ShortCircuit {
+    fn outcome(&self, _: bool) -> Result<Outcome> {
+        match self {
+            Self::GoOn => Outcome::of(self),
+            Self::SkipDownstream => Ok(Outcome::ShortCircuit(true)),
+            Self::SkipDirectlyDownstream => Ok(Outcome::ShortCircuit(false)),
+        }
+    }
+}
+
 /// How the body of a task ended well.
 #[doc(hidden)]
 #[derive(Debug)]

@@ -94,8 +94,17 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
     }
 }
 
+/// The crate that became the component.
+#[derive(Debug)]
+pub struct Package {
+    /// `CARGO_PKG_NAME`.
+    pub name: &'static str,
+    /// `CARGO_PKG_VERSION`.
+    pub version: &'static str,
+}
+
 /// `runner.describe`.
-pub fn describe(dags: &[fn() -> &'static Definition], tasks: &Entries) -> Result<Module, String> {
+pub fn describe(package: Package, dags: &[fn() -> &'static Definition], tasks: &Entries) -> Result<Module, String> {
     let mut entries: Vec<&'static Entry> = tasks.iter().map(|entry| entry()).collect();
     let mut described = Vec::with_capacity(dags.len());
     for definition in dags {
@@ -121,6 +130,8 @@ pub fn describe(dags: &[fn() -> &'static Definition], tasks: &Entries) -> Result
         }
     }
     Ok(Module {
+        name: package.name.to_owned(),
+        version: package.version.to_owned(),
         sdk: concat!("airlock-sdk ", env!("CARGO_PKG_VERSION")).to_owned(),
         entries: entries.into_iter().map(describe_entry).collect(),
         dags: described,
@@ -312,6 +323,7 @@ impl From<Instance> for Context {
             logical_date: instance.logical_date.map(instant),
             data_interval: interval.map(|(start, end)| DataInterval { start: instant(start), end: instant(end) }),
             run_after: instant(instance.run_after),
+            next_run_after: instance.next_run_after.map(instant),
             timezone: instance.timezone,
             params: instance.params,
         }

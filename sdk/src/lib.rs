@@ -170,7 +170,7 @@ pub use airlock_sdk_macros::data;
 /// | argument | what |
 /// | --- | --- |
 /// | `branch` | the function returns a `Branch`: which tasks directly downstream run |
-/// | `short_circuit` | the function returns a `bool`: if it is false, all that is downstream is skipped, but for teardowns; with `ignore_downstream_trigger_rules = false` only what is directly downstream, and the rest by its trigger rules |
+/// | `short_circuit` | the function returns a `bool` (or a [`ShortCircuit`]): if it is false, all that is downstream is skipped, but for teardowns; with `ignore_downstream_trigger_rules = false` only what is directly downstream, and the rest by its trigger rules |
 /// | `sensor` | the function returns a [`Poke`]: it is called again every `poke_interval = "1m"` (with `exponential_backoff = true` ever less often, at least every `max_wait = "1h"`) until it finds what it waits for; after `poke_timeout = "7d"` it fails, or with `soft_fail = true` is skipped |
 /// | `name = ".."` | the entry's name in the component and the default id; the function's name if nothing is said |
 /// | `retries = 3` | tries after the first; 0 if nothing is said |
@@ -189,7 +189,7 @@ pub use airlock_sdk_macros::data;
 pub use airlock_sdk_macros::task;
 pub use context::{Context, DataInterval};
 pub use dag::{All, Dag, DagFunction, Each, Elements, Group, Handle, Handles, IntoInput, List, Literal, Param};
-pub use entry::{Branch, Task};
+pub use entry::{Branch, ShortCircuit, Task};
 pub use error::{Error, Fatal, HostError, Later, Result, ResultExt, Skip};
 pub use logging::Level;
 pub use options::TriggerRule;
@@ -248,7 +248,11 @@ macro_rules! __export {
         struct Component;
         impl runner::Guest for Component {
             fn describe() -> ::core::result::Result<runner::Module, ::std::string::String> {
-                $crate::__private::describe($dags, $tasks)
+                let package = $crate::__private::Package {
+                    name: ::core::env!("CARGO_PKG_NAME"),
+                    version: ::core::env!("CARGO_PKG_VERSION"),
+                };
+                $crate::__private::describe(package, $dags, $tasks)
             }
             fn run(
                 entry: ::std::string::String,
@@ -277,10 +281,10 @@ macro_rules! __export {
 #[doc(hidden)]
 pub mod __private {
     #[cfg(target_family = "wasm")]
-    pub use crate::guest::{Registered, bindings, describe, run, runner};
+    pub use crate::guest::{Package, Registered, bindings, describe, run, runner};
     pub use crate::{
         dag::{Definition, Input, Schedule},
-        entry::{Entry, Inputs, Outcome, Parameter},
+        entry::{Decision, Entry, Inputs, Outcome, Parameter},
         error::kind,
         options::Options,
         sensor::Sensor,

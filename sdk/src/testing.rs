@@ -139,6 +139,7 @@ impl Host {
             logical_date: None,
             data_interval: None,
             run_after: DateTime::UNIX_EPOCH,
+            next_run_after: None,
             timezone: "UTC".to_owned(),
             params: "{}".to_owned(),
         };
@@ -259,6 +260,12 @@ impl Host {
         self.context.data_interval = Some(DataInterval { start, end });
         self.context.logical_date = Some(start);
         self.context.run_after = end;
+        self
+    }
+
+    /// Sets when the run after this one is due, as that of a scheduled run. None, if nothing is said.
+    pub fn next_run_after(mut self, next_run_after: DateTime<Utc>) -> Self {
+        self.context.next_run_after = Some(next_run_after);
         self
     }
 

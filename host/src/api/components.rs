@@ -24,7 +24,11 @@ use super::{
 use crate::{
     auth::CurrentUser,
     blobs::keys,
-    model::{ids::Digest, spec::EntrySpec},
+    model::{
+        ids::Digest,
+        spec::{ComponentKind, EntrySpec},
+        yaml,
+    },
     store::ComponentRow,
 };
 
@@ -58,6 +62,12 @@ pub struct UploadedDagResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ComponentResponse {
     digest: String,
+    /// `wasm`, or `yaml` for dags of other components' entries.
+    kind: &'static str,
+    /// What dags in YAML call it, as in `uses: name/entry`; null if it is YAML itself.
+    name: Option<String>,
+    /// Its package's version, by its own words.
+    version: Option<String>,
     size_bytes: i64,
     /// Which SDK made it, by its own words.
     sdk: String,
@@ -117,6 +127,9 @@ impl From<ComponentRow> for ComponentResponse {
     fn from(row: ComponentRow) -> Self {
         Self {
             digest: row.digest.to_string(),
+            kind: row.module.kind.as_str(),
+            name: Some(&row.module.name).filter(|name| !name.is_empty()).cloned(),
+            version: Some(&row.module.version).filter(|version| !version.is_empty()).cloned(),
             size_bytes: row.size_bytes,
             sdk: row.module.sdk.clone(),
             uploaded_at: row.uploaded_at.to_utc(),
@@ -148,10 +161,10 @@ async fn receive(request: Request) -> Result<Bytes, ApiError> {
     Ok(bytes.freeze())
 }
 
-/// Uploads a component. Its dags are active when this answers: 201, or 200 if nothing changed.
+/// Uploads a component, or dags in YAML. The dags are active when this answers: 201, or 200 if nothing changed.
 #[utoipa::path(
     post, path = "/api/v2/components", tag = "Component",
-    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    request_body(content((Vec<u8> = "application/wasm"), (String = "application/yaml"))),
     responses((status = 201, body = UploadResponse), (status = 200, description = "nothing changed", body = UploadResponse)),
 )]
 pub async fn post_component(
@@ -163,7 +176,7 @@ pub async fn post_component(
     let _slot = api.uploads.acquire().await.map_err(|_| ApiError::unavailable("the server is shutting down"))?;
     let wasm = receive(request).await?;
     if wasm.is_empty() {
-        return Err(ApiError::invalid(["body"], "the body is empty; send the bytes of a component"));
+        return Err(ApiError::invalid(["body"], "the body is empty; send the bytes of a component, or dags in YAML"));
     }
     let size_bytes = wasm.len();
     let deployed = api.scheduler.deploy(wasm, &user.username).await?;
@@ -220,19 +233,46 @@ pub async fn get_component(
     Ok(Json(find(&api, path.digest).await?.into()))
 }
 
-/// The component's bytes.
+/// A component's bytes, as they were uploaded.
 #[utoipa::path(
     get, path = "/api/v2/components/{digest}/wasm", tag = "Component", params(ComponentPath),
     responses((status = 200, content_type = "application/wasm", body = Vec<u8>)),
 )]
 pub async fn get_component_wasm(State(api): State<Api>, Path(path): Path<ComponentPath>) -> Result<Response, ApiError> {
-    let row = find(&api, path.digest).await?;
-    let read = api.blobs.stream(&keys::component(&row.digest)).await?;
+    content(&api, path.digest, ComponentKind::Wasm).await
+}
+
+/// The text of dags in YAML, as it was uploaded.
+#[utoipa::path(
+    get, path = "/api/v2/components/{digest}/yaml", tag = "Component", params(ComponentPath),
+    responses((status = 200, content_type = "application/yaml", body = Vec<u8>)),
+)]
+pub async fn get_component_yaml(State(api): State<Api>, Path(path): Path<ComponentPath>) -> Result<Response, ApiError> {
+    content(&api, path.digest, ComponentKind::Yaml).await
+}
+
+async fn content(api: &Api, digest: Digest, kind: ComponentKind) -> Result<Response, ApiError> {
+    let row = find(api, digest).await?;
+    let is = row.module.kind.as_str();
+    if row.module.kind != kind {
+        let message = format!("component `{digest}` is not {}; get `/api/v2/components/{digest}/{is}`", kind.as_str());
+        return Err(ApiError::not_found(message));
+    }
+    let read = api.blobs.stream(&keys::component(&digest, kind)).await?;
     let read = read.ok_or_else(|| ApiError::unavailable("the component is not in object storage"))?;
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/wasm")),
-        (header::CONTENT_DISPOSITION, attachment(&format!("{}.wasm", row.digest))),
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind.media_type())),
+        (header::CONTENT_DISPOSITION, attachment(&format!("{digest}.{is}"))),
         (header::CONTENT_LENGTH, HeaderValue::from(read.size_bytes)),
     ];
     Ok((headers, Body::from_stream(read.stream)).into_response())
+}
+
+/// The JSON Schema of dags in YAML, for editors.
+#[utoipa::path(
+    get, path = "/schemas/dag.json", tag = "Component", security(()),
+    responses((status = 200, description = "a JSON Schema, draft 2020-12", body = Value)),
+)]
+pub async fn get_dag_schema() -> Json<Value> {
+    Json(yaml::json_schema())
 }

@@ -220,7 +220,11 @@ impl From<DeployError> for ApiError {
     fn from(error: DeployError) -> Self {
         match error {
             DeployError::Compile(error) => Self::from(error),
-            DeployError::Dag(_) | DeployError::Duplicate(_) => Self::invalid(["body"], error.to_string()),
+            DeployError::Dag(_)
+            | DeployError::Yaml(_)
+            | DeployError::Name(_)
+            | DeployError::Duplicate(_)
+            | DeployError::Unknown => Self::invalid(["body"], error.to_string()),
             DeployError::Blobs(error) => Self::from(error),
             DeployError::Store(error) => Self::from(error),
             DeployError::Stopped => Self::unavailable(error.to_string()),

@@ -131,6 +131,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(components::get_components, components::post_component))
         .routes(routes!(components::get_component))
         .routes(routes!(components::get_component_wasm))
+        .routes(routes!(components::get_component_yaml))
+        .routes(routes!(components::get_dag_schema))
         .routes(routes!(dags::get_dags, dags::patch_dags))
         .routes(routes!(dags::get_dag, dags::patch_dag, dags::delete_dag))
         .routes(routes!(dags::get_dag_details))
@@ -181,7 +183,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// The API, ready to be served or merged with the page: its paths begin with `/api/`, `/auth/token` or `/openapi.json`.
+/// The API, ready to be served or merged with the page: its paths begin with `/api/`, `/auth/token`, `/openapi.json`
+/// or `/schemas/`.
 ///
 /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that guessing is slowed by peer.
 pub fn router(state: ApiState) -> Router {

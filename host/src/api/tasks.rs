@@ -151,7 +151,11 @@ impl TaskResponse {
             doc_md: node.doc.clone(),
             operator_name: node.entry.clone(),
             params: Map::new(),
-            class_ref: [("class_name", node.entry.clone()), ("module_path", dag.component.to_string())].into(),
+            class_ref: [
+                ("class_name", node.entry.clone()),
+                ("module_path", node.component.unwrap_or(dag.component).to_string()),
+            ]
+            .into(),
             is_mapped: node.expand.is_some() || node.group.as_deref().is_some_and(group_is_mapped),
             extra_links: Vec::new(),
         }

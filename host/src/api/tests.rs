@@ -23,7 +23,7 @@ use crate::{
     executor::{Executor, ExecutorConfig},
     model::{
         ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
-        spec::{EntrySpec, ModuleSpec},
+        spec::{ComponentKind, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
         time::{Clock, Timestamp},
     },
@@ -182,14 +182,14 @@ async fn seed(store: &Store, blobs: &Blobs) {
     let wasm = b"\0asm not really".to_vec();
     let digest = Digest([7; 32]);
     let deploy = Deploy {
-        module: Arc::new(ModuleSpec { sdk: "test".into(), entries: vec![work], dags }),
+        module: Arc::new(ModuleSpec { sdk: "test".into(), entries: vec![work], dags, ..ModuleSpec::default() }),
         digest,
         size_bytes: i64::try_from(wasm.len()).unwrap(),
         uploaded_by: "ann".into(),
         paused_default: true,
         now: at(0),
     };
-    blobs.put(&keys::component(&digest), wasm.into()).await.unwrap();
+    blobs.put(&keys::component(&digest, ComponentKind::Wasm), wasm.into()).await.unwrap();
     blobs.put("artifact/1", "<svg/>".into()).await.unwrap();
     let deployed = store.deploy(&deploy).await.unwrap();
 

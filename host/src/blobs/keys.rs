@@ -4,12 +4,12 @@
 
 use uuid::Uuid;
 
-use crate::model::ids::Digest;
+use crate::model::{ids::Digest, spec::ComponentKind};
 
 /// A component's bytes.
-pub fn component(digest: &Digest) -> String {
+pub fn component(digest: &Digest, kind: ComponentKind) -> String {
     let digest = digest.to_string();
-    format!("components/{}/{digest}.wasm", &digest[..2])
+    format!("components/{}/{digest}.{}", &digest[..2], kind.as_str())
 }
 
 /// The value of an XCom that is too large for the database.

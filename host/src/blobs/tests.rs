@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::ids::Digest;
+use crate::model::{ids::Digest, spec::ComponentKind};
 
 fn local() -> (Blobs, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -137,5 +137,5 @@ fn keys_are_made_of_what_the_server_chose() {
     let id = Uuid::from_u128(0xab);
     assert_eq!(keys::xcom(id), "xcoms/ab/000000000000000000000000000000ab");
     let digest = Digest([0xcd; 32]);
-    assert_eq!(keys::component(&digest), format!("components/cd/{digest}.wasm"));
+    assert_eq!(keys::component(&digest, ComponentKind::Wasm), format!("components/cd/{digest}.wasm"));
 }

@@ -19,6 +19,9 @@ impl ComponentsCommand {
             &components,
             &[
                 ("digest", "/digest"),
+                ("kind", "/kind"),
+                ("name", "/name"),
+                ("version", "/version"),
                 ("size", "/size_bytes"),
                 ("sdk", "/sdk"),
                 ("uploaded_at", "/uploaded_at"),

@@ -1,6 +1,6 @@
 //! `airlock deploy`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
 use reqwest::{Body, Method, header};
@@ -13,19 +13,23 @@ use super::{
     output::Format,
     progress,
 };
+use crate::model::spec::ComponentKind;
 
 #[derive(Debug, clap::Args)]
 pub struct DeployArgs {
-    /// Components: `.wasm` files built for wasm32-wasip2.
-    #[arg(required = true, value_name = "FILE.wasm")]
+    /// Components (`.wasm` files built for wasm32-wasip2) and dags in YAML (`.yaml`, `.yml`), in this order or any other:
+    /// components go first, so that the dags find them.
+    #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
 impl DeployArgs {
     /// Uploads one file after the other and lists the dags that they carry.
     pub async fn run(self, client: &Client, format: Format) -> Result<()> {
+        let (texts, components): (Vec<_>, Vec<_>) = self.files.iter().partition(|path| is_yaml(path));
         let mut dags = Vec::new();
-        for path in &self.files {
+        for path in components.into_iter().chain(texts) {
+            let kind = if is_yaml(path) { ComponentKind::Yaml } else { ComponentKind::Wasm };
             let read = || format!("can't read `{}`", path.display());
             let file = tokio::fs::File::open(path).await.or_fail(Kind::Usage, read)?;
             let size = file.metadata().await.or_fail(Kind::Usage, read)?.len();
@@ -34,7 +38,7 @@ impl DeployArgs {
             let body = ReaderStream::with_capacity(file, 64 << 10).inspect_ok(move |part| sent.inc(part.len() as u64));
             let request = client
                 .request(Method::POST, &["components"], &[])?
-                .header(header::CONTENT_TYPE, "application/wasm")
+                .header(header::CONTENT_TYPE, kind.media_type())
                 .header(header::CONTENT_LENGTH, size)
                 .body(Body::wrap_stream(body));
             let answer = client.send(request).await;
@@ -61,4 +65,8 @@ impl DeployArgs {
             ],
         )
     }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml"))
 }

@@ -63,8 +63,10 @@ enum Command {
     Login(login::LoginArgs),
     /// Forget the token that `login` kept.
     Logout,
-    /// Upload components; their dags are active when this returns.
+    /// Upload components and dags in YAML; the dags are active when this returns.
     Deploy(deploy::DeployArgs),
+    /// Print the JSON Schema of dags in YAML, for editors.
+    Schema,
     /// Dags: list, show, trigger, pause, ...
     #[command(subcommand)]
     Dags(dags::DagsCommand),
@@ -133,6 +135,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Login(args) => on_one_thread(args.run(&client_args)),
         Command::Logout => login::logout(&client_args),
         Command::Deploy(args) => on_one_thread(args.run(&client()?, format)),
+        Command::Schema => output::print(&format!("{:#}\n", crate::model::yaml::json_schema())),
         Command::Dags(command) => on_one_thread(command.run(client, format)),
         Command::Runs(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tasks(command) => on_one_thread(command.run(&client()?, format)),

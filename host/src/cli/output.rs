@@ -59,7 +59,7 @@ impl Format {
 
     fn value(self, value: &Value) -> Result<()> {
         let text = match self {
-            Self::Yaml => serde_norway::to_string(value).map_err(|error| CliError::new(Kind::Failed, error))?,
+            Self::Yaml => serde_saphyr::to_string(value).map_err(|error| CliError::new(Kind::Failed, error))?,
             Self::Table | Self::Json => format!("{value:#}\n"),
         };
         print(&text)

@@ -205,10 +205,7 @@ fn store_failed() -> String {
 }
 
 fn deploy_refusal(file: &Path, error: DeployError) -> CliError {
-    let kind = match &error {
-        DeployError::Compile(_) | DeployError::Dag(_) | DeployError::Duplicate(_) => Kind::Refused,
-        DeployError::Blobs(_) | DeployError::Store(_) | DeployError::Stopped => Kind::Failed,
-    };
+    let kind = if error.is_refusal() { Kind::Refused } else { Kind::Failed };
     CliError::new(kind, error).in_front(format!("`{}`", file.display()))
 }
 

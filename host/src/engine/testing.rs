@@ -6,35 +6,16 @@ use super::{
     Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, Outcome, RunIdentity, RunSnapshot, RunState,
 };
 use crate::model::{
-    dag::Dag,
+    dag::{Catalog, Dag},
     grants::DEFAULT_MEMORY_MIB,
     ids::{RunId, TaskId},
-    spec::{DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ListSpec, NodeSpec, RoleSpec, ScheduleSpec},
+    spec::{DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ListSpec, NodeSpec},
     state::{RunState as State, TaskState},
     time::Timestamp,
-    trigger_rule::TriggerRule,
 };
 
 pub fn node(task_id: &str) -> NodeSpec {
-    NodeSpec {
-        task_id: task_id.to_owned(),
-        entry: "noop".to_owned(),
-        display_name: None,
-        doc: None,
-        inputs: Vec::new(),
-        retries: 0,
-        retry_delay_ms: 0,
-        retry_backoff: 0.0,
-        max_retry_delay_ms: None,
-        timeout_ms: None,
-        trigger_rule: TriggerRule::AllSuccess,
-        pool: "default_pool".to_owned(),
-        pool_slots: 1,
-        priority_weight: 1,
-        role: RoleSpec::Work,
-        group: None,
-        expand: None,
-    }
+    NodeSpec { retry_delay_ms: 0, retry_backoff: 0.0, ..NodeSpec::new(task_id, "noop") }
 }
 
 /// Expanded over one list of `length` elements that is written in the dag.
@@ -55,34 +36,17 @@ pub fn literal(length: u32) -> ListSpec {
 
 pub fn spec(nodes: Vec<NodeSpec>, edges: &[(&str, &str)]) -> DagSpec {
     DagSpec {
-        dag_id: "d".to_owned(),
-        display_name: None,
-        description: None,
-        doc: None,
-        owners: Vec::new(),
-        tags: Vec::new(),
-        schedule: ScheduleSpec::Manual,
-        timezone: "UTC".to_owned(),
-        start: None,
-        end: None,
-        catchup: false,
         max_active_runs: 1,
-        max_active_tasks: 16,
-        run_timeout_ms: None,
-        fail_fast: false,
-        paused_upon_creation: None,
-        params: Vec::new(),
         grants: GrantsSpec { memory_mib: Some(DEFAULT_MEMORY_MIB), ..GrantsSpec::default() },
-        labels: Vec::new(),
         nodes,
         edges: edges.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect(),
-        groups: Vec::new(),
+        ..DagSpec::new("d")
     }
 }
 
 pub fn build(spec: &DagSpec) -> Arc<Dag> {
     let entry = EntrySpec { name: "noop".to_owned(), doc: None, inputs: Vec::new(), output: None };
-    Arc::new(Dag::from_spec(spec, &[entry]).unwrap())
+    Arc::new(Dag::from_spec(spec, &Catalog::new(&[entry])).unwrap())
 }
 
 pub fn identity() -> RunIdentity {

@@ -9,7 +9,7 @@ use super::{
     testing::{Driver, at, build, identity, literal, node, over_literal, over_output, spec},
 };
 use crate::model::{
-    dag::{Dag, Role},
+    dag::{Catalog, Dag, Role},
     ids::TaskId,
     spec::{DagSpec, EntrySpec, ExpandSpec, GroupSpec, ListSpec, NodeSpec, RoleSpec},
     state::{RunState as State, TaskState},
@@ -297,7 +297,7 @@ fn the_first_failure_ends_a_run_that_is_fail_fast() {
 
     spec.nodes[2].trigger_rule = TriggerRule::AllDone;
     let entry = EntrySpec { name: "noop".to_owned(), doc: None, inputs: Vec::new(), output: None };
-    let refused = Dag::from_spec(&spec, &[entry]).unwrap_err().to_string();
+    let refused = Dag::from_spec(&spec, &Catalog::new(&[entry])).unwrap_err().to_string();
     assert!(refused.contains("task `b`") && refused.contains("fail_fast"), "{refused}");
 }
 

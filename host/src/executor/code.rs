@@ -8,7 +8,10 @@ use sha2::{Digest as _, Sha256};
 use super::{CompileError, Shared, code_cache::CodeCache, compiler::Compiler};
 use crate::{
     blobs,
-    model::{ids::Digest, spec::ModuleSpec},
+    model::{
+        ids::Digest,
+        spec::{ComponentKind, ModuleSpec},
+    },
 };
 
 /// Waits between tries to read a component.
@@ -73,7 +76,7 @@ impl Code {
 
 /// The component's bytes, if they are what they were.
 async fn read(shared: &Shared, component: Digest) -> Result<Bytes, CodeError> {
-    let key = blobs::keys::component(&component);
+    let key = blobs::keys::component(&component, ComponentKind::Wasm);
     let mut delays = RETRY_DELAYS.iter();
     let found = loop {
         match shared.blobs.get(&key).await {

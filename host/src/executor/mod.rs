@@ -308,6 +308,7 @@ impl Shared {
                 data_interval_start: run.data_interval.map(|interval| interval.start),
                 data_interval_end: run.data_interval.map(|interval| interval.end),
                 run_after: run.run_after,
+                next_run_after: run.next_run_after,
                 timezone: dag.timetable.timezone.name().to_owned(),
                 params: run.params.to_string(),
             },

@@ -1,6 +1,7 @@
 //! The validated graph of a dag: what everything above works with.
 
 mod build;
+mod catalog;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,14 +10,15 @@ use std::{
 };
 
 pub use build::upstream_ids;
+pub use catalog::Catalog;
 
 use self::build::{Graph, check_fail_fast, check_params};
 use super::{
     expand::Expand,
     grants::Grants,
-    ids::{DagId, EntryName, PoolName, TaskId},
+    ids::{DagId, Digest, EntryName, PoolName, TaskId},
     retry::Retry,
-    spec::{DagSpec, EntrySpec, ParamSpec, SourceSpec},
+    spec::{DagSpec, ParamSpec, SourceSpec},
     time::Timestamp,
     timetable::Timetable,
     trigger_rule::TriggerRule,
@@ -82,6 +84,8 @@ pub enum Watched {
 #[derive(Debug, Clone)]
 pub struct Node {
     pub task_id: TaskId,
+    /// The component that the entry is of, if it is another than the one that the dag came with.
+    pub component: Option<Digest>,
     pub entry: EntryName,
     pub inputs: Vec<Binding>,
     /// Direct upstream tasks, ascending.
@@ -153,11 +157,11 @@ pub struct DagError {
 }
 
 impl Dag {
-    /// Checks `spec` and builds its graph; `entries` are those of the component it came with.
+    /// Checks `spec` and builds its graph; `catalog` holds the entries that its nodes may name.
     ///
     /// # Errors
     /// The first thing that is wrong: a name, a reference, a cycle, a schedule, a limit.
-    pub fn from_spec(spec: &DagSpec, entries: &[EntrySpec]) -> Result<Self, DagError> {
+    pub fn from_spec(spec: &DagSpec, catalog: &Catalog<'_>) -> Result<Self, DagError> {
         let fail = |place: &str, why: String| DagError { dag_id: shorten(&spec.dag_id), place: place.to_owned(), why };
         let dag_id = DagId::new(&spec.dag_id).map_err(|error| fail("dag_id", error.to_string()))?;
         if spec.nodes.is_empty() {
@@ -189,7 +193,7 @@ impl Dag {
         let grants = Grants::from_spec(&spec.grants).map_err(|error| fail("grants", error.to_string()))?;
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;
 
-        let graph = Graph::new(spec, entries).map_err(|(place, why)| fail(&place, why))?;
+        let graph = Graph::new(spec, catalog).map_err(|(place, why)| fail(&place, why))?;
         let watchers = graph.watchers().map_err(|why| fail("setups", why))?;
         Ok(Self {
             dag_id,

@@ -101,6 +101,9 @@ name!(
     /// Names an entry (a task type) of a component.
     EntryName, "entry name", &[]);
 name!(
+    /// Names a component for dags in YAML, as `http` in `uses: http/get`.
+    ComponentName, "component name", &[]);
+name!(
     /// Names an XCom of a task instance. `return_value` is the task's result.
     XComKey, "xcom key", &[]);
 name!(
@@ -122,8 +125,11 @@ impl XComKey {
 
 impl PoolName {
     /// The pool of tasks that name none. Airflow: `default_pool`.
+    pub const DEFAULT: &'static str = "default_pool";
+
+    /// The pool of tasks that name none.
     pub fn default_pool() -> Self {
-        Self("default_pool".into())
+        Self(Self::DEFAULT.into())
     }
 }
 

@@ -13,3 +13,4 @@ pub mod state;
 pub mod time;
 pub mod timetable;
 pub mod trigger_rule;
+pub mod yaml;

@@ -2,13 +2,56 @@
 //!
 //! Plain data, not yet believed. [`Dag::from_spec`](super::dag::Dag::from_spec) turns a [`DagSpec`] into a graph.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{time::Timestamp, trigger_rule::TriggerRule};
+use super::{
+    ids::{Digest, PoolName},
+    time::Timestamp,
+    trigger_rule::TriggerRule,
+};
+
+/// How a component is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComponentKind {
+    /// A WebAssembly component.
+    #[default]
+    Wasm,
+    /// Dags in YAML, whose tasks are entries of other components.
+    Yaml,
+}
+
+impl ComponentKind {
+    /// `wasm` or `yaml`: the word of the API, and how names of files end.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasm",
+            Self::Yaml => "yaml",
+        }
+    }
+
+    /// The media type of its bytes. RFC 9512 for YAML.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Wasm => "application/wasm",
+            Self::Yaml => "application/yaml",
+        }
+    }
+}
 
 /// All that a component carries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModuleSpec {
+    #[serde(default)]
+    pub kind: ComponentKind,
+    /// What dags in YAML call it. Empty: they can't name it, as it is one of them.
+    #[serde(default)]
+    pub name: String,
+    /// Its package's version. Shown, never trusted.
+    #[serde(default)]
+    pub version: String,
     /// Which SDK made it. Shown, never trusted.
     pub sdk: String,
     pub entries: Vec<EntrySpec>,
@@ -76,6 +119,41 @@ pub struct DagSpec {
     pub labels: Vec<EdgeLabelSpec>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSpec>,
+}
+
+impl DagSpec {
+    /// A dag that says nothing but its id: it has no tasks yet and runs when it is triggered. Limits are Airflow's.
+    pub fn new(dag_id: impl Into<String>) -> Self {
+        Self {
+            dag_id: dag_id.into(),
+            display_name: None,
+            description: None,
+            doc: None,
+            owners: Vec::new(),
+            tags: Vec::new(),
+            schedule: ScheduleSpec::Manual,
+            timezone: "UTC".to_owned(),
+            start: None,
+            end: None,
+            catchup: false,
+            max_active_runs: 16,
+            max_active_tasks: 16,
+            run_timeout_ms: None,
+            fail_fast: false,
+            paused_upon_creation: None,
+            params: Vec::new(),
+            grants: GrantsSpec::default(),
+            nodes: Vec::new(),
+            edges: Vec::new(),
+            labels: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// The other components that its nodes name entries of.
+    pub fn used_components(&self) -> BTreeSet<Digest> {
+        self.nodes.iter().filter_map(|node| node.component).collect()
+    }
 }
 
 /// What the page shows at an edge.
@@ -164,6 +242,9 @@ pub struct GrantsSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeSpec {
     pub task_id: String,
+    /// The component that the entry is of, if it is another than the one that the dag came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<Digest>,
     pub entry: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
@@ -189,6 +270,32 @@ pub struct NodeSpec {
     pub group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expand: Option<ExpandSpec>,
+}
+
+impl NodeSpec {
+    /// A task that says nothing but which entry it is of. Options are Airflow's defaults.
+    pub fn new(task_id: impl Into<String>, entry: impl Into<String>) -> Self {
+        Self {
+            task_id: task_id.into(),
+            component: None,
+            entry: entry.into(),
+            display_name: None,
+            doc: None,
+            inputs: Vec::new(),
+            retries: 0,
+            retry_delay_ms: 300_000,
+            retry_backoff: 1.0,
+            max_retry_delay_ms: None,
+            timeout_ms: None,
+            trigger_rule: TriggerRule::AllSuccess,
+            pool: PoolName::DEFAULT.to_owned(),
+            pool_slots: 1,
+            priority_weight: 1,
+            role: RoleSpec::Work,
+            group: None,
+            expand: None,
+        }
+    }
 }
 
 /// Whether a task does the work, prepares it or cleans up after it.

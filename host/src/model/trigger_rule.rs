@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::state::TaskState;
 
 /// The words and their meaning are Airflow's (`TriggerRule`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerRule {
     AllSuccess,

@@ -7,8 +7,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use super::bindings::{airlock::task::types::Value, exports::airlock::task::runner as wit};
 use crate::model::{
     spec::{
-        BindingSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec,
-        NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
+        BindingSpec, ComponentKind, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec,
+        ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -36,6 +36,9 @@ pub fn module(module: wit::Module) -> Result<ModuleSpec, String> {
     let nodes: usize = module.dags.iter().map(|dag| dag.nodes.len()).sum();
     count("the component", "nodes in all dags", nodes, MAX_NODES_IN_ALL)?;
     Ok(ModuleSpec {
+        kind: ComponentKind::Wasm,
+        name: sizes.word("the component", "name", module.name)?,
+        version: sizes.word("the component", "version", module.version)?,
         sdk: sizes.word("the component", "sdk", module.sdk)?,
         entries: module.entries.into_iter().map(|entry| sizes.entry(entry)).collect::<Result<_, _>>()?,
         dags: module.dags.into_iter().map(|dag| sizes.dag(dag)).collect::<Result<_, _>>()?,
@@ -220,6 +223,7 @@ impl Sizes {
             return Err(format!("{place}: retry_backoff is not a number"));
         }
         Ok(NodeSpec {
+            component: None,
             entry: self.word(&place, "entry", node.entry)?,
             display_name: self.maybe(&place, "display name", node.display_name)?,
             doc: self.maybe(&place, "doc", node.doc)?,

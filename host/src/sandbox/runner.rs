@@ -325,6 +325,7 @@ fn instance(instance: Instance) -> wit::Instance {
         data_interval_start: micros(instance.data_interval_start),
         data_interval_end: micros(instance.data_interval_end),
         run_after: instance.run_after.as_micros(),
+        next_run_after: micros(instance.next_run_after),
         timezone: instance.timezone,
         params: instance.params,
     }

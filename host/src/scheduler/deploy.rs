@@ -8,30 +8,41 @@ use sha2::{Digest as _, Sha256};
 use super::{Change, DeployError, Deployed, Scheduler};
 use crate::{
     blobs::keys,
-    model::{dag::Dag, ids::Digest, spec::ModuleSpec},
+    model::{
+        dag::{Catalog, Dag},
+        ids::{ComponentName, Digest},
+        spec::{ComponentKind, DagSpec, ModuleSpec},
+        yaml::{self, DagFile, Libraries},
+    },
     store::{ComponentRow, Deploy, DeployedDag},
 };
 
 impl Scheduler {
-    /// Makes a component's dags active: they are when this returns.
+    /// Makes the dags of a component, or of a text in YAML, active: they are when this returns.
     ///
     /// The same bytes again change nothing. Order of effects: the code is checked and compiled, the dags are validated,
     /// the blob is written, the rows are committed, the loop is told.
     ///
     /// # Errors
-    /// If it is not a component of our world, its dags are wrong, or it can't be stored; then nothing has changed.
-    pub async fn deploy(&self, wasm: Bytes, user: &str) -> Result<Deployed, DeployError> {
-        let digest = Digest(Sha256::digest(&wasm).into());
+    /// If it is neither a component of our world nor YAML, its dags are wrong, or it can't be stored; then nothing has
+    /// changed.
+    pub async fn deploy(&self, bytes: Bytes, user: &str) -> Result<Deployed, DeployError> {
+        let digest = Digest(Sha256::digest(&bytes).into());
         let known = self.store.component_get(digest).await?;
-        if let Some(row) = &known
-            && let Some(dags) = self.all_current(row).await?
-        {
-            return Ok(Deployed { digest, created: false, entries: entry_names(&row.module), dags });
-        }
-        let module = self.executor.compile(wasm.clone()).await?;
-        check_dags(&module)?;
-        let size_bytes = i64::try_from(wasm.len()).unwrap_or(i64::MAX);
-        self.blobs.put(&keys::component(&digest), wasm).await?;
+        let module = if is_wasm(&bytes) {
+            if let Some(row) = &known
+                && let Some(dags) = self.all_current(row).await?
+            {
+                return Ok(Deployed { digest, created: false, entries: entry_names(&row.module), dags });
+            }
+            let module = self.executor.compile(bytes.clone()).await?;
+            check_dags(&module)?;
+            module
+        } else {
+            self.read_yaml(bytes.clone()).await?
+        };
+        let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        self.blobs.put(&keys::component(&digest, module.kind), bytes).await?;
         let deploy = Deploy {
             module: Arc::new(module),
             digest,
@@ -47,8 +58,39 @@ impl Scheduler {
         Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags })
     }
 
-    /// The dags of a component that was uploaded before, if each still runs what it brought: then there is nothing to do.
+    /// Reads the dags of a text and finds the components that they use, as they are now.
+    async fn read_yaml(&self, bytes: Bytes) -> Result<ModuleSpec, DeployError> {
+        let files = off_the_loop(move || parse_yaml(&bytes)).await?;
+        let names: BTreeSet<_> = files.iter().flat_map(DagFile::libraries).collect();
+        let mut libraries = Libraries::new();
+        for name in names {
+            if let Some(row) = self.store.component_named(name).await? {
+                libraries.insert(name.to_owned(), (row.digest, row.module));
+            }
+        }
+        off_the_loop(move || {
+            let catalog = libraries
+                .values()
+                .fold(Catalog::default(), |catalog, (digest, module)| catalog.with(*digest, &module.entries));
+            let mut dags = Vec::with_capacity(files.len());
+            for file in &files {
+                let spec = file.to_spec(&libraries)?;
+                Dag::from_spec(&spec, &catalog).map_err(|error| file.locate(&error))?;
+                dags.push(spec);
+            }
+            refuse_duplicates(&dags)?;
+            Ok(ModuleSpec { kind: ComponentKind::Yaml, sdk: "YAML".to_owned(), dags, ..ModuleSpec::default() })
+        })
+        .await
+    }
+
+    /// The dags of a component that was uploaded before, if it is still the one of its name and each dag runs what it
+    /// brought: then there is nothing to do.
     async fn all_current(&self, component: &ComponentRow) -> Result<Option<Vec<DeployedDag>>, DeployError> {
+        let library = self.store.component_named(&component.module.name).await?;
+        if library.is_none_or(|library| library.digest != component.digest) {
+            return Ok(None);
+        }
         let mut dags = Vec::with_capacity(component.dag_ids.len());
         for dag_id in &component.dag_ids {
             match self.store.dag_get(dag_id).await? {
@@ -70,13 +112,43 @@ fn entry_names(module: &ModuleSpec) -> Vec<String> {
     module.entries.iter().map(|entry| entry.name.clone()).collect()
 }
 
+/// As every WebAssembly binary begins.
+fn is_wasm(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm")
+}
+
+fn parse_yaml(bytes: &[u8]) -> Result<Vec<DagFile>, DeployError> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(yaml::parse(text)?),
+        Ok(_) | Err(_) => Err(DeployError::Unknown),
+    }
+}
+
 fn check_dags(module: &ModuleSpec) -> Result<(), DeployError> {
-    let mut ids = BTreeSet::new();
+    ComponentName::new(&module.name)?;
+    refuse_duplicates(&module.dags)?;
+    let catalog = Catalog::new(&module.entries);
     for spec in &module.dags {
-        if !ids.insert(&spec.dag_id) {
-            return Err(DeployError::Duplicate(spec.dag_id.clone()));
-        }
-        Dag::from_spec(spec, &module.entries)?;
+        Dag::from_spec(spec, &catalog)?;
     }
     Ok(())
+}
+
+fn refuse_duplicates(dags: &[DagSpec]) -> Result<(), DeployError> {
+    let mut ids = BTreeSet::new();
+    match dags.iter().find(|spec| !ids.insert(&spec.dag_id)) {
+        Some(spec) => Err(DeployError::Duplicate(spec.dag_id.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Reading a large text takes a while; others must not wait for it.
+async fn off_the_loop<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DeployError> + Send + 'static,
+) -> Result<T, DeployError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(DeployError::Stopped),
+    }
 }

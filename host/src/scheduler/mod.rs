@@ -39,6 +39,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::task::AbortOnDropHandle;
+pub use version::{VersionError, graph};
 
 use self::driver::{Driver, Heartbeat, Request};
 use crate::{

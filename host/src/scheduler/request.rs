@@ -6,9 +6,10 @@ use crate::{
     executor::CompileError,
     model::{
         dag::DagError,
-        ids::{DagId, Digest, RunId, TaskId},
+        ids::{DagId, Digest, NameError, RunId, TaskId},
         state::TaskState,
         time::{DataInterval, Timestamp},
+        yaml::YamlError,
     },
     store::{DeployedDag, StoreError},
 };
@@ -136,14 +137,31 @@ pub enum DeployError {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Dag(#[from] DagError),
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    #[error("the component's name: {0}")]
+    Name(#[from] NameError),
     #[error("the component carries dag `{0}` twice; rename one")]
     Duplicate(String),
+    #[error("it is neither a WebAssembly component nor a text in YAML")]
+    Unknown,
     #[error("the component could not be stored")]
     Blobs(#[from] crate::blobs::BlobError),
     #[error("the component could not be recorded")]
     Store(#[from] StoreError),
     #[error("the server is shutting down; try again")]
     Stopped,
+}
+
+impl DeployError {
+    /// Whether what was uploaded is wrong, not the server.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Compile(error) => matches!(error, CompileError::Refused(_)),
+            Self::Dag(_) | Self::Yaml(_) | Self::Name(_) | Self::Duplicate(_) | Self::Unknown => true,
+            Self::Blobs(_) | Self::Store(_) | Self::Stopped => false,
+        }
+    }
 }
 
 /// Why something that was asked for was not done. Nothing was changed.

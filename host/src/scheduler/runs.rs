@@ -9,10 +9,11 @@ use super::{RequestError, RunRequest};
 use crate::{
     engine::InstanceSnapshot,
     model::{
+        dag::Dag,
         ids::{DagId, RunId, TaskId},
         state::{RunState, RunType},
         time::Timestamp,
-        timetable::{NextRun, Timetable},
+        timetable::{Bounds, NextRun, Timetable},
     },
     store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, TaskInstanceRow},
 };
@@ -36,6 +37,13 @@ pub fn scheduled(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, next: &
         triggering_user: None,
         note: None,
     }
+}
+
+/// When the run that the timetable makes after `run` is due; none if the timetable did not make `run`.
+pub fn next_run_after(run: &DagRunRow, dag: &Dag) -> Option<Timestamp> {
+    let interval = run.data_interval.filter(|_| run.run_type == RunType::Scheduled)?;
+    let bounds = Bounds { start: dag.start, end: dag.end, catchup: true };
+    dag.timetable.next_run(Some(interval), bounds, run.run_after).map(|next| next.run_after)
 }
 
 /// The row of a run that somebody asked for.

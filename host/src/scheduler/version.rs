@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     model::{
-        dag::{Dag, DagError},
+        dag::{Catalog, Dag, DagError},
         ids::Digest,
     },
-    store::{DagVersionKey, Store, StoreError},
+    store::{DagVersionKey, DagVersionRow, Store, StoreError},
 };
 
 /// A dag_version that can be run.
@@ -35,7 +35,23 @@ pub enum VersionError {
 /// If it is not there, can't be read, or is not valid any more.
 pub async fn load(store: &Store, key: DagVersionKey) -> Result<Version, VersionError> {
     let row = store.dag_version_get(key).await?.ok_or(VersionError::Missing)?;
-    let component = store.component_get(row.component).await?.ok_or(VersionError::Missing)?;
-    let dag = Dag::from_spec(&row.spec, &component.module.entries)?;
+    let dag = graph(store, &row).await?;
     Ok(Version { component: row.component, dag: Arc::new(dag) })
+}
+
+/// Builds the graph of `row`, whose entries are in the components that it names.
+///
+/// # Errors
+/// If one of those is not there, or the dag is not valid any more.
+pub async fn graph(store: &Store, row: &DagVersionRow) -> Result<Dag, VersionError> {
+    let own = store.component_get(row.component).await?.ok_or(VersionError::Missing)?;
+    let mut others = Vec::new();
+    for digest in row.spec.used_components() {
+        others.push(store.component_get(digest).await?.ok_or(VersionError::Missing)?);
+    }
+    let mut catalog = Catalog::new(&own.module.entries);
+    for other in &others {
+        catalog = catalog.with(other.digest, &other.module.entries);
+    }
+    Ok(Dag::from_spec(&row.spec, &catalog)?)
 }

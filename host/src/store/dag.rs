@@ -211,6 +211,13 @@ impl Store {
             .bind(module)
             .execute(&mut *transaction)
             .await?;
+        if !deploy.module.name.is_empty() {
+            sqlx::query(include_str!("sql/library_put.sql"))
+                .bind(&deploy.module.name)
+                .bind(deploy.digest)
+                .execute(&mut *transaction)
+                .await?;
+        }
         let mut deployed = Vec::with_capacity(dags.len());
         for (dag_id, spec, hash, packed) in dags {
             deployed.push(put_dag(&mut transaction, deploy, dag_id, spec, hash, packed).await?);
@@ -223,6 +230,20 @@ impl Store {
         let row =
             sqlx::query(include_str!("sql/component_get.sql")).bind(digest).fetch_optional(self.readers()).await?;
         Ok(self.component_rows(row.as_slice()).await?.pop())
+    }
+
+    /// The component that dags in YAML call `name`: of those with this name, the one that was uploaded last.
+    pub async fn component_named(&self, name: &str) -> Result<Option<ComponentRow>, StoreError> {
+        let row =
+            sqlx::query(include_str!("sql/component_named.sql")).bind(name).fetch_optional(self.readers()).await?;
+        Ok(self.component_rows(row.as_slice()).await?.pop())
+    }
+
+    /// The dags whose newest version executes entries of `component` without having come with it, at most
+    /// [`MAX_PAGE`] of them.
+    pub async fn component_users(&self, component: Digest) -> Result<Vec<DagId>, StoreError> {
+        let query = sqlx::query_scalar(include_str!("sql/component_users.sql")).bind(component).bind(MAX_PAGE);
+        Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// Components, the newest first.
@@ -408,7 +429,7 @@ async fn put_dag(
     {
         return Ok(DeployedDag { dag_id, version, version_number, created, changed: false });
     }
-    let (version, version_number) = sqlx::query_as(include_str!("sql/dag_version_put.sql"))
+    let (version, version_number): (DagVersionKey, i64) = sqlx::query_as(include_str!("sql/dag_version_put.sql"))
         .bind(&dag_id)
         .bind(deploy.digest)
         .bind(hash)
@@ -416,6 +437,13 @@ async fn put_dag(
         .bind(packed)
         .fetch_one(&mut **transaction)
         .await?;
+    for component in spec.used_components() {
+        sqlx::query(include_str!("sql/dag_version_uses_put.sql"))
+            .bind(version)
+            .bind(component)
+            .execute(&mut **transaction)
+            .await?;
+    }
     sqlx::query(include_str!("sql/dag_put.sql"))
         .bind(&dag_id)
         .bind(spec.paused_upon_creation.unwrap_or(deploy.paused_default))

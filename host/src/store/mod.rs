@@ -100,15 +100,18 @@ const READERS: u32 = 4;
 const ROW_BUFFER: usize = 2_048;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The schema's history: number, name, statements. What was released never changes.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first", include_str!("../../../migrations/sqlite/0001_first.sql")),
+    (2, "libraries", include_str!("../../../migrations/sqlite/0002_libraries.sql")),
+];
+
 fn migrator() -> Migrator {
-    let first = Migration::new(
-        1,
-        "first".into(),
-        MigrationType::Simple,
-        sqlx::SqlSafeStr::into_sql_str(include_str!("../../../migrations/sqlite/0001_first.sql")),
-        false,
-    );
-    Migrator { migrations: vec![first].into(), ..Migrator::DEFAULT }
+    let migration = |(number, name, statements): (i64, &'static str, &'static str)| {
+        let statements = sqlx::SqlSafeStr::into_sql_str(statements);
+        Migration::new(number, name.into(), MigrationType::Simple, statements, false)
+    };
+    Migrator { migrations: MIGRATIONS.map(migration).to_vec().into(), ..Migrator::DEFAULT }
 }
 
 impl Store {

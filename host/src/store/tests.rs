@@ -86,7 +86,7 @@ pub(super) fn spec(dag_id: &str) -> DagSpec {
 
 fn deploy(component: u8, dags: Vec<DagSpec>) -> Deploy {
     Deploy {
-        module: Arc::new(ModuleSpec { sdk: "test".into(), entries: Vec::new(), dags }),
+        module: Arc::new(ModuleSpec { sdk: "test".into(), entries: Vec::new(), dags, ..ModuleSpec::default() }),
         digest: Digest([component; 32]),
         size_bytes: 10,
         uploaded_by: "ann".into(),

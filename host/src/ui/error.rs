@@ -8,8 +8,8 @@ use axum::{
 
 use super::shell::{Frame, Section, Shell, page_with};
 use crate::{
-    model::{dag::DagError, ids::NameError},
-    scheduler::{LogError, RequestError},
+    model::ids::NameError,
+    scheduler::{LogError, RequestError, VersionError},
     store::StoreError,
 };
 
@@ -57,8 +57,8 @@ impl From<LogError> for UiError {
     }
 }
 
-impl From<DagError> for UiError {
-    fn from(error: DagError) -> Self {
+impl From<VersionError> for UiError {
+    fn from(error: VersionError) -> Self {
         Self::internal(error)
     }
 }

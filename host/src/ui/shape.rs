@@ -23,6 +23,7 @@ use crate::{
         spec::DagSpec,
         state::TaskState,
     },
+    scheduler,
     store::{DagVersionKey, Store},
 };
 
@@ -244,8 +245,7 @@ impl Shapes {
         }
         let missing = || UiError::NotFound(format!("dag_version {} does not exist", version.0));
         let row = store.dag_version_get(version).await?.ok_or_else(missing)?;
-        let component = store.component_get(row.component).await?.ok_or_else(missing)?;
-        let dag = Dag::from_spec(&row.spec, &component.module.entries)?;
+        let dag = scheduler::graph(store, &row).await?;
         let shape = Arc::new(Shape::new(version, dag, row.spec));
         let mut shapes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         shapes.put(version, Arc::clone(&shape));

@@ -22,11 +22,10 @@ use crate::{
         ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
         spec::{
             BindingSpec, DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec,
-            ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
+            ParameterSpec, ScheduleSpec, SourceSpec,
         },
         state::{RunState, RunType, TaskState},
         time::{Clock, DataInterval, Timestamp},
-        trigger_rule::TriggerRule,
     },
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
     secrets::{Secrets, SecretsConfig},
@@ -50,55 +49,40 @@ pub fn node(task_id: &str, upstream: &[&str]) -> NodeSpec {
         source: SourceSpec::Output((*task).to_owned()),
     };
     NodeSpec {
-        task_id: task_id.into(),
-        entry: "work".into(),
-        display_name: None,
         doc: Some(EVIL.into()),
         inputs: upstream.iter().take(3).enumerate().map(bind).collect(),
         retries: 2,
         retry_delay_ms: 30_000,
         retry_backoff: 2.0,
-        max_retry_delay_ms: None,
         timeout_ms: Some(600_000),
-        trigger_rule: TriggerRule::AllSuccess,
-        pool: "default_pool".into(),
-        pool_slots: 1,
-        priority_weight: 1,
-        role: RoleSpec::Work,
-        group: None,
-        expand: None,
+        ..NodeSpec::new(task_id, "work")
     }
 }
 
 pub fn dag(dag_id: &str, schedule: Option<&str>, nodes: Vec<NodeSpec>) -> DagSpec {
     let expression = schedule.map(str::to_owned);
     DagSpec {
-        dag_id: dag_id.into(),
-        display_name: None,
         description: Some(format!("What {dag_id} does {EVIL}")),
-        doc: Some(format!("# {EVIL}\n\nIt does `{EVIL}`.\n\n- {EVIL}")),
+        doc: Some(format!(
+            "# {EVIL}
+
+It does `{EVIL}`.
+
+- {EVIL}"
+        )),
         owners: vec![EVIL.into()],
         tags: vec!["demo".into(), EVIL.into()],
         schedule: expression.map_or(ScheduleSpec::Manual, |expression| ScheduleSpec::cron(expression, true)),
         timezone: "America/Los_Angeles".into(),
         start: Some(at("2012-01-01T08:00:00Z")),
-        end: None,
-        catchup: false,
         max_active_runs: 4,
-        max_active_tasks: 16,
-        run_timeout_ms: None,
-        fail_fast: false,
-        paused_upon_creation: None,
-        params: Vec::new(),
         grants: GrantsSpec {
             variables: vec!["reports/*".into()],
             hosts: vec!["api.example.org".into()],
             ..GrantsSpec::default()
         },
         nodes,
-        edges: Vec::new(),
-        labels: Vec::new(),
-        groups: Vec::new(),
+        ..DagSpec::new(dag_id)
     }
 }
 
@@ -151,7 +135,14 @@ fn module() -> ModuleSpec {
     });
     let mut large = dag("large", None, layers.collect());
     large.nodes.iter_mut().for_each(|node| node.doc = None);
-    ModuleSpec { sdk: EVIL.into(), entries: vec![entry], dags: vec![weather, fan, mapped, large] }
+    ModuleSpec {
+        name: "evil".into(),
+        version: EVIL.into(),
+        sdk: EVIL.into(),
+        entries: vec![entry],
+        dags: vec![weather, fan, mapped, large],
+        ..ModuleSpec::default()
+    }
 }
 
 pub struct World {

@@ -91,6 +91,7 @@ pub struct Instance {
     pub data_interval_start: Option<Timestamp>,
     pub data_interval_end: Option<Timestamp>,
     pub run_after: Timestamp,
+    pub next_run_after: Option<Timestamp>,
     pub timezone: String,
     pub params: String,
 }

@@ -14,8 +14,9 @@ use airlock::{
         Assignment, AttemptId, Completion, Executor, ExecutorConfig, ExecutorEvent, LogFrom, LogLine, RunContext,
     },
     model::{
-        dag::Dag,
+        dag::{Catalog, Dag},
         ids::{DagId, Digest, RunId, TaskId},
+        spec::ComponentKind,
         time::Timestamp,
     },
     secrets::{Secrets, SecretsConfig},
@@ -84,7 +85,7 @@ impl Harness {
         let spec = serde_json::json!({"dag_id": "guests", "schedule": "manual", "timezone": "Asia/Seoul",
             "max_active_runs": 1, "max_active_tasks": 1, "nodes": nodes});
         let entries: Vec<_> = serde_json::from_value(entries.into()).unwrap();
-        let dag = Dag::from_spec(&serde_json::from_value(spec).unwrap(), &entries).unwrap();
+        let dag = Dag::from_spec(&serde_json::from_value(spec).unwrap(), &Catalog::new(&entries)).unwrap();
         let run = RunContext {
             dag_run: DagRunKey(1),
             dag_id: DagId::new("guests").unwrap(),
@@ -92,10 +93,11 @@ impl Harness {
             logical_date: None,
             data_interval: None,
             run_after: Timestamp::default(),
+            next_run_after: None,
             params: "{}".into(),
         };
         let component = Digest(sha2::Sha256::digest(&*GUESTS).into());
-        blobs.put(&blobs::keys::component(&component), GUESTS.clone().into()).await.unwrap();
+        blobs.put(&blobs::keys::component(&component, ComponentKind::Wasm), GUESTS.clone().into()).await.unwrap();
         let module = executor.compile(GUESTS.clone().into()).await.unwrap();
         assert_eq!(module.dags[0].dag_id, "guests");
         Self { executor, store, blobs, events, dag: Arc::new(dag), run: Arc::new(run), component, folder }

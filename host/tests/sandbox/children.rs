@@ -238,6 +238,7 @@ pub fn run(attempt: AttemptKey, entry: &str, input: &str, limits: Limits) -> Run
             data_interval_start: None,
             data_interval_end: None,
             run_after: Timestamp::from_micros(7),
+            next_run_after: None,
             timezone: "UTC".to_owned(),
             params: "{}".to_owned(),
         },

@@ -93,11 +93,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
         (quote!(#sdk::output_schema::<#output>), finish)
     } else if short_circuit {
         let span = output.span();
-        let finish = quote_spanned! {span=>
-            if value { #sdk::Outcome::of::<#output>(&value) } else {
-                ::core::result::Result::Ok(#sdk::Outcome::ShortCircuit(#ignore_rules))
-            }
-        };
+        let finish = quote_spanned!(span=> #sdk::Decision::outcome(&value, #ignore_rules));
         (quote!(#sdk::output_schema::<#output>), finish)
     } else {
         let span = output.span();

@@ -119,6 +119,7 @@ fn instance() -> wit::Instance {
         data_interval_start: None,
         data_interval_end: None,
         run_after: 0,
+        next_run_after: None,
         timezone: "UTC".to_owned(),
         params: "{}".to_owned(),
     }

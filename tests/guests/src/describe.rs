@@ -86,7 +86,8 @@ fn module(nodes: usize) -> Module {
         labels: Vec::new(),
         groups: Vec::new(),
     };
-    Module { sdk: "guests".to_owned(), entries: vec![entry], dags: vec![dag] }
+    let (name, version, sdk) = ("guests".to_owned(), "1".to_owned(), "guests".to_owned());
+    Module { name, version, sdk, entries: vec![entry], dags: vec![dag] }
 }
 
 fn node(n: usize) -> Node {

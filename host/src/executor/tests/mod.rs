@@ -18,7 +18,7 @@ use super::{
 use crate::{
     blobs::Blobs,
     model::{
-        dag::Dag,
+        dag::{Catalog, Dag},
         ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
@@ -88,9 +88,9 @@ impl Fixture {
         let config = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
         let store = Store::open(&config).await.unwrap();
         let (spec, entries) = spec(&nodes, &grants);
-        let dag = Arc::new(Dag::from_spec(&spec, &entries).unwrap());
+        let dag = Arc::new(Dag::from_spec(&spec, &Catalog::new(&entries)).unwrap());
         let deploy = Deploy {
-            module: Arc::new(ModuleSpec { sdk: "test".into(), entries, dags: vec![spec] }),
+            module: Arc::new(ModuleSpec { sdk: "test".into(), entries, dags: vec![spec], ..ModuleSpec::default() }),
             digest: Digest([1; 32]),
             size_bytes: 1,
             uploaded_by: "ann".into(),
@@ -105,6 +105,7 @@ impl Fixture {
             logical_date: Some(now()),
             data_interval: None,
             run_after: now(),
+            next_run_after: None,
             params: r#"{"p": {"a": [1, "two"]}, "q\u0041": 2}"#.into(),
         };
         let new_run = DagRunNew {

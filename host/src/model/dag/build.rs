@@ -9,14 +9,14 @@ use petgraph::{algo::tarjan_scc, graphmap::DiGraphMap};
 use serde_json::value::RawValue;
 
 use super::{
-    Binding, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, Node, NodeIndex, Role, Source, Watched, Watcher, expansion,
-    reach, shorten, teardowns_of,
+    Binding, Catalog, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, Node, NodeIndex, Role, Source, Watched, Watcher,
+    expansion, reach, shorten, teardowns_of,
 };
 use crate::model::{
     expand::{Expand, List, MAX_MAP_LENGTH},
     ids::{EntryName, PoolName, TaskId},
     retry::Retry,
-    spec::{DagSpec, EntrySpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, ScheduleSpec, SourceSpec},
+    spec::{DagSpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, ScheduleSpec, SourceSpec},
     trigger_rule::TriggerRule,
 };
 
@@ -63,7 +63,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub fn new(spec: &DagSpec, entries: &[EntrySpec]) -> Result<Self, Wrong> {
+    pub fn new(spec: &DagSpec, catalog: &Catalog<'_>) -> Result<Self, Wrong> {
         let ids = spec
             .nodes
             .iter()
@@ -116,11 +116,10 @@ impl Graph {
         upstream.iter_mut().chain(&mut downstream).for_each(|list| list.sort_unstable());
 
         let groups = build_groups(spec, &by_id)?;
-        let entries: BTreeMap<&str, &EntrySpec> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
         let mut nodes = Vec::with_capacity(ids.len());
         for ((at, upstream), downstream) in order.into_iter().zip(upstream).zip(downstream) {
             let node = &spec.nodes[at];
-            let built = build_node(node, ids[at].clone(), &by_id, &groups, &entries, spec, upstream, downstream);
+            let built = build_node(node, ids[at].clone(), &by_id, &groups, catalog, spec, upstream, downstream);
             nodes.push(built.map_err(|why| (format!("task `{}`", node.task_id), why))?);
         }
         for (index, node) in (0..).zip(&nodes) {
@@ -361,14 +360,12 @@ fn build_node(
     task_id: TaskId,
     by_id: &BTreeMap<TaskId, NodeIndex>,
     groups: &Groups<'_>,
-    entries: &BTreeMap<&str, &EntrySpec>,
+    catalog: &Catalog<'_>,
     spec: &DagSpec,
     upstream: Vec<NodeIndex>,
     downstream: Vec<NodeIndex>,
 ) -> Result<Node, String> {
-    let entry = entries
-        .get(node.entry.as_str())
-        .ok_or_else(|| format!("the component has no entry `{}`", shorten(&node.entry)))?;
+    let entry = catalog.entry(node)?;
     let group = match &node.group {
         None => None,
         Some(group) => Some(
@@ -440,6 +437,7 @@ fn build_node(
     };
     Ok(Node {
         task_id,
+        component: node.component,
         entry: EntryName::new(&node.entry).map_err(|error| error.to_string())?,
         inputs,
         upstream,

@@ -152,6 +152,7 @@ impl<D: Dispatch> Driver<D> {
             logical_date: row.logical_date,
             data_interval: row.data_interval,
             run_after: row.run_after,
+            next_run_after: runs::next_run_after(&row, &version.dag),
             params: params::merged(&version.dag.params, &row.conf).into(),
         });
         Ok(Some(ActiveRun { row, version, context, state, wake_at: None }))
@@ -193,7 +194,7 @@ impl<D: Dispatch> Driver<D> {
             dag: Arc::clone(&run.version.dag),
             node: instance.node,
             run: Arc::clone(&run.context),
-            component: run.version.component,
+            component: run.version.dag.node(instance.node).component.unwrap_or(run.version.component),
             max_tries: row.max_tries + 1,
             started_at: row.start_date.unwrap_or(turn.now()),
         });

@@ -136,7 +136,7 @@ impl World {
         }))
         .unwrap();
         let entry = EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None };
-        let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags: vec![dag] };
+        let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags: vec![dag], ..ModuleSpec::default() };
         let deploy = Deploy {
             module: Arc::new(module),
             digest: Digest([1; 32]),

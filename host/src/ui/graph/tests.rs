@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    model::spec::{EdgeLabelSpec, EntrySpec, GroupSpec},
+    model::{
+        dag::Catalog,
+        spec::{EdgeLabelSpec, EntrySpec, GroupSpec},
+    },
     ui::{
         fold::fold,
         tests::{dag, node},
@@ -40,7 +43,7 @@ fn drawn(closed: [bool; 2]) -> Value {
     let input =
         |nth| crate::model::spec::ParameterSpec { name: format!("in{nth}"), schema: "{}".into(), required: false };
     let entry = EntrySpec { name: "work".into(), doc: None, inputs: (0..3).map(input).collect(), output: None };
-    let dag = Dag::from_spec(&spec, &[entry]).unwrap();
+    let dag = Dag::from_spec(&spec, &Catalog::new(&[entry])).unwrap();
     let edges: Vec<_> = dag
         .nodes
         .iter()

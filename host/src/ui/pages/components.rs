@@ -10,11 +10,12 @@ use serde::Deserialize;
 
 use crate::{
     auth::CurrentUser,
+    blobs::keys,
     model::{
         ids::{DagId, Digest},
-        spec::{EntrySpec, ParameterSpec},
+        spec::{ComponentKind, EntrySpec, ParameterSpec},
     },
-    scheduler::{CompileError, DeployError},
+    scheduler::DeployError,
     store::{ComponentRow, Page},
     ui::{
         UiState, doc,
@@ -125,17 +126,11 @@ pub async fn upload(
                 };
                 return Ok(go_and_tell(&links::component(&deployed.digest), &what));
             }
-            Err(
-                error @ (DeployError::Compile(CompileError::Refused(_))
-                | DeployError::Dag(_)
-                | DeployError::Duplicate(_)),
-            ) => error.to_string(),
+            Err(error) if error.is_refusal() => error.to_string(),
             Err(DeployError::Stopped) => return Err(UiError::Unavailable),
-            Err(error @ (DeployError::Compile(_) | DeployError::Blobs(_) | DeployError::Store(_))) => {
-                return Err(UiError::internal(error));
-            }
+            Err(error) => return Err(UiError::internal(error)),
         },
-        _ => "no file was chosen; choose a .wasm file".to_owned(),
+        _ => "no file was chosen; choose a component (.wasm), or dags in YAML".to_owned(),
     };
     Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &view(&ui, frame, 0, Some(refused)).await?))
 }
@@ -149,6 +144,12 @@ struct ComponentView {
     facts: Facts,
     dags: Vec<DagLine>,
     entries: Vec<EntryView>,
+    /// How dags in YAML name its entries: what stands before the `/`.
+    name: String,
+    /// Dags whose tasks are entries of it without having come with it.
+    users: Vec<(DagId, String)>,
+    /// The text, if it is YAML.
+    source: Option<String>,
 }
 
 struct DagLine {
@@ -181,7 +182,18 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(digest): Path<Di
             dag_id: dag_id.clone(),
         });
     }
+    let source = match row.module.kind {
+        ComponentKind::Wasm => None,
+        ComponentKind::Yaml => {
+            let stored =
+                ui.blobs.get(&keys::component(&digest, ComponentKind::Yaml)).await.map_err(UiError::internal)?;
+            Some(stored.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).ok_or_else(missing)?)
+        }
+    };
+    let users = ui.store.component_users(digest).await?;
+    let users = users.into_iter().map(|dag_id| (dag_id.clone(), links::dag(&dag_id))).collect();
     let facts = Facts::new()
+        .text("Name", named(&row))
         .html("SHA-256", Html::new().markup("<code>").text(digest).markup("</code>"))
         .text("Size", Size(row.size_bytes))
         .text("SDK", &row.module.sdk)
@@ -194,7 +206,16 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(digest): Path<Di
         facts,
         dags,
         entries: row.module.entries.iter().take(200).map(entry).collect(),
+        name: row.module.name.clone(),
+        users,
+        source,
     }))
+}
+
+/// The component's name and version, as it says them.
+fn named(row: &ComponentRow) -> String {
+    let module = &row.module;
+    format!("{} {}", module.name, module.version).trim().to_owned()
 }
 
 fn entry(entry: &EntrySpec) -> EntryView {

@@ -1,0 +1,396 @@
+//! From what stands in the text to a [`DagSpec`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr as _,
+};
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _};
+use chrono_tz::Tz;
+use indexmap::IndexMap;
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+use super::{
+    Libraries, YamlError,
+    file::{DagFile, GroupFile, TaskFile, Words, length_ms},
+};
+use crate::model::{
+    ids::Digest,
+    spec::{
+        BindingSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, NodeSpec,
+        ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
+    },
+    time::Timestamp,
+    trigger_rule::TriggerRule,
+};
+
+impl DagFile {
+    /// The dag, whose tasks name entries of `libraries` by digest.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: a component, entry, input or value that does not fit, a reference to nothing. What
+    /// remains is for [`Dag::from_spec`](crate::model::dag::Dag::from_spec) to say.
+    pub fn to_spec(&self, libraries: &Libraries) -> Result<DagSpec, YamlError> {
+        let timezone = self.timezone.as_ref().map_or("UTC", |name| name.value.as_str());
+        let zone = Tz::from_str(timezone).unwrap_or(Tz::UTC);
+        let instant = |text: &Option<Spanned<String>>| text.as_ref().map(|text| instant(text, zone)).transpose();
+        let mut spec = DagSpec {
+            display_name: self.display_name.clone(),
+            description: self.description.clone(),
+            doc: self.doc.clone(),
+            owners: self.owners.clone(),
+            tags: self.tags.clone(),
+            schedule: self.schedule.as_ref().map_or(Ok(ScheduleSpec::Manual), |words| {
+                schedule(&words.value, self.data_interval).map_err(|why| YamlError::at(words.referenced, why))
+            })?,
+            timezone: timezone.to_owned(),
+            start: instant(&self.start)?,
+            end: instant(&self.end)?,
+            catchup: self.catchup,
+            run_timeout_ms: self.run_timeout.map(|length| length.0),
+            fail_fast: self.fail_fast,
+            paused_upon_creation: self.paused_upon_creation,
+            params: self.params.iter().map(|(name, value)| param(name, value)).collect(),
+            grants: GrantsSpec {
+                variables: self.grants.variables.clone(),
+                connections: self.grants.connections.clone(),
+                hosts: self.grants.hosts.clone(),
+                memory_mib: self.grants.memory_mib,
+            },
+            ..DagSpec::new(&self.dag_id.value)
+        };
+        spec.max_active_runs = self.max_active_runs.unwrap_or(spec.max_active_runs);
+        spec.max_active_tasks = self.max_active_tasks.unwrap_or(spec.max_active_tasks);
+        let mut values = Values::default();
+        for (task_id, task) in &self.tasks {
+            spec.nodes.push(self.node(task_id, &task.value, libraries, &mut values)?);
+        }
+        for (group_id, group) in &self.groups {
+            spec.groups.push(GroupSpec {
+                parent: group.value.parent.as_ref().map(|parent| parent.value.clone()),
+                doc: group.value.doc.clone(),
+                expand: self.expand(&group.value.each, &group.value.zip)?,
+                group_id: group_id.clone(),
+            });
+        }
+        let edges = Edges::new(self, &spec);
+        for (task_id, task) in &self.tasks {
+            for upstream in &task.value.needs {
+                spec.edges.extend(edges.between(upstream, std::iter::once(task_id.as_str()))?);
+            }
+            for (upstream, label) in &task.value.labels {
+                if !self.tasks.contains_key(upstream) {
+                    return Err(YamlError::at(label.referenced, format!("`{upstream}` is not a task of this dag")));
+                }
+                let label = label.value.clone();
+                spec.labels.push(EdgeLabelSpec { upstream: upstream.clone(), downstream: task_id.clone(), label });
+            }
+        }
+        for (group_id, group) in &self.groups {
+            for upstream in &group.value.needs {
+                spec.edges.extend(edges.between(upstream, edges.roots(group_id))?);
+            }
+        }
+        Ok(spec)
+    }
+
+    fn node(
+        &self,
+        task_id: &str,
+        task: &TaskFile,
+        libraries: &Libraries,
+        values: &mut Values,
+    ) -> Result<NodeSpec, YamlError> {
+        let (component, entry) = entry(&task.uses, libraries)?;
+        let mut inputs = Vec::new();
+        let parameter = |name: &str, location| {
+            entry.inputs.iter().find(|parameter| parameter.name == name).ok_or_else(|| {
+                let known: Vec<_> = entry.inputs.iter().map(|known| format!("`{}`", known.name)).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                YamlError::at(location, format!("entry `{}` has no input `{name}`; it has {known}", entry.name))
+            })
+        };
+        for (name, value) in &task.with {
+            values.check(
+                component,
+                entry,
+                parameter(name, value.referenced)?,
+                value,
+                std::slice::from_ref(&value.value),
+            )?;
+            inputs.push((name, SourceSpec::Literal(value.value.to_string())));
+        }
+        for (name, source) in &task.from {
+            parameter(name, source.referenced)?;
+            inputs.push((name, self.source(task, source)?));
+        }
+        for (name, place) in places(&task.each, &task.zip) {
+            let list = task.each.get(name).or_else(|| task.zip.get(name));
+            if let Some(list) = list {
+                let parameter = parameter(name, list.referenced)?;
+                if let Value::Array(elements) = &list.value {
+                    values.check(component, entry, parameter, list, elements)?;
+                }
+            }
+            inputs.push((name, SourceSpec::Element { axis: place.0, list: place.1 }));
+        }
+        let mut node = NodeSpec {
+            component: Some(component),
+            display_name: task.display_name.clone(),
+            doc: task.doc.clone(),
+            inputs: inputs.into_iter().map(|(name, source)| BindingSpec { name: name.clone(), source }).collect(),
+            role: role(task)?,
+            group: task.group.as_ref().map(|group| group.value.clone()),
+            expand: self.expand(&task.each, &task.zip)?,
+            ..NodeSpec::new(task_id, &entry.name)
+        };
+        if let RoleSpec::Teardown { .. } = node.role {
+            node.trigger_rule = TriggerRule::AllDoneSetupSuccess;
+        } else {
+            node.trigger_rule = self.default_args.trigger_rule.unwrap_or(node.trigger_rule);
+        }
+        node.trigger_rule = task.trigger_rule.unwrap_or(node.trigger_rule);
+        let default = &self.default_args;
+        node.retries = task.retries.or(default.retries).unwrap_or(node.retries);
+        node.retry_delay_ms = task.retry_delay.or(default.retry_delay).map_or(node.retry_delay_ms, |length| length.0);
+        node.retry_backoff = task.retry_backoff.or(default.retry_backoff).unwrap_or(node.retry_backoff);
+        node.max_retry_delay_ms = task.max_retry_delay.or(default.max_retry_delay).map(|length| length.0);
+        node.timeout_ms = task.timeout.or(default.timeout).map(|length| length.0);
+        node.pool = task.pool.as_ref().or(default.pool.as_ref()).cloned().unwrap_or(node.pool);
+        node.pool_slots = task.pool_slots.or(default.pool_slots).unwrap_or(node.pool_slots);
+        node.priority_weight = task.priority_weight.or(default.priority_weight).unwrap_or(node.priority_weight);
+        Ok(node)
+    }
+
+    /// Where the value of a `from` comes from.
+    fn source(&self, task: &TaskFile, text: &Spanned<String>) -> Result<SourceSpec, YamlError> {
+        let fail = |why: String| Err(YamlError::at(text.referenced, why));
+        match text.value.split_once('.') {
+            Some(("tasks", id)) if self.tasks.contains_key(id) => Ok(SourceSpec::Output(id.to_owned())),
+            Some(("tasks", id)) => fail(format!("`{id}` is not a task of this dag")),
+            Some(("params", name)) if self.params.contains_key(name) => Ok(SourceSpec::Param(name.to_owned())),
+            Some(("params", name)) => fail(format!("`{name}` is not a param of this dag; declare it in `params`")),
+            Some(("each", name)) => match self.element(task, name) {
+                Some((axis, list)) => Ok(SourceSpec::Element { axis, list }),
+                None => fail(format!("no group around the task has `{name}` in its `each` or `zip`")),
+            },
+            _ => fail(format!(
+                "`{}` names no value; write `tasks.<task_id>`, `params.<name>` or `each.<name>`, or a fixed value in `with`",
+                text.value
+            )),
+        }
+    }
+
+    /// The place of list `name` in the expansion of the mapped group around `task`.
+    fn element(&self, task: &TaskFile, name: &str) -> Option<(u32, u32)> {
+        let mut id = task.group.as_ref().map(|group| &group.value);
+        // A group that is its own ancestor is refused later; it must not be walked for ever.
+        for _ in 0..self.groups.len() {
+            let GroupFile { parent, each, zip, .. } = &self.groups.get(id?)?.value;
+            if !each.is_empty() || !zip.is_empty() {
+                return places(each, zip).find(|(known, _)| *known == name).map(|(_, place)| place);
+            }
+            id = parent.as_ref().map(|parent| &parent.value);
+        }
+        None
+    }
+
+    fn expand(&self, each: &Lists, zip: &Lists) -> Result<Option<ExpandSpec>, YamlError> {
+        if each.is_empty() && zip.is_empty() {
+            return Ok(None);
+        }
+        if let (Some(list), false) = (each.values().next(), zip.is_empty()) {
+            return Err(YamlError::at(list.referenced, "lists either multiply (`each`) or go along (`zip`), not both"));
+        }
+        let list = |list: &Spanned<Value>| match &list.value {
+            Value::Array(_) => Ok(ListSpec::Literal(list.value.to_string())),
+            Value::String(text) => match text.strip_prefix("tasks.") {
+                Some(id) if self.tasks.contains_key(id) => Ok(ListSpec::Output(id.to_owned())),
+                Some(id) => Err(YamlError::at(list.referenced, format!("`{id}` is not a task of this dag"))),
+                None => Err(YamlError::at(list.referenced, "write a list, or `tasks.<task_id>` that returns one")),
+            },
+            _ => Err(YamlError::at(list.referenced, "write a list, or `tasks.<task_id>` that returns one")),
+        };
+        let axes = if zip.is_empty() {
+            each.values().map(|one| Ok(vec![list(one)?])).collect::<Result<_, _>>()?
+        } else {
+            vec![zip.values().map(list).collect::<Result<_, _>>()?]
+        };
+        Ok(Some(ExpandSpec { axes }))
+    }
+}
+
+type Lists = IndexMap<String, Spanned<Value>>;
+
+/// The names of the lists with their places: axis, and list of the axis.
+fn places<'a>(each: &'a Lists, zip: &'a Lists) -> impl Iterator<Item = (&'a String, (u32, u32))> {
+    let each = each.keys().zip(0..).map(|(name, axis)| (name, (axis, 0)));
+    each.chain(zip.keys().zip(0..).map(|(name, list)| (name, (0, list))))
+}
+
+fn entry<'a>(uses: &Spanned<String>, libraries: &'a Libraries) -> Result<(Digest, &'a EntrySpec), YamlError> {
+    let fail = |why: String| YamlError::at(uses.referenced, why);
+    let Some((library, entry)) = uses.value.split_once('/') else {
+        return Err(fail(format!(
+            "`{}` is no entry; write the component's name and the entry's, as `http/get`",
+            uses.value
+        )));
+    };
+    let (digest, module) = libraries.get(library).ok_or_else(|| {
+        fail(format!("no component named `{library}` has been uploaded; upload it first, as with `airlock deploy`"))
+    })?;
+    let found = module.entries.iter().find(|known| known.name == entry).ok_or_else(|| {
+        let known: Vec<_> = module.entries.iter().take(20).map(|known| format!("`{}`", known.name)).collect();
+        fail(format!("component `{library}` has no entry `{entry}`; it has {}", known.join(", ")))
+    })?;
+    Ok((*digest, found))
+}
+
+fn role(task: &TaskFile) -> Result<RoleSpec, YamlError> {
+    match &task.teardown {
+        Some(setups) if task.setup => {
+            Err(YamlError::at(setups.referenced, "a task is a setup or a teardown, not both"))
+        }
+        Some(setups) => {
+            Ok(RoleSpec::Teardown { setups: setups.value.clone(), on_failure_fail_dagrun: task.on_failure_fail_dagrun })
+        }
+        None if task.setup => Ok(RoleSpec::Setup),
+        None => Ok(RoleSpec::Work),
+    }
+}
+
+/// A param is a JSON Schema, which may have a default; anything but a mapping is itself the default. Airflow: `params`.
+fn param(name: &str, value: &Value) -> ParamSpec {
+    let (schema, default) = match value {
+        Value::Object(schema) => (value.to_string(), schema.get("default").map(Value::to_string)),
+        Value::Null => ("{}".to_owned(), None),
+        other => ("{}".to_owned(), Some(other.to_string())),
+    };
+    ParamSpec { name: name.to_owned(), schema, default }
+}
+
+fn schedule(words: &Words, data_interval: bool) -> Result<ScheduleSpec, String> {
+    let words = words.as_slice();
+    let period = |word: &String| word.strip_prefix("every ").map(length_ms);
+    match words {
+        [] => Err("a list of schedules can't be empty; leave `schedule` out for a dag that runs when triggered".into()),
+        [once] if once == "@once" => Ok(ScheduleSpec::Once),
+        [word] if let Some(period_ms) = period(word) => {
+            Ok(ScheduleSpec::Every { period_ms: period_ms?, data_interval })
+        }
+        several if several.iter().any(|word| word == "@once" || word.starts_with("every ")) => {
+            Err("several schedules are all cron expressions".into())
+        }
+        several => Ok(ScheduleSpec::Cron { expressions: several.to_vec(), data_interval }),
+    }
+}
+
+/// An instant with its offset, or a date, with or without a time, in `zone`.
+fn instant(text: &Spanned<String>, zone: Tz) -> Result<Timestamp, YamlError> {
+    let written = text.value.as_str();
+    if let Ok(instant) = DateTime::parse_from_rfc3339(written) {
+        return Ok(instant.to_utc().into());
+    }
+    let date = || NaiveDate::parse_from_str(written, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN));
+    let time = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
+    let local = time.iter().find_map(|format| NaiveDateTime::parse_from_str(written, format).ok()).or_else(date);
+    local.and_then(|local| zone.from_local_datetime(&local).earliest()).map(|at| at.to_utc().into()).ok_or_else(|| {
+        let why = format!("`{written}` is no instant in {zone}; write `2026-01-01` or `2026-01-01T06:00:00+09:00`");
+        YamlError::at(text.referenced, why)
+    })
+}
+
+/// Checks values against the schemas of the inputs that they are for; each schema is compiled once.
+#[derive(Default)]
+struct Values(BTreeMap<(Digest, String, String), Option<jsonschema::Validator>>);
+
+impl Values {
+    fn check(
+        &mut self,
+        component: Digest,
+        entry: &EntrySpec,
+        parameter: &ParameterSpec,
+        written: &Spanned<Value>,
+        values: &[Value],
+    ) -> Result<(), YamlError> {
+        let key = (component, entry.name.clone(), parameter.name.clone());
+        // A schema that can't be used was accepted with its component: the task itself says what does not fit.
+        let compile = || jsonschema::validator_for(&serde_json::from_str(&parameter.schema).ok()?).ok();
+        let Some(validator) = self.0.entry(key).or_insert_with(compile) else { return Ok(()) };
+        for value in values {
+            validator.validate(value).map_err(|error| {
+                YamlError::at(
+                    written.referenced,
+                    format!("input `{}` of entry `{}`: {error}", parameter.name, entry.name),
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands first and last in each group, for edges from and to groups. Airflow: `group >> task`.
+struct Edges<'a> {
+    file: &'a DagFile,
+    /// The tasks of each group and of those in it.
+    members: BTreeMap<&'a str, Vec<&'a str>>,
+    upstream: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
+
+impl<'a> Edges<'a> {
+    fn new(file: &'a DagFile, spec: &DagSpec) -> Self {
+        let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (task_id, task) in &file.tasks {
+            let mut group = task.value.group.as_ref().map(|group| group.value.as_str());
+            for _ in 0..file.groups.len() {
+                let Some(id) = group else { break };
+                members.entry(id).or_default().push(task_id);
+                group = file.groups.get(id).and_then(|group| Some(group.value.parent.as_ref()?.value.as_str()));
+            }
+        }
+        let mut upstream: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (node, (task_id, task)) in spec.nodes.iter().zip(&file.tasks) {
+            let from = upstream.entry(task_id).or_default();
+            from.extend(
+                crate::model::dag::upstream_ids(node).filter_map(|id| Some(file.tasks.get_key_value(id)?.0.as_str())),
+            );
+            from.extend(task.value.needs.iter().map(|needed| needed.value.as_str()));
+        }
+        Self { file, members, upstream }
+    }
+
+    fn of(&self, group: &str) -> &[&'a str] {
+        self.members.get(group).map_or(&[], Vec::as_slice)
+    }
+
+    /// The tasks of `group` without an upstream in it.
+    fn roots(&self, group: &str) -> impl Iterator<Item = &'a str> {
+        let inside: BTreeSet<_> = self.of(group).iter().copied().collect();
+        let is_root = |task: &&&str| self.upstream.get(**task).is_none_or(|from| from.is_disjoint(&inside));
+        self.of(group).iter().filter(is_root).copied().collect::<Vec<_>>().into_iter()
+    }
+
+    /// The tasks of `group` that no task of it has upstream.
+    fn leaves(&self, group: &str) -> Vec<&'a str> {
+        let feeds: BTreeSet<_> = self.of(group).iter().filter_map(|task| self.upstream.get(task)).flatten().collect();
+        self.of(group).iter().filter(|task| !feeds.contains(*task)).copied().collect()
+    }
+
+    /// The edges from a task, or the last tasks of a group, to `downstream`.
+    fn between<'d>(
+        &self,
+        upstream: &Spanned<String>,
+        downstream: impl Iterator<Item = &'d str>,
+    ) -> Result<Vec<(String, String)>, YamlError> {
+        let id = upstream.value.as_str();
+        let from = match (self.file.tasks.contains_key(id), self.file.groups.contains_key(id)) {
+            (true, _) => vec![id],
+            (false, true) => self.leaves(id),
+            (false, false) => {
+                return Err(YamlError::at(upstream.referenced, format!("`{id}` is no task or group of this dag")));
+            }
+        };
+        Ok(downstream.flat_map(|to| from.iter().map(move |from| ((*from).to_owned(), to.to_owned()))).collect())
+    }
+}

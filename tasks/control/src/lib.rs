@@ -1,0 +1,209 @@
+//! Entries that do no work of their own: for dags in YAML, to give them their shape.
+//!
+//! ```yaml
+//! dag_id: nightly
+//! tasks:
+//!   decide: {uses: control/branch, with: {follow: [full]}}
+//!   full: {uses: control/empty, needs: [decide]}
+//!   quick: {uses: control/empty, needs: [decide]}
+//! ```
+
+use std::time::Duration;
+
+use airlock_sdk::{
+    ShortCircuit,
+    chrono::{DateTime, TimeDelta, Utc},
+    prelude::*,
+    serde_json::Value,
+};
+
+/// Does nothing. Airflow: EmptyOperator.
+#[task]
+fn empty() {}
+
+/// Fails. `retry`: whether another try may be made; true if it is left out.
+#[task]
+fn fail(message: Option<String>, retry: Option<bool>) -> Result<()> {
+    let message = message.unwrap_or_else(|| "it was told to fail".to_owned());
+    if retry.unwrap_or(true) { Err(Error::new(message)) } else { Err(Fatal::new(message).into()) }
+}
+
+/// Is skipped.
+#[task]
+fn skip(reason: Option<String>) -> Result<()> {
+    Err(reason.map_or_else(Skip::new, Skip::because).into())
+}
+
+/// How [`end`] ends.
+#[data]
+#[serde(rename_all = "snake_case")]
+enum Ending {
+    Ok,
+    Skip,
+    Fail,
+    /// No other try is made.
+    FailNoRetry,
+}
+
+/// Ends as it is told: mapped over a list of endings, each instance in its own way.
+#[task]
+fn end(how: Ending) -> Result<()> {
+    match how {
+        Ending::Ok => Ok(()),
+        Ending::Skip => Err(Skip::new().into()),
+        Ending::Fail => Err(Error::new("it was told to fail")),
+        Ending::FailNoRetry => Err(Fatal::new("it was told to fail").into()),
+    }
+}
+
+/// Fails in its first `n` tries, and succeeds then.
+#[task]
+fn fail_first_n(ctx: &Context, n: u32) -> Result<()> {
+    ensure!(ctx.try_number() > n, "try {} of {n} that fail", ctx.try_number());
+    Ok(())
+}
+
+/// Of what stands directly downstream, only the tasks and groups in `follow` run. Airflow: BranchPythonOperator.
+#[task(branch)]
+fn branch(follow: Vec<String>) -> Branch {
+    Branch::to_all(follow)
+}
+
+/// Unless `condition` holds, what is downstream is skipped, but for teardowns. Airflow: ShortCircuitOperator.
+///
+/// `ignore_downstream_trigger_rules`: all of it, whatever their trigger rules say; otherwise only what is directly
+/// downstream. True if it is left out.
+#[task(short_circuit)]
+fn short_circuit(condition: bool, ignore_downstream_trigger_rules: Option<bool>) -> ShortCircuit {
+    match ignore_downstream_trigger_rules {
+        _ if condition => ShortCircuit::GoOn,
+        Some(false) => ShortCircuit::SkipDirectlyDownstream,
+        Some(true) | None => ShortCircuit::SkipDownstream,
+    }
+}
+
+/// Waits, and holds nothing meanwhile. `duration` as `90s`, `1h 30m`.
+#[task]
+fn sleep(ctx: &Context, duration: String) -> Result<()> {
+    wait_until_instant(later_than(ctx.started_at(), length(&duration)?))
+}
+
+/// Waits until an instant, and holds nothing meanwhile. Airflow: DateTimeSensor.
+#[task]
+fn wait_until(at: DateTime<Utc>) -> Result<()> {
+    wait_until_instant(at)
+}
+
+/// Waits for `satisfied`, which does not change: without it, until `timeout` has passed since the first look. Then it
+/// fails, or is skipped if it may `soft_fail`. It shows what dags do while they wait.
+#[task]
+fn sensor(
+    ctx: &Context,
+    satisfied: bool,
+    poke_interval: Option<String>,
+    timeout: Option<String>,
+    soft_fail: Option<bool>,
+) -> Result<()> {
+    if satisfied {
+        return Ok(());
+    }
+    let end = later_than(ctx.started_at(), length(timeout.as_deref().unwrap_or("7d"))?);
+    if now() < end {
+        let next = later_than(now(), length(poke_interval.as_deref().unwrap_or("1m"))?);
+        return Err(Later::at(next.min(end)).into());
+    }
+    let message = "what it waits for did not come in time";
+    if soft_fail.unwrap_or(false) { Err(Skip::because(message).into()) } else { Err(Error::new(message)) }
+}
+
+/// Returns `items`, to be mapped over.
+#[task]
+fn map_list(items: Vec<Value>) -> Vec<Value> {
+    items
+}
+
+/// Skips what is directly downstream, unless the run is the newest of its schedule. Runs that were triggered by hand go
+/// on. Airflow: LatestOnlyOperator.
+#[task(short_circuit)]
+fn latest_only(ctx: &Context) -> ShortCircuit {
+    match ctx.next_run_after() {
+        Some(next) if next <= now() => ShortCircuit::SkipDirectlyDownstream,
+        Some(_) | None => ShortCircuit::GoOn,
+    }
+}
+
+fn wait_until_instant(at: DateTime<Utc>) -> Result<()> {
+    if now() < at { Err(Later::at(at).into()) } else { Ok(()) }
+}
+
+fn length(text: &str) -> Result<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(length) => Ok(length),
+        Err(error) => Err(Fatal::new(format!("`{text}` is not a length of time: {error}")).into()),
+    }
+}
+
+fn later_than(at: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    let wait = TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+    at.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+#[expect(clippy::disallowed_methods, reason = "tasks have no clock but WASI's")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+airlock_sdk::export!(
+    tasks =
+        [empty, fail, skip, end, fail_first_n, branch, short_circuit, sleep, wait_until, sensor, map_list, latest_only]
+);
+
+#[cfg(test)]
+mod tests {
+    use airlock_sdk::testing::Host;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        now() + TimeDelta::seconds(seconds)
+    }
+
+    #[test]
+    fn the_first_tries_fail() {
+        let fails = |try_number| Host::new().try_number(try_number, 3).run(|ctx| fail_first_n::run(ctx, 2)).is_err();
+        assert_eq!([1, 2, 3].map(fails), [true, true, false]);
+    }
+
+    #[test]
+    fn waits_end_in_later_until_their_time_has_come() {
+        let waits = |host: Host, wait: &str| {
+            let ended = host.run(|ctx| sleep::run(ctx, wait.to_owned()));
+            ended.err().map(|error| error.find::<Later>().is_some())
+        };
+        assert_eq!(waits(Host::new(), "1h"), Some(true));
+        assert_eq!(waits(Host::new().started_at(at(-3_601)), "1h"), None);
+        assert_eq!(waits(Host::new(), "a while"), Some(false));
+        assert!(wait_until::run(at(60)).is_err());
+        assert!(wait_until::run(at(-60)).is_ok());
+    }
+
+    #[test]
+    fn a_sensor_is_skipped_if_it_may_fail_softly() {
+        let ends = |soft_fail| {
+            Host::new().run(|ctx| sensor::run(ctx, false, None, Some("0s".to_owned()), Some(soft_fail))).unwrap_err()
+        };
+        assert!(ends(true).find::<Skip>().is_some());
+        assert!(ends(false).find::<Skip>().is_none());
+        assert!(
+            Host::new().run(|ctx| sensor::run(ctx, false, None, None, None)).unwrap_err().find::<Later>().is_some()
+        );
+    }
+
+    #[test]
+    fn only_the_newest_run_goes_on() {
+        let decides = |host: Host| host.run(latest_only::run);
+        assert_eq!(decides(Host::new()), ShortCircuit::GoOn);
+        assert_eq!(decides(Host::new().next_run_after(at(60))), ShortCircuit::GoOn);
+        assert_eq!(decides(Host::new().next_run_after(at(-60))), ShortCircuit::SkipDirectlyDownstream);
+    }
+}

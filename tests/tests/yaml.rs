@@ -1,0 +1,249 @@
+//! Dags in YAML, through the real binary: what runs, what is refused, and each whole dag of the peer.
+
+use std::collections::BTreeMap;
+
+use airlock_tests::{Client, Server, Shell, build};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+async fn control() -> (Server, Client) {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    (server, client)
+}
+
+const NIGHTLY: &str = "
+dag_id: nightly
+params: {sizes: [1, 2, 3]}
+default_args: {retry_delay: 0s}
+tasks:
+  list: {uses: control/map_list, from: {items: params.sizes}}
+  each: {uses: control/fail_first_n, each: {n: tasks.list}, retries: 2}
+  pause: {uses: control/sleep, with: {duration: 10ms}, needs: [each], trigger_rule: all_done}
+  decide: {uses: control/branch, with: {follow: [full]}, needs: [pause]}
+  full: {uses: control/empty, needs: [decide]}
+  quick: {uses: control/empty, needs: [decide], labels: {decide: in a hurry}}
+";
+
+#[tokio::test]
+async fn tasks_are_entries_of_other_components() {
+    let (_server, client) = control().await;
+    let uploaded = client.upload(NIGHTLY.into()).await.ok();
+    assert_eq!((&uploaded["created"], &uploaded["dags"][0]["dag_id"]), (&json!(true), &json!("nightly")));
+    let again = client.upload(NIGHTLY.into()).await.ok();
+    assert_eq!((&again["created"], &again["dags"][0]["changed"]), (&json!(false), &json!(false)));
+
+    let run_id = client.trigger("nightly", json!({})).await;
+    assert_eq!(client.finished("nightly", &run_id).await["state"], "success");
+    let states = states(&client, "nightly", &run_id).await;
+    // The third needs four tries and has three.
+    assert_eq!(states["each"], json!({"0": "success", "1": "success", "2": "failed"}));
+    assert_eq!((&states["full"], &states["quick"]), (&json!("success"), &json!("skipped")));
+
+    let digest = uploaded["digest"].as_str().unwrap();
+    let component = client.get(&format!("/api/v2/components/{digest}")).await.ok();
+    assert_eq!((&component["kind"], &component["name"]), (&json!("yaml"), &Value::Null));
+    let request = client.request(Method::GET, &format!("/api/v2/components/{digest}/yaml"));
+    assert_eq!(request.send().await.unwrap().text().await.unwrap(), NIGHTLY);
+    let refused = client.get(&format!("/api/v2/components/{digest}/wasm")).await.refused(404);
+    assert!(refused.contains("/yaml"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_new_component_of_the_name_is_used_from_the_next_upload_of_the_text_on() {
+    let (mut server, client) = control().await;
+    client.upload(NIGHTLY.into()).await.ok();
+    // Another build of the same component: a custom section is no part of what it does.
+    let mut other = build::component("control");
+    other.extend_from_slice(b"\x00\x05\x04note");
+    let other = client.upload(other).await.ok();
+    let version = async |client: &Client| {
+        client.get("/api/v2/dags/nightly/dagVersions").await.ok()["dag_versions"].as_array().unwrap().len()
+    };
+    assert_eq!(version(&client).await, 1, "a dag keeps the components that it was uploaded with");
+    let uploaded = client.upload(NIGHTLY.into()).await.ok();
+    assert_eq!((&uploaded["created"], &uploaded["dags"][0]["changed"]), (&json!(false), &json!(true)));
+    assert_eq!(version(&client).await, 2);
+    assert_eq!(other["created"], true);
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    let run_id = client.trigger("nightly", json!({"sizes": []})).await;
+    assert_eq!(client.finished("nightly", &run_id).await["state"], "success");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_with_line_and_column_and_changes_nothing() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let refused = client.upload(NIGHTLY.into()).await.refused(422);
+    assert!(refused.contains("line 6, column 16: no component named `control` has been uploaded"), "{refused}");
+    client.upload(build::component("control")).await.ok();
+
+    let twice = format!("{NIGHTLY}---{NIGHTLY}");
+    assert!(client.upload(twice.into()).await.refused(422).contains("carries dag `nightly` twice"));
+    let second_is_wrong = format!("{NIGHTLY}---\ndag_id: other\ntasks:\n  t: {{uses: control/nothing}}\n");
+    let refused = client.upload(second_is_wrong.into()).await.refused(422);
+    assert!(refused.contains("line 15, column 13: component `control` has no entry `nothing`"), "{refused}");
+    assert!(client.upload(vec![0xff, 0xfe]).await.refused(422).contains("neither a WebAssembly component nor"));
+    client.get("/api/v2/dags/nightly").await.refused(404);
+
+    let shell = Shell::signed_in(&server).await;
+    let file = shell.file("nightly.yaml", "dag_id: nightly\ntasks: 7\n");
+    let told = shell.run(&["deploy", &file]).await.failed(4);
+    assert!(told.contains("nightly.yaml") && told.contains("line 2, column 8"), "{told}");
+    let file = shell.file("good.yaml", NIGHTLY);
+    assert!(shell.run(&["deploy", &file]).await.ok().contains("nightly"));
+}
+
+#[tokio::test]
+async fn the_examples_of_the_docs_are_accepted() {
+    let (_server, client) = control().await;
+    let docs = include_str!("../../docs/yaml.md");
+    let examples: Vec<_> = docs.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        client.upload(example.into()).await.ok();
+    }
+    let run_id = client.trigger("grouped", json!({})).await;
+    assert_eq!(client.finished("grouped", &run_id).await["state"], "success");
+    let states = states(&client, "grouped", &run_id).await;
+    assert_eq!(states["check"], json!({"0": "success", "1": "skipped"}));
+    assert_eq!(states["close"], "success");
+}
+
+#[tokio::test]
+async fn editors_get_a_schema() {
+    let server = Server::start().await;
+    let anonymous = Client::anonymous(&server.url);
+    let schema = anonymous.get("/schemas/dag.json").await.ok();
+    assert!(schema["properties"]["tasks"].is_object());
+    assert!(schema["$defs"]["TaskFile"]["properties"]["uses"]["description"].is_string());
+    let printed = Shell::new().run(&["schema"]).await.ok();
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), schema);
+}
+
+/// The states of a run's tasks; of a mapped task, by map_index.
+async fn states(client: &Client, dag_id: &str, run_id: &str) -> BTreeMap<String, Value> {
+    let mut states: BTreeMap<String, Value> = BTreeMap::new();
+    for instance in client.instances(dag_id, run_id).await {
+        let (task_id, state) = (instance["task_id"].as_str().unwrap().to_owned(), instance["state"].clone());
+        match instance["map_index"].as_i64().unwrap() {
+            -1 => drop(states.insert(task_id, state)),
+            index => states.entry(task_id).or_insert_with(|| json!({}))[index.to_string()] = state,
+        }
+    }
+    states
+}
+
+/// A case of `states.json` as YAML (of which JSON is a part).
+fn dag(case: &Value) -> Value {
+    let mut tasks = Map::new();
+    let mut groups = Map::new();
+    for task in case["tasks"].as_array().unwrap() {
+        if let Some(group) = task["group"].as_str() {
+            groups.insert(group.to_owned(), json!({}));
+        }
+        tasks.insert(task["id"].as_str().unwrap().to_owned(), entry(task));
+    }
+    if case["mapped_group"].is_object() {
+        let group = &case["mapped_group"];
+        let id = group["id"].as_str().unwrap();
+        groups.insert(id.to_owned(), json!({"each": {"how": group["over"]}}));
+        let mut before: Option<String> = None;
+        for inner in group["inner"].as_array().unwrap() {
+            let mut task = entry(inner);
+            task["group"] = json!(id);
+            match &before {
+                None => {
+                    task["uses"] = json!("control/end");
+                    task["from"] = json!({"how": "each.how"});
+                }
+                Some(before) => task["needs"] = json!([before]),
+            }
+            let task_id = format!("{id}.{}", inner["id"].as_str().unwrap());
+            tasks.insert(task_id.clone(), task);
+            before = Some(task_id);
+        }
+    }
+    for edge in case["edges"].as_array().unwrap() {
+        let (from, to) = (edge[0].as_str().unwrap(), edge[1].as_str().unwrap());
+        let downstream = tasks.get_mut(to).or_else(|| groups.get_mut(to)).unwrap();
+        match downstream["needs"].as_array_mut() {
+            Some(needs) => needs.push(json!(from)),
+            None => downstream["needs"] = json!([from]),
+        }
+    }
+    json!({"dag_id": case["id"], "description": case["name"], "default_args": {"retry_delay": "0s"}, "tasks": tasks, "groups": groups})
+}
+
+/// The entry that acts as the task of a case did.
+fn entry(task: &Value) -> Value {
+    let (uses, with) = match (task["kind"].as_str().unwrap_or("task"), task["outcome"].as_str()) {
+        (_, Some("fail")) => ("fail", json!({})),
+        (_, Some("fail_no_retry")) => ("fail", json!({"retry": false})),
+        (_, Some("skip")) => ("skip", json!({})),
+        ("branch", _) => ("branch", json!({"follow": task["follow"].as_array().cloned().unwrap_or_default()})),
+        ("short_circuit", _) => {
+            let rules = task["ignore_downstream_trigger_rules"].as_bool().unwrap_or(true);
+            ("short_circuit", json!({"condition": task["condition"], "ignore_downstream_trigger_rules": rules}))
+        }
+        ("sensor", _) => {
+            let soft_fail = task["soft_fail"].as_bool().unwrap_or(false);
+            ("sensor", json!({"satisfied": task["satisfied"], "timeout": "0s", "soft_fail": soft_fail}))
+        }
+        ("latest_only", _) => ("latest_only", json!({})),
+        _ if task["fail_attempts"].is_u64() => ("fail_first_n", json!({"n": task["fail_attempts"]})),
+        _ if task["returns"].is_array() => ("map_list", json!({"items": task["returns"]})),
+        _ if task["mapped"].is_array() || task["mapped_from"].is_string() => ("end", json!({})),
+        _ => ("empty", json!({})),
+    };
+    let mut entry = json!({"uses": format!("control/{uses}"), "with": with});
+    if task["mapped"].is_array() {
+        entry["each"] = json!({"how": task["mapped"]});
+    }
+    if let Some(list) = task["mapped_from"].as_str() {
+        entry["each"] = json!({"how": format!("tasks.{list}")});
+    }
+    for key in ["group", "retries", "trigger_rule", "setup", "teardown", "on_failure_fail_dagrun"] {
+        if !task[key].is_null() {
+            entry[key] = task[key].clone();
+        }
+    }
+    entry
+}
+
+#[tokio::test]
+async fn whole_dags_end_as_the_peers() {
+    let (_server, client) = control().await;
+    let file: Value = serde_json::from_str(include_str!("../conformance/states.json")).unwrap();
+    let cases = file["cases"].as_array().unwrap();
+    let text: Vec<_> = cases.iter().map(|case| dag(case).to_string()).collect();
+    let uploaded = client.upload(text.join("\n---\n").into()).await.ok();
+    assert_eq!(uploaded["dags"].as_array().unwrap().len(), cases.len());
+
+    let mut runs = Vec::new();
+    for case in cases {
+        let dag_id = case["id"].as_str().unwrap();
+        runs.push((case, dag_id, client.trigger(dag_id, json!({})).await));
+    }
+    let mut wrong = Vec::new();
+    for (case, dag_id, run_id) in runs {
+        let state = client.finished(dag_id, &run_id).await["state"].clone();
+        let seen = json!({"tasks": states(&client, dag_id, &run_id).await, "run": state});
+        let expected = [&case["expected"]].into_iter().chain(case["alternatives"].as_array().into_iter().flatten());
+        let mut expected = expected.map(|it| json!({"tasks": it["tasks"], "run": it["run"]}));
+        if !expected.any(|expected| expected == seen) {
+            wrong.push(format!("{dag_id} {}: {seen}\n    not {}", case["name"], case["expected"]));
+        }
+        for (task_id, attempts) in case["expected"]["attempts"].as_object().into_iter().flatten() {
+            let path = format!("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}");
+            let tried = client.get(&path).await.ok()["try_number"].clone();
+            if tried != *attempts {
+                wrong.push(format!("{dag_id}: {task_id} had {tried} tries, not {attempts}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
