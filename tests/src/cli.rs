@@ -71,17 +71,7 @@ impl Shell {
 
     /// Runs `airlock <args>` with this standard input.
     pub async fn run_with(&self, args: &[&str], input: &str) -> Done {
-        let mut command = Command::new(build::binary());
-        command
-            .args(args)
-            .env_clear()
-            .env("HOME", self.home.path())
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(self.url.iter().map(|url| ("AIRLOCK_URL", url)))
-            .current_dir(self.home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = self.command(args);
         let input = input.to_owned();
         let run = move || {
             let mut child = command.spawn().expect("the binary can be started");
@@ -97,6 +87,22 @@ impl Shell {
             }
         };
         tokio::task::spawn_blocking(run).await.expect("a command can be waited for")
+    }
+
+    /// `airlock <args>`, not yet started; its input and outputs are pipes.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(build::binary());
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.url.iter().map(|url| ("AIRLOCK_URL", url)))
+            .current_dir(self.home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
     }
 
     /// A file in the shell's home.

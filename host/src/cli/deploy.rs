@@ -26,34 +26,7 @@ pub struct DeployArgs {
 impl DeployArgs {
     /// Uploads one file after the other and lists the dags that they carry.
     pub async fn run(self, client: &Client, format: Format) -> Result<()> {
-        let (texts, components): (Vec<_>, Vec<_>) = self.files.iter().partition(|path| is_yaml(path));
-        let mut dags = Vec::new();
-        for path in components.into_iter().chain(texts) {
-            let kind = if is_yaml(path) { ComponentKind::Yaml } else { ComponentKind::Wasm };
-            let read = || format!("can't read `{}`", path.display());
-            let file = tokio::fs::File::open(path).await.or_fail(Kind::Usage, read)?;
-            let size = file.metadata().await.or_fail(Kind::Usage, read)?.len();
-            let bar = progress::bytes(path.display().to_string(), size);
-            let sent = bar.clone();
-            let body = ReaderStream::with_capacity(file, 64 << 10).inspect_ok(move |part| sent.inc(part.len() as u64));
-            let request = client
-                .request(Method::POST, &["components"], &[])?
-                .header(header::CONTENT_TYPE, kind.media_type())
-                .header(header::CONTENT_LENGTH, size)
-                .body(Body::wrap_stream(body));
-            let answer = client.send(request).await;
-            bar.finish_and_clear();
-            let mut answer = answer.map_err(|error| error.in_front(format!("`{}`", path.display())))?;
-            let digest = answer.get("digest").cloned().unwrap_or_default();
-            if let Some(Value::Array(carried)) = answer.get_mut("dags").map(Value::take) {
-                dags.extend(carried.into_iter().map(|mut dag| {
-                    if let Some(fields) = dag.as_object_mut() {
-                        fields.entry("component").or_insert_with(|| digest.clone());
-                    }
-                    dag
-                }));
-            }
-        }
+        let dags = upload_all(client, &self.files).await?;
         format.list(
             &dags,
             &[
@@ -65,6 +38,46 @@ impl DeployArgs {
             ],
         )
     }
+}
+
+/// Uploads one file after the other, components first. Answers the dags that they carry, each with its `component`.
+///
+/// # Errors
+/// The first file that can't be read or is refused; what was uploaded before stays.
+pub async fn upload_all(client: &Client, files: &[PathBuf]) -> Result<Vec<Value>> {
+    let (texts, components): (Vec<_>, Vec<_>) = files.iter().partition(|path| is_yaml(path));
+    let mut dags = Vec::new();
+    for path in components.into_iter().chain(texts) {
+        let mut answer = upload(client, path).await.map_err(|error| error.in_front(format!("`{}`", path.display())))?;
+        let digest = answer.get("digest").cloned().unwrap_or_default();
+        if let Some(Value::Array(carried)) = answer.get_mut("dags").map(Value::take) {
+            dags.extend(carried.into_iter().map(|mut dag| {
+                if let Some(fields) = dag.as_object_mut() {
+                    fields.entry("component").or_insert_with(|| digest.clone());
+                }
+                dag
+            }));
+        }
+    }
+    Ok(dags)
+}
+
+async fn upload(client: &Client, path: &Path) -> Result<Value> {
+    let kind = if is_yaml(path) { ComponentKind::Yaml } else { ComponentKind::Wasm };
+    let read = || "can't be read".to_owned();
+    let file = tokio::fs::File::open(path).await.or_fail(Kind::Usage, read)?;
+    let size = file.metadata().await.or_fail(Kind::Usage, read)?.len();
+    let bar = progress::bytes(path.display().to_string(), size);
+    let sent = bar.clone();
+    let body = ReaderStream::with_capacity(file, 64 << 10).inspect_ok(move |part| sent.inc(part.len() as u64));
+    let request = client
+        .request(Method::POST, &["components"], &[])?
+        .header(header::CONTENT_TYPE, kind.media_type())
+        .header(header::CONTENT_LENGTH, size)
+        .body(Body::wrap_stream(body));
+    let answer = client.send(request).await;
+    bar.finish_and_clear();
+    answer
 }
 
 fn is_yaml(path: &Path) -> bool {

@@ -8,6 +8,7 @@ mod components;
 mod connections;
 mod dags;
 mod deploy;
+mod dev;
 mod error;
 mod http;
 mod local;
@@ -65,6 +66,8 @@ enum Command {
     Logout,
     /// Upload components and dags in YAML; the dags are active when this returns.
     Deploy(deploy::DeployArgs),
+    /// Build, upload and run what is being written, again at each save, with its logs here.
+    Dev(dev::DevArgs),
     /// Print the JSON Schema of dags in YAML, for editors.
     Schema,
     /// Dags: list, show, trigger, pause, ...
@@ -135,6 +138,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Login(args) => on_one_thread(args.run(&client_args)),
         Command::Logout => login::logout(&client_args),
         Command::Deploy(args) => on_one_thread(args.run(&client()?, format)),
+        Command::Dev(args) => on_one_thread(args.run(client()?)),
         Command::Schema => output::print(&format!("{:#}\n", crate::model::yaml::json_schema())),
         Command::Dags(command) => on_one_thread(command.run(client, format)),
         Command::Runs(command) => on_one_thread(command.run(&client()?, format)),

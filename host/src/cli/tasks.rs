@@ -160,7 +160,14 @@ impl LogsArgs {
             let present = row.get("try_number").and_then(Value::as_u64).unwrap_or(0);
             let number = self.try_number.map_or(present, u64::from);
             if number > printed && number <= present {
-                self.print(client, number, format).await?;
+                let log = LogOf {
+                    dag_id: self.dag_id.clone(),
+                    run_id: self.run_id.clone(),
+                    task_id: self.task_id.clone(),
+                    map_index: i64::from(self.map_index),
+                    try_number: number,
+                };
+                log.print(client, self.follow, |line| print_line(line, format)).await?;
                 printed = number;
             } else if !self.follow {
                 return Err(CliError::text(Kind::NotFound, format!("task `{}` has no try {number}", self.task_id))
@@ -172,12 +179,39 @@ impl LogsArgs {
             tokio::time::sleep(NEXT_TRY_PAUSE).await;
         }
     }
+}
 
-    /// Prints the lines of a try; with `--follow` until it has ended.
-    async fn print(&self, client: &Client, number: u64, format: Format) -> Result<()> {
-        let number = number.to_string();
+/// Names the log of one try.
+#[derive(Debug, Clone)]
+pub struct LogOf {
+    pub dag_id: String,
+    pub run_id: String,
+    pub task_id: String,
+    pub map_index: i64,
+    pub try_number: u64,
+}
+
+impl LogOf {
+    /// That of the present try of `instance`, as the API shows it; none if it has not been tried.
+    pub fn present_try(dag_id: &str, run_id: &str, instance: &Value) -> Option<Self> {
+        let try_number = instance.get("try_number")?.as_u64().filter(|number| *number > 0)?;
+        Some(Self {
+            dag_id: dag_id.to_owned(),
+            run_id: run_id.to_owned(),
+            task_id: instance.get("task_id")?.as_str()?.to_owned(),
+            map_index: instance.get("map_index")?.as_i64()?,
+            try_number,
+        })
+    }
+
+    /// Hands the lines to `each`; with `follow` until the try has ended.
+    ///
+    /// # Errors
+    /// If the log can't be read, or `each` fails.
+    pub async fn print(&self, client: &Client, follow: bool, mut each: impl FnMut(&Value) -> Result<()>) -> Result<()> {
+        let number = self.try_number.to_string();
         let segments = ["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id, "logs", &number];
-        let query = [("map_index", self.map_index.to_string()), ("follow", self.follow.to_string())];
+        let query = [("map_index", self.map_index.to_string()), ("follow", follow.to_string())];
         let request = client.request(Method::GET, &segments, &query)?.header(header::ACCEPT, "application/x-ndjson");
         let mut pieces = client.exchange(request).await?.bytes_stream();
         let mut line = Vec::new();
@@ -186,7 +220,7 @@ impl LogsArgs {
             for part in piece.split_inclusive(|byte| *byte == b'\n') {
                 line.extend_from_slice(part);
                 if part.ends_with(b"\n") {
-                    print_line(&serde_json::from_slice(&line).unwrap_or_default(), format)?;
+                    each(&serde_json::from_slice(&line).unwrap_or_default())?;
                     line.clear();
                 }
             }
@@ -196,13 +230,18 @@ impl LogsArgs {
 }
 
 fn print_line(line: &Value, format: Format) -> Result<()> {
-    if format != Format::Table {
-        return output::print(&format!("{line}\n"));
+    match format {
+        Format::Table => output::print(&format!("{}\n", plain_line(line))),
+        Format::Json | Format::Yaml => output::print(&format!("{line}\n")),
     }
+}
+
+/// A line of a log for people.
+pub fn plain_line(line: &Value) -> String {
     let text = |field| line.get(field).and_then(Value::as_str).unwrap_or("");
     let plain = match line {
         Value::String(text) => text.clone(),
         _ => format!("{} {:5} {}", text("timestamp"), text("level").to_uppercase(), text("event")),
     };
-    output::print(&format!("{}\n", output::printable(&plain)))
+    output::printable(&plain).into_owned()
 }
