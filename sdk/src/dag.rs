@@ -51,6 +51,7 @@ pub struct Definition {
     pub variables: &'static [&'static str],
     pub connections: &'static [&'static str],
     pub hosts: &'static [&'static str],
+    pub dags: &'static [&'static str],
     pub memory_mib: Option<u32>,
     pub build: fn(&mut Dag) -> Result<()>,
 }
@@ -77,6 +78,7 @@ impl Definition {
         variables: &[],
         connections: &[],
         hosts: &[],
+        dags: &[],
         memory_mib: None,
         build: |_| Ok(()),
     };

@@ -1,7 +1,5 @@
 //! Task types: what `run` can be asked to do.
 
-use chrono::{DateTime, Utc};
-
 use crate::{
     context::Context,
     error::{Error, Fatal, Later, Result, Skip},
@@ -194,7 +192,7 @@ pub(crate) enum Ending {
     Branch(Vec<String>),
     ShortCircuit(bool),
     Skipped(Option<String>),
-    Later(DateTime<Utc>),
+    Later(Later),
     Failed { message: String, fatal: bool },
 }
 
@@ -208,7 +206,7 @@ pub(crate) fn run(entry: &Entry, ctx: &Context, mut inputs: Inputs) -> Ending {
             if let Some(skip) = error.find::<Skip>() {
                 Ending::Skipped(skip.reason.clone())
             } else if let Some(later) = error.find::<Later>() {
-                Ending::Later(later.at)
+                Ending::Later(later.clone())
             } else {
                 Ending::Failed { message: error.to_string(), fatal: error.is_fatal() }
             }

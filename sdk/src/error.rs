@@ -4,6 +4,8 @@ use std::{error::Error as StdError, fmt, io, time::Duration};
 
 use chrono::{DateTime, Utc};
 
+use crate::dags::Condition;
+
 type Boxed = Box<dyn StdError + Send + Sync + 'static>;
 
 /// What a task or a call of this crate answers.
@@ -223,15 +225,22 @@ impl StdError for Skip {}
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Later {
     pub(crate) at: DateTime<Utc>,
+    /// Or as soon as this has come.
+    pub(crate) run: Option<Box<Condition>>,
 }
 
 impl Later {
     /// Starts again at `at`.
     pub fn at(at: DateTime<Utc>) -> Self {
-        Self { at }
+        Self { at, run: None }
+    }
+
+    /// Starts again when a run of another dag has come so far, or at `at` at the latest.
+    pub(crate) fn on_run(condition: Condition, at: DateTime<Utc>) -> Self {
+        Self { at, run: Some(Box::new(condition)) }
     }
 
     /// Starts again after `delay`.
@@ -239,12 +248,15 @@ impl Later {
         #[expect(clippy::disallowed_methods, reason = "tasks have no clock but WASI's")]
         let now = Utc::now();
         let delay = chrono::TimeDelta::from_std(delay).unwrap_or(chrono::TimeDelta::MAX);
-        Self { at: now.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC) }
+        Self::at(now.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC))
     }
 }
 
 impl fmt::Display for Later {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(condition) = &self.run {
+            return write!(f, "waits for dag `{}`", condition.dag_id);
+        }
         write!(f, "to be started again at {}", self.at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
     }
 }

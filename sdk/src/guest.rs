@@ -88,7 +88,13 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
         Ending::Branch(task_ids) => Ok(Outcome::Branch(task_ids)),
         Ending::ShortCircuit(all) => Ok(Outcome::ShortCircuit(all)),
         Ending::Skipped(reason) => Ok(Outcome::Skipped(reason)),
-        Ending::Later(at) => Ok(Outcome::Later(runner::Wake::At(at.timestamp_micros()))),
+        Ending::Later(later) => {
+            let at = later.at.timestamp_micros();
+            Ok(Outcome::Later(match later.run {
+                Some(condition) => runner::Wake::Run(((*condition).into(), at)),
+                None => runner::Wake::At(at),
+            }))
+        }
         Ending::Failed { message, fatal: true } => Err(Failure::Fatal(message)),
         Ending::Failed { message, fatal: false } => Err(Failure::Retryable(message)),
     }
@@ -185,6 +191,7 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
             variables: owned(definition.variables),
             connections: owned(definition.connections),
             hosts: owned(definition.hosts),
+            dags: owned(definition.dags),
             memory_mib: definition.memory_mib,
         },
         edges: graph.edges.iter().map(|(from, to)| (task_id(*from), task_id(*to))).collect(),
@@ -341,7 +348,13 @@ fn instant(us: i64) -> DateTime<Utc> {
 /// The host's imports, in the words of this crate.
 pub(crate) mod host {
     use super::{DateTime, OnceLock, Range, Utc, Value, imports, instant};
-    use crate::{connections::Connection, error::HostError, logging::Level, xcom::RunValue};
+    use crate::{
+        connections::Connection,
+        dags::{Condition, DagRun, EndState, Progress, RunState, Trigger, WhichRun},
+        error::HostError,
+        logging::Level,
+        xcom::RunValue,
+    };
 
     type Result<T> = std::result::Result<T, HostError>;
 
@@ -432,6 +445,88 @@ pub(crate) mod host {
         pub fn read(&mut self, most: usize) -> Result<Vec<u8>> {
             Ok(self.0.read(u32::try_from(most).unwrap_or(u32::MAX))?)
         }
+    }
+
+    impl From<Condition> for imports::dags::Condition {
+        fn from(condition: Condition) -> Self {
+            use imports::dags::WhichRun as Wit;
+            let states = |states: Vec<EndState>| states.into_iter().map(Into::into).collect();
+            Self {
+                dag_id: condition.dag_id,
+                run: match condition.run {
+                    WhichRun::Newest => Wit::Newest,
+                    WhichRun::LogicalDate(date) => Wit::LogicalDate(date.timestamp_micros()),
+                    WhichRun::RunId(run_id) => Wit::RunId(run_id),
+                },
+                tasks: condition.tasks,
+                all: states(condition.all),
+                any: states(condition.any),
+            }
+        }
+    }
+
+    impl From<EndState> for imports::dags::EndState {
+        fn from(state: EndState) -> Self {
+            match state {
+                EndState::Success => Self::Success,
+                EndState::Failed => Self::Failed,
+                EndState::Skipped => Self::Skipped,
+                EndState::UpstreamFailed => Self::UpstreamFailed,
+                EndState::Removed => Self::Removed,
+            }
+        }
+    }
+
+    impl From<imports::dags::EndState> for EndState {
+        fn from(state: imports::dags::EndState) -> Self {
+            use imports::dags::EndState as Wit;
+            match state {
+                Wit::Success => Self::Success,
+                Wit::Failed => Self::Failed,
+                Wit::Skipped => Self::Skipped,
+                Wit::UpstreamFailed => Self::UpstreamFailed,
+                Wit::Removed => Self::Removed,
+            }
+        }
+    }
+
+    impl From<imports::dags::DagRun> for DagRun {
+        fn from(run: imports::dags::DagRun) -> Self {
+            use imports::dags::RunState as Wit;
+            Self {
+                dag_id: run.dag_id,
+                run_id: run.run_id,
+                state: match run.state {
+                    Wit::Queued => RunState::Queued,
+                    Wit::Running => RunState::Running,
+                    Wit::Success => RunState::Success,
+                    Wit::Failed => RunState::Failed,
+                },
+                logical_date: run.logical_date.map(instant),
+                run_after: instant(run.run_after),
+            }
+        }
+    }
+
+    pub fn dag_look(condition: &Condition) -> Result<Progress> {
+        use imports::dags::Progress as Wit;
+        Ok(match imports::dags::look(&condition.clone().into())? {
+            Wit::NotYet => Progress::NotYet,
+            Wit::All(run) => Progress::All(run.into()),
+            Wit::Any((run, state)) => Progress::Any(run.into(), state.into()),
+        })
+    }
+
+    pub fn dag_trigger(trigger: &Trigger) -> Result<DagRun> {
+        let request = imports::dags::RunRequest {
+            dag_id: trigger.dag_id.clone(),
+            conf: serde_json::Value::Object(trigger.conf.clone()).to_string(),
+            logical_date: trigger.logical_date.map(|date| date.timestamp_micros()),
+            run_id: trigger.run_id.clone(),
+            reset: trigger.reset,
+            note: trigger.note.clone(),
+        };
+        Ok(imports::dags::trigger(&request)?.into())
     }
 
     pub fn log_emit(level: Level, target: &str, message: &str, fields: &[(String, String)]) {

@@ -50,6 +50,7 @@ pub mod artifacts;
 pub mod connections;
 mod context;
 mod dag;
+pub mod dags;
 mod entry;
 mod error;
 #[cfg(target_family = "wasm")]
@@ -112,7 +113,7 @@ use testing::host;
 /// | `fail_fast = true` | the first task that fails for good ends the others: those in flight fail, those that have not begun are skipped; teardowns go on |
 /// | `paused = true` | a newly uploaded dag starts paused (or not) |
 /// | `display_name`, `description`, `doc`, `owners = [..]`, `tags = [..]` | for people; `doc` is the doc comment and `description` its first line if nothing is said |
-/// | `variables = [..]`, `connections = [..]`, `hosts = [..]` | what the tasks may reach: nothing else |
+/// | `variables = [..]`, `connections = [..]`, `hosts = [..]`, `dags = [..]` | what the tasks may reach: nothing else |
 /// | `memory = "512MiB"` | memory of one attempt, at most 4 GiB; 256 MiB if nothing is said |
 pub use airlock_sdk_macros::dag;
 /// Makes a type one that tasks can take and return.
@@ -202,7 +203,7 @@ pub use {chrono, log, schemars, serde, serde_json, tracing};
 pub mod prelude {
     pub use crate::{
         Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke, Result,
-        ResultExt, Skip, TriggerRule, artifacts, bail, connections, dag, data, ensure, task, variables, xcom,
+        ResultExt, Skip, TriggerRule, artifacts, bail, connections, dag, dags, data, ensure, task, variables, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};
@@ -297,4 +298,5 @@ pub mod __private {
 #[doc = include_str!("../../docs/mapping.md")]
 #[doc = include_str!("../../docs/shapes.md")]
 #[doc = include_str!("../../docs/sensors.md")]
+#[doc = include_str!("../../docs/events.md")]
 struct Docs;

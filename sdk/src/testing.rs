@@ -37,8 +37,10 @@ use crate::{
     value::{self, Bytes, Value},
 };
 
+mod dags;
 mod run;
 
+pub use dags::Triggered;
 pub use run::{DagRun, TaskState};
 
 thread_local! {
@@ -67,7 +69,9 @@ struct State {
     xcoms: BTreeMap<Place, Value>,
     files: BTreeMap<Place, Bytes>,
     past: BTreeMap<DateTime<Utc>, PastRun>,
+    dags: dags::Dags,
     /// Of the present attempt.
+    dag_id: String,
     place: (String, Option<u32>),
     pushed: BTreeMap<String, Value>,
     written: BTreeMap<String, Bytes>,
@@ -78,6 +82,7 @@ struct State {
 struct Grants {
     variables: &'static [&'static str],
     connections: &'static [&'static str],
+    dags: &'static [&'static str],
 }
 
 /// A line that a task logged by `log` or `tracing`. (What it prints goes where the test's output goes.)
@@ -121,6 +126,8 @@ impl Host {
             xcoms: BTreeMap::new(),
             files: BTreeMap::new(),
             past: BTreeMap::new(),
+            dags: dags::Dags::default(),
+            dag_id: String::new(),
             place: (String::new(), None),
             pushed: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -285,6 +292,7 @@ impl Host {
     fn attempt<T>(&self, context: &Context, task: impl FnOnce() -> T) -> T {
         logging::install();
         let mut state = self.state.borrow_mut();
+        state.dag_id.clone_from(&context.dag_id);
         state.place = (context.task_id.clone(), context.map_index);
         state.pushed.clear();
         state.written.clear();
@@ -303,8 +311,11 @@ impl Host {
     /// If the dag can't be built, or a param is missing. A task that fails is no error: see [`DagRun::state`].
     pub fn run_dag<D: DagFunction>(&self) -> Result<DagRun> {
         let definition = D::definition();
-        self.state.borrow_mut().grants =
-            Some(Grants { variables: definition.variables, connections: definition.connections });
+        self.state.borrow_mut().grants = Some(Grants {
+            variables: definition.variables,
+            connections: definition.connections,
+            dags: definition.dags,
+        });
         let run = run::run(self, definition);
         self.state.borrow_mut().grants = None;
         run
@@ -330,6 +341,14 @@ impl Host {
     }
 }
 
+/// Whether one of `granted` is `name`, or a prefix of it that ends in `*`.
+fn is_granted(granted: &[&str], name: &str) -> bool {
+    granted.iter().any(|granted| match granted.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => *granted == name,
+    })
+}
+
 /// Puts the thread's host back, even if a task panics.
 struct Restore(Option<Rc<RefCell<State>>>);
 
@@ -345,7 +364,8 @@ pub(crate) mod host {
 
     use chrono::{DateTime, Utc};
 
-    use super::{CURRENT, LogLine, State};
+    pub use super::dags::{dag_look, dag_trigger};
+    use super::{CURRENT, LogLine, State, is_granted};
     use crate::{
         connections::Connection,
         error::HostError,
@@ -360,7 +380,7 @@ pub(crate) mod host {
         CURRENT.with_borrow(Clone::clone)
     }
 
-    fn with<T>(what: &str, call: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+    pub(super) fn with<T>(what: &str, call: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         match current() {
             Some(state) => call(&mut state.borrow_mut()),
             None => Err(HostError::Unavailable(format!("{what}: run the task with `airlock_sdk::testing::Host::run`"))),
@@ -424,11 +444,7 @@ pub(crate) mod host {
 
     pub fn variable_get(key: &str) -> Result<String> {
         with(key, |state| {
-            let granted = |pattern: &&str| match pattern.strip_suffix('*') {
-                Some(prefix) => key.starts_with(prefix),
-                None => *pattern == key,
-            };
-            if state.grants.as_ref().is_some_and(|grants| !grants.variables.iter().any(granted)) {
+            if state.grants.as_ref().is_some_and(|grants| !is_granted(grants.variables, key)) {
                 return Err(HostError::Denied(format!("variable:{key}")));
             }
             let missing = || HostError::NotFound(format!("variable `{key}`; set it with `Host::variable`"));

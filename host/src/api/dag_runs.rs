@@ -57,7 +57,7 @@ pub struct DagRunResponse {
     data_interval_end: Option<DateTime<Utc>>,
     run_after: DateTime<Utc>,
     last_scheduling_decision: Option<DateTime<Utc>>,
-    /// `scheduled` or `manual`.
+    /// Airflow's `DagRunType`: `scheduled`, `manual`, `operator_triggered`.
     run_type: &'static str,
     /// `queued`, `running`, `success` or `failed`.
     state: &'static str,
@@ -252,6 +252,7 @@ impl TryFrom<TriggerDagRunBody> for RunRequest {
             note: body.note,
             triggered_by: "rest_api",
             user: None,
+            origin: None,
         })
     }
 }

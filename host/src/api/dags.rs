@@ -105,6 +105,8 @@ pub struct GrantsResponse {
     variables: Vec<String>,
     connections: Vec<String>,
     hosts: Vec<String>,
+    /// Whose runs they may start and wait for.
+    dags: Vec<String>,
     memory_mib: u32,
 }
 
@@ -379,6 +381,7 @@ pub async fn get_dag_details(
             variables: spec.grants.variables.clone(),
             connections: spec.grants.connections.clone(),
             hosts: spec.grants.hosts.clone(),
+            dags: spec.grants.dags.clone(),
             memory_mib: spec.grants.memory_mib.unwrap_or(crate::model::grants::DEFAULT_MEMORY_MIB),
         },
         dag: DagResponse::new(&dag, api.clock.now()),

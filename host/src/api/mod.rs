@@ -30,6 +30,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod triggers;
 mod users;
 mod variables;
 mod xcoms;
@@ -146,6 +147,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(dag_runs::get_dag_run, dag_runs::patch_dag_run, dag_runs::delete_dag_run))
         .routes(routes!(dag_runs::clear_dag_run))
         .routes(routes!(dag_runs::wait_dag_run))
+        .routes(routes!(triggers::get_triggers))
         .routes(routes!(grid::get_grid))
         .routes(routes!(artifacts::get_run_artifacts))
         .routes(routes!(task_instances::get_task_instances))

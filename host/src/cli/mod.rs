@@ -73,7 +73,7 @@ enum Command {
     /// Dags: list, show, trigger, pause, ...
     #[command(subcommand)]
     Dags(dags::DagsCommand),
-    /// Runs of dags: list, show, clear, delete.
+    /// Runs of dags: list, show, clear, triggered, delete.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
     /// Tasks and their instances: list, states, clear, logs.

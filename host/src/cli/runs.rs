@@ -52,6 +52,8 @@ pub enum RunsCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// List the runs that the tasks of a run started.
+    Triggered { dag_id: String, run_id: String },
     /// Delete a run with its history, logs and artifacts.
     Delete { dag_id: String, run_id: String },
 }
@@ -80,6 +82,20 @@ impl RunsCommand {
                     Some(instances) => format.list(instances, INSTANCE_COLUMNS),
                     None => format.object(&answer),
                 }
+            }
+            Self::Triggered { dag_id, run_id } => {
+                let path = ["dags", &dag_id, "dagRuns", &run_id, "triggers"];
+                let started = client.list(&path, &[], "triggered_dag_runs", usize::MAX).await?;
+                format.list(
+                    &started,
+                    &[
+                        ("task_id", "/triggering_task/task_id"),
+                        ("map_index", "/triggering_task/map_index"),
+                        ("dag_id", "/dag_run/dag_id"),
+                        ("run_id", "/dag_run/dag_run_id"),
+                        ("state", "/dag_run/state"),
+                    ],
+                )
             }
             Self::Delete { dag_id, run_id } => client.delete(&["dags", &dag_id, "dagRuns", &run_id]).await,
         }

@@ -53,6 +53,8 @@ pub enum Event {
     },
     /// The instant of the last [`Command::WakeAt`] has come.
     Timer,
+    /// What an instance waits for has happened: it is started again now. One that does not wait stays as it is.
+    Wake(InstanceId),
     /// A person sets instances to success, failed or skipped; other states change nothing. Attempts in flight are
     /// killed; failed and upstream_failed instances downstream are cleared, as Airflow does.
     Mark { instances: Vec<InstanceId>, state: TaskState, message: Option<String> },

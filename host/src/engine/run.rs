@@ -119,6 +119,7 @@ impl RunState {
                 self.finish(*attempt, outcome, message.as_deref(), &mut turn);
             }
             Event::Timer => self.wake(&mut turn),
+            Event::Wake(id) => self.wake_instance(*id, &mut turn),
             Event::Mark { instances, state, message } => self.mark(instances, *state, message.as_deref(), &mut turn),
             Event::MarkRun(verdict) => self.mark_run(*verdict, &mut turn),
             Event::Clear { instances } => {
@@ -264,7 +265,7 @@ impl RunState {
             }
             Outcome::Later(at) => {
                 let next = Instance { state: TaskState::UpForReschedule, wake_at: (*at).into(), ..instance };
-                self.put(id, next, None, turn);
+                self.put(id, next, message, turn);
             }
             Outcome::Failed { retry } => self.fail(id, *retry, message, turn),
             Outcome::Lost | Outcome::Killed if instance.restarts >= MAX_RESTARTS => {
@@ -292,16 +293,24 @@ impl RunState {
             if instance.state == TaskState::UpForRetry {
                 self.schedule(id, instance, turn);
             } else {
-                let next = Instance {
-                    state: TaskState::Scheduled,
-                    scheduled_at: turn.now.into(),
-                    wake_at: None.into(),
-                    ..instance
-                };
-                self.put(id, next, None, turn);
-                self.announce(id, turn);
+                self.start_again(id, instance, turn);
             }
         }
+    }
+
+    fn wake_instance(&mut self, id: InstanceId, turn: &mut Turn) {
+        let waiting = self.table.get(id).filter(|instance| instance.state == TaskState::UpForReschedule);
+        if let Some(instance) = waiting.filter(|_| self.row.state == State::Running) {
+            self.start_again(id, instance, turn);
+        }
+    }
+
+    /// Goes on with a try that asked to be started again.
+    fn start_again(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+        let (scheduled_at, wake_at) = (turn.now.into(), None.into());
+        let next = Instance { state: TaskState::Scheduled, scheduled_at, wake_at, ..instance };
+        self.put(id, next, None, turn);
+        self.announce(id, turn);
     }
 
     fn mark(&mut self, instances: &[InstanceId], state: TaskState, message: Option<&str>, turn: &mut Turn) {

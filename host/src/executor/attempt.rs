@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::{
     model::{
         dag::{Dag, NodeIndex},
         ids::{DagId, Digest, RunId, TaskId},
         time::{DataInterval, Timestamp},
+        wait::Wait,
     },
-    store::{ArtifactRow, DagRunKey, InstanceKey, XComNew},
+    store::{ArtifactRow, DagRunKey, DagRunRow, InstanceKey, XComNew},
 };
 
 /// Names one start of one attempt. The scheduler never starts the same twice.
@@ -56,6 +59,35 @@ pub struct RunContext {
 pub enum ExecutorEvent {
     /// An attempt is over. Exactly one for each dispatched assignment, unless the executor is shut down first.
     Finished(Box<Completion>),
+    /// A task asks for a run of another dag. The grant was checked.
+    Trigger(Box<TriggerCall>),
+}
+
+/// A run that a task asks for.
+#[derive(Debug)]
+pub struct TriggerCall {
+    pub by: AttemptId,
+    pub dag_id: DagId,
+    /// Values for the dag's params, not yet checked.
+    pub conf: serde_json::Map<String, serde_json::Value>,
+    pub logical_date: Option<Timestamp>,
+    pub run_id: Option<RunId>,
+    /// Whether a run that is there already is cleared.
+    pub reset: bool,
+    pub note: Option<String>,
+    /// How many runs of the dag the attempt has asked for before.
+    pub ordinal: u32,
+    /// The run, or why there is none.
+    pub reply: oneshot::Sender<Result<DagRunRow, TriggerRefusal>>,
+}
+
+/// Why a task gets no run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TriggerRefusal {
+    NotFound(String),
+    Invalid(String),
+    /// Another try may help.
+    Unavailable(String),
 }
 
 /// How an attempt ended and what it leaves behind.
@@ -88,6 +120,8 @@ pub enum AttemptResult {
     },
     /// To be started again at this instant with the same `try_number`.
     Later(Timestamp),
+    /// As `Later`, but as soon as this has come.
+    Wait(Wait, Timestamp),
     Failed {
         /// Whether another try may help.
         retry: bool,

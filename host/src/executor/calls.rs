@@ -1,11 +1,14 @@
 //! Answers what guests ask of the host: within the grants of the attempt that asks, as the books have it.
 
 mod artifacts;
+mod dags;
 mod http;
 mod settings;
 mod xcoms;
 
 use std::sync::Arc;
+
+pub(super) use dags::check as check_wait;
 
 use super::{Shared, books::Attempt, outbox::Outbox};
 use crate::wire::{Call, CallError, CallKey, Level, Reply};
@@ -75,6 +78,8 @@ async fn serve(
             let request = super::egress::HttpRequest { method, uri, headers, body, timeout_ms };
             http::request(shared, attempt, request).await
         }
+        Call::DagLook(wait) => dags::look(shared, attempt, &wait).await,
+        Call::DagTrigger(request) => dags::trigger(shared, attempt, request).await,
         Call::StreamDrop { .. } => Ok(Reply::Unit),
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blobs::BlobWriter,
-    model::ids::{Digest, XComKey},
+    model::ids::{DagId, Digest, XComKey},
     secrets::{Masker, SecretString},
     store::XComBody,
     wire::{CallError, StreamKey},
@@ -111,6 +111,8 @@ pub(super) struct Effects {
     /// Bytes of all writers, finished or not; discarded ones count.
     artifact_bytes: u64,
     last_stream: u32,
+    /// How many runs of each dag were asked for.
+    runs: BTreeMap<DagId, u32>,
     calls: u32,
     denied: u32,
     log_bytes: u64,
@@ -129,6 +131,7 @@ impl Default for Effects {
             garbage: Vec::new(),
             artifact_bytes: 0,
             last_stream: 0,
+            runs: BTreeMap::new(),
             calls: 0,
             denied: 0,
             log_bytes: 0,
@@ -148,6 +151,13 @@ impl Effects {
 
     pub fn end_call(&mut self) {
         self.calls = self.calls.saturating_sub(1);
+    }
+
+    /// Counts a run of `dag_id` that is asked for; answers how many were before.
+    pub fn count_run(&mut self, dag_id: &DagId) -> u32 {
+        let count = self.runs.entry(dag_id.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count - 1
     }
 
     /// Whether a line about this refusal is still wanted.

@@ -16,6 +16,7 @@ use crate::{
     model::{
         ids::{TaskId, XComKey},
         time::Clock,
+        wait::Wait,
     },
     store::{ArtifactRow, XComBody, XComNew},
     wire::{AttemptEnd, AttemptKey, Level, Usage, Value},
@@ -62,6 +63,13 @@ pub(super) fn done(
         }
         AttemptEnd::Skipped(why) => Conclusion { result: AttemptResult::Skipped, message: why, backtrace: Vec::new() },
         AttemptEnd::Later(at) => Conclusion { result: AttemptResult::Later(at), message: None, backtrace: Vec::new() },
+        AttemptEnd::Wait(wait, until) => match may_wait(&attempt, &wait) {
+            Ok(()) => {
+                let message = Some(wait.to_string());
+                Conclusion { result: AttemptResult::Wait(wait, until), message, backtrace: Vec::new() }
+            }
+            Err(why) => Conclusion::failed(why, false),
+        },
         AttemptEnd::Retryable(why) => Conclusion::failed(why, true),
         AttemptEnd::Fatal(why) => Conclusion::failed(why, false),
         AttemptEnd::Trapped { message, backtrace } => Conclusion { backtrace, ..Conclusion::failed(message, true) },
@@ -139,6 +147,15 @@ fn close(attempt: &Attempt) -> Option<Box<Effects>> {
         effects.over.cancel();
     }
     effects
+}
+
+/// Whether the attempt may wait for this: as it may look at it.
+fn may_wait(attempt: &Attempt, wait: &Wait) -> Result<(), String> {
+    match wait {
+        Wait::Run(wait) => {
+            super::calls::check_wait(attempt, wait).map_err(|error| super::calls::text(&error).to_owned())
+        }
+    }
 }
 
 /// The tasks that a branch goes on with.
@@ -311,7 +328,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Attempt, effects: Option<Box<Effects
         | AttemptResult::Branch(_)
         | AttemptResult::ShortCircuit { .. }
         | AttemptResult::Later(_) => None,
-        AttemptResult::Skipped => Some(Level::Info),
+        AttemptResult::Skipped | AttemptResult::Wait(..) => Some(Level::Info),
         AttemptResult::Failed { .. } => Some(Level::Error),
         AttemptResult::Lost | AttemptResult::Killed => Some(Level::Warn),
     };

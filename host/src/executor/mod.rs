@@ -47,7 +47,9 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use attempt::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext};
+pub use attempt::{
+    Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext, TriggerCall, TriggerRefusal,
+};
 pub use config::ExecutorConfig;
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
 

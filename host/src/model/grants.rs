@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{ConnectionId, VariableKey},
+    ids::{ConnectionId, DagId, VariableKey},
     spec::GrantsSpec,
 };
 
@@ -18,6 +18,7 @@ pub struct Grants {
     variables: Vec<String>,
     connections: Vec<String>,
     hosts: Vec<HostGrant>,
+    dags: Vec<String>,
     memory_mib: u32,
 }
 
@@ -50,7 +51,13 @@ pub struct GrantError {
 impl Grants {
     /// Nothing but the default memory.
     pub fn none() -> Self {
-        Self { variables: Vec::new(), connections: Vec::new(), hosts: Vec::new(), memory_mib: DEFAULT_MEMORY_MIB }
+        Self {
+            variables: Vec::new(),
+            connections: Vec::new(),
+            hosts: Vec::new(),
+            dags: Vec::new(),
+            memory_mib: DEFAULT_MEMORY_MIB,
+        }
     }
 
     /// # Errors
@@ -67,19 +74,34 @@ impl Grants {
         for id in &spec.connections {
             ConnectionId::new(id).map_err(|error| wrong(format!("connection:{id}"), &error.to_string()))?;
         }
+        for id in &spec.dags {
+            let prefix = id.strip_suffix('*').unwrap_or(id);
+            if prefix.is_empty() {
+                return Err(wrong(format!("dag:{id}"), "a prefix must have at least one character before `*`"));
+            }
+            DagId::new(prefix).map_err(|error| wrong(format!("dag:{id}"), &error.to_string()))?;
+        }
         let hosts = spec.hosts.iter().map(|host| HostGrant::new(host)).collect::<Result<_, _>>()?;
         let memory_mib = spec.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB);
         if !(1..=MAX_MEMORY_MIB).contains(&memory_mib) {
             return Err(wrong(format!("memory:{memory_mib}"), "it must be 1 to 4096 MiB"));
         }
-        Ok(Self { variables: spec.variables.clone(), connections: spec.connections.clone(), hosts, memory_mib })
+        Ok(Self {
+            variables: spec.variables.clone(),
+            connections: spec.connections.clone(),
+            hosts,
+            dags: spec.dags.clone(),
+            memory_mib,
+        })
     }
 
     pub fn allows_variable(&self, key: &VariableKey) -> bool {
-        self.variables.iter().any(|granted| match granted.strip_suffix('*') {
-            Some(prefix) => key.as_str().starts_with(prefix),
-            None => granted == key.as_str(),
-        })
+        matches(&self.variables, key.as_str())
+    }
+
+    /// Whether runs of `dag_id` may be started and waited for.
+    pub fn allows_dag(&self, dag_id: &DagId) -> bool {
+        matches(&self.dags, dag_id.as_str())
     }
 
     pub fn allows_connection(&self, id: &ConnectionId) -> bool {
@@ -104,6 +126,10 @@ impl Grants {
         &self.connections
     }
 
+    pub fn dags(&self) -> &[String] {
+        &self.dags
+    }
+
     /// The hosts as they are written in a dag.
     pub fn hosts(&self) -> impl Iterator<Item = String> {
         self.hosts.iter().map(|host| match host.port {
@@ -112,6 +138,14 @@ impl Grants {
             Port::Any => format!("{}:*", host.pattern),
         })
     }
+}
+
+/// Whether one of `granted` is `name`, or a prefix of it that ends in `*`.
+fn matches(granted: &[String], name: &str) -> bool {
+    granted.iter().any(|granted| match granted.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => granted == name,
+    })
 }
 
 impl HostGrant {
@@ -168,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn dags_are_granted_by_name_or_prefix() {
+        let spec = GrantsSpec { dags: vec!["load".into(), "report-*".into()], ..GrantsSpec::default() };
+        let grants = Grants::from_spec(&spec).unwrap();
+        let allows = |id: &str| grants.allows_dag(&DagId::new(id).unwrap());
+        assert_eq!(["load", "loads", "report-a", "report"].map(allows), [true, false, true, false]);
+    }
+
+    #[test]
     fn hosts_match_whole_names_and_ports() {
         let grants = grants(&[], &["api.example.org", "*.data.example.org:8443", "dev.example.org:*"]);
         assert!(grants.allows_host("api.example.org", 443, 443));
@@ -184,6 +226,7 @@ mod tests {
         let refused = |spec: GrantsSpec| Grants::from_spec(&spec).unwrap_err().to_string();
         assert!(refused(GrantsSpec { variables: vec!["*".into()], ..GrantsSpec::default() }).contains("variable:*"));
         assert!(refused(GrantsSpec { hosts: vec!["a b".into()], ..GrantsSpec::default() }).contains("http:a b"));
+        assert!(refused(GrantsSpec { dags: vec!["*".into()], ..GrantsSpec::default() }).contains("dag:*"));
         assert!(refused(GrantsSpec { memory_mib: Some(0), ..GrantsSpec::default() }).contains("memory:0"));
     }
 }

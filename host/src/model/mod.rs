@@ -13,4 +13,5 @@ pub mod state;
 pub mod time;
 pub mod timetable;
 pub mod trigger_rule;
+pub mod wait;
 pub mod yaml;

@@ -234,6 +234,8 @@ pub struct GrantsSpec {
     pub connections: Vec<String>,
     #[serde(default)]
     pub hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dags: Vec<String>,
     #[serde(default)]
     pub memory_mib: Option<u32>,
 }

@@ -119,6 +119,8 @@ impl RunState {
 pub enum RunType {
     Scheduled,
     Manual,
+    /// A task started it. Airflow: `TriggerDagRunOperator`.
+    OperatorTriggered,
 }
 
 impl RunType {
@@ -126,6 +128,7 @@ impl RunType {
         match self {
             Self::Scheduled => "scheduled",
             Self::Manual => "manual",
+            Self::OperatorTriggered => "operator_triggered",
         }
     }
 }
@@ -136,6 +139,7 @@ impl FromStr for RunType {
         match text {
             "scheduled" => Ok(Self::Scheduled),
             "manual" => Ok(Self::Manual),
+            "operator_triggered" => Ok(Self::OperatorTriggered),
             other => Err(StateError(other.chars().take(40).collect())),
         }
     }

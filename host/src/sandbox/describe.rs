@@ -162,6 +162,7 @@ impl Sizes {
                 variables: self.words(&place, "granted variables", dag.grants.variables)?,
                 connections: self.words(&place, "granted connections", dag.grants.connections)?,
                 hosts: self.words(&place, "granted hosts", dag.grants.hosts)?,
+                dags: self.words(&place, "granted dags", dag.grants.dags)?,
                 memory_mib: dag.grants.memory_mib,
             },
             nodes: dag.nodes.into_iter().map(|node| self.node(&place, node)).collect::<Result<_, _>>()?,

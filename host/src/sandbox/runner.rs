@@ -40,7 +40,7 @@ use super::{
     ticker::Ticker,
 };
 use crate::{
-    model::{ids::Digest, time::Timestamp},
+    model::{ids::Digest, time::Timestamp, wait::Wait},
     wire::{
         AttemptEnd, AttemptKey, FrameError, FrameReader, FrameWriter, FromRunner, Input, Instance, RunAttempt,
         ToRunner, Usage, Value,
@@ -306,6 +306,10 @@ async fn call(
         Ok(wit::Outcome::Branch(task_ids)) => AttemptEnd::Branch(task_ids),
         Ok(wit::Outcome::ShortCircuit(all)) => AttemptEnd::ShortCircuit { all },
         Ok(wit::Outcome::Later(wit::Wake::At(at))) => AttemptEnd::Later(Timestamp::from_micros(at)),
+        Ok(wit::Outcome::Later(wit::Wake::Run((condition, until)))) => match imports::dags::run_wait(condition) {
+            Ok(wait) => AttemptEnd::Wait(Wait::Run(wait), Timestamp::from_micros(until)),
+            Err(error) => AttemptEnd::Fatal(error.to_string()),
+        },
         Err(wit::Failure::Retryable(message)) => AttemptEnd::Retryable(message),
         Err(wit::Failure::Fatal(message)) => AttemptEnd::Fatal(message),
     })

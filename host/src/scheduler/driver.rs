@@ -5,6 +5,9 @@ mod requests;
 mod settle;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
+mod waits;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -25,14 +28,16 @@ use super::{
     runs,
     tick::{Dispatch, Tick},
     version::Version,
+    waits::Waits,
 };
 use crate::{
     engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange},
-    executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext},
+    executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext, TriggerCall, TriggerRefusal},
     model::{
         ids::{DagId, RunId},
         state::{RunState, RunType, TaskState},
         time::{Clock, Timestamp},
+        wait::{RunChoice, Wait},
     },
     store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, MAX_PAGE, Page, Store, StoreError},
 };
@@ -142,6 +147,13 @@ struct ActiveRun {
     wake_at: Option<Timestamp>,
 }
 
+impl ActiveRun {
+    fn instance_key(&self, id: InstanceId) -> InstanceKey {
+        let task_id = self.version.dag.node(id.node).task_id.clone();
+        InstanceKey { dag_run: self.row.key, task_id, map_index: id.map_index }
+    }
+}
+
 /// One turn of the loop.
 struct Turn {
     tick: Tick,
@@ -155,6 +167,14 @@ struct Turn {
     run_replies: Vec<(DagRunKey, Reply<DagRunRow>)>,
     /// Runs that were started.
     started: usize,
+    /// Instances that ended to wait for this.
+    waiting: Vec<(DagRunKey, InstanceId, Wait)>,
+    /// Runs that ended, or whose tasks did, and that somebody may wait for.
+    ended: BTreeSet<DagRunKey>,
+    /// What instances wait for from now on; none: for nothing any more.
+    waits: BTreeMap<InstanceKey, Option<Wait>>,
+    /// Runs that were looked for in the store.
+    found: BTreeMap<RunChoice, Option<DagRunRow>>,
 }
 
 impl Turn {
@@ -166,6 +186,10 @@ impl Turn {
             new_runs: BTreeMap::new(),
             run_replies: Vec::new(),
             started: 0,
+            waiting: Vec::new(),
+            ended: BTreeSet::new(),
+            waits: BTreeMap::new(),
+            found: BTreeMap::new(),
         }
     }
 
@@ -194,6 +218,8 @@ pub struct Driver<D> {
     /// Attempts that hold slots.
     running: u32,
     timers: BTreeSet<(Timestamp, Timer)>,
+    /// Instances that wait for runs.
+    waits: Waits,
     /// Dags whose timetable and queue are to be looked at in this turn.
     touched: BTreeSet<DagId>,
     /// Identities of runs that were made lately.
@@ -227,6 +253,7 @@ impl<D: Dispatch> Driver<D> {
             never_loaded: HashSet::new(),
             runs: HashMap::new(),
             timers: BTreeSet::new(),
+            waits: Waits::default(),
             touched: BTreeSet::new(),
             recent: runs::Recent::default(),
             maybe_over: Vec::new(),
@@ -244,6 +271,7 @@ impl<D: Dispatch> Driver<D> {
         self.never_loaded.clear();
         self.runs.clear();
         self.timers.clear();
+        self.waits = Waits::default();
         self.next_key = self.store.dag_run_next_key().await?;
         self.reload_pools().await?;
         for row in self.store.dag_list_all().await? {
@@ -261,6 +289,7 @@ impl<D: Dispatch> Driver<D> {
                 self.recover_run(row, &mut turn).await?;
             }
         }
+        self.recover_waits(&mut turn).await?;
         self.settle(&mut turn).await?;
         self.commit(turn).await
     }
@@ -307,6 +336,7 @@ impl<D: Dispatch> Driver<D> {
         clock: Clock,
         mut requests: mpsc::Receiver<Request>,
         mut events: mpsc::Receiver<ExecutorEvent>,
+        triggers: mpsc::Sender<Box<TriggerCall>>,
     ) {
         let (mut new_requests, mut new_events) = (Vec::new(), Vec::new());
         loop {
@@ -326,6 +356,7 @@ impl<D: Dispatch> Driver<D> {
             {
                 new_events.push(event);
             }
+            hand_on(&mut new_events, &triggers);
             let stop = new_requests.iter().any(|request| matches!(request, Request::Stop));
             if let Err(error) = self.turn(&mut new_requests, &mut new_events, clock.now()).await {
                 tracing::error!(error = %Chain(&error), "the scheduler reads its state anew");
@@ -353,8 +384,11 @@ impl<D: Dispatch> Driver<D> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut turn = Turn::new(now);
-        for ExecutorEvent::Finished(completion) in events.drain(..) {
-            self.finished(*completion, &mut turn);
+        for event in events.drain(..) {
+            // What tasks ask for comes back as requests.
+            if let ExecutorEvent::Finished(completion) = event {
+                self.finished(*completion, &mut turn);
+            }
         }
         for request in requests.drain(..) {
             self.request(request, &mut turn).await?;
@@ -393,17 +427,28 @@ impl<D: Dispatch> Driver<D> {
         let Some(node) = run.version.dag.index(&id.instance.task_id) else { return };
         let instance = InstanceId { node, map_index: id.instance.map_index };
         let attempt = engine::Attempt { instance, try_number: id.try_number, restart: id.restart };
+        let mut message = message;
+        let mut wait = None;
         let outcome = match result {
             AttemptResult::Success => Outcome::Success { list_length },
             AttemptResult::Skipped => Outcome::Skipped,
             AttemptResult::Branch(followed) => Outcome::Branch(followed),
             AttemptResult::ShortCircuit { all } => Outcome::ShortCircuit { ignore_downstream_trigger_rules: all },
             AttemptResult::Later(at) => Outcome::Later(at),
+            AttemptResult::Wait(Wait::Run(condition), _) if self.dags.get(&condition.of.dag_id).is_none() => {
+                message = Some(format!("it waits for dag `{}`, which does not exist; upload it", condition.of.dag_id));
+                Outcome::Failed { retry: true }
+            }
+            AttemptResult::Wait(condition, until) => {
+                wait = Some(condition);
+                Outcome::Later(until)
+            }
             AttemptResult::Failed { retry } => Outcome::Failed { retry },
             AttemptResult::Lost => Outcome::Lost,
             AttemptResult::Killed => Outcome::Killed,
         };
         let succeeded = self.apply(key, &Event::Finished { attempt, outcome, message }, turn).contains(&instance);
+        turn.waiting.extend(wait.map(|wait| (key, instance, wait)));
         if succeeded {
             turn.tick.commit.xcoms.extend(xcoms);
             turn.tick.commit.artifacts.extend(artifacts);
@@ -441,6 +486,12 @@ impl<D: Dispatch> Driver<D> {
                     if change.row.state == TaskState::Success {
                         succeeded.push(change.instance);
                     }
+                    if change.row.state.is_finished() && self.waits.is_awaited(&run.row.dag_id) {
+                        turn.ended.insert(key);
+                    }
+                    if change.row.state != TaskState::UpForReschedule && self.waits.remove((key, change.instance)) {
+                        turn.waits.insert(run.instance_key(change.instance), None);
+                    }
                     turn.instances.entry(key).or_default().persist(change);
                 }
                 Command::Delete(instance) => turn.instances.entry(key).or_default().delete(instance),
@@ -470,6 +521,9 @@ impl<D: Dispatch> Driver<D> {
                     run.row.queued_at = change.row.queued_at;
                     run.row.clear_number = change.row.clear_number;
                     run.row.message.clone_from(&change.message);
+                    if change.row.state.is_finished() && self.waits.is_awaited(&run.row.dag_id) {
+                        turn.ended.insert(key);
+                    }
                     turn.runs.insert(key, change);
                     moves.push((run.row.clone(), was));
                 }
@@ -509,6 +563,19 @@ impl<D: Dispatch> Driver<D> {
             entry.queue.insert((row.run_after, row.key));
         }
         self.touched.insert(row.dag_id.clone());
+    }
+}
+
+/// Takes the runs that tasks ask for out of `events`, for those who check their params.
+fn hand_on(events: &mut Vec<ExecutorEvent>, triggers: &mpsc::Sender<Box<TriggerCall>>) {
+    for event in events.extract_if(.., |event| matches!(event, ExecutorEvent::Trigger(_))) {
+        if let ExecutorEvent::Trigger(call) = event
+            && let Err(refused) = triggers.try_send(call)
+        {
+            let why = "too many runs are being started by tasks; try again".to_owned();
+            // The attempt may be over.
+            drop(refused.into_inner().reply.send(Err(TriggerRefusal::Unavailable(why))));
+        }
     }
 }
 

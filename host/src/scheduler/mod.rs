@@ -26,13 +26,15 @@ mod request;
 mod runs;
 mod select;
 mod tick;
+mod triggers;
 mod version;
+mod waits;
 
 use std::sync::Arc;
 
 pub use change::Change;
 pub use request::{
-    ClearRequest, DeployError, Deployed, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
+    ClearRequest, DeployError, Deployed, Health, MarkRequest, Origin, RequestError, RunRequest, SchedulerConfig,
 };
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot},
@@ -61,6 +63,8 @@ pub use crate::{
 const MAX_REQUESTS: usize = 1_024;
 /// Batches of changes that a slow listener may lag behind before it must read the store.
 const MAX_CHANGES: usize = 1_024;
+/// Runs that tasks ask for and that wait to be checked; more are refused.
+const MAX_TRIGGERS: usize = 4_096;
 /// Instances that are read one by one; more are picked from all of their run.
 const FEW: usize = 100;
 
@@ -83,14 +87,15 @@ pub struct Scheduler {
 pub struct SchedulerTask {
     driver: JoinHandle<()>,
     garbage: AbortOnDropHandle<()>,
+    triggers: AbortOnDropHandle<()>,
 }
 
 impl SchedulerTask {
     /// Waits for the loop's end.
     pub async fn ended(self) {
-        let Self { driver, garbage } = self;
+        let Self { driver, garbage, triggers } = self;
         let ended = driver.await;
-        drop(garbage);
+        drop((garbage, triggers));
         if let Err(error) = ended {
             tracing::error!(error = %error, "the scheduler's loop ended badly");
         }
@@ -111,6 +116,7 @@ impl Scheduler {
     ) -> Result<(Self, SchedulerTask), StoreError> {
         let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
         let (changes, _) = broadcast::channel(MAX_CHANGES);
+        let (triggers, trigger_calls) = mpsc::channel(MAX_TRIGGERS);
         let clock = Clock;
         let heartbeat = Arc::new(Heartbeat::new(clock.now()));
         let (config, garbage) = (Arc::new(config), Arc::new(Notify::new()));
@@ -131,7 +137,8 @@ impl Scheduler {
             let collector = garbage::collect(scheduler.store.clone(), scheduler.blobs.clone(), garbage);
             SchedulerTask {
                 garbage: AbortOnDropHandle::new(tokio::spawn(collector)),
-                driver: tokio::spawn(driver.run(clock, receiver, events)),
+                triggers: AbortOnDropHandle::new(tokio::spawn(triggers::serve(scheduler.clone(), trigger_calls))),
+                driver: tokio::spawn(driver.run(clock, receiver, events, triggers)),
             }
         };
         Ok((scheduler, task))

@@ -11,7 +11,7 @@ use crate::{
         time::{DataInterval, Timestamp},
         yaml::YamlError,
     },
-    store::{DeployedDag, StoreError},
+    store::{DagRunKey, DeployedDag, InstanceKey, OriginRow, StoreError},
 };
 
 /// How a scheduler runs.
@@ -50,9 +50,28 @@ pub struct RunRequest {
     /// Values for the dag's params. Airflow: `conf`.
     pub conf: serde_json::Map<String, serde_json::Value>,
     pub note: Option<String>,
-    /// `rest_api`, `ui` or `cli`.
+    /// `rest_api`, `ui`, `cli` or `operator`.
     pub triggered_by: &'static str,
     pub user: Option<String>,
+    /// The task instance that asks.
+    pub origin: Option<Origin>,
+}
+
+/// The task instance that asks for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub parent: InstanceKey,
+    pub try_number: u32,
+    /// How many runs started each other up to the one that is asked for.
+    pub depth: u32,
+    /// Whether a run that is there already is cleared, once for each try.
+    pub reset: bool,
+}
+
+impl Origin {
+    pub fn row(&self, dag_run: DagRunKey) -> OriginRow {
+        OriginRow { dag_run, parent: self.parent.clone(), parent_try_number: self.try_number, depth: self.depth }
+    }
 }
 
 /// Which task instances to clear: to make run again.

@@ -5,17 +5,19 @@ use std::{
     time::Duration,
 };
 
+use sha2::Digest as _;
+
 use super::{RequestError, RunRequest};
 use crate::{
     engine::InstanceSnapshot,
     model::{
         dag::Dag,
-        ids::{DagId, RunId, TaskId},
+        ids::{DagId, Digest, RunId, TaskId},
         state::{RunState, RunType},
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
-    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, TaskInstanceRow},
+    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, TaskInstanceRow},
 };
 
 /// The row of a run that its dag's timetable makes. Airflow names it `scheduled__<run_after>`.
@@ -70,7 +72,7 @@ pub fn manual(
         dag_id: dag_id.clone(),
         run_id: request.run_id.unwrap_or_else(|| generated_id(RunType::Manual, run_after, Some(key))),
         version,
-        run_type: RunType::Manual,
+        run_type: if request.origin.is_some() { RunType::OperatorTriggered } else { RunType::Manual },
         state: RunState::Queued,
         logical_date: request.logical_date,
         data_interval,
@@ -92,6 +94,24 @@ fn generated_id(run_type: RunType, run_after: Timestamp, key: Option<DagRunKey>)
         None => format!("{}__{instant}", run_type.as_str()),
     };
     RunId::new(&text).expect("an instant holds only characters that a run id may hold")
+}
+
+/// The id of a run that a task asks for without one: the same whenever the instance asks for its n-th run of the dag.
+///
+/// As in `operator_triggered__152_start`: the number of the task's own run, the task, its map_index if it is mapped, and
+/// from the second run on which one it is.
+pub fn operator_id(parent: &InstanceKey, ordinal: u32) -> RunId {
+    let map_index = if parent.map_index < 0 { String::new() } else { format!("_{}", parent.map_index) };
+    let ordinal = if ordinal == 0 { String::new() } else { format!("_run{ordinal}") };
+    let id = |task: &str| {
+        format!("{}__{}_{task}{map_index}{ordinal}", RunType::OperatorTriggered.as_str(), parent.dag_run.0)
+    };
+    let task = parent.task_id.as_str();
+    RunId::new(&id(task)).unwrap_or_else(|_| {
+        // A task id may be as long as a run id.
+        let digest = Digest(sha2::Sha256::digest(task.as_bytes()).into()).to_string();
+        RunId::new(&id(&digest)).expect("a digest and numbers are short and plain")
+    })
 }
 
 /// A new run as it will be in the store.
@@ -213,5 +233,19 @@ mod tests {
         assert_eq!(generated_id(RunType::Scheduled, at, None).as_str(), "scheduled__2026-01-01T00:00:00+00:00");
         let one = generated_id(RunType::Manual, at, Some(DagRunKey(1)));
         assert_ne!(one, generated_id(RunType::Manual, at, Some(DagRunKey(2))));
+    }
+
+    #[test]
+    fn a_task_that_asks_again_asks_for_the_same_run() {
+        let parent = |task: &str, map_index| InstanceKey {
+            dag_run: DagRunKey(152),
+            task_id: TaskId::new(task).unwrap(),
+            map_index,
+        };
+        assert_eq!(operator_id(&parent("start", -1), 0).as_str(), "operator_triggered__152_start");
+        assert_eq!(operator_id(&parent("start", 3), 2).as_str(), "operator_triggered__152_start_3_run2");
+        let long = "x".repeat(250);
+        assert_eq!(operator_id(&parent(&long, -1), 0), operator_id(&parent(&long, -1), 0));
+        assert_ne!(operator_id(&parent(&long, -1), 0), operator_id(&parent(&"y".repeat(250), -1), 0));
     }
 }

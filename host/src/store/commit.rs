@@ -9,7 +9,8 @@
 //! |---|---|---|---|
 //! | `$1` now | `$2` dag_runs_new | `$3`, `$4` dag_runs, how many | `$5` last_scheduled |
 //! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
-//! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | |
+//! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
+//! | `$16` waits_gone | `$17` waits_new | | |
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,10 @@ use std::{
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
-use super::{ArtifactRow, DagRunKey, DagVersionKey, InstanceKey, Store, StoreError, XComBody, XComNew, codec::json};
+use super::{
+    ArtifactRow, DagRunKey, DagVersionKey, InstanceKey, OriginRow, Store, StoreError, WaitRow, XComBody, XComNew,
+    codec::json,
+};
 use crate::model::{
     ids::{DagId, EntryName, PoolName, RunId},
     state::{RunState, RunType, TaskState},
@@ -97,6 +101,8 @@ pub struct InstanceUpdate {
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     pub dag_runs_new: Vec<DagRunNew>,
+    /// Each replaces one of the same run.
+    pub origins: Vec<OriginRow>,
     /// Each must be there, at most once.
     pub dag_runs: Vec<DagRunUpdate>,
     pub last_scheduled: Vec<(DagId, DataInterval)>,
@@ -113,12 +119,16 @@ pub struct Commit {
     /// Each replaces one of the same key.
     pub xcoms: Vec<XComNew>,
     pub artifacts: Vec<ArtifactRow>,
+    /// Instances that wait no longer.
+    pub waits_gone: Vec<InstanceKey>,
+    pub waits_new: Vec<WaitRow>,
     pub now: Timestamp,
 }
 
 impl Commit {
     pub fn is_empty(&self) -> bool {
         self.dag_runs_new.is_empty()
+            && self.origins.is_empty()
             && self.dag_runs.is_empty()
             && self.last_scheduled.is_empty()
             && self.instances_gone.is_empty()
@@ -128,6 +138,8 @@ impl Commit {
             && self.xcoms_cleared.is_empty()
             && self.xcoms.is_empty()
             && self.artifacts.is_empty()
+            && self.waits_gone.is_empty()
+            && self.waits_new.is_empty()
     }
 }
 
@@ -136,6 +148,7 @@ impl Commit {
 enum Part {
     Begin,
     DagRunsNew,
+    Origins,
     DagRuns,
     LastScheduled,
     InstancesGone,
@@ -145,13 +158,16 @@ enum Part {
     XComsCleared,
     XComs,
     Artifacts,
+    WaitsGone,
+    WaitsNew,
     End,
 }
 
 impl Part {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Begin,
         Self::DagRunsNew,
+        Self::Origins,
         Self::DagRuns,
         Self::LastScheduled,
         Self::InstancesGone,
@@ -161,6 +177,8 @@ impl Part {
         Self::XComsCleared,
         Self::XComs,
         Self::Artifacts,
+        Self::WaitsGone,
+        Self::WaitsNew,
         Self::End,
     ];
 
@@ -168,6 +186,7 @@ impl Part {
         match self {
             Self::Begin => "BEGIN IMMEDIATE;\n",
             Self::DagRunsNew => include_str!("sql/commit_dag_runs_new.sqlite.sql"),
+            Self::Origins => include_str!("sql/commit_origins.sqlite.sql"),
             Self::DagRuns => include_str!("sql/commit_dag_runs.sqlite.sql"),
             Self::LastScheduled => include_str!("sql/commit_last_scheduled.sqlite.sql"),
             Self::InstancesGone => include_str!("sql/commit_instances_gone.sqlite.sql"),
@@ -177,6 +196,8 @@ impl Part {
             Self::XComsCleared => include_str!("sql/commit_xcoms_cleared.sqlite.sql"),
             Self::XComs => include_str!("sql/commit_xcoms.sqlite.sql"),
             Self::Artifacts => include_str!("sql/commit_artifacts.sqlite.sql"),
+            Self::WaitsGone => include_str!("sql/commit_waits_gone.sqlite.sql"),
+            Self::WaitsNew => include_str!("sql/commit_waits_new.sqlite.sql"),
             Self::End => "COMMIT;\n",
         }
     }
@@ -239,6 +260,9 @@ impl Call {
             .bind(self.bodies)
             .bind(take(Part::Artifacts))
             .bind(take(Part::InstancesGone))
+            .bind(take(Part::Origins))
+            .bind(take(Part::WaitsGone))
+            .bind(take(Part::WaitsNew))
             .execute(connection)
             .await?;
         Ok(())
@@ -391,6 +415,12 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
         })
         .await?;
     sender
+        .add(Part::Origins, &batch.origins, |origin| {
+            let (parent_run, task_id, map_index) = key(&origin.parent);
+            (origin.dag_run, parent_run, task_id, map_index, origin.parent_try_number, origin.depth)
+        })
+        .await?;
+    sender
         .add(Part::DagRuns, &batch.dag_runs, |run| {
             let (start_date, end_date) = (micros(run.start_date), micros(run.end_date));
             (run.key, run.state, micros(run.queued_at), start_date, end_date, run.clear_number, &run.message)
@@ -458,6 +488,15 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
                 artifact.created_at.as_micros(),
                 &artifact.blob,
             )
+        })
+        .await?;
+    sender.add(Part::WaitsGone, &batch.waits_gone, key).await?;
+    let conditions = batch.waits_new.iter().map(|row| json(&row.wait)).collect::<Result<Vec<_>, _>>()?;
+    let waits: Vec<_> = batch.waits_new.iter().zip(conditions).collect();
+    sender
+        .add(Part::WaitsNew, &waits, |(row, condition)| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (dag_run, task_id, map_index, condition)
         })
         .await?;
     let Sender { call, connection, .. } = sender;

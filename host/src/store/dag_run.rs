@@ -11,6 +11,7 @@ use crate::model::{
     ids::{DagId, RunId},
     state::{RunState, RunType},
     time::{DataInterval, Timestamp},
+    wait::{RunChoice, WhichRun},
 };
 
 /// What `dag_runs` are listed by.
@@ -96,6 +97,20 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
+    /// The run that is meant, if there is one.
+    pub async fn dag_run_find(&self, of: &RunChoice) -> Result<Option<DagRunRow>, StoreError> {
+        let query = match &of.run {
+            WhichRun::Newest => sqlx::query_as(include_str!("sql/dag_run_get_newest.sql")).bind(&of.dag_id),
+            WhichRun::LogicalDate(date) => {
+                sqlx::query_as(include_str!("sql/dag_run_get_by_logical_date.sql")).bind(&of.dag_id).bind(date)
+            }
+            WhichRun::RunId(run_id) => {
+                sqlx::query_as(include_str!("sql/dag_run_get.sql")).bind(&of.dag_id).bind(run_id)
+            }
+        };
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
     /// Whether a run of the dag has this run id or this logical date; none matches no run.
     pub async fn dag_run_exists(
         &self,
@@ -152,9 +167,11 @@ impl Store {
             include_str!("sql/dag_run_delete_xcom.sqlite.sql"),
             include_str!("sql/dag_run_delete_task_instance_history.sqlite.sql"),
             include_str!("sql/dag_run_delete_task_instance.sqlite.sql"),
+            include_str!("sql/dag_run_delete_wait.sqlite.sql"),
         ] {
             while self.delete_step(statement, key, &mut deleted).await? > 0 {}
         }
+        self.write(sqlx::query(include_str!("sql/origin_delete.sql")).bind(key)).await?;
         deleted.runs = self.write(sqlx::query(include_str!("sql/dag_run_delete.sql")).bind(key)).await?;
         Ok(deleted)
     }

@@ -17,9 +17,11 @@ mod dag_run;
 mod error;
 mod filter;
 mod log;
+mod origin;
 mod rows;
 mod settings;
 mod task_instance;
+mod wait;
 mod xcom;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -40,6 +42,7 @@ pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
+pub use origin::StartedRun;
 pub use rows::*;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
 pub use xcom::XComFilter;
@@ -101,17 +104,18 @@ const ROW_BUFFER: usize = 2_048;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The schema's history: number, name, statements. What was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../../migrations/sqlite/0001_first.sql")),
     (2, "libraries", include_str!("../../../migrations/sqlite/0002_libraries.sql")),
+    (10, "waits and origins", include_str!("../../../migrations/sqlite/0010_waits_and_origins.sql")),
 ];
 
 fn migrator() -> Migrator {
-    let migration = |(number, name, statements): (i64, &'static str, &'static str)| {
-        let statements = sqlx::SqlSafeStr::into_sql_str(statements);
-        Migration::new(number, name.into(), MigrationType::Simple, statements, false)
-    };
-    Migrator { migrations: MIGRATIONS.map(migration).to_vec().into(), ..Migrator::DEFAULT }
+    let migrations = MIGRATIONS.iter().map(|(number, name, statements)| {
+        let statements = sqlx::SqlSafeStr::into_sql_str(*statements);
+        Migration::new(*number, (*name).into(), MigrationType::Simple, statements, false)
+    });
+    Migrator { migrations: migrations.collect::<Vec<_>>().into(), ..Migrator::DEFAULT }
 }
 
 impl Store {

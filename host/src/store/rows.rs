@@ -5,6 +5,7 @@ use crate::model::{
     spec::{DagSpec, ModuleSpec},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
+    wait::Wait,
 };
 
 /// A `dag_run`'s number in the database. Grows with time; never reused.
@@ -122,6 +123,25 @@ pub struct TaskInstanceRow {
     pub followed: Option<Vec<String>>,
     /// The length of the list that it returned, for mapped tasks.
     pub list_length: Option<u32>,
+}
+
+/// What a task instance waits for, beside its `wake_at`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitRow {
+    pub instance: InstanceKey,
+    pub wait: Wait,
+}
+
+/// The task instance that started a `dag_run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginRow {
+    /// The run that was started.
+    pub dag_run: DagRunKey,
+    pub parent: InstanceKey,
+    /// The parent's try that last started or restarted it.
+    pub parent_try_number: u32,
+    /// 1 if no task started the parent's run, else one more than that run's.
+    pub depth: u32,
 }
 
 /// An XCom without its value.

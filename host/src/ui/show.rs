@@ -92,21 +92,24 @@ impl HtmlSafe for WhenBoth {}
 pub struct Wait {
     pub state: TaskState,
     pub wake: When,
+    /// Whether it waits for something that may come before.
+    pub is_deadline: bool,
     pub now: Timestamp,
 }
 
 impl Display for Wait {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let what = match self.state {
-            TaskState::UpForReschedule => "next poke",
-            TaskState::UpForRetry => "next try",
+            TaskState::UpForReschedule if self.is_deadline => "goes on at the latest",
+            TaskState::UpForReschedule => "next poke at",
+            TaskState::UpForRetry => "next try at",
             _ => return Ok(()),
         };
         let Some(at) = self.wake.at else { return Ok(()) };
         let left = at.since(self.now);
         // Whole seconds, rounded up: the page's script counts them down.
         let left = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
-        write!(f, "<span class=\"wait\">{what} at {}, <span data-until=\"{at}\">", self.wake)?;
+        write!(f, "<span class=\"wait\">{what} {}, <span data-until=\"{at}\">", self.wake)?;
         match left {
             Duration::ZERO => f.write_str("now")?,
             left => write!(f, "in {}", Span(Some(left)))?,
@@ -265,6 +268,12 @@ pub struct Html(String);
 impl Html {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds a link that says `text`.
+    #[must_use]
+    pub fn link(self, href: &str, text: impl Display) -> Self {
+        self.markup(format_args!("<a href=\"{}\">", escape(href))).text(text).markup("</a>")
     }
 
     /// Adds markup that is known here: never text from outside.
@@ -508,11 +517,11 @@ mod tests {
     fn what_waits_tells_when_it_goes_on() {
         let [at, now] = ["2026-01-31T21:05:00Z", "2026-01-31T21:00:30Z"].map(|text| text.parse().unwrap());
         let wake = When { at: Some(at), zone: Zones { shown: Tz::UTC, of_dag: Tz::UTC } };
-        let told = |state| Wait { state, wake, now }.to_string();
+        let told = |state| Wait { state, wake, is_deadline: false, now }.to_string();
         assert!(told(TaskState::UpForReschedule).starts_with("<span class=\"wait\">next poke at <time"));
         assert!(told(TaskState::UpForRetry).contains(">in 4 m 30 s<"), "{}", told(TaskState::UpForRetry));
         assert_eq!(told(TaskState::Running), "");
-        assert!(Wait { state: TaskState::UpForRetry, wake, now: at }.to_string().contains(">now<"));
+        assert!(Wait { state: TaskState::UpForRetry, wake, is_deadline: false, now: at }.to_string().contains(">now<"));
     }
 
     #[test]

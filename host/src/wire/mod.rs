@@ -14,7 +14,12 @@ pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES, frame};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ids::Digest, time::Timestamp};
+use crate::model::{
+    ids::{DagId, Digest, RunId},
+    state::{RunState, TaskState},
+    time::Timestamp,
+    wait::{RunWait, Wait},
+};
 
 /// Stands for one start of one attempt on one runner. Given out by the supervisor, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,6 +143,38 @@ pub enum Reply {
         status: u16,
         headers: Vec<(String, Vec<u8>)>,
     },
+    DagRun(DagRun),
+    Look(Look),
+}
+
+/// As `dags.dag-run`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DagRun {
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub state: RunState,
+    pub logical_date: Option<Timestamp>,
+    pub run_after: Timestamp,
+}
+
+/// As `dags.look`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Look {
+    NotYet,
+    All(DagRun),
+    Any(DagRun, TaskState),
+}
+
+/// As `dags.run-request`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    pub dag_id: DagId,
+    /// JSON.
+    pub conf: String,
+    pub logical_date: Option<Timestamp>,
+    pub run_id: Option<RunId>,
+    pub reset: bool,
+    pub note: Option<String>,
 }
 
 /// As `xcom.run-value`.
@@ -270,6 +307,8 @@ pub enum Call {
         body: Vec<u8>,
         timeout_ms: Option<u64>,
     },
+    DagLook(RunWait),
+    DagTrigger(RunRequest),
 }
 
 /// One line of a task's log.
@@ -319,6 +358,8 @@ pub enum AttemptEnd {
     },
     /// To be started again at this instant.
     Later(Timestamp),
+    /// To be started again when this has come, or at this instant at the latest.
+    Wait(Wait, Timestamp),
     /// The guest said that another try may help.
     Retryable(String),
     /// The guest said that no other try helps.

@@ -137,7 +137,9 @@ impl Harness {
 
     pub async fn completion(&mut self) -> Completion {
         let event = tokio::time::timeout(Duration::from_mins(1), self.events.recv()).await;
-        let ExecutorEvent::Finished(completion) = event.expect("an attempt should have ended").unwrap();
+        let ExecutorEvent::Finished(completion) = event.expect("an attempt should have ended").unwrap() else {
+            panic!("no task of these tests starts runs")
+        };
         *completion
     }
 

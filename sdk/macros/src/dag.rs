@@ -53,6 +53,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let variables = args.texts("variables", "[\"target\", \"reports/*\"]")?;
     let connections = args.texts("connections", "[\"warehouse\"]")?;
     let hosts = args.texts("hosts", "[\"api.example.org\"]")?;
+    let dags = args.texts("dags", "[\"load\", \"report-*\"]")?;
     let memory = option(args.text("memory", "\"512MiB\"")?.map(|text| memory_mib(&text)).transpose()?);
     args.finish()?;
 
@@ -99,6 +100,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     variables: &[#(#variables),*],
                     connections: &[#(#connections),*],
                     hosts: &[#(#hosts),*],
+                    dags: &[#(#dags),*],
                     memory_mib: #memory,
                     build: #build,
                 };

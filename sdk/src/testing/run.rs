@@ -478,8 +478,8 @@ impl Running<'_> {
                 (task.state, task.message) = (TaskState::Skipped, reason);
                 return task;
             }
-            Ending::Later(at) => {
-                (task.state, task.later) = (TaskState::UpForReschedule, Some(at));
+            Ending::Later(later) => {
+                (task.state, task.later) = (TaskState::UpForReschedule, Some(later.at));
                 return task;
             }
             Ending::Failed { message, .. } => {

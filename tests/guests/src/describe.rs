@@ -79,6 +79,7 @@ fn module(nodes: usize) -> Module {
             variables: vec!["a".to_owned()],
             connections: Vec::new(),
             hosts: Vec::new(),
+            dags: Vec::new(),
             memory_mib: None,
         },
         nodes: (0..nodes).map(node).collect(),

@@ -1,5 +1,7 @@
 //! Dags of every shape that a dag may have, each as small as its point allows.
 
+mod others;
+
 use airlock_sdk::prelude::*;
 
 /// Counts from 0.
@@ -193,6 +195,11 @@ airlock_sdk::export!(
         waiting,
         twice_on_fridays,
         periodic,
+        others::awaited,
+        others::starter,
+        others::wrong_starter,
+        others::endless,
+        others::waiter,
     ]
 );
 

@@ -189,8 +189,10 @@ impl Fixture {
     }
 
     async fn completion(&mut self) -> Completion {
-        let ExecutorEvent::Finished(completion) = self.events.recv().await.unwrap();
-        *completion
+        match self.events.recv().await.unwrap() {
+            ExecutorEvent::Finished(completion) => *completion,
+            ExecutorEvent::Trigger(call) => panic!("{call:?}"),
+        }
     }
 
     /// Commits an XCom as the scheduler does.

@@ -56,6 +56,7 @@ impl DagFile {
                 variables: self.grants.variables.clone(),
                 connections: self.grants.connections.clone(),
                 hosts: self.grants.hosts.clone(),
+                dags: self.grants.dags.clone(),
                 memory_mib: self.grants.memory_mib,
             },
             ..DagSpec::new(&self.dag_id.value)

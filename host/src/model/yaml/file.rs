@@ -106,6 +106,9 @@ pub struct GrantsFile {
     /// Hosts for outgoing HTTP, as `api.example.org`, `api.example.org:8443`, `*.example.org`.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Dags that the tasks may start and wait for; a trailing `*` grants a prefix.
+    #[serde(default)]
+    pub dags: Vec<String>,
     /// Memory of one attempt in MiB; 256 if it is left out. At most 4,096.
     pub memory_mib: Option<u32>,
 }

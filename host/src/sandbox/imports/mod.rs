@@ -4,6 +4,7 @@
 
 pub mod artifacts;
 mod connections;
+pub mod dags;
 pub mod http;
 mod log;
 mod variables;
@@ -82,6 +83,8 @@ fn unexpected(reply: &Reply) -> wasmtime::Error {
         Reply::Bytes(_) => "Bytes",
         Reply::Size(_) => "Size",
         Reply::Response { .. } => "Response",
+        Reply::DagRun(_) => "DagRun",
+        Reply::Look(_) => "Look",
     };
     format_err!("the supervisor answered a host call with `{kind}`, which does not fit it; this is a bug of airlock")
 }

@@ -6,7 +6,7 @@ use super::{COMMIT_RETRY, Chain, Driver, Timer, Turn, change_of};
 use crate::{
     engine::{self, RunChange},
     scheduler::{Change, tick::Dispatch},
-    store::{DagRunKey, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, StoreError},
+    store::{DagRunKey, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, StoreError, WaitRow},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -118,6 +118,12 @@ impl<D: Dispatch> Driver<D> {
             }
             commit.dag_runs_new.push(new);
         }
+        for (instance, wait) in std::mem::take(&mut turn.waits) {
+            match wait {
+                Some(wait) => commit.waits_new.push(WaitRow { instance, wait }),
+                None => commit.waits_gone.push(instance),
+            }
+        }
         for (key, reply) in std::mem::take(&mut turn.run_replies) {
             let row = self.runs.get(&key).map(|run| &run.row).or_else(|| self.queued.get(&key));
             if let Some(row) = row {
@@ -144,6 +150,7 @@ impl<D: Dispatch> Driver<D> {
     /// Takes a run out of the loop.
     pub(super) fn close(&mut self, key: DagRunKey) {
         self.admission.forget(engine::RunKey(key.0));
+        self.waits.forget(key);
         if let Some(run) = self.runs.remove(&key)
             && let Some(at) = run.wake_at
         {

@@ -12,9 +12,10 @@ use crate::{
         ids::{DagId, RunId},
         state::{RunState, TaskState},
         time::Timestamp,
+        wait::{RunChoice, WhichRun},
     },
-    scheduler::{Change, ClearRequest, MarkRequest, RequestError, RunRequest, tick::Dispatch},
-    store::{DagRunFilter, DagRunKey, DagRunOrder, DagRunRow, InstanceKey, Page, Range, StoreError},
+    scheduler::{Change, ClearRequest, MarkRequest, Origin, RequestError, RunRequest, tick::Dispatch},
+    store::{DagRunFilter, DagRunKey, DagRunNew, DagRunOrder, DagRunRow, InstanceKey, Page, Range, StoreError},
 };
 
 /// Runs that one clear or mark may be about.
@@ -31,7 +32,19 @@ impl<D: Dispatch> Driver<D> {
     pub(super) async fn request(&mut self, request: Request, turn: &mut Turn) -> Result<(), StoreError> {
         match request {
             Request::Trigger { dag_id, request, conf, checked_at, reply } => {
-                match self.trigger(&dag_id, *request, conf, checked_at, turn).await {
+                let done = match &request.origin {
+                    None => self.trigger(&dag_id, *request, conf, checked_at, turn).await,
+                    Some(origin) => match self.started_before(&dag_id, &request, origin, turn).await {
+                        Ok(StartedBefore::No) => self.trigger(&dag_id, *request, conf, checked_at, turn).await,
+                        Ok(StartedBefore::Yes(row)) => {
+                            turn.tick.answer(reply, *row);
+                            return Ok(());
+                        }
+                        Ok(StartedBefore::Cleared(key)) => Ok(key),
+                        Err(error) => Err(error),
+                    },
+                };
+                match done {
                     Ok(key) => turn.run_replies.push((key, reply)),
                     Err(error) => refuse(reply, error),
                 }
@@ -91,6 +104,7 @@ impl<D: Dispatch> Driver<D> {
     ) -> Outcome<DagRunKey> {
         let entry = self.dags.get(dag_id).ok_or_else(|| no_dag(dag_id))?;
         let (version, number) = (entry.row.version, entry.row.version_number);
+        let origin = request.origin.clone();
         let new = runs::manual(DagRunKey(self.next_key), dag_id, version, &entry.timetable, request, conf, turn.now());
         if self.recent.has(dag_id, Some(&new.run_id), new.logical_date) {
             return Err(runs::duplicate(dag_id, Some(&new.run_id), new.logical_date));
@@ -101,8 +115,64 @@ impl<D: Dispatch> Driver<D> {
             return Err(runs::duplicate(dag_id, Some(&new.run_id), new.logical_date));
         }
         let key = new.key;
+        turn.tick.commit.origins.extend(origin.map(|origin| origin.row(key)));
         self.add_run(new, number, turn);
         Ok(key)
+    }
+
+    /// Whether the run that a task asks for is there already, and what becomes of it then.
+    async fn started_before(
+        &mut self,
+        dag_id: &DagId,
+        request: &RunRequest,
+        origin: &Origin,
+        turn: &mut Turn,
+    ) -> Outcome<StartedBefore> {
+        let by_id = request.run_id.clone().map(WhichRun::RunId);
+        let by_date = request.logical_date.map(WhichRun::LogicalDate);
+        let mut found = None;
+        for run in by_id.into_iter().chain(by_date) {
+            if found.is_none() {
+                let is_it = |new: &&DagRunNew| {
+                    new.dag_id == *dag_id
+                        && match &run {
+                            WhichRun::RunId(run_id) => new.run_id == *run_id,
+                            WhichRun::LogicalDate(date) => new.logical_date == Some(*date),
+                            WhichRun::Newest => false,
+                        }
+                };
+                let of_turn = turn.new_runs.values().find(is_it).and_then(|new| self.queued.get(&new.key)).cloned();
+                found = match of_turn {
+                    Some(row) => Some(row),
+                    None => self.store.dag_run_find(&RunChoice { dag_id: dag_id.clone(), run }).await?,
+                };
+            }
+        }
+        let Some(row) = found.map(|row| self.newest(row)) else { return Ok(StartedBefore::No) };
+        let of_turn = turn.tick.commit.origins.iter().rfind(|known| known.dag_run == row.key).cloned();
+        let known = match of_turn {
+            Some(known) => Some(known),
+            None => self.store.origin_get(row.key).await?,
+        };
+        let is_own = known.as_ref().is_some_and(|known| known.parent == origin.parent);
+        let is_same_try = known.is_some_and(|known| known.parent_try_number == origin.try_number);
+        if !origin.reset {
+            return if is_own {
+                Ok(StartedBefore::Yes(Box::new(row)))
+            } else {
+                Err(runs::duplicate(dag_id, Some(&row.run_id), row.logical_date))
+            };
+        }
+        if is_own && is_same_try {
+            return Ok(StartedBefore::Yes(Box::new(row)));
+        }
+        let key = row.key;
+        self.ensure_loaded(row, turn).await?;
+        let Some(run) = self.runs.get(&key) else { return Ok(StartedBefore::No) };
+        let instances = run.state.instances().collect();
+        self.apply(key, &Event::Clear { instances }, turn);
+        turn.tick.commit.origins.push(origin.row(key));
+        Ok(StartedBefore::Cleared(key))
     }
 
     async fn set_paused(&mut self, dag_id: &DagId, paused: bool, turn: &mut Turn) -> Outcome<bool> {
@@ -129,6 +199,7 @@ impl<D: Dispatch> Driver<D> {
             )));
         }
         self.store.dag_delete(dag_id).await?;
+        self.wake_waiters_of(dag_id, turn);
         let loaded: Vec<_> = self.runs.values().filter(of_dag).map(|run| run.row.key).collect();
         for key in loaded {
             self.close(key);
@@ -148,6 +219,10 @@ impl<D: Dispatch> Driver<D> {
             )));
         }
         self.store.dag_run_delete(row.key).await?;
+        if self.waits.is_newest_awaited(dag_id) {
+            // Another run is the newest now.
+            self.wake_waiters_of(dag_id, turn);
+        }
         self.close(row.key);
         self.queued.remove(&row.key);
         self.never_loaded.remove(&row.key);
@@ -217,7 +292,7 @@ impl<D: Dispatch> Driver<D> {
             self.ensure_loaded(row, turn).await?;
             let Some(run) = self.runs.get(&key) else { continue };
             let chosen = with_scope(run, &choose(run, &request.tasks, around, wanted)?);
-            affected.extend(chosen.iter().map(|id| instance_key(run, *id)));
+            affected.extend(chosen.iter().map(|id| run.instance_key(*id)));
             if !request.dry_run && !chosen.is_empty() {
                 self.apply(key, &Event::Clear { instances: chosen }, turn);
             }
@@ -248,7 +323,7 @@ impl<D: Dispatch> Driver<D> {
             self.ensure_loaded(row, turn).await?;
             let Some(run) = self.runs.get(&key) else { continue };
             let chosen = choose(run, &named, around, |state| state != request.state)?;
-            affected.extend(chosen.iter().map(|id| instance_key(run, *id)));
+            affected.extend(chosen.iter().map(|id| run.instance_key(*id)));
             if !request.dry_run && !chosen.is_empty() {
                 let event = Event::Mark { instances: chosen, state: request.state, message: None };
                 self.apply(key, &event, turn);
@@ -264,7 +339,7 @@ impl<D: Dispatch> Driver<D> {
         Ok(self.newest(row))
     }
 
-    fn newest(&self, row: DagRunRow) -> DagRunRow {
+    pub(super) fn newest(&self, row: DagRunRow) -> DagRunRow {
         let known = self.runs.get(&row.key).map(|run| &run.row).or_else(|| self.queued.get(&row.key));
         known.cloned().unwrap_or(row)
     }
@@ -311,6 +386,15 @@ impl<D: Dispatch> Driver<D> {
         }
         Ok(listed.items.into_iter().map(|row| self.newest(row)).collect())
     }
+}
+
+/// What is known of a run that a task asks for.
+enum StartedBefore {
+    No,
+    /// It is there, and stays as it is.
+    Yes(Box<DagRunRow>),
+    /// It is there, and runs again.
+    Cleared(DagRunKey),
 }
 
 /// Which runs of a dag are meant: one, with those before or after it, or those of a span of logical dates.
@@ -363,12 +447,4 @@ fn with_scope(run: &ActiveRun, chosen: &[InstanceId]) -> Vec<InstanceId> {
         .flat_map(|node| run.state.instances_of(node));
     let all: BTreeSet<_> = of_scope.chain(chosen.iter().copied()).collect();
     all.into_iter().collect()
-}
-
-fn instance_key(run: &ActiveRun, id: InstanceId) -> InstanceKey {
-    InstanceKey {
-        dag_run: run.row.key,
-        task_id: run.version.dag.node(id.node).task_id.clone(),
-        map_index: id.map_index,
-    }
 }

@@ -25,10 +25,11 @@ impl<D: Dispatch> Driver<D> {
                     later.insert(dag_id);
                 }
             }
+            self.settle_waits(turn).await?;
             for admitted in self.admission.admit() {
                 self.start_attempt(DagRunKey(admitted.run.0), admitted.instance, turn);
             }
-            if self.touched.is_empty() {
+            if self.touched.is_empty() && turn.ended.is_empty() {
                 break;
             }
         }

@@ -27,8 +27,8 @@ use crate::{
     },
     scheduler::ClearRequest,
     store::{
-        DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range, TaskInstanceFilter, TaskInstanceOrder,
-        TaskInstanceRow,
+        DagRunFilter, DagRunOrder, DagRunRow, InstanceKey, Order, Page, Range, StartedRun, TaskInstanceFilter,
+        TaskInstanceOrder, TaskInstanceRow,
     },
     ui::{
         UiState, ansi, doc,
@@ -44,6 +44,8 @@ use crate::{
 };
 
 const ROWS: u32 = 100;
+/// Runs that its tasks started, as many as are listed.
+const STARTED: u32 = 20;
 /// Characters of a message that a list shows.
 const MESSAGE: usize = 160;
 
@@ -233,7 +235,12 @@ pub async fn show(
             tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
             started: When { at: row.start_date, zone },
             duration: Span::between(row.start_date, row.end_date, now),
-            wait: Wait { state: row.state, wake: When { at: row.wake_at, zone }, now },
+            wait: Wait {
+                state: row.state,
+                wake: When { at: row.wake_at, zone },
+                is_deadline: row.message.is_some(),
+                now,
+            },
             message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
             task_id: row.task_id,
         })
@@ -256,7 +263,7 @@ pub async fn show(
         state_name: run.state.as_str(),
         is_finished: run.state.is_finished(),
         message: run.message.as_deref().map(|text| doc::line(&ansi::plain(text))).unwrap_or_default(),
-        facts: facts(&run, zone, now),
+        facts: with_triggers(&ui, &run, facts(&run, zone, now)).await?,
         progress: Html::new().markup(Progress(&counts)),
         graph,
         fold,
@@ -317,6 +324,37 @@ fn facts(run: &DagRunRow, zone: Zones, now: Timestamp) -> Facts {
         .text("Trigger", trigger_of(run))
         .text("DAG version", run.version_number);
     if run.clear_number > 0 { facts.text("Cleared", format!("{} times", run.clear_number)) } else { facts }
+}
+
+/// Adds the ways to the task that started the run and to the runs that its tasks started.
+async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Result<Facts, UiError> {
+    if let Some(origin) = ui.store.origin_get(run.key).await?
+        && let Some(parent) = ui.store.dag_run_get_by_key(origin.parent.dag_run).await?
+    {
+        let InstanceKey { task_id, map_index, .. } = &origin.parent;
+        let href = links::task(&parent.dag_id, &parent.run_id, task_id, *map_index);
+        let name = format!("{} of {} in {}", label(task_id, *map_index), parent.run_id, parent.dag_id);
+        facts = facts.html("Started by", Html::new().link(&href, &name));
+    }
+    let started = ui.store.dag_run_list_started_by(run.key, Page::first(STARTED)).await?;
+    if !started.items.is_empty() {
+        let mut list = Html::new();
+        for StartedRun { run, .. } in &started.items {
+            let name = format!("{} of {}", run.run_id, run.dag_id);
+            list = list
+                .markup("<div>")
+                .markup(StateView::from(run.state).badge())
+                .text(" ")
+                .link(&links::run(&run.dag_id, &run.run_id), &name)
+                .markup("</div>");
+        }
+        let more = usize::try_from(started.total).unwrap_or(0).saturating_sub(started.items.len());
+        if more > 0 {
+            list = list.text(format!("and {} more", show::grouped(more)));
+        }
+        facts = facts.html("Started runs", list);
+    }
+    Ok(facts)
 }
 
 /// JSON with line breaks.

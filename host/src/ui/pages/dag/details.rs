@@ -72,6 +72,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .text("Variables", list(&spec.grants.variables))
         .text("Connections", list(&spec.grants.connections))
         .text("Hosts", list(&spec.grants.hosts))
+        .text("DAGs", list(&spec.grants.dags))
         .text("Memory of an attempt", format!("{memory} MiB"));
     let params = spec
         .params

@@ -247,7 +247,8 @@ fn facts(found: &Found, zone: Zones, now: Timestamp) -> Facts {
         facts = facts.text("Started again after a lost runner", row.restarts);
     }
     if let Some(wake_at) = row.wake_at {
-        let wait = Wait { state: row.state, wake: When { at: Some(wake_at), zone }, now };
+        let wait =
+            Wait { state: row.state, wake: When { at: Some(wake_at), zone }, is_deadline: row.message.is_some(), now };
         facts = facts.html("Goes on", wait);
     }
     facts

@@ -1,0 +1,134 @@
+//! Task instances that wait for other runs: when they begin to, and when what they wait for ends.
+
+use super::{Driver, Turn};
+use crate::{
+    engine::{Event, InstanceId},
+    model::{
+        ids::{DagId, TaskId},
+        state::TaskState,
+        wait::{self, RunWait, Verdict, Wait, WhichRun},
+    },
+    scheduler::tick::Dispatch,
+    store::{DagRunKey, DagRunRow, StoreError},
+};
+
+impl<D: Dispatch> Driver<D> {
+    /// Lets those begin to wait who asked for it in this turn, and wakes those whose condition has come by now.
+    ///
+    /// Both see the same states, so that nothing can end in between unseen.
+    pub(super) async fn settle_waits(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        for (key, instance, wait) in std::mem::take(&mut turn.waiting) {
+            self.begin_wait(key, instance, wait, turn).await?;
+        }
+        while let Some(key) = turn.ended.pop_first() {
+            let Some(run) = self.runs.get(&key) else { continue };
+            let row = run.row.clone();
+            let is_newest = self.waits.is_newest_awaited(&row.dag_id) && self.is_newest(&row).await?;
+            for condition in self.waits.about(&row, is_newest) {
+                if self.verdict(&row, &condition).await? != Verdict::NotYet {
+                    let waiters = self.waits.waiters(&condition);
+                    self.wake_all(waiters, turn);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin_wait(
+        &mut self,
+        key: DagRunKey,
+        instance: InstanceId,
+        wait: Wait,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
+        let state = self.runs.get(&key).and_then(|run| run.state.instance(instance)).map(|row| row.state);
+        if state != Some(TaskState::UpForReschedule) {
+            return Ok(());
+        }
+        let Wait::Run(condition) = &wait;
+        let found = if let Some(found) = turn.found.get(&condition.of) {
+            found.clone()
+        } else {
+            let found = self.store.dag_run_find(&condition.of).await?;
+            turn.found.insert(condition.of.clone(), found.clone());
+            found
+        };
+        if let Some(row) = found.map(|row| self.newest(row))
+            && self.verdict(&row, condition).await? != Verdict::NotYet
+        {
+            self.apply(key, &Event::Wake(instance), turn);
+            return Ok(());
+        }
+        self.waits.add((key, instance), condition.clone());
+        if let Some(run) = self.runs.get(&key) {
+            turn.waits.insert(run.instance_key(instance), Some(wait));
+        }
+        Ok(())
+    }
+
+    /// What is said of a run as it now is.
+    async fn verdict(&self, row: &DagRunRow, wait: &RunWait) -> Result<Verdict, StoreError> {
+        if wait.tasks.is_empty() {
+            return Ok(wait.of_run(row.state));
+        }
+        let Some(version) = self.store.dag_version_get(row.version).await? else { return Ok(Verdict::NotYet) };
+        let tasks: Vec<TaskId> = wait.tasks.iter().flat_map(|named| wait::members(&version.spec, named)).collect();
+        if let Some(run) = self.runs.get(&row.key) {
+            let nodes = tasks.iter().filter_map(|task| run.version.dag.index(task));
+            let instances = nodes.flat_map(|node| run.state.instances_of(node));
+            return Ok(wait.of_states(instances.filter_map(|id| Some(run.state.instance(id)?.state))));
+        }
+        let counts = self.store.task_instance_counts_of(row.key, &tasks).await?;
+        Ok(wait.of_states(counts.into_iter().map(|(_, state, _)| state)))
+    }
+
+    /// Whether no other run of its dag is newer.
+    async fn is_newest(&self, row: &DagRunRow) -> Result<bool, StoreError> {
+        // Runs of this turn are not stored yet; they are queued.
+        let queued = self.dags.get(&row.dag_id).and_then(|entry| entry.queue.last().copied());
+        let choice = wait::RunChoice { dag_id: row.dag_id.clone(), run: WhichRun::Newest };
+        let stored = self.store.dag_run_find(&choice).await?.map(|newest| (newest.run_after, newest.key));
+        Ok(queued.max(stored).is_none_or(|newest| newest <= (row.run_after, row.key)))
+    }
+
+    /// Starts these again, whatever they wait for.
+    pub(super) fn wake_all(&mut self, waiters: Vec<(DagRunKey, InstanceId)>, turn: &mut Turn) {
+        for (key, instance) in waiters {
+            self.apply(key, &Event::Wake(instance), turn);
+        }
+    }
+
+    /// Those who wait for a dag that is gone find out.
+    pub(super) fn wake_waiters_of(&mut self, dag_id: &DagId, turn: &mut Turn) {
+        let waiters = self.waits.of_dag(dag_id);
+        self.wake_all(waiters, turn);
+    }
+
+    /// Reads who waits. A row whose instance does not wait any more, as it never is, goes.
+    pub(super) async fn recover_waits(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let rows = self.store.wait_list(after.as_ref()).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some(last.instance.clone());
+            for row in rows {
+                let run = self.runs.get(&row.instance.dag_run);
+                let node = run.and_then(|run| run.version.dag.index(&row.instance.task_id));
+                let instance = node.map(|node| InstanceId { node, map_index: row.instance.map_index });
+                let state = run.zip(instance).and_then(|(run, instance)| run.state.instance(instance));
+                let waits = state.is_some_and(|row| row.state == TaskState::UpForReschedule);
+                let Some(instance) = instance.filter(|_| waits) else {
+                    turn.waits.insert(row.instance, None);
+                    continue;
+                };
+                let Wait::Run(condition) = row.wait;
+                let is_there = self.dags.get(&condition.of.dag_id).is_some();
+                self.waits.add((row.instance.dag_run, instance), condition);
+                if !is_there {
+                    // Deleted just before the end.
+                    self.apply(row.instance.dag_run, &Event::Wake(instance), turn);
+                }
+            }
+        }
+    }
+}

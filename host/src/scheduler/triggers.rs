@@ -1,0 +1,85 @@
+//! Runs that tasks ask for: checked here, off the loop, then made by it as those that people ask for.
+
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{Origin, RequestError, RunRequest, Scheduler, driver::Request, no_dag, params, runs};
+use crate::{
+    executor::{TriggerCall, TriggerRefusal},
+    store::DagRunRow,
+};
+
+/// Runs that may start each other in a chain. More is a loop of dags that trigger each other.
+pub const MAX_DEPTH: u32 = 100;
+/// Calls that are checked at a time.
+const MAX_AT_WORK: usize = 64;
+
+/// Answers calls until nobody can make one.
+pub async fn serve(scheduler: Scheduler, mut calls: mpsc::Receiver<Box<TriggerCall>>) {
+    let mut at_work = JoinSet::new();
+    loop {
+        tokio::select! {
+            call = calls.recv(), if at_work.len() < MAX_AT_WORK => {
+                let Some(call) = call else { return };
+                let scheduler = scheduler.clone();
+                at_work.spawn(async move { scheduler.answer(*call).await });
+            }
+            Some(ended) = at_work.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(error = %error, "a run that a task asked for could not be checked");
+                }
+            }
+        }
+    }
+}
+
+impl Scheduler {
+    async fn answer(&self, mut call: TriggerCall) {
+        let conf = std::mem::take(&mut call.conf);
+        let made = self.trigger_by_task(&call, conf).await.map_err(|error| match error {
+            RequestError::NotFound(why) => TriggerRefusal::NotFound(why),
+            RequestError::Conflict(why) | RequestError::Invalid(why) => TriggerRefusal::Invalid(why),
+            RequestError::Store(error) => {
+                tracing::error!(
+                    error = &*error as &dyn std::error::Error,
+                    "a run that a task asked for could not be made"
+                );
+                TriggerRefusal::Unavailable("the run could not be recorded just now".into())
+            }
+            RequestError::Stopped => TriggerRefusal::Unavailable("the server is shutting down".into()),
+        });
+        // The attempt may be over; the run stays, and is found if the task asks again.
+        drop(call.reply.send(made));
+    }
+
+    async fn trigger_by_task(
+        &self,
+        call: &TriggerCall,
+        conf: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<DagRunRow, RequestError> {
+        let dag_id = &call.dag_id;
+        let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
+        params::check(&dag.spec.params, &conf)
+            .map_err(|why| RequestError::Invalid(format!("a run of dag `{dag_id}` can't be started: {why}")))?;
+        let parent = call.by.instance.clone();
+        let above = self.store.origin_get(parent.dag_run).await?.map_or(0, |origin| origin.depth);
+        let depth = above.saturating_add(1);
+        if depth > MAX_DEPTH {
+            return Err(RequestError::Invalid(format!(
+                "{MAX_DEPTH} runs have started each other in a chain up to this one, and no more may; do dags trigger each \
+                 other in a circle? A dag that is to go on for ever has a schedule"
+            )));
+        }
+        let run_id = call.run_id.clone().unwrap_or_else(|| runs::operator_id(&parent, call.ordinal));
+        let request = RunRequest {
+            run_id: Some(run_id),
+            logical_date: call.logical_date,
+            note: call.note.clone(),
+            triggered_by: "operator",
+            origin: Some(Origin { parent, try_number: call.by.try_number, depth, reset: call.reset }),
+            ..RunRequest::default()
+        };
+        let conf = serde_json::Value::Object(conf).to_string();
+        let (dag_id, checked_at) = (dag_id.clone(), self.clock.now());
+        self.ask(|reply| Request::Trigger { dag_id, request: Box::new(request), conf, checked_at, reply }).await
+    }
+}

@@ -1,0 +1,225 @@
+//! Which task instances wait for which runs: what the loop looks up when a run or task ends.
+//!
+//! The store has the same in its table `wait`. Nothing here is looked at while nothing ends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    engine::InstanceId,
+    model::{
+        ids::DagId,
+        wait::{RunChoice, RunWait, WhichRun},
+    },
+    store::{DagRunKey, DagRunRow},
+};
+
+/// An instance of a loaded run.
+pub type Waiter = (DagRunKey, InstanceId);
+
+/// All who wait.
+#[derive(Debug, Default)]
+pub struct Waits {
+    by_condition: BTreeMap<Arc<RunWait>, BTreeSet<Waiter>>,
+    by_waiter: HashMap<DagRunKey, BTreeMap<InstanceId, Arc<RunWait>>>,
+    /// How many conditions are about each dag.
+    dags: HashMap<DagId, usize>,
+}
+
+impl Waits {
+    /// Remembers that `waiter` waits for this, and for nothing else.
+    pub fn add(&mut self, (run, instance): Waiter, wait: RunWait) {
+        self.remove((run, instance));
+        let condition = if let Some((known, _)) = self.by_condition.get_key_value(&wait) {
+            Arc::clone(known)
+        } else {
+            *self.dags.entry(wait.of.dag_id.clone()).or_default() += 1;
+            Arc::new(wait)
+        };
+        self.by_condition.entry(Arc::clone(&condition)).or_default().insert((run, instance));
+        self.by_waiter.entry(run).or_default().insert(instance, condition);
+    }
+
+    /// Whether it waited.
+    pub fn remove(&mut self, (run, instance): Waiter) -> bool {
+        let Some(of_run) = self.by_waiter.get_mut(&run) else { return false };
+        let Some(condition) = of_run.remove(&instance) else { return false };
+        if of_run.is_empty() {
+            self.by_waiter.remove(&run);
+        }
+        self.drop_waiter(&condition, (run, instance));
+        true
+    }
+
+    /// Forgets what instances of a run wait for.
+    pub fn forget(&mut self, run: DagRunKey) {
+        for (instance, condition) in self.by_waiter.remove(&run).unwrap_or_default() {
+            self.drop_waiter(&condition, (run, instance));
+        }
+    }
+
+    fn drop_waiter(&mut self, condition: &Arc<RunWait>, waiter: Waiter) {
+        let Some(waiters) = self.by_condition.get_mut(condition) else { return };
+        waiters.remove(&waiter);
+        if waiters.is_empty() {
+            self.by_condition.remove(condition);
+            if let Some(count) = self.dags.get_mut(&condition.of.dag_id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.dags.remove(&condition.of.dag_id);
+                }
+            }
+        }
+    }
+
+    /// Whether anybody waits for a run of this dag.
+    pub fn is_awaited(&self, dag_id: &DagId) -> bool {
+        !self.dags.is_empty() && self.dags.contains_key(dag_id)
+    }
+
+    /// The conditions that may be about this run; those about the newest run only if it is.
+    pub fn about(&self, run: &DagRunRow, is_newest: bool) -> Vec<Arc<RunWait>> {
+        let named = |run_choice| RunChoice { dag_id: run.dag_id.clone(), run: run_choice };
+        let newest = is_newest.then(|| named(WhichRun::Newest));
+        let dated = run.logical_date.map(|date| named(WhichRun::LogicalDate(date)));
+        let choices = [newest, dated, Some(named(WhichRun::RunId(run.run_id.clone())))];
+        choices.into_iter().flatten().flat_map(|choice| self.of_choice(choice)).collect()
+    }
+
+    /// Whether anybody waits for the newest run of this dag.
+    pub fn is_newest_awaited(&self, dag_id: &DagId) -> bool {
+        let choice = RunChoice { dag_id: dag_id.clone(), run: WhichRun::Newest };
+        self.of_choice(choice).next().is_some()
+    }
+
+    fn of_choice(&self, of: RunChoice) -> impl Iterator<Item = Arc<RunWait>> {
+        let first = first_of(of.clone());
+        self.by_condition.range(first..).map(|(wait, _)| wait).take_while(move |wait| wait.of == of).map(Arc::clone)
+    }
+
+    /// Who waits for this.
+    pub fn waiters(&self, condition: &RunWait) -> Vec<Waiter> {
+        self.by_condition.get(condition).map(|waiters| waiters.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Who waits for any run of this dag.
+    pub fn of_dag(&self, dag_id: &DagId) -> Vec<Waiter> {
+        let first = first_of(RunChoice { dag_id: dag_id.clone(), run: WhichRun::Newest });
+        let of_dag = self.by_condition.range(first..).take_while(|(wait, _)| wait.of.dag_id == *dag_id);
+        of_dag.flat_map(|(_, waiters)| waiters.iter().copied()).collect()
+    }
+}
+
+/// What stands before all conditions about these runs.
+fn first_of(of: RunChoice) -> Arc<RunWait> {
+    Arc::new(RunWait { of, tasks: Vec::new(), all: BTreeSet::new(), any: BTreeSet::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            ids::{RunId, TaskId},
+            state::{RunState, RunType, TaskState},
+            time::Timestamp,
+        },
+        store::DagVersionKey,
+    };
+
+    fn dag_id(text: &str) -> DagId {
+        DagId::new(text).unwrap()
+    }
+
+    fn date(number: i64) -> Timestamp {
+        Timestamp::from_micros(number)
+    }
+
+    fn wait(dag: &str, run: WhichRun, tasks: &[&str]) -> RunWait {
+        RunWait {
+            of: RunChoice { dag_id: dag_id(dag), run },
+            tasks: tasks.iter().map(|task| TaskId::new(task).unwrap()).collect(),
+            all: [TaskState::Success].into(),
+            any: BTreeSet::new(),
+        }
+    }
+
+    fn run(dag: &str, number: i64) -> DagRunRow {
+        DagRunRow {
+            key: DagRunKey(number),
+            dag_id: dag_id(dag),
+            run_id: RunId::new(&format!("r{number}")).unwrap(),
+            version: DagVersionKey(1),
+            version_number: 1,
+            run_type: RunType::Manual,
+            state: RunState::Success,
+            logical_date: Some(date(number)),
+            data_interval: None,
+            run_after: date(number),
+            queued_at: date(number),
+            start_date: None,
+            end_date: None,
+            conf: "{}".into(),
+            triggered_by: "cli".into(),
+            triggering_user: None,
+            note: None,
+            clear_number: 0,
+            message: None,
+        }
+    }
+
+    fn waiter(number: i64) -> Waiter {
+        (DagRunKey(1_000 + number), InstanceId { node: 0, map_index: -1 })
+    }
+
+    #[test]
+    fn a_run_finds_who_waits_for_it_and_nobody_else() {
+        let mut waits = Waits::default();
+        waits.add(waiter(1), wait("a", WhichRun::LogicalDate(date(7)), &[]));
+        waits.add(waiter(2), wait("a", WhichRun::RunId(RunId::new("r7").unwrap()), &["t"]));
+        waits.add(waiter(3), wait("a", WhichRun::Newest, &[]));
+        waits.add(waiter(4), wait("a", WhichRun::LogicalDate(date(8)), &[]));
+        waits.add(waiter(5), wait("ab", WhichRun::Newest, &[]));
+        let about = |row: &DagRunRow, is_newest| {
+            let conditions = waits.about(row, is_newest);
+            let mut found: Vec<_> = conditions.iter().flat_map(|wait| waits.waiters(wait)).collect();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(about(&run("a", 7), false), [waiter(1), waiter(2)]);
+        assert_eq!(about(&run("a", 7), true), [waiter(1), waiter(2), waiter(3)]);
+        assert_eq!(about(&run("b", 7), true), []);
+        assert_eq!(waits.of_dag(&dag_id("a")).len(), 4);
+        assert!(waits.is_newest_awaited(&dag_id("a")) && !waits.is_newest_awaited(&dag_id("b")));
+    }
+
+    #[test]
+    fn who_waits_no_longer_leaves_nothing_behind() {
+        let mut waits = Waits::default();
+        waits.add(waiter(1), wait("a", WhichRun::Newest, &[]));
+        waits.add(waiter(1), wait("b", WhichRun::Newest, &[]));
+        assert!(!waits.is_awaited(&dag_id("a")), "it waits for one thing at a time");
+        assert!(waits.remove(waiter(1)) && !waits.remove(waiter(1)));
+        waits.add(waiter(2), wait("b", WhichRun::Newest, &["x"]));
+        waits.forget(waiter(2).0);
+        assert!(waits.by_condition.is_empty() && waits.by_waiter.is_empty() && waits.dags.is_empty());
+    }
+
+    #[test]
+    fn a_hundred_thousand_who_wait_cost_nothing_until_it_is_their_turn() {
+        let mut waits = Waits::default();
+        for number in 0..100_000 {
+            waits.add(waiter(number), wait("a", WhichRun::LogicalDate(date(number % 50_000)), &[]));
+        }
+        let started = std::time::Instant::now();
+        for number in 0..1_000 {
+            assert!(!waits.is_awaited(&dag_id("b")));
+            assert_eq!(waits.about(&run("a", 60_000 + number), true).len(), 0);
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+        let condition = waits.about(&run("a", 7), false).remove(0);
+        assert_eq!(waits.waiters(&condition), [waiter(7), waiter(50_007)]);
+    }
+}

@@ -1,0 +1,33 @@
+//! What task instances wait for.
+
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{InstanceKey, Store, StoreError, WaitRow};
+
+/// Rows that are read at a time.
+const PAGE: u32 = 5_000;
+
+impl sqlx::FromRow<'_, SqliteRow> for WaitRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let condition: String = row.try_get("condition")?;
+        Ok(Self {
+            instance: InstanceKey {
+                dag_run: row.try_get("dag_run")?,
+                task_id: row.try_get("task_id")?,
+                map_index: row.try_get("map_index")?,
+            },
+            wait: serde_json::from_str(&condition).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        })
+    }
+}
+
+impl Store {
+    /// The next of all waits, ascending by instance; those after `after`. Empty: there are no more.
+    pub async fn wait_list(&self, after: Option<&InstanceKey>) -> Result<Vec<WaitRow>, StoreError> {
+        let (run, task_id, map_index) =
+            after.map_or((i64::MIN, "", -1), |key| (key.dag_run.0, key.task_id.as_str(), key.map_index));
+        let query =
+            sqlx::query_as(include_str!("sql/wait_list.sql")).bind(run).bind(task_id).bind(map_index).bind(PAGE);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+}
