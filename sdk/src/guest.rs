@@ -186,6 +186,7 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
         max_active_tasks: definition.max_active_tasks,
         run_timeout: definition.run_timeout_ms,
         fail_fast: definition.fail_fast,
+        max_consecutive_failed_dag_runs: definition.max_consecutive_failed_dag_runs,
         paused_upon_creation: definition.paused,
         grants: runner::Grants {
             variables: owned(definition.variables),
@@ -257,6 +258,10 @@ fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
         pool: options.pool.as_ref().to_owned(),
         pool_slots: options.pool_slots,
         priority_weight: options.priority_weight,
+        depends_on_past: options.depends_on_past,
+        wait_for_downstream: options.wait_for_downstream,
+        max_active_tis_per_dag: options.max_active_tis_per_dag,
+        max_active_tis_per_dagrun: options.max_active_tis_per_dagrun,
         role: match &node.role {
             Role::Work => runner::Role::Work,
             Role::Setup => runner::Role::Setup,

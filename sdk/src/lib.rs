@@ -111,6 +111,7 @@ use testing::host;
 /// | `max_active_runs`, `max_active_tasks` | 16 each if nothing is said |
 /// | `run_timeout = "2h"` | the longest that a run may take |
 /// | `fail_fast = true` | the first task that fails for good ends the others: those in flight fail, those that have not begun are skipped; teardowns go on |
+/// | `max_consecutive_failed_dag_runs = 3` | after so many runs that failed in a row the dag is paused |
 /// | `paused = true` | a newly uploaded dag starts paused (or not) |
 /// | `display_name`, `description`, `doc`, `owners = [..]`, `tags = [..]` | for people; `doc` is the doc comment and `description` its first line if nothing is said |
 /// | `variables = [..]`, `connections = [..]`, `hosts = [..]`, `dags = [..]` | what the tasks may reach: nothing else |
@@ -182,6 +183,10 @@ pub use airlock_sdk_macros::data;
 /// | `trigger_rule = "all_done"` | when it may start; Airflow's words |
 /// | `pool = ".."`, `pool_slots = 2` | the pool, and how many of its slots an attempt takes |
 /// | `priority_weight = 2` | higher goes first |
+/// | `depends_on_past` | an instance waits until the task succeeded or was skipped in the run before |
+/// | `wait_for_downstream` | the same, and the tasks directly downstream of it in that run, too |
+/// | `max_active_tis_per_dag = 4` | so many instances at a time in all runs together |
+/// | `max_active_tis_per_dagrun = 4` | so many instances of a mapped task at a time in one run |
 /// | `display_name = ".."` | what the page shows instead of the id |
 /// | `doc = ".."` | Markdown; the doc comment if nothing is said |
 ///
@@ -295,6 +300,7 @@ pub mod __private {
 
 /// The examples of the docs compile.
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/limits.md")]
 #[doc = include_str!("../../docs/mapping.md")]
 #[doc = include_str!("../../docs/shapes.md")]
 #[doc = include_str!("../../docs/sensors.md")]

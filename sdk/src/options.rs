@@ -49,6 +49,10 @@ pub struct Options {
     pub pool: Cow<'static, str>,
     pub pool_slots: u32,
     pub priority_weight: i32,
+    pub depends_on_past: bool,
+    pub wait_for_downstream: bool,
+    pub max_active_tis_per_dag: Option<u32>,
+    pub max_active_tis_per_dagrun: Option<u32>,
 }
 
 impl Options {
@@ -65,5 +69,9 @@ impl Options {
         pool: Cow::Borrowed("default_pool"),
         pool_slots: 1,
         priority_weight: 1,
+        depends_on_past: false,
+        wait_for_downstream: false,
+        max_active_tis_per_dag: None,
+        max_active_tis_per_dagrun: None,
     };
 }

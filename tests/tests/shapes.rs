@@ -1,6 +1,8 @@
 //! Dags of every shape, through the real binary: mapped tasks, groups, setups, branches.
 
-use airlock_tests::{Client, Server, build};
+use std::time::Duration;
+
+use airlock_tests::{Client, Server, build, until};
 use serde_json::{Value, json};
 
 async fn shapes() -> (Server, Client) {
@@ -144,4 +146,38 @@ async fn groups_setups_branches_and_sensors_mean_what_airflow_means() {
         states(&client, "branched", &run_id).await[1..4],
         ["left.double skipped", "left.double__1 skipped", "right.double success"]
     );
+}
+
+#[tokio::test]
+async fn runs_wait_for_the_one_before_and_a_dag_that_fails_is_paused() {
+    let (_server, client) = shapes().await;
+    let trigger = async |date: &str, bad: u32| {
+        let body = json!({"logical_date": date, "conf": {"bad": bad}});
+        client.post("/api/v2/dags/limited/dagRuns", &body).await.ok()["dag_run_id"].as_str().unwrap().to_owned()
+    };
+    let first = trigger("2026-01-01T00:00:00Z", 0).await;
+    assert_eq!(client.finished("limited", &first).await["state"], "success");
+    let second = trigger("2026-01-02T00:00:00Z", 1).await;
+    assert_eq!(client.finished("limited", &second).await["state"], "failed");
+    let third = trigger("2026-01-03T00:00:00Z", 0).await;
+    let path = format!("/api/v2/dags/limited/dagRuns/{third}/taskInstances");
+    let waits = async || client.get(&format!("{path}/one_by_one/0/dependencies")).await.ok()["dependencies"].clone();
+    let is_waiting = async || (waits().await[0]["name"] == "Previous Dagrun State").then_some(());
+    until("it waits for the run before", Duration::from_secs(20), is_waiting).await;
+    let reason = waits().await[0]["reason"].to_string();
+    assert!(reason.contains("`one_by_one`"), "{reason}");
+    let mark = json!({"new_state": "success"});
+    let of_second = format!("/api/v2/dags/limited/dagRuns/{second}/taskInstances");
+    client.patch(&format!("{of_second}/picky"), &mark).await.ok();
+    assert_eq!(client.finished("limited", &third).await["state"], "success");
+
+    let task = client.get("/api/v2/dags/limited/tasks/one_by_one").await.ok();
+    assert_eq!((&task["depends_on_past"], &task["max_active_tis_per_dag"]), (&json!(true), &json!(2)));
+    for date in ["2026-01-04T00:00:00Z", "2026-01-05T00:00:00Z"] {
+        let run = trigger(date, 1).await;
+        assert_eq!(client.finished("limited", &run).await["state"], "failed");
+    }
+    let dag = client.get("/api/v2/dags/limited").await.ok();
+    assert_eq!((&dag["is_paused"], &dag["max_consecutive_failed_dag_runs"]), (&json!(true), &json!(2)));
+    assert!(dag["pause_reason"].as_str().unwrap().contains("its last 2 runs failed"), "{dag}");
 }

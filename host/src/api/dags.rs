@@ -19,7 +19,7 @@ use crate::model::state::RunState;
 use crate::{
     model::{
         ids::DagId,
-        spec::{DagSpec, ParamSpec, ScheduleSpec},
+        spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec},
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
@@ -68,6 +68,8 @@ pub struct DagResponse {
     next_dagrun_run_after: Option<DateTime<Utc>>,
     allowed_run_types: Option<Vec<String>>,
     is_backfillable: bool,
+    /// Why Airlock itself paused the dag; null: a person did, or it is not paused.
+    pause_reason: Option<String>,
     owners: Vec<String>,
     file_token: String,
 }
@@ -226,8 +228,9 @@ impl DagResponse {
             tags: spec.tags.iter().map(tag).collect(),
             max_active_tasks: spec.max_active_tasks,
             max_active_runs: spec.max_active_runs,
-            max_consecutive_failed_dag_runs: 0,
-            has_task_concurrency_limits: false,
+            max_consecutive_failed_dag_runs: spec.max_consecutive_failed_dag_runs,
+            has_task_concurrency_limits: spec.nodes.iter().any(NodeSpec::has_limit),
+            pause_reason: dag.pause_reason.clone(),
             has_import_errors: false,
             next_dagrun_logical_date: next.map(|next| next.logical_date.to_utc()),
             next_dagrun_data_interval_start: next.map(|next| next.data_interval.start.to_utc()),

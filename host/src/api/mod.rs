@@ -11,6 +11,7 @@ mod connections;
 mod dag_runs;
 mod dag_versions;
 mod dags;
+mod dependencies;
 mod drain;
 pub mod error;
 mod events;
@@ -162,6 +163,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(task_instances::get_mapped_task_instance_tries))
         .routes(routes!(task_instances::get_mapped_task_instance_try_details))
         .routes(routes!(task_instances::post_clear_task_instances))
+        .routes(routes!(dependencies::get_task_instance_dependencies))
+        .routes(routes!(dependencies::get_mapped_task_instance_dependencies))
         .routes(routes!(logs::get_log))
         .routes(routes!(artifacts::get_artifacts))
         .routes(routes!(artifacts::get_artifact))

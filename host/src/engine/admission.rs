@@ -1,17 +1,24 @@
 //! Who of the ready instances may start now.
 //!
-//! Ready instances stand in lanes: one for each (run, pool, number of slots). The head of each lane whose run is open
-//! stands at a gate: one for each (pool, number of slots). The head of each gate whose pool has room stands in the
+//! Ready instances stand in lanes: one for each (run, pool, number of slots, keys). The head of each lane whose run is
+//! open stands at a gate: one for each (pool, number of slots). The head of each gate whose pool has room stands in the
 //! front. So a full run hides its lanes, a full pool its gates, and neither is in the way of others; an admission
 //! costs a few look-ups in ordered sets.
+//!
+//! A [`Key`] is what only so many instances may hold at a time, beyond pools. A lane whose turn comes and whose key is
+//! held by enough others is parked until one of them lets go.
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use super::InstanceId;
-use crate::model::ids::{DagId, PoolName};
+use crate::model::{
+    dag::NodeIndex,
+    ids::{DagId, PoolName, TaskId},
+};
 
 /// Names a run among all runs; a smaller one is older. The driver's number of the dag_run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,13 +31,38 @@ pub struct Admitted {
     pub instance: InstanceId,
 }
 
+/// What only so many instances may hold at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A task in all runs of its dag. Airflow: `max_active_tis_per_dag`.
+    Task(DagId, TaskId),
+    /// A task in one run. Airflow: `max_active_tis_per_dagrun`.
+    TaskInRun(RunKey, NodeIndex),
+}
+
+/// What an instance needs in order to start.
+#[derive(Debug, Clone)]
+pub struct Demand<'a> {
+    pub pool: &'a PoolName,
+    pub pool_slots: u32,
+    /// Higher goes first.
+    pub priority_weight: i32,
+    /// What it must hold, and how many may hold each at a time, at least 1.
+    pub keys: Vec<(Key, u32)>,
+}
+
 /// Why a ready instance does not start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
     DagPaused,
     /// The run has as many active tasks as its dag allows.
     RunFull {
         max_active_tasks: u32,
+    },
+    /// As many instances hold the key as may.
+    KeyHeld {
+        key: Key,
+        limit: u32,
     },
     PoolMissing,
     /// The pool has fewer free slots than the task takes.
@@ -54,6 +86,29 @@ type PoolIndex = u32;
 struct Gate {
     pool: PoolIndex,
     slots: u32,
+}
+
+/// Names a lane in its run: the gate that it leads to, and what those in it must hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Route {
+    gate: Gate,
+    keys: Option<Arc<[(Key, u32)]>>,
+}
+
+/// Ready instances that need the same.
+#[derive(Debug, Default)]
+struct Lane {
+    ranks: BTreeSet<Rank>,
+    /// The key that it waits for; then its head does not stand at the gate.
+    parked: Option<Key>,
+}
+
+/// A key that instances hold.
+#[derive(Debug, Default)]
+struct Holders {
+    count: u32,
+    /// The lanes that wait for one of them to let go.
+    parked: BTreeSet<(RunKey, Route)>,
 }
 
 /// Where an instance stands among those of its run: the smaller goes first.
@@ -83,9 +138,9 @@ struct Pool {
 struct Run {
     dag: Option<DagId>,
     max_active_tasks: u32,
-    lanes: BTreeMap<Gate, BTreeSet<Rank>>,
-    ready: BTreeMap<InstanceId, (Gate, Rank)>,
-    active: BTreeMap<InstanceId, Gate>,
+    lanes: BTreeMap<Route, Lane>,
+    ready: BTreeMap<InstanceId, (Route, Rank)>,
+    active: BTreeMap<InstanceId, Route>,
     is_open: bool,
 }
 
@@ -99,6 +154,8 @@ pub struct Admission {
     runs: BTreeMap<RunKey, Run>,
     runs_of: BTreeMap<DagId, BTreeSet<RunKey>>,
     paused: BTreeSet<DagId>,
+    /// The keys that are held.
+    keys: BTreeMap<Key, Holders>,
     /// The heads of the gates whose pool has room.
     front: BTreeSet<(GlobalRank, Gate)>,
 }
@@ -160,25 +217,30 @@ impl Admission {
                 self.runs_of.remove(&dag);
             }
         }
-        for gate in gone.active.into_values() {
-            self.active -= 1;
-            self.resize(gate.pool, |pool| pool.used -= u64::from(gate.slots));
+        for (route, lane) in gone.lanes {
+            if let Some(holders) = lane.parked.and_then(|key| self.keys.get_mut(&key)) {
+                holders.parked.remove(&(run, route));
+            }
+        }
+        for route in gone.active.into_values() {
+            self.let_go(&route);
         }
     }
 
     /// An instance is ready. One that is ready already, or that holds slots, stays as it is.
-    pub fn ready(&mut self, run: RunKey, instance: InstanceId, pool: &PoolName, slots: u32, priority: i32) {
-        let gate = Gate { pool: self.pool(pool), slots };
-        let rank = (Reverse(priority), instance);
+    pub fn ready(&mut self, run: RunKey, instance: InstanceId, demand: Demand<'_>) {
+        let gate = Gate { pool: self.pool(demand.pool), slots: demand.pool_slots };
+        let rank = (Reverse(demand.priority_weight), instance);
         let Some(entry) = self.runs.get_mut(&run) else { return };
         if entry.active.contains_key(&instance) || entry.ready.contains_key(&instance) {
             return;
         }
-        entry.ready.insert(instance, (gate, rank));
-        let lane = entry.lanes.entry(gate).or_default();
-        let head = lane.first().copied();
-        lane.insert(rank);
-        if entry.is_open && head.is_none_or(|head| rank < head) {
+        let route = Route { gate, keys: (!demand.keys.is_empty()).then(|| demand.keys.into()) };
+        entry.ready.insert(instance, (route.clone(), rank));
+        let lane = entry.lanes.entry(route).or_default();
+        let head = lane.ranks.first().copied();
+        lane.ranks.insert(rank);
+        if entry.is_open && lane.parked.is_none() && head.is_none_or(|head| rank < head) {
             self.change_gate(gate, head.map(|head| global(run, head)), Some(global(run, rank)));
         }
     }
@@ -186,25 +248,27 @@ impl Admission {
     /// An instance is not ready any more. Does nothing if it was not.
     pub fn withdraw(&mut self, run: RunKey, instance: InstanceId) {
         let Some(entry) = self.runs.get_mut(&run) else { return };
-        let Some((gate, rank)) = entry.ready.remove(&instance) else { return };
-        let is_open = entry.is_open;
-        let Some(lane) = entry.lanes.get_mut(&gate) else { return };
-        let was_head = lane.first() == Some(&rank);
-        lane.remove(&rank);
-        let head = lane.first().copied();
-        if lane.is_empty() {
-            entry.lanes.remove(&gate);
+        let Some((route, rank)) = entry.ready.remove(&instance) else { return };
+        let gate = route.gate;
+        let Some(lane) = entry.lanes.get_mut(&route) else { return };
+        let was_shown = entry.is_open && lane.parked.is_none() && lane.ranks.first() == Some(&rank);
+        lane.ranks.remove(&rank);
+        let head = lane.ranks.first().copied();
+        if head.is_none()
+            && let Some(key) = entry.lanes.remove(&route).and_then(|lane| lane.parked)
+            && let Some(holders) = self.keys.get_mut(&key)
+        {
+            holders.parked.remove(&(run, route));
         }
-        if is_open && was_head {
+        if was_shown {
             self.change_gate(gate, Some(global(run, rank)), head.map(|head| global(run, head)));
         }
     }
 
     /// An instance that was admitted holds its slots no longer. Does nothing if it held none.
     pub fn release(&mut self, run: RunKey, instance: InstanceId) {
-        let Some(gate) = self.runs.get_mut(&run).and_then(|entry| entry.active.remove(&instance)) else { return };
-        self.active -= 1;
-        self.resize(gate.pool, |pool| pool.used -= u64::from(gate.slots));
+        let Some(route) = self.runs.get_mut(&run).and_then(|entry| entry.active.remove(&instance)) else { return };
+        self.let_go(&route);
         self.refresh(run);
     }
 
@@ -215,9 +279,19 @@ impl Admission {
         while self.active < self.parallelism
             && let Some(((_, run, instance), gate)) = self.front.first().copied()
         {
+            let route =
+                self.runs.get(&run).and_then(|entry| entry.ready.get(&instance)).map(|(route, _)| route.clone());
+            let route = route.unwrap_or(Route { gate, keys: None });
+            if let Some((key, _)) = self.key_held(&route).cloned() {
+                self.park(run, route, key);
+                continue;
+            }
             self.withdraw(run, instance);
+            for (key, _) in route.keys.iter().flat_map(|keys| keys.iter()) {
+                self.keys.entry(key.clone()).or_default().count += 1;
+            }
             if let Some(entry) = self.runs.get_mut(&run) {
-                entry.active.insert(instance, gate);
+                entry.active.insert(instance, route);
             }
             self.active += 1;
             self.resize(gate.pool, |pool| pool.used += u64::from(gate.slots));
@@ -230,12 +304,15 @@ impl Admission {
     /// Why a ready instance was not admitted; none if it is not ready.
     pub fn waiting(&self, run: RunKey, instance: InstanceId) -> Option<Waiting> {
         let entry = self.runs.get(&run)?;
-        let (gate, _) = entry.ready.get(&instance)?;
+        let (route, _) = entry.ready.get(&instance)?;
+        let gate = route.gate;
         let pool = &self.pools[gate.pool as usize];
         Some(if entry.dag.as_ref().is_some_and(|dag| self.paused.contains(dag)) {
             Waiting::DagPaused
         } else if !entry.is_open {
             Waiting::RunFull { max_active_tasks: entry.max_active_tasks }
+        } else if let Some((key, limit)) = self.key_held(route) {
+            Waiting::KeyHeld { key: key.clone(), limit: *limit }
         } else if pool.size == Size::Missing {
             Waiting::PoolMissing
         } else if !pool.has_room(gate.slots) {
@@ -256,6 +333,45 @@ impl Admission {
     /// How many slots of a pool are in use.
     pub fn used(&self, pool: &PoolName) -> u64 {
         self.pool_index.get(pool).map_or(0, |index| self.pools[*index as usize].used)
+    }
+
+    /// What an instance of `route` must hold and too many others do.
+    fn key_held<'a>(&self, route: &'a Route) -> Option<&'a (Key, u32)> {
+        let count = |key| self.keys.get(key).map_or(0, |holders| holders.count);
+        route.keys.iter().flat_map(|keys| keys.iter()).find(|(key, limit)| count(key) >= *limit)
+    }
+
+    /// Takes a lane from its gate until one who holds `key` lets go.
+    fn park(&mut self, run: RunKey, route: Route, key: Key) {
+        let Some(lane) = self.runs.get_mut(&run).and_then(|entry| entry.lanes.get_mut(&route)) else { return };
+        lane.parked = Some(key.clone());
+        let head = lane.ranks.first().copied();
+        let gate = route.gate;
+        self.keys.entry(key).or_default().parked.insert((run, route));
+        self.change_gate(gate, head.map(|head| global(run, head)), None);
+    }
+
+    /// Frees what an instance of `route` held.
+    fn let_go(&mut self, route: &Route) {
+        self.active -= 1;
+        self.resize(route.gate.pool, |pool| pool.used -= u64::from(route.gate.slots));
+        for (key, _) in route.keys.iter().flat_map(|keys| keys.iter()) {
+            let Some(holders) = self.keys.get_mut(key) else { continue };
+            holders.count -= 1;
+            let parked = std::mem::take(&mut holders.parked);
+            if holders.count == 0 {
+                self.keys.remove(key);
+            }
+            for (run, route) in parked {
+                let Some(entry) = self.runs.get_mut(&run) else { continue };
+                let Some(lane) = entry.lanes.get_mut(&route) else { continue };
+                lane.parked = None;
+                if entry.is_open {
+                    let head = lane.ranks.first().copied();
+                    self.change_gate(route.gate, None, head.map(|head| global(run, head)));
+                }
+            }
+        }
     }
 
     fn pool(&mut self, name: &PoolName) -> PoolIndex {
@@ -324,7 +440,8 @@ impl Admission {
 
     fn heads(&self, run: RunKey) -> Vec<(Gate, GlobalRank)> {
         let lanes = self.runs.get(&run).into_iter().flat_map(|entry| &entry.lanes);
-        lanes.filter_map(|(gate, lane)| Some((*gate, global(run, *lane.first()?)))).collect()
+        let shown = lanes.filter(|(_, lane)| lane.parked.is_none());
+        shown.filter_map(|(route, lane)| Some((route.gate, global(run, *lane.ranks.first()?)))).collect()
     }
 
     /// Replaces the head of one lane at its gate.
@@ -370,218 +487,4 @@ fn global(run: RunKey, (priority, instance): Rank) -> GlobalRank {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{prelude::*, test_runner::FileFailurePersistence};
-
-    use super::*;
-
-    fn dag() -> DagId {
-        DagId::new("d").unwrap()
-    }
-
-    fn pool(name: &str) -> PoolName {
-        PoolName::new(name).unwrap()
-    }
-
-    fn admission(parallelism: u32, pools: &[(&str, Option<u32>)]) -> Admission {
-        let mut admission = Admission::new(parallelism);
-        for (name, slots) in pools {
-            admission.set_pool(&pool(name), *slots);
-        }
-        admission
-    }
-
-    fn nodes(admitted: &[Admitted]) -> Vec<(i64, u32)> {
-        admitted.iter().map(|one| (one.run.0, one.instance.node)).collect()
-    }
-
-    #[test]
-    fn priority_goes_before_age_and_age_before_the_dags_order() {
-        let mut admission = admission(100, &[("p", None)]);
-        for run in [2, 1] {
-            admission.open(RunKey(run), &dag(), 10);
-            for (node, priority) in [(1, 1), (0, 1), (2, 5)] {
-                admission.ready(RunKey(run), InstanceId::plain(node), &pool("p"), 1, priority);
-            }
-        }
-        assert_eq!(nodes(&admission.admit()), [(1, 2), (2, 2), (1, 0), (1, 1), (2, 0), (2, 1)]);
-    }
-
-    #[test]
-    fn a_full_pool_or_run_is_in_nobodys_way() {
-        let mut admission = admission(100, &[("small", Some(1)), ("large", None)]);
-        for run in [1, 2] {
-            admission.open(RunKey(run), &dag(), 2);
-        }
-        for node in 0..4 {
-            admission.ready(RunKey(1), InstanceId::plain(node), &pool("small"), 1, 9);
-        }
-        admission.ready(RunKey(1), InstanceId::plain(4), &pool("large"), 1, 1);
-        admission.ready(RunKey(1), InstanceId::plain(5), &pool("large"), 1, 1);
-        admission.ready(RunKey(2), InstanceId::plain(0), &pool("large"), 1, 1);
-        assert_eq!(nodes(&admission.admit()), [(1, 0), (1, 4), (2, 0)]);
-        assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(1)), Some(Waiting::RunFull { max_active_tasks: 2 }));
-        admission.release(RunKey(1), InstanceId::plain(4));
-        assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(1)), Some(Waiting::PoolFull { free: 0, wanted: 1 }));
-        assert_eq!(nodes(&admission.admit()), [(1, 5)]);
-    }
-
-    #[test]
-    fn what_asks_for_many_slots_does_not_hold_up_what_asks_for_few() {
-        let mut admission = admission(100, &[("p", Some(3))]);
-        admission.open(RunKey(1), &dag(), 10);
-        admission.ready(RunKey(1), InstanceId::plain(0), &pool("p"), 2, 1);
-        admission.ready(RunKey(1), InstanceId::plain(1), &pool("p"), 2, 1);
-        admission.ready(RunKey(1), InstanceId::plain(2), &pool("p"), 1, 1);
-        assert_eq!(nodes(&admission.admit()), [(1, 0), (1, 2)]);
-        admission.set_pool(&pool("p"), Some(5));
-        assert_eq!(nodes(&admission.admit()), [(1, 1)]);
-    }
-
-    #[test]
-    fn a_paused_dag_and_a_missing_pool_wait() {
-        let mut admission = admission(100, &[]);
-        admission.open(RunKey(1), &dag(), 10);
-        let instance = InstanceId::plain(0);
-        admission.ready(RunKey(1), instance, &pool("p"), 1, 1);
-        assert_eq!(admission.waiting(RunKey(1), instance), Some(Waiting::PoolMissing));
-        admission.set_paused(&dag(), true);
-        admission.set_pool(&pool("p"), Some(1));
-        assert_eq!(admission.waiting(RunKey(1), instance), Some(Waiting::DagPaused));
-        assert_eq!(admission.admit(), []);
-        admission.set_paused(&dag(), false);
-        assert_eq!(nodes(&admission.admit()), [(1, 0)]);
-        admission.forget(RunKey(1));
-        assert_eq!((admission.active(), admission.used(&pool("p"))), (0, 0));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Op {
-        Ready { run: i64, node: u32, pool: usize, slots: u32, priority: i32 },
-        Withdraw { run: i64, node: u32 },
-        Release { run: i64, node: u32 },
-        Forget { run: i64 },
-        Pause(bool),
-        Resize { pool: usize, slots: Option<u32> },
-        Remove { pool: usize },
-        Parallelism(u32),
-        Admit,
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        let run = 0..3_i64;
-        let node = 0..6_u32;
-        prop_oneof![
-            6 => (run.clone(), node.clone(), 0..2_usize, 1..4_u32, 0..3).prop_map(|(run, node, pool, slots, priority)| {
-                Op::Ready { run, node, pool, slots, priority }
-            }),
-            1 => (run.clone(), node.clone()).prop_map(|(run, node)| Op::Withdraw { run, node }),
-            3 => (run.clone(), node).prop_map(|(run, node)| Op::Release { run, node }),
-            1 => run.prop_map(|run| Op::Forget { run }),
-            1 => any::<bool>().prop_map(Op::Pause),
-            1 => (0..2_usize, proptest::option::of(0..6_u32)).prop_map(|(pool, slots)| Op::Resize { pool, slots }),
-            1 => (0..2_usize).prop_map(|pool| Op::Remove { pool }),
-            1 => (0..6_u32).prop_map(Op::Parallelism),
-            5 => Just(Op::Admit),
-        ]
-    }
-
-    const POOLS: [&str; 2] = ["a", "b"];
-    const MAX_ACTIVE_TASKS: u32 = 3;
-
-    /// The same, written to be plainly right: each admission looks at everything.
-    #[derive(Default)]
-    struct Plain {
-        parallelism: u32,
-        paused: bool,
-        pools: [Size; 2],
-        ready: BTreeMap<(i64, u32), (usize, u32, i32)>,
-        active: BTreeMap<(i64, u32), (usize, u32)>,
-    }
-
-    impl Plain {
-        fn admit(&mut self) -> Vec<(i64, u32)> {
-            let mut admitted = Vec::new();
-            loop {
-                let in_run = |run: i64| self.active.keys().filter(|(other, _)| *other == run).count();
-                let used = |pool: usize| {
-                    self.active.values().filter(|(other, _)| *other == pool).map(|(_, slots)| slots).sum::<u32>()
-                };
-                let next = self
-                    .ready
-                    .iter()
-                    .filter(|((run, _), (pool, slots, _))| {
-                        !self.paused
-                            && self.active.len() < self.parallelism as usize
-                            && in_run(*run) < MAX_ACTIVE_TASKS as usize
-                            && match self.pools[*pool] {
-                                Size::Missing => false,
-                                Size::Unlimited => true,
-                                Size::Slots(all) => used(*pool) + slots <= all,
-                            }
-                    })
-                    .min_by_key(|((run, node), (_, _, priority))| (Reverse(*priority), *run, *node))
-                    .map(|(key, (pool, slots, _))| (*key, (*pool, *slots)));
-                let Some((key, taken)) = next else { return admitted };
-                self.ready.remove(&key);
-                self.active.insert(key, taken);
-                admitted.push(key);
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig {
-            failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
-            ..ProptestConfig::default()
-        })]
-
-        #[test]
-        fn it_admits_as_a_plain_one_does_and_never_above_a_limit(ops in proptest::collection::vec(op(), 1..120)) {
-            let mut admission = admission(4, &[("a", Some(3)), ("b", None)]);
-            let mut plain = Plain { parallelism: 4, pools: [Size::Slots(3), Size::Unlimited], ..Plain::default() };
-            for op in ops {
-                match op {
-                    Op::Ready { run, node, pool: at, slots, priority } => {
-                        admission.open(RunKey(run), &dag(), MAX_ACTIVE_TASKS);
-                        admission.ready(RunKey(run), InstanceId::plain(node), &pool(POOLS[at]), slots, priority);
-                        if !plain.active.contains_key(&(run, node)) {
-                            plain.ready.entry((run, node)).or_insert((at, slots, priority));
-                        }
-                    }
-                    Op::Withdraw { run, node } => {
-                        admission.withdraw(RunKey(run), InstanceId::plain(node));
-                        plain.ready.remove(&(run, node));
-                    }
-                    Op::Release { run, node } => {
-                        admission.release(RunKey(run), InstanceId::plain(node));
-                        plain.active.remove(&(run, node));
-                    }
-                    Op::Forget { run } => {
-                        admission.forget(RunKey(run));
-                        plain.ready.retain(|(other, _), _| *other != run);
-                        plain.active.retain(|(other, _), _| *other != run);
-                    }
-                    Op::Pause(paused) => {
-                        admission.set_paused(&dag(), paused);
-                        plain.paused = paused;
-                    }
-                    Op::Resize { pool: at, slots } => {
-                        admission.set_pool(&pool(POOLS[at]), slots);
-                        plain.pools[at] = slots.map_or(Size::Unlimited, Size::Slots);
-                    }
-                    Op::Remove { pool: at } => {
-                        admission.remove_pool(&pool(POOLS[at]));
-                        plain.pools[at] = Size::Missing;
-                    }
-                    Op::Parallelism(parallelism) => {
-                        admission.set_parallelism(parallelism);
-                        plain.parallelism = parallelism;
-                    }
-                    Op::Admit => prop_assert_eq!(nodes(&admission.admit()), plain.admit()),
-                }
-                prop_assert_eq!(admission.active() as usize, plain.active.len());
-            }
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! What a run is told, and what it answers.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
     dag::NodeIndex,
     ids::TaskId,
@@ -40,6 +42,9 @@ pub enum Event {
     /// The run was restored after a crash: attempts that were in flight are lost, timers are set again.
     /// For a run in state running, once, before any other event.
     Resume,
+    /// Of tasks with a [`Past`](crate::model::dag::Past): those that must wait for the run before, and no others any
+    /// more. Of a run that is not running yet, it is remembered; it may come before [`Event::Resume`].
+    Past(BTreeSet<NodeIndex>),
     /// A ready instance has its slots and waits for a worker. Optional: [`Event::Started`] may come at once.
     Queued(InstanceId),
     /// A ready or queued instance was handed to a runner.

@@ -40,7 +40,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, Admitted, RunKey, Waiting};
+pub use admission::{Admission, Admitted, Demand, Key, RunKey, Waiting};
 pub use changes::Changes;
 pub use event::{
     Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, Outcome, RunChange, RunSnapshot, Verdict,

@@ -47,6 +47,8 @@ pub struct RunState {
     told_wake_at: Option<Timestamp>,
     /// How a person ended the run, while teardowns still run.
     verdict: Option<Verdict>,
+    /// Tasks that wait for the run before.
+    held: BTreeSet<NodeIndex>,
     seed: u64,
 }
 
@@ -102,7 +104,8 @@ impl RunState {
         let timers = table.iter().filter_map(|(id, instance)| Some((instance.wakes()?, id))).collect();
         let seed = seed(&dag, identity);
         let stray = BTreeMap::new();
-        Self { dag, row, table, followed, lengths, stray, timers, told_wake_at: None, verdict: None, seed }
+        let held = BTreeSet::new();
+        Self { dag, row, table, followed, lengths, stray, timers, told_wake_at: None, verdict: None, held, seed }
     }
 
     /// Applies `event` and returns what must now happen, in order.
@@ -113,6 +116,7 @@ impl RunState {
         match event {
             Event::Start => self.start(&mut turn),
             Event::Resume => self.resume(&mut turn),
+            Event::Past(held) => self.hold(held, &mut turn),
             Event::Queued(id) => self.hand_on(*id, TaskState::Queued, &mut turn),
             Event::Started(id) => self.hand_on(*id, TaskState::Running, &mut turn),
             Event::Finished { attempt, outcome, message } => {
@@ -183,6 +187,22 @@ impl RunState {
         self.table.bytes() / self.table.iter().count()
     }
 
+    /// Whether `task_id` is done as far as the next run is concerned: all its instances succeeded, were skipped or are
+    /// no longer in the dag, or there is no such task.
+    pub fn is_past(&self, task_id: &TaskId) -> bool {
+        self.dag.index(task_id).is_none_or(|node| self.table.is_past(node))
+    }
+
+    /// Whether all instances of a task are finished.
+    pub fn is_done(&self, node: NodeIndex) -> bool {
+        !self.table.is_pending(node)
+    }
+
+    /// The tasks that wait for the run before.
+    pub fn held(&self) -> &BTreeSet<NodeIndex> {
+        &self.held
+    }
+
     // ---- events ---------------------------------------------------------------------------------
 
     fn start(&mut self, turn: &mut Turn) {
@@ -217,6 +237,11 @@ impl RunState {
             }
         }
         self.check_all(turn);
+    }
+
+    fn hold(&mut self, held: &BTreeSet<NodeIndex>, turn: &mut Turn) {
+        let before = std::mem::replace(&mut self.held, held.clone());
+        turn.checks.extend(before.difference(held).copied().map(Check::Node));
     }
 
     fn hand_on(&mut self, id: InstanceId, state: TaskState, turn: &mut Turn) {
@@ -464,7 +489,10 @@ impl RunState {
         if self.row.state == State::Running && self.table.unfinished() == 0 {
             let state = self.verdict.take().map_or_else(|| self.outcome(), State::from);
             self.end(state, None, turn);
-        } else if self.row.state == State::Running && self.table.waiting() == self.table.unfinished() && !self.is_busy()
+        } else if self.row.state == State::Running
+            && self.table.waiting() == self.table.unfinished()
+            && !self.is_busy()
+            && !self.held.iter().any(|node| self.table.is_pending(*node))
         {
             let text = format!("{} tasks wait for each other, and nothing can start", self.table.unfinished());
             self.end(State::Failed, Some(text), turn);
@@ -512,7 +540,7 @@ impl RunState {
                     self.resize(id.node, length, turn);
                 } else if let (true, Some(Length::TooMany(length))) = (is_placeholder, length) {
                     self.put(id, instance.ended(TaskState::Failed, turn.now), Some(&too_many(length)), turn);
-                } else {
+                } else if !self.held.contains(&id.node) {
                     self.schedule(id, instance, turn);
                 }
                 return;

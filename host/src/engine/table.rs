@@ -180,6 +180,12 @@ impl Table {
         !self.blocks[node as usize].own.is_done()
     }
 
+    /// Whether all instances of `node` succeeded, were skipped or removed.
+    pub fn is_past(&self, node: NodeIndex) -> bool {
+        let own = self.blocks[node as usize].own;
+        own.success + own.skipped + own.removed >= own.total
+    }
+
     /// How many instances of `node` succeeded.
     pub fn successes(&self, node: NodeIndex) -> u32 {
         self.blocks[node as usize].own.success

@@ -49,6 +49,8 @@ pub struct Dag {
     pub run_timeout: Option<Duration>,
     /// The first task that fails for good ends the others, but for teardowns.
     pub fail_fast: bool,
+    /// Failed runs in a row after which the dag is paused; 0: never.
+    pub max_consecutive_failed_dag_runs: u32,
     pub params: Vec<ParamSpec>,
     pub grants: Grants,
     /// In a topological order: upstream before downstream.
@@ -99,12 +101,28 @@ pub struct Node {
     pub pool: PoolName,
     pub pool_slots: u32,
     pub priority_weight: i32,
+    pub past: Past,
+    /// Instances in all runs together that hold slots at a time. Airflow: `max_active_tis_per_dag`.
+    pub max_active_tis_per_dag: Option<u32>,
+    /// The same in one run. Airflow: `max_active_tis_per_dagrun`.
+    pub max_active_tis_per_dagrun: Option<u32>,
     pub role: Role,
     pub group: Option<GroupIndex>,
     /// The mapped group around the task, if any. Instances of two tasks of one mapped group depend on each other
     /// index by index.
     pub mapped_group: Option<GroupIndex>,
     pub expand: Option<Expand>,
+}
+
+/// What an instance waits for in the run before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Past {
+    #[default]
+    Nothing,
+    /// The task itself. Airflow: `depends_on_past`.
+    Task,
+    /// The task and those directly downstream of it. Airflow: `wait_for_downstream`.
+    TaskAndDownstream,
 }
 
 /// Whether a task does the work, prepares it or cleans up after it.
@@ -205,6 +223,7 @@ impl Dag {
             max_active_tasks: spec.max_active_tasks,
             run_timeout: spec.run_timeout_ms.map(Duration::from_millis),
             fail_fast: spec.fail_fast,
+            max_consecutive_failed_dag_runs: spec.max_consecutive_failed_dag_runs,
             params: spec.params.clone(),
             grants,
             expands: graph.expands(),
@@ -224,6 +243,24 @@ impl Dag {
     /// The task at `index`.
     pub fn node(&self, index: NodeIndex) -> &Node {
         &self.nodes[index as usize]
+    }
+
+    /// Whether a run of it waits for anything in the run before.
+    pub fn looks_back(&self) -> bool {
+        self.nodes.iter().any(|node| node.past != Past::Nothing)
+    }
+
+    /// The tasks of the run before that `node` waits for.
+    pub fn past_of(&self, node: NodeIndex) -> impl Iterator<Item = &TaskId> {
+        let Node { task_id, past, downstream, .. } = self.node(node);
+        let itself = (*past != Past::Nothing).then_some(task_id);
+        let below = if *past == Past::TaskAndDownstream { downstream.as_slice() } else { &[] };
+        itself.into_iter().chain(below.iter().map(|below| &self.node(*below).task_id))
+    }
+
+    /// The tasks that must wait, given whether a task is done in the run before.
+    pub fn held(&self, is_past: impl Fn(&TaskId) -> bool) -> BTreeSet<NodeIndex> {
+        (0..).take(self.nodes.len()).filter(|node| !self.past_of(*node).all(&is_past)).collect()
     }
 
     /// All tasks downstream of one of `tasks`, directly or not; ascending. One of them is among these only if it is

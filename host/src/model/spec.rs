@@ -105,6 +105,8 @@ pub struct DagSpec {
     pub run_timeout_ms: Option<u64>,
     #[serde(default)]
     pub fail_fast: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub max_consecutive_failed_dag_runs: u32,
     #[serde(default)]
     pub paused_upon_creation: Option<bool>,
     #[serde(default)]
@@ -140,6 +142,7 @@ impl DagSpec {
             max_active_tasks: 16,
             run_timeout_ms: None,
             fail_fast: false,
+            max_consecutive_failed_dag_runs: 0,
             paused_upon_creation: None,
             params: Vec::new(),
             grants: GrantsSpec::default(),
@@ -154,6 +157,11 @@ impl DagSpec {
     pub fn used_components(&self) -> BTreeSet<Digest> {
         self.nodes.iter().filter_map(|node| node.component).collect()
     }
+}
+
+/// Whether a field says nothing beyond its default, and need not be stored.
+fn is_default<T: Default + PartialEq>(field: &T) -> bool {
+    *field == T::default()
 }
 
 /// What the page shows at an edge.
@@ -265,7 +273,15 @@ pub struct NodeSpec {
     pub pool: String,
     pub pool_slots: u32,
     pub priority_weight: i32,
-    #[serde(default, skip_serializing_if = "RoleSpec::is_work")]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub depends_on_past: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wait_for_downstream: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_active_tis_per_dag: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_active_tis_per_dagrun: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub role: RoleSpec,
     /// The innermost task group, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,10 +309,19 @@ impl NodeSpec {
             pool: PoolName::DEFAULT.to_owned(),
             pool_slots: 1,
             priority_weight: 1,
+            depends_on_past: false,
+            wait_for_downstream: false,
+            max_active_tis_per_dag: None,
+            max_active_tis_per_dagrun: None,
             role: RoleSpec::Work,
             group: None,
             expand: None,
         }
+    }
+
+    /// Whether it has a limit of its own. Airflow: `has_task_concurrency_limits`.
+    pub fn has_limit(&self) -> bool {
+        self.max_active_tis_per_dag.is_some() || self.max_active_tis_per_dagrun.is_some()
     }
 }
 
@@ -312,12 +337,6 @@ pub enum RoleSpec {
         setups: Vec<String>,
         on_failure_fail_dagrun: bool,
     },
-}
-
-impl RoleSpec {
-    fn is_work(&self) -> bool {
-        *self == Self::Work
-    }
 }
 
 /// What a mapped task (or group) has an instance for each of: axes that multiply, each of lists that go along.

@@ -129,6 +129,7 @@ impl Sizes {
             max_active_tasks: dag.max_active_tasks,
             run_timeout_ms: dag.run_timeout,
             fail_fast: dag.fail_fast,
+            max_consecutive_failed_dag_runs: dag.max_consecutive_failed_dag_runs,
             paused_upon_creation: dag.paused_upon_creation,
             display_name: self.maybe(&place, "display name", dag.display_name)?,
             description: self.maybe(&place, "description", dag.description)?,
@@ -247,6 +248,10 @@ impl Sizes {
             pool: self.word(&place, "pool", node.pool)?,
             pool_slots: node.pool_slots,
             priority_weight: node.priority_weight,
+            depends_on_past: node.depends_on_past,
+            wait_for_downstream: node.wait_for_downstream,
+            max_active_tis_per_dag: node.max_active_tis_per_dag,
+            max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
             role: match node.role {
                 wit::Role::Work => RoleSpec::Work,
                 wit::Role::Setup => RoleSpec::Setup,

@@ -75,12 +75,15 @@ impl DagEntry {
         self.timetable.next_run(self.row.last_scheduled, Bounds::of(spec), now)
     }
 
-    /// The queued run that may start now. A paused dag starts none, nor does one with its runs all active.
-    pub fn startable(&self, now: Timestamp) -> Option<DagRunKey> {
-        if self.row.is_paused || self.running >= self.row.spec.max_active_runs {
+    /// The queued run that may start now. A paused dag starts none; one with its runs all active only what is awaited
+    /// by them.
+    pub fn startable(&self, now: Timestamp, is_awaited: impl Fn(DagRunKey) -> bool) -> Option<DagRunKey> {
+        if self.row.is_paused {
             return None;
         }
-        self.queue.first().filter(|(run_after, _)| *run_after <= now).map(|(_, key)| *key)
+        let is_full = self.running >= self.row.spec.max_active_runs;
+        let mut due = self.queue.iter().take_while(|(run_after, _)| *run_after <= now).map(|(_, key)| *key);
+        if is_full { due.find(|key| is_awaited(*key)) } else { due.next() }
     }
 
     /// When the first queued run is due, if one is not yet.

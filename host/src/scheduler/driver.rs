@@ -1,13 +1,16 @@
 //! The loop: takes what happened, asks the engine, commits, shows.
 
 mod commit;
+mod past;
 mod requests;
 mod settle;
 #[cfg(test)]
 mod simulation;
+mod streak;
 #[cfg(test)]
 mod tests;
 mod waits;
+mod why;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -23,7 +26,7 @@ use lru::LruCache;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    Change, ClearRequest, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
+    Change, ClearRequest, Dependency, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
     dags::Dags,
     runs,
     tick::{Dispatch, Tick},
@@ -34,7 +37,8 @@ use crate::{
     engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange},
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext, TriggerCall, TriggerRefusal},
     model::{
-        ids::{DagId, RunId},
+        dag::Dag,
+        ids::{DagId, RunId, TaskId},
         state::{RunState, RunType, TaskState},
         time::{Clock, Timestamp},
         wait::{RunChoice, Wait},
@@ -99,6 +103,14 @@ pub enum Request {
     },
     ReloadPools {
         reply: Reply<()>,
+    },
+    /// What an instance waits for.
+    Why {
+        dag_id: DagId,
+        run_id: RunId,
+        task_id: TaskId,
+        map_index: i32,
+        reply: Reply<Vec<Dependency>>,
     },
     Stop,
 }
@@ -224,6 +236,10 @@ pub struct Driver<D> {
     touched: BTreeSet<DagId>,
     /// Identities of runs that were made lately.
     recent: runs::Recent,
+    /// Which runs wait for the run before them.
+    links: past::Links,
+    /// Dags with a limit of failures in a row, of which a run failed in this turn.
+    failing: BTreeSet<DagId>,
     /// Loaded runs that had an event in this turn: if one is finished now, it is unloaded.
     maybe_over: Vec<DagRunKey>,
 }
@@ -256,6 +272,8 @@ impl<D: Dispatch> Driver<D> {
             waits: Waits::default(),
             touched: BTreeSet::new(),
             recent: runs::Recent::default(),
+            links: past::Links::default(),
+            failing: BTreeSet::new(),
             maybe_over: Vec::new(),
         };
         driver.reload(now).await?;
@@ -272,6 +290,8 @@ impl<D: Dispatch> Driver<D> {
         self.runs.clear();
         self.timers.clear();
         self.waits = Waits::default();
+        self.links.clear();
+        self.failing.clear();
         self.next_key = self.store.dag_run_next_key().await?;
         self.reload_pools().await?;
         for row in self.store.dag_list_all().await? {
@@ -280,21 +300,32 @@ impl<D: Dispatch> Driver<D> {
             self.dags.put(row);
         }
         let mut turn = Turn::new(now);
-        let mut after = None;
+        let (mut after, mut resumed) = (None, Vec::new());
         loop {
             let page = self.store.dag_run_list_unfinished(after, RECOVERY_PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key);
             for row in page {
-                self.recover_run(row, &mut turn).await?;
+                self.recover_run(row, &mut resumed, &mut turn).await?;
             }
+        }
+        // Only now is all in memory that a run may look back at.
+        for key in resumed {
+            self.look_back(key, &mut turn).await?;
+            self.apply(key, &Event::Resume, &mut turn);
         }
         self.recover_waits(&mut turn).await?;
         self.settle(&mut turn).await?;
         self.commit(turn).await
     }
 
-    async fn recover_run(&mut self, row: DagRunRow, turn: &mut Turn) -> Result<(), StoreError> {
+    /// Takes in an unfinished run; one that is running is added to `resumed`.
+    async fn recover_run(
+        &mut self,
+        row: DagRunRow,
+        resumed: &mut Vec<DagRunKey>,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
         if row.run_type == RunType::Scheduled
             && let Some(entry) = self.dags.get_mut(&row.dag_id)
         {
@@ -311,7 +342,7 @@ impl<D: Dispatch> Driver<D> {
         let key = row.key;
         if let Some(run) = self.load(row.clone(), turn).await? {
             self.open(run);
-            self.apply(key, &Event::Resume, turn);
+            resumed.push(key);
         }
         Ok(())
     }
@@ -479,6 +510,7 @@ impl<D: Dispatch> Driver<D> {
         if self.maybe_over.last() != Some(&key) {
             self.maybe_over.push(key);
         }
+        self.links.touch(key);
         let slots = engine::RunKey(key.0);
         for command in run.state.apply(event, turn.now()) {
             match command {
@@ -496,8 +528,7 @@ impl<D: Dispatch> Driver<D> {
                 }
                 Command::Delete(instance) => turn.instances.entry(key).or_default().delete(instance),
                 Command::Ready(instance) => {
-                    let node = run.version.dag.node(instance.node);
-                    self.admission.ready(slots, instance, &node.pool, node.pool_slots, node.priority_weight);
+                    self.admission.ready(slots, instance, demand(&run.version.dag, slots, instance));
                 }
                 Command::Withdraw(instance) => self.admission.withdraw(slots, instance),
                 Command::Release(instance) => {
@@ -538,7 +569,11 @@ impl<D: Dispatch> Driver<D> {
     /// Keeps count of the runs of a dag when one changes its state.
     fn moved(&mut self, row: &DagRunRow, was: RunState) {
         self.touched.insert(row.dag_id.clone());
+        self.links.touch(row.key);
         let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
+        if row.state == RunState::Failed && entry.row.spec.max_consecutive_failed_dag_runs > 0 {
+            self.failing.insert(row.dag_id.clone());
+        }
         match was {
             RunState::Running => entry.running = entry.running.saturating_sub(1),
             RunState::Queued => drop(entry.queue.remove(&(row.run_after, row.key))),
@@ -576,6 +611,21 @@ fn hand_on(events: &mut Vec<ExecutorEvent>, triggers: &mpsc::Sender<Box<TriggerC
             // The attempt may be over.
             drop(refused.into_inner().reply.send(Err(TriggerRefusal::Unavailable(why))));
         }
+    }
+}
+
+/// What an instance needs in order to start.
+fn demand(dag: &Dag, run: engine::RunKey, instance: InstanceId) -> engine::Demand<'_> {
+    let node = dag.node(instance.node);
+    let per_dag = || engine::Key::Task(dag.dag_id.clone(), node.task_id.clone());
+    let per_dagrun = || engine::Key::TaskInRun(run, instance.node);
+    let of_dag = node.max_active_tis_per_dag.map(|limit| (per_dag(), limit));
+    let of_run = node.max_active_tis_per_dagrun.map(|limit| (per_dagrun(), limit));
+    engine::Demand {
+        pool: &node.pool,
+        pool_slots: node.pool_slots,
+        priority_weight: node.priority_weight,
+        keys: of_dag.into_iter().chain(of_run).collect(),
     }
 }
 

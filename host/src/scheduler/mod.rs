@@ -34,7 +34,8 @@ use std::sync::Arc;
 
 pub use change::Change;
 pub use request::{
-    ClearRequest, DeployError, Deployed, Health, MarkRequest, Origin, RequestError, RunRequest, SchedulerConfig,
+    ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin, RequestError, RunRequest,
+    SchedulerConfig,
 };
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot},
@@ -47,7 +48,7 @@ use self::driver::{Driver, Heartbeat, Request};
 use crate::{
     blobs::Blobs,
     model::{
-        ids::{DagId, RunId},
+        ids::{DagId, RunId, TaskId},
         state::RunState,
         time::{Clock, Timestamp},
         timetable::{Bounds, NextRun, Timetable},
@@ -257,6 +258,21 @@ impl Scheduler {
             affected = rest;
         }
         Ok(rows)
+    }
+
+    /// What a task instance waits for; nothing if it does not wait.
+    ///
+    /// # Errors
+    /// If the run does not exist.
+    pub async fn task_dependencies(
+        &self,
+        dag_id: &DagId,
+        run_id: &RunId,
+        task_id: &TaskId,
+        map_index: i32,
+    ) -> Result<Vec<Dependency>, RequestError> {
+        let (dag_id, run_id, task_id) = (dag_id.clone(), run_id.clone(), task_id.clone());
+        self.ask(|reply| Request::Why { dag_id, run_id, task_id, map_index, reply }).await
     }
 
     /// What is committed from now on, in batches. A listener that lags loses the oldest and must read the store.

@@ -149,6 +149,20 @@ pub struct Deployed {
     pub dags: Vec<DeployedDag>,
 }
 
+/// Something that a task instance waits for. Airflow: `TaskDependencyResponse`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// Airflow's name of the kind, as `Trigger Rule`.
+    pub name: &'static str,
+    pub reason: String,
+}
+
+impl Dependency {
+    pub fn new(name: &'static str, reason: String) -> Self {
+        Self { name, reason }
+    }
+}
+
 /// Why an upload changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {

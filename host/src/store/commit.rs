@@ -10,7 +10,7 @@
 //! | `$1` now | `$2` dag_runs_new | `$3`, `$4` dag_runs, how many | `$5` last_scheduled |
 //! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
 //! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
-//! | `$16` waits_gone | `$17` waits_new | | |
+//! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | |
 
 use std::{
     collections::HashMap,
@@ -106,6 +106,8 @@ pub struct Commit {
     /// Each must be there, at most once.
     pub dag_runs: Vec<DagRunUpdate>,
     pub last_scheduled: Vec<(DagId, DataInterval)>,
+    /// Dags that are paused, and why.
+    pub dags_paused: Vec<(DagId, String)>,
     /// Placeholders of mapped tasks that were expanded: their rows are deleted.
     pub instances_gone: Vec<InstanceKey>,
     pub instances_new: Vec<InstanceNew>,
@@ -131,6 +133,7 @@ impl Commit {
             && self.origins.is_empty()
             && self.dag_runs.is_empty()
             && self.last_scheduled.is_empty()
+            && self.dags_paused.is_empty()
             && self.instances_gone.is_empty()
             && self.instances_new.is_empty()
             && self.histories.is_empty()
@@ -151,6 +154,7 @@ enum Part {
     Origins,
     DagRuns,
     LastScheduled,
+    DagsPaused,
     InstancesGone,
     InstancesNew,
     Histories,
@@ -164,12 +168,13 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
         Self::DagRuns,
         Self::LastScheduled,
+        Self::DagsPaused,
         Self::InstancesGone,
         Self::InstancesNew,
         Self::Histories,
@@ -189,6 +194,7 @@ impl Part {
             Self::Origins => include_str!("sql/commit_origins.sqlite.sql"),
             Self::DagRuns => include_str!("sql/commit_dag_runs.sqlite.sql"),
             Self::LastScheduled => include_str!("sql/commit_last_scheduled.sqlite.sql"),
+            Self::DagsPaused => include_str!("sql/commit_dags_paused.sqlite.sql"),
             Self::InstancesGone => include_str!("sql/commit_instances_gone.sqlite.sql"),
             Self::InstancesNew => include_str!("sql/commit_instances_new.sqlite.sql"),
             Self::Histories => include_str!("sql/commit_histories.sqlite.sql"),
@@ -202,17 +208,17 @@ impl Part {
         }
     }
 
-    fn bit(self) -> u16 {
-        1 << self as u16
+    fn bit(self) -> u32 {
+        1 << self as u32
     }
 }
 
 /// The texts of the combinations of parts that were needed so far.
 #[derive(Debug, Default)]
-pub(super) struct Texts(Mutex<HashMap<u16, Arc<str>>>);
+pub(super) struct Texts(Mutex<HashMap<u32, Arc<str>>>);
 
 impl Texts {
-    fn get(&self, parts: u16) -> Arc<str> {
+    fn get(&self, parts: u32) -> Arc<str> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sql = |part: &Part| if parts & part.bit() == 0 { "" } else { part.sql() };
         let build = || Part::ALL.iter().map(sql).collect::<String>().into();
@@ -227,7 +233,7 @@ const CALL_MAX_BYTES: usize = 2 << 20;
 /// One call: which parts run, and their rows.
 #[derive(Default)]
 struct Call {
-    parts: u16,
+    parts: u32,
     bytes: usize,
     rows: [Option<String>; Part::ALL.len()],
     counts: [i64; Part::ALL.len()],
@@ -240,7 +246,7 @@ impl Call {
         texts: &Texts,
         connection: &mut SqliteConnection,
         now: Timestamp,
-        more: u16,
+        more: u32,
     ) -> Result<(), StoreError> {
         let text = texts.get(self.parts | more);
         let mut rows = self.rows;
@@ -263,6 +269,7 @@ impl Call {
             .bind(take(Part::Origins))
             .bind(take(Part::WaitsGone))
             .bind(take(Part::WaitsNew))
+            .bind(take(Part::DagsPaused))
             .execute(connection)
             .await?;
         Ok(())
@@ -431,6 +438,7 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
             (dag_id, interval.start.as_micros(), interval.end.as_micros())
         })
         .await?;
+    sender.add(Part::DagsPaused, &batch.dags_paused, |(dag_id, reason)| (dag_id, reason)).await?;
     sender.add(Part::InstancesGone, &batch.instances_gone, key).await?;
     sender
         .add(Part::InstancesNew, &batch.instances_new, |new| {

@@ -156,6 +156,7 @@ fn dag_row(row: &SqliteRow, specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>) -> Re
     Ok(DagRow {
         dag_id: row.try_get("dag_id")?,
         is_paused: row.try_get("is_paused")?,
+        pause_reason: row.try_get("pause_reason")?,
         version,
         version_number: row.try_get("version_number")?,
         component: row.try_get("component")?,

@@ -132,6 +132,27 @@ impl Store {
         Ok(Listed { items, total })
     }
 
+    /// The run of the dag before `date`, by logical_date; `but_manual`: the one before it that no person made.
+    pub async fn dag_run_before(
+        &self,
+        dag_id: &DagId,
+        date: Timestamp,
+        but_manual: bool,
+    ) -> Result<Option<DagRunRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_before.sql")).bind(dag_id).bind(date).bind(but_manual);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// The states of the newest finished runs of the dag, by run_after, the newest first.
+    pub async fn dag_run_newest_ends(
+        &self,
+        dag_id: &DagId,
+        limit: u32,
+    ) -> Result<Vec<(DagRunKey, Timestamp, RunState)>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_newest_ends.sql")).bind(dag_id).bind(limit.min(MAX_PAGE));
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
     /// Runs that are queued or running, as they were made; those after `after`.
     pub async fn dag_run_list_unfinished(
         &self,

@@ -108,6 +108,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../../migrations/sqlite/0001_first.sql")),
     (2, "libraries", include_str!("../../../migrations/sqlite/0002_libraries.sql")),
     (10, "waits and origins", include_str!("../../../migrations/sqlite/0010_waits_and_origins.sql")),
+    (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
 ];
 
 fn migrator() -> Migrator {

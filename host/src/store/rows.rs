@@ -43,6 +43,8 @@ pub struct ComponentRow {
 pub struct DagRow {
     pub dag_id: DagId,
     pub is_paused: bool,
+    /// Why Airlock itself paused it.
+    pub pause_reason: Option<String>,
     pub version: DagVersionKey,
     pub version_number: i64,
     pub component: Digest,

@@ -1,9 +1,12 @@
 //! Task instances and their earlier tries.
 
+use std::collections::BTreeSet;
+
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{
     DagRunKey, InstanceKey, Listed, Order, Page, Range, Store, StoreError, TaskInstanceRow,
+    codec::json,
     filter::{Builder, counting, push_any, push_count_end, push_page, push_range, push_words},
 };
 use crate::model::{
@@ -76,6 +79,17 @@ impl sqlx::FromRow<'_, SqliteRow> for TaskInstanceRow {
 }
 
 impl Store {
+    /// Of `tasks`: those of the run with an instance that did not succeed and was neither skipped nor removed.
+    pub async fn task_instance_not_past(
+        &self,
+        run: DagRunKey,
+        tasks: &BTreeSet<&TaskId>,
+    ) -> Result<BTreeSet<TaskId>, StoreError> {
+        let query =
+            sqlx::query_scalar(include_str!("sql/task_instance_not_past.sqlite.sql")).bind(run).bind(json(tasks)?);
+        Ok(query.fetch_all(self.readers()).await?.into_iter().collect())
+    }
+
     pub async fn task_instance_get(&self, instance: &InstanceKey) -> Result<Option<TaskInstanceRow>, StoreError> {
         let query = sqlx::query_as(include_str!("sql/task_instance_get.sql"))
             .bind(instance.dag_run)

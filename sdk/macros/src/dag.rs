@@ -49,6 +49,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let max_active_tasks = args.number::<u32>("max_active_tasks", Some(1))?.unwrap_or(16);
     let run_timeout = option(args.duration_ms("run_timeout")?);
     let fail_fast = args.flag("fail_fast")?.unwrap_or(false);
+    let max_consecutive_failed_dag_runs = args.number::<u32>("max_consecutive_failed_dag_runs", Some(1))?.unwrap_or(0);
     let paused = option(args.flag("paused")?);
     let variables = args.texts("variables", "[\"target\", \"reports/*\"]")?;
     let connections = args.texts("connections", "[\"warehouse\"]")?;
@@ -96,6 +97,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     max_active_tasks: #max_active_tasks,
                     run_timeout_ms: #run_timeout,
                     fail_fast: #fail_fast,
+                    max_consecutive_failed_dag_runs: #max_consecutive_failed_dag_runs,
                     paused: #paused,
                     variables: &[#(#variables),*],
                     connections: &[#(#connections),*],

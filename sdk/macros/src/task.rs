@@ -195,6 +195,10 @@ fn options(args: &mut Args) -> Result<TokenStream> {
     let pool = args.text("pool", "\"default_pool\"")?;
     let pool_slots = args.number::<u32>("pool_slots", Some(1))?;
     let priority_weight = args.number::<i32>("priority_weight", None)?;
+    let depends_on_past = args.flag("depends_on_past")?;
+    let wait_for_downstream = args.flag("wait_for_downstream")?;
+    let max_active_tis_per_dag = args.number::<u32>("max_active_tis_per_dag", Some(1))?;
+    let max_active_tis_per_dagrun = args.number::<u32>("max_active_tis_per_dagrun", Some(1))?;
 
     let sdk = quote!(::airlock_sdk::__private);
     let mut fields = TokenStream::new();
@@ -228,6 +232,18 @@ fn options(args: &mut Args) -> Result<TokenStream> {
     }
     if let Some(number) = priority_weight {
         fields.extend(quote!(priority_weight: #number,));
+    }
+    if let Some(flag) = depends_on_past {
+        fields.extend(quote!(depends_on_past: #flag,));
+    }
+    if let Some(flag) = wait_for_downstream {
+        fields.extend(quote!(wait_for_downstream: #flag,));
+    }
+    if let Some(number) = max_active_tis_per_dag {
+        fields.extend(quote!(max_active_tis_per_dag: ::core::option::Option::Some(#number),));
+    }
+    if let Some(number) = max_active_tis_per_dagrun {
+        fields.extend(quote!(max_active_tis_per_dagrun: ::core::option::Option::Some(#number),));
     }
     Ok(quote!(#sdk::Options { #fields ..#sdk::Options::DEFAULT }))
 }

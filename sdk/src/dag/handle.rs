@@ -123,6 +123,27 @@ impl<T> Handle<'_, T> {
         self.options(|options| options.priority_weight = weight)
     }
 
+    /// An instance waits until this task succeeded or was skipped in the run before, by logical_date.
+    pub fn depends_on_past(self) -> Self {
+        self.options(|options| options.depends_on_past = true)
+    }
+
+    /// An instance waits until this task and those directly downstream of it succeeded or were skipped in the run
+    /// before.
+    pub fn wait_for_downstream(self) -> Self {
+        self.options(|options| options.wait_for_downstream = true)
+    }
+
+    /// So many instances of the task run at a time, in all runs together; at least 1.
+    pub fn max_active_tis_per_dag(self, limit: u32) -> Self {
+        self.options(|options| options.max_active_tis_per_dag = Some(limit))
+    }
+
+    /// So many instances of the task run at a time in one run, if it is mapped; at least 1.
+    pub fn max_active_tis_per_dagrun(self, limit: u32) -> Self {
+        self.options(|options| options.max_active_tis_per_dagrun = Some(limit))
+    }
+
     /// This task comes after `upstream`, without taking a value of it.
     ///
     /// `upstream` is a handle, or several: a tuple, an array, a slice, a `Vec`.

@@ -25,6 +25,10 @@ struct Row {
     pool = "mail",
     pool_slots = 2,
     priority_weight = -2,
+    depends_on_past,
+    wait_for_downstream = false,
+    max_active_tis_per_dag = 4,
+    max_active_tis_per_dagrun = 2,
     display_name = "Rows",
     doc = "Reads rows."
 )]
@@ -76,6 +80,7 @@ fn nothing() {}
     max_active_tasks = 8,
     run_timeout = "2h",
     fail_fast = false,
+    max_consecutive_failed_dag_runs = 3,
     paused = false,
     owners = ["data team"],
     tags = ["a", "b"],

@@ -73,6 +73,7 @@ fn module(nodes: usize) -> Module {
         max_active_tasks: 16,
         run_timeout: None,
         fail_fast: false,
+        max_consecutive_failed_dag_runs: 0,
         paused_upon_creation: None,
         params: vec![Param { name: "p".to_owned(), schema: "{}".to_owned(), default: Some("1".to_owned()) }],
         grants: Grants {
@@ -107,6 +108,10 @@ fn node(n: usize) -> Node {
         pool: "default_pool".to_owned(),
         pool_slots: 1,
         priority_weight: 1,
+        depends_on_past: false,
+        wait_for_downstream: false,
+        max_active_tis_per_dag: None,
+        max_active_tis_per_dagrun: None,
         role: Role::Work,
         group: None,
         expand: None,

@@ -170,6 +170,20 @@ fn periodic(dag: &Dag) {
     say(dag, "tick");
 }
 
+/// Waits for what others do, in this run and in the one before.
+#[task(depends_on_past, max_active_tis_per_dag = 2, max_active_tis_per_dagrun = 1)]
+fn one_by_one(n: u32) -> u32 {
+    n
+}
+
+/// Runs that follow each other, and a task that is limited.
+#[dag(max_consecutive_failed_dag_runs = 2)]
+fn limited(dag: &Dag) {
+    let bad = picky(dag, 1, dag.param_with_default("bad", 0_u32));
+    let each = one_by_one(dag, dag.list([1, 2, 3]).each()).after(bad);
+    sum(dag, each.all()).wait_for_downstream();
+}
+
 /// A branch to a group.
 #[dag]
 fn branched(dag: &Dag) {
@@ -200,6 +214,7 @@ airlock_sdk::export!(
         others::wrong_starter,
         others::endless,
         others::waiter,
+        limited,
     ]
 );
 

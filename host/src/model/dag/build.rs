@@ -9,7 +9,7 @@ use petgraph::{algo::tarjan_scc, graphmap::DiGraphMap};
 use serde_json::value::RawValue;
 
 use super::{
-    Binding, Catalog, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, Node, NodeIndex, Role, Source, Watched, Watcher,
+    Binding, Catalog, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, Node, NodeIndex, Past, Role, Source, Watched, Watcher,
     expansion, reach, shorten, teardowns_of,
 };
 use crate::model::{
@@ -427,6 +427,14 @@ fn build_node(
     if node.pool_slots == 0 {
         return Err("pool_slots must be at least 1".into());
     }
+    for (name, limit) in [
+        ("max_active_tis_per_dag", node.max_active_tis_per_dag),
+        ("max_active_tis_per_dagrun", node.max_active_tis_per_dagrun),
+    ] {
+        if limit == Some(0) {
+            return Err(format!("{name} must be at least 1, or it would never run; leave it out for no limit"));
+        }
+    }
     let role = match &node.role {
         RoleSpec::Work => Role::Work,
         RoleSpec::Setup => Role::Setup,
@@ -448,6 +456,13 @@ fn build_node(
         pool: PoolName::new(&node.pool).map_err(|error| error.to_string())?,
         pool_slots: node.pool_slots,
         priority_weight: node.priority_weight,
+        past: match (node.depends_on_past, node.wait_for_downstream) {
+            (_, true) => Past::TaskAndDownstream,
+            (true, false) => Past::Task,
+            (false, false) => Past::Nothing,
+        },
+        max_active_tis_per_dag: node.max_active_tis_per_dag,
+        max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
         role,
         group,
         mapped_group,

@@ -151,6 +151,7 @@ impl<D: Dispatch> Driver<D> {
     pub(super) fn close(&mut self, key: DagRunKey) {
         self.admission.forget(engine::RunKey(key.0));
         self.waits.forget(key);
+        self.links.close(key);
         if let Some(run) = self.runs.remove(&key)
             && let Some(at) = run.wake_at
         {

@@ -89,6 +89,11 @@ impl<D: Dispatch> Driver<D> {
                 self.reload_pools().await?;
                 turn.tick.answer(reply, ());
             }
+            Request::Why { dag_id, run_id, task_id, map_index, reply } => {
+                let waits = self.why(&dag_id, &run_id, &task_id, map_index, turn.now()).await;
+                // Whoever asked may have gone.
+                drop(reply.send(waits));
+            }
             Request::Stop => {}
         }
         Ok(())
@@ -181,6 +186,7 @@ impl<D: Dispatch> Driver<D> {
         if changed {
             self.store.dag_set_paused(dag_id, paused, turn.now()).await?;
             entry.row.is_paused = paused;
+            entry.row.pause_reason = None;
             self.admission.set_paused(dag_id, paused);
             self.touched.insert(dag_id.clone());
             turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
@@ -224,6 +230,7 @@ impl<D: Dispatch> Driver<D> {
             self.wake_waiters_of(dag_id, turn);
         }
         self.close(row.key);
+        self.links.deleted(row.key);
         self.queued.remove(&row.key);
         self.never_loaded.remove(&row.key);
         if let Some(entry) = self.dags.get_mut(dag_id) {

@@ -20,6 +20,8 @@ impl<D: Dispatch> Driver<D> {
     pub(super) async fn settle(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
         let mut later = BTreeSet::new();
         loop {
+            self.pause_failing(turn).await?;
+            self.follow_past(turn).await?;
             while let Some(dag_id) = self.touched.pop_first() {
                 if !self.look_at_dag(&dag_id, turn).await? {
                     later.insert(dag_id);
@@ -29,7 +31,7 @@ impl<D: Dispatch> Driver<D> {
             for admitted in self.admission.admit() {
                 self.start_attempt(DagRunKey(admitted.run.0), admitted.instance, turn);
             }
-            if self.touched.is_empty() && turn.ended.is_empty() {
+            if self.touched.is_empty() && turn.ended.is_empty() && self.links.is_settled() && self.failing.is_empty() {
                 break;
             }
         }
@@ -66,7 +68,7 @@ impl<D: Dispatch> Driver<D> {
                 next => break next.map(|next| next.run_after),
             }
         };
-        while let Some(key) = self.dags.get(dag_id).and_then(|entry| entry.startable(now)) {
+        while let Some(key) = self.dags.get(dag_id).and_then(|entry| entry.startable(now, |key| self.is_awaited(key))) {
             if turn.started >= MAX_STARTS {
                 return Ok(false);
             }
@@ -92,6 +94,7 @@ impl<D: Dispatch> Driver<D> {
         debug_assert_eq!(new.key.0, self.next_key);
         self.next_key += 1;
         self.recent.add(&new, turn.now());
+        self.links.made(&new.dag_id, new.logical_date);
         let row = runs::row_of(&new, version_number);
         self.enqueue(&row);
         self.queued.insert(new.key, row);
@@ -107,6 +110,7 @@ impl<D: Dispatch> Driver<D> {
             };
             self.open(run);
         }
+        self.look_back(key, turn).await?;
         self.apply(key, &Event::Start, turn);
         Ok(())
     }

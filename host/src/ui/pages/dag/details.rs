@@ -61,6 +61,10 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .text("Catchup", if spec.catchup { "yes" } else { "no" })
         .text("Runs at a time", spec.max_active_runs)
         .text("Tasks at a time, per run", spec.max_active_tasks)
+        .maybe(
+            "Paused after failures in a row",
+            (spec.max_consecutive_failed_dag_runs > 0).then_some(spec.max_consecutive_failed_dag_runs),
+        )
         .maybe("Run timeout", spec.run_timeout_ms.map(seconds))
         .text("Tasks", show::grouped(spec.nodes.len()))
         .maybe("Owners", (!spec.owners.is_empty()).then(|| spec.owners.join(", ")))

@@ -40,6 +40,7 @@ struct DagHead {
     title: DagId,
     description: Option<String>,
     is_paused: bool,
+    pause_reason: Option<String>,
     switch: Switch,
     schedule: String,
     next: Option<When>,
@@ -72,6 +73,7 @@ impl DagHead {
             title: dag.dag_id.clone(),
             description: dag.spec.description.clone().or_else(|| dag.spec.display_name.clone()),
             is_paused: dag.is_paused,
+            pause_reason: dag.pause_reason.clone(),
             switch: Switch {
                 dag_id: dag.dag_id.clone(),
                 is_paused: dag.is_paused,

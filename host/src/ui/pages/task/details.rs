@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::{super::run::shortened, Found, part, pool};
 use crate::{
-    model::time::Timestamp,
+    model::{spec::NodeSpec, time::Timestamp},
     ui::{
         UiState, doc,
         error::UiError,
@@ -28,6 +28,15 @@ struct TryLine {
     started: When,
     duration: Span,
     message: Html,
+}
+
+/// What it waits for in the run before.
+fn past(spec: &NodeSpec) -> Option<&'static str> {
+    match (spec.depends_on_past, spec.wait_for_downstream) {
+        (_, true) => Some("for this task and those directly downstream"),
+        (true, false) => Some("for this task"),
+        (false, false) => None,
+    }
 }
 
 pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> Result<Html, UiError> {
@@ -57,7 +66,10 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             .maybe("Longest wait", spec.max_retry_delay_ms.map(span))
             .maybe("Timeout", spec.timeout_ms.map(span))
             .text("Pool", pool(&spec.pool, spec.pool_slots))
-            .text("Priority", spec.priority_weight);
+            .text("Priority", spec.priority_weight)
+            .maybe("Waits for the run before", past(spec))
+            .maybe("At a time, in all runs", spec.max_active_tis_per_dag)
+            .maybe("At a time, in a run", spec.max_active_tis_per_dagrun);
     }
     if let Some(node) = found.node() {
         let run = links::run(&found.run.dag_id, &found.run.run_id);

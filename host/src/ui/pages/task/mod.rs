@@ -204,7 +204,7 @@ pub async fn show(
         clear_href: found.href("/clear", &[]),
         mark_href: found.href("/mark", &[]),
         message: row.and_then(message),
-        facts: facts(&found, zone, now),
+        facts: facts(&found, &waits_for(&ui, &found).await, zone, now),
         instances: instances(&ui, &found, &query).await?,
         tabs: tabs
             .map(|(name, text)| Tab {
@@ -230,7 +230,20 @@ fn message(row: &TaskInstanceRow) -> Option<Message> {
     Some(Message { kind, first: first.to_owned(), rest: rest.trim_end().to_owned() })
 }
 
-fn facts(found: &Found, zone: Zones, now: Timestamp) -> Facts {
+/// What the instance waits for, if it does. The scheduler may be gone; then that is not told.
+async fn waits_for(ui: &UiState, found: &Found) -> Vec<String> {
+    let is_waiting = found.row.as_ref().is_none_or(|row| {
+        matches!(row.state, TaskState::None | TaskState::Scheduled) && !found.run.state.is_finished()
+    });
+    if !is_waiting {
+        return Vec::new();
+    }
+    let (run, key) = (&found.run, &found.key);
+    let waits = ui.scheduler.task_dependencies(&run.dag_id, &run.run_id, &key.task_id, key.map_index).await;
+    waits.unwrap_or_default().into_iter().map(|wait| wait.reason).collect()
+}
+
+fn facts(found: &Found, waits_for: &[String], zone: Zones, now: Timestamp) -> Facts {
     let Some(row) = &found.row else {
         return Facts::new().text("State", "it has no instance yet: its run or its list is not there");
     };
@@ -243,6 +256,9 @@ fn facts(found: &Found, zone: Zones, now: Timestamp) -> Facts {
             format!("{} of {}", row.try_number, tries(row))
         },
     );
+    if !waits_for.is_empty() {
+        facts = facts.text("Waits", waits_for.join("; "));
+    }
     if row.restarts > 0 {
         facts = facts.text("Started again after a lost runner", row.restarts);
     }

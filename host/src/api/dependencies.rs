@@ -1,0 +1,66 @@
+//! What a task instance waits for.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    error::ApiError,
+    extract::Path,
+    paths::{InstancePath, TaskPath},
+};
+use crate::{
+    model::ids::{DagId, RunId, TaskId},
+    scheduler::Dependency,
+};
+
+/// Airflow: `TaskDependencyResponse`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskDependencyResponse {
+    /// The kind, as `Trigger Rule` or `Pool Slots Available`.
+    name: &'static str,
+    reason: String,
+}
+
+/// Airflow: `TaskDependencyCollectionResponse`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskDependencyCollectionResponse {
+    dependencies: Vec<TaskDependencyResponse>,
+}
+
+async fn dependencies(
+    api: &Api,
+    dag_id: &DagId,
+    run_id: &RunId,
+    task_id: &TaskId,
+    map_index: i32,
+) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
+    let waits = api.scheduler.task_dependencies(dag_id, run_id, task_id, map_index).await?;
+    let view = |Dependency { name, reason }| TaskDependencyResponse { name, reason };
+    Ok(Json(TaskDependencyCollectionResponse { dependencies: waits.into_iter().map(view).collect() }))
+}
+
+/// What the task instance waits for; empty if it does not wait.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/dependencies",
+    tag = "Task Instance", params(TaskPath), responses((status = 200, body = TaskDependencyCollectionResponse)),
+)]
+pub async fn get_task_instance_dependencies(
+    State(api): State<Api>,
+    Path(path): Path<TaskPath>,
+) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
+    dependencies(&api, &path.dag_id, &path.dag_run_id, &path.task_id, -1).await
+}
+
+/// What an instance of a mapped task waits for; empty if it does not wait.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/dependencies",
+    tag = "Task Instance", params(InstancePath), responses((status = 200, body = TaskDependencyCollectionResponse)),
+)]
+pub async fn get_mapped_task_instance_dependencies(
+    State(api): State<Api>,
+    Path(path): Path<InstancePath>,
+) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
+    dependencies(&api, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await
+}

@@ -1,0 +1,124 @@
+//! Why an instance does not run. Airflow: the dependencies of a task instance.
+
+use super::{ActiveRun, Driver};
+use crate::{
+    engine::{self, InstanceId, Key, Waiting},
+    model::{
+        ids::{DagId, RunId, TaskId},
+        state::{RunState, TaskState},
+        time::Timestamp,
+    },
+    scheduler::{Dependency, RequestError, no_run, tick::Dispatch},
+};
+
+impl<D: Dispatch> Driver<D> {
+    /// What an instance waits for; nothing if it does not wait.
+    pub(super) async fn why(
+        &self,
+        dag_id: &DagId,
+        run_id: &RunId,
+        task_id: &TaskId,
+        map_index: i32,
+        now: Timestamp,
+    ) -> Result<Vec<Dependency>, RequestError> {
+        let row = self.store.dag_run_get(dag_id, run_id).await?.ok_or_else(|| no_run(dag_id, run_id))?;
+        let mut waits = Vec::new();
+        let is_paused = self.dags.get(dag_id).is_some_and(|entry| entry.row.is_paused);
+        if is_paused && !row.state.is_finished() {
+            waits.push(Dependency::new("Dag Not Paused", format!("dag `{dag_id}` is paused")));
+        }
+        let run = self.runs.get(&row.key);
+        if run.map_or(row.state, |run| run.row.state) == RunState::Queued {
+            let limit = self.dags.get(dag_id).map_or(0, |entry| entry.row.spec.max_active_runs);
+            waits.push(Dependency::new(
+                "Dagrun Running",
+                if row.run_after > now {
+                    format!("the run does not start before {}", row.run_after)
+                } else if is_paused {
+                    "the run is queued".to_owned()
+                } else {
+                    format!("the run is queued, and {limit} runs of the dag run, as many as may (max_active_runs)")
+                },
+            ));
+            return Ok(waits);
+        }
+        let Some(run) = run else { return Ok(waits) };
+        let Some(node) = run.version.dag.index(task_id) else { return Ok(waits) };
+        let id = InstanceId { node, map_index };
+        let Some(instance) = run.state.instance(id) else { return Ok(waits) };
+        match instance.state {
+            TaskState::None => waits.push(self.why_undecided(run, id)),
+            TaskState::Scheduled => {
+                let key = engine::RunKey(run.row.key.0);
+                waits.extend(self.admission.waiting(key, id).and_then(|waiting| why_ready(&waiting, task_id)));
+            }
+            TaskState::UpForRetry | TaskState::UpForReschedule => {
+                let name =
+                    if instance.state == TaskState::UpForRetry { "Not In Retry Period" } else { "Ready To Reschedule" };
+                waits.extend(instance.wake_at.map(|at| Dependency::new(name, format!("it goes on at {at}"))));
+            }
+            TaskState::Queued
+            | TaskState::Running
+            | TaskState::Restarting
+            | TaskState::Success
+            | TaskState::Failed
+            | TaskState::Skipped
+            | TaskState::UpstreamFailed
+            | TaskState::Removed => {}
+        }
+        Ok(waits)
+    }
+
+    fn why_undecided(&self, run: &ActiveRun, id: InstanceId) -> Dependency {
+        let dag = &run.version.dag;
+        let pending: Vec<_> = dag.node(id.node).upstream.iter().filter(|node| !run.state.is_done(**node)).collect();
+        if pending.is_empty() && run.state.held().contains(&id.node) {
+            let prior = self.prior_of(run.row.key);
+            let tasks: Vec<_> = dag
+                .past_of(id.node)
+                .filter(|task| prior.is_none_or(|prior| !prior.state.is_past(task)))
+                .map(|task| format!("`{task}`"))
+                .collect();
+            let before = prior.map_or_else(String::new, |prior| format!(" `{}`", prior.row.run_id));
+            let text = format!(
+                "in the run before{before}, {} did not succeed and was not skipped (depends_on_past)",
+                tasks.join(", ")
+            );
+            return Dependency::new("Previous Dagrun State", text);
+        }
+        let names: Vec<_> = pending.iter().take(10).map(|node| format!("`{}`", dag.node(**node).task_id)).collect();
+        let more = if pending.len() > names.len() { ", ..." } else { "" };
+        Dependency::new("Trigger Rule", format!("not finished upstream: {}{more}", names.join(", ")))
+    }
+}
+
+/// None if it only waits for the loop to come round.
+fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
+    let (name, reason) = match waiting {
+        // Said before.
+        Waiting::DagPaused => return None,
+        Waiting::RunFull { max_active_tasks } => (
+            "Task Instance Slots Available",
+            format!("{max_active_tasks} tasks of the run are active, as many as may (max_active_tasks)"),
+        ),
+        Waiting::KeyHeld { key: Key::Task(..), limit } => (
+            "Task Concurrency",
+            format!("{limit} instances of `{task_id}` are active in all runs, as many as may (max_active_tis_per_dag)"),
+        ),
+        Waiting::KeyHeld { key: Key::TaskInRun(..), limit } => (
+            "Task Concurrency",
+            format!(
+                "{limit} instances of `{task_id}` are active in the run, as many as may (max_active_tis_per_dagrun)"
+            ),
+        ),
+        Waiting::PoolMissing => ("Pool Slots Available", "its pool does not exist; make it, and it goes on".to_owned()),
+        Waiting::PoolFull { free, wanted } => {
+            ("Pool Slots Available", format!("it takes {wanted} slots of its pool, of which {free} are free"))
+        }
+        Waiting::ParallelismFull { parallelism } => {
+            ("Parallelism", format!("{parallelism} tasks run on this server, as many as may"))
+        }
+        Waiting::Turn => ("Priority", "others go first".to_owned()),
+    };
+    Some(Dependency::new(name, reason))
+}
