@@ -43,6 +43,7 @@ pub struct Definition {
     pub start_us: Option<i64>,
     pub end_us: Option<i64>,
     pub catchup: bool,
+    pub jitter_ms: Option<u64>,
     pub max_active_runs: u32,
     pub max_active_tasks: u32,
     pub run_timeout_ms: Option<u64>,
@@ -71,6 +72,7 @@ impl Definition {
         start_us: None,
         end_us: None,
         catchup: false,
+        jitter_ms: None,
         max_active_runs: 16,
         max_active_tasks: 16,
         run_timeout_ms: None,
@@ -105,8 +107,20 @@ impl Definition {
 pub enum Schedule {
     Manual,
     Once,
-    Cron { expressions: &'static [&'static str], data_interval: bool },
+    Continuous,
+    Cron { expressions: &'static [&'static str], data_interval: bool, calendar: Option<Calendar> },
+    Events { instants_us: &'static [i64] },
     Every { period_ms: u64, data_interval: bool },
+}
+
+/// Business days.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Calendar {
+    pub holidays: &'static [&'static str],
+    /// From 0, which is Monday.
+    pub weekend: &'static [u8],
+    pub nth: &'static [i32],
 }
 
 /// A dag that is being built. Calling a task function with it adds a task.

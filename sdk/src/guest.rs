@@ -174,14 +174,23 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
             Schedule::Every { period_ms, data_interval } => {
                 runner::Schedule::Every(runner::Every { period: period_ms, data_interval })
             }
-            Schedule::Cron { expressions, data_interval } => {
-                runner::Schedule::Cron(runner::Cron { expressions: owned(expressions), data_interval })
-            }
+            Schedule::Continuous => runner::Schedule::Continuous,
+            Schedule::Events { instants_us } => runner::Schedule::Events(instants_us.to_vec()),
+            Schedule::Cron { expressions, data_interval, calendar } => runner::Schedule::Cron(runner::Cron {
+                expressions: owned(expressions),
+                data_interval,
+                calendar: calendar.map(|calendar| runner::Calendar {
+                    holidays: owned(calendar.holidays),
+                    weekend: calendar.weekend.iter().map(|day| weekday(*day)).collect(),
+                    nth: calendar.nth.to_vec(),
+                }),
+            }),
         },
         timezone: definition.timezone.to_owned(),
         start: definition.start_us,
         end: definition.end_us,
         catchup: definition.catchup,
+        jitter: definition.jitter_ms,
         max_active_runs: definition.max_active_runs,
         max_active_tasks: definition.max_active_tasks,
         run_timeout: definition.run_timeout_ms,
@@ -225,6 +234,18 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
                 default: param.default.map(|value| value.to_string()),
             })
             .collect(),
+    }
+}
+
+fn weekday(from_monday: u8) -> runner::Weekday {
+    match from_monday {
+        0 => runner::Weekday::Monday,
+        1 => runner::Weekday::Tuesday,
+        2 => runner::Weekday::Wednesday,
+        3 => runner::Weekday::Thursday,
+        4 => runner::Weekday::Friday,
+        5 => runner::Weekday::Saturday,
+        _ => runner::Weekday::Sunday,
     }
 }
 

@@ -103,10 +103,12 @@ use testing::host;
 /// | argument | what |
 /// | --- | --- |
 /// | `id = ".."` | the dag's id; the function's name if nothing is said |
-/// | `schedule = "0 6 * * *"` | cron of five fields (six with seconds last), `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`, `@yearly`, or `@once`; `"every 90m"`: equal periods from `start` on; several as `["0 6 * * *", "30 18 * * 5"]`; only triggered if nothing is said |
+/// | `schedule = "0 6 * * *"` | cron of five fields (six with seconds last), `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`, `@yearly`, or `@once`, or `@continuous` (run after run); instants as `"2026-01-31T06:00:00"`; `"every 90m"`: equal periods from `start` on; several as `["0 6 * * *", "30 18 * * 5"]`; only triggered if nothing is said |
 /// | `data_interval = true` | a run covers the time between two ticks and runs at its end (the way of Airflow 2); otherwise a run happens at a tick |
 /// | `timezone = "Asia/Seoul"` | where the schedule, `start` and `end` are read; `UTC` if nothing is said |
 /// | `start`, `end` | `"2026-01-01"`, `"2026-01-01T06:00:00"` in the time zone, or with an offset: the first and last instant of a run |
+/// | `business_days` | only on days that are neither in `weekend = ["sat", "sun"]` nor in `holidays = ["2026-12-25", ..]`; with `nth_business_days = [1, -1]` only on the first and the last of a month |
+/// | `jitter = "10m"` | scheduled runs start up to so much later, each by a span of its own |
 /// | `catchup = true` | runs missed since `start` are made up for, oldest first |
 /// | `max_active_runs`, `max_active_tasks` | 16 each if nothing is said |
 /// | `run_timeout = "2h"` | the longest that a run may take |
@@ -289,7 +291,7 @@ pub mod __private {
     #[cfg(target_family = "wasm")]
     pub use crate::guest::{Package, Registered, bindings, describe, run, runner};
     pub use crate::{
-        dag::{Definition, Input, Schedule},
+        dag::{Calendar, Definition, Input, Schedule},
         entry::{Decision, Entry, Inputs, Outcome, Parameter},
         error::kind,
         options::Options,
@@ -303,6 +305,7 @@ pub mod __private {
 #[doc = include_str!("../../docs/limits.md")]
 #[doc = include_str!("../../docs/mapping.md")]
 #[doc = include_str!("../../docs/shapes.md")]
+#[doc = include_str!("../../docs/schedules.md")]
 #[doc = include_str!("../../docs/sensors.md")]
 #[doc = include_str!("../../docs/events.md")]
 struct Docs;

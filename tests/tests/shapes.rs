@@ -71,6 +71,23 @@ async fn schedules_of_several_expressions_and_of_periods() {
     assert_eq!(next("periodic").await, ["2026-01-02T00:00:00Z", "2026-01-02T01:30:00Z", "2026-01-02T03:00:00Z"]);
     let dag = client.get("/api/v2/dags/periodic").await.ok();
     assert_eq!(dag["timetable_summary"], "every 1h 30m");
+    assert_eq!(next("twice").await, ["2029-12-31T21:00:00Z", "2030-06-30T21:00:00Z"]);
+    let days: Vec<_> = next("month_ends").await.into_iter().map(|at| at[..13].to_owned()).collect();
+    assert_eq!(days, ["2026-01-29T00", "2026-02-02T00", "2026-02-27T00"], "9 in Seoul, some minutes late");
+}
+
+#[tokio::test]
+async fn a_continuous_dag_runs_again_and_again_until_it_is_paused() {
+    let (_server, client) = shapes().await;
+    client.set_paused("ever", false).await;
+    let ended = async || {
+        let runs = client.list("/api/v2/dags/ever/dagRuns", "dag_runs").await;
+        (runs.iter().filter(|run| run["state"] == "success").count() >= 3).then_some(())
+    };
+    until("three runs have ended", Duration::from_secs(30), ended).await;
+    client.set_paused("ever", true).await;
+    let runs = client.list("/api/v2/dags/ever/dagRuns", "dag_runs").await;
+    assert!(runs.iter().all(|run| run["run_type"] == "scheduled"));
 }
 
 #[tokio::test]

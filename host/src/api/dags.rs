@@ -259,7 +259,12 @@ fn describe_schedule(spec: &DagSpec) -> (Option<String>, String) {
         schedule @ ScheduleSpec::Cron { .. } => {
             (Some(schedule.to_string()), format!("At `{schedule}` in {}", spec.timezone))
         }
-        schedule @ ScheduleSpec::Every { .. } => (Some(schedule.to_string()), schedule.to_string()),
+        schedule @ (ScheduleSpec::Every { .. } | ScheduleSpec::Events(_)) => {
+            (Some(schedule.to_string()), schedule.to_string())
+        }
+        schedule @ ScheduleSpec::Continuous => {
+            (Some(schedule.to_string()), "As soon as the run before is over".to_owned())
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `airlock dags`.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -7,12 +9,12 @@ use super::{
     error::{CliError, Kind, Result},
     output::{Format, note},
     runs::RUN_COLUMNS,
-    wait,
+    trial, wait,
 };
 use crate::model::{
     spec::ScheduleSpec,
     time::{Clock, Timestamp},
-    timetable::Timetable,
+    timetable::{NextRun, Timetable},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -33,7 +35,7 @@ pub enum DagsCommand {
     Pause { dag_id: String },
     /// Go on.
     Unpause { dag_id: String },
-    /// Print when the next runs start: of a dag, or of a cron expression (without a server).
+    /// Print when the next runs start: of a dag, or, without a server, of a dag in a file or of a cron expression.
     NextRuns(NextRunsArgs),
     /// Delete a dag with its runs, logs and artifacts.
     Delete { dag_id: String },
@@ -65,6 +67,9 @@ pub struct NextRunsArgs {
     /// A cron expression of five fields, as `0 6 * * 1-5`, or `@daily`.
     #[arg(long, value_name = "EXPR")]
     cron: Option<String>,
+    /// A component that carries the dag, instead of a server.
+    #[arg(long, value_name = "FILE.wasm", conflicts_with = "cron")]
+    file: Option<PathBuf>,
     /// An IANA time zone, as Asia/Seoul.
     #[arg(long, value_name = "TZ", default_value = "UTC", requires = "cron")]
     timezone: chrono_tz::Tz,
@@ -135,13 +140,26 @@ fn show_run(run: &Value, format: Format) -> Result<()> {
     }
 }
 
+fn shown_run(run: &NextRun) -> Value {
+    json!({
+        "run_after": run.run_after, "logical_date": run.logical_date,
+        "data_interval_start": run.data_interval.start, "data_interval_end": run.data_interval.end,
+    })
+}
+
 impl NextRunsArgs {
     async fn run(self, client: impl FnOnce() -> Result<Client>, format: Format) -> Result<()> {
         let after = self.after.unwrap_or_else(|| Clock.now());
         let Some(expression) = self.cron else {
-            let query = [("after", after.to_string()), ("limit", self.count.to_string())];
-            let answer = client()?.get(&["dags", &self.dag_id.unwrap_or_default(), "nextRuns"], &query).await?;
-            let runs = answer.get("next_runs").and_then(Value::as_array).cloned().unwrap_or_default();
+            let dag_id = self.dag_id.unwrap_or_default();
+            let runs = if let Some(file) = &self.file {
+                let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+                trial::next_runs(file, &dag_id, after, count).await?.iter().map(shown_run).collect()
+            } else {
+                let query = [("after", after.to_string()), ("limit", self.count.to_string())];
+                let answer = client()?.get(&["dags", &dag_id, "nextRuns"], &query).await?;
+                answer.get("next_runs").and_then(Value::as_array).cloned().unwrap_or_default()
+            };
             return format.list(
                 &runs,
                 &[

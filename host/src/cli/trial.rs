@@ -26,8 +26,9 @@ use crate::{
         ids::{DagId, RunId},
         state::{RunState, TaskState},
         time::Timestamp,
+        timetable::NextRun,
     },
-    scheduler::{Change, DeployError, RequestError, RunRequest},
+    scheduler::{Change, DeployError, RequestError, RunRequest, Scheduler},
     store::{DagRunKey, InstanceKey},
 };
 
@@ -60,8 +61,7 @@ pub struct TestArgs {
 
 impl TestArgs {
     pub async fn run(self, format: Format) -> Result<()> {
-        let wasm =
-            std::fs::read(&self.file).or_fail(Kind::Usage, || format!("can't read `{}`", self.file.display()))?;
+        let wasm = read(&self.file)?;
         let folder = TempDir::with_prefix("airlock-test-")?;
         let config = ServeConfig::of_trial(folder.path(), self.allow_private)?;
         log::start(&config);
@@ -80,12 +80,7 @@ impl TestArgs {
 
     async fn run_on(&self, services: &Services, wasm: Vec<u8>, format: Format) -> Result<()> {
         let scheduler = &services.scheduler;
-        let deployed = scheduler.deploy(wasm.into(), "cli").await.map_err(|error| deploy_refusal(&self.file, error))?;
-        if !deployed.dags.iter().any(|dag| dag.dag_id == self.dag_id) {
-            let there: Vec<_> = deployed.dags.iter().map(|dag| format!("`{}`", dag.dag_id)).collect();
-            let text = format!("`{}` has no dag `{}`", self.file.display(), self.dag_id);
-            return Err(CliError::text(Kind::NotFound, text).hint(format!("it has {}", there.join(", "))));
-        }
+        deploy(scheduler, &self.file, wasm, &self.dag_id).await?;
         scheduler.dag_set_paused(&self.dag_id, false).await.map_err(request_refusal)?;
         let mut changes = scheduler.subscribe();
         let request = RunRequest {
@@ -155,6 +150,41 @@ impl TestArgs {
         }
         Err(CliError::text(Kind::Failed, format!("run `{run_id}` of dag `{}` ended as {state}", self.dag_id)))
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).or_fail(Kind::Usage, || format!("can't read `{}`", file.display()))
+}
+
+/// Takes in a component that carries `dag_id`.
+async fn deploy(scheduler: &Scheduler, file: &Path, wasm: Vec<u8>, dag_id: &DagId) -> Result<()> {
+    let deployed = scheduler.deploy(wasm.into(), "cli").await.map_err(|error| deploy_refusal(file, error))?;
+    if deployed.dags.iter().any(|dag| dag.dag_id == *dag_id) {
+        return Ok(());
+    }
+    let there: Vec<_> = deployed.dags.iter().map(|dag| format!("`{}`", dag.dag_id)).collect();
+    let text = format!("`{}` has no dag `{dag_id}`", file.display());
+    Err(CliError::text(Kind::NotFound, text).hint(format!("it has {}", there.join(", "))))
+}
+
+/// The runs that the timetable of a dag in `file` makes next.
+///
+/// # Errors
+/// If the file is no component that can be deployed, or has no such dag.
+pub async fn next_runs(file: &Path, dag_id: &str, after: Timestamp, count: usize) -> Result<Vec<NextRun>> {
+    let wasm = read(file)?;
+    let dag_id = DagId::new(dag_id).map_err(|error| CliError::new(Kind::Usage, error))?;
+    let folder = TempDir::with_prefix("airlock-test-")?;
+    let config = ServeConfig::of_trial(folder.path(), false)?;
+    log::start(&config);
+    let services = Services::start(&config, Vault::open(&config, folder.path()).await?, folder.path(), false).await?;
+    let scheduler = &services.scheduler;
+    let runs = match deploy(scheduler, file, wasm, &dag_id).await {
+        Ok(()) => scheduler.next_runs(&dag_id, after, count).await.map_err(request_refusal),
+        Err(error) => Err(error),
+    };
+    services.stop().await;
+    runs
 }
 
 /// Prints logs while they are written, each line whole, on standard error.

@@ -18,7 +18,7 @@ use super::{
     grants::Grants,
     ids::{DagId, Digest, EntryName, PoolName, TaskId},
     retry::Retry,
-    spec::{DagSpec, ParamSpec, SourceSpec},
+    spec::{DagSpec, ParamSpec, ScheduleSpec, SourceSpec},
     time::Timestamp,
     timetable::Timetable,
     trigger_rule::TriggerRule,
@@ -198,7 +198,16 @@ impl Dag {
             )
         })?;
         let timetable = Timetable::from_spec(&spec.schedule, timezone, spec.start)
-            .map_err(|error| fail("schedule", error.to_string()))?;
+            .map_err(|error| fail("schedule", error.to_string()))?
+            .with_jitter(&spec.dag_id, spec.jitter_ms.map(Duration::from_millis))
+            .map_err(|error| fail("jitter", error.to_string()))?;
+        if spec.schedule == ScheduleSpec::Continuous && spec.max_active_runs != 1 {
+            let why = format!(
+                "a continuous dag runs one after another; max_active_runs is {}, set it to 1",
+                spec.max_active_runs
+            );
+            return Err(fail("schedule", why));
+        }
         if spec.catchup && spec.start.is_none() {
             return Err(fail("catchup", "catchup needs a start; set `start`".into()));
         }

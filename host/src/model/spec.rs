@@ -99,6 +99,9 @@ pub struct DagSpec {
     pub end: Option<Timestamp>,
     #[serde(default)]
     pub catchup: bool,
+    /// The longest that a scheduled run starts late, on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<u64>,
     pub max_active_runs: u32,
     pub max_active_tasks: u32,
     #[serde(default)]
@@ -138,6 +141,7 @@ impl DagSpec {
             start: None,
             end: None,
             catchup: false,
+            jitter_ms: None,
             max_active_runs: 16,
             max_active_tasks: 16,
             run_timeout_ms: None,
@@ -177,27 +181,57 @@ pub struct EdgeLabelSpec {
 pub enum ScheduleSpec {
     Manual,
     Once,
+    /// A run as soon as the one before is over.
+    Continuous,
     /// Whenever one of the expressions fires. At least one.
     Cron {
         expressions: Vec<String>,
         data_interval: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        calendar: Option<CalendarSpec>,
     },
     /// Every so many milliseconds from the dag's start (or 1970-01-01T00:00:00Z), whatever clocks show.
     Every {
         period_ms: u64,
         data_interval: bool,
     },
+    /// At each of these instants, ascending. Airflow: `EventsTimetable`.
+    Events(Vec<Timestamp>),
+}
+
+/// Business days, in the dag's time zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalendarSpec {
+    /// Dates as `2026-12-25`.
+    #[serde(default)]
+    pub holidays: Vec<String>,
+    pub weekend: Vec<WeekdaySpec>,
+    /// The numbers of the business days of a month that count: 1 is its first, -1 its last. Empty: all.
+    #[serde(default)]
+    pub nth: Vec<i32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeekdaySpec {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
 }
 
 impl ScheduleSpec {
     /// A single cron expression.
     pub fn cron(expression: impl Into<String>, data_interval: bool) -> Self {
-        Self::Cron { expressions: vec![expression.into()], data_interval }
+        Self::Cron { expressions: vec![expression.into()], data_interval, calendar: None }
     }
 
     /// Whether it makes run after run.
     pub fn is_periodic(&self) -> bool {
-        matches!(self, Self::Cron { .. } | Self::Every { .. })
+        matches!(self, Self::Cron { .. } | Self::Every { .. } | Self::Continuous)
     }
 }
 
@@ -206,7 +240,15 @@ impl std::fmt::Display for ScheduleSpec {
         match self {
             Self::Manual => f.write_str("manual"),
             Self::Once => f.write_str("@once"),
-            Self::Cron { expressions, .. } => f.write_str(&expressions.join(", ")),
+            Self::Continuous => f.write_str("@continuous"),
+            Self::Cron { expressions, calendar, .. } => {
+                f.write_str(&expressions.join(", "))?;
+                calendar.as_ref().map_or(Ok(()), |calendar| write!(f, " on {calendar}"))
+            }
+            Self::Events(instants) => match instants.as_slice() {
+                [only] => write!(f, "at {only}"),
+                many => write!(f, "at {} instants", many.len()),
+            },
             Self::Every { period_ms, .. } => {
                 f.write_str("every")?;
                 let mut rest = *period_ms;
@@ -219,6 +261,16 @@ impl std::fmt::Display for ScheduleSpec {
                 Ok(())
             }
         }
+    }
+}
+
+impl std::fmt::Display for CalendarSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.nth.is_empty() {
+            return f.write_str("business days");
+        }
+        let numbers: Vec<_> = self.nth.iter().map(i32::to_string).collect();
+        write!(f, "business days {} of the month", numbers.join(", "))
     }
 }
 

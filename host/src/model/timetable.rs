@@ -1,12 +1,13 @@
 //! When a dag runs, and which data interval each run is about.
 
+mod calendar;
 mod ticks;
 
 use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use self::ticks::Ticks;
+use self::{calendar::Calendar, ticks::Ticks};
 use super::{
     cron::Cron,
     spec::{DagSpec, ScheduleSpec},
@@ -19,6 +20,15 @@ pub struct Timetable {
     pub timezone: Tz,
     pub schedule: ScheduleSpec,
     rule: Rule,
+    jitter: Option<Jitter>,
+}
+
+/// How late runs start, on purpose.
+#[derive(Debug, Clone, Copy)]
+struct Jitter {
+    /// Of the dag's id: dags of one schedule start apart.
+    seed: u64,
+    longest: Duration,
 }
 
 /// The schedule, ready for use.
@@ -26,6 +36,8 @@ pub struct Timetable {
 enum Rule {
     Manual,
     Once,
+    /// A run whenever the one before is over. Airflow: `ContinuousTimetable`.
+    Continuous,
     /// A run at each tick, about no time at all. Airflow: `CronTriggerTimetable`.
     Trigger(Ticks),
     /// A run at the end of each interval between two ticks. Airflow: `CronDataIntervalTimetable`.
@@ -78,12 +90,13 @@ impl Timetable {
     pub fn of(dag: &DagSpec) -> Result<Self, TimetableError> {
         let wrong =
             |_| TimetableError(format!("`{}` is not an IANA time zone; write it as `Asia/Seoul`", dag.timezone));
-        Self::from_spec(&dag.schedule, dag.timezone.parse().map_err(wrong)?, dag.start)
+        Self::from_spec(&dag.schedule, dag.timezone.parse().map_err(wrong)?, dag.start)?
+            .with_jitter(&dag.dag_id, dag.jitter_ms.map(Duration::from_millis))
     }
 
     /// One that makes no runs.
     pub fn manual() -> Self {
-        Self { timezone: Tz::UTC, schedule: ScheduleSpec::Manual, rule: Rule::Manual }
+        Self { timezone: Tz::UTC, schedule: ScheduleSpec::Manual, rule: Rule::Manual, jitter: None }
     }
 
     /// `start`: that of the dag, from which periods are counted.
@@ -94,13 +107,19 @@ impl Timetable {
         let rule = match spec {
             ScheduleSpec::Manual => Rule::Manual,
             ScheduleSpec::Once => Rule::Once,
-            ScheduleSpec::Cron { expressions, data_interval } => {
+            ScheduleSpec::Continuous => Rule::Continuous,
+            ScheduleSpec::Events(instants) => Rule::Trigger(Ticks::events(instants)?),
+            ScheduleSpec::Cron { expressions, data_interval, calendar } => {
                 let crons = expressions.iter().map(|expression| Cron::new(expression, timezone));
                 let crons = crons.collect::<Result<Vec<_>, _>>()?;
                 if crons.is_empty() {
                     return Err(TimetableError("it has no cron expression; write one, as `0 6 * * *`".to_owned()));
                 }
-                Rule::of(Ticks::Crons(crons), *data_interval)
+                let ticks = match calendar {
+                    None => Ticks::Crons(crons),
+                    Some(calendar) => Ticks::on_business_days(crons, Calendar::from_spec(calendar)?, timezone)?,
+                };
+                Rule::of(ticks, *data_interval)
             }
             ScheduleSpec::Every { period_ms, data_interval } => {
                 let ticks = Ticks::every(Duration::from_millis(*period_ms), start.unwrap_or(Timestamp::from_micros(0)));
@@ -108,7 +127,21 @@ impl Timetable {
                 Rule::of(ticks.ok_or_else(wrong)?, *data_interval)
             }
         };
-        Ok(Self { timezone, schedule: spec.clone(), rule })
+        Ok(Self { timezone, schedule: spec.clone(), rule, jitter: None })
+    }
+
+    /// The same, whose scheduled runs start later by up to `longest`; none: at their ticks.
+    ///
+    /// # Errors
+    /// If it has no ticks that a run could be late for.
+    pub fn with_jitter(mut self, dag_id: &str, longest: Option<Duration>) -> Result<Self, TimetableError> {
+        if longest.is_some() && !matches!(self.rule, Rule::Trigger(_) | Rule::Interval(_)) {
+            return Err(TimetableError(
+                "only a schedule of cron expressions, periods or instants has jitter".to_owned(),
+            ));
+        }
+        self.jitter = longest.map(|longest| Jitter { seed: fnv(dag_id.bytes()), longest });
+        Ok(self)
     }
 
     /// The run after the one about `last` (none: the first), seen from `now`. It may lie in the future.
@@ -121,16 +154,31 @@ impl Timetable {
             Rule::Manual => None,
             Rule::Once if last.is_some() => None,
             Rule::Once => Some(NextRun::at(bounds.start.unwrap_or(now))),
-            Rule::Trigger(ticks) => next_trigger(ticks, last, bounds, now),
-            Rule::Interval(ticks) => next_interval(ticks, last, bounds, now),
+            Rule::Continuous => {
+                // Two runs never have one date, however short the first was.
+                let after = last.map(|last| Timestamp::from_micros(last.end.as_micros() + 1));
+                Some(NextRun::at([bounds.start, after, Some(now)].into_iter().flatten().max()?))
+            }
+            Rule::Trigger(ticks) => next_trigger(ticks, last, bounds, now).map(|next| self.late(next, ticks)),
+            Rule::Interval(ticks) => next_interval(ticks, last, bounds, now).map(|next| self.late(next, ticks)),
         };
         next.filter(|next| bounds.end.is_none_or(|end| next.logical_date <= end))
+    }
+
+    /// `next` with its jitter: the same each time, and before the tick that follows.
+    fn late(&self, next: NextRun, ticks: &Ticks) -> NextRun {
+        let Some(Jitter { seed, longest }) = self.jitter else { return next };
+        let room = ticks.next_after(next.run_after).map_or(longest, |following| following.since(next.run_after));
+        let most = u64::try_from(longest.min(room).as_micros()).unwrap_or(u64::MAX).max(1);
+        let tick = next.run_after.as_micros().to_le_bytes().into_iter();
+        let late = Duration::from_micros(mix(fnv(seed.to_le_bytes().into_iter().chain(tick))) % most);
+        NextRun { run_after: next.run_after.after(late), ..next }
     }
 
     /// The data interval of a run that is triggered by hand at `at`: the last whole interval, or no time at all.
     pub fn manual_interval(&self, at: Timestamp) -> DataInterval {
         let whole = match &self.rule {
-            Rule::Manual | Rule::Once | Rule::Trigger(_) => None,
+            Rule::Manual | Rule::Once | Rule::Continuous | Rule::Trigger(_) => None,
             Rule::Interval(ticks) => ticks.align_prev(at).and_then(|end| {
                 let start = ticks.prev_before(end)?;
                 Some(DataInterval { start, end })
@@ -142,7 +190,7 @@ impl Timetable {
     /// The next `count` ticks strictly after `after`; fewer if the schedule ends.
     pub fn next_ticks(&self, after: Timestamp, count: usize) -> Vec<Timestamp> {
         match &self.rule {
-            Rule::Manual | Rule::Once => Vec::new(),
+            Rule::Manual | Rule::Once | Rule::Continuous => Vec::new(),
             Rule::Trigger(ticks) | Rule::Interval(ticks) => {
                 let next = |at: &Timestamp| ticks.next_after(*at);
                 std::iter::successors(ticks.next_after(after), next).take(count).collect()
@@ -188,6 +236,17 @@ fn next_interval(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now:
     };
     let end = ticks.next_after(start)?;
     Some(NextRun { logical_date: start, data_interval: DataInterval { start, end }, run_after: end })
+}
+
+/// FNV-1a: the same on every machine and in every version, unlike the standard library's.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Spreads what differs little over all bits.
+fn mix(hash: u64) -> u64 {
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
 }
 
 impl NextRun {

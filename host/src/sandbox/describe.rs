@@ -7,8 +7,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use super::bindings::{airlock::task::types::Value, exports::airlock::task::runner as wit};
 use crate::model::{
     spec::{
-        BindingSpec, ComponentKind, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec,
-        ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
+        BindingSpec, CalendarSpec, ComponentKind, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec,
+        ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -27,6 +27,8 @@ const MAX_NODES_IN_ALL: usize = 1_000_000;
 const MAX_EDGES: usize = 1_000_000;
 const MAX_GROUPS: usize = 10_000;
 const MAX_LIST: usize = 1_000;
+/// Dates of a calendar, and instants of a schedule.
+const MAX_DATES: usize = 10_000;
 
 /// Converts, or says what is too large and where.
 pub fn module(module: wit::Module) -> Result<ModuleSpec, String> {
@@ -125,6 +127,7 @@ impl Sizes {
             start: instant(dag.start),
             end: instant(dag.end),
             catchup: dag.catchup,
+            jitter_ms: dag.jitter,
             max_active_runs: dag.max_active_runs,
             max_active_tasks: dag.max_active_tasks,
             run_timeout_ms: dag.run_timeout,
@@ -142,7 +145,13 @@ impl Sizes {
                 wit::Schedule::Cron(cron) => ScheduleSpec::Cron {
                     expressions: self.words(&place, "cron expressions", cron.expressions)?,
                     data_interval: cron.data_interval,
+                    calendar: cron.calendar.map(|calendar| self.calendar(&place, calendar)).transpose()?,
                 },
+                wit::Schedule::Continuous => ScheduleSpec::Continuous,
+                wit::Schedule::Events(instants) => {
+                    count(&place, "instants in its schedule", instants.len(), MAX_DATES)?;
+                    ScheduleSpec::Events(instants.into_iter().map(Timestamp::from_micros).collect())
+                }
                 wit::Schedule::Every(every) => {
                     ScheduleSpec::Every { period_ms: every.period, data_interval: every.data_interval }
                 }
@@ -190,6 +199,18 @@ impl Sizes {
                 .collect::<Result<_, String>>()?,
             groups: dag.groups.into_iter().map(|group| self.group(&place, group)).collect::<Result<_, _>>()?,
             dag_id: self.word(&place, "id", dag.dag_id)?,
+        })
+    }
+
+    fn calendar(&mut self, place: &str, calendar: wit::Calendar) -> Result<CalendarSpec, String> {
+        count(place, "holidays", calendar.holidays.len(), MAX_DATES)?;
+        count(place, "numbers of business days", calendar.nth.len(), MAX_LIST)?;
+        count(place, "weekdays of its weekend", calendar.weekend.len(), 7)?;
+        let holidays = calendar.holidays.into_iter().map(|date| self.word(place, "holiday", date));
+        Ok(CalendarSpec {
+            holidays: holidays.collect::<Result<_, _>>()?,
+            weekend: calendar.weekend.into_iter().map(weekday).collect(),
+            nth: calendar.nth,
         })
     }
 
@@ -292,6 +313,18 @@ impl Sizes {
 
 fn is_json(media_type: &str) -> bool {
     media_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn weekday(day: wit::Weekday) -> WeekdaySpec {
+    match day {
+        wit::Weekday::Monday => WeekdaySpec::Monday,
+        wit::Weekday::Tuesday => WeekdaySpec::Tuesday,
+        wit::Weekday::Wednesday => WeekdaySpec::Wednesday,
+        wit::Weekday::Thursday => WeekdaySpec::Thursday,
+        wit::Weekday::Friday => WeekdaySpec::Friday,
+        wit::Weekday::Saturday => WeekdaySpec::Saturday,
+        wit::Weekday::Sunday => WeekdaySpec::Sunday,
+    }
 }
 
 fn trigger_rule(rule: wit::TriggerRule) -> TriggerRule {

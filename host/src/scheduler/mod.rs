@@ -49,6 +49,7 @@ use crate::{
     blobs::Blobs,
     model::{
         ids::{DagId, RunId, TaskId},
+        spec::ScheduleSpec,
         state::RunState,
         time::{Clock, Timestamp},
         timetable::{Bounds, NextRun, Timetable},
@@ -295,6 +296,10 @@ impl Scheduler {
             let last = newest.map(|run| run.data_interval).or(dag.last_scheduled);
             let Some(next) = timetable.next_run(last, bounds, seen_from) else { break };
             runs.push(next);
+            if dag.spec.schedule == ScheduleSpec::Continuous {
+                // What comes after it depends on when it ends.
+                break;
+            }
         }
         Ok(runs)
     }

@@ -121,6 +121,23 @@ impl Args {
         }
     }
 
+    /// `name = [1, -1]`.
+    pub fn numbers(&mut self, name: &'static str, example: &str) -> Result<Vec<i32>> {
+        let Some(value) = self.value(name, example)? else { return Ok(Vec::new()) };
+        let Expr::Array(ExprArray { elems, .. }) = &value else { return Err(wanted(&value, name, example)) };
+        let number = |value: &Expr| {
+            let (sign, literal) = match value {
+                Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => (-1, &**expr),
+                other => (1, other),
+            };
+            match literal {
+                Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse::<i32>().map(|n| sign * n),
+                other => Err(wanted(other, name, example)),
+            }
+        };
+        elems.iter().map(number).collect()
+    }
+
     /// `name = "1h30m"`, in milliseconds.
     pub fn duration_ms(&mut self, name: &'static str) -> Result<Option<u64>> {
         let Some(text) = self.text(name, "\"30s\"")? else { return Ok(None) };

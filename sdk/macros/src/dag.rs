@@ -6,7 +6,7 @@ use syn::{Attribute, Error, ItemFn, LitStr, Result, ReturnType, spanned::Spanned
 
 use crate::{
     args::{Args, check_name, doc_comment, option},
-    schedule::{instant_us, memory_mib, schedule, timezone},
+    schedule::{calendar, instant_us, memory_mib, schedule, timezone},
 };
 
 pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
@@ -31,7 +31,9 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let zone_name = zone.name();
     let data_interval = args.flag("data_interval")?;
     let schedules = args.text_or_texts("schedule", "\"0 6 * * *\"")?;
-    let schedule = schedule(&schedules, data_interval)?;
+    let calendar = calendar(&mut args)?;
+    let schedule = schedule(&schedules, data_interval, zone, calendar.as_ref())?;
+    let jitter = option(args.duration_ms("jitter")?);
     let start_text = args.text("start", "\"2026-01-01\"")?;
     let end_text = args.text("end", "\"2026-12-31\"")?;
     let start = start_text.as_ref().map(|text| instant_us(text, zone)).transpose()?;
@@ -93,6 +95,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     start_us: #start,
                     end_us: #end,
                     catchup: #catchup,
+                    jitter_ms: #jitter,
                     max_active_runs: #max_active_runs,
                     max_active_tasks: #max_active_tasks,
                     run_timeout_ms: #run_timeout,

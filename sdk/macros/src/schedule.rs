@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Error, LitStr, Result};
 
-use crate::args::duration_ms;
+use crate::args::{Args, duration_ms, option};
 
 const PRESETS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"];
 
@@ -18,9 +18,55 @@ pub fn timezone(text: Option<&LitStr>) -> Result<Tz> {
     })
 }
 
-/// The schedule as tokens. `texts`: cron expressions, or one of `@once` and `every ..`.
-pub fn schedule(texts: &[LitStr], data_interval: Option<bool>) -> Result<TokenStream> {
+/// `business_days` and what goes with it, as tokens.
+pub fn calendar(args: &mut Args) -> Result<Option<TokenStream>> {
+    let is_set = args.flag("business_days")?.unwrap_or(false);
+    let holidays = args.texts("holidays", "[\"2026-12-25\"]")?;
+    let weekend = args.texts("weekend", "[\"sat\", \"sun\"]")?;
+    let nth = args.numbers("nth_business_days", "[1, -1]")?;
+    for day in &holidays {
+        let text = day.value();
+        NaiveDate::parse_from_str(&text, "%Y-%m-%d")
+            .map_err(|_| Error::new(day.span(), format!("`{text}` is not a date; write it as \"2026-12-25\"")))?;
+    }
+    let number = |day: &LitStr| {
+        let text = day.value().to_ascii_lowercase();
+        // `DAYS` begins with Sunday.
+        let at = DAYS.iter().position(|known| *known == text).and_then(|at| u8::try_from((at + 6) % 7).ok());
+        at.ok_or_else(|| Error::new(day.span(), format!("`{text}` is not a weekday; there are {}", DAYS.join(", "))))
+    };
+    let mut days = weekend.iter().map(number).collect::<Result<Vec<u8>>>()?;
+    if !is_set {
+        return match holidays.iter().chain(&weekend).next() {
+            None if nth.is_empty() => Ok(None),
+            text => Err(Error::new(
+                text.map_or_else(proc_macro2::Span::call_site, LitStr::span),
+                "a calendar is for `business_days`: write that, too",
+            )),
+        };
+    }
+    if weekend.is_empty() {
+        days = vec![5, 6];
+    }
     let sdk = quote!(::airlock_sdk::__private);
+    Ok(Some(quote!(#sdk::Calendar { holidays: &[#(#holidays),*], weekend: &[#(#days),*], nth: &[#(#nth),*] })))
+}
+
+/// The schedule as tokens. `texts`: cron expressions, or instants in `zone`, or one of `@once`, `@continuous` and
+/// `every ..`.
+pub fn schedule(
+    texts: &[LitStr],
+    data_interval: Option<bool>,
+    zone: Tz,
+    calendar: Option<&TokenStream>,
+) -> Result<TokenStream> {
+    let sdk = quote!(::airlock_sdk::__private);
+    if calendar.is_some()
+        && let Some(text) =
+            texts.iter().find(|text| text.value().starts_with("every ") || text.value().contains('T') || is_word(text))
+    {
+        return Err(Error::new(text.span(), "`business_days` go with cron expressions"));
+    }
     if texts.is_empty() {
         if data_interval == Some(true) {
             return Err(Error::new(
@@ -36,6 +82,9 @@ pub fn schedule(texts: &[LitStr], data_interval: Option<bool>) -> Result<TokenSt
         if text == "@once" {
             return Ok(quote!(#sdk::Schedule::Once));
         }
+        if text == "@continuous" {
+            return Ok(quote!(#sdk::Schedule::Continuous));
+        }
         if let Some(period) = text.strip_prefix("every ") {
             let period_ms = duration_ms(period).map_err(|why| Error::new(only.span(), why))?;
             if period_ms < 1_000 {
@@ -43,14 +92,28 @@ pub fn schedule(texts: &[LitStr], data_interval: Option<bool>) -> Result<TokenSt
             }
             return Ok(quote!(#sdk::Schedule::Every { period_ms: #period_ms, data_interval: #data_interval }));
         }
-    } else if let Some(other) = texts.iter().find(|text| text.value() == "@once" || text.value().starts_with("every "))
-    {
+    } else if let Some(other) = texts.iter().find(|text| is_word(text) || text.value().starts_with("every ")) {
         return Err(Error::new(other.span(), "several schedules are all cron expressions"));
+    }
+    if texts.iter().all(|text| text.value().starts_with(|c: char| c.is_ascii_digit()) && text.value().contains('T')) {
+        let instants = texts.iter().map(|text| instant_us(text, zone)).collect::<Result<Vec<_>>>()?;
+        if let Some(at) = instants.windows(2).position(|pair| pair[0] >= pair[1]) {
+            return Err(Error::new(texts[at + 1].span(), "instants must ascend"));
+        }
+        return Ok(quote!(#sdk::Schedule::Events { instants_us: &[#(#instants),*] }));
     }
     for text in texts {
         check_cron(&text.value()).map_err(|why| Error::new(text.span(), why))?;
     }
-    Ok(quote!(#sdk::Schedule::Cron { expressions: &[#(#texts),*], data_interval: #data_interval }))
+    let calendar = option(calendar);
+    Ok(quote!(#sdk::Schedule::Cron {
+        expressions: &[#(#texts),*], data_interval: #data_interval, calendar: #calendar
+    }))
+}
+
+/// Whether it stands for itself, and is no preset of cron.
+fn is_word(text: &LitStr) -> bool {
+    matches!(text.value().as_str(), "@once" | "@continuous")
 }
 
 struct Field {
@@ -77,7 +140,7 @@ fn check_cron(expression: &str) -> std::result::Result<(), String> {
         return if PRESETS.contains(&expression) {
             Ok(())
         } else {
-            Err(format!("there is no preset `@{preset}`; there are @once, {}", PRESETS.join(", ")))
+            Err(format!("there is no preset `@{preset}`; there are @once, @continuous, {}", PRESETS.join(", ")))
         };
     }
     let fields: Vec<&str> = expression.split_whitespace().collect();

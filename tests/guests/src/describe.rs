@@ -69,6 +69,7 @@ fn module(nodes: usize) -> Module {
         start: None,
         end: None,
         catchup: false,
+        jitter: None,
         max_active_runs: 16,
         max_active_tasks: 16,
         run_timeout: None,

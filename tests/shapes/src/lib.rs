@@ -170,6 +170,32 @@ fn periodic(dag: &Dag) {
     say(dag, "tick");
 }
 
+/// The first and the last business day of each month.
+#[dag(
+    schedule = "0 9 * * *",
+    timezone = "Asia/Seoul",
+    business_days,
+    holidays = ["2026-01-01", "2026-01-30"],
+    nth_business_days = [1, -1],
+    jitter = "10m",
+    paused = true
+)]
+fn month_ends(dag: &Dag) {
+    say(dag, "tick");
+}
+
+/// At two instants.
+#[dag(schedule = ["2030-01-01T06:00:00", "2030-07-01T06:00:00+09:00"], timezone = "Asia/Seoul", paused = true)]
+fn twice(dag: &Dag) {
+    say(dag, "tick");
+}
+
+/// Again and again.
+#[dag(schedule = "@continuous", max_active_runs = 1, paused = true)]
+fn ever(dag: &Dag) {
+    say(dag, "tick");
+}
+
 /// Waits for what others do, in this run and in the one before.
 #[task(depends_on_past, max_active_tis_per_dag = 2, max_active_tis_per_dagrun = 1)]
 fn one_by_one(n: u32) -> u32 {
@@ -215,6 +241,9 @@ airlock_sdk::export!(
         others::endless,
         others::waiter,
         limited,
+        month_ends,
+        twice,
+        ever,
     ]
 );
 

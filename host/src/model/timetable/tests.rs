@@ -1,4 +1,8 @@
+use chrono::{Datelike, Days, NaiveDate};
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+
 use super::*;
+use crate::model::spec::{CalendarSpec, WeekdaySpec};
 
 fn instant(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -116,7 +120,7 @@ fn what_never_fires_or_cannot_be_read_is_refused_by_name() {
 #[test]
 fn several_expressions_fire_whenever_one_does() {
     let expressions = vec!["0 6 * * *".to_owned(), "30 18 * * 5".to_owned()];
-    let spec = ScheduleSpec::Cron { expressions, data_interval: true };
+    let spec = ScheduleSpec::Cron { expressions, data_interval: true, calendar: None };
     let timetable = Timetable::from_spec(&spec, Tz::UTC, None).unwrap();
     // 2026-01-02 is a Friday.
     let ticks = timetable.next_ticks(instant("2026-01-01T07:00:00Z"), 4);
@@ -125,7 +129,7 @@ fn several_expressions_fire_whenever_one_does() {
     let run = timetable.next_run(None, bounds(Some("2026-01-02T00:00:00Z"), true), instant("2026-02-01T00:00:00Z"));
     let interval = DataInterval { start: instant(expected[0]), end: instant(expected[1]) };
     assert_eq!(run.unwrap().data_interval, interval);
-    let none = ScheduleSpec::Cron { expressions: Vec::new(), data_interval: false };
+    let none = ScheduleSpec::Cron { expressions: Vec::new(), data_interval: false, calendar: None };
     assert!(Timetable::from_spec(&none, Tz::UTC, None).is_err());
 }
 
@@ -148,4 +152,136 @@ fn a_period_is_counted_from_the_start_whatever_clocks_show() {
     assert_eq!(spec.to_string(), "every 1h 30m");
     let short = ScheduleSpec::Every { period_ms: 999, data_interval: false };
     assert!(Timetable::from_spec(&short, Tz::UTC, None).is_err());
+}
+
+fn on_days(expression: &str, holidays: &[&str], nth: &[i32]) -> Result<Timetable, TimetableError> {
+    let calendar = CalendarSpec {
+        holidays: holidays.iter().map(|day| (*day).to_owned()).collect(),
+        weekend: vec![WeekdaySpec::Saturday, WeekdaySpec::Sunday],
+        nth: nth.to_vec(),
+    };
+    let expressions = vec![expression.to_owned()];
+    let spec = ScheduleSpec::Cron { expressions, data_interval: false, calendar: Some(calendar) };
+    Timetable::from_spec(&spec, Tz::Asia__Seoul, None)
+}
+
+fn days(timetable: &Timetable, after: &str, count: usize) -> Vec<String> {
+    let local = |at: Timestamp| at.to_utc().with_timezone(&timetable.timezone).format("%m-%d %a").to_string();
+    timetable.next_ticks(instant(after), count).into_iter().map(local).collect()
+}
+
+#[test]
+fn business_days_are_neither_weekend_nor_holiday() {
+    // Midnight in Seoul is still the day before in UTC: the dag's zone tells which day it is.
+    let daily = on_days(DAILY, &["2026-01-01", "2026-01-05"], &[]).unwrap();
+    assert_eq!(days(&daily, "2025-12-30T15:00:00Z", 4), ["01-02 Fri", "01-06 Tue", "01-07 Wed", "01-08 Thu"]);
+    let ends = on_days("30 18 * * *", &["2026-01-01", "2026-01-30"], &[1, -1]).unwrap();
+    assert_eq!(days(&ends, "2025-12-31T15:00:00Z", 4), ["01-02 Fri", "01-29 Thu", "02-02 Mon", "02-27 Fri"]);
+    let third = on_days("0 9 * * *", &[], &[3]).unwrap();
+    assert_eq!(days(&third, "2026-01-31T00:00:00Z", 2), ["02-04 Wed", "03-04 Wed"]);
+}
+
+#[test]
+fn a_calendar_that_leaves_nothing_is_refused() {
+    let why = |result: Result<Timetable, TimetableError>| result.unwrap_err().to_string();
+    assert!(why(on_days("0 0 * * 6", &[], &[])).contains("never fires"), "Saturdays only");
+    assert!(why(on_days(DAILY, &["31.12.2026"], &[])).contains("write it as `2026-12-25`"));
+    assert!(why(on_days(DAILY, &[], &[0])).contains("no business day 0"));
+    assert!(why(on_days(DAILY, &[], &[24])).contains("never fires"), "a month has at most 23 of them");
+    let weekend = vec![
+        WeekdaySpec::Monday,
+        WeekdaySpec::Tuesday,
+        WeekdaySpec::Wednesday,
+        WeekdaySpec::Thursday,
+        WeekdaySpec::Friday,
+        WeekdaySpec::Saturday,
+        WeekdaySpec::Sunday,
+    ];
+    let calendar = Some(CalendarSpec { weekend, ..CalendarSpec::default() });
+    let spec = ScheduleSpec::Cron { expressions: vec![DAILY.to_owned()], data_interval: false, calendar };
+    assert!(why(Timetable::from_spec(&spec, Tz::UTC, None)).contains("all seven days"));
+}
+
+#[test]
+fn a_continuous_dag_runs_whenever_it_may_and_never_twice_at_one_time() {
+    let timetable = Timetable::from_spec(&ScheduleSpec::Continuous, Tz::UTC, None).unwrap();
+    let now = instant("2026-06-01T00:00:00Z");
+    let first = timetable.next_run(None, bounds(None, false), now).unwrap();
+    assert_eq!(first.run_after, now);
+    let second = timetable.next_run(Some(first.data_interval), bounds(None, false), now).unwrap();
+    assert!(second.logical_date > first.logical_date);
+    let late = bounds(Some("2026-07-01T00:00:00Z"), false);
+    assert_eq!(timetable.next_run(None, late, now).unwrap().run_after, instant("2026-07-01T00:00:00Z"));
+}
+
+#[test]
+fn a_schedule_of_instants_runs_at_them_and_ends() {
+    let instants = ["2026-01-01T06:00:00Z", "2026-02-01T06:00:00Z"].map(instant);
+    let timetable = Timetable::from_spec(&ScheduleSpec::Events(instants.to_vec()), Tz::UTC, None).unwrap();
+    let all = bounds(Some("2025-01-01T00:00:00Z"), true);
+    let now = instant("2026-06-01T00:00:00Z");
+    let first = timetable.next_run(None, all, now).unwrap();
+    let second = timetable.next_run(Some(first.data_interval), all, now).unwrap();
+    assert_eq!([first.logical_date, second.logical_date], instants);
+    assert_eq!(timetable.next_run(Some(second.data_interval), all, now), None);
+    let why = |instants: &[Timestamp]| {
+        Timetable::from_spec(&ScheduleSpec::Events(instants.to_vec()), Tz::UTC, None).unwrap_err().to_string()
+    };
+    assert!(why(&[]).contains("no instant"));
+    assert!(why(&[instants[1], instants[0]]).contains("must ascend"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn jitter_is_the_same_each_time_bounded_and_keeps_the_order(
+        minutes in 0_u64..600, longest_s in 1_u64..7_200, days in 1_u64..400,
+    ) {
+        let spec = ScheduleSpec::Cron {
+            expressions: vec!["0 */2 * * *".to_owned()], data_interval: true, calendar: None,
+        };
+        let plain = Timetable::from_spec(&spec, Tz::Europe__Berlin, None).unwrap();
+        let longest = Duration::from_secs(longest_s);
+        let late = plain.clone().with_jitter("d", Some(longest)).unwrap();
+        let all = bounds(Some("2026-01-01T00:00:00Z"), true);
+        let now = instant("2026-01-01T00:00:00Z").after(Duration::from_hours(24 * days) + Duration::from_mins(minutes));
+        let (mut last, mut before) = (None, Timestamp::MIN);
+        for _ in 0..30 {
+            let (one, other) = (plain.next_run(last, all, now).unwrap(), late.next_run(last, all, now).unwrap());
+            prop_assert_eq!((one.logical_date, one.data_interval), (other.logical_date, other.data_interval));
+            prop_assert!(other.run_after >= one.run_after && other.run_after < one.run_after.after(longest));
+            prop_assert_eq!(other, late.next_run(last, all, now).unwrap());
+            prop_assert!(other.run_after > before, "runs keep their order");
+            (last, before) = (Some(one.data_interval), other.run_after);
+        }
+    }
+
+    #[test]
+    fn business_days_are_those_that_a_calendar_on_paper_has(from in 0_u64..4_000, holidays in prop::collection::btree_set(0_u64..60, 0..10)) {
+        let first = NaiveDate::from_ymd_opt(2020, 1, 1).unwrap().checked_add_days(Days::new(from)).unwrap();
+        let date = |far: u64| first.checked_add_days(Days::new(far)).unwrap();
+        let texts: Vec<_> = holidays.iter().map(|far| date(*far).to_string()).collect();
+        let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+        let timetable = on_days("0 12 * * *", &texts, &[]).unwrap();
+        let midnight = |date: NaiveDate| Timestamp::from(date.and_time(chrono::NaiveTime::MIN).and_utc());
+        let expected: Vec<_> = (1..60)
+            .filter(|far| !holidays.contains(far) && date(*far).weekday().number_from_monday() < 6)
+            .map(|far| midnight(date(far)).after(Duration::from_hours(3)))
+            .collect();
+        prop_assert_eq!(&timetable.next_ticks(midnight(date(0)).after(Duration::from_hours(3)), expected.len()), &expected);
+        // And backwards.
+        let mut back = Vec::new();
+        let mut at = midnight(date(60));
+        while back.len() < expected.len() {
+            let Rule::Trigger(ticks) = &timetable.rule else { unreachable!() };
+            at = ticks.prev_before(at).unwrap();
+            back.push(at);
+        }
+        back.reverse();
+        prop_assert_eq!(back, expected);
+    }
 }

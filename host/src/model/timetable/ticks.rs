@@ -2,15 +2,26 @@
 
 use std::time::Duration;
 
+use chrono::{NaiveDate, NaiveTime, TimeZone};
+use chrono_tz::Tz;
+
+use super::{TimetableError, calendar::Calendar};
 use crate::model::{cron::Cron, time::Timestamp};
 
-/// A cron expression, several of them, or a period.
+/// A business day on which an expression fires comes within so many years, or never.
+const HORIZON_DAYS: u64 = 366 * 12;
+
+/// Cron expressions, on some days or all, a period, or instants.
 #[derive(Debug, Clone)]
 pub(super) enum Ticks {
     /// Whenever one of them fires. At least one.
     Crons(Vec<Cron>),
+    /// Whenever one of them fires on a day of the calendar.
+    OnDays { crons: Vec<Cron>, calendar: Calendar, timezone: Tz },
     /// At `anchor` and every whole number of periods before and after it, whatever clocks show. Airflow: `timedelta`.
     Every { period_us: i64, anchor_us: i64 },
+    /// These, ascending.
+    Events(Vec<Timestamp>),
 }
 
 impl Ticks {
@@ -20,11 +31,43 @@ impl Ticks {
         Some(Self::Every { period_us, anchor_us: anchor.as_micros() })
     }
 
+    /// # Errors
+    /// If there is none, or they don't ascend.
+    pub fn events(instants: &[Timestamp]) -> Result<Self, TimetableError> {
+        if instants.is_empty() {
+            return Err(TimetableError("it has no instant; write one, as `2026-01-31T06:00:00Z`".to_owned()));
+        }
+        match instants.windows(2).find(|pair| pair[0] >= pair[1]) {
+            None => Ok(Self::Events(instants.to_vec())),
+            Some(pair) => {
+                Err(TimetableError(format!("its instants must ascend; {} comes before {}", pair[0], pair[1])))
+            }
+        }
+    }
+
+    /// # Errors
+    /// If none of the expressions ever fires on such a day.
+    pub fn on_business_days(crons: Vec<Cron>, calendar: Calendar, timezone: Tz) -> Result<Self, TimetableError> {
+        let ticks = Self::OnDays { crons, calendar, timezone };
+        // From one of the years that holidays are given for to one that they are not.
+        match ticks.next_after(at(1_767_225_600_000_000)) {
+            Some(_) => Ok(ticks),
+            None => Err(TimetableError(
+                "it never fires: no day of its calendar is one that its expressions name".to_owned(),
+            )),
+        }
+    }
+
     /// The first tick after `after`.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Crons(crons) => crons.iter().filter_map(|cron| cron.next_after(after)).min(),
+            Self::OnDays { crons, calendar, timezone } => {
+                let ticks = crons.iter().filter_map(|cron| next_on_days(cron, calendar, *timezone, after));
+                ticks.min()
+            }
             Self::Every { period_us, .. } => self.align_prev(after)?.as_micros().checked_add(*period_us).map(at),
+            Self::Events(instants) => instants.get(instants.partition_point(|instant| *instant <= after)).copied(),
         }
     }
 
@@ -32,14 +75,22 @@ impl Ticks {
     pub fn prev_before(&self, before: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Crons(crons) => crons.iter().filter_map(|cron| cron.prev_before(before)).max(),
+            Self::OnDays { crons, calendar, timezone } => {
+                let ticks = crons.iter().filter_map(|cron| prev_on_days(cron, calendar, *timezone, before));
+                ticks.max()
+            }
             Self::Every { period_us, .. } => self.align_next(before)?.as_micros().checked_sub(*period_us).map(at),
+            Self::Events(instants) => {
+                let later = instants.partition_point(|instant| *instant < before);
+                instants.get(later.checked_sub(1)?).copied()
+            }
         }
     }
 
     /// The first tick at or after `instant`.
     pub fn align_next(&self, instant: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Crons(crons) => crons.iter().filter_map(|cron| cron.align_next(instant)).min(),
+            Self::Crons(_) | Self::OnDays { .. } | Self::Events(_) => self.next_after(at(instant.as_micros() - 1)),
             Self::Every { .. } => {
                 let before = self.align_prev(instant)?;
                 if before == instant { Some(before) } else { self.next_after(before) }
@@ -50,13 +101,54 @@ impl Ticks {
     /// The last tick at or before `instant`.
     pub fn align_prev(&self, instant: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Crons(crons) => crons.iter().filter_map(|cron| cron.align_prev(instant)).max(),
+            Self::Crons(_) | Self::OnDays { .. } | Self::Events(_) => self.prev_before(at(instant.as_micros() + 1)),
             Self::Every { period_us, anchor_us } => {
                 let since = instant.as_micros().checked_sub(*anchor_us)?;
                 instant.as_micros().checked_sub(since.rem_euclid(*period_us)).map(at)
             }
         }
     }
+}
+
+/// The first time after `after` that `cron` fires on a day of the calendar. Days that don't count are passed over whole.
+fn next_on_days(cron: &Cron, calendar: &Calendar, zone: Tz, mut after: Timestamp) -> Option<Timestamp> {
+    let last_day = date(after, zone).checked_add_days(chrono::Days::new(HORIZON_DAYS))?;
+    loop {
+        let tick = cron.next_after(after)?;
+        let day = date(tick, zone);
+        if calendar.has(day) {
+            return Some(tick);
+        }
+        let next = calendar.next(day, HORIZON_DAYS).filter(|next| *next <= last_day)?;
+        after = at(midnight(next, zone).as_micros() - 1).max(tick);
+    }
+}
+
+/// As [`next_on_days`], backwards.
+fn prev_on_days(cron: &Cron, calendar: &Calendar, zone: Tz, mut before: Timestamp) -> Option<Timestamp> {
+    let first_day = date(before, zone).checked_sub_days(chrono::Days::new(HORIZON_DAYS))?;
+    loop {
+        let tick = cron.prev_before(before)?;
+        let day = date(tick, zone);
+        if calendar.has(day) {
+            return Some(tick);
+        }
+        let previous = calendar.previous(day, HORIZON_DAYS).filter(|previous| *previous >= first_day)?;
+        before = midnight(previous.succ_opt()?, zone).min(tick);
+    }
+}
+
+fn date(instant: Timestamp, zone: Tz) -> NaiveDate {
+    instant.to_utc().with_timezone(&zone).date_naive()
+}
+
+/// The first instant of a day. Where clocks go forward over midnight, the day begins an hour or so later.
+fn midnight(date: NaiveDate, zone: Tz) -> Timestamp {
+    let wall = date.and_time(NaiveTime::MIN);
+    let first = (0..=48).find_map(|half_hours| {
+        zone.from_local_datetime(&(wall + chrono::TimeDelta::minutes(30 * half_hours))).earliest()
+    });
+    first.map_or_else(|| wall.and_utc().into(), |instant| instant.to_utc().into())
 }
 
 fn at(us: i64) -> Timestamp {

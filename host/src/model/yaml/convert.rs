@@ -13,13 +13,13 @@ use serde_saphyr::Spanned;
 
 use super::{
     Libraries, YamlError,
-    file::{DagFile, GroupFile, TaskFile, Words, length_ms},
+    file::{CalendarFile, DagFile, GroupFile, TaskFile, Words, length_ms},
 };
 use crate::model::{
     ids::Digest,
     spec::{
-        BindingSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, NodeSpec,
-        ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
+        BindingSpec, CalendarSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec,
+        NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -42,8 +42,11 @@ impl DagFile {
             owners: self.owners.clone(),
             tags: self.tags.clone(),
             schedule: self.schedule.as_ref().map_or(Ok(ScheduleSpec::Manual), |words| {
-                schedule(&words.value, self.data_interval).map_err(|why| YamlError::at(words.referenced, why))
+                let calendar = self.business_days.as_ref().map(|calendar| CalendarSpec::from(&calendar.value));
+                schedule(words, self.data_interval, calendar, zone)
             })?,
+            jitter_ms: self.jitter.map(|length| length.0),
+            max_consecutive_failed_dag_runs: self.max_consecutive_failed_dag_runs,
             timezone: timezone.to_owned(),
             start: instant(&self.start)?,
             end: instant(&self.end)?,
@@ -161,6 +164,10 @@ impl DagFile {
         node.pool = task.pool.as_ref().or(default.pool.as_ref()).cloned().unwrap_or(node.pool);
         node.pool_slots = task.pool_slots.or(default.pool_slots).unwrap_or(node.pool_slots);
         node.priority_weight = task.priority_weight.or(default.priority_weight).unwrap_or(node.priority_weight);
+        node.depends_on_past = task.depends_on_past.or(default.depends_on_past).unwrap_or(false);
+        node.wait_for_downstream = task.wait_for_downstream.or(default.wait_for_downstream).unwrap_or(false);
+        node.max_active_tis_per_dag = task.max_active_tis_per_dag.or(default.max_active_tis_per_dag);
+        node.max_active_tis_per_dagrun = task.max_active_tis_per_dagrun.or(default.max_active_tis_per_dagrun);
         Ok(node)
     }
 
@@ -271,25 +278,52 @@ fn param(name: &str, value: &Value) -> ParamSpec {
     ParamSpec { name: name.to_owned(), schema, default }
 }
 
-fn schedule(words: &Words, data_interval: bool) -> Result<ScheduleSpec, String> {
-    let words = words.as_slice();
-    let period = |word: &String| word.strip_prefix("every ").map(length_ms);
-    match words {
-        [] => Err("a list of schedules can't be empty; leave `schedule` out for a dag that runs when triggered".into()),
-        [once] if once == "@once" => Ok(ScheduleSpec::Once),
-        [word] if let Some(period_ms) = period(word) => {
-            Ok(ScheduleSpec::Every { period_ms: period_ms?, data_interval })
-        }
-        several if several.iter().any(|word| word == "@once" || word.starts_with("every ")) => {
-            Err("several schedules are all cron expressions".into())
-        }
-        several => Ok(ScheduleSpec::Cron { expressions: several.to_vec(), data_interval }),
+impl From<&CalendarFile> for CalendarSpec {
+    fn from(file: &CalendarFile) -> Self {
+        let weekend = file.weekend.clone().unwrap_or_else(|| vec![WeekdaySpec::Saturday, WeekdaySpec::Sunday]);
+        Self { holidays: file.holidays.clone(), weekend, nth: file.nth.clone() }
     }
 }
 
-/// An instant with its offset, or a date, with or without a time, in `zone`.
+fn schedule(
+    written: &Spanned<Words>,
+    data_interval: bool,
+    calendar: Option<CalendarSpec>,
+    zone: Tz,
+) -> Result<ScheduleSpec, YamlError> {
+    let fail = |why: &str| Err(YamlError::at(written.referenced, why));
+    let words = written.value.as_slice();
+    let is_alone = |word: &String| ["@once", "@continuous"].contains(&word.as_str()) || word.starts_with("every ");
+    let is_instant = |word: &String| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('T');
+    let is_cron = !words.iter().any(|word| is_alone(word) || is_instant(word));
+    if calendar.is_some() && !is_cron {
+        return fail("`business_days` go with cron expressions");
+    }
+    match words {
+        [] => fail("a list of schedules can't be empty; leave `schedule` out for a dag that runs when triggered"),
+        [once] if once == "@once" => Ok(ScheduleSpec::Once),
+        [continuous] if continuous == "@continuous" => Ok(ScheduleSpec::Continuous),
+        [word] if let Some(period) = word.strip_prefix("every ") => {
+            let period_ms = length_ms(period).map_err(|why| YamlError::at(written.referenced, why))?;
+            Ok(ScheduleSpec::Every { period_ms, data_interval })
+        }
+        instants if instants.iter().all(is_instant) => {
+            let instants = instants.iter().map(|text| instant_in(text, zone));
+            let instants = instants.collect::<Result<_, _>>().map_err(|why| YamlError::at(written.referenced, why))?;
+            Ok(ScheduleSpec::Events(instants))
+        }
+        expressions if is_cron => Ok(ScheduleSpec::Cron { expressions: expressions.to_vec(), data_interval, calendar }),
+        _ => fail("several schedules are all cron expressions, or all instants"),
+    }
+}
+
+/// As [`instant_in`], or what is wrong and where.
 fn instant(text: &Spanned<String>, zone: Tz) -> Result<Timestamp, YamlError> {
-    let written = text.value.as_str();
+    instant_in(&text.value, zone).map_err(|why| YamlError::at(text.referenced, why))
+}
+
+/// An instant with its offset, or a date, with or without a time, in `zone`.
+fn instant_in(written: &str, zone: Tz) -> Result<Timestamp, String> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(written) {
         return Ok(instant.to_utc().into());
     }
@@ -297,8 +331,7 @@ fn instant(text: &Spanned<String>, zone: Tz) -> Result<Timestamp, YamlError> {
     let time = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
     let local = time.iter().find_map(|format| NaiveDateTime::parse_from_str(written, format).ok()).or_else(date);
     local.and_then(|local| zone.from_local_datetime(&local).earliest()).map(|at| at.to_utc().into()).ok_or_else(|| {
-        let why = format!("`{written}` is no instant in {zone}; write `2026-01-01` or `2026-01-01T06:00:00+09:00`");
-        YamlError::at(text.referenced, why)
+        format!("`{written}` is no instant in {zone}; write `2026-01-01` or `2026-01-01T06:00:00+09:00`")
     })
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use crate::model::trigger_rule::TriggerRule;
+use crate::model::{spec::WeekdaySpec, trigger_rule::TriggerRule};
 
 /// A dag of Airlock, whose tasks are entries of uploaded components.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -27,14 +27,19 @@ pub struct DagFile {
     pub owners: Vec<String>,
     #[serde(default)]
     pub tags: Vec<String>,
-    /// When it runs: a cron expression or several, a preset as `@daily`, `@once`, or a period as `every 90m`. Without
-    /// it, only when it is triggered.
+    /// When it runs: a cron expression or several, a preset as `@daily`, `@once`, `@continuous`, a period as
+    /// `every 90m`, or instants as `2026-04-15T09:00:00`. Without it, only when it is triggered.
     #[schemars(with = "Option<Words>")]
     pub schedule: Option<Spanned<Words>>,
     /// True: a run covers the interval between two ticks of the schedule and runs at its end. False: a run happens at a
     /// tick and is about no interval.
     #[serde(default)]
     pub data_interval: bool,
+    /// Keeps cron expressions to business days.
+    #[schemars(with = "Option<CalendarFile>")]
+    pub business_days: Option<Spanned<CalendarFile>>,
+    /// Scheduled runs start up to so much later, each by a span of its own, as `10m`.
+    pub jitter: Option<Length>,
     /// IANA name, as `Asia/Seoul`; `UTC` if it is left out. Cron expressions, `start` and `end` are read in it.
     #[schemars(with = "Option<String>")]
     pub timezone: Option<Spanned<String>>,
@@ -56,6 +61,9 @@ pub struct DagFile {
     /// Whether the first task that fails for good ends the others.
     #[serde(default)]
     pub fail_fast: bool,
+    /// After so many runs that failed in a row the dag is paused; never if it is left out.
+    #[serde(default)]
+    pub max_consecutive_failed_dag_runs: u32,
     /// Whether the dag is paused when it is new. As the server is set, if it is left out.
     pub paused_upon_creation: Option<bool>,
     /// What whoever triggers a run may set, by name: a default, or a JSON Schema with a `default`.
@@ -74,6 +82,20 @@ pub struct DagFile {
     #[serde(default)]
     #[schemars(with = "IndexMap<String, GroupFile>")]
     pub groups: IndexMap<String, Spanned<GroupFile>>,
+}
+
+/// Business days: those that are neither weekend nor holiday, in the dag's time zone.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CalendarFile {
+    /// Dates, as `2026-12-25`.
+    #[serde(default)]
+    pub holidays: Vec<String>,
+    /// Saturday and Sunday if it is left out.
+    pub weekend: Option<Vec<WeekdaySpec>>,
+    /// Only the business days of a month with these numbers: 1 is its first, -1 its last. All if it is left out.
+    #[serde(default)]
+    pub nth: Vec<i32>,
 }
 
 /// One text or several.
@@ -135,6 +157,14 @@ pub struct OptionsFile {
     pub pool_slots: Option<u32>,
     /// Higher goes first; 1 if it is left out.
     pub priority_weight: Option<i32>,
+    /// Whether an instance waits until the task succeeded or was skipped in the run before.
+    pub depends_on_past: Option<bool>,
+    /// The same, and for the tasks directly downstream of it in that run.
+    pub wait_for_downstream: Option<bool>,
+    /// Instances that run at a time in all runs together, at least 1.
+    pub max_active_tis_per_dag: Option<u32>,
+    /// Instances of a mapped task that run at a time in one run, at least 1.
+    pub max_active_tis_per_dagrun: Option<u32>,
 }
 
 /// A task: an entry of a component, its inputs and what it waits for.
@@ -204,6 +234,14 @@ pub struct TaskFile {
     pub pool_slots: Option<u32>,
     /// Higher goes first; 1 if it is left out.
     pub priority_weight: Option<i32>,
+    /// Whether an instance waits until the task succeeded or was skipped in the run before.
+    pub depends_on_past: Option<bool>,
+    /// The same, and for the tasks directly downstream of it in that run.
+    pub wait_for_downstream: Option<bool>,
+    /// Instances that run at a time in all runs together, at least 1.
+    pub max_active_tis_per_dag: Option<u32>,
+    /// Instances of a mapped task that run at a time in one run, at least 1.
+    pub max_active_tis_per_dagrun: Option<u32>,
 }
 
 /// Tasks that belong together: the page draws a box around them, and a mapped group is run once for each element.

@@ -3,7 +3,10 @@ use serde_json::json;
 use super::*;
 use crate::model::{
     dag::{Catalog, Dag},
-    spec::{DagSpec, EntrySpec, ExpandSpec, ListSpec, NodeSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec},
+    spec::{
+        DagSpec, EntrySpec, ExpandSpec, ListSpec, NodeSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
+        WeekdaySpec,
+    },
     trigger_rule::TriggerRule,
 };
 
@@ -81,7 +84,7 @@ tasks:
     )
     .unwrap();
     let expressions = vec!["0 6 * * *".to_owned(), "30 18 * * FRI".to_owned()];
-    assert_eq!(spec.schedule, ScheduleSpec::Cron { expressions, data_interval: true });
+    assert_eq!(spec.schedule, ScheduleSpec::Cron { expressions, data_interval: true, calendar: None });
     assert_eq!(spec.start, Some("2025-12-31T15:00:00Z".parse().unwrap()), "midnight in Seoul");
     assert_eq!((spec.max_active_runs, spec.max_active_tasks, spec.run_timeout_ms), (1, 16, Some(7_200_000)));
     assert_eq!(spec.params[0].default.as_deref(), Some("\"Seoul\""));
@@ -252,4 +255,32 @@ proptest::proptest! {
     fn no_dag_is_too_strange(words in proptest::collection::vec("(dag_id|tasks|uses|work/run|[-:{}\\[\\]&*|>%@ \n]|a|1)", 0..60)) {
         drop(read(&words.concat()));
     }
+}
+
+#[test]
+fn schedules_and_limits_are_those_of_the_sdk() {
+    let dag = |head: &str| read(&format!("dag_id: d\n{head}\ntasks: {{t: {{uses: work/run}}}}\n"));
+    let spec = dag("schedule: 0 9 * * *\nbusiness_days: {holidays: [2026-12-25], nth: [-1]}\njitter: 10m").unwrap();
+    let ScheduleSpec::Cron { calendar: Some(calendar), .. } = &spec.schedule else { panic!("{:?}", spec.schedule) };
+    assert_eq!((calendar.holidays.as_slice(), calendar.nth.as_slice()), (&["2026-12-25".to_owned()][..], &[-1][..]));
+    assert_eq!(calendar.weekend, [WeekdaySpec::Saturday, WeekdaySpec::Sunday]);
+    assert_eq!(spec.jitter_ms, Some(600_000));
+    let events = dag("schedule: [2026-04-15T09:00:00, 2026-07-15T09:00:00]\ntimezone: Asia/Seoul").unwrap();
+    let instants = ["2026-04-15T00:00:00Z", "2026-07-15T00:00:00Z"].map(|at| at.parse().unwrap());
+    assert_eq!(events.schedule, ScheduleSpec::Events(instants.to_vec()));
+    let continuous = dag("schedule: \"@continuous\"\nmax_active_runs: 1\nmax_consecutive_failed_dag_runs: 3").unwrap();
+    assert_eq!((continuous.schedule, continuous.max_consecutive_failed_dag_runs), (ScheduleSpec::Continuous, 3));
+    for (head, why) in [
+        ("schedule: \"@continuous\"", "max_active_runs is 16, set it to 1"),
+        ("schedule: every 5m\nbusiness_days: {}", "go with cron expressions"),
+        ("schedule: [\"@daily\", 2026-07-15T09:00:00]", "all cron expressions, or all instants"),
+        ("schedule: \"@once\"\njitter: 5m", "only a schedule of cron expressions"),
+    ] {
+        let error = dag(head).unwrap_err().to_string();
+        assert!(error.contains(why), "{head}: {error}");
+    }
+    let text = "dag_id: d\ndefault_args: {depends_on_past: true}\ntasks:\n  a: {uses: work/run, max_active_tis_per_dag: 2}\n  b: {uses: work/run, depends_on_past: false}\n";
+    let spec = read(text).unwrap();
+    let (a, b) = (node(&spec, "a"), node(&spec, "b"));
+    assert_eq!((a.depends_on_past, a.max_active_tis_per_dag, b.depends_on_past), (true, Some(2), false));
 }

@@ -8,7 +8,7 @@ use axum::{
 
 use super::DagHead;
 use crate::{
-    model::ids::DagId,
+    model::{ids::DagId, spec::ScheduleSpec},
     store::Page,
     ui::{
         UiState, doc,
@@ -45,6 +45,14 @@ struct VersionLine {
     at: When,
 }
 
+/// How many days of its calendar are holidays, if it has one.
+fn holidays(schedule: &ScheduleSpec) -> Option<String> {
+    match schedule {
+        ScheduleSpec::Cron { calendar: Some(calendar), .. } => Some(show::grouped(calendar.holidays.len())),
+        _ => None,
+    }
+}
+
 /// `GET /dags/{dag_id}/details`
 pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
     let dag = ui.dag(&dag_id).await?;
@@ -58,6 +66,8 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .text("Time zone", &spec.timezone)
         .html("Start", When { at: spec.start, zone })
         .html("End", When { at: spec.end, zone })
+        .maybe("Holidays", holidays(&spec.schedule))
+        .maybe("Jitter, at most", spec.jitter_ms.map(seconds))
         .text("Catchup", if spec.catchup { "yes" } else { "no" })
         .text("Runs at a time", spec.max_active_runs)
         .text("Tasks at a time, per run", spec.max_active_tasks)
