@@ -15,6 +15,7 @@ pub(crate) use mapping::{EachList, Expand, ListSource};
 use serde::Serialize;
 
 use crate::{
+    assets::{Asset, AssetCondition},
     entry::{Entry, Task},
     error::{Error, Result},
     options::Options,
@@ -39,6 +40,7 @@ pub struct Definition {
     pub owners: &'static [&'static str],
     pub tags: &'static [&'static str],
     pub schedule: Schedule,
+    pub assets: Option<fn() -> AssetCondition>,
     pub timezone: &'static str,
     pub start_us: Option<i64>,
     pub end_us: Option<i64>,
@@ -68,6 +70,7 @@ impl Definition {
         owners: &[],
         tags: &[],
         schedule: Schedule::Manual,
+        assets: None,
         timezone: "UTC",
         start_us: None,
         end_us: None,
@@ -163,6 +166,15 @@ pub(crate) struct Node {
     pub role: Role,
     pub group: Option<u32>,
     pub expand: Option<Expand>,
+    /// What it makes and reads, if it does.
+    pub assets: Option<Box<NodeAssets>>,
+}
+
+/// The assets of a node.
+#[derive(Debug, Default)]
+pub(crate) struct NodeAssets {
+    pub outlets: Vec<Asset>,
+    pub inlets: Vec<Asset>,
 }
 
 /// Whether a task does the work, prepares it or cleans up after it.
@@ -205,6 +217,24 @@ pub(crate) enum Source {
 }
 
 impl Graph {
+    /// The assets that the dag names, each once.
+    pub(crate) fn assets(&self, condition: Option<&AssetCondition>) -> Result<Vec<Asset>> {
+        let mut named = Vec::new();
+        if let Some(condition) = condition {
+            condition.assets(&mut named);
+        }
+        for assets in self.nodes.iter().filter_map(|node| node.assets.as_deref()) {
+            named.extend(assets.outlets.iter().chain(&assets.inlets));
+        }
+        let mut assets: BTreeMap<&str, Asset> = BTreeMap::new();
+        for asset in named {
+            if *assets.entry(asset.name).or_insert(asset) != asset {
+                return Err(Error::new(format!("there are two assets `{}` that differ; declare it once", asset.name)));
+            }
+        }
+        Ok(assets.into_values().collect())
+    }
+
     /// Names the tasks that have no id: by their function, the second of a group `name__1` and so on. All ids begin
     /// with that of their group.
     fn name_tasks(&mut self) {
@@ -311,6 +341,7 @@ impl Dag {
             role: Role::Work,
             group,
             expand,
+            assets: None,
         });
         Handle { dag: self, index: last(&graph.nodes), output: PhantomData }
     }

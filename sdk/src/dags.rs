@@ -40,7 +40,7 @@ use serde::Serialize;
 
 use crate::{
     context::Context,
-    error::{Error, Fatal, HostError, Later, Result, Skip},
+    error::{Awaited, Error, Fatal, HostError, Later, Result, Skip},
     host,
 };
 
@@ -263,7 +263,7 @@ impl RunOf {
                 let timeout = TimeDelta::from_std(self.timeout).unwrap_or(TimeDelta::MAX);
                 let until = ctx.started_at().checked_add_signed(timeout).unwrap_or(DateTime::<Utc>::MAX_UTC);
                 if now < until {
-                    return Err(Later::on_run(condition, until).into());
+                    return Err(Later::on(Awaited::Run(condition), until).into());
                 }
                 let message = format!(
                     "the run of dag `{}` that it waits for did not come so far within {} s",
@@ -403,7 +403,8 @@ mod tests {
             let error = run("load").wait_at(ctx, at(1)).unwrap_err();
             let later = error.find::<Later>().unwrap();
             assert_eq!(later.at - at(0), TimeDelta::days(7));
-            assert_eq!(later.run.as_ref().unwrap().run, WhichRun::LogicalDate(at(0)));
+            let Some(Awaited::Run(condition)) = later.awaited.as_deref() else { panic!("{later}") };
+            assert_eq!(condition.run, WhichRun::LogicalDate(at(0)));
             let before = run("load").logical_date_delta(TimeDelta::days(-1)).wait_at(ctx, at(1)).unwrap();
             assert_eq!((before.run_id.as_str(), before.state), ("day", RunState::Success));
             assert_eq!(run("load").newest().wait_at(ctx, at(1)).unwrap().run_id, "day");

@@ -209,6 +209,17 @@ impl fmt::Display for Skip {
 
 impl StdError for Skip {}
 
+/// What a task waits for, besides an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Run(Condition),
+    /// An event that is later than `since`.
+    Asset {
+        asset: &'static str,
+        since: DateTime<Utc>,
+    },
+}
+
 /// Frees everything that the attempt holds and starts the task again at an instant, with the same try number.
 ///
 /// Airflow: a sensor in mode `reschedule`.
@@ -229,18 +240,18 @@ impl StdError for Skip {}
 pub struct Later {
     pub(crate) at: DateTime<Utc>,
     /// Or as soon as this has come.
-    pub(crate) run: Option<Box<Condition>>,
+    pub(crate) awaited: Option<Box<Awaited>>,
 }
 
 impl Later {
     /// Starts again at `at`.
     pub fn at(at: DateTime<Utc>) -> Self {
-        Self { at, run: None }
+        Self { at, awaited: None }
     }
 
-    /// Starts again when a run of another dag has come so far, or at `at` at the latest.
-    pub(crate) fn on_run(condition: Condition, at: DateTime<Utc>) -> Self {
-        Self { at, run: Some(Box::new(condition)) }
+    /// Starts again when this has come, or at `at` at the latest.
+    pub(crate) fn on(awaited: Awaited, at: DateTime<Utc>) -> Self {
+        Self { at, awaited: Some(Box::new(awaited)) }
     }
 
     /// Starts again after `delay`.
@@ -254,8 +265,10 @@ impl Later {
 
 impl fmt::Display for Later {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(condition) = &self.run {
-            return write!(f, "waits for dag `{}`", condition.dag_id);
+        match self.awaited.as_deref() {
+            Some(Awaited::Run(condition)) => return write!(f, "waits for dag `{}`", condition.dag_id),
+            Some(Awaited::Asset { asset, .. }) => return write!(f, "waits for asset `{asset}`"),
+            None => {}
         }
         write!(f, "to be started again at {}", self.at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
     }

@@ -9,9 +9,11 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use crate::{
+    assets::{Asset, AssetCondition},
     context::{Context, DataInterval},
     dag::{Definition, Expand, Graph, ListSource, Node, Role, Schedule, Source},
     entry::{self, Ending, Entry, Inputs},
+    error::Awaited,
     logging,
     options::TriggerRule,
     value::Value,
@@ -90,8 +92,11 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
         Ending::Skipped(reason) => Ok(Outcome::Skipped(reason)),
         Ending::Later(later) => {
             let at = later.at.timestamp_micros();
-            Ok(Outcome::Later(match later.run {
-                Some(condition) => runner::Wake::Run(((*condition).into(), at)),
+            Ok(Outcome::Later(match later.awaited.map(|awaited| *awaited) {
+                Some(Awaited::Run(condition)) => runner::Wake::Run((condition.into(), at)),
+                Some(Awaited::Asset { asset, since }) => {
+                    runner::Wake::Asset((asset.to_owned(), since.timestamp_micros(), at))
+                }
                 None => runner::Wake::At(at),
             }))
         }
@@ -116,6 +121,9 @@ pub fn describe(package: Package, dags: &[fn() -> &'static Definition], tasks: &
     for definition in dags {
         let definition = definition();
         let graph = definition.graph().map_err(|error| error.to_string())?;
+        let condition = definition.assets.map(|assets| assets());
+        let assets =
+            graph.assets(condition.as_ref()).map_err(|error| format!("dag `{}`: {error}", definition.dag_id))?;
         for node in &graph.nodes {
             match entries.iter().find(|entry| entry.name == node.entry.name) {
                 Some(known) if std::ptr::eq(*known, node.entry) => {}
@@ -128,7 +136,7 @@ pub fn describe(package: Package, dags: &[fn() -> &'static Definition], tasks: &
                 None => entries.push(node.entry),
             }
         }
-        described.push(describe_dag(definition, graph));
+        described.push(describe_dag(definition, graph, &assets, condition.as_ref()));
     }
     for entry in &entries {
         if !find(tasks, entry.name).is_some_and(|found| std::ptr::eq(found, *entry)) {
@@ -158,7 +166,12 @@ fn describe_entry(entry: &Entry) -> runner::Entry {
     }
 }
 
-fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
+fn describe_dag(
+    definition: &Definition,
+    graph: Graph,
+    assets: &[Asset],
+    condition: Option<&AssetCondition>,
+) -> runner::Dag {
     let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
     let task_id = |index: u32| graph.nodes[index as usize].task_id.clone();
     runner::Dag {
@@ -224,6 +237,16 @@ fn describe_dag(definition: &Definition, graph: Graph) -> runner::Dag {
                 expand: group.expand.as_ref().map(|expand| describe_expand(expand, &graph)),
             })
             .collect(),
+        assets: assets
+            .iter()
+            .map(|asset| runner::Asset {
+                name: asset.name.to_owned(),
+                uri: asset.uri.unwrap_or(asset.name).to_owned(),
+                group: asset.group.to_owned(),
+                extra: asset.extra.map(ToOwned::to_owned),
+            })
+            .collect(),
+        asset_schedule: condition.map(describe_condition).unwrap_or_default(),
         nodes: graph.nodes.iter().map(|node| describe_node(node, &graph)).collect(),
         params: graph
             .params
@@ -293,7 +316,23 @@ fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
         },
         group: node.group.map(|group| graph.groups[group as usize].name.clone()),
         expand: node.expand.as_ref().map(|expand| describe_expand(expand, graph)),
+        outlets: node.assets.as_ref().map(|assets| names(&assets.outlets)).unwrap_or_default(),
+        inlets: node.assets.as_ref().map(|assets| names(&assets.inlets)).unwrap_or_default(),
     }
+}
+
+fn names(assets: &[Asset]) -> Vec<String> {
+    assets.iter().map(|asset| asset.name.to_owned()).collect()
+}
+
+/// The parts before what joins them.
+fn describe_condition(condition: &AssetCondition) -> Vec<runner::AssetCondition> {
+    let (parts, joined) = match condition {
+        AssetCondition::Asset(asset) => return vec![runner::AssetCondition::Asset(asset.name.to_owned())],
+        AssetCondition::All(parts) => (parts, runner::AssetCondition::All(small(parts.len()))),
+        AssetCondition::Any(parts) => (parts, runner::AssetCondition::Any(small(parts.len()))),
+    };
+    parts.iter().flat_map(describe_condition).chain([joined]).collect()
 }
 
 fn describe_expand(expand: &Expand, graph: &Graph) -> runner::Expand {
@@ -375,6 +414,7 @@ fn instant(us: i64) -> DateTime<Utc> {
 pub(crate) mod host {
     use super::{DateTime, OnceLock, Range, Utc, Value, imports, instant};
     use crate::{
+        assets::{EventSource, RawEvent},
         connections::Connection,
         dags::{Condition, DagRun, EndState, Progress, RunState, Trigger, WhichRun},
         error::HostError,
@@ -471,6 +511,33 @@ pub(crate) mod host {
         pub fn read(&mut self, most: usize) -> Result<Vec<u8>> {
             Ok(self.0.read(u32::try_from(most).unwrap_or(u32::MAX))?)
         }
+    }
+
+    fn raw(event: imports::assets::AssetEvent) -> RawEvent {
+        RawEvent {
+            asset: event.asset,
+            uri: event.uri,
+            timestamp: instant(event.timestamp),
+            extra: event.extra,
+            source: event.source.map(|source| EventSource {
+                dag_id: source.dag_id,
+                run_id: source.run_id,
+                task_id: source.task_id,
+                map_index: u32::try_from(source.map_index).ok(),
+            }),
+        }
+    }
+
+    pub fn asset_set_extra(asset: &str, extra: &str) -> Result<()> {
+        Ok(imports::assets::set_extra(asset, extra)?)
+    }
+
+    pub fn asset_triggering() -> Result<Vec<RawEvent>> {
+        Ok(imports::assets::triggering()?.into_iter().map(raw).collect())
+    }
+
+    pub fn asset_events(asset: &str, limit: u32) -> Result<Vec<RawEvent>> {
+        Ok(imports::assets::events(asset, limit)?.into_iter().map(raw).collect())
     }
 
     impl From<Condition> for imports::dags::Condition {

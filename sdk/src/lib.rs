@@ -47,6 +47,7 @@
 extern crate self as airlock_sdk;
 
 pub mod artifacts;
+pub mod assets;
 pub mod connections;
 mod context;
 mod dag;
@@ -105,6 +106,7 @@ use testing::host;
 /// | `id = ".."` | the dag's id; the function's name if nothing is said |
 /// | `schedule = "0 6 * * *"` | cron of five fields (six with seconds last), `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`, `@yearly`, or `@once`, or `@continuous` (run after run); instants as `"2026-01-31T06:00:00"`; `"every 90m"`: equal periods from `start` on; several as `["0 6 * * *", "30 18 * * 5"]`; only triggered if nothing is said |
 /// | `data_interval = true` | a run covers the time between two ticks and runs at its end (the way of Airflow 2); otherwise a run happens at a tick |
+/// | `assets = ORDERS & (CUSTOMERS \| SUPPLIERS)` | a run whenever the [`Asset`]s were updated since the last such run; beside a `schedule`, either makes runs |
 /// | `timezone = "Asia/Seoul"` | where the schedule, `start` and `end` are read; `UTC` if nothing is said |
 /// | `start`, `end` | `"2026-01-01"`, `"2026-01-01T06:00:00"` in the time zone, or with an offset: the first and last instant of a run |
 /// | `business_days` | only on days that are neither in `weekend = ["sat", "sun"]` nor in `holidays = ["2026-12-25", ..]`; with `nth_business_days = [1, -1]` only on the first and the last of a month |
@@ -195,6 +197,7 @@ pub use airlock_sdk_macros::data;
 /// Durations are numbers with `ms`, `s`, `m`, `h` or `d`, as `"1h30m"`. Methods of the handle say the same for a
 /// single node.
 pub use airlock_sdk_macros::task;
+pub use assets::{Asset, AssetCondition};
 pub use context::{Context, DataInterval};
 pub use dag::{All, Dag, DagFunction, Each, Elements, Group, Handle, Handles, IntoInput, List, Literal, Param};
 pub use entry::{Branch, ShortCircuit, Task};
@@ -209,8 +212,9 @@ pub use {chrono, log, schemars, serde, serde_json, tracing};
 /// All that a pipeline usually needs: `use airlock_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke, Result,
-        ResultExt, Skip, TriggerRule, artifacts, bail, connections, dag, dags, data, ensure, task, variables, xcom,
+        Asset, Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke,
+        Result, ResultExt, Skip, TriggerRule, artifacts, assets, bail, connections, dag, dags, data, ensure, task,
+        variables, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};
@@ -308,4 +312,5 @@ pub mod __private {
 #[doc = include_str!("../../docs/schedules.md")]
 #[doc = include_str!("../../docs/sensors.md")]
 #[doc = include_str!("../../docs/events.md")]
+#[doc = include_str!("../../docs/assets.md")]
 struct Docs;

@@ -37,6 +37,7 @@ use crate::{
     value::{self, Bytes, Value},
 };
 
+mod assets;
 mod dags;
 mod run;
 
@@ -70,6 +71,7 @@ struct State {
     files: BTreeMap<Place, Bytes>,
     past: BTreeMap<DateTime<Utc>, PastRun>,
     dags: dags::Dags,
+    assets: assets::Assets,
     /// Of the present attempt.
     dag_id: String,
     place: (String, Option<u32>),
@@ -127,6 +129,7 @@ impl Host {
             files: BTreeMap::new(),
             past: BTreeMap::new(),
             dags: dags::Dags::default(),
+            assets: assets::Assets::default(),
             dag_id: String::new(),
             place: (String::new(), None),
             pushed: BTreeMap::new(),
@@ -364,8 +367,11 @@ pub(crate) mod host {
 
     use chrono::{DateTime, Utc};
 
-    pub use super::dags::{dag_look, dag_trigger};
     use super::{CURRENT, LogLine, State, is_granted};
+    pub use super::{
+        assets::{asset_events, asset_set_extra, asset_triggering},
+        dags::{dag_look, dag_trigger},
+    };
     use crate::{
         connections::Connection,
         error::HostError,

@@ -89,3 +89,55 @@ async fn a_wait_outlives_the_server() {
     assert_eq!(client.finished("waiter", &run_id).await["state"], "success");
     assert_eq!(client.xcom("waiter", &run_id, "newest", "return_value").await, json!(awaited));
 }
+
+#[tokio::test]
+async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
+    let (_server, client) = shapes().await;
+    let make = async |dag_id: &str, conf| {
+        let run_id = client.trigger(dag_id, conf).await;
+        client.finished(dag_id, &run_id).await
+    };
+    make("make_orders", json!({})).await;
+    assert_eq!(make("make_orders", json!({"rows": 0})).await["state"], "failed");
+    make("make_orders", json!({"rows": 4})).await;
+    let queued = client.get("/api/v2/dags/on_both/assets/queuedEvents").await.ok();
+    assert_eq!(queued["total_entries"], 2);
+    make("make_prices", json!({})).await;
+    let run = airlock_tests::until("the run", std::time::Duration::from_secs(30), async || {
+        client.list("/api/v2/dags/on_both/dagRuns", "dag_runs").await.pop()
+    })
+    .await;
+    assert_eq!((&run["run_type"], &run["logical_date"]), (&json!("asset_triggered"), &json!(null)));
+    let run_id = run["dag_run_id"].as_str().unwrap();
+    assert_eq!(client.finished("on_both", run_id).await["state"], "success");
+    assert_eq!(client.xcom("on_both", run_id, "rows", "return_value").await, json!([7, 4]));
+    let events = client.get(&format!("/api/v2/dags/on_both/dagRuns/{run_id}/upstreamAssetEvents")).await.ok();
+    assert_eq!(events["total_entries"], 3);
+    let event = &events["asset_events"][0];
+    assert_eq!((&event["name"], &event["extra"]), (&json!("orders"), &json!({"rows": 3})));
+    assert_eq!((&event["source_dag_id"], &event["source_task_id"]), (&json!("make_orders"), &json!("orders")));
+    assert_eq!(event["created_dagruns"][0]["run_id"], json!(run_id));
+
+    let assets = client.list("/api/v2/assets", "assets").await;
+    let orders = &assets[0];
+    assert_eq!((&orders["uri"], &orders["group"]), (&json!("s3://shop/orders"), &json!("tables")));
+    assert_eq!(orders["scheduled_dags"][0]["dag_id"], "on_both");
+    assert_eq!(orders["producing_tasks"][0]["task_id"], "orders");
+    assert_eq!(orders["consuming_tasks"][0]["task_id"], "rows");
+    let details = client.get("/api/v2/dags/on_both/details").await.ok();
+    assert_eq!(
+        details["asset_expression"],
+        json!({"all": [{"asset": {"name": "orders"}}, {"asset": {"name": "prices"}}]})
+    );
+
+    for asset in &assets {
+        let body = json!({"asset_id": asset["id"], "extra": {"by": "hand"}});
+        assert_eq!(client.post("/api/v2/assets/events", &body).await.ok()["created_by"], "admin");
+    }
+    airlock_tests::until("the second run", std::time::Duration::from_secs(30), async || {
+        (client.list("/api/v2/dags/on_both/dagRuns", "dag_runs").await.len() == 2).then_some(())
+    })
+    .await;
+    client.post("/api/v2/assets/events", &json!({"asset_id": 999_999})).await.refused(404);
+    client.delete("/api/v2/dags/on_both/assets/queuedEvents").await.refused(404);
+}

@@ -18,6 +18,7 @@ use super::{
 use crate::model::state::RunState;
 use crate::{
     model::{
+        asset::AssetCondition,
         ids::DagId,
         spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec},
         time::Timestamp,
@@ -252,7 +253,16 @@ fn next_run(dag: &DagRow, now: Timestamp) -> Option<NextRun> {
     timetable.next_run(dag.last_scheduled, bounds, now)
 }
 
+fn asset_condition(spec: &DagSpec) -> Option<AssetCondition> {
+    spec.asset_schedule.as_ref().and_then(|spec| AssetCondition::from_spec(spec).ok())
+}
+
 fn describe_schedule(spec: &DagSpec) -> (Option<String>, String) {
+    if let Some(condition) = asset_condition(spec) {
+        let by_time =
+            if spec.schedule == ScheduleSpec::Manual { String::new() } else { format!(" or {}", spec.schedule) };
+        return (Some(format!("{condition}{by_time}")), format!("Triggered by assets{by_time}"));
+    }
     match &spec.schedule {
         ScheduleSpec::Manual => (None, "Never, external triggers only".to_owned()),
         schedule @ ScheduleSpec::Once => (Some(schedule.to_string()), "Once, as soon as possible".to_owned()),
@@ -372,7 +382,7 @@ pub async fn get_dag_details(
         dag_run_timeout: spec.run_timeout_ms.map(iso_duration),
         default_args: None,
         doc_md: spec.doc.clone(),
-        asset_expression: None,
+        asset_expression: asset_condition(spec).and_then(|condition| condition.to_json().as_object().cloned()),
         start_date: spec.start.map(Timestamp::to_utc),
         end_date: spec.end.map(Timestamp::to_utc),
         is_paused_upon_creation: spec.paused_upon_creation,

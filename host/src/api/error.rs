@@ -224,6 +224,7 @@ impl From<DeployError> for ApiError {
             | DeployError::Yaml(_)
             | DeployError::Name(_)
             | DeployError::Duplicate(_)
+            | DeployError::AssetCycle(_)
             | DeployError::Unknown => Self::invalid(["body"], error.to_string()),
             DeployError::Blobs(error) => Self::from(error),
             DeployError::Store(error) => Self::from(error),

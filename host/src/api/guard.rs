@@ -18,6 +18,8 @@ pub const PUBLIC: &[(Method, &str)] = &[
     (Method::GET, "/api/v2/version"),
     // Editors have no token.
     (Method::GET, "/schemas/dag.json"),
+    // They are signed.
+    (Method::POST, "/hooks/{dag_id}"),
     (Method::POST, "/auth/token"),
     (Method::POST, "/auth/token/cli"),
 ];

@@ -6,6 +6,7 @@
 //! into a domain type, makes one call, and views the answer.
 
 mod artifacts;
+mod assets;
 mod components;
 mod connections;
 mod dag_runs;
@@ -34,6 +35,7 @@ mod tokens;
 mod triggers;
 mod users;
 mod variables;
+pub mod webhooks;
 mod xcoms;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -103,6 +105,7 @@ pub struct Shared {
     uploads: Semaphore,
     streams: Arc<Semaphore>,
     names: names::NamesCache,
+    webhook_rates: webhooks::Rates,
 }
 
 impl Deref for Api {
@@ -177,6 +180,15 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(connections::get_connection, connections::patch_connection, connections::delete_connection))
         .routes(routes!(pools::get_pools, pools::post_pool))
         .routes(routes!(pools::get_pool, pools::patch_pool, pools::delete_pool))
+        .routes(routes!(assets::get_assets))
+        .routes(routes!(assets::get_asset_events, assets::create_asset_event))
+        .routes(routes!(assets::get_asset))
+        .routes(routes!(assets::get_asset_queued_events, assets::delete_asset_queued_events))
+        .routes(routes!(assets::get_dag_asset_queued_events, assets::delete_dag_asset_queued_events))
+        .routes(routes!(assets::get_dag_asset_queued_event, assets::delete_dag_asset_queued_event))
+        .routes(routes!(assets::get_upstream_asset_events))
+        .routes(routes!(webhooks::get_webhook, webhooks::put_webhook, webhooks::delete_webhook))
+        .routes(routes!(webhooks::receive_webhook).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
         .routes(routes!(events::get_events))
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
 }
@@ -196,8 +208,13 @@ pub fn router(state: ApiState) -> Router {
     let streams = Arc::new(Semaphore::new(state.config.max_event_streams));
     let document = Arc::new(document());
     let routes: Router<Api> = routes(&state.config).into();
-    let api =
-        Api(Arc::new(Shared { state, uploads: Semaphore::new(UPLOADS), streams, names: names::NamesCache::default() }));
+    let api = Api(Arc::new(Shared {
+        state,
+        uploads: Semaphore::new(UPLOADS),
+        streams,
+        names: names::NamesCache::default(),
+        webhook_rates: webhooks::Rates::default(),
+    }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))
         .route("/api", any(guard::no_route))

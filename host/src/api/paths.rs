@@ -65,6 +65,8 @@ path!(ArtifactPath {
     task_id: TaskId = String,
     name: String = String,
 });
+path!(AssetPath { asset_id: i64 = i64 });
+path!(DagAssetPath { dag_id: DagId = String, asset_id: i64 = i64 });
 path!(VariablePath { variable_key: VariableKey = String });
 path!(ConnectionPath { connection_id: ConnectionId = String });
 path!(PoolPath { pool_name: PoolName = String });

@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod resources;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -184,6 +184,12 @@ impl Client {
 
     /// # Errors
     /// As [`Client::send`].
+    pub async fn put(&self, segments: &[&str], body: &Value) -> Result<Value> {
+        self.send(self.request(Method::PUT, segments, &[])?.json(body)).await
+    }
+
+    /// # Errors
+    /// As [`Client::send`].
     pub async fn patch(&self, segments: &[&str], body: &Value) -> Result<Value> {
         self.send(self.request(Method::PATCH, segments, &[])?.json(body)).await
     }

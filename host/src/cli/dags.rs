@@ -37,6 +37,15 @@ pub enum DagsCommand {
     Unpause { dag_id: String },
     /// Print when the next runs start: of a dag, or, without a server, of a dag in a file or of a cron expression.
     NextRuns(NextRunsArgs),
+    /// Show a dag's webhook, by which other systems start its runs; or make one and show its secret.
+    Webhook {
+        dag_id: String,
+        /// Make it, or give it a new secret; the old one is good no more.
+        #[arg(long, conflicts_with = "delete")]
+        create: bool,
+        #[arg(long)]
+        delete: bool,
+    },
     /// Delete a dag with its runs, logs and artifacts.
     Delete { dag_id: String },
 }
@@ -103,6 +112,15 @@ impl DagsCommand {
             Self::Pause { dag_id } => set_paused(&client()?, &dag_id, true).await,
             Self::Unpause { dag_id } => set_paused(&client()?, &dag_id, false).await,
             Self::NextRuns(args) => args.run(client, format).await,
+            Self::Webhook { dag_id, create, delete } => {
+                let (client, path) = (client()?, ["dags", &dag_id, "webhook"]);
+                if delete {
+                    return client.delete(&path).await;
+                }
+                let webhook =
+                    if create { client.put(&path, &json!({})).await? } else { client.get(&path, &[]).await? };
+                format.object(&webhook)
+            }
             Self::Delete { dag_id } => client()?.delete(&["dags", &dag_id]).await,
         }
     }

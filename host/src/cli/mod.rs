@@ -3,6 +3,7 @@
 //! Results go to standard output (`--output table|json|yaml`), everything about them to standard error. Each error is
 //! a kind (the exit code), a cause and a hint: see [`error`].
 
+mod assets;
 mod client;
 mod components;
 mod connections;
@@ -88,6 +89,9 @@ enum Command {
     /// Pools: list, set, delete.
     #[command(subcommand)]
     Pools(pools::PoolsCommand),
+    /// Assets: list, events, update, queued.
+    #[command(subcommand)]
+    Assets(assets::AssetsCommand),
     /// Components: list.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
@@ -146,6 +150,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Variables(command) => on_one_thread(command.run(client, format)),
         Command::Connections(command) => on_one_thread(command.run(client, format)),
         Command::Pools(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Assets(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),
         Command::Completions { shell } => {

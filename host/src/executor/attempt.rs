@@ -1,13 +1,13 @@
 //! What the scheduler hands over, and what it gets back.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
 use crate::{
     model::{
         dag::{Dag, NodeIndex},
-        ids::{DagId, Digest, RunId, TaskId},
+        ids::{AssetName, DagId, Digest, RunId, TaskId},
         time::{DataInterval, Timestamp},
         wait::Wait,
     },
@@ -101,6 +101,8 @@ pub struct Completion {
     pub xcoms: Vec<XComNew>,
     /// To be committed with the success; empty for what did not succeed.
     pub artifacts: Vec<ArtifactRow>,
+    /// What the events of outlets carry, where the attempt said so.
+    pub asset_extras: BTreeMap<AssetName, String>,
     /// The length of the returned list, if a task or group of the dag is mapped over it and it is a list.
     pub list_length: Option<u32>,
     pub started_at: Timestamp,

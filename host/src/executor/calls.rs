@@ -1,6 +1,7 @@
 //! Answers what guests ask of the host: within the grants of the attempt that asks, as the books have it.
 
 mod artifacts;
+mod assets;
 mod dags;
 mod http;
 mod settings;
@@ -8,7 +9,7 @@ mod xcoms;
 
 use std::sync::Arc;
 
-pub(super) use dags::check as check_wait;
+pub(super) use {assets::check as check_asset, dags::check as check_wait};
 
 use super::{Shared, books::Attempt, outbox::Outbox};
 use crate::wire::{Call, CallError, CallKey, Level, Reply};
@@ -78,6 +79,9 @@ async fn serve(
             let request = super::egress::HttpRequest { method, uri, headers, body, timeout_ms };
             http::request(shared, attempt, request).await
         }
+        Call::AssetSetExtra { asset, extra } => assets::set_extra(attempt, asset, extra),
+        Call::AssetTriggering => assets::triggering(shared, attempt).await,
+        Call::AssetEvents { asset, limit } => assets::events(shared, attempt, &asset, limit).await,
         Call::DagLook(wait) => dags::look(shared, attempt, &wait).await,
         Call::DagTrigger(request) => dags::trigger(shared, attempt, request).await,
         Call::StreamDrop { .. } => Ok(Reply::Unit),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blobs::BlobWriter,
-    model::ids::{DagId, Digest, XComKey},
+    model::ids::{AssetName, DagId, Digest, XComKey},
     secrets::{Masker, SecretString},
     store::XComBody,
     wire::{CallError, StreamKey},
@@ -100,6 +100,8 @@ pub(super) struct Body {
 pub(super) struct Effects {
     pub xcoms: BTreeMap<XComKey, Pushed>,
     pub artifacts: BTreeMap<String, Finished>,
+    /// What the events of outlets are to carry, if the attempt said so.
+    pub asset_extras: BTreeMap<AssetName, String>,
     pub streams: HashMap<StreamKey, Stream>,
     pub masker: Masker,
     secrets: Vec<SecretString>,
@@ -123,6 +125,7 @@ impl Default for Effects {
         Self {
             xcoms: BTreeMap::new(),
             artifacts: BTreeMap::new(),
+            asset_extras: BTreeMap::new(),
             streams: HashMap::new(),
             masker: Masker::new([]),
             secrets: Vec::new(),

@@ -1,6 +1,10 @@
 //! Ends attempts: what a runner, a kill or a fault says becomes one event for the scheduler.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -152,6 +156,9 @@ fn close(attempt: &Attempt) -> Option<Box<Effects>> {
 /// Whether the attempt may wait for this: as it may look at it.
 fn may_wait(attempt: &Attempt, wait: &Wait) -> Result<(), String> {
     match wait {
+        Wait::Asset { asset, .. } => {
+            super::calls::check_asset(attempt, asset).map_err(|error| super::calls::text(&error).to_owned())
+        }
         Wait::Run(wait) => {
             super::calls::check_wait(attempt, wait).map_err(|error| super::calls::text(&error).to_owned())
         }
@@ -283,8 +290,10 @@ fn commit(
     let ended_at = Clock.now();
     let id = attempt.id();
     let (mut xcoms, mut artifacts) = (Vec::new(), Vec::new());
+    let mut asset_extras = BTreeMap::new();
     if let Some(effects) = effects {
-        let Effects { xcoms: pushed, artifacts: finished, garbage, .. } = *effects;
+        let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, garbage, .. } = *effects;
+        asset_extras = extras;
         xcoms.extend(pushed.into_iter().map(|(key, pushed)| XComNew {
             instance: id.instance.clone(),
             key,
@@ -313,6 +322,7 @@ fn commit(
             message: None,
             xcoms,
             artifacts,
+            asset_extras,
             list_length,
             started_at: attempt.started_at,
             ended_at,
@@ -357,6 +367,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Attempt, effects: Option<Box<Effects
             message: message.map(|message| message.chars().take(MAX_MESSAGE_CHARS).collect()),
             xcoms: Vec::new(),
             artifacts: Vec::new(),
+            asset_extras: BTreeMap::new(),
             list_length: None,
             started_at: attempt.started_at,
             ended_at: Clock.now(),

@@ -14,9 +14,10 @@ pub use catalog::Catalog;
 
 use self::build::{Graph, check_fail_fast, check_params};
 use super::{
+    asset,
     expand::Expand,
     grants::Grants,
-    ids::{DagId, Digest, EntryName, PoolName, TaskId},
+    ids::{AssetName, DagId, Digest, EntryName, PoolName, TaskId},
     retry::Retry,
     spec::{DagSpec, ParamSpec, ScheduleSpec, SourceSpec},
     time::Timestamp,
@@ -112,6 +113,10 @@ pub struct Node {
     /// index by index.
     pub mapped_group: Option<GroupIndex>,
     pub expand: Option<Expand>,
+    /// The assets that it makes.
+    pub outlets: Vec<AssetName>,
+    /// The assets that it reads.
+    pub inlets: Vec<AssetName>,
 }
 
 /// What an instance waits for in the run before.
@@ -219,6 +224,7 @@ impl Dag {
         check_fail_fast(spec).map_err(|(place, why)| fail(&place, why))?;
         let grants = Grants::from_spec(&spec.grants).map_err(|error| fail("grants", error.to_string()))?;
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;
+        asset::check(spec).map_err(|(place, why)| fail(&place, why))?;
 
         let graph = Graph::new(spec, catalog).map_err(|(place, why)| fail(&place, why))?;
         let watchers = graph.watchers().map_err(|why| fail("setups", why))?;

@@ -113,6 +113,9 @@ name!(
     /// Names a connection.
     ConnectionId, "connection id", &[]);
 name!(
+    /// Names an asset in the installation. Often its uri.
+    AssetName, "asset name", &['/', ':', ' ', '~', '+', '@', '=', '%', '#', '?', '&', ',']);
+name!(
     /// Names a pool of slots.
     PoolName, "pool name", &[' ']);
 

@@ -124,9 +124,40 @@ pub struct DagSpec {
     pub labels: Vec<EdgeLabelSpec>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSpec>,
+    /// The assets that it names elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assets: Vec<AssetSpec>,
+    /// Beside `schedule`: either makes runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset_schedule: Option<AssetConditionSpec>,
+}
+
+/// What tasks make and other dags run after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetSpec {
+    pub name: String,
+    pub uri: String,
+    pub group: String,
+    /// A JSON object, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<String>,
+}
+
+/// Which assets a dag waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssetConditionSpec {
+    Asset(String),
+    All(Vec<Self>),
+    Any(Vec<Self>),
 }
 
 impl DagSpec {
+    /// Whether it has runs that nobody asks for.
+    pub fn runs_by_itself(&self) -> bool {
+        self.schedule != ScheduleSpec::Manual || self.asset_schedule.is_some()
+    }
+
     /// A dag that says nothing but its id: it has no tasks yet and runs when it is triggered. Limits are Airflow's.
     pub fn new(dag_id: impl Into<String>) -> Self {
         Self {
@@ -154,6 +185,8 @@ impl DagSpec {
             edges: Vec::new(),
             labels: Vec::new(),
             groups: Vec::new(),
+            assets: Vec::new(),
+            asset_schedule: None,
         }
     }
 
@@ -340,6 +373,12 @@ pub struct NodeSpec {
     pub group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expand: Option<ExpandSpec>,
+    /// Names of the assets that it makes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlets: Vec<String>,
+    /// Names of the assets that it reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inlets: Vec<String>,
 }
 
 impl NodeSpec {
@@ -368,6 +407,8 @@ impl NodeSpec {
             role: RoleSpec::Work,
             group: None,
             expand: None,
+            outlets: Vec::new(),
+            inlets: Vec::new(),
         }
     }
 

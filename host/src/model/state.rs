@@ -119,6 +119,8 @@ impl RunState {
 pub enum RunType {
     Scheduled,
     Manual,
+    /// The assets that its dag waits for were updated.
+    AssetTriggered,
     /// A task started it. Airflow: `TriggerDagRunOperator`.
     OperatorTriggered,
 }
@@ -128,6 +130,7 @@ impl RunType {
         match self {
             Self::Scheduled => "scheduled",
             Self::Manual => "manual",
+            Self::AssetTriggered => "asset_triggered",
             Self::OperatorTriggered => "operator_triggered",
         }
     }
@@ -139,6 +142,7 @@ impl FromStr for RunType {
         match text {
             "scheduled" => Ok(Self::Scheduled),
             "manual" => Ok(Self::Manual),
+            "asset_triggered" => Ok(Self::AssetTriggered),
             "operator_triggered" => Ok(Self::OperatorTriggered),
             other => Err(StateError(other.chars().take(40).collect())),
         }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{DagId, RunId, TaskId},
+    ids::{AssetName, DagId, RunId, TaskId},
     spec::DagSpec,
     state::{RunState, TaskState},
     time::Timestamp,
@@ -51,6 +51,11 @@ pub struct RunWait {
 #[serde(rename_all = "snake_case")]
 pub enum Wait {
     Run(RunWait),
+    /// For an event of an asset that is later than an instant.
+    Asset {
+        asset: AssetName,
+        since: Timestamp,
+    },
 }
 
 /// What a look at a condition found.
@@ -161,7 +166,10 @@ impl fmt::Display for RunChoice {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
-        let Self::Run(wait) = self;
+        let wait = match self {
+            Self::Run(wait) => wait,
+            Self::Asset { asset, .. } => return write!(f, "waits for asset `{asset}`"),
+        };
         f.write_str("waits for ")?;
         for (at, task) in wait.tasks.iter().take(SHOWN).enumerate() {
             write!(f, "{}`{task}`", if at == 0 { "" } else { ", " })?;
@@ -265,5 +273,7 @@ mod tests {
     fn it_says_what_is_waited_for() {
         let text = Wait::Run(wait(&["a", "b", "c", "d"], &[TaskState::Success], &[])).to_string();
         assert_eq!(text, "waits for `a`, `b`, `c` and 1 more in the newest run of dag `d`");
+        let wait = Wait::Asset { asset: AssetName::new("s3://a").unwrap(), since: Timestamp::from_micros(0) };
+        assert_eq!(wait.to_string(), "waits for asset `s3://a`");
     }
 }

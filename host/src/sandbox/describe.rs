@@ -7,8 +7,9 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use super::bindings::{airlock::task::types::Value, exports::airlock::task::runner as wit};
 use crate::model::{
     spec::{
-        BindingSpec, CalendarSpec, ComponentKind, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec,
-        ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec,
+        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, ComponentKind, DagSpec, EdgeLabelSpec, EntrySpec,
+        ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec,
+        ScheduleSpec, SourceSpec, WeekdaySpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -122,6 +123,8 @@ impl Sizes {
         count(&place, "edges and inputs", dag.edges.len() + bound, MAX_EDGES)?;
         count(&place, "labels", dag.labels.len(), MAX_EDGES)?;
         count(&place, "groups", dag.groups.len(), MAX_GROUPS)?;
+        count(&place, "assets", dag.assets.len(), MAX_LIST)?;
+        count(&place, "parts of its asset schedule", dag.asset_schedule.len(), MAX_LIST)?;
         let instant = |at: Option<i64>| at.map(Timestamp::from_micros);
         Ok(DagSpec {
             start: instant(dag.start),
@@ -198,6 +201,8 @@ impl Sizes {
                 })
                 .collect::<Result<_, String>>()?,
             groups: dag.groups.into_iter().map(|group| self.group(&place, group)).collect::<Result<_, _>>()?,
+            assets: dag.assets.into_iter().map(|asset| self.asset(&place, asset)).collect::<Result<_, _>>()?,
+            asset_schedule: self.asset_schedule(&place, dag.asset_schedule)?,
             dag_id: self.word(&place, "id", dag.dag_id)?,
         })
     }
@@ -212,6 +217,45 @@ impl Sizes {
             weekend: calendar.weekend.into_iter().map(weekday).collect(),
             nth: calendar.nth,
         })
+    }
+
+    fn asset(&mut self, dag: &str, asset: wit::Asset) -> Result<AssetSpec, String> {
+        let place = format!("{dag}, asset `{}`", shown(&asset.name));
+        Ok(AssetSpec {
+            uri: self.text(&place, "uri", asset.uri)?,
+            group: self.word(&place, "group", asset.group)?,
+            extra: self.maybe(&place, "extra", asset.extra)?,
+            name: self.word(&place, "name", asset.name)?,
+        })
+    }
+
+    /// Puts together what comes with its operators last.
+    fn asset_schedule(
+        &mut self,
+        place: &str,
+        parts: Vec<wit::AssetCondition>,
+    ) -> Result<Option<AssetConditionSpec>, String> {
+        let mut stack: Vec<AssetConditionSpec> = Vec::new();
+        for part in parts {
+            let mut last = |count: u32| {
+                let from = stack.len().checked_sub(count as usize);
+                from.map(|from| stack.split_off(from)).ok_or_else(|| {
+                    format!("{place}: a part of its asset schedule joins {count} others that are not there")
+                })
+            };
+            let part = match part {
+                wit::AssetCondition::Asset(name) => {
+                    AssetConditionSpec::Asset(self.word(place, "asset of its schedule", name)?)
+                }
+                wit::AssetCondition::All(count) => AssetConditionSpec::All(last(count)?),
+                wit::AssetCondition::Any(count) => AssetConditionSpec::Any(last(count)?),
+            };
+            stack.push(part);
+        }
+        match stack.len() {
+            0 | 1 => Ok(stack.pop()),
+            many => Err(format!("{place}: its asset schedule is {many} conditions; join them with `all` or `any`")),
+        }
     }
 
     fn group(&mut self, dag: &str, group: wit::Group) -> Result<GroupSpec, String> {
@@ -283,6 +327,8 @@ impl Sizes {
             },
             group: node.group.map(|group| self.word(&place, "group", group)).transpose()?,
             expand: node.expand.map(|expand| self.expand(&place, expand)).transpose()?,
+            outlets: self.words(&place, "outlets", node.outlets)?,
+            inlets: self.words(&place, "inlets", node.inlets)?,
             task_id: self.word(&place, "id", node.task_id)?,
         })
     }

@@ -40,7 +40,11 @@ use super::{
     ticker::Ticker,
 };
 use crate::{
-    model::{ids::Digest, time::Timestamp, wait::Wait},
+    model::{
+        ids::{AssetName, Digest},
+        time::Timestamp,
+        wait::Wait,
+    },
     wire::{
         AttemptEnd, AttemptKey, FrameError, FrameReader, FrameWriter, FromRunner, Input, Instance, RunAttempt,
         ToRunner, Usage, Value,
@@ -308,6 +312,13 @@ async fn call(
         Ok(wit::Outcome::Later(wit::Wake::At(at))) => AttemptEnd::Later(Timestamp::from_micros(at)),
         Ok(wit::Outcome::Later(wit::Wake::Run((condition, until)))) => match imports::dags::run_wait(condition) {
             Ok(wait) => AttemptEnd::Wait(Wait::Run(wait), Timestamp::from_micros(until)),
+            Err(error) => AttemptEnd::Fatal(error.to_string()),
+        },
+        Ok(wit::Outcome::Later(wit::Wake::Asset((asset, since, until)))) => match AssetName::new(&asset) {
+            Ok(asset) => {
+                let since = Timestamp::from_micros(since);
+                AttemptEnd::Wait(Wait::Asset { asset, since }, Timestamp::from_micros(until))
+            }
             Err(error) => AttemptEnd::Fatal(error.to_string()),
         },
         Err(wit::Failure::Retryable(message)) => AttemptEnd::Retryable(message),

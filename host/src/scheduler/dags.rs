@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::{
-        ids::DagId,
+        asset::AssetCondition,
+        ids::{AssetName, DagId},
+        state::RunType,
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
@@ -22,13 +24,24 @@ pub struct DagEntry {
     pub scheduled: u32,
     /// Runs in state queued, in the order in which they start.
     pub queue: BTreeSet<(Timestamp, DagRunKey)>,
+    /// The assets that it waits for, if it does.
+    pub assets: Option<AssetCondition>,
+    /// Those of them with events that it has not consumed.
+    pub updated: BTreeSet<AssetName>,
+    /// Runs made for assets that are not finished. No more are made than may be active: what comes meanwhile is consumed
+    /// together by the next.
+    pub asset_triggered: u32,
     /// When the loop looks at it again by itself.
     pub wake_at: Option<Timestamp>,
 }
 
 /// All dags.
 #[derive(Debug, Default)]
-pub struct Dags(BTreeMap<DagId, DagEntry>);
+pub struct Dags {
+    entries: BTreeMap<DagId, DagEntry>,
+    /// Who waits for each asset.
+    consumers: BTreeMap<AssetName, BTreeSet<DagId>>,
+}
 
 impl Dags {
     /// Takes a dag as it now is in the store; what is known of its runs stays.
@@ -42,25 +55,57 @@ impl Dags {
                 Timetable::manual()
             }
         };
-        if let Some(entry) = self.0.get_mut(&row.dag_id) {
+        let assets = row.spec.asset_schedule.as_ref().and_then(|spec| AssetCondition::from_spec(spec).ok());
+        self.forget_consumer(&row.dag_id);
+        let awaited = assets.as_ref().map(AssetCondition::assets).unwrap_or_default();
+        for name in &awaited {
+            self.consumers.entry(name.clone()).or_default().insert(row.dag_id.clone());
+        }
+        if let Some(entry) = self.entries.get_mut(&row.dag_id) {
             entry.row = row;
             entry.timetable = timetable;
+            entry.assets = assets;
+            // The store has dropped what it does not wait for any more.
+            entry.updated.retain(|name| awaited.contains(name));
         } else {
-            let entry = DagEntry { timetable, running: 0, scheduled: 0, queue: BTreeSet::new(), wake_at: None, row };
-            self.0.insert(entry.row.dag_id.clone(), entry);
+            let entry = DagEntry {
+                timetable,
+                running: 0,
+                scheduled: 0,
+                queue: BTreeSet::new(),
+                assets,
+                updated: BTreeSet::new(),
+                asset_triggered: 0,
+                wake_at: None,
+                row,
+            };
+            self.entries.insert(entry.row.dag_id.clone(), entry);
         }
     }
 
+    fn forget_consumer(&mut self, dag_id: &DagId) {
+        self.consumers.retain(|_, consumers| {
+            consumers.remove(dag_id);
+            !consumers.is_empty()
+        });
+    }
+
+    /// The dags that wait for an asset, paused ones too.
+    pub fn consumers(&self, name: &AssetName) -> Vec<DagId> {
+        self.consumers.get(name).map(|dags| dags.iter().cloned().collect()).unwrap_or_default()
+    }
+
     pub fn get(&self, dag_id: &DagId) -> Option<&DagEntry> {
-        self.0.get(dag_id)
+        self.entries.get(dag_id)
     }
 
     pub fn get_mut(&mut self, dag_id: &DagId) -> Option<&mut DagEntry> {
-        self.0.get_mut(dag_id)
+        self.entries.get_mut(dag_id)
     }
 
     pub fn remove(&mut self, dag_id: &DagId) {
-        self.0.remove(dag_id);
+        self.forget_consumer(dag_id);
+        self.entries.remove(dag_id);
     }
 }
 
@@ -73,6 +118,24 @@ impl DagEntry {
             return None;
         }
         self.timetable.next_run(self.row.last_scheduled, Bounds::of(spec), now)
+    }
+
+    /// Whether a run is to be made for the assets that were updated. Not while the dag is paused: what comes meanwhile is
+    /// kept for it.
+    pub fn is_due_by_assets(&self) -> bool {
+        !self.row.is_paused
+            && self.asset_triggered < self.row.spec.max_active_runs
+            && !self.updated.is_empty()
+            && self.assets.as_ref().is_some_and(|wanted| wanted.holds(&self.updated))
+    }
+
+    /// The unfinished runs of this sort, where they are counted.
+    pub fn unfinished(&mut self, run_type: RunType) -> Option<&mut u32> {
+        match run_type {
+            RunType::Scheduled => Some(&mut self.scheduled),
+            RunType::AssetTriggered => Some(&mut self.asset_triggered),
+            RunType::Manual | RunType::OperatorTriggered => None,
+        }
     }
 
     /// The queued run that may start now. A paused dag starts none; one with its runs all active only what is awaited

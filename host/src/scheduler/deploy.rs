@@ -1,6 +1,9 @@
 //! An upload, from bytes to active dags: all of it, or nothing.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -9,8 +12,9 @@ use super::{Change, DeployError, Deployed, Scheduler};
 use crate::{
     blobs::keys,
     model::{
+        asset::{self, DagAssets},
         dag::{Catalog, Dag},
-        ids::{ComponentName, Digest},
+        ids::{ComponentName, DagId, Digest},
         spec::{ComponentKind, DagSpec, ModuleSpec},
         yaml::{self, DagFile, Libraries},
     },
@@ -41,6 +45,7 @@ impl Scheduler {
         } else {
             self.read_yaml(bytes.clone()).await?
         };
+        self.check_assets(&module).await?;
         let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         self.blobs.put(&keys::component(&digest, module.kind), bytes).await?;
         let deploy = Deploy {
@@ -82,6 +87,26 @@ impl Scheduler {
             Ok(ModuleSpec { kind: ComponentKind::Yaml, sdk: "YAML".to_owned(), dags, ..ModuleSpec::default() })
         })
         .await
+    }
+
+    /// Dags that start each other for ever by their assets are refused, whichever component the others came with.
+    async fn check_assets(&self, module: &ModuleSpec) -> Result<(), DeployError> {
+        if module.dags.iter().all(|spec| spec.assets.is_empty()) {
+            return Ok(());
+        }
+        let mut dags: BTreeMap<DagId, DagAssets> = BTreeMap::new();
+        for row in self.store.dag_list_all().await? {
+            dags.insert(row.dag_id.clone(), DagAssets::of(&row.dag_id, &row.spec));
+        }
+        let mut changed = BTreeSet::new();
+        for spec in &module.dags {
+            // Checked before.
+            let Ok(dag_id) = DagId::new(&spec.dag_id) else { continue };
+            dags.insert(dag_id.clone(), DagAssets::of(&dag_id, spec));
+            changed.insert(dag_id);
+        }
+        let dags: Vec<_> = dags.into_values().collect();
+        asset::find_cycle(&dags, &changed).map_or(Ok(()), |circle| Err(DeployError::AssetCycle(circle)))
     }
 
     /// The dags of a component that was uploaded before, if it is still the one of its name and each dag runs what it

@@ -1,5 +1,6 @@
 //! The loop: takes what happened, asks the engine, commits, shows.
 
+mod assets;
 mod commit;
 mod past;
 mod requests;
@@ -38,8 +39,8 @@ use crate::{
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext, TriggerCall, TriggerRefusal},
     model::{
         dag::Dag,
-        ids::{DagId, RunId, TaskId},
-        state::{RunState, RunType, TaskState},
+        ids::{AssetName, DagId, RunId, TaskId},
+        state::{RunState, TaskState},
         time::{Clock, Timestamp},
         wait::{RunChoice, Wait},
     },
@@ -100,6 +101,19 @@ pub enum Request {
     Mark {
         request: Box<MarkRequest>,
         reply: Reply<Vec<InstanceKey>>,
+    },
+    /// An asset was updated by hand. `extra`: a JSON object. Answers the event's key.
+    AssetEvent {
+        asset: AssetName,
+        extra: String,
+        user: String,
+        reply: Reply<i64>,
+    },
+    /// Events that a dag (none: all) has not consumed are dropped, of one asset (none: all). Answers how many.
+    AssetQueueDelete {
+        dag_id: Option<DagId>,
+        asset: Option<i64>,
+        reply: Reply<u64>,
     },
     ReloadPools {
         reply: Reply<()>,
@@ -218,6 +232,7 @@ pub struct Driver<D> {
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     heartbeat: Arc<Heartbeat>,
     next_key: i64,
+    next_event: i64,
     dags: Dags,
     versions: LruCache<DagVersionKey, Arc<Version>>,
     /// Runs in state queued that never started.
@@ -263,6 +278,7 @@ impl<D: Dispatch> Driver<D> {
             changes,
             heartbeat,
             next_key: 0,
+            next_event: 0,
             dags: Dags::default(),
             versions: LruCache::new(MAX_GRAPHS),
             queued: HashMap::new(),
@@ -293,11 +309,17 @@ impl<D: Dispatch> Driver<D> {
         self.links.clear();
         self.failing.clear();
         self.next_key = self.store.dag_run_next_key().await?;
+        self.next_event = self.store.asset_event_next_key().await?;
         self.reload_pools().await?;
         for row in self.store.dag_list_all().await? {
             self.admission.set_paused(&row.dag_id, row.is_paused);
             self.touched.insert(row.dag_id.clone());
             self.dags.put(row);
+        }
+        for (dag_id, name) in self.store.asset_queue_names().await? {
+            if let Some(entry) = self.dags.get_mut(&dag_id) {
+                entry.updated.insert(name);
+            }
         }
         let mut turn = Turn::new(now);
         let (mut after, mut resumed) = (None, Vec::new());
@@ -326,10 +348,8 @@ impl<D: Dispatch> Driver<D> {
         resumed: &mut Vec<DagRunKey>,
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
-        if row.run_type == RunType::Scheduled
-            && let Some(entry) = self.dags.get_mut(&row.dag_id)
-        {
-            entry.scheduled += 1;
+        if let Some(unfinished) = self.dags.get_mut(&row.dag_id).and_then(|entry| entry.unfinished(row.run_type)) {
+            *unfinished += 1;
         }
         if row.state == RunState::Queued {
             self.enqueue(&row);
@@ -452,7 +472,7 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn finished(&mut self, completion: Completion, turn: &mut Turn) {
-        let Completion { id, result, message, xcoms, artifacts, list_length, .. } = completion;
+        let Completion { id, result, message, xcoms, artifacts, asset_extras, list_length, .. } = completion;
         let key = id.instance.dag_run;
         let Some(run) = self.runs.get(&key) else { return };
         let Some(node) = run.version.dag.index(&id.instance.task_id) else { return };
@@ -483,6 +503,7 @@ impl<D: Dispatch> Driver<D> {
         if succeeded {
             turn.tick.commit.xcoms.extend(xcoms);
             turn.tick.commit.artifacts.extend(artifacts);
+            self.update_outlets(key, instance, asset_extras, turn);
         }
     }
 
@@ -584,10 +605,10 @@ impl<D: Dispatch> Driver<D> {
             RunState::Queued => drop(entry.queue.insert((row.run_after, row.key))),
             RunState::Success | RunState::Failed => {}
         }
-        if row.run_type == RunType::Scheduled {
+        if let Some(unfinished) = entry.unfinished(row.run_type) {
             match (was.is_finished(), row.state.is_finished()) {
-                (false, true) => entry.scheduled = entry.scheduled.saturating_sub(1),
-                (true, false) => entry.scheduled += 1,
+                (false, true) => *unfinished = unfinished.saturating_sub(1),
+                (true, false) => *unfinished += 1,
                 (true, true) | (false, false) => {}
             }
         }

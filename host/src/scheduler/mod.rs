@@ -48,7 +48,7 @@ use self::driver::{Driver, Heartbeat, Request};
 use crate::{
     blobs::Blobs,
     model::{
-        ids::{DagId, RunId, TaskId},
+        ids::{AssetName, DagId, RunId, TaskId},
         spec::ScheduleSpec,
         state::RunState,
         time::{Clock, Timestamp},
@@ -322,6 +322,22 @@ impl Scheduler {
     /// To be called after an XCom of an instance was changed by hand.
     pub fn xcom_changed(&self, instance: &InstanceKey) {
         self.executor.forget_result(instance);
+    }
+
+    /// Updates an asset by hand. `extra`: a JSON object. Answers the event's key.
+    ///
+    /// # Errors
+    /// If there is no such asset.
+    pub async fn asset_update(&self, asset: AssetName, extra: String, user: String) -> Result<i64, RequestError> {
+        self.ask(|reply| Request::AssetEvent { asset, extra, user, reply }).await
+    }
+
+    /// Drops events that a dag (none: all), of an asset (none: all), has not consumed. Answers how many.
+    ///
+    /// # Errors
+    /// If the store can't be written.
+    pub async fn asset_queue_delete(&self, dag_id: Option<DagId>, asset: Option<i64>) -> Result<u64, RequestError> {
+        self.ask(|reply| Request::AssetQueueDelete { dag_id, asset, reply }).await
     }
 
     /// Takes over the pools as they now are in the store. To be called after one was changed.

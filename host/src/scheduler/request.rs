@@ -178,6 +178,11 @@ pub enum DeployError {
     Duplicate(String),
     #[error("it is neither a WebAssembly component nor a text in YAML")]
     Unknown,
+    #[error(
+        "the dags {} would start each other for ever by their assets; let one of them wait for something else too",
+        shown(.0)
+    )]
+    AssetCycle(Vec<DagId>),
     #[error("the component could not be stored")]
     Blobs(#[from] crate::blobs::BlobError),
     #[error("the component could not be recorded")]
@@ -191,10 +196,16 @@ impl DeployError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Compile(error) => matches!(error, CompileError::Refused(_)),
-            Self::Dag(_) | Self::Yaml(_) | Self::Name(_) | Self::Duplicate(_) | Self::Unknown => true,
+            Self::Dag(_) | Self::Yaml(_) | Self::Name(_) | Self::Duplicate(_) | Self::AssetCycle(_) | Self::Unknown => {
+                true
+            }
             Self::Blobs(_) | Self::Store(_) | Self::Stopped => false,
         }
     }
+}
+
+fn shown(circle: &[DagId]) -> String {
+    circle.iter().chain(circle.first()).map(|dag_id| format!("`{dag_id}`")).collect::<Vec<_>>().join(" -> ")
 }
 
 /// Why something that was asked for was not done. Nothing was changed.

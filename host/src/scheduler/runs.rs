@@ -48,6 +48,27 @@ pub fn next_run_after(run: &DagRunRow, dag: &Dag) -> Option<Timestamp> {
     dag.timetable.next_run(Some(interval), bounds, run.run_after).map(|next| next.run_after)
 }
 
+/// The row of a run that is made for assets. It is about no date.
+pub fn asset_triggered(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, now: Timestamp) -> DagRunNew {
+    DagRunNew {
+        key,
+        dag_id: dag_id.clone(),
+        run_id: generated_id(RunType::AssetTriggered, now, Some(key)),
+        version,
+        run_type: RunType::AssetTriggered,
+        state: RunState::Queued,
+        logical_date: None,
+        data_interval: None,
+        run_after: now,
+        queued_at: now,
+        start_date: None,
+        conf: "{}".to_owned(),
+        triggered_by: "asset".to_owned(),
+        triggering_user: None,
+        note: None,
+    }
+}
+
 /// The row of a run that somebody asked for.
 ///
 /// Without a data interval of its own it is about the one that the timetable gives a manual run at its

@@ -10,8 +10,8 @@ use std::{
 use crate::{
     engine::InstanceId,
     model::{
-        ids::DagId,
-        wait::{RunChoice, RunWait, WhichRun},
+        ids::{AssetName, DagId},
+        wait::{RunChoice, RunWait, Wait, WhichRun},
     },
     store::{DagRunKey, DagRunRow},
 };
@@ -19,27 +19,46 @@ use crate::{
 /// An instance of a loaded run.
 pub type Waiter = (DagRunKey, InstanceId);
 
+/// What one waits for.
+#[derive(Debug, Clone)]
+enum Awaited {
+    Run(Arc<RunWait>),
+    Asset(AssetName),
+}
+
 /// All who wait.
 #[derive(Debug, Default)]
 pub struct Waits {
     by_condition: BTreeMap<Arc<RunWait>, BTreeSet<Waiter>>,
-    by_waiter: HashMap<DagRunKey, BTreeMap<InstanceId, Arc<RunWait>>>,
+    by_asset: BTreeMap<AssetName, BTreeSet<Waiter>>,
+    by_waiter: HashMap<DagRunKey, BTreeMap<InstanceId, Awaited>>,
     /// How many conditions are about each dag.
     dags: HashMap<DagId, usize>,
 }
 
 impl Waits {
     /// Remembers that `waiter` waits for this, and for nothing else.
-    pub fn add(&mut self, (run, instance): Waiter, wait: RunWait) {
-        self.remove((run, instance));
+    pub fn add(&mut self, waiter: Waiter, wait: Wait) {
+        self.remove(waiter);
+        let awaited = match wait {
+            Wait::Run(wait) => Awaited::Run(self.add_run_wait(waiter, wait)),
+            Wait::Asset { asset, .. } => {
+                self.by_asset.entry(asset.clone()).or_default().insert(waiter);
+                Awaited::Asset(asset)
+            }
+        };
+        self.by_waiter.entry(waiter.0).or_default().insert(waiter.1, awaited);
+    }
+
+    fn add_run_wait(&mut self, waiter: Waiter, wait: RunWait) -> Arc<RunWait> {
         let condition = if let Some((known, _)) = self.by_condition.get_key_value(&wait) {
             Arc::clone(known)
         } else {
             *self.dags.entry(wait.of.dag_id.clone()).or_default() += 1;
             Arc::new(wait)
         };
-        self.by_condition.entry(Arc::clone(&condition)).or_default().insert((run, instance));
-        self.by_waiter.entry(run).or_default().insert(instance, condition);
+        self.by_condition.entry(Arc::clone(&condition)).or_default().insert(waiter);
+        condition
     }
 
     /// Whether it waited.
@@ -60,7 +79,19 @@ impl Waits {
         }
     }
 
-    fn drop_waiter(&mut self, condition: &Arc<RunWait>, waiter: Waiter) {
+    fn drop_waiter(&mut self, awaited: &Awaited, waiter: Waiter) {
+        let condition = match awaited {
+            Awaited::Run(condition) => condition,
+            Awaited::Asset(asset) => {
+                if let Some(waiters) = self.by_asset.get_mut(asset) {
+                    waiters.remove(&waiter);
+                    if waiters.is_empty() {
+                        self.by_asset.remove(asset);
+                    }
+                }
+                return;
+            }
+        };
         let Some(waiters) = self.by_condition.get_mut(condition) else { return };
         waiters.remove(&waiter);
         if waiters.is_empty() {
@@ -104,6 +135,11 @@ impl Waits {
         self.by_condition.get(condition).map(|waiters| waiters.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// Who waits for an event of this asset.
+    pub fn of_asset(&self, asset: &AssetName) -> Vec<Waiter> {
+        self.by_asset.get(asset).map(|waiters| waiters.iter().copied().collect()).unwrap_or_default()
+    }
+
     /// Who waits for any run of this dag.
     pub fn of_dag(&self, dag_id: &DagId) -> Vec<Waiter> {
         let first = first_of(RunChoice { dag_id: dag_id.clone(), run: WhichRun::Newest });
@@ -137,13 +173,13 @@ mod tests {
         Timestamp::from_micros(number)
     }
 
-    fn wait(dag: &str, run: WhichRun, tasks: &[&str]) -> RunWait {
-        RunWait {
+    fn wait(dag: &str, run: WhichRun, tasks: &[&str]) -> Wait {
+        Wait::Run(RunWait {
             of: RunChoice { dag_id: dag_id(dag), run },
             tasks: tasks.iter().map(|task| TaskId::new(task).unwrap()).collect(),
             all: [TaskState::Success].into(),
             any: BTreeSet::new(),
-        }
+        })
     }
 
     fn run(dag: &str, number: i64) -> DagRunRow {
@@ -204,7 +240,16 @@ mod tests {
         assert!(waits.remove(waiter(1)) && !waits.remove(waiter(1)));
         waits.add(waiter(2), wait("b", WhichRun::Newest, &["x"]));
         waits.forget(waiter(2).0);
-        assert!(waits.by_condition.is_empty() && waits.by_waiter.is_empty() && waits.dags.is_empty());
+        let asset = AssetName::new("s3://a").unwrap();
+        waits.add(waiter(3), Wait::Asset { asset: asset.clone(), since: date(0) });
+        assert_eq!(waits.of_asset(&asset), [waiter(3)]);
+        waits.remove(waiter(3));
+        assert!(
+            waits.by_asset.is_empty()
+                && waits.by_condition.is_empty()
+                && waits.by_waiter.is_empty()
+                && waits.dags.is_empty()
+        );
     }
 
     #[test]

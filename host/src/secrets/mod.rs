@@ -4,6 +4,7 @@
 //! that a wrong key is noticed at the start and not at the first use. What the key may see is not its business.
 
 mod error;
+pub mod hook;
 mod masker;
 pub mod place;
 mod redact;

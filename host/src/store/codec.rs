@@ -12,7 +12,7 @@ use sqlx::{
 
 use super::{DagRunKey, DagVersionKey, StoreError};
 use crate::model::{
-    ids::{ConnectionId, DagId, Digest, EntryName, PoolName, RunId, TaskId, VariableKey, XComKey},
+    ids::{AssetName, ConnectionId, DagId, Digest, EntryName, PoolName, RunId, TaskId, VariableKey, XComKey},
     state::{RunState, RunType, TaskState},
     time::Timestamp,
 };
@@ -49,6 +49,7 @@ macro_rules! text_column {
 }
 
 text_column!(
+    AssetName,
     DagId,
     RunId,
     TaskId,

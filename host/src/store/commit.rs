@@ -10,7 +10,8 @@
 //! | `$1` now | `$2` dag_runs_new | `$3`, `$4` dag_runs, how many | `$5` last_scheduled |
 //! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
 //! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
-//! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | |
+//! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
+//! | `$20` asset_queue | `$21` asset_runs | | |
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ use super::{
     codec::json,
 };
 use crate::model::{
-    ids::{DagId, EntryName, PoolName, RunId},
+    ids::{AssetName, DagId, EntryName, PoolName, RunId},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
 };
@@ -97,6 +98,23 @@ pub struct InstanceUpdate {
     pub list_length: Option<u32>,
 }
 
+/// An asset was updated.
+#[derive(Debug, Clone)]
+pub struct AssetEventNew {
+    /// Given by the caller, who counts on from [`Store::asset_event_next_key`].
+    pub key: i64,
+    pub asset: AssetName,
+    pub timestamp: Timestamp,
+    /// A JSON object.
+    pub extra: String,
+    /// The task instance that made it, with the dag and run that it is of.
+    pub source: Option<(DagId, RunId, InstanceKey)>,
+    /// Who made it by hand.
+    pub created_by: Option<String>,
+    /// The dags that wait for the asset.
+    pub consumers: Vec<DagId>,
+}
+
 /// Changes that are made all together or not at all, in the order of the fields.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
@@ -121,6 +139,9 @@ pub struct Commit {
     /// Each replaces one of the same key.
     pub xcoms: Vec<XComNew>,
     pub artifacts: Vec<ArtifactRow>,
+    pub asset_events: Vec<AssetEventNew>,
+    /// Runs that consume all events that wait for their dag, `asset_events` included.
+    pub asset_runs: Vec<(DagRunKey, DagId)>,
     /// Instances that wait no longer.
     pub waits_gone: Vec<InstanceKey>,
     pub waits_new: Vec<WaitRow>,
@@ -141,6 +162,8 @@ impl Commit {
             && self.xcoms_cleared.is_empty()
             && self.xcoms.is_empty()
             && self.artifacts.is_empty()
+            && self.asset_events.is_empty()
+            && self.asset_runs.is_empty()
             && self.waits_gone.is_empty()
             && self.waits_new.is_empty()
     }
@@ -164,11 +187,14 @@ enum Part {
     Artifacts,
     WaitsGone,
     WaitsNew,
+    AssetEvents,
+    AssetQueue,
+    AssetRuns,
     End,
 }
 
 impl Part {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 19] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
@@ -184,6 +210,9 @@ impl Part {
         Self::Artifacts,
         Self::WaitsGone,
         Self::WaitsNew,
+        Self::AssetEvents,
+        Self::AssetQueue,
+        Self::AssetRuns,
         Self::End,
     ];
 
@@ -204,6 +233,9 @@ impl Part {
             Self::Artifacts => include_str!("sql/commit_artifacts.sqlite.sql"),
             Self::WaitsGone => include_str!("sql/commit_waits_gone.sqlite.sql"),
             Self::WaitsNew => include_str!("sql/commit_waits_new.sqlite.sql"),
+            Self::AssetEvents => include_str!("sql/commit_asset_events.sqlite.sql"),
+            Self::AssetQueue => include_str!("sql/commit_asset_queue.sqlite.sql"),
+            Self::AssetRuns => include_str!("sql/commit_asset_runs.sqlite.sql"),
             Self::End => "COMMIT;\n",
         }
     }
@@ -270,6 +302,9 @@ impl Call {
             .bind(take(Part::WaitsGone))
             .bind(take(Part::WaitsNew))
             .bind(take(Part::DagsPaused))
+            .bind(take(Part::AssetEvents))
+            .bind(take(Part::AssetQueue))
+            .bind(take(Part::AssetRuns))
             .execute(connection)
             .await?;
         Ok(())
@@ -507,6 +542,28 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
             (dag_run, task_id, map_index, condition)
         })
         .await?;
+    sender
+        .add(Part::AssetEvents, &batch.asset_events, |event| {
+            let source = event.source.as_ref();
+            (
+                event.key,
+                &event.asset,
+                event.timestamp.as_micros(),
+                &event.extra,
+                source.map(|(dag_id, ..)| dag_id),
+                source.map(|(_, run_id, _)| run_id),
+                source.map(|(.., instance)| &instance.task_id),
+                source.map_or(-1, |(.., instance)| instance.map_index),
+                &event.created_by,
+            )
+        })
+        .await?;
+    let mut queue = Vec::new();
+    for event in &batch.asset_events {
+        queue.extend(event.consumers.iter().map(|dag_id| (dag_id, event.key)));
+    }
+    sender.add(Part::AssetQueue, &queue, |row| row).await?;
+    sender.add(Part::AssetRuns, &batch.asset_runs, |row| row).await?;
     let Sender { call, connection, .. } = sender;
     call.send(texts, connection, batch.now, Part::End.bit()).await
 }

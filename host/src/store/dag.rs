@@ -461,6 +461,7 @@ async fn put_dag(
             sqlx::query(put).bind(&dag_id).bind(word).execute(&mut **transaction).await?;
         }
     }
+    super::asset::put_references(transaction, &dag_id, spec, deploy.now).await?;
     Ok(DeployedDag { dag_id, version, version_number, created, changed: true })
 }
 

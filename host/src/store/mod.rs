@@ -10,6 +10,7 @@
 //! What is absent: object storage (rows hold keys, the room `blobs` the bytes) and secrets (columns `sealed*` are
 //! what the room `secrets` made).
 
+mod asset;
 mod codec;
 mod commit;
 mod dag;
@@ -22,6 +23,7 @@ mod rows;
 mod settings;
 mod task_instance;
 mod wait;
+mod webhook;
 mod xcom;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -37,7 +39,8 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-pub use commit::{Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
+pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
+pub use commit::{AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;
@@ -45,6 +48,7 @@ pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use origin::StartedRun;
 pub use rows::*;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
+pub use webhook::WebhookRow;
 pub use xcom::XComFilter;
 
 /// When a commit is on disk.
@@ -108,6 +112,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../../migrations/sqlite/0001_first.sql")),
     (2, "libraries", include_str!("../../../migrations/sqlite/0002_libraries.sql")),
     (10, "waits and origins", include_str!("../../../migrations/sqlite/0010_waits_and_origins.sql")),
+    (11, "assets", include_str!("../../../migrations/sqlite/0011_assets.sql")),
+    (12, "webhooks", include_str!("../../../migrations/sqlite/0012_webhooks.sql")),
     (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
 ];
 

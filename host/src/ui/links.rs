@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
-    model::ids::{DagId, Digest, RunId, TaskId},
+    model::ids::{AssetName, DagId, Digest, RunId, TaskId},
     store::{DagVersionKey, XComRow},
 };
 
@@ -67,6 +67,11 @@ pub fn xcom_content(xcom: &XComRow) -> String {
     let (dag_id, run_id) = (part(xcom.dag_id.as_str()), part(xcom.run_id.as_str()));
     let (task_id, key) = (part(xcom.instance.task_id.as_str()), part(xcom.key.as_str()));
     format!("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}/content")
+}
+
+/// An asset, by its name.
+pub fn asset(name: &AssetName) -> String {
+    with_query("/assets/named", &[("name", name.as_str())])
 }
 
 pub fn component(digest: &Digest) -> String {

@@ -102,7 +102,10 @@ fn run_letter(state: RunState) -> u8 {
 
 /// All pages, and a page for whatever is not there.
 pub fn router(ui: UiState) -> Router {
-    use pages::{change, components, connections, dag, dags, pools, run, sign_in, task, trigger, variables};
+    use pages::{
+        assets as asset_pages, change, components, connections, dag, dags, pools, run, sign_in, task, trigger,
+        variables,
+    };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
     let pages = Router::new()
@@ -116,6 +119,8 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}/runs", get(dag::runs))
         .route("/dags/{dag_id}/details", get(dag::details))
         .route("/dags/{dag_id}/tasks/{task_id}", get(dag::task))
+        .route("/dags/{dag_id}/webhook", get(dag::webhook::show).post(dag::webhook::make))
+        .route("/dags/{dag_id}/webhook/delete", post(dag::webhook::delete))
         .route("/dags/{dag_id}/pause", post(dag::pause))
         .route("/dags/{dag_id}/delete", get(dag::confirm_delete).post(dag::delete))
         .route("/dags/{dag_id}/trigger", get(trigger::show).post(trigger::trigger))
@@ -134,6 +139,10 @@ pub fn router(ui: UiState) -> Router {
             get(components::list).post(components::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)),
         )
         .route("/components/{digest}", get(components::show))
+        .route("/assets", get(asset_pages::list))
+        .route("/assets/named", get(asset_pages::named_one))
+        .route("/assets/{asset_id}", get(asset_pages::show))
+        .route("/assets/{asset_id}/event", post(asset_pages::update))
         .route("/variables", get(variables::list))
         .route("/variables/edit", get(variables::edit).post(variables::save))
         .route("/variables/delete", get(variables::confirm_delete).post(variables::delete))

@@ -25,6 +25,7 @@ const NOTICE_COOKIE: &str = "airlock_notice";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     Dags,
+    Assets,
     Components,
     Variables,
     Connections,
@@ -32,8 +33,9 @@ pub enum Section {
     None,
 }
 
-const SECTIONS: [(Section, &str, &str); 5] = [
+const SECTIONS: [(Section, &str, &str); 6] = [
     (Section::Dags, "dags", "DAGs"),
+    (Section::Assets, "assets", "Assets"),
     (Section::Components, "components", "Components"),
     (Section::Variables, "variables", "Variables"),
     (Section::Connections, "connections", "Connections"),

@@ -10,6 +10,7 @@ use askama::filters::HtmlSafe;
 use chrono_tz::Tz;
 
 use crate::model::{
+    asset::AssetCondition,
     spec::{DagSpec, ScheduleSpec},
     state::{RunState, TaskState},
     time::Timestamp,
@@ -485,7 +486,12 @@ pub fn schedule(spec: &DagSpec) -> String {
 
 /// A schedule in a few words.
 pub fn expression(spec: &DagSpec) -> String {
-    spec.schedule.to_string()
+    let condition = spec.asset_schedule.as_ref().and_then(|spec| AssetCondition::from_spec(spec).ok());
+    match (condition, &spec.schedule) {
+        (None, schedule) => schedule.to_string(),
+        (Some(condition), ScheduleSpec::Manual) => condition.to_string(),
+        (Some(condition), schedule) => format!("{condition} or {schedule}"),
+    }
 }
 
 /// The zone that a cron schedule is read in, if it is not UTC.

@@ -15,7 +15,7 @@ pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES, frame};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ids::{DagId, Digest, RunId},
+    ids::{AssetName, DagId, Digest, RunId, TaskId},
     state::{RunState, TaskState},
     time::Timestamp,
     wait::{RunWait, Wait},
@@ -145,6 +145,18 @@ pub enum Reply {
     },
     DagRun(DagRun),
     Look(Look),
+    AssetEvents(Vec<AssetEvent>),
+}
+
+/// As `assets.asset-event`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetEvent {
+    pub asset: AssetName,
+    pub uri: String,
+    pub timestamp: Timestamp,
+    pub extra: String,
+    /// Dag, run, task and `map_index`.
+    pub source: Option<(DagId, RunId, TaskId, i32)>,
 }
 
 /// As `dags.dag-run`.
@@ -306,6 +318,15 @@ pub enum Call {
         #[serde(with = "serde_bytes")]
         body: Vec<u8>,
         timeout_ms: Option<u64>,
+    },
+    AssetSetExtra {
+        asset: AssetName,
+        extra: String,
+    },
+    AssetTriggering,
+    AssetEvents {
+        asset: AssetName,
+        limit: u32,
     },
     DagLook(RunWait),
     DagTrigger(RunRequest),

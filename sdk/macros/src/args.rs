@@ -55,6 +55,11 @@ impl Args {
         arg.value.ok_or_else(missing).map(Some)
     }
 
+    /// `name = an expression`.
+    pub fn expression(&mut self, name: &'static str, example: &str) -> Result<Option<Expr>> {
+        self.value(name, example)
+    }
+
     /// `name = "text"`.
     pub fn text(&mut self, name: &'static str, example: &str) -> Result<Option<LitStr>> {
         self.value(name, example)?.map(|value| text_of(value, name, example)).transpose()

@@ -34,6 +34,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let calendar = calendar(&mut args)?;
     let schedule = schedule(&schedules, data_interval, zone, calendar.as_ref())?;
     let jitter = option(args.duration_ms("jitter")?);
+    let assets = args.expression("assets", "ORDERS & CUSTOMERS")?;
+    let assets = option(assets.map(|condition| quote!(|| ::core::convert::Into::into(#condition))));
     let start_text = args.text("start", "\"2026-01-01\"")?;
     let end_text = args.text("end", "\"2026-12-31\"")?;
     let start = start_text.as_ref().map(|text| instant_us(text, zone)).transpose()?;
@@ -91,6 +93,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     owners: &[#(#owners),*],
                     tags: &[#(#tags),*],
                     schedule: #schedule,
+                    assets: #assets,
                     timezone: #zone_name,
                     start_us: #start,
                     end_us: #end,

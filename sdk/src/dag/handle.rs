@@ -4,6 +4,7 @@ use std::{fmt, marker::PhantomData, time::Duration};
 
 use super::{Dag, Node, Role};
 use crate::{
+    assets::Asset,
     error::Error,
     options::{Options, TriggerRule},
 };
@@ -121,6 +122,16 @@ impl<T> Handle<'_, T> {
     /// Higher goes first where slots are short.
     pub fn priority_weight(self, weight: i32) -> Self {
         self.options(|options| options.priority_weight = weight)
+    }
+
+    /// The task makes `asset`: whenever it succeeds, the asset has an event, and dags that run after it have their runs.
+    pub fn outlet(self, asset: Asset) -> Self {
+        self.change(|node| node.assets.get_or_insert_default().outlets.push(asset))
+    }
+
+    /// The task reads `asset`.
+    pub fn inlet(self, asset: Asset) -> Self {
+        self.change(|node| node.assets.get_or_insert_default().inlets.push(asset))
     }
 
     /// An instance waits until this task succeeded or was skipped in the run before, by logical_date.

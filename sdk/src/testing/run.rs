@@ -213,6 +213,8 @@ fn read<T: DeserializeOwned + 'static>(task_id: &str, key: &str, run: &TaskRun) 
 
 pub(super) fn run(host: &Host, definition: &Definition) -> Result<DagRun> {
     let graph = definition.graph()?;
+    let condition = definition.assets.map(|assets| assets());
+    graph.assets(condition.as_ref()).with_context(|| format!("dag `{}`", definition.dag_id))?;
     let edges = Edges::of(&graph).with_context(|| format!("dag `{}`", definition.dag_id))?;
     let params = params(host, &graph).with_context(|| format!("dag `{}`", definition.dag_id))?;
     let mut context = host.context.clone();

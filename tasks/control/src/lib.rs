@@ -14,7 +14,7 @@ use airlock_sdk::{
     ShortCircuit,
     chrono::{DateTime, TimeDelta, Utc},
     prelude::*,
-    serde_json::Value,
+    serde_json::{Map, Value},
 };
 
 /// Does nothing. Airflow: EmptyOperator.
@@ -88,6 +88,55 @@ fn sleep(ctx: &Context, duration: String) -> Result<()> {
     wait_until_instant(later_than(ctx.started_at(), length(&duration)?))
 }
 
+/// Starts a run of another dag, and waits for its end unless `wait_for_completion` is false; fails if that fails. Answers the run's
+/// id. Airflow: TriggerDagRunOperator.
+#[task]
+fn trigger_dag_run(
+    ctx: &Context,
+    dag_id: &str,
+    conf: Option<Map<String, Value>>,
+    run_id: Option<String>,
+    reset_dag_run: Option<bool>,
+    wait_for_completion: Option<bool>,
+) -> Result<String> {
+    let mut trigger = dags::trigger(dag_id).reset(reset_dag_run.unwrap_or(false));
+    for (name, value) in conf.unwrap_or_default() {
+        trigger = trigger.param(name, value);
+    }
+    if let Some(run_id) = run_id {
+        trigger = trigger.run_id(run_id);
+    }
+    let run = trigger.start()?;
+    if wait_for_completion.unwrap_or(true) { Ok(run.wait(ctx)?.run_id) } else { Ok(run.run_id) }
+}
+
+/// Waits for a run of another dag of the same logical date (`execution_delta` earlier, as `1d`; or its newest run), or for a task or
+/// group of it. Airflow: ExternalTaskSensor.
+#[task]
+fn external_task_sensor(
+    ctx: &Context,
+    dag_id: &str,
+    task_ids: Option<Vec<String>>,
+    execution_delta: Option<String>,
+    newest: Option<bool>,
+    timeout: Option<String>,
+    soft_fail: Option<bool>,
+) -> Result<()> {
+    let mut run = dags::run(dag_id).soft_fail(soft_fail.unwrap_or(false));
+    if let Some(timeout) = timeout {
+        run = run.timeout(length(&timeout)?);
+    }
+    if let Some(delta) = execution_delta {
+        let earlier = TimeDelta::from_std(length(&delta)?).map_err(Fatal::because)?;
+        run = run.logical_date_delta(-earlier);
+    }
+    if newest.unwrap_or(false) {
+        run = run.newest();
+    }
+    task_ids.unwrap_or_default().into_iter().fold(run, dags::RunOf::task).wait(ctx)?;
+    Ok(())
+}
+
 /// Waits until an instant, and holds nothing meanwhile. Airflow: DateTimeSensor.
 #[task]
 fn wait_until(at: DateTime<Utc>) -> Result<()> {
@@ -154,8 +203,22 @@ fn now() -> DateTime<Utc> {
 }
 
 airlock_sdk::export!(
-    tasks =
-        [empty, fail, skip, end, fail_first_n, branch, short_circuit, sleep, wait_until, sensor, map_list, latest_only]
+    tasks = [
+        empty,
+        fail,
+        skip,
+        end,
+        fail_first_n,
+        branch,
+        short_circuit,
+        sleep,
+        wait_until,
+        sensor,
+        map_list,
+        latest_only,
+        trigger_dag_run,
+        external_task_sensor
+    ]
 );
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ fn module(nodes: usize) -> Module {
         edges: (1..nodes).map(|n| (format!("t{}", n - 1), format!("t{n}"))).collect(),
         labels: Vec::new(),
         groups: Vec::new(),
+        assets: Vec::new(),
+        asset_schedule: Vec::new(),
     };
     let (name, version, sdk) = ("guests".to_owned(), "1".to_owned(), "guests".to_owned());
     Module { name, version, sdk, entries: vec![entry], dags: vec![dag] }
@@ -116,5 +118,7 @@ fn node(n: usize) -> Node {
         role: Role::Work,
         group: None,
         expand: None,
+        outlets: Vec::new(),
+        inlets: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Dags of every shape that a dag may have, each as small as its point allows.
 
+mod made;
 mod others;
 
 use airlock_sdk::prelude::*;
@@ -244,6 +245,9 @@ airlock_sdk::export!(
         month_ends,
         twice,
         ever,
+        made::make_orders,
+        made::make_prices,
+        made::on_both,
     ]
 );
 

@@ -35,6 +35,11 @@ async fn every_route_but_the_public_ones_refuses_strangers() {
     let routes = routes();
     assert!(routes.len() > 60, "the document lists {} routes", routes.len());
     for (method, path, filled) in &routes {
+        if path.starts_with("/hooks/") {
+            // Public, but signed.
+            strangers.send(method.clone(), filled, None).await.refused(401);
+            continue;
+        }
         let is_public = PUBLIC.iter().any(|(public, at)| public == method && at == path);
         let answer = strangers.send(method.clone(), filled, None).await;
         if is_public {

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::model::{
     expand::{Expand, List, MAX_MAP_LENGTH},
-    ids::{EntryName, PoolName, TaskId},
+    ids::{AssetName, EntryName, PoolName, TaskId},
     retry::Retry,
-    spec::{DagSpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, ScheduleSpec, SourceSpec},
+    spec::{DagSpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, SourceSpec},
     trigger_rule::TriggerRule,
 };
 
@@ -43,7 +43,7 @@ pub(super) fn check_params(spec: &DagSpec) -> Result<(), Wrong> {
         if param.name.is_empty() || !names.insert(&param.name) {
             return Err((place, "param names must be unique and not empty".into()));
         }
-        if spec.schedule != ScheduleSpec::Manual && param.default.is_none() {
+        if spec.runs_by_itself() && param.default.is_none() {
             return Err((place, "a scheduled dag needs a default for each param".into()));
         }
         serde_json::from_str::<serde_json::Value>(&param.schema)
@@ -467,5 +467,11 @@ fn build_node(
         group,
         mapped_group,
         expand: own,
+        outlets: names(&node.outlets)?,
+        inlets: names(&node.inlets)?,
     })
+}
+
+fn names(names: &[String]) -> Result<Vec<AssetName>, String> {
+    names.iter().map(|name| AssetName::new(name).map_err(|error| error.to_string())).collect()
 }

@@ -3,6 +3,7 @@
 //! None of them decides anything: a call is a frame to the supervisor, which knows what the attempt was granted.
 
 pub mod artifacts;
+mod assets;
 mod connections;
 pub mod dags;
 pub mod http;
@@ -85,6 +86,7 @@ fn unexpected(reply: &Reply) -> wasmtime::Error {
         Reply::Response { .. } => "Response",
         Reply::DagRun(_) => "DagRun",
         Reply::Look(_) => "Look",
+        Reply::AssetEvents(_) => "AssetEvents",
     };
     format_err!("the supervisor answered a host call with `{kind}`, which does not fit it; this is a bug of airlock")
 }

@@ -85,6 +85,14 @@ impl<D: Dispatch> Driver<D> {
                 let done = self.mark(&request, turn).await;
                 answer(reply, done, turn);
             }
+            Request::AssetEvent { asset, extra, user, reply } => {
+                let done = self.asset_event(asset, extra, user, turn).await;
+                answer(reply, done, turn);
+            }
+            Request::AssetQueueDelete { dag_id, asset, reply } => {
+                let count = self.asset_queue_delete(dag_id.as_ref(), asset).await?;
+                turn.tick.answer(reply, count);
+            }
             Request::ReloadPools { reply } => {
                 self.reload_pools().await?;
                 turn.tick.answer(reply, ());
@@ -239,8 +247,8 @@ impl<D: Dispatch> Driver<D> {
                 RunState::Running => entry.running = entry.running.saturating_sub(1),
                 RunState::Success | RunState::Failed => {}
             }
-            if !row.state.is_finished() && row.run_type == crate::model::state::RunType::Scheduled {
-                entry.scheduled = entry.scheduled.saturating_sub(1);
+            if let Some(unfinished) = entry.unfinished(row.run_type).filter(|_| !row.state.is_finished()) {
+                *unfinished = unfinished.saturating_sub(1);
             }
         }
         self.recent.forget(dag_id, run_id, row.logical_date);

@@ -68,6 +68,9 @@ impl<D: Dispatch> Driver<D> {
                 next => break next.map(|next| next.run_after),
             }
         };
+        if self.config.timetables {
+            self.run_for_assets(dag_id, turn);
+        }
         while let Some(key) = self.dags.get(dag_id).and_then(|entry| entry.startable(now, |key| self.is_awaited(key))) {
             if turn.started >= MAX_STARTS {
                 return Ok(false);

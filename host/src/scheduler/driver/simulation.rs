@@ -338,6 +338,7 @@ fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorE
         message: None,
         xcoms: Vec::new(),
         artifacts: Vec::new(),
+        asset_extras: BTreeMap::new(),
         list_length: None,
         started_at: now,
         ended_at: now,

@@ -1,5 +1,6 @@
 //! The real loop over a real database, several dags, virtual time, attempts that end as the test says.
 
+mod assets;
 mod waits;
 
 use std::{
@@ -144,6 +145,7 @@ impl World {
             message: None,
             xcoms: Vec::new(),
             artifacts: Vec::new(),
+            asset_extras: BTreeMap::new(),
             list_length: None,
             started_at: self.now,
             ended_at: self.now,

@@ -45,7 +45,30 @@ impl<D: Dispatch> Driver<D> {
         if state != Some(TaskState::UpForReschedule) {
             return Ok(());
         }
-        let Wait::Run(condition) = &wait;
+        if self.has_come(&wait, turn).await? {
+            self.apply(key, &Event::Wake(instance), turn);
+            return Ok(());
+        }
+        if let Some(run) = self.runs.get(&key) {
+            turn.waits.insert(run.instance_key(instance), Some(wait.clone()));
+        }
+        self.waits.add((key, instance), wait);
+        Ok(())
+    }
+
+    /// Whether it has come, as things stand in this turn.
+    async fn has_come(&self, wait: &Wait, turn: &mut Turn) -> Result<bool, StoreError> {
+        let condition = match wait {
+            Wait::Run(condition) => condition,
+            Wait::Asset { asset, since } => {
+                let of_turn = turn.tick.commit.asset_events.iter();
+                if of_turn.filter(|event| event.asset == *asset).any(|event| event.timestamp > *since) {
+                    return Ok(true);
+                }
+                let row = self.store.asset_get_by_name(asset).await?;
+                return Ok(row.and_then(|row| row.last_event).is_some_and(|(_, at)| at > *since));
+            }
+        };
         let found = if let Some(found) = turn.found.get(&condition.of) {
             found.clone()
         } else {
@@ -53,17 +76,10 @@ impl<D: Dispatch> Driver<D> {
             turn.found.insert(condition.of.clone(), found.clone());
             found
         };
-        if let Some(row) = found.map(|row| self.newest(row))
-            && self.verdict(&row, condition).await? != Verdict::NotYet
-        {
-            self.apply(key, &Event::Wake(instance), turn);
-            return Ok(());
+        match found.map(|row| self.newest(row)) {
+            Some(row) => Ok(self.verdict(&row, condition).await? != Verdict::NotYet),
+            None => Ok(false),
         }
-        self.waits.add((key, instance), condition.clone());
-        if let Some(run) = self.runs.get(&key) {
-            turn.waits.insert(run.instance_key(instance), Some(wait));
-        }
-        Ok(())
     }
 
     /// What is said of a run as it now is.
@@ -121,9 +137,11 @@ impl<D: Dispatch> Driver<D> {
                     turn.waits.insert(row.instance, None);
                     continue;
                 };
-                let Wait::Run(condition) = row.wait;
-                let is_there = self.dags.get(&condition.of.dag_id).is_some();
-                self.waits.add((row.instance.dag_run, instance), condition);
+                let is_there = match &row.wait {
+                    Wait::Run(condition) => self.dags.get(&condition.of.dag_id).is_some(),
+                    Wait::Asset { .. } => true,
+                };
+                self.waits.add((row.instance.dag_run, instance), row.wait);
                 if !is_there {
                     // Deleted just before the end.
                     self.apply(row.instance.dag_run, &Event::Wake(instance), turn);

@@ -1,5 +1,6 @@
 //! The pages: one file each, its views and what fills them.
 
+pub mod assets;
 pub mod change;
 pub mod components;
 pub mod connections;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     model::{
         ids::{DagId, RunId, TaskId},
-        state::{RunState, TaskState},
+        state::{RunState, RunType, TaskState},
         time::Timestamp,
     },
     scheduler::ClearRequest,
@@ -335,6 +335,18 @@ async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Resul
         let href = links::task(&parent.dag_id, &parent.run_id, task_id, *map_index);
         let name = format!("{} of {} in {}", label(task_id, *map_index), parent.run_id, parent.dag_id);
         facts = facts.html("Started by", Html::new().link(&href, &name));
+    }
+    if run.run_type == RunType::AssetTriggered {
+        let mut list = Html::new();
+        for event in ui.store.asset_event_list_of_run(run.key, STARTED).await? {
+            list = list
+                .markup("<div>")
+                .link(&links::asset(&event.name), &event.name)
+                .text(" by ")
+                .markup(super::assets::source(&event))
+                .markup("</div>");
+        }
+        facts = facts.html("Asset events", list);
     }
     let started = ui.store.dag_run_list_started_by(run.key, Page::first(STARTED)).await?;
     if !started.items.is_empty() {

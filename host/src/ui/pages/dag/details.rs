@@ -78,6 +78,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .maybe("Run timeout", spec.run_timeout_ms.map(seconds))
         .text("Tasks", show::grouped(spec.nodes.len()))
         .maybe("Owners", (!spec.owners.is_empty()).then(|| spec.owners.join(", ")))
+        .html("Webhook", Html::new().link(&format!("{}/webhook", links::dag(&dag_id)), format_args!("/hooks/{dag_id}")))
         .html("Created", When { at: Some(dag.created_at), zone })
         .html("Changed", When { at: Some(dag.updated_at), zone });
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };

@@ -4,6 +4,7 @@ mod details;
 mod graph;
 mod grid;
 mod runs;
+pub mod webhook;
 
 use axum::{
     Form,

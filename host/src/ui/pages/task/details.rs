@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::{super::run::shortened, Found, part, pool};
 use crate::{
-    model::{spec::NodeSpec, time::Timestamp},
+    model::{ids::AssetName, spec::NodeSpec, time::Timestamp},
     ui::{
         UiState, doc,
         error::UiError,
@@ -70,6 +70,15 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             .maybe("Waits for the run before", past(spec))
             .maybe("At a time, in all runs", spec.max_active_tis_per_dag)
             .maybe("At a time, in a run", spec.max_active_tis_per_dagrun);
+        for (name, assets) in [("Makes", &spec.outlets), ("Reads", &spec.inlets)] {
+            let assets = assets.iter().filter_map(|name| AssetName::new(name).ok());
+            let linked = assets.enumerate().fold(Html::new(), |html, (at, name)| {
+                html.text(if at == 0 { "" } else { ", " }).link(&links::asset(&name), &name)
+            });
+            if !linked.is_empty() {
+                facts = facts.html(name, linked);
+            }
+        }
     }
     if let Some(node) = found.node() {
         let run = links::run(&found.run.dag_id, &found.run.run_id);

@@ -1,0 +1,481 @@
+//! Assets, their events, and which of those dags have yet to consume.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State, http::StatusCode};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    dag_runs::find_run,
+    dags::find_dag,
+    error::ApiError,
+    extract::{self, Paging, Path, Query, contains},
+    paths::{AssetPath, DagAssetPath, DagPath, RunPath},
+};
+use crate::{
+    auth::CurrentUser,
+    model::{
+        asset,
+        ids::{DagId, RunId, TaskId},
+        time::Timestamp,
+    },
+    store::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, DagRunRow, Order, QueuedEvent},
+};
+
+/// Events that a run is shown to have consumed.
+const MAX_UPSTREAM: u32 = 10_000;
+
+/// Airflow: `AssetResponse`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssetResponse {
+    id: i64,
+    name: String,
+    uri: String,
+    group: String,
+    #[schema(value_type = Object)]
+    extra: Box<RawValue>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    scheduled_dags: Vec<DagReferenceResponse>,
+    producing_tasks: Vec<TaskReferenceResponse>,
+    consuming_tasks: Vec<TaskReferenceResponse>,
+    aliases: Vec<String>,
+    watchers: Vec<String>,
+    last_asset_event: Option<LastAssetEventResponse>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LastAssetEventResponse {
+    id: i64,
+    timestamp: DateTime<Utc>,
+}
+
+/// A dag that is scheduled on the asset.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagReferenceResponse {
+    dag_id: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+/// A task that makes or reads the asset.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskReferenceResponse {
+    dag_id: String,
+    task_id: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssetCollectionResponse {
+    assets: Vec<AssetResponse>,
+    total_entries: i64,
+}
+
+/// Airflow: `AssetEventResponse`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssetEventResponse {
+    id: i64,
+    asset_id: i64,
+    uri: String,
+    name: String,
+    group: String,
+    #[schema(value_type = Object)]
+    extra: Box<RawValue>,
+    source_dag_id: Option<String>,
+    source_run_id: Option<String>,
+    source_task_id: Option<String>,
+    source_map_index: i32,
+    /// Who made it by hand.
+    created_by: Option<String>,
+    /// The runs that consumed it.
+    created_dagruns: Vec<CreatedRunResponse>,
+    timestamp: DateTime<Utc>,
+    partition_key: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CreatedRunResponse {
+    run_id: String,
+    dag_id: String,
+    logical_date: Option<DateTime<Utc>>,
+    start_date: Option<DateTime<Utc>>,
+    end_date: Option<DateTime<Utc>>,
+    state: &'static str,
+    data_interval_start: Option<DateTime<Utc>>,
+    data_interval_end: Option<DateTime<Utc>>,
+    partition_key: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssetEventCollectionResponse {
+    asset_events: Vec<AssetEventResponse>,
+    total_entries: i64,
+}
+
+/// Airflow: `QueuedEventResponse`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueuedEventResponse {
+    dag_id: String,
+    asset_id: i64,
+    created_at: DateTime<Utc>,
+    dag_display_name: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueuedEventCollectionResponse {
+    queued_events: Vec<QueuedEventResponse>,
+    total_entries: i64,
+}
+
+/// Airflow: `CreateAssetEventsBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateAssetEventsBody {
+    asset_id: i64,
+    /// A JSON object of at most 64 KiB.
+    #[serde(default)]
+    extra: serde_json::Map<String, serde_json::Value>,
+    /// Not supported: must be null.
+    #[serde(default)]
+    partition_key: Option<String>,
+}
+
+/// Which assets.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct AssetQuery {
+    /// Any text that the name holds; `%` stands for any text, `_` for any character.
+    name_pattern: Option<String>,
+    /// Any text that the uri holds.
+    uri_pattern: Option<String>,
+}
+
+/// Which events.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct AssetEventQuery {
+    asset_id: Option<i64>,
+    #[param(value_type = Option<String>)]
+    source_dag_id: Option<DagId>,
+    #[param(value_type = Option<String>)]
+    source_run_id: Option<RunId>,
+    #[param(value_type = Option<String>)]
+    source_task_id: Option<TaskId>,
+    source_map_index: Option<i32>,
+}
+
+fn raw(json: String) -> Box<RawValue> {
+    RawValue::from_string(json).unwrap_or_default()
+}
+
+impl AssetResponse {
+    fn new(row: AssetRow, references: &[AssetReference]) -> Self {
+        let of_kind = |kind: &'static str| {
+            let id = row.id;
+            references.iter().filter(move |reference| reference.asset == id && reference.kind == kind)
+        };
+        let tasks = |kind| {
+            let task = |reference: &AssetReference| {
+                let at = reference.created_at.to_utc();
+                Some(TaskReferenceResponse {
+                    dag_id: reference.dag_id.to_string(),
+                    task_id: reference.task_id.as_ref()?.to_string(),
+                    created_at: at,
+                    updated_at: at,
+                })
+            };
+            of_kind(kind).filter_map(task).collect()
+        };
+        let dag = |reference: &AssetReference| {
+            let at = reference.created_at.to_utc();
+            DagReferenceResponse { dag_id: reference.dag_id.to_string(), created_at: at, updated_at: at }
+        };
+        Self {
+            id: row.id,
+            scheduled_dags: of_kind("schedule").map(dag).collect(),
+            producing_tasks: tasks("outlet"),
+            consuming_tasks: tasks("inlet"),
+            name: row.name.to_string(),
+            uri: row.uri,
+            group: row.group,
+            extra: raw(row.extra),
+            created_at: row.created_at.to_utc(),
+            updated_at: row.updated_at.to_utc(),
+            aliases: Vec::new(),
+            watchers: Vec::new(),
+            last_asset_event: row.last_event.map(|(id, at)| LastAssetEventResponse { id, timestamp: at.to_utc() }),
+        }
+    }
+}
+
+impl AssetEventResponse {
+    fn new(row: AssetEventRow, runs: Option<&Vec<DagRunRow>>) -> Self {
+        Self {
+            id: row.key,
+            asset_id: row.asset,
+            uri: row.uri,
+            name: row.name.to_string(),
+            group: row.group,
+            extra: raw(row.extra),
+            source_dag_id: row.source_dag_id.map(|id| id.to_string()),
+            source_run_id: row.source_run_id.map(|id| id.to_string()),
+            source_task_id: row.source_task_id.map(|id| id.to_string()),
+            source_map_index: row.source_map_index,
+            created_by: row.created_by,
+            created_dagruns: runs.into_iter().flatten().map(CreatedRunResponse::from).collect(),
+            timestamp: row.timestamp.to_utc(),
+            partition_key: None,
+        }
+    }
+}
+
+impl From<&DagRunRow> for CreatedRunResponse {
+    fn from(run: &DagRunRow) -> Self {
+        Self {
+            run_id: run.run_id.to_string(),
+            dag_id: run.dag_id.to_string(),
+            logical_date: run.logical_date.map(Timestamp::to_utc),
+            start_date: run.start_date.map(Timestamp::to_utc),
+            end_date: run.end_date.map(Timestamp::to_utc),
+            state: run.state.as_str(),
+            data_interval_start: run.data_interval.map(|interval| interval.start.to_utc()),
+            data_interval_end: run.data_interval.map(|interval| interval.end.to_utc()),
+            partition_key: None,
+        }
+    }
+}
+
+async fn find(api: &Api, id: i64) -> Result<AssetRow, ApiError> {
+    let row = api.store.asset_get(id).await?;
+    row.ok_or_else(|| ApiError::not_found(format!("asset {id} does not exist")))
+}
+
+async fn show_events(api: &Api, rows: Vec<AssetEventRow>) -> Result<Vec<AssetEventResponse>, ApiError> {
+    let keys: Vec<_> = rows.iter().map(|row| row.key).collect();
+    let mut runs: BTreeMap<i64, Vec<DagRunRow>> = BTreeMap::new();
+    for (event, run) in api.store.dag_run_list_by_asset_events(&keys).await? {
+        runs.entry(event).or_default().push(run);
+    }
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let of_event = runs.get(&row.key);
+            AssetEventResponse::new(row, of_event)
+        })
+        .collect())
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/assets", tag = "Asset", params(Paging, AssetQuery),
+    responses((status = 200, body = AssetCollectionResponse)),
+)]
+pub async fn get_assets(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<AssetQuery>,
+) -> Result<Json<AssetCollectionResponse>, ApiError> {
+    let name = query.name_pattern.as_deref().and_then(contains);
+    let uri = query.uri_pattern.as_deref().and_then(contains);
+    let listed = api.store.asset_list(name.as_deref(), uri.as_deref(), paging.page()).await?;
+    let ids: Vec<_> = listed.items.iter().map(|row| row.id).collect();
+    let references = api.store.asset_reference_list(&ids).await?;
+    let assets = listed.items.into_iter().map(|row| AssetResponse::new(row, &references)).collect();
+    Ok(Json(AssetCollectionResponse { assets, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/assets/{asset_id}", tag = "Asset", params(AssetPath),
+    responses((status = 200, body = AssetResponse)),
+)]
+pub async fn get_asset(State(api): State<Api>, Path(path): Path<AssetPath>) -> Result<Json<AssetResponse>, ApiError> {
+    let row = find(&api, path.asset_id).await?;
+    let references = api.store.asset_reference_list(&[row.id]).await?;
+    Ok(Json(AssetResponse::new(row, &references)))
+}
+
+/// Events of all assets, the newest first unless `order_by` says otherwise.
+#[utoipa::path(
+    get, path = "/api/v2/assets/events", tag = "Asset", params(Paging, AssetEventQuery),
+    responses((status = 200, body = AssetEventCollectionResponse)),
+)]
+pub async fn get_asset_events(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<AssetEventQuery>,
+) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
+    let order = paging.order(&[("id", ()), ("timestamp", ())])?.map_or(Order::Descending, |((), order)| order);
+    let filter = AssetEventFilter {
+        asset: query.asset_id,
+        source_dag_id: query.source_dag_id,
+        source_run_id: query.source_run_id,
+        source_task_id: query.source_task_id,
+        source_map_index: query.source_map_index,
+        order,
+    };
+    let listed = api.store.asset_event_list(&filter, paging.page()).await?;
+    let asset_events = show_events(&api, listed.items).await?;
+    Ok(Json(AssetEventCollectionResponse { asset_events, total_entries: listed.total }))
+}
+
+/// Updates an asset by hand: the dags that wait for it have their runs.
+#[utoipa::path(
+    post, path = "/api/v2/assets/events", tag = "Asset", request_body = CreateAssetEventsBody,
+    responses((status = 200, body = AssetEventResponse)),
+)]
+pub async fn create_asset_event(
+    State(api): State<Api>,
+    user: CurrentUser,
+    extract::Json(body): extract::Json<CreateAssetEventsBody>,
+) -> Result<(StatusCode, Json<AssetEventResponse>), ApiError> {
+    if body.partition_key.is_some() {
+        return Err(ApiError::invalid(["body", "partition_key"], "partitions are not supported"));
+    }
+    let extra = serde_json::Value::Object(body.extra).to_string();
+    asset::check_extra(&extra).map_err(|why| ApiError::invalid(["body", "extra"], why))?;
+    let row = find(&api, body.asset_id).await?;
+    let now = api.clock.now();
+    let key = api.scheduler.asset_update(row.name.clone(), extra.clone(), user.username.clone()).await?;
+    let event = AssetEventRow {
+        key,
+        asset: row.id,
+        name: row.name,
+        uri: row.uri,
+        group: row.group,
+        timestamp: now,
+        extra,
+        source_dag_id: None,
+        source_run_id: None,
+        source_task_id: None,
+        source_map_index: -1,
+        created_by: Some(user.username),
+    };
+    Ok((StatusCode::OK, Json(AssetEventResponse::new(event, None))))
+}
+
+/// The events that a run consumed.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents", tag = "DagRun", params(RunPath),
+    responses((status = 200, body = AssetEventCollectionResponse)),
+)]
+pub async fn get_upstream_asset_events(
+    State(api): State<Api>,
+    Path(path): Path<RunPath>,
+) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let rows = api.store.asset_event_list_of_run(run.key, MAX_UPSTREAM).await?;
+    let asset_events = show_events(&api, rows).await?;
+    let total_entries = i64::try_from(asset_events.len()).unwrap_or(i64::MAX);
+    Ok(Json(AssetEventCollectionResponse { asset_events, total_entries }))
+}
+
+async fn queued(
+    api: &Api,
+    dag_id: Option<&DagId>,
+    asset: Option<i64>,
+) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
+    if let Some(dag_id) = dag_id {
+        find_dag(api, dag_id).await?;
+    }
+    if let Some(asset) = asset {
+        find(api, asset).await?;
+    }
+    let view = |event: QueuedEvent| QueuedEventResponse {
+        dag_display_name: event.dag_id.to_string(),
+        dag_id: event.dag_id.to_string(),
+        asset_id: event.asset,
+        created_at: event.timestamp.to_utc(),
+    };
+    let queued_events: Vec<_> = api.store.asset_queue_list(dag_id, asset).await?.into_iter().map(view).collect();
+    let total_entries = i64::try_from(queued_events.len()).unwrap_or(i64::MAX);
+    Ok(Json(QueuedEventCollectionResponse { queued_events, total_entries }))
+}
+
+async fn unqueue(api: &Api, dag_id: Option<DagId>, asset: Option<i64>) -> Result<StatusCode, ApiError> {
+    if let Some(dag_id) = &dag_id {
+        find_dag(api, dag_id).await?;
+    }
+    if let Some(asset) = asset {
+        find(api, asset).await?;
+    }
+    if api.scheduler.asset_queue_delete(dag_id, asset).await? == 0 {
+        return Err(ApiError::not_found("no event waits to be consumed"));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Events of an asset that dags have not consumed.
+#[utoipa::path(
+    get, path = "/api/v2/assets/{asset_id}/queuedEvents", tag = "Asset", params(AssetPath),
+    responses((status = 200, body = QueuedEventCollectionResponse)),
+)]
+pub async fn get_asset_queued_events(
+    State(api): State<Api>,
+    Path(path): Path<AssetPath>,
+) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
+    queued(&api, None, Some(path.asset_id)).await
+}
+
+#[utoipa::path(
+    delete, path = "/api/v2/assets/{asset_id}/queuedEvents", tag = "Asset", params(AssetPath),
+    responses((status = 204)),
+)]
+pub async fn delete_asset_queued_events(
+    State(api): State<Api>,
+    Path(path): Path<AssetPath>,
+) -> Result<StatusCode, ApiError> {
+    unqueue(&api, None, Some(path.asset_id)).await
+}
+
+/// Events that a dag has not consumed.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/assets/queuedEvents", tag = "Asset", params(DagPath),
+    responses((status = 200, body = QueuedEventCollectionResponse)),
+)]
+pub async fn get_dag_asset_queued_events(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
+    queued(&api, Some(&path.dag_id), None).await
+}
+
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/assets/queuedEvents", tag = "Asset", params(DagPath),
+    responses((status = 204)),
+)]
+pub async fn delete_dag_asset_queued_events(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+) -> Result<StatusCode, ApiError> {
+    unqueue(&api, Some(path.dag_id), None).await
+}
+
+/// Events of an asset that a dag has not consumed.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", tag = "Asset", params(DagAssetPath),
+    responses((status = 200, body = QueuedEventCollectionResponse)),
+)]
+pub async fn get_dag_asset_queued_event(
+    State(api): State<Api>,
+    Path(path): Path<DagAssetPath>,
+) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
+    queued(&api, Some(&path.dag_id), Some(path.asset_id)).await
+}
+
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", tag = "Asset", params(DagAssetPath),
+    responses((status = 204)),
+)]
+pub async fn delete_dag_asset_queued_event(
+    State(api): State<Api>,
+    Path(path): Path<DagAssetPath>,
+) -> Result<StatusCode, ApiError> {
+    unqueue(&api, Some(path.dag_id), Some(path.asset_id)).await
+}

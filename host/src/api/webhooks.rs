@@ -1,0 +1,299 @@
+//! Webhooks: other systems start runs of a dag, without a user of their own.
+//!
+//! Who does not know the secret learns nothing: a dag that is not there, one without a webhook, a wrong signature and an
+//! old one are answered alike.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode},
+};
+use chrono::{DateTime, Utc};
+use lru::LruCache;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api, dag_runs::DagRunResponse, dags::find_dag, error::ApiError, extract::Path, names::Names, paths::DagPath,
+};
+use crate::{
+    auth::CurrentUser,
+    model::{
+        ids::{DagId, RunId},
+        time::Timestamp,
+    },
+    scheduler::{RequestError, RunRequest},
+    secrets::{SecretString, Secrets, hook, place},
+    store::{DagRunRow, Store, StoreError, WebhookRow},
+};
+
+/// The longest payload.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// How far a sender's clock may be off, and how long a signature is good.
+const TOLERANCE: Duration = Duration::from_mins(5);
+/// Payloads of a dag that are taken at once; then one every [`REFILL`].
+const BURST: u32 = 60;
+const REFILL: Duration = Duration::from_secs(1);
+/// Dags whose rates are remembered.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
+const MAX_KEY_CHARS: usize = 255;
+
+/// A dag's webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WebhookResponse {
+    dag_id: String,
+    /// Where payloads go, by POST.
+    path: String,
+    created_at: DateTime<Utc>,
+    created_by: String,
+    /// Told once, when it is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+/// How much each dag may still take, as the instant at which it may take all again.
+#[derive(Debug)]
+pub struct Rates(Mutex<LruCache<DagId, Timestamp>>);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(REMEMBERED)))
+    }
+}
+
+impl Rates {
+    /// Takes one payload, or says how long to wait.
+    fn take(&self, dag_id: &DagId, now: Timestamp) -> Result<(), Duration> {
+        let mut rates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full_at = rates.get_or_insert_mut(dag_id.clone(), || now);
+        let next = (*full_at).max(now).after(REFILL);
+        let over = next.since(now).saturating_sub(REFILL * BURST);
+        if over.is_zero() {
+            *full_at = next;
+            Ok(())
+        } else {
+            Err(over)
+        }
+    }
+}
+
+impl WebhookResponse {
+    fn new(row: WebhookRow, secret: Option<String>) -> Self {
+        Self {
+            path: format!("/hooks/{}", row.dag_id),
+            dag_id: row.dag_id.to_string(),
+            created_at: row.created_at.to_utc(),
+            created_by: row.created_by,
+            secret,
+        }
+    }
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/webhook", tag = "Webhook", params(DagPath),
+    responses((status = 200, body = WebhookResponse)),
+)]
+pub async fn get_webhook(State(api): State<Api>, Path(path): Path<DagPath>) -> Result<Json<WebhookResponse>, ApiError> {
+    find_dag(&api, &path.dag_id).await?;
+    let row = api.store.webhook_get(&path.dag_id).await?.ok_or_else(|| none(&path.dag_id))?;
+    Ok(Json(WebhookResponse::new(row, None)))
+}
+
+/// Makes a dag's webhook, or gives it a new secret; the old one is good no more. The secret is told in this answer only.
+#[utoipa::path(
+    put, path = "/api/v2/dags/{dag_id}/webhook", tag = "Webhook", params(DagPath),
+    responses((status = 200, body = WebhookResponse)),
+)]
+pub async fn put_webhook(
+    State(api): State<Api>,
+    user: CurrentUser,
+    Path(path): Path<DagPath>,
+) -> Result<Json<WebhookResponse>, ApiError> {
+    find_dag(&api, &path.dag_id).await?;
+    let (row, secret) = make(&api.store, &api.secrets, path.dag_id, user.username, api.clock.now()).await?;
+    Ok(Json(WebhookResponse::new(row, Some(secret))))
+}
+
+/// Makes the webhook of a dag that is there, or gives it a new secret, which is told with it.
+///
+/// # Errors
+/// If the store can't be written.
+pub async fn make(
+    store: &Store,
+    secrets: &Secrets,
+    dag_id: DagId,
+    created_by: String,
+    created_at: Timestamp,
+) -> Result<(WebhookRow, String), StoreError> {
+    let secret = hook::generate();
+    let sealed = secrets.seal(&place::webhook(&dag_id), secret.as_bytes());
+    let row = WebhookRow { dag_id, sealed, created_at, created_by };
+    store.webhook_put(&row).await?;
+    Ok((row, secret))
+}
+
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/webhook", tag = "Webhook", params(DagPath),
+    responses((status = 204)),
+)]
+pub async fn delete_webhook(State(api): State<Api>, Path(path): Path<DagPath>) -> Result<StatusCode, ApiError> {
+    if api.store.webhook_delete(&path.dag_id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(none(&path.dag_id)) }
+}
+
+fn none(dag_id: &DagId) -> ApiError {
+    ApiError::not_found(format!("dag `{dag_id}` has no webhook"))
+}
+
+/// Starts a run with the payload, a JSON object, as its params.
+///
+/// Headers: `X-Airlock-Timestamp`, the seconds since 1970; `X-Airlock-Signature`, `sha256=` and the HMAC-SHA256 of the timestamp,
+/// a full stop and the body; `Idempotency-Key`, at most 255 characters, optional: the same key is answered the same run.
+#[utoipa::path(
+    post, path = "/hooks/{dag_id}", tag = "Webhook", params(DagPath), request_body = Object,
+    responses((status = 201, body = DagRunResponse), (status = 200, body = DagRunResponse)),
+)]
+pub async fn receive_webhook(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::too_large(format!("the payload is longer than {MAX_BODY_BYTES} bytes"))
+        }
+        _ => ApiError::bad_request("the payload could not be read"),
+    })?;
+    let dag_id = path.dag_id;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let (timestamp, signature) = (header("x-airlock-timestamp"), header("x-airlock-signature"));
+    let secret = match api.store.webhook_get(&dag_id).await? {
+        Some(row) => Some(api.secrets.unseal(&place::webhook(&dag_id), &row.sealed)?),
+        None => None,
+    };
+    let now = api.clock.now();
+    let (Some(timestamp), Some(signature)) = (timestamp, signature) else { return Err(refused()) };
+    // One that is not there takes as long.
+    let is_known = secret.is_some();
+    let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
+    let is_signed = hook::verify(&secret, timestamp, &body, signature);
+    if !(is_signed && is_known && is_fresh(timestamp, now)) {
+        return Err(refused());
+    }
+    api.webhook_rates.take(&dag_id, now).map_err(too_many)?;
+
+    let key = header("idempotency-key");
+    if key.is_some_and(|key| key.is_empty() || key.chars().count() > MAX_KEY_CHARS) {
+        return Err(ApiError::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
+    }
+    // Without a key, the very same request again is the same run: a copy of it is worth nothing.
+    let fingerprint = key.map_or_else(|| hook::fingerprint(&["", signature]), |key| hook::fingerprint(&[key]));
+    let run_id =
+        RunId::new(&format!("webhook__{fingerprint}")).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let conf: serde_json::Map<String, serde_json::Value> = if body.is_empty() {
+        serde_json::Map::new()
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|error| ApiError::invalid(["body"], format!("the payload is not a JSON object: {error}")))?
+    };
+    if let Some(run) = api.store.dag_run_get(&dag_id, &run_id).await? {
+        return same(&api, run, &conf).await;
+    }
+    let request = RunRequest {
+        run_id: Some(run_id.clone()),
+        conf: conf.clone(),
+        // Airflow's clients know no other word for it.
+        triggered_by: "rest_api",
+        user: Some("webhook".to_owned()),
+        ..RunRequest::default()
+    };
+    match api.scheduler.trigger(&dag_id, request).await {
+        Ok(run) => Ok((StatusCode::CREATED, Json(show(&api, run).await?))),
+        Err(conflict @ RequestError::Conflict(_)) => {
+            // The same key came twice at a time.
+            let run = api.store.dag_run_get(&dag_id, &run_id).await?;
+            same(&api, run.ok_or(conflict)?, &conf).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn same(
+    api: &Api,
+    run: DagRunRow,
+    conf: &serde_json::Map<String, serde_json::Value>,
+) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
+    let known = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&run.conf).unwrap_or_default();
+    if known != *conf {
+        return Err(ApiError::conflict(format!(
+            "run `{}` was started with this `Idempotency-Key` and another payload; send another key",
+            run.run_id
+        )));
+    }
+    Ok((StatusCode::OK, Json(show(api, run).await?)))
+}
+
+async fn show(api: &Api, run: DagRunRow) -> Result<DagRunResponse, ApiError> {
+    let names = Names::of_versions(api, [run.version]).await?;
+    Ok(DagRunResponse::new(run, &names, api.clock.now()))
+}
+
+fn is_fresh(timestamp: &str, now: Timestamp) -> bool {
+    let Some(us) = timestamp.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1_000_000)) else {
+        return false;
+    };
+    let at = Timestamp::from_micros(us);
+    at.since(now).max(now.since(at)) <= TOLERANCE
+}
+
+fn refused() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "there is no such webhook, or the signature is not good")
+}
+
+fn too_many(wait: Duration) -> ApiError {
+    ApiError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_requests",
+        format!("too many payloads at once; wait {} s", wait.as_secs().max(1)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_good_for_five_minutes_either_way() {
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        for (timestamp, fresh) in [
+            ("1700000000", true),
+            ("1699999700", true),
+            ("1700000300", true),
+            ("1699999699", false),
+            ("1700000301", false),
+            ("x", false),
+            ("9223372036854775807", false),
+        ] {
+            assert_eq!(is_fresh(timestamp, now), fresh, "{timestamp}");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_taken_and_then_one_a_second() {
+        let (rates, dag_id) = (Rates::default(), DagId::new("d").unwrap());
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        for _ in 0..BURST {
+            assert_eq!(rates.take(&dag_id, now), Ok(()));
+        }
+        assert_eq!(rates.take(&dag_id, now), Err(REFILL));
+        assert_eq!(rates.take(&DagId::new("e").unwrap(), now), Ok(()));
+        assert_eq!(rates.take(&dag_id, now.after(REFILL)), Ok(()));
+    }
+}

@@ -1,0 +1,79 @@
+//! `assets` of `wit/task.wit`.
+
+use super::{Shared, over, storage_failed};
+use crate::{
+    executor::books::Attempt,
+    model::{asset, ids::AssetName},
+    store::{AssetEventFilter, AssetEventRow, Order, Page},
+    wire::{AssetEvent, CallError, Reply},
+};
+
+/// Events that one answer holds.
+const MAX_TRIGGERING: u32 = 10_000;
+const MAX_EVENTS: u32 = 1_000;
+/// What the extras of one answer may take.
+const MAX_EXTRA_BYTES: usize = 16 << 20;
+
+/// Says what the event of an outlet is to carry.
+pub(super) fn set_extra(attempt: &Attempt, name: AssetName, extra: String) -> Result<Reply, CallError> {
+    let node = attempt.node();
+    if !node.outlets.contains(&name) {
+        return Err(CallError::Denied(format!("asset `{name}` is no outlet of task `{}`", node.task_id)));
+    }
+    asset::check_extra(&extra).map_err(|why| CallError::Invalid(format!("asset `{name}`: {why}")))?;
+    attempt.effects(|effects| drop(effects.asset_extras.insert(name, extra))).ok_or_else(over)?;
+    Ok(Reply::Unit)
+}
+
+/// The events that the run was made for.
+pub(super) async fn triggering(shared: &Shared, attempt: &Attempt) -> Result<Reply, CallError> {
+    let run = attempt.id().instance.dag_run;
+    let events = shared.store.asset_event_list_of_run(run, MAX_TRIGGERING + 1).await;
+    let events = events.map_err(|error| storage_failed(&error))?;
+    if events.len() > MAX_TRIGGERING as usize {
+        return Err(CallError::TooLarge(format!("the run was made for more than {MAX_TRIGGERING} events")));
+    }
+    answer(events)
+}
+
+/// Whether the attempt may look at the events of an asset.
+pub(in crate::executor) fn check(attempt: &Attempt, name: &AssetName) -> Result<(), CallError> {
+    let node = attempt.node();
+    if node.inlets.contains(name) || node.outlets.contains(name) {
+        return Ok(());
+    }
+    Err(CallError::Denied(format!("asset `{name}` is no inlet of task `{}`", node.task_id)))
+}
+
+/// The newest events of an inlet.
+pub(super) async fn events(
+    shared: &Shared,
+    attempt: &Attempt,
+    name: &AssetName,
+    limit: u32,
+) -> Result<Reply, CallError> {
+    check(attempt, name)?;
+    let found = shared.store.asset_get_by_name(name).await.map_err(|error| storage_failed(&error))?;
+    let Some(found) = found else { return Err(CallError::NotFound(format!("there is no asset `{name}`"))) };
+    let filter = AssetEventFilter { asset: Some(found.id), order: Order::Descending, ..AssetEventFilter::default() };
+    let listed = shared.store.asset_event_list(&filter, Page::first(limit.min(MAX_EVENTS))).await;
+    answer(listed.map_err(|error| storage_failed(&error))?.items)
+}
+
+fn answer(events: Vec<AssetEventRow>) -> Result<Reply, CallError> {
+    let size: usize = events.iter().map(|event| event.extra.len() + event.uri.len()).sum();
+    if size > MAX_EXTRA_BYTES {
+        return Err(CallError::TooLarge(format!("the events carry {size} bytes; the limit is {MAX_EXTRA_BYTES}")));
+    }
+    let event = |row: AssetEventRow| AssetEvent {
+        asset: row.name,
+        uri: row.uri,
+        timestamp: row.timestamp,
+        extra: row.extra,
+        source: match (row.source_dag_id, row.source_run_id, row.source_task_id) {
+            (Some(dag_id), Some(run_id), Some(task_id)) => Some((dag_id, run_id, task_id, row.source_map_index)),
+            _ => None,
+        },
+    };
+    Ok(Reply::AssetEvents(events.into_iter().map(event).collect()))
+}

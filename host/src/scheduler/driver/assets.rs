@@ -1,0 +1,106 @@
+//! Assets that are updated, and the runs that are made for them.
+
+use std::collections::BTreeMap;
+
+use super::{Driver, Turn};
+use crate::{
+    engine::InstanceId,
+    model::ids::{AssetName, DagId, RunId},
+    scheduler::{RequestError, runs, tick::Dispatch},
+    store::{AssetEventNew, DagRunKey, InstanceKey, StoreError},
+};
+
+impl<D: Dispatch> Driver<D> {
+    /// An instance has succeeded: each of its outlets is updated, in the same commit.
+    pub(super) fn update_outlets(
+        &mut self,
+        key: DagRunKey,
+        instance: InstanceId,
+        mut extras: BTreeMap<AssetName, String>,
+        turn: &mut Turn,
+    ) {
+        let Some(run) = self.runs.get(&key) else { return };
+        let node = run.version.dag.node(instance.node);
+        if node.outlets.is_empty() {
+            return;
+        }
+        let outlets = node.outlets.clone();
+        let source = (run.row.dag_id.clone(), run.row.run_id.clone(), run.instance_key(instance));
+        for asset in outlets {
+            let extra = extras.remove(&asset).unwrap_or_else(|| "{}".to_owned());
+            self.update_asset(asset, extra, Some(source.clone()), None, turn);
+        }
+    }
+
+    fn update_asset(
+        &mut self,
+        asset: AssetName,
+        extra: String,
+        source: Option<(DagId, RunId, InstanceKey)>,
+        created_by: Option<String>,
+        turn: &mut Turn,
+    ) -> i64 {
+        let key = self.next_event;
+        self.next_event += 1;
+        let consumers = self.dags.consumers(&asset);
+        for dag_id in &consumers {
+            if let Some(entry) = self.dags.get_mut(dag_id) {
+                entry.updated.insert(asset.clone());
+                self.touched.insert(dag_id.clone());
+            }
+        }
+        let waiters = self.waits.of_asset(&asset);
+        self.wake_all(waiters, turn);
+        let timestamp = turn.now();
+        turn.tick.commit.asset_events.push(AssetEventNew {
+            key,
+            asset,
+            timestamp,
+            extra,
+            source,
+            created_by,
+            consumers,
+        });
+        key
+    }
+
+    pub(super) async fn asset_event(
+        &mut self,
+        asset: AssetName,
+        extra: String,
+        user: String,
+        turn: &mut Turn,
+    ) -> Result<i64, RequestError> {
+        if self.store.asset_get_by_name(&asset).await?.is_none() {
+            return Err(RequestError::NotFound(format!("asset `{asset}` does not exist")));
+        }
+        Ok(self.update_asset(asset, extra, None, Some(user), turn))
+    }
+
+    /// Makes the run that a dag's assets ask for, if they do. It consumes all events that wait for the dag.
+    pub(super) fn run_for_assets(&mut self, dag_id: &DagId, turn: &mut Turn) {
+        let Some(entry) = self.dags.get_mut(dag_id).filter(|entry| entry.is_due_by_assets()) else { return };
+        entry.updated.clear();
+        entry.asset_triggered += 1;
+        let (version, number) = (entry.row.version, entry.row.version_number);
+        let new = runs::asset_triggered(DagRunKey(self.next_key), dag_id, version, turn.now());
+        turn.tick.commit.asset_runs.push((new.key, dag_id.clone()));
+        self.add_run(new, number, turn);
+    }
+
+    /// Drops events that were not consumed. Those of this very turn stay.
+    pub(super) async fn asset_queue_delete(
+        &mut self,
+        dag_id: Option<&DagId>,
+        asset: Option<i64>,
+    ) -> Result<u64, StoreError> {
+        let dropped = self.store.asset_queue_list(dag_id, asset).await?;
+        let count = self.store.asset_queue_delete(dag_id, asset).await?;
+        for event in dropped {
+            if let Some(entry) = self.dags.get_mut(&event.dag_id) {
+                entry.updated.remove(&event.name);
+            }
+        }
+        Ok(count)
+    }
+}

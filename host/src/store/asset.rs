@@ -1,0 +1,298 @@
+//! Assets, their events, and which dags have yet to consume those.
+
+use sqlx::{Row as _, Sqlite, sqlite::SqliteRow};
+
+use super::{
+    DagRunKey, DagRunRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
+    codec::json,
+    filter::{Builder, counting, push_count_end, push_page},
+};
+use crate::model::{
+    asset::AssetCondition,
+    ids::{AssetName, DagId, RunId, TaskId},
+    spec::DagSpec,
+    time::Timestamp,
+};
+
+#[derive(Debug, Clone)]
+pub struct AssetRow {
+    pub id: i64,
+    pub name: AssetName,
+    pub uri: String,
+    pub group: String,
+    /// A JSON object.
+    pub extra: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// The key and time of its last event.
+    pub last_event: Option<(i64, Timestamp)>,
+}
+
+/// Where a dag's newest version names an asset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssetReference {
+    pub asset: i64,
+    pub dag_id: DagId,
+    /// `schedule`, `outlet` or `inlet`.
+    pub kind: String,
+    /// None for a schedule.
+    pub task_id: Option<TaskId>,
+    pub created_at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct AssetEventRow {
+    pub key: i64,
+    pub asset: i64,
+    pub name: AssetName,
+    pub uri: String,
+    pub group: String,
+    pub timestamp: Timestamp,
+    /// A JSON object.
+    pub extra: String,
+    /// The task instance that made it; none: somebody did by hand.
+    pub source_dag_id: Option<DagId>,
+    pub source_run_id: Option<RunId>,
+    pub source_task_id: Option<TaskId>,
+    pub source_map_index: i32,
+    pub created_by: Option<String>,
+}
+
+/// An event that a dag has not consumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedEvent {
+    pub dag_id: DagId,
+    pub asset: i64,
+    pub name: AssetName,
+    pub event: i64,
+    pub timestamp: Timestamp,
+}
+
+/// Which events. `None` asks for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct AssetEventFilter {
+    pub asset: Option<i64>,
+    pub source_dag_id: Option<DagId>,
+    pub source_run_id: Option<RunId>,
+    pub source_task_id: Option<TaskId>,
+    pub source_map_index: Option<i32>,
+    /// By key.
+    pub order: Order,
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for AssetRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let (key, at): (Option<i64>, Option<Timestamp>) = (row.try_get("last_event")?, row.try_get("last_event_at")?);
+        Ok(Self {
+            id: row.try_get("id")?,
+            name: row.try_get("name")?,
+            uri: row.try_get("uri")?,
+            group: row.try_get("asset_group")?,
+            extra: row.try_get("extra")?,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+            last_event: key.zip(at),
+        })
+    }
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for AssetReference {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let task_id: String = row.try_get("task_id")?;
+        let task_id = (!task_id.is_empty()).then(|| task_id.parse()).transpose();
+        Ok(Self {
+            asset: row.try_get("asset")?,
+            dag_id: row.try_get("dag_id")?,
+            kind: row.try_get("kind")?,
+            task_id: task_id.map_err(|error: crate::model::ids::NameError| sqlx::Error::Decode(error.into()))?,
+            created_at: row.try_get("created_at")?,
+        })
+    }
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for AssetEventRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            key: row.try_get("key")?,
+            asset: row.try_get("asset")?,
+            name: row.try_get("name")?,
+            uri: row.try_get("uri")?,
+            group: row.try_get("asset_group")?,
+            timestamp: row.try_get("timestamp")?,
+            extra: row.try_get("extra")?,
+            source_dag_id: row.try_get("source_dag_id")?,
+            source_run_id: row.try_get("source_run_id")?,
+            source_task_id: row.try_get("source_task_id")?,
+            source_map_index: row.try_get("source_map_index")?,
+            created_by: row.try_get("created_by")?,
+        })
+    }
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for QueuedEvent {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            dag_id: row.try_get("dag_id")?,
+            asset: row.try_get("asset")?,
+            name: row.try_get("name")?,
+            event: row.try_get("key")?,
+            timestamp: row.try_get("timestamp")?,
+        })
+    }
+}
+
+impl Store {
+    /// The key of the next event: larger than all that are there.
+    pub async fn asset_event_next_key(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(include_str!("sql/asset_event_next_key.sql")).fetch_one(self.readers()).await?)
+    }
+
+    /// Assets by name; `name` and `uri` are patterns of LIKE with `\\` as escape.
+    pub async fn asset_list(
+        &self,
+        name: Option<&str>,
+        uri: Option<&str>,
+        page: Page,
+    ) -> Result<Listed<AssetRow>, StoreError> {
+        let items = sqlx::query_as(include_str!("sql/asset_list.sql"))
+            .bind(name)
+            .bind(uri)
+            .bind(page.limit.min(MAX_PAGE))
+            .bind(page.offset)
+            .fetch_all(self.readers());
+        let total = sqlx::query_scalar(include_str!("sql/asset_count.sql"))
+            .bind(name)
+            .bind(uri)
+            .bind(MAX_TOTAL)
+            .fetch_one(self.readers());
+        let (items, total) = tokio::try_join!(items, total)?;
+        Ok(Listed { items, total })
+    }
+
+    pub async fn asset_get(&self, id: i64) -> Result<Option<AssetRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/asset_get.sql")).bind(id);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    pub async fn asset_get_by_name(&self, name: &AssetName) -> Result<Option<AssetRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/asset_get_by_name.sql")).bind(name);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Where dags name these assets, ascending by asset; at most 10,000.
+    pub async fn asset_reference_list(&self, assets: &[i64]) -> Result<Vec<AssetReference>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/asset_reference_list.sqlite.sql")).bind(json(assets)?);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    pub async fn asset_event_list(
+        &self,
+        filter: &AssetEventFilter,
+        page: Page,
+    ) -> Result<Listed<AssetEventRow>, StoreError> {
+        let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
+        push_filter(&mut list, filter);
+        list.push(" ORDER BY e.key").push(filter.order.sql());
+        push_page(&mut list, page);
+        let mut count = counting(include_str!("sql/asset_event_count.sql"));
+        push_filter(&mut count, filter);
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
+        Ok(Listed { items, total })
+    }
+
+    /// The events that a run consumed, as they were made; at most `limit`.
+    pub async fn asset_event_list_of_run(&self, run: DagRunKey, limit: u32) -> Result<Vec<AssetEventRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/asset_event_list_of_run.sql")).bind(run).bind(limit);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// The runs that consumed these events, with the event; at most 10,000.
+    pub async fn dag_run_list_by_asset_events(&self, events: &[i64]) -> Result<Vec<(i64, DagRunRow)>, StoreError> {
+        let rows = sqlx::query(include_str!("sql/dag_run_list_by_asset_events.sqlite.sql"))
+            .bind(json(events)?)
+            .fetch_all(self.readers())
+            .await?;
+        let pair = |row: &SqliteRow| Ok((row.try_get("event")?, sqlx::FromRow::from_row(row)?));
+        Ok(rows.iter().map(pair).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// Which dags have events of which assets that they have not consumed.
+    pub async fn asset_queue_names(&self) -> Result<Vec<(DagId, AssetName)>, StoreError> {
+        Ok(sqlx::query_as(include_str!("sql/asset_queue_names.sql")).fetch_all(self.readers()).await?)
+    }
+
+    /// Events that a dag (none: all), of an asset (none: all), has not consumed; at most 10,000.
+    pub async fn asset_queue_list(
+        &self,
+        dag_id: Option<&DagId>,
+        asset: Option<i64>,
+    ) -> Result<Vec<QueuedEvent>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/asset_queue_list.sql")).bind(dag_id).bind(asset);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// Drops events that a dag (none: all), of an asset (none: all), has not consumed; answers how many.
+    pub async fn asset_queue_delete(&self, dag_id: Option<&DagId>, asset: Option<i64>) -> Result<u64, StoreError> {
+        self.write(sqlx::query(include_str!("sql/asset_queue_delete.sql")).bind(dag_id).bind(asset)).await
+    }
+}
+
+fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) {
+    if let Some(asset) = filter.asset {
+        builder.push(" AND e.asset = ").push_bind(asset);
+    }
+    if let Some(dag_id) = &filter.source_dag_id {
+        builder.push(" AND e.source_dag_id = ").push_bind(dag_id.clone());
+    }
+    if let Some(run_id) = &filter.source_run_id {
+        builder.push(" AND e.source_run_id = ").push_bind(run_id.clone());
+    }
+    if let Some(task_id) = &filter.source_task_id {
+        builder.push(" AND e.source_task_id = ").push_bind(task_id.clone());
+    }
+    if let Some(map_index) = filter.source_map_index {
+        builder.push(" AND e.source_map_index = ").push_bind(map_index);
+    }
+}
+
+/// Records the assets that a dag's new version names, and where.
+pub(super) async fn put_references(
+    transaction: &mut sqlx::Transaction<'_, Sqlite>,
+    dag_id: &DagId,
+    spec: &DagSpec,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(include_str!("sql/asset_reference_delete.sql")).bind(dag_id).execute(&mut **transaction).await?;
+    for asset in &spec.assets {
+        sqlx::query(include_str!("sql/asset_put.sql"))
+            .bind(&asset.name)
+            .bind(&asset.uri)
+            .bind(&asset.group)
+            .bind(asset.extra.as_deref().unwrap_or("{}"))
+            .bind(now)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    let condition =
+        spec.asset_schedule.as_ref().map(AssetCondition::from_spec).transpose().map_err(StoreError::corrupt)?;
+    let scheduled = condition.iter().flat_map(AssetCondition::assets).map(|name| (name.to_string(), "schedule", ""));
+    let of_tasks = spec.nodes.iter().flat_map(|node| {
+        let outlets = node.outlets.iter().map(|name| (name.clone(), "outlet", node.task_id.as_str()));
+        outlets.chain(node.inlets.iter().map(|name| (name.clone(), "inlet", node.task_id.as_str())))
+    });
+    let references: Vec<_> = scheduled.chain(of_tasks).collect();
+    if !references.is_empty() {
+        sqlx::query(include_str!("sql/asset_reference_put.sqlite.sql"))
+            .bind(dag_id)
+            .bind(json(&references)?)
+            .bind(now)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    sqlx::query(include_str!("sql/asset_queue_prune.sql")).bind(dag_id).execute(&mut **transaction).await?;
+    Ok(())
+}

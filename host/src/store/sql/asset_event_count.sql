@@ -1,0 +1,1 @@
+SELECT e.key FROM asset_event AS e WHERE TRUE

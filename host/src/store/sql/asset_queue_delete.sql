@@ -1,0 +1,1 @@
+DELETE FROM asset_queue WHERE ($1 IS NULL OR dag_id = $1) AND ($2 IS NULL OR asset = $2)

@@ -1,0 +1,1 @@
+DELETE FROM asset_reference WHERE dag_id = $1

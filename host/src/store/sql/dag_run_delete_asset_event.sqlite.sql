@@ -1,0 +1,2 @@
+DELETE FROM dag_run_asset_event
+WHERE dag_run = $1 AND event IN (SELECT event FROM dag_run_asset_event WHERE dag_run = $1 LIMIT $2)

@@ -1,0 +1,1 @@
+DELETE FROM webhook WHERE dag_id = $1

@@ -1,0 +1,75 @@
+//! A dag's webhook.
+
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+
+use crate::{
+    api::webhooks,
+    auth::CurrentUser,
+    model::ids::DagId,
+    ui::{
+        UiState,
+        error::UiError,
+        links,
+        pages::run::crumbs,
+        shell::{Frame, Section, Shell, go_and_tell, page},
+        show::{Crumbs, When},
+    },
+};
+
+#[derive(Template)]
+#[template(path = "webhook.html")]
+struct WebhookView {
+    shell: Shell,
+    crumbs: Crumbs,
+    base_href: String,
+    path: String,
+    /// When it was made, and by whom; none: there is none.
+    made: Option<(When, String)>,
+    /// Told once.
+    secret: Option<String>,
+}
+
+fn base(dag_id: &DagId) -> String {
+    format!("{}/webhook", links::dag(dag_id))
+}
+
+/// `GET /dags/{dag_id}/webhook`
+pub async fn show(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
+    view(&ui, frame, dag_id, None).await
+}
+
+async fn view(ui: &UiState, frame: Frame, dag_id: DagId, secret: Option<String>) -> Result<Response, UiError> {
+    let dag = ui.dag(&dag_id).await?;
+    let zone = frame.zones(&dag.spec);
+    let row = ui.store.webhook_get(&dag_id).await?;
+    Ok(page(&WebhookView {
+        shell: frame.shell(Section::Dags, "webhook", format!("Webhook of {dag_id}")),
+        crumbs: crumbs(&dag_id, None),
+        base_href: base(&dag_id),
+        path: format!("/hooks/{dag_id}"),
+        made: row.map(|row| (When { at: Some(row.created_at), zone }, row.created_by)),
+        secret,
+    }))
+}
+
+/// `POST /dags/{dag_id}/webhook`: makes it, or another secret.
+pub async fn make(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    frame: Frame,
+    Path(dag_id): Path<DagId>,
+) -> Result<Response, UiError> {
+    ui.dag(&dag_id).await?;
+    let (_, secret) = webhooks::make(&ui.store, &ui.secrets, dag_id.clone(), user.username, ui.clock.now()).await?;
+    view(&ui, frame, dag_id, Some(secret)).await
+}
+
+/// `POST /dags/{dag_id}/webhook/delete`
+pub async fn delete(State(ui): State<UiState>, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
+    ui.store.webhook_delete(&dag_id).await?;
+    Ok(go_and_tell(&base(&dag_id), "The webhook was deleted."))
+}
