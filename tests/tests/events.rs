@@ -141,3 +141,17 @@ async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
     client.post("/api/v2/assets/events", &json!({"asset_id": 999_999})).await.refused(404);
     client.delete("/api/v2/dags/on_both/assets/queuedEvents").await.refused(404);
 }
+
+#[tokio::test]
+async fn dags_that_would_start_each_other_for_ever_are_refused() {
+    let (_server, client) = shapes().await;
+    client.upload(build::component("control")).await.ok();
+    let dag = |id: &str, after: &str, makes: &str| {
+        let task = format!("{{uses: control/empty, outlets: [{makes}]}}");
+        format!("dag_id: {id}\nasset_schedule: {after}\ntasks:\n  make: {task}\n").into_bytes()
+    };
+    client.upload(dag("first", "a", "b")).await.ok();
+    let refused = client.upload(dag("second", "b", "a")).await.refused(422);
+    assert!(refused.contains("`second` -> `first` -> `second`"), "{refused}");
+    client.upload(dag("second", "[b, c]", "a")).await.ok();
+}

@@ -19,6 +19,8 @@ use super::{
 pub const MAX_ASSETS: usize = 1_000;
 /// Parts of a condition, assets included.
 pub const MAX_PARTS: usize = 1_000;
+/// How deep conditions may stand in each other: what is stored of a dag is JSON, which may not nest for ever.
+pub const MAX_DEPTH: usize = 32;
 /// The longest uri in bytes. Airflow: 1,500.
 pub const MAX_URI_BYTES: usize = 1_500;
 /// What an asset or an event of one may carry, as JSON text.
@@ -57,13 +59,16 @@ impl AssetCondition {
     }
 
     /// # Errors
-    /// If it is empty somewhere, too large, or names what is not an asset's name.
+    /// If it is empty somewhere, too large or too deep, or names what is not an asset's name.
     pub fn from_spec(spec: &AssetConditionSpec) -> Result<Self, String> {
         let mut parts = 0;
-        Self::build(spec, &mut parts)
+        Self::build(spec, 1, &mut parts)
     }
 
-    fn build(spec: &AssetConditionSpec, count: &mut usize) -> Result<Self, String> {
+    fn build(spec: &AssetConditionSpec, depth: usize, count: &mut usize) -> Result<Self, String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("the condition is more than {MAX_DEPTH} deep"));
+        }
         *count += 1;
         if *count > MAX_PARTS {
             return Err(format!("the condition has more than {MAX_PARTS} parts"));
@@ -72,7 +77,7 @@ impl AssetCondition {
             if parts.is_empty() {
                 return Err("a part of the condition names no asset".to_owned());
             }
-            parts.iter().map(|part| Self::build(part, count)).collect::<Result<Vec<_>, _>>()
+            parts.iter().map(|part| Self::build(part, depth + 1, count)).collect::<Result<Vec<_>, _>>()
         };
         Ok(match spec {
             AssetConditionSpec::Asset(name) => Self::Asset(AssetName::new(name).map_err(|error| error.to_string())?),
@@ -245,6 +250,16 @@ mod tests {
         }
         assert_eq!(condition.assets(), set(&["a", "b", "c"]));
         assert_eq!(condition.to_json()["all"][0]["asset"]["name"], "a");
+    }
+
+    #[test]
+    fn conditions_are_neither_endless_nor_bottomless() {
+        let one = || AssetConditionSpec::Asset("a".into());
+        let wide = AssetConditionSpec::Any((0..MAX_PARTS).map(|_| one()).collect());
+        assert!(AssetCondition::from_spec(&wide).unwrap_err().contains("parts"));
+        let deep = |depth| (1..depth).fold(one(), |inner, _| AssetConditionSpec::All(vec![inner]));
+        assert!(AssetCondition::from_spec(&deep(MAX_DEPTH)).is_ok());
+        assert!(AssetCondition::from_spec(&deep(MAX_DEPTH + 1)).unwrap_err().contains("deep"));
     }
 
     fn dag(id: &str, outlets: &[&str], condition: Option<AssetCondition>) -> DagAssets {

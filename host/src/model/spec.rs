@@ -152,6 +152,16 @@ pub enum AssetConditionSpec {
     Any(Vec<Self>),
 }
 
+impl AssetConditionSpec {
+    /// Adds the assets that it names.
+    pub fn names<'a>(&'a self, names: &mut BTreeSet<&'a str>) {
+        match self {
+            Self::Asset(name) => drop(names.insert(name)),
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.names(names)),
+        }
+    }
+}
+
 impl DagSpec {
     /// Whether it has runs that nobody asks for.
     pub fn runs_by_itself(&self) -> bool {

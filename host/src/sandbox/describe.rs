@@ -6,6 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::bindings::{airlock::task::types::Value, exports::airlock::task::runner as wit};
 use crate::model::{
+    asset,
     spec::{
         AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, ComponentKind, DagSpec, EdgeLabelSpec, EntrySpec,
         ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec,
@@ -235,25 +236,35 @@ impl Sizes {
         place: &str,
         parts: Vec<wit::AssetCondition>,
     ) -> Result<Option<AssetConditionSpec>, String> {
-        let mut stack: Vec<AssetConditionSpec> = Vec::new();
+        // With how deep each is.
+        let mut stack: Vec<(AssetConditionSpec, usize)> = Vec::new();
         for part in parts {
             let mut last = |count: u32| {
-                let from = stack.len().checked_sub(count as usize);
-                from.map(|from| stack.split_off(from)).ok_or_else(|| {
+                let from = stack.len().checked_sub(count as usize).ok_or_else(|| {
                     format!("{place}: a part of its asset schedule joins {count} others that are not there")
-                })
+                })?;
+                let (parts, depths): (Vec<_>, Vec<_>) = stack.drain(from..).unzip();
+                let depth = depths.into_iter().max().unwrap_or(0) + 1;
+                if depth > asset::MAX_DEPTH {
+                    return Err(format!("{place}: its asset schedule is more than {} deep", asset::MAX_DEPTH));
+                }
+                Ok((parts, depth))
             };
             let part = match part {
                 wit::AssetCondition::Asset(name) => {
-                    AssetConditionSpec::Asset(self.word(place, "asset of its schedule", name)?)
+                    (AssetConditionSpec::Asset(self.word(place, "asset of its schedule", name)?), 1)
                 }
-                wit::AssetCondition::All(count) => AssetConditionSpec::All(last(count)?),
-                wit::AssetCondition::Any(count) => AssetConditionSpec::Any(last(count)?),
+                wit::AssetCondition::All(count) => {
+                    last(count).map(|(parts, depth)| (AssetConditionSpec::All(parts), depth))?
+                }
+                wit::AssetCondition::Any(count) => {
+                    last(count).map(|(parts, depth)| (AssetConditionSpec::Any(parts), depth))?
+                }
             };
             stack.push(part);
         }
         match stack.len() {
-            0 | 1 => Ok(stack.pop()),
+            0 | 1 => Ok(stack.pop().map(|(condition, _)| condition)),
             many => Err(format!("{place}: its asset schedule is {many} conditions; join them with `all` or `any`")),
         }
     }

@@ -13,13 +13,14 @@ use serde_saphyr::Spanned;
 
 use super::{
     Libraries, YamlError,
-    file::{CalendarFile, DagFile, GroupFile, TaskFile, Words, length_ms},
+    file::{AssetConditionFile, CalendarFile, DagFile, GroupFile, TaskFile, Words, length_ms},
 };
 use crate::model::{
     ids::Digest,
     spec::{
-        BindingSpec, CalendarSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec,
-        NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec,
+        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec,
+        GrantsSpec, GroupSpec, ListSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
+        WeekdaySpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -70,6 +71,8 @@ impl DagFile {
         for (task_id, task) in &self.tasks {
             spec.nodes.push(self.node(task_id, &task.value, libraries, &mut values)?);
         }
+        spec.asset_schedule = self.asset_schedule.as_ref().map(asset_condition);
+        spec.assets = self.assets(&spec);
         for (group_id, group) in &self.groups {
             spec.groups.push(GroupSpec {
                 parent: group.value.parent.as_ref().map(|parent| parent.value.clone()),
@@ -97,6 +100,25 @@ impl DagFile {
             }
         }
         Ok(spec)
+    }
+
+    /// The assets that the dag names, with what it says of them.
+    fn assets(&self, spec: &DagSpec) -> Vec<AssetSpec> {
+        let mut names: BTreeSet<&str> = self.assets.keys().map(String::as_str).collect();
+        names.extend(spec.nodes.iter().flat_map(|node| node.outlets.iter().chain(&node.inlets)).map(String::as_str));
+        if let Some(condition) = &spec.asset_schedule {
+            condition.names(&mut names);
+        }
+        let asset = |name: &str| {
+            let said = self.assets.get(name).cloned().unwrap_or_default();
+            AssetSpec {
+                uri: said.uri.unwrap_or_else(|| name.to_owned()),
+                group: said.group.unwrap_or_else(|| "asset".to_owned()),
+                extra: said.extra.map(|extra| serde_json::Value::Object(extra).to_string()),
+                name: name.to_owned(),
+            }
+        };
+        names.into_iter().map(asset).collect()
     }
 
     fn node(
@@ -146,6 +168,8 @@ impl DagFile {
             inputs: inputs.into_iter().map(|(name, source)| BindingSpec { name: name.clone(), source }).collect(),
             role: role(task)?,
             group: task.group.as_ref().map(|group| group.value.clone()),
+            outlets: task.outlets.clone(),
+            inlets: task.inlets.clone(),
             expand: self.expand(&task.each, &task.zip)?,
             ..NodeSpec::new(task_id, &entry.name)
         };
@@ -333,6 +357,15 @@ fn instant_in(written: &str, zone: Tz) -> Result<Timestamp, String> {
     local.and_then(|local| zone.from_local_datetime(&local).earliest()).map(|at| at.to_utc().into()).ok_or_else(|| {
         format!("`{written}` is no instant in {zone}; write `2026-01-01` or `2026-01-01T06:00:00+09:00`")
     })
+}
+
+fn asset_condition(file: &AssetConditionFile) -> AssetConditionSpec {
+    let all = |parts: &[AssetConditionFile]| parts.iter().map(asset_condition).collect();
+    match file {
+        AssetConditionFile::Asset(name) => AssetConditionSpec::Asset(name.clone()),
+        AssetConditionFile::List(parts) | AssetConditionFile::All { all: parts } => AssetConditionSpec::All(all(parts)),
+        AssetConditionFile::Any { any: parts } => AssetConditionSpec::Any(all(parts)),
+    }
 }
 
 /// Checks values against the schemas of the inputs that they are for; each schema is compiled once.

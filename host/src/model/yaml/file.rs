@@ -35,6 +35,11 @@ pub struct DagFile {
     /// tick and is about no interval.
     #[serde(default)]
     pub data_interval: bool,
+    /// The assets that it runs after, beside its schedule: one, a list of which all are needed, or `all` and `any` of others, nested.
+    pub asset_schedule: Option<AssetConditionFile>,
+    /// What is known of the assets that the dag names, by name. One that is not here has its name as its uri.
+    #[serde(default)]
+    pub assets: IndexMap<String, AssetFile>,
     /// Keeps cron expressions to business days.
     #[schemars(with = "Option<CalendarFile>")]
     pub business_days: Option<Spanned<CalendarFile>>,
@@ -82,6 +87,28 @@ pub struct DagFile {
     #[serde(default)]
     #[schemars(with = "IndexMap<String, GroupFile>")]
     pub groups: IndexMap<String, Spanned<GroupFile>>,
+}
+
+/// Data that tasks make and other dags run after.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AssetFile {
+    /// Where the data is, for people; the asset's name if it is left out.
+    pub uri: Option<String>,
+    /// What sort of thing it is; `asset` if it is left out.
+    pub group: Option<String>,
+    /// What else is known of it.
+    pub extra: Option<serde_json::Map<String, Value>>,
+}
+
+/// Which assets a dag runs after.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AssetConditionFile {
+    Asset(String),
+    List(Vec<Self>),
+    All { all: Vec<Self> },
+    Any { any: Vec<Self> },
 }
 
 /// Business days: those that are neither weekend nor holiday, in the dag's time zone.
@@ -200,6 +227,12 @@ pub struct TaskFile {
     #[serde(default)]
     #[schemars(with = "IndexMap<String, String>")]
     pub labels: IndexMap<String, Spanned<String>>,
+    /// Assets that it makes: each has an event when it succeeds.
+    #[serde(default)]
+    pub outlets: Vec<String>,
+    /// Assets that it reads.
+    #[serde(default)]
+    pub inlets: Vec<String>,
     /// The innermost group that it lies in.
     #[schemars(with = "Option<String>")]
     pub group: Option<Spanned<String>>,

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
+    asset::AssetCondition,
     dag::{Catalog, Dag},
     spec::{
         DagSpec, EntrySpec, ExpandSpec, ListSpec, NodeSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
@@ -46,6 +47,28 @@ fn read(text: &str) -> Result<DagSpec, YamlError> {
 
 fn node<'a>(spec: &'a DagSpec, task_id: &str) -> &'a NodeSpec {
     spec.nodes.iter().find(|node| node.task_id == task_id).unwrap()
+}
+
+#[test]
+fn a_dag_makes_assets_and_runs_after_others() {
+    let spec = read(
+        r#"
+dag_id: nightly
+asset_schedule: [orders, {any: [prices, {all: [a, b]}]}]
+assets: {orders: {uri: "s3://shop/orders", group: tables, extra: {owner: ann}}}
+tasks:
+  load: {uses: work/run, outlets: [report], inlets: [orders]}
+"#,
+    )
+    .unwrap();
+    let condition = AssetCondition::from_spec(spec.asset_schedule.as_ref().unwrap()).unwrap();
+    assert_eq!(condition.to_string(), "orders & (prices | (a & b))");
+    let names: Vec<_> = spec.assets.iter().map(|asset| asset.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "orders", "prices", "report"]);
+    let (orders, prices) = (&spec.assets[2], &spec.assets[3]);
+    assert_eq!((orders.uri.as_str(), orders.extra.as_deref()), ("s3://shop/orders", Some(r#"{"owner":"ann"}"#)));
+    assert_eq!((prices.uri.as_str(), prices.group.as_str()), ("prices", "asset"));
+    assert_eq!(node(&spec, "load").outlets, ["report"]);
 }
 
 #[test]
