@@ -12,6 +12,7 @@ pub mod wire;
 pub mod sandbox;
 
 pub mod executor;
+pub mod notifier;
 
 pub mod scheduler;
 

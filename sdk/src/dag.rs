@@ -18,7 +18,7 @@ use crate::{
     assets::{Asset, AssetCondition},
     entry::{Entry, Task},
     error::{Error, Result},
-    options::Options,
+    options::{Callback, Options},
     value::{self, TaskInput, Value},
 };
 
@@ -51,6 +51,8 @@ pub struct Definition {
     pub run_timeout_ms: Option<u64>,
     pub fail_fast: bool,
     pub max_consecutive_failed_dag_runs: u32,
+    pub deadline_ms: Option<u64>,
+    pub callbacks: &'static [Callback],
     pub paused: Option<bool>,
     pub variables: &'static [&'static str],
     pub connections: &'static [&'static str],
@@ -81,6 +83,8 @@ impl Definition {
         run_timeout_ms: None,
         fail_fast: false,
         max_consecutive_failed_dag_runs: 0,
+        deadline_ms: None,
+        callbacks: &[],
         paused: None,
         variables: &[],
         connections: &[],

@@ -16,7 +16,7 @@ use crate::{
     entry::{self, Ending, Entry, Inputs},
     error::Awaited,
     logging,
-    options::TriggerRule,
+    options::{Callback, CallbackEvent, TriggerRule},
     value::Value,
 };
 
@@ -167,6 +167,20 @@ fn describe_entry(entry: &Entry) -> runner::Entry {
     }
 }
 
+fn describe_callbacks(callbacks: &[Callback]) -> Vec<runner::Callback> {
+    let describe = |callback: &Callback| runner::Callback {
+        event: match callback.event {
+            CallbackEvent::Success => runner::CallbackEvent::Success,
+            CallbackEvent::Failure => runner::CallbackEvent::Failure,
+            CallbackEvent::Retry => runner::CallbackEvent::Retry,
+            CallbackEvent::Skipped => runner::CallbackEvent::Skipped,
+            CallbackEvent::Deadline => runner::CallbackEvent::Deadline,
+        },
+        connection: callback.connection.to_owned(),
+    };
+    callbacks.iter().map(describe).collect()
+}
+
 fn describe_dag(
     definition: &Definition,
     graph: Graph,
@@ -210,6 +224,8 @@ fn describe_dag(
         run_timeout: definition.run_timeout_ms,
         fail_fast: definition.fail_fast,
         max_consecutive_failed_dag_runs: definition.max_consecutive_failed_dag_runs,
+        deadline: definition.deadline_ms,
+        callbacks: describe_callbacks(definition.callbacks),
         paused_upon_creation: definition.paused,
         grants: runner::Grants {
             variables: owned(definition.variables),
@@ -307,6 +323,7 @@ fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
         wait_for_downstream: options.wait_for_downstream,
         max_active_tis_per_dag: options.max_active_tis_per_dag,
         max_active_tis_per_dagrun: options.max_active_tis_per_dagrun,
+        callbacks: describe_callbacks(options.callbacks),
         role: match &node.role {
             Role::Work => runner::Role::Work,
             Role::Setup => runner::Role::Setup,

@@ -116,6 +116,8 @@ use testing::host;
 /// | `run_timeout = "2h"` | the longest that a run may take |
 /// | `fail_fast = true` | the first task that fails for good ends the others: those in flight fail, those that have not begun are skipped; teardowns go on |
 /// | `max_consecutive_failed_dag_runs = 3` | after so many runs that failed in a row the dag is paused |
+/// | `on_success`, `on_failure` `= "alerts"` | who is told how a run ended: ids of connections of type `http` or `smtp`, one or several |
+/// | `deadline = "2h"`, `on_deadline = "alerts"` | who is told if a run is not finished so long after it could start |
 /// | `paused = true` | a newly uploaded dag starts paused (or not) |
 /// | `display_name`, `description`, `doc`, `owners = [..]`, `tags = [..]` | for people; `doc` is the doc comment and `description` its first line if nothing is said |
 /// | `variables = [..]`, `connections = [..]`, `hosts = [..]`, `dags = [..]` | what the tasks may reach: nothing else |
@@ -191,6 +193,7 @@ pub use airlock_sdk_macros::data;
 /// | `wait_for_downstream` | the same, and the tasks directly downstream of it in that run, too |
 /// | `max_active_tis_per_dag = 4` | so many instances at a time in all runs together |
 /// | `max_active_tis_per_dagrun = 4` | so many instances of a mapped task at a time in one run |
+/// | `on_success`, `on_failure`, `on_retry`, `on_skipped` `= "alerts"` | who is told: ids of connections of type `http` or `smtp`, one or several |
 /// | `display_name = ".."` | what the page shows instead of the id |
 /// | `doc = ".."` | Markdown; the doc comment if nothing is said |
 ///
@@ -298,7 +301,7 @@ pub mod __private {
         dag::{Calendar, Definition, Input, Schedule},
         entry::{Decision, Entry, Inputs, Outcome, Parameter},
         error::kind,
-        options::Options,
+        options::{Callback, CallbackEvent, Options},
         sensor::Sensor,
         value::{input_schema, output_schema},
     };
@@ -313,4 +316,5 @@ pub mod __private {
 #[doc = include_str!("../../docs/sensors.md")]
 #[doc = include_str!("../../docs/events.md")]
 #[doc = include_str!("../../docs/assets.md")]
+#[doc = include_str!("../../docs/callbacks.md")]
 struct Docs;

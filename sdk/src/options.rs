@@ -53,6 +53,26 @@ pub struct Options {
     pub wait_for_downstream: bool,
     pub max_active_tis_per_dag: Option<u32>,
     pub max_active_tis_per_dagrun: Option<u32>,
+    pub callbacks: &'static [Callback],
+}
+
+/// Who is told when something becomes so: the id of a connection.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Callback {
+    pub event: CallbackEvent,
+    pub connection: &'static str,
+}
+
+/// What is told.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallbackEvent {
+    Success,
+    Failure,
+    Retry,
+    Skipped,
+    Deadline,
 }
 
 impl Options {
@@ -73,5 +93,6 @@ impl Options {
         wait_for_downstream: false,
         max_active_tis_per_dag: None,
         max_active_tis_per_dagrun: None,
+        callbacks: &[],
     };
 }

@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod assets;
+mod callbacks;
 mod components;
 mod connections;
 mod dag_runs;
@@ -154,6 +155,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(triggers::get_triggers))
         .routes(routes!(grid::get_grid))
         .routes(routes!(artifacts::get_run_artifacts))
+        .routes(routes!(callbacks::get_callbacks))
         .routes(routes!(task_instances::get_task_instances))
         .routes(routes!(task_instances::get_task_instances_batch))
         .routes(routes!(task_instances::get_task_instance, task_instances::patch_task_instance))

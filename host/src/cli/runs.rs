@@ -41,6 +41,13 @@ pub enum RunsCommand {
         #[arg(long)]
         wait: bool,
     },
+    /// List who was told of a run and its task instances, and how that went.
+    Callbacks {
+        dag_id: String,
+        run_id: String,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
     /// Run a run's tasks again.
     Clear {
         dag_id: String,
@@ -74,6 +81,22 @@ impl RunsCommand {
                     return wait::require_success(&run);
                 }
                 format.object(&client.get(&["dags", &dag_id, "dagRuns", &run_id], &[]).await?)
+            }
+            Self::Callbacks { dag_id, run_id, limit } => {
+                let segments = ["dags", &dag_id, "dagRuns", &run_id, "callbacks"];
+                let callbacks = client.list(&segments, &[], "callbacks", limit).await?;
+                format.list(
+                    &callbacks,
+                    &[
+                        ("event", "/event"),
+                        ("task_id", "/task_id"),
+                        ("map_index", "/map_index"),
+                        ("connection", "/connection_id"),
+                        ("state", "/state"),
+                        ("attempts", "/attempts"),
+                        ("error", "/error"),
+                    ],
+                )
             }
             Self::Clear { dag_id, run_id, only_failed, dry_run } => {
                 let body = json!({"dry_run": dry_run, "only_failed": only_failed});

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     blobs::Blobs,
     executor::{Executor, ExecutorConfig},
+    notifier::Notifier,
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
     secrets::{Secrets, SecretsConfig},
     store::{Store, StoreConfig},
@@ -104,6 +106,7 @@ pub struct Services {
     pub scheduler: Scheduler,
     executor: Executor,
     scheduler_task: SchedulerTask,
+    notifier: Option<AbortOnDropHandle<()>>,
 }
 
 impl Services {
@@ -127,18 +130,29 @@ impl Services {
         let Vault { store, secrets } = vault.clone();
         let executor = Executor::start(executor_config, store.clone(), blobs.clone(), secrets, events)
             .or_fail(Kind::Failed, || "can't start the executor".into())?;
+        // A trial tells nobody.
+        let notifier = if timetables {
+            let notifier = Notifier::new(vault.store.clone(), vault.secrets.clone());
+            let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
+            #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
+            Some(AbortOnDropHandle::new(tokio::spawn(notifier.run())))
+        } else {
+            None
+        };
         let scheduler_config = SchedulerConfig { parallelism: config.parallelism, timetables, ..Default::default() };
         let (scheduler, scheduler_task) =
             Scheduler::start(scheduler_config, store, blobs.clone(), executor.clone(), receiver)
                 .await
                 .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
-        Ok(Self { vault, blobs, scheduler, executor, scheduler_task })
+        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier })
     }
 
     /// Ends all of it, from the top down. What runs is started again by the next start.
     pub async fn stop(self) {
         self.scheduler.stop().await;
         self.scheduler_task.ended().await;
+        // What it could not deliver is delivered after the next start.
+        drop(self.notifier);
         self.executor.shutdown().await;
         self.blobs.close().await;
         self.vault.store.close().await;

@@ -15,6 +15,7 @@ pub use catalog::Catalog;
 use self::build::{Graph, check_fail_fast, check_params};
 use super::{
     asset,
+    callback::{CallbackEvent, Callbacks},
     expand::Expand,
     grants::Grants,
     ids::{AssetName, DagId, Digest, EntryName, PoolName, TaskId},
@@ -52,6 +53,9 @@ pub struct Dag {
     pub fail_fast: bool,
     /// Failed runs in a row after which the dag is paused; 0: never.
     pub max_consecutive_failed_dag_runs: u32,
+    /// Counted from a run's `run_after`.
+    pub deadline: Option<Duration>,
+    pub callbacks: Callbacks,
     pub params: Vec<ParamSpec>,
     pub grants: Grants,
     /// In a topological order: upstream before downstream.
@@ -107,6 +111,7 @@ pub struct Node {
     pub max_active_tis_per_dag: Option<u32>,
     /// The same in one run. Airflow: `max_active_tis_per_dagrun`.
     pub max_active_tis_per_dagrun: Option<u32>,
+    pub callbacks: Callbacks,
     pub role: Role,
     pub group: Option<GroupIndex>,
     /// The mapped group around the task, if any. Instances of two tasks of one mapped group depend on each other
@@ -225,6 +230,11 @@ impl Dag {
         let grants = Grants::from_spec(&spec.grants).map_err(|error| fail("grants", error.to_string()))?;
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;
         asset::check(spec).map_err(|(place, why)| fail(&place, why))?;
+        let of_runs = [CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Deadline];
+        let callbacks = Callbacks::from_specs(&spec.callbacks, &of_runs).map_err(|why| fail("callbacks", why))?;
+        if spec.deadline_ms.is_none() && callbacks.of(CallbackEvent::Deadline).next().is_some() {
+            return Err(fail("callbacks", "a callback of `deadline` needs a deadline; set `deadline`".into()));
+        }
 
         let graph = Graph::new(spec, catalog).map_err(|(place, why)| fail(&place, why))?;
         let watchers = graph.watchers().map_err(|why| fail("setups", why))?;
@@ -239,6 +249,8 @@ impl Dag {
             run_timeout: spec.run_timeout_ms.map(Duration::from_millis),
             fail_fast: spec.fail_fast,
             max_consecutive_failed_dag_runs: spec.max_consecutive_failed_dag_runs,
+            deadline: spec.deadline_ms.map(Duration::from_millis),
+            callbacks,
             params: spec.params.clone(),
             grants,
             expands: graph.expands(),

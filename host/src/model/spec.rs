@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    callback::CallbackEvent,
     ids::{Digest, PoolName},
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -110,6 +111,10 @@ pub struct DagSpec {
     pub fail_fast: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub max_consecutive_failed_dag_runs: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<CallbackSpec>,
     #[serde(default)]
     pub paused_upon_creation: Option<bool>,
     #[serde(default)]
@@ -188,6 +193,8 @@ impl DagSpec {
             run_timeout_ms: None,
             fail_fast: false,
             max_consecutive_failed_dag_runs: 0,
+            deadline_ms: None,
+            callbacks: Vec::new(),
             paused_upon_creation: None,
             params: Vec::new(),
             grants: GrantsSpec::default(),
@@ -209,6 +216,14 @@ impl DagSpec {
 /// Whether a field says nothing beyond its default, and need not be stored.
 fn is_default<T: Default + PartialEq>(field: &T) -> bool {
     *field == T::default()
+}
+
+/// Who is told when something becomes so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackSpec {
+    pub event: CallbackEvent,
+    /// The id of a connection.
+    pub connection: String,
 }
 
 /// What the page shows at an edge.
@@ -376,6 +391,8 @@ pub struct NodeSpec {
     pub max_active_tis_per_dag: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_active_tis_per_dagrun: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<CallbackSpec>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub role: RoleSpec,
     /// The innermost task group, if any.
@@ -414,6 +431,7 @@ impl NodeSpec {
             wait_for_downstream: false,
             max_active_tis_per_dag: None,
             max_active_tis_per_dagrun: None,
+            callbacks: Vec::new(),
             role: RoleSpec::Work,
             group: None,
             expand: None,

@@ -7,10 +7,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use super::bindings::{airlock::task::types::Value, exports::airlock::task::runner as wit};
 use crate::model::{
     asset,
+    callback::CallbackEvent,
     spec::{
-        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, ComponentKind, DagSpec, EdgeLabelSpec, EntrySpec,
-        ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec,
-        ScheduleSpec, SourceSpec, WeekdaySpec,
+        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, ComponentKind, DagSpec, EdgeLabelSpec,
+        EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec,
+        RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -137,6 +138,8 @@ impl Sizes {
             run_timeout_ms: dag.run_timeout,
             fail_fast: dag.fail_fast,
             max_consecutive_failed_dag_runs: dag.max_consecutive_failed_dag_runs,
+            deadline_ms: dag.deadline,
+            callbacks: self.callbacks(&place, dag.callbacks)?,
             paused_upon_creation: dag.paused_upon_creation,
             display_name: self.maybe(&place, "display name", dag.display_name)?,
             description: self.maybe(&place, "description", dag.description)?,
@@ -269,6 +272,23 @@ impl Sizes {
         }
     }
 
+    fn callbacks(&mut self, place: &str, callbacks: Vec<wit::Callback>) -> Result<Vec<CallbackSpec>, String> {
+        count(place, "callbacks", callbacks.len(), MAX_LIST)?;
+        let mut callback = |callback: wit::Callback| {
+            Ok(CallbackSpec {
+                event: match callback.event {
+                    wit::CallbackEvent::Success => CallbackEvent::Success,
+                    wit::CallbackEvent::Failure => CallbackEvent::Failure,
+                    wit::CallbackEvent::Retry => CallbackEvent::Retry,
+                    wit::CallbackEvent::Skipped => CallbackEvent::Skipped,
+                    wit::CallbackEvent::Deadline => CallbackEvent::Deadline,
+                },
+                connection: self.word(place, "connection of a callback", callback.connection)?,
+            })
+        };
+        callbacks.into_iter().map(&mut callback).collect()
+    }
+
     fn group(&mut self, dag: &str, group: wit::Group) -> Result<GroupSpec, String> {
         let place = format!("{dag}, group `{}`", shown(&group.group_id));
         Ok(GroupSpec {
@@ -328,6 +348,7 @@ impl Sizes {
             wait_for_downstream: node.wait_for_downstream,
             max_active_tis_per_dag: node.max_active_tis_per_dag,
             max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
+            callbacks: self.callbacks(&place, node.callbacks)?,
             role: match node.role {
                 wit::Role::Work => RoleSpec::Work,
                 wit::Role::Setup => RoleSpec::Setup,

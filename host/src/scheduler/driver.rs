@@ -1,6 +1,7 @@
 //! The loop: takes what happened, asks the engine, commits, shows.
 
 mod assets;
+mod callbacks;
 mod commit;
 mod past;
 mod requests;
@@ -162,6 +163,7 @@ impl Heartbeat {
 enum Timer {
     Run(DagRunKey),
     Dag(DagId),
+    Deadline(DagRunKey),
 }
 
 /// A run that is loaded: running, or about to be changed by a person.
@@ -514,6 +516,7 @@ impl<D: Dispatch> Driver<D> {
         {
             match timer {
                 Timer::Dag(dag_id) => drop(self.touched.insert(dag_id)),
+                Timer::Deadline(key) => self.deadline_has_come(key, turn),
                 Timer::Run(key) => {
                     if let Some(run) = self.runs.get_mut(&key) {
                         run.wake_at = None;
@@ -545,6 +548,7 @@ impl<D: Dispatch> Driver<D> {
                     if change.row.state != TaskState::UpForReschedule && self.waits.remove((key, change.instance)) {
                         turn.waits.insert(run.instance_key(change.instance), None);
                     }
+                    turn.tick.commit.callbacks.extend(callbacks::of_task(run, &change));
                     turn.instances.entry(key).or_default().persist(change);
                 }
                 Command::Delete(instance) => turn.instances.entry(key).or_default().delete(instance),
@@ -576,6 +580,9 @@ impl<D: Dispatch> Driver<D> {
                     if change.row.state.is_finished() && self.waits.is_awaited(&run.row.dag_id) {
                         turn.ended.insert(key);
                     }
+                    let (row, callbacks) = (&run.row, &run.version.dag.callbacks);
+                    let told = callbacks::of_run(callbacks, row, change.row.state, change.message.as_deref());
+                    turn.tick.commit.callbacks.extend(told);
                     turn.runs.insert(key, change);
                     moves.push((run.row.clone(), was));
                 }
@@ -615,6 +622,7 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn enqueue(&mut self, row: &DagRunRow) {
+        self.watch_deadline(row);
         if let Some(entry) = self.dags.get_mut(&row.dag_id) {
             entry.queue.insert((row.run_after, row.key));
         }

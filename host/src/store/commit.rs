@@ -11,7 +11,7 @@
 //! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
 //! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
 //! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
-//! | `$20` asset_queue | `$21` asset_runs | | |
+//! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | |
 
 use std::{
     collections::HashMap,
@@ -22,11 +22,11 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
 use super::{
-    ArtifactRow, DagRunKey, DagVersionKey, InstanceKey, OriginRow, Store, StoreError, WaitRow, XComBody, XComNew,
-    codec::json,
+    ArtifactRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey, OriginRow, Store, StoreError, WaitRow, XComBody,
+    XComNew, codec::json,
 };
 use crate::model::{
-    ids::{AssetName, DagId, EntryName, PoolName, RunId},
+    ids::{AssetName, DagId, EntryName, PoolName, RunId, TaskId},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
 };
@@ -145,6 +145,8 @@ pub struct Commit {
     /// Instances that wait no longer.
     pub waits_gone: Vec<InstanceKey>,
     pub waits_new: Vec<WaitRow>,
+    /// Those that are there already stay as they are.
+    pub callbacks: Vec<CallbackNew>,
     pub now: Timestamp,
 }
 
@@ -166,6 +168,7 @@ impl Commit {
             && self.asset_runs.is_empty()
             && self.waits_gone.is_empty()
             && self.waits_new.is_empty()
+            && self.callbacks.is_empty()
     }
 }
 
@@ -190,11 +193,12 @@ enum Part {
     AssetEvents,
     AssetQueue,
     AssetRuns,
+    Callbacks,
     End,
 }
 
 impl Part {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
@@ -213,6 +217,7 @@ impl Part {
         Self::AssetEvents,
         Self::AssetQueue,
         Self::AssetRuns,
+        Self::Callbacks,
         Self::End,
     ];
 
@@ -236,6 +241,7 @@ impl Part {
             Self::AssetEvents => include_str!("sql/commit_asset_events.sqlite.sql"),
             Self::AssetQueue => include_str!("sql/commit_asset_queue.sqlite.sql"),
             Self::AssetRuns => include_str!("sql/commit_asset_runs.sqlite.sql"),
+            Self::Callbacks => include_str!("sql/commit_callbacks.sqlite.sql"),
             Self::End => "COMMIT;\n",
         }
     }
@@ -305,6 +311,7 @@ impl Call {
             .bind(take(Part::AssetEvents))
             .bind(take(Part::AssetQueue))
             .bind(take(Part::AssetRuns))
+            .bind(take(Part::Callbacks))
             .execute(connection)
             .await?;
         Ok(())
@@ -427,6 +434,9 @@ impl Store {
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut writer.connection).await;
         }
         writer.open_transaction = false;
+        if sent.is_ok() && !batch.callbacks.is_empty() {
+            self.shared.callbacks.notify_one();
+        }
         sent
     }
 }
@@ -564,6 +574,20 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
     }
     sender.add(Part::AssetQueue, &queue, |row| row).await?;
     sender.add(Part::AssetRuns, &batch.asset_runs, |row| row).await?;
+    sender
+        .add(Part::Callbacks, &batch.callbacks, |callback| {
+            let task_id = callback.task_id.as_ref().map_or("", TaskId::as_str);
+            (
+                callback.dag_run,
+                task_id,
+                callback.map_index,
+                callback.number,
+                callback.event,
+                &callback.connection,
+                &callback.message,
+            )
+        })
+        .await?;
     let Sender { call, connection, .. } = sender;
     call.send(texts, connection, batch.now, Part::End.bit()).await
 }

@@ -11,6 +11,7 @@
 //! what the room `secrets` made).
 
 mod asset;
+mod callback;
 mod codec;
 mod commit;
 mod dag;
@@ -37,9 +38,10 @@ use sqlx::{
         SqliteSynchronous,
     },
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
+pub use callback::{CallbackNew, CallbackRow};
 pub use commit::{AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
@@ -91,6 +93,8 @@ struct Shared {
     readers: SqlitePool,
     specs: dag::SpecCache,
     commit_texts: commit::Texts,
+    /// Told when a commit brings callbacks.
+    callbacks: Notify,
 }
 
 /// The connection that writes.
@@ -111,6 +115,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../../migrations/sqlite/0001_first.sql")),
     (2, "libraries", include_str!("../../../migrations/sqlite/0002_libraries.sql")),
+    (3, "callbacks", include_str!("../../../migrations/sqlite/0003_callbacks.sql")),
     (10, "waits and origins", include_str!("../../../migrations/sqlite/0010_waits_and_origins.sql")),
     (11, "assets", include_str!("../../../migrations/sqlite/0011_assets.sql")),
     (12, "webhooks", include_str!("../../../migrations/sqlite/0012_webhooks.sql")),
@@ -161,7 +166,15 @@ impl Store {
             .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096"));
         let writer = Mutex::new(Writer { connection, open_transaction: false });
         let specs = dag::SpecCache::default();
-        Ok(Self { shared: Arc::new(Shared { writer, readers, specs, commit_texts: commit::Texts::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                writer,
+                readers,
+                specs,
+                commit_texts: commit::Texts::default(),
+                callbacks: Notify::new(),
+            }),
+        })
     }
 
     /// Whether the database answers.

@@ -250,3 +250,23 @@ mod tests {
         }
     }
 }
+
+/// The `on_<event>` arguments: lists of connection ids.
+pub fn callbacks(args: &mut Args, events: &'static [&'static str]) -> Result<TokenStream> {
+    let sdk = quote!(::airlock_sdk::__private);
+    let mut callbacks = Vec::new();
+    for event in events {
+        let (name, variant) = match *event {
+            "success" => ("on_success", quote!(Success)),
+            "failure" => ("on_failure", quote!(Failure)),
+            "retry" => ("on_retry", quote!(Retry)),
+            "skipped" => ("on_skipped", quote!(Skipped)),
+            _ => ("on_deadline", quote!(Deadline)),
+        };
+        for connection in args.text_or_texts(name, "\"alerts\"")? {
+            check_name(&connection.value(), connection.span(), "a connection's id")?;
+            callbacks.push(quote!(#sdk::Callback { event: #sdk::CallbackEvent::#variant, connection: #connection }));
+        }
+    }
+    Ok(quote!(&[#(#callbacks),*]))
+}

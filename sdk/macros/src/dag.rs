@@ -5,7 +5,7 @@ use quote::quote;
 use syn::{Attribute, Error, ItemFn, LitStr, Result, ReturnType, spanned::Spanned};
 
 use crate::{
-    args::{Args, check_name, doc_comment, option},
+    args::{Args, callbacks, check_name, doc_comment, option},
     schedule::{calendar, instant_us, memory_mib, schedule, timezone},
 };
 
@@ -60,6 +60,9 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let hosts = args.texts("hosts", "[\"api.example.org\"]")?;
     let dags = args.texts("dags", "[\"load\", \"report-*\"]")?;
     let memory = option(args.text("memory", "\"512MiB\"")?.map(|text| memory_mib(&text)).transpose()?);
+    let deadline_ms = args.duration_ms("deadline")?;
+    let callbacks = callbacks(&mut args, &["success", "failure", "deadline"])?;
+    let deadline = option(deadline_ms);
     args.finish()?;
 
     let sig = &function.sig;
@@ -104,6 +107,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     run_timeout_ms: #run_timeout,
                     fail_fast: #fail_fast,
                     max_consecutive_failed_dag_runs: #max_consecutive_failed_dag_runs,
+                    deadline_ms: #deadline,
+                    callbacks: #callbacks,
                     paused: #paused,
                     variables: &[#(#variables),*],
                     connections: &[#(#connections),*],

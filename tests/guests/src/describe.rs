@@ -75,6 +75,8 @@ fn module(nodes: usize) -> Module {
         run_timeout: None,
         fail_fast: false,
         max_consecutive_failed_dag_runs: 0,
+        deadline: None,
+        callbacks: Vec::new(),
         paused_upon_creation: None,
         params: vec![Param { name: "p".to_owned(), schema: "{}".to_owned(), default: Some("1".to_owned()) }],
         grants: Grants {
@@ -115,6 +117,7 @@ fn node(n: usize) -> Node {
         wait_for_downstream: false,
         max_active_tis_per_dag: None,
         max_active_tis_per_dagrun: None,
+        callbacks: Vec::new(),
         role: Role::Work,
         group: None,
         expand: None,

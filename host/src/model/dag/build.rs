@@ -13,6 +13,7 @@ use super::{
     expansion, reach, shorten, teardowns_of,
 };
 use crate::model::{
+    callback::{CallbackEvent, Callbacks},
     expand::{Expand, List, MAX_MAP_LENGTH},
     ids::{AssetName, EntryName, PoolName, TaskId},
     retry::Retry,
@@ -21,6 +22,10 @@ use crate::model::{
 };
 
 type Wrong = (String, String);
+
+/// What callbacks of tasks tell.
+const OF_TASKS: [CallbackEvent; 4] =
+    [CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Retry, CallbackEvent::Skipped];
 
 /// Airflow: `FailFastDagInvalidTriggerRule`.
 pub(super) fn check_fail_fast(spec: &DagSpec) -> Result<(), Wrong> {
@@ -463,6 +468,7 @@ fn build_node(
         },
         max_active_tis_per_dag: node.max_active_tis_per_dag,
         max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
+        callbacks: Callbacks::from_specs(&node.callbacks, &OF_TASKS)?,
         role,
         group,
         mapped_group,

@@ -16,11 +16,12 @@ use super::{
     file::{AssetConditionFile, CalendarFile, DagFile, GroupFile, TaskFile, Words, length_ms},
 };
 use crate::model::{
+    callback::CallbackEvent,
     ids::Digest,
     spec::{
-        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec,
-        GrantsSpec, GroupSpec, ListSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
-        WeekdaySpec,
+        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, DagSpec, EdgeLabelSpec, EntrySpec,
+        ExpandSpec, GrantsSpec, GroupSpec, ListSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec,
+        SourceSpec, WeekdaySpec,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -54,6 +55,12 @@ impl DagFile {
             catchup: self.catchup,
             run_timeout_ms: self.run_timeout.map(|length| length.0),
             fail_fast: self.fail_fast,
+            deadline_ms: self.deadline.map(|length| length.0),
+            callbacks: callbacks([
+                (CallbackEvent::Success, self.on_success.as_ref()),
+                (CallbackEvent::Failure, self.on_failure.as_ref()),
+                (CallbackEvent::Deadline, self.on_deadline.as_ref()),
+            ]),
             paused_upon_creation: self.paused_upon_creation,
             params: self.params.iter().map(|(name, value)| param(name, value)).collect(),
             grants: GrantsSpec {
@@ -187,6 +194,12 @@ impl DagFile {
         node.timeout_ms = task.timeout.or(default.timeout).map(|length| length.0);
         node.pool = task.pool.as_ref().or(default.pool.as_ref()).cloned().unwrap_or(node.pool);
         node.pool_slots = task.pool_slots.or(default.pool_slots).unwrap_or(node.pool_slots);
+        node.callbacks = callbacks([
+            (CallbackEvent::Success, task.on_success.as_ref().or(default.on_success.as_ref())),
+            (CallbackEvent::Failure, task.on_failure.as_ref().or(default.on_failure.as_ref())),
+            (CallbackEvent::Retry, task.on_retry.as_ref().or(default.on_retry.as_ref())),
+            (CallbackEvent::Skipped, task.on_skipped.as_ref().or(default.on_skipped.as_ref())),
+        ]);
         node.priority_weight = task.priority_weight.or(default.priority_weight).unwrap_or(node.priority_weight);
         node.depends_on_past = task.depends_on_past.or(default.depends_on_past).unwrap_or(false);
         node.wait_for_downstream = task.wait_for_downstream.or(default.wait_for_downstream).unwrap_or(false);
@@ -277,6 +290,14 @@ fn entry<'a>(uses: &Spanned<String>, libraries: &'a Libraries) -> Result<(Digest
         fail(format!("component `{library}` has no entry `{entry}`; it has {}", known.join(", ")))
     })?;
     Ok((*digest, found))
+}
+
+fn callbacks<const N: usize>(told: [(CallbackEvent, Option<&Words>); N]) -> Vec<CallbackSpec> {
+    let of = |(event, connections): (CallbackEvent, Option<&Words>)| -> Vec<_> {
+        let connections = connections.map_or(&[][..], Words::as_slice);
+        connections.iter().map(|connection| CallbackSpec { event, connection: connection.clone() }).collect()
+    };
+    told.into_iter().flat_map(of).collect()
 }
 
 fn role(task: &TaskFile) -> Result<RoleSpec, YamlError> {

@@ -69,6 +69,14 @@ pub struct DagFile {
     /// After so many runs that failed in a row the dag is paused; never if it is left out.
     #[serde(default)]
     pub max_consecutive_failed_dag_runs: u32,
+    /// Counted from when a run could start, as `2h`: if it is not finished by then, `on_deadline` is told.
+    pub deadline: Option<Length>,
+    /// Connections (of type `http` or `smtp`) by which it is told that a run succeeded.
+    pub on_success: Option<Words>,
+    /// Connections by which it is told that a run failed.
+    pub on_failure: Option<Words>,
+    /// Connections by which it is told that a run missed its deadline.
+    pub on_deadline: Option<Words>,
     /// Whether the dag is paused when it is new. As the server is set, if it is left out.
     pub paused_upon_creation: Option<bool>,
     /// What whoever triggers a run may set, by name: a default, or a JSON Schema with a `default`.
@@ -192,6 +200,14 @@ pub struct OptionsFile {
     pub max_active_tis_per_dag: Option<u32>,
     /// Instances of a mapped task that run at a time in one run, at least 1.
     pub max_active_tis_per_dagrun: Option<u32>,
+    /// Connections (of type `http` or `smtp`) by which it is told that an instance succeeded.
+    pub on_success: Option<Words>,
+    /// Connections by which it is told that an instance failed for good.
+    pub on_failure: Option<Words>,
+    /// Connections by which it is told that a try failed and another follows.
+    pub on_retry: Option<Words>,
+    /// Connections by which it is told that an instance decided to be skipped.
+    pub on_skipped: Option<Words>,
 }
 
 /// A task: an entry of a component, its inputs and what it waits for.
@@ -275,6 +291,14 @@ pub struct TaskFile {
     pub max_active_tis_per_dag: Option<u32>,
     /// Instances of a mapped task that run at a time in one run, at least 1.
     pub max_active_tis_per_dagrun: Option<u32>,
+    /// Connections (of type `http` or `smtp`) by which it is told that an instance succeeded.
+    pub on_success: Option<Words>,
+    /// Connections by which it is told that an instance failed for good.
+    pub on_failure: Option<Words>,
+    /// Connections by which it is told that a try failed and another follows.
+    pub on_retry: Option<Words>,
+    /// Connections by which it is told that an instance decided to be skipped.
+    pub on_skipped: Option<Words>,
 }
 
 /// Tasks that belong together: the page draws a box around them, and a mapped group is run once for each element.

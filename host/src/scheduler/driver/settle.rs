@@ -169,6 +169,7 @@ impl<D: Dispatch> Driver<D> {
     /// Takes a loaded run among those that have events.
     pub(super) fn open(&mut self, run: ActiveRun) {
         let key = run.row.key;
+        self.watch_deadline(&run.row);
         self.admission.open(engine::RunKey(key.0), &run.row.dag_id, run.version.dag.max_active_tasks);
         self.runs.insert(key, run);
     }

@@ -1,6 +1,7 @@
 //! The pages: one file each, its views and what fills them.
 
 pub mod assets;
+mod callbacks;
 pub mod change;
 pub mod components;
 pub mod connections;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::{
     Question,
+    callbacks::{self, CallbackLine},
     change::{Affected, Choice, ClearOptions, ClearView},
     confirm,
     dag::{Chip, GraphView, fold_link, trigger_of},
@@ -78,6 +79,7 @@ struct RunView {
     /// Why it ended as it did.
     message: Html,
     facts: Facts,
+    callbacks: Vec<CallbackLine>,
     progress: Html,
     graph: GraphView,
     fold: Option<(String, String)>,
@@ -264,6 +266,7 @@ pub async fn show(
         is_finished: run.state.is_finished(),
         message: run.message.as_deref().map(|text| doc::line(&ansi::plain(text))).unwrap_or_default(),
         facts: with_triggers(&ui, &run, facts(&run, zone, now)).await?,
+        callbacks: callbacks::lines(&ui.store, &run, zone).await?,
         progress: Html::new().markup(Progress(&counts)),
         graph,
         fold,

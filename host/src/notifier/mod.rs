@@ -1,0 +1,204 @@
+//! Tells people how runs and tasks ended: delivers the callbacks that the scheduler committed.
+//!
+//! At least once: a delivery whose end is not noted, because the server was killed, is made again. What can't be delivered
+//! is tried again, further and further apart, for a day.
+
+mod email;
+mod notice;
+mod webhook;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+
+pub use self::notice::Notice;
+use crate::{
+    model::{
+        ids::ConnectionId,
+        time::{Clock, Timestamp},
+    },
+    secrets::{self, SecretString, Secrets},
+    store::{CallbackRow, ConnectionRow, Store, StoreError},
+};
+
+/// Callbacks that are read at a time.
+const BATCH: u32 = 64;
+/// Deliveries at a time.
+const AT_ONCE: usize = 8;
+/// How long one delivery may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+const LONGEST_RETRY: Duration = Duration::from_hours(1);
+/// After this, a callback counts as failed.
+const GIVE_UP: Duration = Duration::from_hours(24);
+/// How long it sleeps if nothing is to be done, or the database can't be read.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// Why a callback was not delivered; the text is for people and holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotifyError(String);
+
+/// Delivers callbacks.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    store: Store,
+    secrets: Secrets,
+    client: reqwest::Client,
+    clock: Clock,
+}
+
+/// A connection with its secrets.
+struct Opened {
+    row: ConnectionRow,
+    password: Option<SecretString>,
+    /// A JSON object.
+    extra: serde_json::Value,
+}
+
+impl Notifier {
+    /// # Errors
+    /// If the system's certificates can't be used.
+    pub fn new(store: Store, secrets: Secrets) -> Result<Self, reqwest::Error> {
+        // Answers with an error if one is installed, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .user_agent(concat!("airlock/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { store, secrets, client, clock: Clock })
+    }
+
+    /// Delivers until it is dropped.
+    pub async fn run(self) {
+        loop {
+            let wait = match self.deliver_due().await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "callbacks can't be delivered now; this is tried again"
+                    );
+                    IDLE
+                }
+            };
+            // Either way it is time to look.
+            let _ = tokio::time::timeout(wait, self.store.callback_added()).await;
+        }
+    }
+
+    /// Delivers what is due. Answers how long there is nothing more to do.
+    async fn deliver_due(&self) -> Result<Duration, StoreError> {
+        loop {
+            let mut rows = self.store.callback_due(BATCH).await?;
+            let now = self.clock.now();
+            let later = rows.split_off(rows.partition_point(|row| row.due_at <= now));
+            if rows.is_empty() {
+                return Ok(later.first().map_or(IDLE, |row| row.due_at.since(now).min(IDLE)));
+            }
+            let mut tried = stream::iter(rows).map(|row| self.deliver(row)).buffer_unordered(AT_ONCE);
+            while let Some(noted) = tried.next().await {
+                noted?;
+            }
+        }
+    }
+
+    async fn deliver(&self, row: CallbackRow) -> Result<(), StoreError> {
+        let callback = &row.callback;
+        let sent = match self.store.dag_run_get_by_key(callback.dag_run).await? {
+            Some(run) => self.send(&callback.connection, &Notice::new(callback, &run)).await,
+            None => Err(NotifyError("the run was deleted".to_owned())),
+        };
+        let now = self.clock.now();
+        match sent {
+            Ok(()) => self.store.callback_tried(row.key, Ok(()), now).await,
+            Err(NotifyError(why)) => {
+                tracing::warn!(connection = %callback.connection, event = callback.event.as_str(), "a callback was not delivered: {why}");
+                self.store.callback_tried(row.key, Err((&why, next_try(&row, now))), now).await
+            }
+        }
+    }
+
+    /// Tells `notice` by a connection.
+    ///
+    /// # Errors
+    /// If there is no such connection, its type is none that tells, or the other side does not take it.
+    pub async fn send(&self, connection: &ConnectionId, notice: &Notice) -> Result<(), NotifyError> {
+        let unreadable = |error: &(dyn std::error::Error + 'static)| {
+            tracing::error!(%connection, error, "a connection can't be read");
+            NotifyError("the connection can't be read; the server's log says why".to_owned())
+        };
+        let row = self.store.connection_get(connection).await.map_err(|error| unreadable(&error))?;
+        let row = row.ok_or_else(|| NotifyError(format!("there is no connection `{connection}`")))?;
+        let open = |place: String, sealed: &Option<Vec<u8>>| {
+            sealed.as_ref().map(|sealed| self.secrets.unseal(&place, sealed)).transpose()
+        };
+        let password = open(secrets::place::connection_password(connection), &row.sealed_password);
+        let extra = open(secrets::place::connection_extra(connection), &row.sealed_extra);
+        let (password, extra) =
+            (password.map_err(|error| unreadable(&error))?, extra.map_err(|error| unreadable(&error))?);
+        let extra = extra.map_or(Ok(serde_json::Value::Null), |extra| serde_json::from_str(extra.expose()));
+        let extra = extra.map_err(|_| NotifyError(format!("the extra of connection `{connection}` is not JSON")))?;
+        let opened = Opened { row, password, extra };
+        match opened.row.conn_type.as_str() {
+            "http" | "https" => webhook::send(&self.client, &opened, notice).await,
+            "smtp" | "email" => email::send(&opened, notice).await,
+            other => Err(NotifyError(format!(
+                "connection `{connection}` is of type `{other}`; callbacks are told by `http` and `smtp`"
+            ))),
+        }
+    }
+}
+
+/// When a callback that could not be delivered at `now` is tried again; none if it is too old.
+fn next_try(row: &CallbackRow, now: Timestamp) -> Option<Timestamp> {
+    if now.since(row.created_at) >= GIVE_UP {
+        return None;
+    }
+    let doubled = FIRST_RETRY.checked_mul(1_u32.checked_shl(row.attempts).unwrap_or(u32::MAX)).unwrap_or(LONGEST_RETRY);
+    Some(now.after(doubled.min(LONGEST_RETRY)))
+}
+
+/// An error and its causes, on one line; what it was sent to is left out, as a webhook's URL is a secret.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let error: Arc<dyn std::error::Error> = Arc::new(error);
+    let causes = std::iter::successors(Some(&*error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::callback::CallbackEvent,
+        store::{CallbackNew, DagRunKey},
+    };
+
+    #[test]
+    fn deliveries_are_tried_again_further_and_further_apart_for_a_day() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let row = |attempts| CallbackRow {
+            key: 1,
+            callback: CallbackNew {
+                dag_run: DagRunKey(1),
+                task_id: None,
+                map_index: -1,
+                number: 0,
+                event: CallbackEvent::Failure,
+                connection: ConnectionId::new("alerts").unwrap(),
+                message: None,
+            },
+            created_at: at(0),
+            state: "pending".into(),
+            attempts,
+            due_at: at(0),
+            error: None,
+        };
+        let waits = [0, 1, 2, 8, 9, 31, 32, 1_000].map(|attempts| next_try(&row(attempts), at(100)));
+        assert_eq!(waits, [110, 120, 140, 2_660, 3_700, 3_700, 3_700, 3_700].map(|second| Some(at(second))));
+        assert_eq!(next_try(&row(30), at(86_400)), None);
+    }
+}

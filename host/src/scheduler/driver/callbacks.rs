@@ -1,0 +1,89 @@
+//! Who is to be told of what this turn commits.
+
+use std::time::Duration;
+
+use super::{ActiveRun, Driver, Timer, Turn};
+use crate::{
+    engine::InstanceChange,
+    model::{
+        callback::{CallbackEvent, Callbacks},
+        state::RunState,
+    },
+    scheduler::tick::Dispatch,
+    store::{CallbackNew, DagRunKey, DagRunRow},
+};
+
+/// Of a change of a task instance.
+pub(super) fn of_task<'a>(run: &'a ActiveRun, change: &'a InstanceChange) -> impl Iterator<Item = CallbackNew> + 'a {
+    let node = run.version.dag.node(change.instance.node);
+    let told =
+        (!node.callbacks.is_empty()).then(|| CallbackEvent::of_task(change.row.state, change.row.try_number)).flatten();
+    told.into_iter().flat_map(move |event| {
+        node.callbacks.of(event).map(move |connection| CallbackNew {
+            dag_run: run.row.key,
+            task_id: Some(node.task_id.clone()),
+            map_index: change.instance.map_index,
+            number: i64::from(change.row.try_number),
+            event,
+            connection: connection.clone(),
+            message: change.message.clone(),
+        })
+    })
+}
+
+/// Of a run that came to `state`.
+pub(super) fn of_run<'a>(
+    callbacks: &'a Callbacks,
+    row: &'a DagRunRow,
+    state: RunState,
+    message: Option<&'a str>,
+) -> impl Iterator<Item = CallbackNew> + 'a {
+    CallbackEvent::of_run(state).into_iter().flat_map(move |event| about(callbacks, row, event, message))
+}
+
+fn about<'a>(
+    callbacks: &'a Callbacks,
+    row: &'a DagRunRow,
+    event: CallbackEvent,
+    message: Option<&'a str>,
+) -> impl Iterator<Item = CallbackNew> + 'a {
+    callbacks.of(event).map(move |connection| CallbackNew {
+        dag_run: row.key,
+        task_id: None,
+        map_index: -1,
+        number: row.clear_number,
+        event,
+        connection: connection.clone(),
+        message: message.map(ToOwned::to_owned),
+    })
+}
+
+impl<D: Dispatch> Driver<D> {
+    /// Looks at a run again when its deadline comes, if its dag has one.
+    pub(super) fn watch_deadline(&mut self, row: &DagRunRow) {
+        if let Some(milliseconds) = self.dags.get(&row.dag_id).and_then(|entry| entry.row.spec.deadline_ms) {
+            let at = row.run_after.after(Duration::from_millis(milliseconds));
+            self.timers.insert((at, Timer::Deadline(row.key)));
+        }
+    }
+
+    /// The deadline of a run has come: whoever waits for it is told. A second time of the same run is not committed.
+    pub(super) fn deadline_has_come(&self, key: DagRunKey, turn: &mut Turn) {
+        let tell = |callbacks: &Callbacks, row: &DagRunRow| -> Vec<_> {
+            about(callbacks, row, CallbackEvent::Deadline, None).collect()
+        };
+        if let Some(run) = self.runs.get(&key) {
+            if !run.row.state.is_finished() {
+                turn.tick.commit.callbacks.extend(tell(&run.version.dag.callbacks, &run.row));
+            }
+        } else if let Some(row) = self.queued.get(&key)
+            && let Some(entry) = self.dags.get(&row.dag_id)
+            && let Ok(callbacks) = Callbacks::from_specs(
+                &entry.row.spec.callbacks,
+                &[CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Deadline],
+            )
+        {
+            turn.tick.commit.callbacks.extend(tell(&callbacks, row));
+        }
+    }
+}

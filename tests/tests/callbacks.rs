@@ -1,0 +1,235 @@
+//! Who is told how runs and tasks end: by a real webhook and a real mail, also after the server was killed.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use airlock_tests::{Client, Server, Shell, build, until};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+const DAG: &str = "
+dag_id: told
+deadline: 1s
+on_success: chat
+on_failure: [chat, mail]
+on_deadline: chat
+default_args: {retry_delay: 0s}
+params: {skip: false}
+tasks:
+  flaky: {uses: control/fail_first_n, with: {n: 1}, retries: 1, on_retry: chat, on_success: chat}
+  fails: {uses: control/fail, with: {message: no such shop}, needs: [flaky], on_failure: chat, on_skipped: chat}
+  never: {uses: control/empty, needs: [fails], on_failure: chat, on_skipped: chat}
+";
+
+/// A server that takes what is posted to it, and answers each request with the next of `answers` (then with 200).
+async fn webhook(answers: &[u16]) -> (u16, Arc<Mutex<Vec<(String, Value)>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let (answers, kept) = (Arc::new(Mutex::new(VecDeque::from(answers.to_vec()))), Arc::clone(&taken));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (answers, kept) = (Arc::clone(&answers), Arc::clone(&kept));
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                while let Some((head, body)) = request(&mut stream).await {
+                    let status = answers.lock().unwrap().pop_front().unwrap_or(200);
+                    kept.lock().unwrap().push((head, body));
+                    let answer = format!("HTTP/1.1 {status} Told\r\ncontent-length: 0\r\n\r\n");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (port, taken)
+}
+
+async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((head, serde_json::from_slice(&body).ok()?))
+}
+
+/// A mail server that takes one mail after the other.
+async fn mailbox() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mails = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&mails);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            stream.write_all(b"220 hello\r\n").await.unwrap();
+            let (mut mail, mut in_data) = (String::new(), false);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.is_ok_and(|length| length > 0) {
+                mail.push_str(&line);
+                let answer = match line.trim_end() {
+                    "." if in_data => {
+                        kept.lock().unwrap().push(std::mem::take(&mut mail));
+                        in_data = false;
+                        "250 kept\r\n"
+                    }
+                    _ if in_data => "",
+                    "DATA" => {
+                        in_data = true;
+                        "354 go on\r\n"
+                    }
+                    "QUIT" => "221 bye\r\n",
+                    _ => "250 ok\r\n",
+                };
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                line.clear();
+            }
+        }
+    });
+    (port, mails)
+}
+
+async fn set_connection(client: &Client, id: &str, fields: Value) {
+    let mut body = fields;
+    body["connection_id"] = json!(id);
+    client.post("/api/v2/connections", &body).await.ok();
+}
+
+/// The callbacks of a run as `event of task: state`, in order.
+async fn told(client: &Client, run_id: &str) -> Vec<String> {
+    let path = format!("/api/v2/dags/told/dagRuns/{run_id}/callbacks");
+    let callbacks = client.get(&path).await.ok()["callbacks"].clone();
+    let line = |callback: &Value| {
+        let text = |field: &str| callback[field].as_str().unwrap_or("run").to_owned();
+        format!("{} of {} by {}: {}", text("event"), text("task_id"), text("connection_id"), text("state"))
+    };
+    callbacks.as_array().unwrap().iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn people_are_told_what_happened_and_once() {
+    let (port, posted) = webhook(&[]).await;
+    let (mail_port, mails) = mailbox().await;
+    let server = Server::start().await;
+    let client = server.client().await;
+    let chat = json!({"conn_type": "http", "host": "127.0.0.1", "port": port, "password": "s3cret-token",
+        "extra": json!({"endpoint": "/hook", "headers": {"x-team": "data"}}).to_string()});
+    set_connection(&client, "chat", chat).await;
+    let extra = json!({"from_email": "airlock@example.org", "to": ["ops@example.org"], "disable_ssl": true, "disable_tls": true});
+    let mail = json!({"conn_type": "smtp", "host": "127.0.0.1", "port": mail_port, "extra": extra.to_string()});
+    set_connection(&client, "mail", mail).await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(DAG.into()).await.ok();
+
+    let run_id = client.trigger("told", json!({})).await;
+    assert_eq!(client.finished("told", &run_id).await["state"], "failed");
+    let expected = [
+        "failure of fails by chat: delivered",
+        "failure of run by chat: delivered",
+        "failure of run by mail: delivered",
+        "retry of flaky by chat: delivered",
+        "success of flaky by chat: delivered",
+    ];
+    until("all are told", Duration::from_secs(20), async || {
+        let mut told = told(&client, &run_id).await;
+        told.sort();
+        (told == expected).then_some(())
+    })
+    .await;
+    let posted = posted.lock().unwrap().clone();
+    assert_eq!(posted.len(), 4, "{posted:?}");
+    let (head, body) = posted.iter().find(|(_, body)| body["task_id"] == "fails").unwrap();
+    assert!(head.starts_with("POST /hook HTTP/1.1"), "{head}");
+    assert!(head.contains("authorization: Bearer s3cret-token") && head.contains("x-team: data"), "{head}");
+    assert_eq!(
+        (&body["event"], &body["try_number"], &body["message"]),
+        (&json!("failure"), &json!(1), &json!("no such shop"))
+    );
+    let text = body["text"].as_str().unwrap();
+    assert!(text.starts_with("task fails, run ") && text.ends_with("of dag told failed: no such shop"), "{text}");
+    let mails = mails.lock().unwrap().clone();
+    assert!(
+        mails.len() == 1 && mails[0].contains("To: ops@example.org") && mails[0].contains("dag_id: told"),
+        "{mails:?}"
+    );
+
+    let shell = Shell::signed_in(&server).await;
+    assert!(shell.run(&["runs", "callbacks", "told", &run_id]).await.ok().contains("mail"));
+    let page = client.request(reqwest::Method::GET, &format!("/dags/told/runs/{run_id}")).send().await.unwrap();
+    assert!(page.text().await.unwrap().contains("Callbacks"));
+}
+
+#[tokio::test]
+async fn a_callback_outlives_the_server_and_a_hook_that_fails() {
+    let (port, posted) = webhook(&[503]).await;
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    client.upload("dag_id: told\non_success: chat\ntasks: {t: {uses: control/empty}}\n".into()).await.ok();
+    // There is no such connection yet.
+    let run_id = client.trigger("told", json!({})).await;
+    assert_eq!(client.finished("told", &run_id).await["state"], "success");
+    let path = format!("/api/v2/dags/told/dagRuns/{run_id}/callbacks");
+    let error = until("it was tried", Duration::from_secs(20), async || {
+        client.get(&path).await.ok()["callbacks"][0]["error"].as_str().map(ToOwned::to_owned)
+    })
+    .await;
+    assert_eq!(error, "there is no connection `chat`");
+    set_connection(&client, "chat", json!({"conn_type": "http", "host": format!("http://127.0.0.1:{port}/x")})).await;
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    // The first answer is 503, so that it is told twice, 10 s and 20 s after the first attempt.
+    until("it is told", Duration::from_secs(60), async || {
+        (told(&client, &run_id).await == ["success of run by chat: delivered"]).then_some(())
+    })
+    .await;
+    let posted = posted.lock().unwrap().clone();
+    assert_eq!(posted.len(), 2);
+    let id = |at: usize| posted[at].0.lines().find(|line| line.starts_with("idempotency-key")).unwrap().to_owned();
+    assert_eq!(id(0), id(1));
+}
+
+#[tokio::test]
+async fn a_run_that_misses_its_deadline_goes_on() {
+    let (port, posted) = webhook(&[]).await;
+    let server = Server::start().await;
+    let client = server.client().await;
+    set_connection(&client, "chat", json!({"conn_type": "http", "host": "127.0.0.1", "port": port})).await;
+    client.upload(build::component("control")).await.ok();
+    let slow =
+        "dag_id: told\ndeadline: 500ms\non_deadline: chat\ntasks: {t: {uses: control/sleep, with: {duration: 2s}}}\n";
+    client.upload(slow.into()).await.ok();
+    let run_id = client.trigger("told", json!({})).await;
+    assert_eq!(client.finished("told", &run_id).await["state"], "success");
+    assert_eq!(told(&client, &run_id).await, ["deadline of run by chat: delivered"]);
+    assert!(posted.lock().unwrap()[0].1["text"].as_str().unwrap().ends_with("is not finished by its deadline"));
+    // One that has time enough is told of nothing.
+    let quick = slow.replace("500ms", "1h").replace("2s", "1ms");
+    client.upload(quick.into()).await.ok();
+    let run_id = client.trigger("told", json!({})).await;
+    client.finished("told", &run_id).await;
+    assert_eq!(told(&client, &run_id).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_can_not_be_told_is_refused() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    let dag = |line: &str| format!("dag_id: told\n{line}\ntasks: {{t: {{uses: control/empty}}}}\n");
+    let refused = client.upload(dag("on_deadline: chat").into()).await.refused(422);
+    assert!(refused.contains("needs a deadline"), "{refused}");
+    let refused = client.upload(dag("on_failure: a/b").into()).await.refused(422);
+    assert!(refused.contains("connection id `a/b`"), "{refused}");
+}
