@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 const DAG: &str = "
@@ -28,15 +29,17 @@ tasks:
 ";
 
 /// A server that takes what is posted to it, and answers each request with the next of `answers` (then with 200).
-async fn webhook(answers: &[u16]) -> (u16, Arc<Mutex<Vec<(String, Value)>>>) {
+async fn webhook(answers: &[u16]) -> (u16, Arc<Mutex<Vec<(String, Value)>>>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let taken = Arc::new(Mutex::new(Vec::new()));
     let (answers, kept) = (Arc::new(Mutex::new(VecDeque::from(answers.to_vec()))), Arc::clone(&taken));
-    tokio::spawn(async move {
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             let (answers, kept) = (Arc::clone(&answers), Arc::clone(&kept));
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 let mut stream = BufReader::new(stream);
                 while let Some((head, body)) = request(&mut stream).await {
                     let status = answers.lock().unwrap().pop_front().unwrap_or(200);
@@ -47,7 +50,7 @@ async fn webhook(answers: &[u16]) -> (u16, Arc<Mutex<Vec<(String, Value)>>>) {
             });
         }
     });
-    (port, taken)
+    (port, taken, serving)
 }
 
 async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
@@ -64,12 +67,13 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
 }
 
 /// A mail server that takes one mail after the other.
-async fn mailbox() -> (u16, Arc<Mutex<Vec<String>>>) {
+async fn mailbox() -> (u16, Arc<Mutex<Vec<String>>>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mails = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&mails);
-    tokio::spawn(async move {
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let mut stream = BufReader::new(stream);
             stream.write_all(b"220 hello\r\n").await.unwrap();
@@ -96,7 +100,7 @@ async fn mailbox() -> (u16, Arc<Mutex<Vec<String>>>) {
             }
         }
     });
-    (port, mails)
+    (port, mails, serving)
 }
 
 async fn set_connection(client: &Client, id: &str, fields: Value) {
@@ -118,8 +122,8 @@ async fn told(client: &Client, run_id: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn people_are_told_what_happened_and_once() {
-    let (port, posted) = webhook(&[]).await;
-    let (mail_port, mails) = mailbox().await;
+    let (port, posted, _hook) = webhook(&[]).await;
+    let (mail_port, mails, _mail) = mailbox().await;
     let server = Server::start().await;
     let client = server.client().await;
     let chat = json!({"conn_type": "http", "host": "127.0.0.1", "port": port, "password": "s3cret-token",
@@ -171,7 +175,7 @@ async fn people_are_told_what_happened_and_once() {
 
 #[tokio::test]
 async fn a_callback_outlives_the_server_and_a_hook_that_fails() {
-    let (port, posted) = webhook(&[503]).await;
+    let (port, posted, _hook) = webhook(&[503]).await;
     let mut server = Server::start().await;
     let client = server.client().await;
     client.upload(build::component("control")).await.ok();
@@ -202,7 +206,7 @@ async fn a_callback_outlives_the_server_and_a_hook_that_fails() {
 
 #[tokio::test]
 async fn a_run_that_misses_its_deadline_goes_on() {
-    let (port, posted) = webhook(&[]).await;
+    let (port, posted, _hook) = webhook(&[]).await;
     let server = Server::start().await;
     let client = server.client().await;
     set_connection(&client, "chat", json!({"conn_type": "http", "host": "127.0.0.1", "port": port})).await;

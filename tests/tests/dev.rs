@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use airlock_tests::{Server, Shell, build};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    task::JoinSet,
+};
 
 fn nightly(message: &str) -> String {
     format!(
@@ -24,7 +27,8 @@ async fn a_save_is_uploaded_and_run_and_its_logs_are_shown() {
     let mut dev = tokio::process::Command::from(shell.command(&["dev", &file])).kill_on_drop(true).spawn().unwrap();
     let mut out = BufReader::new(dev.stdout.take().unwrap()).lines();
     let mut err = BufReader::new(dev.stderr.take().unwrap()).lines();
-    let notes = tokio::spawn(async move {
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
         let mut notes = Vec::new();
         while let Ok(Some(line)) = err.next_line().await {
             notes.push(line);
@@ -46,7 +50,7 @@ async fn a_save_is_uploaded_and_run_and_its_logs_are_shown() {
     std::fs::write(&file, nightly("mended")).unwrap();
     until("mended").await;
     dev.kill().await.unwrap();
-    let notes = notes.await.unwrap().join("\n");
+    let notes = reading.join_next().await.unwrap().unwrap().join("\n");
     assert!(notes.contains("line 2, column 8") && notes.contains("waiting for a save"), "{notes}");
 }
 

@@ -56,8 +56,8 @@ impl DevArgs {
             return self.round(&client, &mut BTreeSet::new()).await;
         }
         // Watched before the first round: a save during it is not missed.
-        let (saved, mut saves) = mpsc::channel(1);
-        let _watcher = watch(&self.paths, saved)?;
+        let (teller, mut saves) = mpsc::channel(1);
+        let _watcher = watch(&self.paths, teller)?;
         let mut known = BTreeSet::new();
         loop {
             if let Err(error) = self.round(&client, &mut known).await {
@@ -89,7 +89,7 @@ impl DevArgs {
         }
         if let (Some(dag), true) = (&self.dag, dags.is_empty()) {
             return Err(CliError::text(Kind::NotFound, format!("none of the files has a dag `{dag}`"))
-                .hint(format!("they have {}", Vec::from_iter(known.iter().cloned()).join(", "))));
+                .hint(format!("they have {}", known.iter().map(String::as_str).collect::<Vec<_>>().join(", "))));
         }
         let mut ended = Ok(());
         for (dag_id, is_paused) in dags {
@@ -182,11 +182,12 @@ fn built_component(line: &str, folder: &Path) -> Option<PathBuf> {
         return None;
     }
     let files = message.get("filenames")?.as_array()?;
-    files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+    let mut files = files.iter().filter_map(Value::as_str).map(PathBuf::from);
+    files.find(|file| file.extension().is_some_and(|end| end == "wasm"))
 }
 
 /// Tells of each save of a file in `paths`, but for what a build writes.
-fn watch(paths: &[PathBuf], saved: mpsc::Sender<()>) -> Result<notify::RecommendedWatcher> {
+fn watch(paths: &[PathBuf], saves: mpsc::Sender<()>) -> Result<notify::RecommendedWatcher> {
     let cannot = || "the files can't be watched".to_owned();
     let is_source = |path: &PathBuf| {
         !path
@@ -194,16 +195,16 @@ fn watch(paths: &[PathBuf], saved: mpsc::Sender<()>) -> Result<notify::Recommend
             .any(|part| part.as_os_str() == "target" || part.as_os_str().as_encoded_bytes().starts_with(b"."))
     };
     let roots = paths.iter().map(|path| path.canonicalize()).collect::<Result<Vec<_>, _>>()?;
-    let watched = roots.clone();
+    let bases = roots.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
         // Relative to what is watched: where the project itself lies does not matter.
         let of_a_source = event.paths.iter().any(|path| {
-            watched.iter().any(|root| path.strip_prefix(root).is_ok_and(|inside| is_source(&inside.to_path_buf())))
+            bases.iter().any(|root| path.strip_prefix(root).is_ok_and(|inside| is_source(&inside.to_path_buf())))
         });
         if of_a_source && !matches!(event.kind, EventKind::Access(_)) {
             // Full: a save is waiting already.
-            let _ = saved.try_send(());
+            let _ = saves.try_send(());
         }
     })
     .or_fail(Kind::Failed, cannot)?;

@@ -236,21 +236,6 @@ pub fn check_name(name: &str, span: Span, kind: &str) -> Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_sums_of_numbers_with_units() {
-        assert_eq!(duration_ms("30s"), Ok(30_000));
-        assert_eq!(duration_ms("1h 30m"), Ok(5_400_000));
-        assert_eq!(duration_ms("250ms"), Ok(250));
-        for wrong in ["", "30", "s", "3 weeks", "-1s", "99999999999999999999d"] {
-            assert!(duration_ms(wrong).is_err(), "{wrong}");
-        }
-    }
-}
-
 /// The `on_<event>` arguments: lists of connection ids.
 pub fn callbacks(args: &mut Args, events: &'static [&'static str]) -> Result<TokenStream> {
     let sdk = quote!(::airlock_sdk::__private);
@@ -269,4 +254,19 @@ pub fn callbacks(args: &mut Args, events: &'static [&'static str]) -> Result<Tok
         }
     }
     Ok(quote!(&[#(#callbacks),*]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_sums_of_numbers_with_units() {
+        assert_eq!(duration_ms("30s"), Ok(30_000));
+        assert_eq!(duration_ms("1h 30m"), Ok(5_400_000));
+        assert_eq!(duration_ms("250ms"), Ok(250));
+        for wrong in ["", "30", "s", "3 weeks", "-1s", "99999999999999999999d"] {
+            assert!(duration_ms(wrong).is_err(), "{wrong}");
+        }
+    }
 }
