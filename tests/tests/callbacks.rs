@@ -194,7 +194,7 @@ async fn a_callback_outlives_the_server_and_a_hook_that_fails() {
     server.restart().await;
     let client = server.client().await;
     // The first answer is 503, so that it is told twice, 10 s and 20 s after the first attempt.
-    until("it is told", Duration::from_secs(60), async || {
+    until("it is told", Duration::from_mins(1), async || {
         (told(&client, &run_id).await == ["success of run by chat: delivered"]).then_some(())
     })
     .await;
