@@ -238,7 +238,7 @@ impl DagResponse {
             next_dagrun_data_interval_end: next.map(|next| next.data_interval.end.to_utc()),
             next_dagrun_run_after: next.map(|next| next.run_after.to_utc()),
             allowed_run_types: None,
-            is_backfillable: false,
+            is_backfillable: Timetable::of(spec).is_ok_and(|timetable| timetable.is_backfillable()),
             owners: spec.owners.clone(),
             file_token: dag.component.to_string(),
             dag_display_name,

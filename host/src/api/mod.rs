@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod assets;
+mod backfills;
 mod callbacks;
 mod components;
 mod connections;
@@ -191,6 +192,12 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(assets::get_upstream_asset_events))
         .routes(routes!(webhooks::get_webhook, webhooks::put_webhook, webhooks::delete_webhook))
         .routes(routes!(webhooks::receive_webhook).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
+        .routes(routes!(backfills::list_backfills, backfills::create_backfill))
+        .routes(routes!(backfills::create_backfill_dry_run))
+        .routes(routes!(backfills::get_backfill))
+        .routes(routes!(backfills::pause_backfill))
+        .routes(routes!(backfills::unpause_backfill))
+        .routes(routes!(backfills::cancel_backfill))
         .routes(routes!(events::get_events))
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
 }

@@ -4,6 +4,7 @@
 //! a kind (the exit code), a cause and a hint: see [`error`].
 
 mod assets;
+mod backfill;
 mod client;
 mod components;
 mod connections;
@@ -74,6 +75,9 @@ enum Command {
     /// Dags: list, show, trigger, pause, ...
     #[command(subcommand)]
     Dags(dags::DagsCommand),
+    /// Backfills, runs of the past: create, list, show, pause, unpause, cancel.
+    #[command(subcommand)]
+    Backfill(backfill::BackfillCommand),
     /// Runs of dags: list, show, clear, triggered, delete.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
@@ -145,6 +149,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Dev(args) => on_one_thread(args.run(client()?)),
         Command::Schema => output::print(&format!("{:#}\n", crate::model::yaml::json_schema())),
         Command::Dags(command) => on_one_thread(command.run(client, format)),
+        Command::Backfill(command) => on_one_thread(command.run(&client()?, format)),
         Command::Runs(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tasks(command) => on_one_thread(command.run(&client()?, format)),
         Command::Variables(command) => on_one_thread(command.run(client, format)),

@@ -20,7 +20,7 @@ use super::{
     grants::Grants,
     ids::{AssetName, DagId, Digest, EntryName, PoolName, TaskId},
     retry::Retry,
-    spec::{DagSpec, ParamSpec, ScheduleSpec, SourceSpec},
+    spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec, SourceSpec},
     time::Timestamp,
     timetable::Timetable,
     trigger_rule::TriggerRule,
@@ -133,6 +133,16 @@ pub enum Past {
     Task,
     /// The task and those directly downstream of it. Airflow: `wait_for_downstream`.
     TaskAndDownstream,
+}
+
+impl Past {
+    pub fn from_spec(node: &NodeSpec) -> Self {
+        match (node.depends_on_past, node.wait_for_downstream) {
+            (_, true) => Self::TaskAndDownstream,
+            (true, false) => Self::Task,
+            (false, false) => Self::Nothing,
+        }
+    }
 }
 
 /// Whether a task does the work, prepares it or cleans up after it.

@@ -3,6 +3,7 @@
 //! A dag arrives as a [`spec::DagSpec`] (plain data), is checked once, and is a [`dag::Dag`] from then on.
 
 pub mod asset;
+pub mod backfill;
 pub mod callback;
 pub mod cron;
 pub mod dag;

@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 #[error("`{0}` is not a state")]
 pub struct StateError(String);
 
+impl StateError {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.chars().take(40).collect())
+    }
+}
+
 macro_rules! states {
     ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -123,6 +129,8 @@ pub enum RunType {
     AssetTriggered,
     /// A task started it. Airflow: `TriggerDagRunOperator`.
     OperatorTriggered,
+    /// A backfill made it.
+    Backfill,
 }
 
 impl RunType {
@@ -132,6 +140,7 @@ impl RunType {
             Self::Manual => "manual",
             Self::AssetTriggered => "asset_triggered",
             Self::OperatorTriggered => "operator_triggered",
+            Self::Backfill => "backfill",
         }
     }
 }
@@ -144,6 +153,7 @@ impl FromStr for RunType {
             "manual" => Ok(Self::Manual),
             "asset_triggered" => Ok(Self::AssetTriggered),
             "operator_triggered" => Ok(Self::OperatorTriggered),
+            "backfill" => Ok(Self::Backfill),
             other => Err(StateError(other.chars().take(40).collect())),
         }
     }

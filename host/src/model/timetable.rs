@@ -165,6 +165,47 @@ impl Timetable {
         next.filter(|next| bounds.end.is_none_or(|end| next.logical_date <= end))
     }
 
+    /// The run whose logical_date is `tick`, without jitter; none if the schedule has no ticks, or ends with it.
+    pub fn run_of(&self, tick: Timestamp) -> Option<NextRun> {
+        match &self.rule {
+            Rule::Manual | Rule::Once | Rule::Continuous => None,
+            Rule::Trigger(_) => Some(NextRun::at(tick)),
+            Rule::Interval(ticks) => {
+                let end = ticks.next_after(tick)?;
+                Some(NextRun { logical_date: tick, data_interval: DataInterval { start: tick, end }, run_after: end })
+            }
+        }
+    }
+
+    pub fn tick_at_or_after(&self, at: Timestamp) -> Option<Timestamp> {
+        self.ticks()?.align_next(at)
+    }
+
+    pub fn tick_after(&self, at: Timestamp) -> Option<Timestamp> {
+        self.ticks()?.next_after(at)
+    }
+
+    pub fn tick_at_or_before(&self, at: Timestamp) -> Option<Timestamp> {
+        self.ticks()?.align_prev(at)
+    }
+
+    pub fn tick_before(&self, at: Timestamp) -> Option<Timestamp> {
+        self.ticks()?.prev_before(at)
+    }
+
+    /// The ticks of the schedule, if it has any.
+    fn ticks(&self) -> Option<&Ticks> {
+        match &self.rule {
+            Rule::Manual | Rule::Once | Rule::Continuous => None,
+            Rule::Trigger(ticks) | Rule::Interval(ticks) => Some(ticks),
+        }
+    }
+
+    /// Whether its runs can be made again for the past: it has ticks.
+    pub fn is_backfillable(&self) -> bool {
+        self.ticks().is_some()
+    }
+
     /// `next` with its jitter: the same each time, and before the tick that follows.
     fn late(&self, next: NextRun, ticks: &Ticks) -> NextRun {
         let Some(Jitter { seed, longest }) = self.jitter else { return next };

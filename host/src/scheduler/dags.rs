@@ -134,7 +134,7 @@ impl DagEntry {
         match run_type {
             RunType::Scheduled => Some(&mut self.scheduled),
             RunType::AssetTriggered => Some(&mut self.asset_triggered),
-            RunType::Manual | RunType::OperatorTriggered => None,
+            RunType::Manual | RunType::OperatorTriggered | RunType::Backfill => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The loop: takes what happened, asks the engine, commits, shows.
 
 mod assets;
+mod backfills;
 mod callbacks;
 mod commit;
 mod past;
@@ -45,7 +46,10 @@ use crate::{
         time::{Clock, Timestamp},
         wait::{RunChoice, Wait},
     },
-    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, MAX_PAGE, Page, Store, StoreError},
+    store::{
+        BackfillId, BackfillNew, BackfillRow, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, MAX_PAGE,
+        Page, Store, StoreError,
+    },
 };
 
 /// Events and requests that are applied in one turn, at most.
@@ -118,6 +122,19 @@ pub enum Request {
     },
     ReloadPools {
         reply: Reply<()>,
+    },
+    CreateBackfill {
+        new: Box<BackfillNew>,
+        reply: Reply<BackfillRow>,
+    },
+    PauseBackfill {
+        id: BackfillId,
+        is_paused: bool,
+        reply: Reply<BackfillRow>,
+    },
+    CancelBackfill {
+        id: BackfillId,
+        reply: Reply<BackfillRow>,
     },
     /// What an instance waits for.
     Why {
@@ -253,6 +270,7 @@ pub struct Driver<D> {
     touched: BTreeSet<DagId>,
     /// Identities of runs that were made lately.
     recent: runs::Recent,
+    backfills: backfills::Backfills,
     /// Which runs wait for the run before them.
     links: past::Links,
     /// Dags with a limit of failures in a row, of which a run failed in this turn.
@@ -290,6 +308,7 @@ impl<D: Dispatch> Driver<D> {
             waits: Waits::default(),
             touched: BTreeSet::new(),
             recent: runs::Recent::default(),
+            backfills: backfills::Backfills::default(),
             links: past::Links::default(),
             failing: BTreeSet::new(),
             maybe_over: Vec::new(),
@@ -324,6 +343,7 @@ impl<D: Dispatch> Driver<D> {
             }
         }
         let mut turn = Turn::new(now);
+        self.recover_backfills().await?;
         let (mut after, mut resumed) = (None, Vec::new());
         loop {
             let page = self.store.dag_run_list_unfinished(after, RECOVERY_PAGE).await?;
@@ -358,9 +378,7 @@ impl<D: Dispatch> Driver<D> {
             self.queued.insert(row.key, row);
             return Ok(());
         }
-        if let Some(entry) = self.dags.get_mut(&row.dag_id) {
-            entry.running += 1;
-        }
+        self.enter(&row);
         let key = row.key;
         if let Some(run) = self.load(row.clone(), turn).await? {
             self.open(run);
@@ -598,19 +616,11 @@ impl<D: Dispatch> Driver<D> {
     fn moved(&mut self, row: &DagRunRow, was: RunState) {
         self.touched.insert(row.dag_id.clone());
         self.links.touch(row.key);
+        self.leave(row, was);
+        self.enter(row);
         let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
         if row.state == RunState::Failed && entry.row.spec.max_consecutive_failed_dag_runs > 0 {
             self.failing.insert(row.dag_id.clone());
-        }
-        match was {
-            RunState::Running => entry.running = entry.running.saturating_sub(1),
-            RunState::Queued => drop(entry.queue.remove(&(row.run_after, row.key))),
-            RunState::Success | RunState::Failed => {}
-        }
-        match row.state {
-            RunState::Running => entry.running += 1,
-            RunState::Queued => drop(entry.queue.insert((row.run_after, row.key))),
-            RunState::Success | RunState::Failed => {}
         }
         if let Some(unfinished) = entry.unfinished(row.run_type) {
             match (was.is_finished(), row.state.is_finished()) {
@@ -623,10 +633,34 @@ impl<D: Dispatch> Driver<D> {
 
     fn enqueue(&mut self, row: &DagRunRow) {
         self.watch_deadline(row);
-        if let Some(entry) = self.dags.get_mut(&row.dag_id) {
-            entry.queue.insert((row.run_after, row.key));
-        }
+        self.enter(row);
         self.touched.insert(row.dag_id.clone());
+    }
+
+    /// Counts a run where it stands: for its backfill or for its dag.
+    fn enter(&mut self, row: &DagRunRow) {
+        if self.backfills.enter(row) {
+            return;
+        }
+        let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
+        match row.state {
+            RunState::Running => entry.running += 1,
+            RunState::Queued => drop(entry.queue.insert((row.run_after, row.key))),
+            RunState::Success | RunState::Failed => {}
+        }
+    }
+
+    /// Counts a run no longer where it stood.
+    fn leave(&mut self, row: &DagRunRow, was: RunState) {
+        if self.backfills.leave(row, was) {
+            return;
+        }
+        let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
+        match was {
+            RunState::Running => entry.running = entry.running.saturating_sub(1),
+            RunState::Queued => drop(entry.queue.remove(&(row.run_after, row.key))),
+            RunState::Success | RunState::Failed => {}
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! It promises: what was answered is durable; an attempt starts after the commit that says so; limits
 //! are never exceeded. It leaves out what a run means (`engine`) and how an attempt runs (`executor`).
 
+mod backfills;
 mod change;
 mod dags;
 mod deploy;
@@ -32,10 +33,11 @@ mod waits;
 
 use std::sync::Arc;
 
+pub use backfills::PlannedRun;
 pub use change::Change;
 pub use request::{
-    ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin, RequestError, RunRequest,
-    SchedulerConfig,
+    BackfillRequest, ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin, RequestError,
+    RunRequest, SchedulerConfig,
 };
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot},

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     executor::CompileError,
     model::{
+        backfill::ReprocessBehavior,
         dag::DagError,
         ids::{DagId, Digest, NameError, RunId, TaskId},
         state::TaskState,
@@ -72,6 +73,23 @@ impl Origin {
     pub fn row(&self, dag_run: DagRunKey) -> OriginRow {
         OriginRow { dag_run, parent: self.parent.clone(), parent_try_number: self.try_number, depth: self.depth }
     }
+}
+
+/// A backfill that somebody asks for. Airflow: `BackfillPostBody`.
+#[derive(Debug, Clone)]
+pub struct BackfillRequest {
+    pub dag_id: DagId,
+    /// No logical_date before it.
+    pub from_date: Timestamp,
+    /// No logical_date after it.
+    pub to_date: Timestamp,
+    pub run_backwards: bool,
+    /// Its runs that are not finished at a time, at least 1.
+    pub max_active_runs: u32,
+    pub reprocess_behavior: ReprocessBehavior,
+    /// Values for the dag's params.
+    pub conf: serde_json::Map<String, serde_json::Value>,
+    pub user: Option<String>,
 }
 
 /// Which task instances to clear: to make run again.

@@ -17,7 +17,7 @@ use crate::{
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
-    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, TaskInstanceRow},
+    store::{BackfillRow, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, TaskInstanceRow},
 };
 
 /// The row of a run that its dag's timetable makes. Airflow names it `scheduled__<run_after>`.
@@ -38,6 +38,24 @@ pub fn scheduled(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, next: &
         triggered_by: "timetable".to_owned(),
         triggering_user: None,
         note: None,
+    }
+}
+
+/// The row of a run that a backfill makes. Airflow names it `backfill__<run_after>`.
+pub fn backfill(
+    key: DagRunKey,
+    version: DagVersionKey,
+    backfill: &BackfillRow,
+    next: &NextRun,
+    now: Timestamp,
+) -> DagRunNew {
+    DagRunNew {
+        run_id: generated_id(RunType::Backfill, next.run_after, None),
+        run_type: RunType::Backfill,
+        conf: backfill.new.dag_run_conf.clone(),
+        triggered_by: "backfill".to_owned(),
+        triggering_user: backfill.new.triggering_user.clone(),
+        ..scheduled(key, &backfill.new.dag_id, version, next, now)
     }
 }
 

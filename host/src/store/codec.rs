@@ -12,6 +12,7 @@ use sqlx::{
 
 use super::{DagRunKey, DagVersionKey, StoreError};
 use crate::model::{
+    backfill::ReprocessBehavior,
     ids::{AssetName, ConnectionId, DagId, Digest, EntryName, PoolName, RunId, TaskId, VariableKey, XComKey},
     state::{RunState, RunType, TaskState},
     time::Timestamp,
@@ -60,7 +61,8 @@ text_column!(
     PoolName,
     TaskState,
     RunState,
-    RunType
+    RunType,
+    ReprocessBehavior
 );
 
 column! { i64:

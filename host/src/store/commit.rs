@@ -11,7 +11,8 @@
 //! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
 //! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
 //! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
-//! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | |
+//! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | `$23` backfills |
+//! | `$24` backfill_runs | | | |
 
 use std::{
     collections::HashMap,
@@ -22,8 +23,8 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
 use super::{
-    ArtifactRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey, OriginRow, Store, StoreError, WaitRow, XComBody,
-    XComNew, codec::json,
+    ArtifactRow, BackfillId, BackfillRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey, OriginRow, Store,
+    StoreError, WaitRow, XComBody, XComNew, codec::json,
 };
 use crate::model::{
     ids::{AssetName, DagId, EntryName, PoolName, RunId, TaskId},
@@ -126,6 +127,10 @@ pub struct Commit {
     pub last_scheduled: Vec<(DagId, DataInterval)>,
     /// Dags that are paused, and why.
     pub dags_paused: Vec<(DagId, String)>,
+    /// How far backfills are, each at most once.
+    pub backfills: Vec<BackfillRow>,
+    /// Runs that are of a backfill from now on.
+    pub backfill_runs: Vec<(DagRunKey, BackfillId)>,
     /// Placeholders of mapped tasks that were expanded: their rows are deleted.
     pub instances_gone: Vec<InstanceKey>,
     pub instances_new: Vec<InstanceNew>,
@@ -157,6 +162,8 @@ impl Commit {
             && self.dag_runs.is_empty()
             && self.last_scheduled.is_empty()
             && self.dags_paused.is_empty()
+            && self.backfills.is_empty()
+            && self.backfill_runs.is_empty()
             && self.instances_gone.is_empty()
             && self.instances_new.is_empty()
             && self.histories.is_empty()
@@ -181,6 +188,8 @@ enum Part {
     DagRuns,
     LastScheduled,
     DagsPaused,
+    Backfills,
+    BackfillRuns,
     InstancesGone,
     InstancesNew,
     Histories,
@@ -198,13 +207,15 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
         Self::DagRuns,
         Self::LastScheduled,
         Self::DagsPaused,
+        Self::Backfills,
+        Self::BackfillRuns,
         Self::InstancesGone,
         Self::InstancesNew,
         Self::Histories,
@@ -229,6 +240,8 @@ impl Part {
             Self::DagRuns => include_str!("sql/commit_dag_runs.sqlite.sql"),
             Self::LastScheduled => include_str!("sql/commit_last_scheduled.sqlite.sql"),
             Self::DagsPaused => include_str!("sql/commit_dags_paused.sqlite.sql"),
+            Self::Backfills => include_str!("sql/commit_backfills.sqlite.sql"),
+            Self::BackfillRuns => include_str!("sql/commit_backfill_runs.sqlite.sql"),
             Self::InstancesGone => include_str!("sql/commit_instances_gone.sqlite.sql"),
             Self::InstancesNew => include_str!("sql/commit_instances_new.sqlite.sql"),
             Self::Histories => include_str!("sql/commit_histories.sqlite.sql"),
@@ -312,6 +325,8 @@ impl Call {
             .bind(take(Part::AssetQueue))
             .bind(take(Part::AssetRuns))
             .bind(take(Part::Callbacks))
+            .bind(take(Part::Backfills))
+            .bind(take(Part::BackfillRuns))
             .execute(connection)
             .await?;
         Ok(())
@@ -484,6 +499,13 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
         })
         .await?;
     sender.add(Part::DagsPaused, &batch.dags_paused, |(dag_id, reason)| (dag_id, reason)).await?;
+    sender
+        .add(Part::Backfills, &batch.backfills, |row| {
+            let (last_date, completed_at) = (micros(row.last_date), micros(row.completed_at));
+            (row.id, row.dealt_with, row.skipped, last_date, i32::from(row.is_paused), completed_at)
+        })
+        .await?;
+    sender.add(Part::BackfillRuns, &batch.backfill_runs, |(run, backfill)| (*run, *backfill)).await?;
     sender.add(Part::InstancesGone, &batch.instances_gone, key).await?;
     sender
         .add(Part::InstancesNew, &batch.instances_new, |new| {

@@ -11,6 +11,7 @@
 //! what the room `secrets` made).
 
 mod asset;
+mod backfill;
 mod callback;
 mod codec;
 mod commit;
@@ -41,6 +42,7 @@ use sqlx::{
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
+pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use callback::{CallbackNew, CallbackRow};
 pub use commit::{AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
@@ -120,6 +122,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (11, "assets", include_str!("../../../migrations/sqlite/0011_assets.sql")),
     (12, "webhooks", include_str!("../../../migrations/sqlite/0012_webhooks.sql")),
     (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
+    (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
 ];
 
 fn migrator() -> Migrator {

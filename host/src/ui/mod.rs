@@ -117,6 +117,8 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}", get(dag::grid))
         .route("/dags/{dag_id}/graph", get(dag::graph))
         .route("/dags/{dag_id}/runs", get(dag::runs))
+        .route("/dags/{dag_id}/backfills", get(dag::backfills).post(dag::create_backfill))
+        .route("/dags/{dag_id}/backfills/{id}/{verb}", post(dag::change_backfill))
         .route("/dags/{dag_id}/details", get(dag::details))
         .route("/dags/{dag_id}/tasks/{task_id}", get(dag::task))
         .route("/dags/{dag_id}/webhook", get(dag::webhook::show).post(dag::webhook::make))

@@ -461,11 +461,7 @@ fn build_node(
         pool: PoolName::new(&node.pool).map_err(|error| error.to_string())?,
         pool_slots: node.pool_slots,
         priority_weight: node.priority_weight,
-        past: match (node.depends_on_past, node.wait_for_downstream) {
-            (_, true) => Past::TaskAndDownstream,
-            (true, false) => Past::Task,
-            (false, false) => Past::Nothing,
-        },
+        past: Past::from_spec(node),
         max_active_tis_per_dag: node.max_active_tis_per_dag,
         max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
         callbacks: Callbacks::from_specs(&node.callbacks, &OF_TASKS)?,

@@ -97,6 +97,18 @@ impl<D: Dispatch> Driver<D> {
                 self.reload_pools().await?;
                 turn.tick.answer(reply, ());
             }
+            Request::CreateBackfill { new, reply } => {
+                let done = self.create_backfill(&new).await;
+                answer(reply, done, turn);
+            }
+            Request::PauseBackfill { id, is_paused, reply } => {
+                let done = self.pause_backfill(id, is_paused, turn);
+                answer(reply, done, turn);
+            }
+            Request::CancelBackfill { id, reply } => {
+                let done = self.cancel_backfill(id, turn).await;
+                answer(reply, done, turn);
+            }
             Request::Why { dag_id, run_id, task_id, map_index, reply } => {
                 let waits = self.why(&dag_id, &run_id, &task_id, map_index, turn.now()).await;
                 // Whoever asked may have gone.
@@ -221,6 +233,7 @@ impl<D: Dispatch> Driver<D> {
         self.queued.retain(|_, row| row.dag_id != *dag_id);
         self.never_loaded.retain(|key| self.queued.contains_key(key));
         self.dags.remove(dag_id);
+        self.backfills.forget_dag(dag_id);
         turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
         Ok(())
     }
@@ -241,15 +254,11 @@ impl<D: Dispatch> Driver<D> {
         self.links.deleted(row.key);
         self.queued.remove(&row.key);
         self.never_loaded.remove(&row.key);
-        if let Some(entry) = self.dags.get_mut(dag_id) {
-            match row.state {
-                RunState::Queued => drop(entry.queue.remove(&(row.run_after, row.key))),
-                RunState::Running => entry.running = entry.running.saturating_sub(1),
-                RunState::Success | RunState::Failed => {}
-            }
-            if let Some(unfinished) = entry.unfinished(row.run_type).filter(|_| !row.state.is_finished()) {
-                *unfinished = unfinished.saturating_sub(1);
-            }
+        self.leave(&row, row.state);
+        if let Some(entry) = self.dags.get_mut(dag_id)
+            && let Some(unfinished) = entry.unfinished(row.run_type).filter(|_| !row.state.is_finished())
+        {
+            *unfinished = unfinished.saturating_sub(1);
         }
         self.recent.forget(dag_id, run_id, row.logical_date);
         self.touched.insert(dag_id.clone());
@@ -360,7 +369,7 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Loads a run that is not. A finished one is unloaded at the end of the turn if nothing made it go on.
-    async fn ensure_loaded(&mut self, row: DagRunRow, turn: &mut Turn) -> Outcome<()> {
+    pub(super) async fn ensure_loaded(&mut self, row: DagRunRow, turn: &mut Turn) -> Outcome<()> {
         if !self.runs.contains_key(&row.key) {
             self.queued.remove(&row.key);
             let (dag_id, run_id) = (row.dag_id.clone(), row.run_id.clone());

@@ -78,6 +78,9 @@ impl<D: Dispatch> Driver<D> {
             turn.started += 1;
             self.start_run(key, turn).await?;
         }
+        if !self.advance_backfills(dag_id, turn).await? {
+            return Ok(false);
+        }
         let Some(entry) = self.dags.get_mut(dag_id) else { return Ok(true) };
         let queue_due = entry.queue_due().filter(|at| *at > now);
         let wake_at = due.into_iter().chain(queue_due).min();
@@ -106,7 +109,7 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Starts a queued run.
-    async fn start_run(&mut self, key: DagRunKey, turn: &mut Turn) -> Result<(), StoreError> {
+    pub(super) async fn start_run(&mut self, key: DagRunKey, turn: &mut Turn) -> Result<(), StoreError> {
         if let Some(row) = self.queued.remove(&key) {
             let Some(run) = self.load(row.clone(), turn).await? else {
                 return Ok(());

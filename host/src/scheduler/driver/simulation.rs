@@ -3,6 +3,7 @@
 //! After each turn DESIGN's promises that concern the loop are checked: limits hold, no attempt starts before what it waits
 //! for is committed, an attempt is started once, nothing succeeds twice. At the end everything that was accepted has ended.
 
+mod backfills;
 mod limits;
 
 use std::{
@@ -19,11 +20,11 @@ use crate::{
     model::{
         ids::{DagId, Digest},
         spec::{DagSpec, EntrySpec, ModuleSpec},
-        state::{RunState, TaskState},
+        state::{RunState, RunType, TaskState},
         time::Timestamp,
     },
     scheduler::{RunRequest, SchedulerConfig},
-    store::{DagRunKey, Deploy, InstanceKey, Store, StoreConfig, Synchronous},
+    store::{DagRunKey, DagRunRow, Deploy, InstanceKey, Store, StoreConfig, Synchronous},
 };
 
 const PARALLELISM: u32 = 5;
@@ -227,7 +228,8 @@ impl World {
         let limited = in_flight.iter().filter(|id| id.instance.task_id.as_str() == "b1").count();
         assert!(limited <= 1, "max_active_tis_per_dag: {in_flight:?}");
         let unfinished = self.store.dag_run_list_unfinished(None, 1_000).await.unwrap();
-        let running = unfinished.iter().filter(|run| run.state == RunState::Running).count();
+        let of_dag = |run: &&DagRunRow| run.state == RunState::Running && run.run_type != RunType::Backfill;
+        let running = unfinished.iter().filter(of_dag).count();
         if !self.looks_back {
             assert!(running <= self.max_active_runs, "max_active_runs: {running}");
         }

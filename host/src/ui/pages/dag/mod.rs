@@ -1,5 +1,6 @@
 //! The pages of a dag: what they have in common, and its actions.
 
+mod backfills;
 mod details;
 mod graph;
 mod grid;
@@ -14,6 +15,7 @@ use axum::{
 use serde::Deserialize;
 
 pub use self::{
+    backfills::{backfills, change_backfill, create_backfill},
     details::details,
     graph::{GraphView, fold_link, graph, task},
     grid::grid,
@@ -86,7 +88,15 @@ impl DagHead {
             tags: Tag::all(&dag.spec.tags),
             trigger_href: format!("{base}/trigger"),
             delete_href: format!("{base}/delete"),
-            tabs: [("grid", "Grid"), ("graph", "Graph"), ("runs", "Runs"), ("details", "Details")].map(tab).into(),
+            tabs: [
+                ("grid", "Grid"),
+                ("graph", "Graph"),
+                ("runs", "Runs"),
+                ("backfills", "Backfills"),
+                ("details", "Details"),
+            ]
+            .map(tab)
+            .into(),
             base_href: base,
         }
     }

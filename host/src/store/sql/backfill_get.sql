@@ -1,0 +1,1 @@
+SELECT * FROM backfill WHERE id = $1

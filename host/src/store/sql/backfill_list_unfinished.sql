@@ -1,0 +1,1 @@
+SELECT * FROM backfill WHERE completed_at IS NULL ORDER BY id
