@@ -130,8 +130,9 @@ impl Services {
         let Vault { store, secrets } = vault.clone();
         let executor = Executor::start(executor_config, store.clone(), blobs.clone(), secrets, events)
             .or_fail(Kind::Failed, || "can't start the executor".into())?;
-        // A trial tells nobody.
+        // A trial is over soon, and tells nobody.
         let notifier = if timetables {
+            vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
             let notifier = Notifier::new(vault.store.clone(), vault.secrets.clone());
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
             #[expect(clippy::disallowed_methods, reason = "it ends with the services")]

@@ -28,7 +28,7 @@ mod wait;
 mod webhook;
 mod xcom;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
@@ -91,6 +91,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Shared {
+    path: PathBuf,
     writer: Mutex<Writer>,
     readers: SqlitePool,
     specs: dag::SpecCache,
@@ -111,6 +112,10 @@ struct Writer {
 const READERS: u32 = 4;
 /// Rows that a connection's thread may be ahead of their reader: with few, reading thousands is mostly waking each other.
 const ROW_BUFFER: usize = 2_048;
+/// Pages of 4 KiB that the log holds before they are copied into the database.
+const LOG_PAGES: u64 = 4_096;
+/// The log's size then: 24 bytes before each page, 32 at its start.
+const LOG_BYTES: u64 = LOG_PAGES * (4_096 + 24) + 32;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The schema's history: number, name, statements. What was released never changes.
@@ -153,8 +158,8 @@ impl Store {
                 Synchronous::Normal => SqliteSynchronous::Normal,
             })
             .pragma("journal_size_limit", "67108864")
-            // 16 MiB of log before it is copied into the database: fewer waits of the writer for the disk.
-            .pragma("wal_autocheckpoint", "4096")
+            // Much log before it is copied into the database: fewer waits of the writer for the disk.
+            .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
             .pragma("cache_size", "-8192");
         let open_error = |source| StoreError::Open { path: config.path.clone(), source };
         let mut connection = write_options.connect().await.map_err(open_error)?;
@@ -171,6 +176,7 @@ impl Store {
         let specs = dag::SpecCache::default();
         Ok(Self {
             shared: Arc::new(Shared {
+                path: config.path.clone(),
                 writer,
                 readers,
                 specs,
@@ -178,6 +184,25 @@ impl Store {
                 callbacks: Notify::new(),
             }),
         })
+    }
+
+    /// Gives the log its full size now. A commit that makes a file longer waits about twice as long for the disk as one that
+    /// overwrites it, because the file system commits the new length too.
+    ///
+    /// SQLite reads a log up to the first frame whose checksum is wrong, so what follows may be zeros.
+    pub async fn log_allocate(&self) -> Result<(), StoreError> {
+        // Nobody writes meanwhile.
+        let _writer = self.writer().await?;
+        let mut path = self.shared.path.clone().into_os_string();
+        path.push("-wal");
+        let allocate = move || -> std::io::Result<()> {
+            let mut log = std::fs::File::options().append(true).open(path)?;
+            let missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
+            std::io::copy(&mut std::io::repeat(0).take(missing), &mut log)?;
+            log.sync_all()
+        };
+        let done = tokio::task::spawn_blocking(allocate).await.map_err(std::io::Error::other).flatten();
+        done.map_err(|error| StoreError::from(sqlx::Error::Io(error)))
     }
 
     /// Whether the database answers.

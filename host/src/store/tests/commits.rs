@@ -241,3 +241,22 @@ async fn run_updates_overwrite_what_they_say() {
     assert_eq!((row.queued_at, row.start_date, row.end_date), (at(9), None, None));
     assert_eq!(store.dag_run_get_by_key(DagRunKey(2)).await.unwrap().unwrap().state, RunState::Queued);
 }
+
+#[tokio::test]
+async fn a_log_that_has_its_full_size_is_read_as_far_as_it_was_written() {
+    let store = TestStore::with_runs(1..=2).await;
+    store.log_allocate().await.unwrap();
+    let version = store.deployed(&["b"]).await[0].version;
+    let new = Commit { dag_runs_new: vec![run(3, "b", version)], now: at(0), ..Commit::default() };
+    store.commit(&new).await.unwrap();
+    let log = store.folder.path().join("airlock.db-wal");
+    assert!(std::fs::metadata(&log).unwrap().len() >= LOG_BYTES);
+
+    // What a `kill -9` leaves.
+    let left = tempfile::tempdir().unwrap();
+    for file in ["airlock.db", "airlock.db-wal"] {
+        std::fs::copy(store.folder.path().join(file), left.path().join(file)).unwrap();
+    }
+    let again = Store::open(&config(&left)).await.unwrap();
+    assert_eq!(again.dag_run_list_unfinished(None, 10).await.unwrap().len(), 3);
+}
