@@ -74,6 +74,43 @@ async fn a_new_component_of_the_name_is_used_from_the_next_upload_of_the_text_on
 }
 
 #[tokio::test]
+async fn versions_are_compared_and_rolled_back() {
+    let (server, client) = control().await;
+    client.upload(NIGHTLY.into()).await.ok();
+    let changed =
+        NIGHTLY.replace("retries: 2}", "retries: 7}").replace("dag_id: nightly", "dag_id: nightly\ntags: [new]");
+    client.upload(changed.into()).await.ok();
+    let differences = client.get("/api/v2/dags/nightly/dagVersions/2/differences").await.ok();
+    assert_eq!((&differences["since"], &differences["component_changed"]), (&json!(1), &json!(true)));
+    let lines: Vec<_> =
+        differences["differences"].as_array().unwrap().iter().map(|it| (&it["of"], &it["field"])).collect();
+    assert_eq!(lines, [(&json!("dag"), &json!("tags")), (&json!("task each"), &json!("retries"))]);
+    client.get("/api/v2/dags/nightly/dagVersions/1/differences").await.refused(404);
+    client.get("/api/v2/dags/nightly/dagVersions/2/differences?since=9").await.refused(404);
+
+    let run_id = client.trigger("nightly", json!({"sizes": []})).await;
+    let shell = Shell::signed_in(&server).await;
+    let told = shell.run(&["dags", "roll-back", "nightly", "2"]).await.failed(4);
+    assert!(told.contains("version 2 of dag `nightly` is what its newest version, 2, is"), "{told}");
+    shell.run(&["dags", "roll-back", "nightly", "1"]).await.ok();
+    assert!(shell.run(&["dags", "versions", "nightly"]).await.ok().contains('3'));
+    assert!(shell.run(&["dags", "diff", "nightly", "3", "--since", "2"]).await.ok().contains("retries"));
+    let same = client.get("/api/v2/dags/nightly/dagVersions/3/differences?since=1").await.ok();
+    assert_eq!((&same["differences"], &same["component_changed"]), (&json!([]), &json!(false)));
+    assert_eq!(client.get("/api/v2/dags/nightly").await.ok()["tags"], json!([]));
+    // A run keeps its version; the next has the newest.
+    assert_eq!(client.finished("nightly", &run_id).await["dag_versions"][0]["version_number"], 2);
+    let run_id = client.trigger("nightly", json!({"sizes": []})).await;
+    assert_eq!(client.finished("nightly", &run_id).await["dag_versions"][0]["version_number"], 3);
+
+    let page = async |path: &str| client.request(Method::GET, path).send().await.unwrap().text().await.unwrap();
+    assert!(page("/dags/nightly/details").await.contains("/dags/nightly/versions/2"));
+    let shown = page("/dags/nightly/versions/2").await;
+    assert!(shown.contains("What changed since version 1") && shown.contains("Roll back to it"), "{shown}");
+    assert!(page("/dags/nightly/versions/1").await.contains("The first version"));
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_said_with_line_and_column_and_changes_nothing() {
     let server = Server::start().await;
     let client = server.client().await;

@@ -1,8 +1,9 @@
 //! Versions of dags.
 
 use axum::{Json, extract::State};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
@@ -12,7 +13,10 @@ use super::{
     names::DagVersionResponse,
     paths::{DagPath, DagVersionPath},
 };
-use crate::store::Page;
+use crate::{
+    model::{dag::differences, ids::DagId},
+    store::DagVersionRow,
+};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DagVersionCollectionResponse {
@@ -44,12 +48,79 @@ pub async fn get_dag_version(
     State(api): State<Api>,
     Path(path): Path<DagVersionPath>,
 ) -> Result<Json<DagVersionResponse>, ApiError> {
-    let newest = find_dag(&api, &path.dag_id).await?.version_number;
-    let missing = || ApiError::not_found(format!("dag `{}` has no version {}", path.dag_id, path.version_number));
-    // Versions count from 1 without gaps, and are listed newest first.
-    let offset = newest.checked_sub(path.version_number).and_then(|offset| u32::try_from(offset).ok());
-    let page = Page { limit: 1, offset: offset.ok_or_else(missing)? };
-    let listed = api.store.dag_version_list(&path.dag_id, page).await?;
-    let found = listed.items.iter().find(|version| version.version_number == path.version_number);
-    Ok(Json(found.ok_or_else(missing)?.into()))
+    Ok(Json((&find_version(&api, &path.dag_id, path.version_number).await?).into()))
+}
+
+async fn find_version(api: &Api, dag_id: &DagId, version_number: i64) -> Result<DagVersionRow, ApiError> {
+    find_dag(api, dag_id).await?;
+    let found = api.store.dag_version_numbered(dag_id, version_number).await?;
+    found.ok_or_else(|| ApiError::not_found(format!("dag `{dag_id}` has no version {version_number}")))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DifferencesQuery {
+    /// The version to compare with; the one before, if it is left out.
+    since: Option<i64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DifferencesResponse {
+    since: i64,
+    version_number: i64,
+    /// Whether the component is another, so that tasks may do other things though nothing differs here.
+    component_changed: bool,
+    differences: Vec<DifferenceResponse>,
+}
+
+/// One difference between two versions of a dag.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DifferenceResponse {
+    /// What it is of, as `dag`, `task load`, `edge a -> b`.
+    of: String,
+    /// Null: the whole came or went.
+    field: Option<String>,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// What a version of a dag changed.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagVersions/{version_number}/differences", tag = "DagVersion",
+    params(DagVersionPath, DifferencesQuery), responses((status = 200, body = DifferencesResponse)),
+)]
+pub async fn get_differences(
+    State(api): State<Api>,
+    Path(path): Path<DagVersionPath>,
+    Query(query): Query<DifferencesQuery>,
+) -> Result<Json<DifferencesResponse>, ApiError> {
+    let after = find_version(&api, &path.dag_id, path.version_number).await?;
+    let since = query.since.unwrap_or(path.version_number - 1);
+    let before = find_version(&api, &path.dag_id, since).await?;
+    let differences = differences(&before.spec, &after.spec).into_iter().map(|difference| DifferenceResponse {
+        of: difference.of,
+        field: difference.field,
+        before: difference.before,
+        after: difference.after,
+    });
+    Ok(Json(DifferencesResponse {
+        since,
+        version_number: path.version_number,
+        component_changed: before.component != after.component,
+        differences: differences.collect(),
+    }))
+}
+
+/// Makes an earlier version the newest again, as a version of its own. Runs keep theirs.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagVersions/{version_number}/rollBack", tag = "DagVersion",
+    params(DagVersionPath), responses((status = 200, body = DagVersionResponse)),
+)]
+pub async fn roll_back(
+    State(api): State<Api>,
+    Path(path): Path<DagVersionPath>,
+) -> Result<Json<DagVersionResponse>, ApiError> {
+    find_dag(&api, &path.dag_id).await?;
+    let rolled = api.scheduler.dag_roll_back(&path.dag_id, path.version_number).await?;
+    Ok(Json((&find_version(&api, &path.dag_id, rolled.version_number).await?).into()))
 }

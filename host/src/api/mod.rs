@@ -146,6 +146,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(dags::get_next_runs))
         .routes(routes!(dag_versions::get_dag_versions))
         .routes(routes!(dag_versions::get_dag_version))
+        .routes(routes!(dag_versions::get_differences))
+        .routes(routes!(dag_versions::roll_back))
         .routes(routes!(tasks::get_tasks))
         .routes(routes!(tasks::get_task))
         .routes(routes!(dag_runs::get_dag_runs, dag_runs::trigger_dag_run))

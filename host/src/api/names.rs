@@ -16,7 +16,7 @@ use super::{Api, error::ApiError};
 use crate::{
     model::{
         ids::{DagId, TaskId},
-        spec::DagSpec,
+        spec::{ComponentKind, DagSpec},
     },
     store::{DagRunKey, DagVersionKey, DagVersionRow},
 };
@@ -38,13 +38,16 @@ pub struct DagVersionResponse {
 
 impl From<&DagVersionRow> for DagVersionResponse {
     fn from(row: &DagVersionRow) -> Self {
+        // Each task of a dag in YAML is of another component.
+        let is_yaml = row.spec.nodes.iter().all(|node| node.component.is_some());
+        let kind = if is_yaml { ComponentKind::Yaml } else { ComponentKind::Wasm };
         Self {
             id: version_uuid(row.key),
             version_number: row.version_number,
             dag_id: row.dag_id.to_string(),
             bundle_name: "component",
             bundle_version: row.component.to_string(),
-            bundle_url: format!("/api/v2/components/{}/wasm", row.component),
+            bundle_url: format!("/api/v2/components/{}/{}", row.component, kind.as_str()),
             created_at: row.created_at.to_utc(),
             dag_display_name: display_name(&row.spec, &row.dag_id),
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     client::Client,
     error::{CliError, Kind, Result},
-    output::{Format, note},
+    output::{Column, Format, note},
     runs::RUN_COLUMNS,
     trial, wait,
 };
@@ -46,9 +46,28 @@ pub enum DagsCommand {
         #[arg(long)]
         delete: bool,
     },
+    /// List a dag's versions, newest first.
+    Versions {
+        dag_id: String,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show what a version of a dag changed.
+    Diff {
+        dag_id: String,
+        version: i64,
+        /// The version to compare with; the one before, if it is left out.
+        #[arg(long, value_name = "VERSION")]
+        since: Option<i64>,
+    },
+    /// Make an earlier version of a dag the newest again. Runs keep theirs.
+    RollBack { dag_id: String, version: i64 },
     /// Delete a dag with its runs, logs and artifacts.
     Delete { dag_id: String },
 }
+
+const VERSION_COLUMNS: &[Column] =
+    &[("version", "/version_number"), ("component", "/bundle_version"), ("created_at", "/created_at")];
 
 #[derive(Debug, clap::Args)]
 pub struct TriggerArgs {
@@ -120,6 +139,26 @@ impl DagsCommand {
                 let webhook =
                     if create { client.put(&path, &json!({})).await? } else { client.get(&path, &[]).await? };
                 format.object(&webhook)
+            }
+            Self::Versions { dag_id, limit } => {
+                let versions = client()?.list(&["dags", &dag_id, "dagVersions"], &[], "dag_versions", limit).await?;
+                format.list(&versions, VERSION_COLUMNS)
+            }
+            Self::Diff { dag_id, version, since } => {
+                let query: Vec<_> = since.iter().map(|since| ("since", since.to_string())).collect();
+                let segments = ["dags", &dag_id, "dagVersions", &version.to_string(), "differences"];
+                let answer = client()?.get(&segments, &query).await?;
+                if answer.get("component_changed") == Some(&Value::Bool(true)) {
+                    note("the component is another: tasks may do other things though they look the same");
+                }
+                let differences = answer.get("differences").and_then(Value::as_array).cloned().unwrap_or_default();
+                let columns = [("of", "/of"), ("field", "/field"), ("before", "/before"), ("after", "/after")];
+                format.list(&differences, &columns)
+            }
+            Self::RollBack { dag_id, version } => {
+                let segments = ["dags", &dag_id, "dagVersions", &version.to_string(), "rollBack"];
+                let rolled = client()?.post(&segments, &json!({})).await?;
+                format.list(&[rolled], VERSION_COLUMNS)
             }
             Self::Delete { dag_id } => client()?.delete(&["dags", &dag_id]).await,
         }

@@ -2,6 +2,7 @@
 
 mod build;
 mod catalog;
+mod compare;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +12,7 @@ use std::{
 
 pub use build::upstream_ids;
 pub use catalog::Catalog;
+pub use compare::{Difference, differences};
 
 use self::build::{Graph, check_fail_fast, check_params};
 use super::{

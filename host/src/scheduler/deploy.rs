@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{Change, DeployError, Deployed, Scheduler};
+use super::{Change, DeployError, Deployed, RequestError, Scheduler};
 use crate::{
     blobs::keys,
     model::{
@@ -45,7 +45,7 @@ impl Scheduler {
         } else {
             self.read_yaml(bytes.clone()).await?
         };
-        self.check_assets(&module).await?;
+        self.check_assets(&module.dags).await?;
         let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         self.blobs.put(&keys::component(&digest, module.kind), bytes).await?;
         let deploy = Deploy {
@@ -61,6 +61,30 @@ impl Scheduler {
         self.reload_dags(changed.clone()).await.map_err(|_| DeployError::Stopped)?;
         self.publish(changed.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());
         Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags })
+    }
+
+    /// Makes an earlier version of a dag its newest again, as a version of its own. Runs keep theirs.
+    ///
+    /// # Errors
+    /// If there is no such version, it is the newest, or together with other dags of today it would start itself for ever
+    /// by assets.
+    pub async fn dag_roll_back(&self, dag_id: &DagId, version_number: i64) -> Result<DeployedDag, RequestError> {
+        let missing = || RequestError::NotFound(format!("dag `{dag_id}` has no version {version_number}"));
+        let row = self.store.dag_version_numbered(dag_id, version_number).await?.ok_or_else(missing)?;
+        self.check_assets(std::slice::from_ref(&row.spec)).await.map_err(|error| match error {
+            DeployError::Store(error) => RequestError::from(error),
+            other => RequestError::Conflict(other.to_string()),
+        })?;
+        let rolled = self.store.dag_roll_back(dag_id, version_number, self.clock.now()).await?.ok_or_else(missing)?;
+        if !rolled.changed {
+            let number = rolled.version_number;
+            return Err(RequestError::Conflict(format!(
+                "version {version_number} of dag `{dag_id}` is what its newest version, {number}, is"
+            )));
+        }
+        self.reload_dags(vec![dag_id.clone()]).await?;
+        self.publish(vec![Change::Dag { dag_id: dag_id.clone() }]);
+        Ok(rolled)
     }
 
     /// Reads the dags of a text and finds the components that they use, as they are now.
@@ -90,8 +114,8 @@ impl Scheduler {
     }
 
     /// Dags that start each other for ever by their assets are refused, whichever component the others came with.
-    async fn check_assets(&self, module: &ModuleSpec) -> Result<(), DeployError> {
-        if module.dags.iter().all(|spec| spec.assets.is_empty()) {
+    async fn check_assets<D: std::borrow::Borrow<DagSpec>>(&self, specs: &[D]) -> Result<(), DeployError> {
+        if specs.iter().map(D::borrow).all(|spec| spec.assets.is_empty()) {
             return Ok(());
         }
         let mut dags: BTreeMap<DagId, DagAssets> = BTreeMap::new();
@@ -99,7 +123,7 @@ impl Scheduler {
             dags.insert(row.dag_id.clone(), DagAssets::of(&row.dag_id, &row.spec));
         }
         let mut changed = BTreeSet::new();
-        for spec in &module.dags {
+        for spec in specs.iter().map(D::borrow) {
             // Checked before.
             let Ok(dag_id) = DagId::new(&spec.dag_id) else { continue };
             dags.insert(dag_id.clone(), DagAssets::of(&dag_id, spec));

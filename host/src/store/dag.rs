@@ -221,7 +221,9 @@ impl Store {
         }
         let mut deployed = Vec::with_capacity(dags.len());
         for (dag_id, spec, hash, packed) in dags {
-            deployed.push(put_dag(&mut transaction, deploy, dag_id, spec, hash, packed).await?);
+            let source = Source { component: deploy.digest, content_hash: hash, packed };
+            let paused = spec.paused_upon_creation.unwrap_or(deploy.paused_default);
+            deployed.push(put_dag(&mut transaction, dag_id, spec, source, paused, deploy.now).await?);
         }
         transaction.commit().await?;
         Ok(deployed)
@@ -334,6 +336,37 @@ impl Store {
         Ok(self.dag_version_rows(row.as_slice()).await?.pop())
     }
 
+    /// Version `number` of a dag.
+    pub async fn dag_version_numbered(&self, dag_id: &DagId, number: i64) -> Result<Option<DagVersionRow>, StoreError> {
+        let row = sqlx::query(include_str!("sql/dag_version_number.sql"))
+            .bind(dag_id)
+            .bind(number)
+            .fetch_optional(self.readers())
+            .await?;
+        Ok(self.dag_version_rows(row.as_slice()).await?.pop())
+    }
+
+    /// Makes version `number` of a dag its newest again, as a version of its own; none if there is no such version.
+    pub async fn dag_roll_back(
+        &self,
+        dag_id: &DagId,
+        number: i64,
+        now: Timestamp,
+    ) -> Result<Option<DeployedDag>, StoreError> {
+        let Some(row) = self.dag_version_numbered(dag_id, number).await? else { return Ok(None) };
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let (content_hash, packed) = sqlx::query_as(include_str!("sql/dag_version_source.sql"))
+            .bind(row.key)
+            .fetch_one(&mut *transaction)
+            .await?;
+        let source = Source { component: row.component, content_hash, packed };
+        // The dag is there, and stays as paused as it is.
+        let rolled = put_dag(&mut transaction, dag_id.clone(), &row.spec, source, false, now).await?;
+        transaction.commit().await?;
+        Ok(Some(rolled))
+    }
+
     /// A dag's versions, the newest first.
     pub async fn dag_version_list(&self, dag_id: &DagId, page: Page) -> Result<Listed<DagVersionRow>, StoreError> {
         let rows = sqlx::query(include_str!("sql/dag_version_list.sql"))
@@ -414,28 +447,37 @@ impl Store {
     }
 }
 
+/// What a `dag_version` is made of.
+struct Source {
+    component: Digest,
+    content_hash: Digest,
+    /// The spec as it is stored.
+    packed: Vec<u8>,
+}
+
+/// Makes `spec` the newest version of its dag, unless it is. `paused`: whether the dag is, if it is new.
 async fn put_dag(
     transaction: &mut sqlx::Transaction<'_, Sqlite>,
-    deploy: &Deploy,
     dag_id: DagId,
     spec: &DagSpec,
-    hash: Digest,
-    packed: Vec<u8>,
+    source: Source,
+    paused: bool,
+    now: Timestamp,
 ) -> Result<DeployedDag, StoreError> {
     let current: Option<(DagVersionKey, i64, Digest, Digest)> =
         sqlx::query_as(include_str!("sql/dag_current.sql")).bind(&dag_id).fetch_optional(&mut **transaction).await?;
     let created = current.is_none();
     if let Some((version, version_number, component, content_hash)) = current
-        && (component, content_hash) == (deploy.digest, hash)
+        && (component, content_hash) == (source.component, source.content_hash)
     {
         return Ok(DeployedDag { dag_id, version, version_number, created, changed: false });
     }
     let (version, version_number): (DagVersionKey, i64) = sqlx::query_as(include_str!("sql/dag_version_put.sql"))
         .bind(&dag_id)
-        .bind(deploy.digest)
-        .bind(hash)
-        .bind(deploy.now)
-        .bind(packed)
+        .bind(source.component)
+        .bind(source.content_hash)
+        .bind(now)
+        .bind(source.packed)
         .fetch_one(&mut **transaction)
         .await?;
     for component in spec.used_components() {
@@ -447,9 +489,9 @@ async fn put_dag(
     }
     sqlx::query(include_str!("sql/dag_put.sql"))
         .bind(&dag_id)
-        .bind(spec.paused_upon_creation.unwrap_or(deploy.paused_default))
+        .bind(paused)
         .bind(version)
-        .bind(deploy.now)
+        .bind(now)
         .execute(&mut **transaction)
         .await?;
     for (clear, put, words) in [
@@ -461,7 +503,7 @@ async fn put_dag(
             sqlx::query(put).bind(&dag_id).bind(word).execute(&mut **transaction).await?;
         }
     }
-    super::asset::put_references(transaction, &dag_id, spec, deploy.now).await?;
+    super::asset::put_references(transaction, &dag_id, spec, now).await?;
     Ok(DeployedDag { dag_id, version, version_number, created, changed: true })
 }
 

@@ -52,6 +52,11 @@ pub fn dag(dag_id: &DagId) -> String {
     format!("/dags/{}", part(dag_id.as_str()))
 }
 
+/// A version of a dag, by its number.
+pub fn dag_version(dag_id: &DagId, number: i64) -> String {
+    format!("{}/versions/{number}", dag(dag_id))
+}
+
 pub fn run(dag_id: &DagId, run_id: &RunId) -> String {
     format!("{}/runs/{}", dag(dag_id), part(run_id.as_str()))
 }

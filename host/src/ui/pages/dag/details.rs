@@ -43,6 +43,8 @@ struct VersionLine {
     href: String,
     digest: String,
     at: When,
+    /// Its page; the only version has none.
+    changes: Option<String>,
 }
 
 /// How many days of its calendar are holidays, if it has one.
@@ -105,6 +107,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
             href: links::component(&version.component),
             digest: super::super::components::short(&version.component),
             at: When { at: Some(version.created_at), zone },
+            changes: (dag.version_number > 1).then(|| links::dag_version(&dag_id, version.version_number)),
         })
         .collect();
     let shell = frame.shell(Section::Dags, "dag-details", format!("{dag_id} details"));

@@ -5,6 +5,7 @@ mod details;
 mod graph;
 mod grid;
 mod runs;
+pub mod version;
 pub mod webhook;
 
 use axum::{

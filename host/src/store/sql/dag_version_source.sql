@@ -1,0 +1,1 @@
+SELECT content_hash, spec FROM dag_version WHERE key = $1
