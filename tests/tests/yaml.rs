@@ -1,8 +1,8 @@
 //! Dags in YAML, through the real binary: what runs, what is refused, and each whole dag of the peer.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use airlock_tests::{Client, Server, Shell, build};
+use airlock_tests::{Client, Server, Shell, build, until};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -108,6 +108,23 @@ async fn versions_are_compared_and_rolled_back() {
     let shown = page("/dags/nightly/versions/2").await;
     assert!(shown.contains("What changed since version 1") && shown.contains("Roll back to it"), "{shown}");
     assert!(page("/dags/nightly/versions/1").await.contains("The first version"));
+}
+
+/// It once counted after a restart only.
+#[tokio::test]
+async fn a_pool_that_is_changed_on_the_page_counts_at_once() {
+    let (_server, client) = control().await;
+    client.post("/api/v2/pools", &json!({"name": "narrow", "slots": 0})).await.ok();
+    client.upload("dag_id: pooled\ntasks: {t: {uses: control/empty, pool: narrow}}\n".into()).await.ok();
+    let run_id = client.trigger("pooled", json!({})).await;
+    until("it waits for a slot", Duration::from_secs(10), async || {
+        (states(&client, "pooled", &run_id).await["t"] == "scheduled").then_some(())
+    })
+    .await;
+    let form = client.request(Method::POST, "/pools/edit").header("content-type", "application/x-www-form-urlencoded");
+    let saved = form.body("key=narrow&slots=1&description=&is_new=false").send().await.unwrap();
+    assert!(saved.status().is_success() || saved.status().is_redirection(), "{}", saved.status());
+    assert_eq!(client.finished("pooled", &run_id).await["state"], "success");
 }
 
 #[tokio::test]

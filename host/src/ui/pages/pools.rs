@@ -139,6 +139,7 @@ pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<Poo
     let description = given(&typed.description);
     let row = PoolRow { name: name.clone(), slots, description, include_deferred: typed.include_deferred };
     ui.store.pool_put(&row).await?;
+    ui.scheduler.pools_changed().await?;
     Ok(go_and_tell(PATH, &format!("Pool {name} was saved.")))
 }
 
@@ -160,5 +161,6 @@ pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> R
         return Err(UiError::Conflict("the default pool can't be deleted".into()));
     }
     ui.store.pool_delete(&name).await?;
+    ui.scheduler.pools_changed().await?;
     Ok(go_and_tell(PATH, &format!("Pool {name} was deleted.")))
 }
