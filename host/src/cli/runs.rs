@@ -91,6 +91,7 @@ impl RunsCommand {
                         ("event", "/event"),
                         ("task_id", "/task_id"),
                         ("map_index", "/map_index"),
+                        ("try", "/try_number"),
                         ("connection", "/connection_id"),
                         ("state", "/state"),
                         ("attempts", "/attempts"),

@@ -14,7 +14,8 @@ const MOST: u32 = 100;
 
 /// One callback.
 pub struct CallbackLine {
-    pub event: &'static str,
+    /// What is told, and of which try.
+    pub event: String,
     /// The task instance and its page; none: it is about the run.
     pub task: Option<(String, String)>,
     pub connection: String,
@@ -40,7 +41,10 @@ fn line(run: &DagRunRow, row: CallbackRow, zone: Zones) -> CallbackLine {
     });
     let tried: Timestamp = if row.state == "pending" { row.due_at } else { row.created_at };
     CallbackLine {
-        event: callback.event.as_str(),
+        event: match &task {
+            Some(_) => format!("{}, try {}", callback.event.as_str(), callback.number),
+            None => callback.event.as_str().to_owned(),
+        },
         task,
         connection: callback.connection.to_string(),
         state: match row.attempts {

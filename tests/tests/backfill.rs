@@ -1,0 +1,56 @@
+//! Backfills through the real binary: each interval once, also when the server is killed in the middle.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use airlock_tests::{Server, build, until};
+use serde_json::{Value, json};
+
+const DAILY: &str = "
+dag_id: daily
+schedule: 0 6 * * *
+max_active_runs: 1
+tasks:
+  work: {uses: control/sleep, with: {duration: 100ms}}
+";
+
+#[tokio::test]
+async fn each_interval_is_run_once_though_the_server_is_killed() {
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(DAILY.into()).await.ok();
+    let body = json!({"dag_id": "daily", "from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-30T23:00:00Z",
+        "max_active_runs": 4, "run_backwards": true});
+    let would = client.post("/api/v2/backfills/dry_run", &body).await.ok();
+    assert_eq!(would["total_entries"], 30);
+    assert_eq!(client.get("/api/v2/dags/daily/dagRuns").await.ok()["total_entries"], 0, "a dry run makes nothing");
+
+    let id = client.post("/api/v2/backfills", &body).await.ok()["id"].clone();
+    let path = format!("/api/v2/backfills/{id}");
+    until("some runs are over", Duration::from_secs(30), async || {
+        let runs = client.get("/api/v2/dags/daily/dagRuns?state=success").await.ok();
+        (runs["total_entries"].as_i64().unwrap() >= 5).then_some(())
+    })
+    .await;
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    until("it is over", Duration::from_mins(1), async || {
+        client.get(&path).await.ok()["completed_at"].is_string().then_some(())
+    })
+    .await;
+    let runs = client.list("/api/v2/dags/daily/dagRuns?run_type=backfill", "dag_runs").await;
+    let dates: BTreeSet<_> = runs.iter().map(|run| run["logical_date"].as_str().unwrap()).collect();
+    assert_eq!((runs.len(), dates.len()), (30, 30));
+    assert_eq!(dates.first(), Some(&"2026-01-01T06:00:00Z"));
+    assert!(runs.iter().all(|run| run["state"] == "success" && run["run_type"] == "backfill"));
+
+    // What is there stays, unless it is asked for.
+    let again = client.post("/api/v2/backfills", &body).await.ok()["id"].clone();
+    let done: Value = until("it is over", Duration::from_secs(30), async || {
+        let backfill = client.get(&format!("/api/v2/backfills/{again}")).await.ok();
+        backfill["completed_at"].is_string().then_some(backfill)
+    })
+    .await;
+    assert_eq!(done["skipped"], 30);
+}
