@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, io, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use crate::dags::Condition;
+use crate::{approval::Question, dags::Condition};
 
 type Boxed = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -218,6 +218,8 @@ pub(crate) enum Awaited {
         asset: &'static str,
         since: DateTime<Utc>,
     },
+    /// Somebody's answer.
+    Approval(Question),
 }
 
 /// Frees everything that the attempt holds and starts the task again at an instant, with the same try number.
@@ -268,6 +270,7 @@ impl fmt::Display for Later {
         match self.awaited.as_deref() {
             Some(Awaited::Run(condition)) => return write!(f, "waits for dag `{}`", condition.dag_id),
             Some(Awaited::Asset { asset, .. }) => return write!(f, "waits for asset `{asset}`"),
+            Some(Awaited::Approval(question)) => return write!(f, "waits for an answer: {}", question.subject),
             None => {}
         }
         write!(f, "to be started again at {}", self.at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))

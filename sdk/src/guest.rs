@@ -98,6 +98,7 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
                 Some(Awaited::Asset { asset, since }) => {
                     runner::Wake::Asset((asset.to_owned(), since.timestamp_micros(), at))
                 }
+                Some(Awaited::Approval(question)) => runner::Wake::Approval((question.into(), at)),
                 None => runner::Wake::At(at),
             }))
         }

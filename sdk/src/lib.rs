@@ -46,6 +46,7 @@
 // The macros write `::airlock_sdk`, also in this crate's own tests.
 extern crate self as airlock_sdk;
 
+pub mod approval;
 pub mod artifacts;
 pub mod assets;
 pub mod connections;
@@ -216,8 +217,8 @@ pub use {chrono, log, schemars, serde, serde_json, tracing};
 pub mod prelude {
     pub use crate::{
         Asset, Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke,
-        Result, ResultExt, Skip, TriggerRule, artifacts, assets, bail, connections, dag, dags, data, ensure, task,
-        variables, xcom,
+        Result, ResultExt, Skip, TriggerRule, approval, artifacts, assets, bail, connections, dag, dags, data, ensure,
+        task, variables, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};
@@ -315,6 +316,7 @@ pub mod __private {
 #[doc = include_str!("../../docs/schedules.md")]
 #[doc = include_str!("../../docs/sensors.md")]
 #[doc = include_str!("../../docs/events.md")]
+#[doc = include_str!("../../docs/approvals.md")]
 #[doc = include_str!("../../docs/assets.md")]
 #[doc = include_str!("../../docs/callbacks.md")]
 struct Docs;

@@ -37,6 +37,7 @@ use crate::{
     value::{self, Bytes, Value},
 };
 
+mod approvals;
 mod assets;
 mod dags;
 mod run;
@@ -72,6 +73,7 @@ struct State {
     past: BTreeMap<DateTime<Utc>, PastRun>,
     dags: dags::Dags,
     assets: assets::Assets,
+    answers: approvals::Answers,
     /// Of the present attempt.
     dag_id: String,
     place: (String, Option<u32>),
@@ -130,6 +132,7 @@ impl Host {
             past: BTreeMap::new(),
             dags: dags::Dags::default(),
             assets: assets::Assets::default(),
+            answers: approvals::Answers::new(),
             dag_id: String::new(),
             place: (String::new(), None),
             pushed: BTreeMap::new(),
@@ -369,6 +372,7 @@ pub(crate) mod host {
 
     use super::{CURRENT, LogLine, State, is_granted};
     pub use super::{
+        approvals::approval_find,
         assets::{asset_events, asset_set_extra, asset_triggering},
         dags::{dag_look, dag_trigger},
     };

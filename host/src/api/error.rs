@@ -210,6 +210,7 @@ impl From<RequestError> for ApiError {
             RequestError::NotFound(what) => Self::not_found(what),
             RequestError::Conflict(what) => Self::conflict(what),
             RequestError::Invalid(what) => Self::invalid(["body"], what),
+            RequestError::Forbidden(what) => Self::new(StatusCode::FORBIDDEN, "forbidden", what),
             RequestError::Store(error) => Self::from(&*error),
             RequestError::Stopped => Self::unavailable(error.to_string()),
         }

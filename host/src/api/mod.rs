@@ -5,6 +5,7 @@
 //! shows nothing of the inside; bodies, pages and times have limits. It decides nothing: a handler extracts, parses
 //! into a domain type, makes one call, and views the answer.
 
+mod approvals;
 mod artifacts;
 mod assets;
 mod backfills;
@@ -173,6 +174,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(task_instances::post_clear_task_instances))
         .routes(routes!(dependencies::get_task_instance_dependencies))
         .routes(routes!(dependencies::get_mapped_task_instance_dependencies))
+        .routes(routes!(approvals::get_hitl_details))
+        .routes(routes!(approvals::get_hitl_detail, approvals::update_hitl_detail))
         .routes(routes!(logs::get_log))
         .routes(routes!(artifacts::get_artifacts))
         .routes(routes!(artifacts::get_artifact))

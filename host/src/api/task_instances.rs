@@ -280,7 +280,11 @@ fn instance_uuid(run: DagRunKey, task_id: &TaskId, map_index: i32) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-async fn show_all(api: &Api, rows: Vec<TaskInstanceRow>) -> Result<Vec<TaskInstanceResponse>, ApiError> {
+/// As the API shows them, in the same order.
+///
+/// # Errors
+/// If the store can't be read.
+pub async fn show_all(api: &Api, rows: Vec<TaskInstanceRow>) -> Result<Vec<TaskInstanceResponse>, ApiError> {
     let names = Names::of_runs(api, rows.iter().map(|row| row.dag_run)).await?;
     let now = api.clock.now();
     Ok(rows.into_iter().map(|row| TaskInstanceResponse::new(row, &names, now)).collect())

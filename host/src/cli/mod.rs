@@ -3,6 +3,7 @@
 //! Results go to standard output (`--output table|json|yaml`), everything about them to standard error. Each error is
 //! a kind (the exit code), a cause and a hint: see [`error`].
 
+mod approvals;
 mod assets;
 mod backfill;
 mod client;
@@ -93,6 +94,9 @@ enum Command {
     /// Pools: list, set, delete.
     #[command(subcommand)]
     Pools(pools::PoolsCommand),
+    /// What tasks ask people: list, answer.
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsCommand),
     /// Assets: list, events, update, queued.
     #[command(subcommand)]
     Assets(assets::AssetsCommand),
@@ -155,6 +159,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Variables(command) => on_one_thread(command.run(client, format)),
         Command::Connections(command) => on_one_thread(command.run(client, format)),
         Command::Pools(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Approvals(command) => on_one_thread(command.run(&client()?, format)),
         Command::Assets(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),

@@ -242,7 +242,7 @@ fn deploy_refusal(file: &Path, error: DeployError) -> CliError {
 fn request_refusal(error: RequestError) -> CliError {
     let kind = match &error {
         RequestError::NotFound(_) => Kind::NotFound,
-        RequestError::Conflict(_) | RequestError::Invalid(_) => Kind::Refused,
+        RequestError::Conflict(_) | RequestError::Invalid(_) | RequestError::Forbidden(_) => Kind::Refused,
         RequestError::Store(_) | RequestError::Stopped => Kind::Failed,
     };
     CliError::new(kind, error)

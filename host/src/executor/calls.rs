@@ -1,5 +1,6 @@
 //! Answers what guests ask of the host: within the grants of the attempt that asks, as the books have it.
 
+mod approvals;
 mod artifacts;
 mod assets;
 mod dags;
@@ -9,7 +10,7 @@ mod xcoms;
 
 use std::sync::Arc;
 
-pub(super) use {assets::check as check_asset, dags::check as check_wait};
+pub(super) use {approvals::check as check_question, assets::check as check_asset, dags::check as check_wait};
 
 use super::{Shared, books::Attempt, outbox::Outbox};
 use crate::wire::{Call, CallError, CallKey, Level, Reply};
@@ -82,6 +83,7 @@ async fn serve(
         Call::AssetSetExtra { asset, extra } => assets::set_extra(attempt, asset, extra),
         Call::AssetTriggering => assets::triggering(shared, attempt).await,
         Call::AssetEvents { asset, limit } => assets::events(shared, attempt, &asset, limit).await,
+        Call::ApprovalFind { subject } => approvals::find(shared, attempt, &subject).await,
         Call::DagLook(wait) => dags::look(shared, attempt, &wait).await,
         Call::DagTrigger(request) => dags::trigger(shared, attempt, request).await,
         Call::StreamDrop { .. } => Ok(Reply::Unit),

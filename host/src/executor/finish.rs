@@ -159,6 +159,7 @@ fn may_wait(attempt: &Attempt, wait: &Wait) -> Result<(), String> {
         Wait::Asset { asset, .. } => {
             super::calls::check_asset(attempt, asset).map_err(|error| super::calls::text(&error).to_owned())
         }
+        Wait::Approval(question) => super::calls::check_question(question),
         Wait::Run(wait) => {
             super::calls::check_wait(attempt, wait).map_err(|error| super::calls::text(&error).to_owned())
         }

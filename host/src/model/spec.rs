@@ -333,7 +333,7 @@ impl std::fmt::Display for CalendarSpec {
 }
 
 /// A value that whoever triggers a run may set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParamSpec {
     pub name: String,
     /// JSON Schema, as text.

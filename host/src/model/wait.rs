@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    approval::Question,
     ids::{AssetName, DagId, RunId, TaskId},
     spec::DagSpec,
     state::{RunState, TaskState},
@@ -56,6 +57,8 @@ pub enum Wait {
         asset: AssetName,
         since: Timestamp,
     },
+    /// For somebody's answer.
+    Approval(Box<Question>),
 }
 
 /// What a look at a condition found.
@@ -169,6 +172,7 @@ impl fmt::Display for Wait {
         let wait = match self {
             Self::Run(wait) => wait,
             Self::Asset { asset, .. } => return write!(f, "waits for asset `{asset}`"),
+            Self::Approval(question) => return write!(f, "waits for an answer: {}", question.subject),
         };
         f.write_str("waits for ")?;
         for (at, task) in wait.tasks.iter().take(SHOWN).enumerate() {

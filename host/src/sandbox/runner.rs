@@ -321,6 +321,12 @@ async fn call(
             }
             Err(error) => AttemptEnd::Fatal(error.to_string()),
         },
+        Ok(wit::Outcome::Later(wit::Wake::Approval((question, until)))) => {
+            match imports::approvals::question(question) {
+                Ok(question) => AttemptEnd::Wait(Wait::Approval(Box::new(question)), Timestamp::from_micros(until)),
+                Err(error) => AttemptEnd::Fatal(format!("the question can't be asked: {error}")),
+            }
+        }
         Err(wit::Failure::Retryable(message)) => AttemptEnd::Retryable(message),
         Err(wit::Failure::Fatal(message)) => AttemptEnd::Fatal(message),
     })

@@ -1,5 +1,6 @@
 //! The loop: takes what happened, asks the engine, commits, shows.
 
+mod approvals;
 mod assets;
 mod backfills;
 mod callbacks;
@@ -29,7 +30,7 @@ use lru::LruCache;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    Change, ClearRequest, Dependency, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
+    AnswerRequest, Change, ClearRequest, Dependency, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
     dags::Dags,
     runs,
     tick::{Dispatch, Tick},
@@ -40,6 +41,7 @@ use crate::{
     engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange},
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext, TriggerCall, TriggerRefusal},
     model::{
+        approval::Answer,
         dag::Dag,
         ids::{AssetName, DagId, RunId, TaskId},
         state::{RunState, TaskState},
@@ -119,6 +121,11 @@ pub enum Request {
         dag_id: Option<DagId>,
         asset: Option<i64>,
         reply: Reply<u64>,
+    },
+    /// Somebody answers what a task asks.
+    Answer {
+        request: Box<AnswerRequest>,
+        reply: Reply<Answer>,
     },
     ReloadPools {
         reply: Reply<()>,

@@ -36,8 +36,8 @@ use std::sync::Arc;
 pub use backfills::PlannedRun;
 pub use change::Change;
 pub use request::{
-    BackfillRequest, ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin, RequestError,
-    RunRequest, SchedulerConfig,
+    AnswerRequest, BackfillRequest, ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin,
+    RequestError, RunRequest, SchedulerConfig,
 };
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot},
@@ -50,6 +50,7 @@ use self::driver::{Driver, Heartbeat, Request};
 use crate::{
     blobs::Blobs,
     model::{
+        approval::Answer,
         ids::{AssetName, DagId, RunId, TaskId},
         spec::ScheduleSpec,
         state::RunState,
@@ -340,6 +341,15 @@ impl Scheduler {
     /// If the store can't be written.
     pub async fn asset_queue_delete(&self, dag_id: Option<DagId>, asset: Option<i64>) -> Result<u64, RequestError> {
         self.ask(|reply| Request::AssetQueueDelete { dag_id, asset, reply }).await
+    }
+
+    /// Answers what a task instance asks, and starts it again.
+    ///
+    /// # Errors
+    /// If it asks nothing, was answered already, others are asked, or the answer does not fit the question.
+    pub async fn approval_answer(&self, request: AnswerRequest) -> Result<Answer, RequestError> {
+        let request = Box::new(request);
+        self.ask(|reply| Request::Answer { request, reply }).await
     }
 
     /// Takes over the pools as they now are in the store. To be called after one was changed.

@@ -167,6 +167,20 @@ pub struct Deployed {
     pub dags: Vec<DeployedDag>,
 }
 
+/// Somebody's answer to what a task instance asks.
+#[derive(Debug, Clone)]
+pub struct AnswerRequest {
+    pub dag_id: DagId,
+    pub run_id: RunId,
+    pub task_id: TaskId,
+    pub map_index: i32,
+    pub chosen: Vec<String>,
+    /// Values of the question's fields; those that are left out have their defaults.
+    pub values: serde_json::Map<String, serde_json::Value>,
+    /// Who answers.
+    pub username: String,
+}
+
 /// Something that a task instance waits for. Airflow: `TaskDependencyResponse`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
@@ -238,6 +252,9 @@ pub enum RequestError {
     /// The request is wrong; the text says where and what is right.
     #[error("{0}")]
     Invalid(String),
+    /// Others may do it; the text names them.
+    #[error("{0}")]
+    Forbidden(String),
     #[error("the change could not be recorded")]
     Store(#[from] Arc<StoreError>),
     #[error("the server is shutting down; try again")]

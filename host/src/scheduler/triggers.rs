@@ -37,7 +37,9 @@ impl Scheduler {
         let conf = std::mem::take(&mut call.conf);
         let made = self.trigger_by_task(&call, conf).await.map_err(|error| match error {
             RequestError::NotFound(why) => TriggerRefusal::NotFound(why),
-            RequestError::Conflict(why) | RequestError::Invalid(why) => TriggerRefusal::Invalid(why),
+            RequestError::Conflict(why) | RequestError::Invalid(why) | RequestError::Forbidden(why) => {
+                TriggerRefusal::Invalid(why)
+            }
             RequestError::Store(error) => {
                 tracing::error!(
                     error = &*error as &dyn std::error::Error,

@@ -24,6 +24,8 @@ pub type Waiter = (DagRunKey, InstanceId);
 enum Awaited {
     Run(Arc<RunWait>),
     Asset(AssetName),
+    /// What is asked stands in the store.
+    Approval,
 }
 
 /// All who wait.
@@ -46,6 +48,7 @@ impl Waits {
                 self.by_asset.entry(asset.clone()).or_default().insert(waiter);
                 Awaited::Asset(asset)
             }
+            Wait::Approval(_) => Awaited::Approval,
         };
         self.by_waiter.entry(waiter.0).or_default().insert(waiter.1, awaited);
     }
@@ -91,6 +94,7 @@ impl Waits {
                 }
                 return;
             }
+            Awaited::Approval => return,
         };
         let Some(waiters) = self.by_condition.get_mut(condition) else { return };
         waiters.remove(&waiter);
@@ -103,6 +107,12 @@ impl Waits {
                 }
             }
         }
+    }
+
+    /// Whether it waits for an answer.
+    pub fn is_asking(&self, (run, instance): Waiter) -> bool {
+        let awaited = self.by_waiter.get(&run).and_then(|of_run| of_run.get(&instance));
+        matches!(awaited, Some(Awaited::Approval))
     }
 
     /// Whether anybody waits for a run of this dag.

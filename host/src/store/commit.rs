@@ -12,7 +12,7 @@
 //! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
 //! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
 //! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | `$23` backfills |
-//! | `$24` backfill_runs | | | |
+//! | `$24` backfill_runs | `$25` approvals | `$26` answers | |
 
 use std::{
     collections::HashMap,
@@ -27,9 +27,11 @@ use super::{
     StoreError, WaitRow, XComBody, XComNew, codec::json,
 };
 use crate::model::{
+    approval::Answer,
     ids::{AssetName, DagId, EntryName, PoolName, RunId, TaskId},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
+    wait::Wait,
 };
 
 /// A `dag_run` to insert.
@@ -116,6 +118,15 @@ pub struct AssetEventNew {
     pub consumers: Vec<DagId>,
 }
 
+/// An answer to a question.
+#[derive(Debug, Clone)]
+pub struct AnswerNew {
+    pub instance: InstanceKey,
+    pub try_number: u32,
+    pub subject: String,
+    pub answer: Answer,
+}
+
 /// Changes that are made all together or not at all, in the order of the fields.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
@@ -149,7 +160,10 @@ pub struct Commit {
     pub asset_runs: Vec<(DagRunKey, DagId)>,
     /// Instances that wait no longer.
     pub waits_gone: Vec<InstanceKey>,
+    /// Those for an answer are also questions of the instance's try, unless they were asked before.
     pub waits_new: Vec<WaitRow>,
+    /// A question that was answered already keeps its answer.
+    pub answers: Vec<AnswerNew>,
     /// Those that are there already stay as they are.
     pub callbacks: Vec<CallbackNew>,
     pub now: Timestamp,
@@ -175,6 +189,7 @@ impl Commit {
             && self.asset_runs.is_empty()
             && self.waits_gone.is_empty()
             && self.waits_new.is_empty()
+            && self.answers.is_empty()
             && self.callbacks.is_empty()
     }
 }
@@ -199,6 +214,8 @@ enum Part {
     Artifacts,
     WaitsGone,
     WaitsNew,
+    Approvals,
+    Answers,
     AssetEvents,
     AssetQueue,
     AssetRuns,
@@ -207,7 +224,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 24] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
@@ -225,6 +242,8 @@ impl Part {
         Self::Artifacts,
         Self::WaitsGone,
         Self::WaitsNew,
+        Self::Approvals,
+        Self::Answers,
         Self::AssetEvents,
         Self::AssetQueue,
         Self::AssetRuns,
@@ -251,6 +270,8 @@ impl Part {
             Self::Artifacts => include_str!("sql/commit_artifacts.sqlite.sql"),
             Self::WaitsGone => include_str!("sql/commit_waits_gone.sqlite.sql"),
             Self::WaitsNew => include_str!("sql/commit_waits_new.sqlite.sql"),
+            Self::Approvals => include_str!("sql/commit_approvals.sqlite.sql"),
+            Self::Answers => include_str!("sql/commit_answers.sqlite.sql"),
             Self::AssetEvents => include_str!("sql/commit_asset_events.sqlite.sql"),
             Self::AssetQueue => include_str!("sql/commit_asset_queue.sqlite.sql"),
             Self::AssetRuns => include_str!("sql/commit_asset_runs.sqlite.sql"),
@@ -327,6 +348,8 @@ impl Call {
             .bind(take(Part::Callbacks))
             .bind(take(Part::Backfills))
             .bind(take(Part::BackfillRuns))
+            .bind(take(Part::Approvals))
+            .bind(take(Part::Answers))
             .execute(connection)
             .await?;
         Ok(())
@@ -572,6 +595,25 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
         .add(Part::WaitsNew, &waits, |(row, condition)| {
             let (dag_run, task_id, map_index) = key(&row.instance);
             (dag_run, task_id, map_index, condition)
+        })
+        .await?;
+    let mut approvals = Vec::new();
+    for row in &batch.waits_new {
+        if let Wait::Approval(question) = &row.wait {
+            approvals.push((key(&row.instance), &question.subject, json(question)?));
+        }
+    }
+    sender
+        .add(Part::Approvals, &approvals, |((dag_run, task_id, map_index), subject, question)| {
+            (dag_run, task_id, map_index, subject, question)
+        })
+        .await?;
+    let answers = batch.answers.iter().map(|answer| json(&answer.answer)).collect::<Result<Vec<_>, _>>()?;
+    let answers: Vec<_> = batch.answers.iter().zip(answers).collect();
+    sender
+        .add(Part::Answers, &answers, |(new, answer)| {
+            let (dag_run, task_id, map_index) = key(&new.instance);
+            (dag_run, task_id, map_index, new.try_number, &new.subject, answer)
         })
         .await?;
     sender

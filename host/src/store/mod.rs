@@ -10,6 +10,7 @@
 //! What is absent: object storage (rows hold keys, the room `blobs` the bytes) and secrets (columns `sealed*` are
 //! what the room `secrets` made).
 
+mod approval;
 mod asset;
 mod backfill;
 mod callback;
@@ -41,10 +42,11 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
+pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use callback::{CallbackNew, CallbackRow};
-pub use commit::{AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
+pub use commit::{AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;
@@ -126,6 +128,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "waits and origins", include_str!("../../../migrations/sqlite/0010_waits_and_origins.sql")),
     (11, "assets", include_str!("../../../migrations/sqlite/0011_assets.sql")),
     (12, "webhooks", include_str!("../../../migrations/sqlite/0012_webhooks.sql")),
+    (13, "approvals", include_str!("../../../migrations/sqlite/0013_approvals.sql")),
     (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
     (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
 ];

@@ -22,6 +22,8 @@ pub enum UiError {
     Conflict(String),
     #[error("{0}")]
     Invalid(String),
+    #[error("{0}")]
+    Forbidden(String),
     /// Only its log entry tells what it was.
     #[error("something went wrong here; the server's log says what")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -39,6 +41,7 @@ impl UiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -76,6 +79,7 @@ impl From<RequestError> for UiError {
             RequestError::NotFound(text) => Self::NotFound(text),
             RequestError::Conflict(text) => Self::Conflict(text),
             RequestError::Invalid(text) => Self::Invalid(text),
+            RequestError::Forbidden(text) => Self::Forbidden(text),
             RequestError::Store(error) => Self::internal(error),
             RequestError::Stopped => Self::Unavailable,
         }

@@ -103,8 +103,8 @@ fn run_letter(state: RunState) -> u8 {
 /// All pages, and a page for whatever is not there.
 pub fn router(ui: UiState) -> Router {
     use pages::{
-        assets as asset_pages, change, components, connections, dag, dags, pools, run, sign_in, task, trigger,
-        variables,
+        approvals, assets as asset_pages, change, components, connections, dag, dags, pools, run, sign_in, task,
+        trigger, variables,
     };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
@@ -138,11 +138,13 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/artifact", get(task::artifact))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/clear", get(change::preview_clear).post(change::clear))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", get(change::preview_mark).post(change::mark))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/answer", post(approvals::answer))
         .route(
             "/components",
             get(components::list).post(components::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)),
         )
         .route("/components/{digest}", get(components::show))
+        .route("/approvals", get(approvals::list))
         .route("/assets", get(asset_pages::list))
         .route("/assets/named", get(asset_pages::named_one))
         .route("/assets/{asset_id}", get(asset_pages::show))

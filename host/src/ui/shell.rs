@@ -25,6 +25,7 @@ const NOTICE_COOKIE: &str = "airlock_notice";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     Dags,
+    Approvals,
     Assets,
     Components,
     Variables,
@@ -33,8 +34,9 @@ pub enum Section {
     None,
 }
 
-const SECTIONS: [(Section, &str, &str); 6] = [
+const SECTIONS: [(Section, &str, &str); 7] = [
     (Section::Dags, "dags", "DAGs"),
+    (Section::Approvals, "approvals", "Required Actions"),
     (Section::Assets, "assets", "Assets"),
     (Section::Components, "components", "Components"),
     (Section::Variables, "variables", "Variables"),

@@ -15,6 +15,7 @@ pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES, frame};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    approval::Answer,
     ids::{AssetName, DagId, Digest, RunId, TaskId},
     state::{RunState, TaskState},
     time::Timestamp,
@@ -146,6 +147,7 @@ pub enum Reply {
     DagRun(DagRun),
     Look(Look),
     AssetEvents(Vec<AssetEvent>),
+    Approval(Option<Answer>),
 }
 
 /// As `assets.asset-event`.
@@ -327,6 +329,9 @@ pub enum Call {
     AssetEvents {
         asset: AssetName,
         limit: u32,
+    },
+    ApprovalFind {
+        subject: String,
     },
     DagLook(RunWait),
     DagTrigger(RunRequest),

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Value, imports, instant};
 use crate::{
+    approval::{Question, RawAnswer},
     assets::{EventSource, RawEvent},
     connections::Connection,
     dags::{Condition, DagRun, EndState, Progress, RunState, Trigger, WhichRun},
@@ -130,6 +131,35 @@ pub fn asset_triggering() -> Result<Vec<RawEvent>> {
 
 pub fn asset_events(asset: &str, limit: u32) -> Result<Vec<RawEvent>> {
     Ok(imports::assets::events(asset, limit)?.into_iter().map(raw).collect())
+}
+
+impl From<Question> for imports::approvals::Question {
+    fn from(question: Question) -> Self {
+        let field = |field: crate::approval::Field| imports::approvals::Field {
+            name: field.name,
+            schema: field.schema,
+            default: field.default,
+        };
+        Self {
+            subject: question.subject,
+            body: question.body,
+            options: question.options,
+            multiple: question.multiple,
+            defaults: question.defaults,
+            fields: question.fields.into_iter().map(field).collect(),
+            assignees: question.assignees,
+        }
+    }
+}
+
+pub fn approval_find(subject: &str) -> Result<Option<RawAnswer>> {
+    let answer = |answer: imports::approvals::Answer| RawAnswer {
+        chosen: answer.chosen,
+        values: answer.values,
+        username: answer.username,
+        timestamp: instant(answer.timestamp),
+    };
+    Ok(imports::approvals::find(subject)?.map(answer))
 }
 
 impl From<Condition> for imports::dags::Condition {

@@ -1,5 +1,6 @@
 //! Dags of every shape that a dag may have, each as small as its point allows.
 
+mod asked;
 mod made;
 mod others;
 
@@ -248,6 +249,9 @@ airlock_sdk::export!(
         made::make_orders,
         made::make_prices,
         made::on_both,
+        asked::asking,
+        asked::unheard,
+        asked::nonsense,
     ]
 );
 

@@ -2,6 +2,7 @@
 //!
 //! None of them decides anything: a call is a frame to the supervisor, which knows what the attempt was granted.
 
+pub(in crate::sandbox) mod approvals;
 pub mod artifacts;
 mod assets;
 mod connections;
@@ -87,6 +88,7 @@ fn unexpected(reply: &Reply) -> wasmtime::Error {
         Reply::DagRun(_) => "DagRun",
         Reply::Look(_) => "Look",
         Reply::AssetEvents(_) => "AssetEvents",
+        Reply::Approval(_) => "Approval",
     };
     format_err!("the supervisor answered a host call with `{kind}`, which does not fit it; this is a bug of airlock")
 }

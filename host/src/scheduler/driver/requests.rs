@@ -93,6 +93,10 @@ impl<D: Dispatch> Driver<D> {
                 let count = self.asset_queue_delete(dag_id.as_ref(), asset).await?;
                 turn.tick.answer(reply, count);
             }
+            Request::Answer { request, reply } => {
+                let done = self.answer(*request, turn).await;
+                answer(reply, done, turn);
+            }
             Request::ReloadPools { reply } => {
                 self.reload_pools().await?;
                 turn.tick.answer(reply, ());

@@ -8,7 +8,7 @@ use crate::{
         state::TaskState,
         wait::{self, RunWait, Verdict, Wait, WhichRun},
     },
-    scheduler::tick::Dispatch,
+    scheduler::{tick::Dispatch, waits::Waiter},
     store::{DagRunKey, DagRunRow, StoreError},
 };
 
@@ -45,7 +45,7 @@ impl<D: Dispatch> Driver<D> {
         if state != Some(TaskState::UpForReschedule) {
             return Ok(());
         }
-        if self.has_come(&wait, turn).await? {
+        if self.has_come((key, instance), &wait, turn).await? {
             self.apply(key, &Event::Wake(instance), turn);
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Whether it has come, as things stand in this turn.
-    async fn has_come(&self, wait: &Wait, turn: &mut Turn) -> Result<bool, StoreError> {
+    async fn has_come(&self, waiter: Waiter, wait: &Wait, turn: &mut Turn) -> Result<bool, StoreError> {
         let condition = match wait {
             Wait::Run(condition) => condition,
             Wait::Asset { asset, since } => {
@@ -67,6 +67,13 @@ impl<D: Dispatch> Driver<D> {
                 }
                 let row = self.store.asset_get_by_name(asset).await?;
                 return Ok(row.and_then(|row| row.last_event).is_some_and(|(_, at)| at > *since));
+            }
+            Wait::Approval(question) => {
+                // Nobody can answer before it waits: only what an earlier start of the same try asked can be answered.
+                let Some(run) = self.runs.get(&waiter.0) else { return Ok(false) };
+                let Some(try_number) = run.state.instance(waiter.1).map(|row| row.try_number) else { return Ok(false) };
+                let asked = self.store.approval_get(&run.instance_key(waiter.1), try_number, &question.subject).await?;
+                return Ok(asked.is_some_and(|row| row.answer.is_some()));
             }
         };
         let found = if let Some(found) = turn.found.get(&condition.of) {
@@ -139,7 +146,7 @@ impl<D: Dispatch> Driver<D> {
                 };
                 let is_there = match &row.wait {
                     Wait::Run(condition) => self.dags.get(&condition.of.dag_id).is_some(),
-                    Wait::Asset { .. } => true,
+                    Wait::Asset { .. } | Wait::Approval(_) => true,
                 };
                 self.waits.add((row.instance.dag_run, instance), row.wait);
                 if !is_there {

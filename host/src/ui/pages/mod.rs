@@ -1,5 +1,6 @@
 //! The pages: one file each, its views and what fills them.
 
+pub mod approvals;
 pub mod assets;
 mod callbacks;
 pub mod change;

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 pub use self::{log::raw_log, outputs::artifact};
 use super::{
+    approvals::Questions,
     dag::Tab,
     run::{crumbs, label, tries},
 };
@@ -50,6 +51,7 @@ struct TaskView {
     clear_href: String,
     mark_href: String,
     message: Option<Message>,
+    questions: Questions,
     facts: Facts,
     instances: Option<Instances>,
     tabs: Vec<Tab>,
@@ -103,7 +105,7 @@ pub struct Found {
     pub shape: std::sync::Arc<Shape>,
     /// None: the instance is not there (yet), because its run has not started or its list is not known.
     pub row: Option<TaskInstanceRow>,
-    key: InstanceKey,
+    pub key: InstanceKey,
 }
 
 impl Found {
@@ -204,6 +206,7 @@ pub async fn show(
         clear_href: found.href("/clear", &[]),
         mark_href: found.href("/mark", &[]),
         message: row.and_then(message),
+        questions: super::approvals::questions(&ui, &found, zone).await?,
         facts: facts(&found, &waits_for(&ui, &found).await, zone, now),
         instances: instances(&ui, &found, &query).await?,
         tabs: tabs
