@@ -1,6 +1,7 @@
 //! What stands in the text: the keys of a dag, its tasks and its groups.
 //!
-//! The doc comments are also the descriptions in the JSON Schema that editors read.
+//! The doc comments are also the descriptions in the JSON Schema that editors read. A task repeats the fields of
+//! [`OptionsFile`]: serde's `flatten` would lose the line and column of what is wrong in them.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
