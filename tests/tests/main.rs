@@ -1,0 +1,17 @@
+//! One program for all of them: each would carry the browser's and the servers' libraries again.
+
+mod approvals;
+mod backfill;
+mod callbacks;
+mod cli;
+mod dev;
+mod events;
+mod faults;
+mod hostile;
+mod page;
+mod pipelines;
+mod python;
+mod rooms;
+mod shapes;
+mod uploads;
+mod yaml;
