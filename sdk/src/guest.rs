@@ -177,7 +177,7 @@ fn describe_callbacks(callbacks: &[Callback]) -> Vec<runner::Callback> {
             CallbackEvent::Skipped => runner::CallbackEvent::Skipped,
             CallbackEvent::Deadline => runner::CallbackEvent::Deadline,
         },
-        connection: callback.connection.to_owned(),
+        target: callback.target.to_owned(),
     };
     callbacks.iter().map(describe).collect()
 }

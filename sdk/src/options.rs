@@ -56,12 +56,12 @@ pub struct Options {
     pub callbacks: &'static [Callback],
 }
 
-/// Who is told when something becomes so: the id of a connection.
+/// Who is told when something becomes so: the id of a connection, or `dag:<dag_id>`.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Callback {
     pub event: CallbackEvent,
-    pub connection: &'static str,
+    pub target: &'static str,
 }
 
 /// What is told.

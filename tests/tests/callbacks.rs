@@ -115,7 +115,7 @@ async fn told(client: &Client, run_id: &str) -> Vec<String> {
     let callbacks = client.get(&path).await.ok()["callbacks"].clone();
     let line = |callback: &Value| {
         let text = |field: &str| callback[field].as_str().unwrap_or("run").to_owned();
-        format!("{} of {} by {}: {}", text("event"), text("task_id"), text("connection_id"), text("state"))
+        format!("{} of {} by {}: {}", text("event"), text("task_id"), text("target"), text("state"))
     };
     callbacks.as_array().unwrap().iter().map(line).collect()
 }
@@ -171,6 +171,51 @@ async fn people_are_told_what_happened_and_once() {
     assert!(shell.run(&["runs", "callbacks", "told", &run_id]).await.ok().contains("mail"));
     let page = client.request(reqwest::Method::GET, &format!("/dags/told/runs/{run_id}")).send().await.unwrap();
     assert!(page.text().await.unwrap().contains("Callbacks"));
+}
+
+#[tokio::test]
+async fn a_dag_is_run_by_what_it_is_told_once_and_also_after_a_crash() {
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    let fails = "dag_id: told\non_failure: dag:mend\ntasks: {t: {uses: control/fail, with: {message: no shop}, on_failure: dag:mend}}\n";
+    client.upload(fails.into()).await.ok();
+    let run_id = client.trigger("told", json!({})).await;
+    client.finished("told", &run_id).await;
+    until("there is no such dag", Duration::from_secs(20), async || {
+        let told = client.get(&format!("/api/v2/dags/told/dagRuns/{run_id}/callbacks")).await.ok();
+        let errors = told["callbacks"].as_array()?.iter().filter_map(|callback| callback["error"].as_str()).count();
+        (errors == 2).then_some(())
+    })
+    .await;
+    client.upload("dag_id: mend\nparams: {event: none}\ntasks: {t: {uses: control/empty}}\n".into()).await.ok();
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    until("both are told", Duration::from_mins(1), async || {
+        let mut told = told(&client, &run_id).await;
+        told.sort();
+        (told == ["failure of run by dag:mend: delivered", "failure of t by dag:mend: delivered"]).then_some(())
+    })
+    .await;
+    let runs = client.get("/api/v2/dags/mend/dagRuns").await.ok();
+    let mut ids: Vec<_> =
+        runs["dag_runs"].as_array().unwrap().iter().map(|run| run["dag_run_id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["callback__1__0_failure", "callback__1_t_1_failure"]);
+    for run in ids {
+        assert_eq!(client.finished("mend", run).await["state"], "success");
+    }
+    let of_task = client.get("/api/v2/dags/mend/dagRuns/callback__1_t_1_failure").await.ok();
+    assert_eq!(of_task["conf"]["message"], "no shop");
+    assert_eq!(of_task["conf"]["dag_run_id"], run_id.as_str());
+    let triggers = client.get("/api/v2/dags/mend/dagRuns/callback__1__0_failure/triggers").await.ok();
+    assert_eq!(triggers["triggering_task"]["dag_run_id"], run_id.as_str());
+    assert_eq!(triggers["triggering_task"]["task_id"], Value::Null);
+    for page in [format!("/dags/told/runs/{run_id}"), "/dags/mend/runs/callback__1__0_failure".into()] {
+        let page = client.request(reqwest::Method::GET, &page).send().await.unwrap().text().await.unwrap();
+        assert!(page.contains(&run_id) && page.contains("callback__1_"), "{page}");
+    }
 }
 
 #[tokio::test]
@@ -236,4 +281,6 @@ async fn what_can_not_be_told_is_refused() {
     assert!(refused.contains("needs a deadline"), "{refused}");
     let refused = client.upload(dag("on_failure: a/b").into()).await.refused(422);
     assert!(refused.contains("connection id `a/b`"), "{refused}");
+    let refused = client.upload(dag("on_failure: dag:told").into()).await.refused(422);
+    assert!(refused.contains("would start itself"), "{refused}");
 }

@@ -14,4 +14,5 @@ mod python;
 mod rooms;
 mod shapes;
 mod uploads;
+mod versions;
 mod yaml;

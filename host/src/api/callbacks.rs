@@ -23,7 +23,8 @@ pub struct CallbackResponse {
     map_index: i32,
     /// Null: it is about the run itself.
     try_number: Option<i64>,
-    connection_id: String,
+    /// The connection by which it is told, or `dag:<dag_id>`: by a run of that dag.
+    target: String,
     message: Option<String>,
     created_at: DateTime<Utc>,
     /// `pending`, `delivered` or `failed`.
@@ -50,7 +51,7 @@ impl From<CallbackRow> for CallbackResponse {
             try_number: callback.task_id.is_some().then_some(callback.number),
             task_id: callback.task_id.map(|id| id.to_string()),
             map_index: callback.map_index,
-            connection_id: callback.connection.to_string(),
+            target: callback.target.to_string(),
             message: callback.message,
             created_at: row.created_at.to_utc(),
             state: row.state,

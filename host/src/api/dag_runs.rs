@@ -141,10 +141,10 @@ pub struct DagRunClearBody {
     dry_run: bool,
     #[serde(default)]
     only_failed: bool,
-    /// Not supported: must be false.
+    /// Tasks only that the newest version of the dag has and the run's did not; the run goes on under the newest.
     #[serde(default)]
     only_new: bool,
-    /// Not supported: must be null or false.
+    /// Whether the run goes on under the newest version of its dag, not the one that it was made with.
     #[serde(default)]
     run_on_latest_version: Option<bool>,
     #[serde(default)]
@@ -450,14 +450,12 @@ pub async fn clear_dag_run(
     Path(path): Path<RunPath>,
     extract::Json(body): extract::Json<DagRunClearBody>,
 ) -> Result<Response, ApiError> {
-    if body.only_new || body.run_on_latest_version == Some(true) {
-        let why = "a run keeps the dag_version that it was made with; trigger a new run for the newest";
-        return Err(ApiError::invalid(["body"], why));
-    }
     check_note(body.note.as_deref())?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let request = ClearRequest {
         only_failed: body.only_failed,
+        only_new: body.only_new,
+        run_on_latest_version: body.only_new || body.run_on_latest_version.unwrap_or_default(),
         dry_run: body.dry_run,
         ..ClearRequest::of_run(path.dag_id.clone(), path.dag_run_id.clone())
     };

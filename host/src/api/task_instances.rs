@@ -217,7 +217,7 @@ pub struct ClearTaskInstancesBody {
     include_future: bool,
     #[serde(default)]
     include_past: bool,
-    /// Not supported: must be null or false.
+    /// Whether the runs go on under the newest version of the dag, not the one that they were made with.
     #[serde(default)]
     run_on_latest_version: Option<bool>,
     /// Refuses with 409 if one of the instances runs.
@@ -747,10 +747,6 @@ pub async fn post_clear_task_instances(
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<ClearTaskInstancesBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
-    if body.run_on_latest_version == Some(true) {
-        let why = "a run keeps the dag_version that it was made with; trigger a new run for the newest";
-        return Err(ApiError::invalid(["body", "run_on_latest_version"], why));
-    }
     if body.only_failed && body.only_running {
         return Err(ApiError::invalid(["body"], "only_failed and only_running exclude each other"));
     }
@@ -772,6 +768,8 @@ pub async fn post_clear_task_instances(
         only_failed: body.only_failed,
         only_running: body.only_running,
         reset_dag_runs: body.reset_dag_runs,
+        only_new: false,
+        run_on_latest_version: body.run_on_latest_version.unwrap_or_default(),
         dry_run: body.dry_run,
     };
     if body.prevent_running_task {

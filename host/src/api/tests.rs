@@ -23,7 +23,7 @@ use crate::{
     blobs::{Blobs, keys},
     executor::{Executor, ExecutorConfig},
     model::{
-        ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
+        ids::{DagId, Digest, EntryName, RunId, TaskId, XComKey},
         spec::{ComponentKind, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
         time::{Clock, Timestamp},
@@ -32,7 +32,7 @@ use crate::{
     secrets::{SecretString, Secrets, SecretsConfig},
     store::{
         ArtifactRow, Commit, DagRunKey, DagRunNew, DagRunUpdate, Deploy, InstanceKey, InstanceNew, InstanceUpdate,
-        Store, StoreConfig, Synchronous, XComBody, XComNew,
+        Placement, Store, StoreConfig, Synchronous, XComBody, XComNew,
     },
 };
 
@@ -215,10 +215,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
         key: task(task_id),
         state: TaskState::None,
         max_tries: 3,
-        pool: PoolName::default_pool(),
-        pool_slots: 1,
-        priority_weight: 1,
-        entry: EntryName::new("work").unwrap(),
+        placement: Placement::usual(EntryName::new("work").unwrap()),
     };
     let success = |task_id| InstanceUpdate {
         key: task(task_id),

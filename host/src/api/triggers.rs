@@ -1,4 +1,4 @@
-//! Which tasks started which runs.
+//! What started which runs.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -14,18 +14,19 @@ use super::{
 };
 use crate::{
     model::ids::{DagId, RunId},
-    store::{DagRunRow, InstanceKey, OriginRow},
+    store::{DagRunRow, OriginRow},
 };
 
-/// The task instance that started a run.
+/// The task instance that started a run, or that one of its callbacks started.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TriggeringTaskResponse {
     dag_id: String,
     dag_run_id: String,
-    task_id: String,
+    /// Null: a callback of the run itself.
+    task_id: Option<String>,
     map_index: i32,
-    /// The try that last started or reset the run.
-    try_number: u32,
+    /// The try that last started or reset the run; null: a callback of the run itself.
+    try_number: Option<u32>,
     /// How many runs started each other up to the one that was asked for.
     depth: u32,
 }
@@ -48,13 +49,13 @@ pub struct TriggersResponse {
 }
 
 fn task(dag_id: &DagId, run_id: &RunId, origin: &OriginRow) -> TriggeringTaskResponse {
-    let InstanceKey { task_id, map_index, .. } = &origin.parent;
+    let task = origin.parent.task.as_ref();
     TriggeringTaskResponse {
         dag_id: dag_id.to_string(),
         dag_run_id: run_id.to_string(),
-        task_id: task_id.to_string(),
-        map_index: *map_index,
-        try_number: origin.parent_try_number,
+        task_id: task.map(|(task_id, _)| task_id.to_string()),
+        map_index: task.map_or(-1, |(_, map_index)| *map_index),
+        try_number: task.map(|_| origin.parent_number),
         depth: origin.depth,
     }
 }

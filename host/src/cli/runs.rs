@@ -55,6 +55,9 @@ pub enum RunsCommand {
         /// Failed tasks and what depends on them only.
         #[arg(long)]
         only_failed: bool,
+        /// Under the newest version of the dag, not the one that the run was made with.
+        #[arg(long)]
+        latest_version: bool,
         /// Only list what would be cleared.
         #[arg(long)]
         dry_run: bool,
@@ -92,15 +95,16 @@ impl RunsCommand {
                         ("task_id", "/task_id"),
                         ("map_index", "/map_index"),
                         ("try", "/try_number"),
-                        ("connection", "/connection_id"),
+                        ("target", "/target"),
                         ("state", "/state"),
                         ("attempts", "/attempts"),
                         ("error", "/error"),
                     ],
                 )
             }
-            Self::Clear { dag_id, run_id, only_failed, dry_run } => {
-                let body = json!({"dry_run": dry_run, "only_failed": only_failed});
+            Self::Clear { dag_id, run_id, only_failed, latest_version, dry_run } => {
+                let body =
+                    json!({"dry_run": dry_run, "only_failed": only_failed, "run_on_latest_version": latest_version});
                 let answer = client.post(&["dags", &dag_id, "dagRuns", &run_id, "clear"], &body).await?;
                 match answer.get("task_instances").and_then(Value::as_array) {
                     Some(instances) => format.list(instances, INSTANCE_COLUMNS),

@@ -4,6 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, TryLockError},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::sync::mpsc;
@@ -130,21 +131,23 @@ impl Services {
         let Vault { store, secrets } = vault.clone();
         let executor = Executor::start(executor_config, store.clone(), blobs.clone(), secrets, events)
             .or_fail(Kind::Failed, || "can't start the executor".into())?;
+        if timetables {
+            vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
+        }
+        let scheduler_config = SchedulerConfig { parallelism: config.parallelism, timetables, ..Default::default() };
+        let (scheduler, scheduler_task) =
+            Scheduler::start(scheduler_config, store, blobs.clone(), executor.clone(), receiver)
+                .await
+                .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
         // A trial is over soon, and tells nobody.
         let notifier = if timetables {
-            vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
-            let notifier = Notifier::new(vault.store.clone(), vault.secrets.clone());
+            let notifier = Notifier::new(vault.store.clone(), vault.secrets.clone(), Arc::new(scheduler.clone()));
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
             #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
             Some(AbortOnDropHandle::new(tokio::spawn(notifier.run())))
         } else {
             None
         };
-        let scheduler_config = SchedulerConfig { parallelism: config.parallelism, timetables, ..Default::default() };
-        let (scheduler, scheduler_task) =
-            Scheduler::start(scheduler_config, store, blobs.clone(), executor.clone(), receiver)
-                .await
-                .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
         Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier })
     }
 

@@ -72,6 +72,9 @@ pub struct ClearArgs {
     /// Those that failed only.
     #[arg(long)]
     only_failed: bool,
+    /// Under the newest version of the dag, not the one that the runs were made with.
+    #[arg(long)]
+    latest_version: bool,
     /// Only list what would be cleared.
     #[arg(long)]
     dry_run: bool,
@@ -132,6 +135,7 @@ impl ClearArgs {
             "include_downstream": self.downstream,
             "include_past": self.past,
             "include_future": self.future,
+            "run_on_latest_version": self.latest_version,
         });
         if let Some(run_id) = self.run_id {
             body["dag_run_id"] = run_id.into();

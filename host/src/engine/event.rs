@@ -160,6 +160,13 @@ pub struct InstanceChange {
     pub drop_results: bool,
 }
 
+impl InstanceChange {
+    /// Of an instance that has no row yet.
+    pub fn new(instance: InstanceId, row: InstanceSnapshot) -> Self {
+        Self { instance, row, message: None, is_new: true, archive: false, drop_results: false }
+    }
+}
+
 /// What the row of a run holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSnapshot {

@@ -408,6 +408,8 @@ impl RunState {
         for id in ids {
             let Some(instance) = self.table.get(id) else { continue };
             match instance.state {
+                // A run that is over goes on with what it had not at all before.
+                TaskState::None if self.row.state.is_finished() => {}
                 TaskState::None | TaskState::Restarting | TaskState::Removed => continue,
                 TaskState::Queued | TaskState::Running => {
                     let next = Instance { state: TaskState::Restarting, ..instance };

@@ -1,9 +1,11 @@
 //! Who is told when a run or a task instance comes to a state. Airflow: callbacks.
 
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::ConnectionId,
+    ids::{ConnectionId, DagId},
     spec::CallbackSpec,
     state::{RunState, TaskState},
 };
@@ -59,9 +61,38 @@ impl CallbackEvent {
     }
 }
 
+/// By what it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// By what the connection says.
+    Connection(ConnectionId),
+    /// By a run of this dag, written `dag:<dag_id>`.
+    Dag(DagId),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("dag:") {
+            Some(dag_id) => DagId::new(dag_id).map(Self::Dag).map_err(|error| error.to_string()),
+            None => ConnectionId::new(text).map(Self::Connection).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(id) => write!(f, "{id}"),
+            Self::Dag(id) => write!(f, "dag:{id}"),
+        }
+    }
+}
+
 /// The callbacks of a dag or of a task, checked.
 #[derive(Debug, Clone, Default)]
-pub struct Callbacks(Vec<(CallbackEvent, ConnectionId)>);
+pub struct Callbacks(Vec<(CallbackEvent, Target)>);
 
 impl Callbacks {
     /// Checks `specs`, which may be of `allowed` events only.
@@ -70,19 +101,24 @@ impl Callbacks {
     /// The first that can't be.
     pub fn from_specs(specs: &[CallbackSpec], allowed: &[CallbackEvent]) -> Result<Self, String> {
         let mut callbacks = Vec::with_capacity(specs.len());
-        for CallbackSpec { event, connection } in specs {
+        for CallbackSpec { event, target } in specs {
             if !allowed.contains(event) {
                 let allowed: Vec<_> = allowed.iter().map(|event| event.as_str()).collect();
                 return Err(format!("a callback of `{}` can't be; there are {}", event.as_str(), allowed.join(", ")));
             }
-            callbacks.push((*event, ConnectionId::new(connection).map_err(|error| error.to_string())?));
+            callbacks.push((*event, target.parse()?));
         }
         Ok(Self(callbacks))
     }
 
-    /// The connections by which `event` is told.
-    pub fn of(&self, event: CallbackEvent) -> impl Iterator<Item = &ConnectionId> {
-        self.0.iter().filter(move |(of, _)| *of == event).map(|(_, connection)| connection)
+    /// By what `event` is told.
+    pub fn of(&self, event: CallbackEvent) -> impl Iterator<Item = &Target> {
+        self.0.iter().filter(move |(of, _)| *of == event).map(|(_, target)| target)
+    }
+
+    /// Whether one of them starts a run of `dag_id`.
+    pub fn start(&self, dag_id: &DagId) -> bool {
+        self.0.iter().any(|(_, target)| matches!(target, Target::Dag(id) if id == dag_id))
     }
 
     pub fn is_empty(&self) -> bool {

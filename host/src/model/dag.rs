@@ -250,6 +250,12 @@ impl Dag {
 
         let graph = Graph::new(spec, catalog).map_err(|(place, why)| fail(&place, why))?;
         let watchers = graph.watchers().map_err(|why| fail("setups", why))?;
+        if callbacks.start(&dag_id) || graph.nodes.iter().any(|node| node.callbacks.start(&dag_id)) {
+            return Err(fail(
+                "callbacks",
+                format!("`dag:{dag_id}` is the dag itself, which would start itself for ever"),
+            ));
+        }
         Ok(Self {
             dag_id,
             timetable,

@@ -222,8 +222,9 @@ fn is_default<T: Default + PartialEq>(field: &T) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackSpec {
     pub event: CallbackEvent,
-    /// The id of a connection.
-    pub connection: String,
+    /// The id of a connection, or `dag:<dag_id>`.
+    #[serde(alias = "connection")]
+    pub target: String,
 }
 
 /// What the page shows at an edge.

@@ -1,4 +1,4 @@
-//! Tells people how runs and tasks ended: delivers the callbacks that the scheduler committed.
+//! Tells people and dags how runs and tasks ended: delivers the callbacks that the scheduler committed.
 //!
 //! At least once: a delivery whose end is not noted, because the server was killed, is made again. What can't be delivered
 //! is tried again, further and further apart, for a day.
@@ -9,16 +9,17 @@ mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 
 pub use self::notice::Notice;
 use crate::{
     model::{
-        ids::ConnectionId,
+        callback::Target,
+        ids::{ConnectionId, DagId},
         time::{Clock, Timestamp},
     },
     secrets::{self, SecretString, Secrets},
-    store::{CallbackRow, ConnectionRow, Store, StoreError},
+    store::{CallbackNew, CallbackRow, ConnectionRow, Store, StoreError},
 };
 
 /// Callbacks that are read at a time.
@@ -39,13 +40,25 @@ const IDLE: Duration = Duration::from_mins(1);
 #[error("{0}")]
 pub struct NotifyError(String);
 
+/// Starts a run that tells a notice; however often it is asked for the same callback, it is one run.
+pub trait StartRun: Send + Sync {
+    /// The error is a text for people.
+    fn start<'a>(
+        &'a self,
+        dag_id: &'a DagId,
+        callback: &'a CallbackNew,
+        notice: &'a Notice,
+    ) -> BoxFuture<'a, Result<(), String>>;
+}
+
 /// Delivers callbacks.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Notifier {
     store: Store,
     secrets: Secrets,
     client: reqwest::Client,
     clock: Clock,
+    runs: Arc<dyn StartRun>,
 }
 
 /// A connection with its secrets.
@@ -59,7 +72,7 @@ struct Opened {
 impl Notifier {
     /// # Errors
     /// If the system's certificates can't be used.
-    pub fn new(store: Store, secrets: Secrets) -> Result<Self, reqwest::Error> {
+    pub fn new(store: Store, secrets: Secrets, runs: Arc<dyn StartRun>) -> Result<Self, reqwest::Error> {
         // Answers with an error if one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -68,7 +81,7 @@ impl Notifier {
             .timeout(TIMEOUT)
             .user_agent(concat!("airlock/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { store, secrets, client, clock: Clock })
+        Ok(Self { store, secrets, client, clock: Clock, runs })
     }
 
     /// Delivers until it is dropped.
@@ -108,14 +121,20 @@ impl Notifier {
     async fn deliver(&self, row: CallbackRow) -> Result<(), StoreError> {
         let callback = &row.callback;
         let sent = match self.store.dag_run_get_by_key(callback.dag_run).await? {
-            Some(run) => self.send(&callback.connection, &Notice::new(callback, &run)).await,
+            Some(run) => {
+                let notice = Notice::new(callback, &run);
+                match &callback.target {
+                    Target::Connection(connection) => self.send(connection, &notice).await,
+                    Target::Dag(dag_id) => self.runs.start(dag_id, callback, &notice).await.map_err(NotifyError),
+                }
+            }
             None => Err(NotifyError("the run was deleted".to_owned())),
         };
         let now = self.clock.now();
         match sent {
             Ok(()) => self.store.callback_tried(row.key, Ok(()), now).await,
             Err(NotifyError(why)) => {
-                tracing::warn!(connection = %callback.connection, event = callback.event.as_str(), "a callback was not delivered: {why}");
+                tracing::warn!(target_name = %callback.target, event = callback.event.as_str(), "a callback was not delivered: {why}");
                 self.store.callback_tried(row.key, Err((&why, next_try(&row, now))), now).await
             }
         }
@@ -172,10 +191,7 @@ fn chain(error: reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::callback::CallbackEvent,
-        store::{CallbackNew, DagRunKey},
-    };
+    use crate::{model::callback::CallbackEvent, store::DagRunKey};
 
     #[test]
     fn deliveries_are_tried_again_further_and_further_apart_for_a_day() {
@@ -188,7 +204,7 @@ mod tests {
                 map_index: -1,
                 number: 0,
                 event: CallbackEvent::Failure,
-                connection: ConnectionId::new("alerts").unwrap(),
+                target: "alerts".parse().unwrap(),
                 message: None,
             },
             created_at: at(0),

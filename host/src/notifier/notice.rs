@@ -1,6 +1,7 @@
 //! What is told.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     model::{callback::CallbackEvent, ids::TaskId, time::Timestamp},
@@ -56,6 +57,14 @@ impl Notice {
             try_number: of_task.then_some(callback.number),
             message: callback.message.clone(),
             id: format!("{}/{task}/{}/{}/{}", run.key.0, callback.map_index, callback.number, callback.event.as_str()),
+        }
+    }
+
+    /// As the conf of a run that it starts.
+    pub fn as_object(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
         }
     }
 }

@@ -283,7 +283,7 @@ impl Sizes {
                     wit::CallbackEvent::Skipped => CallbackEvent::Skipped,
                     wit::CallbackEvent::Deadline => CallbackEvent::Deadline,
                 },
-                connection: self.word(place, "connection of a callback", callback.connection)?,
+                target: self.word(place, "target of a callback", callback.target)?,
             })
         };
         callbacks.into_iter().map(&mut callback).collect()

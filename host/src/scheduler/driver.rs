@@ -1,11 +1,13 @@
 //! The loop: takes what happened, asks the engine, commits, shows.
 
+mod active_run;
 mod approvals;
 mod assets;
 mod backfills;
 mod callbacks;
 mod commit;
 mod past;
+mod renew;
 mod requests;
 mod settle;
 #[cfg(test)]
@@ -29,6 +31,7 @@ use std::{
 use lru::LruCache;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use self::active_run::ActiveRun;
 use super::{
     AnswerRequest, Change, ClearRequest, Dependency, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
     dags::Dags,
@@ -39,7 +42,7 @@ use super::{
 };
 use crate::{
     engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange},
-    executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext, TriggerCall, TriggerRefusal},
+    executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, TriggerCall, TriggerRefusal},
     model::{
         approval::Answer,
         dag::Dag,
@@ -188,22 +191,6 @@ enum Timer {
     Run(DagRunKey),
     Dag(DagId),
     Deadline(DagRunKey),
-}
-
-/// A run that is loaded: running, or about to be changed by a person.
-struct ActiveRun {
-    row: DagRunRow,
-    version: Arc<Version>,
-    context: Arc<RunContext>,
-    state: engine::RunState,
-    wake_at: Option<Timestamp>,
-}
-
-impl ActiveRun {
-    fn instance_key(&self, id: InstanceId) -> InstanceKey {
-        let task_id = self.version.dag.node(id.node).task_id.clone();
-        InstanceKey { dag_run: self.row.key, task_id, map_index: id.map_index }
-    }
 }
 
 /// One turn of the loop.

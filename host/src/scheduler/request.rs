@@ -12,7 +12,7 @@ use crate::{
         time::{DataInterval, Timestamp},
         yaml::YamlError,
     },
-    store::{DagRunKey, DeployedDag, InstanceKey, OriginRow, StoreError},
+    store::{DagRunKey, DeployedDag, OriginRow, Parent, StoreError},
 };
 
 /// How a scheduler runs.
@@ -58,11 +58,12 @@ pub struct RunRequest {
     pub origin: Option<Origin>,
 }
 
-/// The task instance that asks for a run.
+/// What asks for a run: a task instance, or a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    pub parent: InstanceKey,
-    pub try_number: u32,
+    pub parent: Parent,
+    /// The try of the instance; of a run, its `clear_number`.
+    pub number: u32,
     /// How many runs started each other up to the one that is asked for.
     pub depth: u32,
     /// Whether a run that is there already is cleared, once for each try.
@@ -71,7 +72,7 @@ pub struct Origin {
 
 impl Origin {
     pub fn row(&self, dag_run: DagRunKey) -> OriginRow {
-        OriginRow { dag_run, parent: self.parent.clone(), parent_try_number: self.try_number, depth: self.depth }
+        OriginRow { dag_run, parent: self.parent.clone(), parent_number: self.number, depth: self.depth }
     }
 }
 
@@ -113,6 +114,10 @@ pub struct ClearRequest {
     pub only_running: bool,
     /// Whether finished runs run again; else the instances are cleared and wait.
     pub reset_dag_runs: bool,
+    /// Tasks only that the newest version has and the run's did not.
+    pub only_new: bool,
+    /// Whether runs go on under the newest version of their dag, not the one that they were made with.
+    pub run_on_latest_version: bool,
     /// Answers what would be cleared and changes nothing.
     pub dry_run: bool,
 }
@@ -133,6 +138,8 @@ impl ClearRequest {
             only_failed: false,
             only_running: false,
             reset_dag_runs: true,
+            only_new: false,
+            run_on_latest_version: false,
             dry_run: false,
         }
     }

@@ -17,7 +17,7 @@ use crate::{
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
-    store::{BackfillRow, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, TaskInstanceRow},
+    store::{BackfillRow, CallbackNew, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, TaskInstanceRow},
 };
 
 /// The row of a run that its dag's timetable makes. Airflow names it `scheduled__<run_after>`.
@@ -150,6 +150,26 @@ pub fn operator_id(parent: &InstanceKey, ordinal: u32) -> RunId {
         // A task id may be as long as a run id.
         let digest = Digest(sha2::Sha256::digest(task.as_bytes()).into()).to_string();
         RunId::new(&id(&digest)).expect("a digest and numbers are short and plain")
+    })
+}
+
+/// The id of the run that a callback starts, as in `callback__152_load_2_failure`: the number of the run that it is about,
+/// the task if it is about one (and its map_index if it is mapped), the try, the event.
+pub fn callback_id(callback: &CallbackNew) -> RunId {
+    let map_index = if callback.map_index < 0 { String::new() } else { format!("_{}", callback.map_index) };
+    let about = |task: &str| {
+        RunId::new(&format!(
+            "callback__{}_{task}{map_index}_{}_{}",
+            callback.dag_run.0,
+            callback.number,
+            callback.event.as_str()
+        ))
+    };
+    let task = callback.task_id.as_ref().map_or("", TaskId::as_str);
+    about(task).unwrap_or_else(|_| {
+        // A task id may be as long as a run id.
+        let digest = Digest(sha2::Sha256::digest(task.as_bytes()).into()).to_string();
+        about(&digest).expect("a digest and numbers are short and plain")
     })
 }
 

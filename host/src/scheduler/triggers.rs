@@ -1,11 +1,15 @@
-//! Runs that tasks ask for: checked here, off the loop, then made by it as those that people ask for.
+//! Runs that tasks and callbacks ask for: checked here, off the loop, then made by it as those that people ask for.
 
+use futures_util::{FutureExt as _, future::BoxFuture};
+use serde_json::{Map, Value};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Origin, RequestError, RunRequest, Scheduler, driver::Request, no_dag, params, runs};
 use crate::{
     executor::{TriggerCall, TriggerRefusal},
-    store::DagRunRow,
+    model::ids::DagId,
+    notifier::{Notice, StartRun},
+    store::{CallbackNew, DagRunKey, DagRunRow, Parent},
 };
 
 /// Runs that may start each other in a chain. More is a loop of dags that trigger each other.
@@ -32,6 +36,18 @@ pub async fn serve(scheduler: Scheduler, mut calls: mpsc::Receiver<Box<TriggerCa
     }
 }
 
+impl StartRun for Scheduler {
+    fn start<'a>(
+        &'a self,
+        dag_id: &'a DagId,
+        callback: &'a CallbackNew,
+        notice: &'a Notice,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        let started = self.trigger_by_callback(dag_id, callback, notice);
+        started.map(|made| made.map(drop).map_err(|error| error.to_string())).boxed()
+    }
+}
+
 impl Scheduler {
     async fn answer(&self, mut call: TriggerCall) {
         let conf = std::mem::take(&mut call.conf);
@@ -53,34 +69,76 @@ impl Scheduler {
         drop(call.reply.send(made));
     }
 
-    async fn trigger_by_task(
+    /// Starts a run of `dag_id` that tells `notice`; once for each callback, however often it is asked for.
+    ///
+    /// # Errors
+    /// If there is no such dag, its params do not take the notice, or too many runs have started each other in a chain.
+    async fn trigger_by_callback(
         &self,
-        call: &TriggerCall,
-        conf: serde_json::Map<String, serde_json::Value>,
+        dag_id: &DagId,
+        callback: &CallbackNew,
+        notice: &Notice,
     ) -> Result<DagRunRow, RequestError> {
+        let conf = notice.as_object();
+        self.check_conf(dag_id, &conf).await?;
+        let depth = self.depth_below(callback.dag_run).await?;
+        let parent = Parent {
+            dag_run: callback.dag_run,
+            task: callback.task_id.clone().map(|task_id| (task_id, callback.map_index)),
+        };
+        let number = u32::try_from(callback.number).unwrap_or(u32::MAX);
+        let request = RunRequest {
+            run_id: Some(runs::callback_id(callback)),
+            note: Some(notice.text.clone()),
+            triggered_by: "operator",
+            origin: Some(Origin { parent, number, depth, reset: false }),
+            ..RunRequest::default()
+        };
+        self.ask_for_run(dag_id, request, conf).await
+    }
+
+    async fn trigger_by_task(&self, call: &TriggerCall, conf: Map<String, Value>) -> Result<DagRunRow, RequestError> {
         let dag_id = &call.dag_id;
-        let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
-        params::check(&dag.spec.params, &conf)
-            .map_err(|why| RequestError::Invalid(format!("a run of dag `{dag_id}` can't be started: {why}")))?;
+        self.check_conf(dag_id, &conf).await?;
         let parent = call.by.instance.clone();
-        let above = self.store.origin_get(parent.dag_run).await?.map_or(0, |origin| origin.depth);
-        let depth = above.saturating_add(1);
-        if depth > MAX_DEPTH {
-            return Err(RequestError::Invalid(format!(
-                "{MAX_DEPTH} runs have started each other in a chain up to this one, and no more may; do dags trigger each \
-                 other in a circle? A dag that is to go on for ever has a schedule"
-            )));
-        }
+        let depth = self.depth_below(parent.dag_run).await?;
         let run_id = call.run_id.clone().unwrap_or_else(|| runs::operator_id(&parent, call.ordinal));
         let request = RunRequest {
             run_id: Some(run_id),
             logical_date: call.logical_date,
             note: call.note.clone(),
             triggered_by: "operator",
-            origin: Some(Origin { parent, try_number: call.by.try_number, depth, reset: call.reset }),
+            origin: Some(Origin { parent: parent.into(), number: call.by.try_number, depth, reset: call.reset }),
             ..RunRequest::default()
         };
-        let conf = serde_json::Value::Object(conf).to_string();
+        self.ask_for_run(dag_id, request, conf).await
+    }
+
+    async fn check_conf(&self, dag_id: &DagId, conf: &Map<String, Value>) -> Result<(), RequestError> {
+        let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
+        params::check(&dag.spec.params, conf)
+            .map_err(|why| RequestError::Invalid(format!("a run of dag `{dag_id}` can't be started: {why}")))
+    }
+
+    /// The depth of a run that `parent` starts.
+    async fn depth_below(&self, parent: DagRunKey) -> Result<u32, RequestError> {
+        let above = self.store.origin_get(parent).await?.map_or(0, |origin| origin.depth);
+        if above >= MAX_DEPTH {
+            return Err(RequestError::Invalid(format!(
+                "{MAX_DEPTH} runs have started each other in a chain up to this one, and no more may; do dags trigger each \
+                 other in a circle? A dag that is to go on for ever has a schedule"
+            )));
+        }
+        Ok(above + 1)
+    }
+
+    async fn ask_for_run(
+        &self,
+        dag_id: &DagId,
+        request: RunRequest,
+        conf: Map<String, Value>,
+    ) -> Result<DagRunRow, RequestError> {
+        let conf = Value::Object(conf).to_string();
         let (dag_id, checked_at) = (dag_id.clone(), self.clock.now());
         self.ask(|reply| Request::Trigger { dag_id, request: Box::new(request), conf, checked_at, reply }).await
     }

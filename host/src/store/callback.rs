@@ -4,8 +4,8 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{DagRunKey, Listed, MAX_PAGE, MAX_TOTAL, Page, Store, StoreError};
 use crate::model::{
-    callback::CallbackEvent,
-    ids::{ConnectionId, TaskId},
+    callback::{CallbackEvent, Target},
+    ids::TaskId,
     time::Timestamp,
 };
 
@@ -19,7 +19,7 @@ pub struct CallbackNew {
     /// The try; of a run, its `clear_number`. Of one number each event is told once.
     pub number: i64,
     pub event: CallbackEvent,
-    pub connection: ConnectionId,
+    pub target: Target,
     pub message: Option<String>,
 }
 
@@ -43,6 +43,7 @@ impl sqlx::FromRow<'_, SqliteRow> for CallbackRow {
         let task_id: String = row.try_get("task_id")?;
         let corrupt = |error: String| sqlx::Error::Decode(error.into());
         let event: String = row.try_get("event")?;
+        let target: String = row.try_get("target")?;
         let event = serde_json::from_value(event.into()).map_err(|error| corrupt(error.to_string()))?;
         Ok(Self {
             key: row.try_get("key")?,
@@ -55,7 +56,7 @@ impl sqlx::FromRow<'_, SqliteRow> for CallbackRow {
                 map_index: row.try_get("map_index")?,
                 number: row.try_get("number")?,
                 event,
-                connection: row.try_get("connection")?,
+                target: target.parse().map_err(corrupt)?,
                 message: row.try_get("message")?,
             },
             created_at: row.try_get("created_at")?,

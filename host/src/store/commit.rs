@@ -76,10 +76,32 @@ pub struct InstanceNew {
     pub key: InstanceKey,
     pub state: TaskState,
     pub max_tries: u32,
+    pub placement: Placement,
+}
+
+/// What a task instance runs, and what it takes to start.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    pub entry: EntryName,
     pub pool: PoolName,
     pub pool_slots: u32,
     pub priority_weight: i32,
-    pub entry: EntryName,
+}
+
+impl Placement {
+    /// One slot of the default pool, with the default weight.
+    pub fn usual(entry: EntryName) -> Self {
+        Self { entry, pool: PoolName::default_pool(), pool_slots: 1, priority_weight: 1 }
+    }
+}
+
+/// A run goes on under another version of its dag.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    pub dag_run: DagRunKey,
+    pub version: DagVersionKey,
+    /// Those of its instances that stay.
+    pub instances: Vec<(InstanceKey, Placement)>,
 }
 
 /// What a task instance is from now on; overwrites all of these columns.
@@ -143,6 +165,7 @@ pub struct Commit {
     /// Runs that are of a backfill from now on.
     pub backfill_runs: Vec<(DagRunKey, BackfillId)>,
     /// Placeholders of mapped tasks that were expanded: their rows are deleted.
+    pub renewals: Vec<Renewal>,
     pub instances_gone: Vec<InstanceKey>,
     pub instances_new: Vec<InstanceNew>,
     /// Instances whose present try is over and followed by another: it is copied to the history before `instances`
@@ -178,6 +201,7 @@ impl Commit {
             && self.dags_paused.is_empty()
             && self.backfills.is_empty()
             && self.backfill_runs.is_empty()
+            && self.renewals.is_empty()
             && self.instances_gone.is_empty()
             && self.instances_new.is_empty()
             && self.histories.is_empty()
@@ -205,6 +229,7 @@ enum Part {
     DagsPaused,
     Backfills,
     BackfillRuns,
+    Renewals,
     InstancesGone,
     InstancesNew,
     Histories,
@@ -224,7 +249,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
@@ -233,6 +258,7 @@ impl Part {
         Self::DagsPaused,
         Self::Backfills,
         Self::BackfillRuns,
+        Self::Renewals,
         Self::InstancesGone,
         Self::InstancesNew,
         Self::Histories,
@@ -261,6 +287,7 @@ impl Part {
             Self::DagsPaused => include_str!("sql/commit_dags_paused.sqlite.sql"),
             Self::Backfills => include_str!("sql/commit_backfills.sqlite.sql"),
             Self::BackfillRuns => include_str!("sql/commit_backfill_runs.sqlite.sql"),
+            Self::Renewals => include_str!("sql/commit_renewals.sqlite.sql"),
             Self::InstancesGone => include_str!("sql/commit_instances_gone.sqlite.sql"),
             Self::InstancesNew => include_str!("sql/commit_instances_new.sqlite.sql"),
             Self::Histories => include_str!("sql/commit_histories.sqlite.sql"),
@@ -350,6 +377,7 @@ impl Call {
             .bind(take(Part::BackfillRuns))
             .bind(take(Part::Approvals))
             .bind(take(Part::Answers))
+            .bind(take(Part::Renewals))
             .execute(connection)
             .await?;
         Ok(())
@@ -506,8 +534,9 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
         .await?;
     sender
         .add(Part::Origins, &batch.origins, |origin| {
-            let (parent_run, task_id, map_index) = key(&origin.parent);
-            (origin.dag_run, parent_run, task_id, map_index, origin.parent_try_number, origin.depth)
+            let (task_id, map_index) =
+                origin.parent.task.as_ref().map_or(("", -1), |(task_id, map_index)| (task_id.as_str(), *map_index));
+            (origin.dag_run, origin.parent.dag_run, task_id, map_index, origin.parent_number, origin.depth)
         })
         .await?;
     sender
@@ -529,6 +558,15 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
         })
         .await?;
     sender.add(Part::BackfillRuns, &batch.backfill_runs, |(run, backfill)| (*run, *backfill)).await?;
+    sender
+        .add(Part::Renewals, &batch.renewals, |renewal| {
+            let instances = renewal.instances.iter().map(|(id, placement)| {
+                let Placement { entry, pool, pool_slots, priority_weight } = placement;
+                (&id.task_id, id.map_index, pool_slots, priority_weight, pool, entry)
+            });
+            (renewal.dag_run, renewal.version, instances.collect::<Vec<_>>())
+        })
+        .await?;
     sender.add(Part::InstancesGone, &batch.instances_gone, key).await?;
     sender
         .add(Part::InstancesNew, &batch.instances_new, |new| {
@@ -539,10 +577,10 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
                 map_index,
                 new.state,
                 new.max_tries,
-                new.pool_slots,
-                new.priority_weight,
-                &new.pool,
-                &new.entry,
+                new.placement.pool_slots,
+                new.placement.priority_weight,
+                &new.placement.pool,
+                &new.placement.entry,
             )
         })
         .await?;
@@ -647,7 +685,7 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
                 callback.map_index,
                 callback.number,
                 callback.event,
-                &callback.connection,
+                callback.target.to_string(),
                 &callback.message,
             )
         })

@@ -46,7 +46,9 @@ pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use callback::{CallbackNew, CallbackRow};
-pub use commit::{AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate};
+pub use commit::{
+    AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, Placement, Renewal,
+};
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;
@@ -131,6 +133,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "approvals", include_str!("../../../migrations/sqlite/0013_approvals.sql")),
     (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
     (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
+    (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
 ];
 
 fn migrator() -> Migrator {

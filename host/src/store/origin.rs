@@ -1,25 +1,27 @@
-//! Which task instances started which runs.
+//! What started which runs.
 
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{DagRunKey, DagRunRow, InstanceKey, Listed, MAX_PAGE, MAX_TOTAL, OriginRow, Page, Store, StoreError};
+use super::{DagRunKey, DagRunRow, Listed, MAX_PAGE, MAX_TOTAL, OriginRow, Page, Parent, Store, StoreError};
 
 impl sqlx::FromRow<'_, SqliteRow> for OriginRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
             dag_run: row.try_get("dag_run")?,
-            parent: InstanceKey {
+            parent: Parent {
                 dag_run: row.try_get("parent_run")?,
-                task_id: row.try_get("parent_task_id")?,
-                map_index: row.try_get("parent_map_index")?,
+                task: match row.try_get::<&str, _>("parent_task_id")? {
+                    "" => None,
+                    _ => Some((row.try_get("parent_task_id")?, row.try_get("parent_map_index")?)),
+                },
             },
-            parent_try_number: row.try_get("parent_try_number")?,
+            parent_number: row.try_get("parent_try_number")?,
             depth: row.try_get("depth")?,
         })
     }
 }
 
-/// A run that a task started.
+/// A run that a task or a callback started.
 #[derive(Debug, Clone)]
 pub struct StartedRun {
     pub run: DagRunRow,
@@ -33,13 +35,13 @@ impl sqlx::FromRow<'_, SqliteRow> for StartedRun {
 }
 
 impl Store {
-    /// The instance that started the run, if a task did.
+    /// What started the run, if a task or a callback did.
     pub async fn origin_get(&self, run: DagRunKey) -> Result<Option<OriginRow>, StoreError> {
         let query = sqlx::query_as(include_str!("sql/origin_get.sql")).bind(run);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// The runs that tasks of `parent` started, as they were made.
+    /// The runs that tasks and callbacks of `parent` started, as they were made.
     pub async fn dag_run_list_started_by(
         &self,
         parent: DagRunKey,

@@ -134,16 +134,30 @@ pub struct WaitRow {
     pub wait: Wait,
 }
 
-/// The task instance that started a `dag_run`.
+/// What started a `dag_run`: a task instance, or a callback of one or of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginRow {
     /// The run that was started.
     pub dag_run: DagRunKey,
-    pub parent: InstanceKey,
-    /// The parent's try that last started or restarted it.
-    pub parent_try_number: u32,
-    /// 1 if no task started the parent's run, else one more than that run's.
+    pub parent: Parent,
+    /// The parent's try that last started or restarted it; of a run, its `clear_number`.
+    pub parent_number: u32,
+    /// 1 if the parent's run has no origin, else one more than that run's.
     pub depth: u32,
+}
+
+/// A run, or a task instance of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    pub dag_run: DagRunKey,
+    /// With the map_index. None: the run itself.
+    pub task: Option<(TaskId, i32)>,
+}
+
+impl From<InstanceKey> for Parent {
+    fn from(key: InstanceKey) -> Self {
+        Self { dag_run: key.dag_run, task: Some((key.task_id, key.map_index)) }
+    }
 }
 
 /// An XCom without its value.

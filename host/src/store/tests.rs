@@ -124,10 +124,7 @@ fn new_instance(run: DagRunKey, task: &str) -> InstanceNew {
         key: instance(run.0, task),
         state: TaskState::None,
         max_tries: 3,
-        pool: PoolName::default_pool(),
-        pool_slots: 1,
-        priority_weight: 1,
-        entry: EntryName::new("entry").unwrap(),
+        placement: Placement::usual(EntryName::new("entry").unwrap()),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     blobs::Blobs,
     executor::{Executor, ExecutorConfig},
     model::{
-        ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
+        ids::{DagId, Digest, EntryName, RunId, TaskId, XComKey},
         spec::{
             BindingSpec, DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec,
             ParameterSpec, ScheduleSpec, SourceSpec,
@@ -31,7 +31,7 @@ use crate::{
     secrets::{Secrets, SecretsConfig},
     store::{
         ArtifactRow, Commit, DagRunKey, DagRunNew, DagRunUpdate, DagVersionKey, Deploy, InstanceKey, InstanceNew,
-        InstanceUpdate, Store, StoreConfig, Synchronous, XComBody, XComNew,
+        InstanceUpdate, Placement, Store, StoreConfig, Synchronous, XComBody, XComNew,
     },
 };
 
@@ -354,10 +354,7 @@ fn add_instance(
         key: key.clone(),
         state,
         max_tries: node.retries + 1,
-        pool: PoolName::default_pool(),
-        pool_slots: 1,
-        priority_weight: 1,
-        entry: EntryName::new(&node.entry).unwrap(),
+        placement: Placement::usual(EntryName::new(&node.entry).unwrap()),
     });
     let ran = matches!(state, TaskState::Success | TaskState::Failed | TaskState::Running | TaskState::UpForRetry);
     let ended = state.is_finished() || state == TaskState::UpForRetry;

@@ -236,7 +236,7 @@ pub fn check_name(name: &str, span: Span, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// The `on_<event>` arguments: lists of connection ids.
+/// The `on_<event>` arguments: lists of connection ids and of `dag:<dag_id>`.
 pub fn callbacks(args: &mut Args, events: &'static [&'static str]) -> Result<TokenStream> {
     let sdk = quote!(::airlock_sdk::__private);
     let mut callbacks = Vec::new();
@@ -248,9 +248,12 @@ pub fn callbacks(args: &mut Args, events: &'static [&'static str]) -> Result<Tok
             "skipped" => ("on_skipped", quote!(Skipped)),
             _ => ("on_deadline", quote!(Deadline)),
         };
-        for connection in args.text_or_texts(name, "\"alerts\"")? {
-            check_name(&connection.value(), connection.span(), "a connection's id")?;
-            callbacks.push(quote!(#sdk::Callback { event: #sdk::CallbackEvent::#variant, connection: #connection }));
+        for target in args.text_or_texts(name, "\"alerts\"")? {
+            match target.value().strip_prefix("dag:") {
+                Some(dag_id) => check_name(dag_id, target.span(), "a dag's id")?,
+                None => check_name(&target.value(), target.span(), "a connection's id")?,
+            }
+            callbacks.push(quote!(#sdk::Callback { event: #sdk::CallbackEvent::#variant, target: #target }));
         }
     }
     Ok(quote!(&[#(#callbacks),*]))

@@ -85,10 +85,7 @@ async fn the_results_of_a_mapped_task_are_a_list_by_map_index() {
         key: fixture.instance("a", map_index),
         state: TaskState::Running,
         max_tries: 1,
-        pool: PoolName::default_pool(),
-        pool_slots: 1,
-        priority_weight: 1,
-        entry: EntryName::new("e").unwrap(),
+        placement: Placement::usual(EntryName::new("e").unwrap()),
     });
     let commit = Commit { instances_new: instances.collect(), now: now(), ..Commit::default() };
     fixture.shared.store.commit(&commit).await.unwrap();

@@ -19,15 +19,15 @@ use crate::{
     blobs::Blobs,
     model::{
         dag::{Catalog, Dag},
-        ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
+        ids::{DagId, Digest, EntryName, RunId, TaskId, XComKey},
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
         time::Timestamp,
     },
     secrets::{Secrets, SecretsConfig},
     store::{
-        Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, Store, StoreConfig, Synchronous, XComBody,
-        XComNew,
+        Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, Placement, Store, StoreConfig, Synchronous,
+        XComBody, XComNew,
     },
     wire::{Call, CallError, CallKey, Reply, ToRunner, Value},
 };
@@ -129,10 +129,7 @@ impl Fixture {
             key: InstanceKey { dag_run: run.dag_run, task_id: node.task_id.clone(), map_index: -1 },
             state: TaskState::Running,
             max_tries: 1,
-            pool: PoolName::default_pool(),
-            pool_slots: 1,
-            priority_weight: 1,
-            entry: EntryName::new("e").unwrap(),
+            placement: Placement::usual(EntryName::new("e").unwrap()),
         });
         let commit =
             Commit { dag_runs_new: vec![new_run], instances_new: instances.collect(), now: now(), ..Commit::default() };

@@ -293,9 +293,9 @@ fn entry<'a>(uses: &Spanned<String>, libraries: &'a Libraries) -> Result<(Digest
 }
 
 fn callbacks<const N: usize>(told: [(CallbackEvent, Option<&Words>); N]) -> Vec<CallbackSpec> {
-    let of = |(event, connections): (CallbackEvent, Option<&Words>)| -> Vec<_> {
-        let connections = connections.map_or(&[][..], Words::as_slice);
-        connections.iter().map(|connection| CallbackSpec { event, connection: connection.clone() }).collect()
+    let of = |(event, targets): (CallbackEvent, Option<&Words>)| -> Vec<_> {
+        let targets = targets.map_or(&[][..], Words::as_slice);
+        targets.iter().map(|target| CallbackSpec { event, target: target.clone() }).collect()
     };
     told.into_iter().flat_map(of).collect()
 }

@@ -19,13 +19,13 @@ pub(super) fn of_task<'a>(run: &'a ActiveRun, change: &'a InstanceChange) -> imp
     let told =
         (!node.callbacks.is_empty()).then(|| CallbackEvent::of_task(change.row.state, change.row.try_number)).flatten();
     told.into_iter().flat_map(move |event| {
-        node.callbacks.of(event).map(move |connection| CallbackNew {
+        node.callbacks.of(event).map(move |target| CallbackNew {
             dag_run: run.row.key,
             task_id: Some(node.task_id.clone()),
             map_index: change.instance.map_index,
             number: i64::from(change.row.try_number),
             event,
-            connection: connection.clone(),
+            target: target.clone(),
             message: change.message.clone(),
         })
     })
@@ -47,13 +47,13 @@ fn about<'a>(
     event: CallbackEvent,
     message: Option<&'a str>,
 ) -> impl Iterator<Item = CallbackNew> + 'a {
-    callbacks.of(event).map(move |connection| CallbackNew {
+    callbacks.of(event).map(move |target| CallbackNew {
         dag_run: row.key,
         task_id: None,
         map_index: -1,
         number: row.clear_number,
         event,
-        connection: connection.clone(),
+        target: target.clone(),
         message: message.map(ToOwned::to_owned),
     })
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{COMMIT_RETRY, Chain, Driver, Timer, Turn, change_of};
 use crate::{
     engine::{self, RunChange},
+    model::dag::Node,
     scheduler::{Change, tick::Dispatch},
-    store::{DagRunKey, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, StoreError, WaitRow},
+    store::{DagRunKey, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, Placement, StoreError, WaitRow},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -70,10 +71,7 @@ impl<D: Dispatch> Driver<D> {
                         key: id.clone(),
                         state: row.state,
                         max_tries: row.max_tries,
-                        pool: node.pool.clone(),
-                        pool_slots: node.pool_slots,
-                        priority_weight: node.priority_weight,
-                        entry: node.entry.clone(),
+                        placement: placement(node),
                     });
                 }
                 if !change.is_new || !untouched {
@@ -157,5 +155,15 @@ impl<D: Dispatch> Driver<D> {
         {
             self.timers.remove(&(at, Timer::Run(key)));
         }
+    }
+}
+
+/// What instances of `node` run, and what they take to start.
+pub(super) fn placement(node: &Node) -> Placement {
+    Placement {
+        entry: node.entry.clone(),
+        pool: node.pool.clone(),
+        pool_slots: node.pool_slots,
+        priority_weight: node.priority_weight,
     }
 }

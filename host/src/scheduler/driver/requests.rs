@@ -22,7 +22,7 @@ use crate::{
 const MAX_RUNS: u32 = 1_000;
 
 /// What became of a request: an answer to give at once, or (`Ok`) one that is kept for after the commit.
-type Outcome<T> = Result<T, RequestError>;
+pub(super) type Outcome<T> = Result<T, RequestError>;
 
 impl<D: Dispatch> Driver<D> {
     /// Carries out a request. What it asks for that can't be is answered at once; what was done, after the commit.
@@ -184,7 +184,7 @@ impl<D: Dispatch> Driver<D> {
             None => self.store.origin_get(row.key).await?,
         };
         let is_own = known.as_ref().is_some_and(|known| known.parent == origin.parent);
-        let is_same_try = known.is_some_and(|known| known.parent_try_number == origin.try_number);
+        let is_same_try = known.is_some_and(|known| known.parent_number == origin.number);
         if !origin.reset {
             return if is_own {
                 Ok(StartedBefore::Yes(Box::new(row)))
@@ -317,11 +317,23 @@ impl<D: Dispatch> Driver<D> {
         let mut affected = Vec::new();
         for row in self.runs_in(&request.dag_id, &span).await? {
             let key = row.key;
-            self.ensure_loaded(row, turn).await?;
-            let Some(run) = self.runs.get(&key) else { continue };
-            let chosen = with_scope(run, &choose(run, &request.tasks, around, wanted)?);
+            let renewed = if request.run_on_latest_version { self.renewed(&row).await? } else { None };
+            if renewed.is_none() {
+                self.ensure_loaded(row, turn).await?;
+            }
+            let Some(run) = renewed.as_ref().map(|renewed| &renewed.run).or_else(|| self.runs.get(&key)) else {
+                continue;
+            };
+            let chosen = choose(run, &request.tasks, around, wanted)?;
+            let added = renewed.iter().flat_map(|renewed| renewed.added.iter().copied());
+            let chosen: Vec<_> =
+                if request.only_new { added.collect() } else { chosen.into_iter().chain(added).collect() };
+            let chosen = with_scope(run, &chosen);
             affected.extend(chosen.iter().map(|id| run.instance_key(*id)));
             if !request.dry_run && !chosen.is_empty() {
+                if let Some(renewed) = renewed {
+                    self.open_renewed(renewed, turn);
+                }
                 self.apply(key, &Event::Clear { instances: chosen }, turn);
             }
         }

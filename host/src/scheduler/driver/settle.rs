@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{ActiveRun, Driver, MAX_STARTS, Timer, Turn, attempt_id};
+use super::{
+    Driver, MAX_STARTS, Timer, Turn,
+    active_run::{self, ActiveRun},
+    attempt_id,
+};
 use crate::{
-    engine::{self, Event, InstanceChange, InstanceId, RunChange, RunIdentity, RunSnapshot},
-    executor::{Assignment, RunContext},
+    engine::{self, Event, InstanceChange, InstanceId, RunChange, RunIdentity},
+    executor::Assignment,
     model::{ids::DagId, state::RunState},
     scheduler::{
-        params, runs,
+        runs,
         tick::Dispatch,
         version::{self, Version},
     },
@@ -132,41 +136,21 @@ impl<D: Dispatch> Driver<D> {
                 return Ok(None);
             }
         };
-        let identity = RunIdentity { run_id: row.run_id.clone(), logical_date: row.logical_date };
-        let dag = Arc::clone(&version.dag);
         let instances = if self.never_loaded.remove(&row.key) {
             Vec::new()
         } else {
             self.store.task_instance_list_of_run(row.key).await?
         };
-        let state = if row.start_date.is_none() && row.clear_number == 0 && instances.is_empty() {
-            let state = engine::RunState::new(dag, &identity, row.queued_at);
-            let rows = turn.instances.entry(row.key).or_default();
-            for (instance, row) in state.instances().filter_map(|id| Some((id, state.instance(id)?))) {
-                let change =
-                    InstanceChange { instance, row, message: None, is_new: true, archive: false, drop_results: false };
-                rows.persist(Box::new(change));
-            }
-            state
-        } else {
-            engine::RunState::restore(
-                dag,
-                &identity,
-                snapshot_of_run(&row),
-                instances.into_iter().map(runs::snapshot_of),
-            )
-        };
-        let context = Arc::new(RunContext {
-            dag_run: row.key,
-            dag_id: row.dag_id.clone(),
-            run_id: row.run_id.clone(),
-            logical_date: row.logical_date,
-            data_interval: row.data_interval,
-            run_after: row.run_after,
-            next_run_after: runs::next_run_after(&row, &version.dag),
-            params: params::merged(&version.dag.params, &row.conf).into(),
-        });
-        Ok(Some(ActiveRun { row, version, context, state, wake_at: None }))
+        if row.start_date.is_some() || row.clear_number > 0 || !instances.is_empty() {
+            return Ok(Some(ActiveRun::restore(row, version, instances.into_iter().map(runs::snapshot_of))));
+        }
+        let identity = RunIdentity { run_id: row.run_id.clone(), logical_date: row.logical_date };
+        let state = engine::RunState::new(Arc::clone(&version.dag), &identity, row.queued_at);
+        let rows = turn.instances.entry(row.key).or_default();
+        for (instance, row) in state.instances().filter_map(|id| Some((id, state.instance(id)?))) {
+            rows.persist(Box::new(InstanceChange::new(instance, row)));
+        }
+        Ok(Some(ActiveRun::new(row, version, state)))
     }
 
     /// Takes a loaded run among those that have events.
@@ -182,11 +166,11 @@ impl<D: Dispatch> Driver<D> {
         let was = std::mem::replace(&mut row.state, RunState::Failed);
         row.end_date = Some(turn.now());
         row.message = Some(why.clone());
-        turn.runs.insert(row.key, RunChange { row: snapshot_of_run(&row), message: Some(why) });
+        turn.runs.insert(row.key, RunChange { row: active_run::snapshot_of(&row), message: Some(why) });
         self.moved(&row, was);
     }
 
-    async fn version(&mut self, key: DagVersionKey) -> Result<Arc<Version>, version::VersionError> {
+    pub(super) async fn version(&mut self, key: DagVersionKey) -> Result<Arc<Version>, version::VersionError> {
         if let Some(version) = self.versions.get(&key) {
             return Ok(Arc::clone(version));
         }
@@ -210,16 +194,5 @@ impl<D: Dispatch> Driver<D> {
             max_tries: row.max_tries + 1,
             started_at: row.start_date.unwrap_or(turn.now()),
         });
-    }
-}
-
-/// A stored run as the engine takes it.
-fn snapshot_of_run(row: &DagRunRow) -> RunSnapshot {
-    RunSnapshot {
-        state: row.state,
-        queued_at: row.queued_at,
-        start_date: row.start_date,
-        end_date: row.end_date,
-        clear_number: row.clear_number,
     }
 }

@@ -18,7 +18,7 @@ pub struct CallbackLine {
     pub event: String,
     /// The task instance and its page; none: it is about the run.
     pub task: Option<(String, String)>,
-    pub connection: String,
+    pub target: String,
     pub state: String,
     pub at: When,
     pub error: String,
@@ -46,7 +46,7 @@ fn line(run: &DagRunRow, row: CallbackRow, zone: Zones) -> CallbackLine {
             None => callback.event.as_str().to_owned(),
         },
         task,
-        connection: callback.connection.to_string(),
+        target: callback.target.to_string(),
         state: match row.attempts {
             0 | 1 => row.state,
             several => format!("{}, {several} attempts", row.state),

@@ -32,6 +32,9 @@ use crate::{
 /// Rows of a preview.
 const PREVIEW: usize = 100;
 
+/// What the option `latest_version` is called.
+pub const LATEST_VERSION: &str = "On the newest version of the dag";
+
 /// What a preview shows, of a run or of a task, of clearing or of marking.
 #[derive(Template)]
 #[template(path = "task_clear.html")]
@@ -148,6 +151,8 @@ pub struct ClearOptions {
     pub future: bool,
     #[serde(default)]
     pub only_failed: bool,
+    #[serde(default)]
+    pub latest_version: bool,
     /// Of marking.
     #[serde(default)]
     pub state: Option<TaskState>,
@@ -166,6 +171,7 @@ impl ClearOptions {
     fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields: Vec<_> = self.around().iter().map(|(name, _, on)| (*name, on.to_string())).collect();
         fields.push(("only_failed", self.only_failed.to_string()));
+        fields.push(("latest_version", self.latest_version.to_string()));
         fields.push(("chosen", "true".into()));
         fields.extend(self.map_index.map(|index| ("map_index", index.to_string())));
         fields.extend(self.state.map(|state| ("state", state.to_string())));
@@ -180,6 +186,7 @@ impl ClearOptions {
             past: self.past,
             future: self.future,
             only_failed: self.only_failed,
+            run_on_latest_version: self.latest_version,
             dry_run,
             ..ClearRequest::of_run(dag_id, run_id)
         }
@@ -217,6 +224,7 @@ pub async fn preview_clear(
     let title = label(&path.2, options.map_index.unwrap_or(-1));
     let mut choices = options.around().to_vec();
     choices.push(("only_failed", "Only failed", options.only_failed));
+    choices.push(("latest_version", LATEST_VERSION, options.latest_version));
     let shell = frame.shell(Section::Dags, "clear", format!("Clear {title}"));
     let mut view = ClearView::new(
         shell,

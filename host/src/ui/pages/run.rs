@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::{
     Question,
     callbacks::{self, CallbackLine},
-    change::{Affected, Choice, ClearOptions, ClearView},
+    change::{Affected, Choice, ClearOptions, ClearView, LATEST_VERSION},
     confirm,
     dag::{Chip, GraphView, fold_link, trigger_of},
 };
@@ -28,8 +28,8 @@ use crate::{
     },
     scheduler::ClearRequest,
     store::{
-        DagRunFilter, DagRunOrder, DagRunRow, InstanceKey, Order, Page, Range, StartedRun, TaskInstanceFilter,
-        TaskInstanceOrder, TaskInstanceRow,
+        DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range, StartedRun, TaskInstanceFilter, TaskInstanceOrder,
+        TaskInstanceRow,
     },
     ui::{
         UiState, ansi, doc,
@@ -334,9 +334,14 @@ async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Resul
     if let Some(origin) = ui.store.origin_get(run.key).await?
         && let Some(parent) = ui.store.dag_run_get_by_key(origin.parent.dag_run).await?
     {
-        let InstanceKey { task_id, map_index, .. } = &origin.parent;
-        let href = links::task(&parent.dag_id, &parent.run_id, task_id, *map_index);
-        let name = format!("{} of {} in {}", label(task_id, *map_index), parent.run_id, parent.dag_id);
+        let (href, what) = match &origin.parent.task {
+            Some((task_id, map_index)) => (
+                links::task(&parent.dag_id, &parent.run_id, task_id, *map_index),
+                format!("{} of ", label(task_id, *map_index)),
+            ),
+            None => (links::run(&parent.dag_id, &parent.run_id), String::new()),
+        };
+        let name = format!("{what}{} in {}", parent.run_id, parent.dag_id);
         facts = facts.html("Started by", Html::new().link(&href, &name));
     }
     if run.run_type == RunType::AssetTriggered {
@@ -501,6 +506,7 @@ pub async fn preview_clear(
     let base = links::run(&dag_id, &run_id);
     let mut request = ClearRequest::of_run(dag_id.clone(), run_id.clone());
     request.only_failed = options.only_failed;
+    request.run_on_latest_version = options.latest_version;
     request.dry_run = true;
     let affected = ui.scheduler.task_clear(request).await?;
     let view = ClearView::new(
@@ -508,8 +514,11 @@ pub async fn preview_clear(
         crumbs(&dag_id, Some(&run_id)),
         run_id.as_str(),
         base,
-        Choice::all(&[("only_failed", "Only failed tasks", options.only_failed)]),
-        vec![("only_failed", options.only_failed.to_string())],
+        Choice::all(&[
+            ("only_failed", "Only failed tasks", options.only_failed),
+            ("latest_version", LATEST_VERSION, options.latest_version),
+        ]),
+        vec![("only_failed", options.only_failed.to_string()), ("latest_version", options.latest_version.to_string())],
         Affected::new(affected, &shape),
     );
     Ok(page(&view))
@@ -523,6 +532,7 @@ pub async fn clear(
 ) -> Result<Response, UiError> {
     let mut request = ClearRequest::of_run(dag_id.clone(), run_id.clone());
     request.only_failed = options.only_failed;
+    request.run_on_latest_version = options.latest_version;
     let affected = ui.scheduler.task_clear(request).await?;
     Ok(go_and_tell(&links::run(&dag_id, &run_id), &format!("{} task instances were cleared.", affected.len())))
 }

@@ -185,7 +185,7 @@ fn by(parent: &DagRunRow, try_number: u32, reset: bool) -> RunRequest {
     RunRequest {
         run_id: Some(RunId::new("child").unwrap()),
         triggered_by: "operator",
-        origin: Some(Origin { parent: instance(parent, "w"), try_number, depth: 1, reset }),
+        origin: Some(Origin { parent: instance(parent, "w").into(), number: try_number, depth: 1, reset }),
         ..RunRequest::default()
     }
 }
