@@ -38,7 +38,11 @@ const ROOMS: &[Room] = &[
     Room { name: "sandbox", rooms: &["wire"], never: &[NO_SQL, NO_HTTP] },
     Room { name: "executor", rooms: &["wire", "store", "blobs", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "notifier", rooms: &["store", "secrets"], never: &[NO_SQL, NO_WASM] },
-    Room { name: "scheduler", rooms: &["engine", "store", "blobs", "executor"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
+    Room {
+        name: "scheduler",
+        rooms: &["engine", "store", "blobs", "executor", "notifier"],
+        never: &[NO_SQL, NO_HTTP, NO_WASM],
+    },
     Room { name: "auth", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "api", rooms: &["scheduler", "store", "blobs", "secrets", "auth"], never: &[NO_SQL, NO_WASM] },
     Room { name: "ui", rooms: &["scheduler", "store", "blobs", "secrets", "auth", "api"], never: &[NO_SQL, NO_WASM] },
