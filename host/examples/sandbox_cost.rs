@@ -14,7 +14,8 @@ use std::{
 use airlock::{
     model::{ids::Digest, time::Timestamp},
     wire::{
-        AttemptEnd, AttemptKey, Compiled, FrameReader, FrameWriter, FromRunner, Instance, Limits, RunAttempt, ToRunner,
+        AttemptEnd, AttemptKey, Compiled, FrameReader, FrameWriter, FromRunner, Instance, Limits, RunAttempt, TapeMode,
+        ToRunner,
     },
 };
 use anyhow::{Context, Result, bail};
@@ -138,6 +139,7 @@ fn attempt(attempt: AttemptKey) -> RunAttempt {
             log_bytes: 16 << 20,
             host_calls: 1_000_000,
         },
+        tape: TapeMode::Off,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     assets::{Asset, AssetCondition},
     entry::{Entry, Task},
     error::{Error, Result},
-    options::{Callback, Options},
+    options::{Callback, Options, Recording},
     value::{self, TaskInput, Value},
 };
 
@@ -54,6 +54,7 @@ pub struct Definition {
     pub deadline_ms: Option<u64>,
     pub callbacks: &'static [Callback],
     pub paused: Option<bool>,
+    pub record: Option<Recording>,
     pub variables: &'static [&'static str],
     pub connections: &'static [&'static str],
     pub hosts: &'static [&'static str],
@@ -86,6 +87,7 @@ impl Definition {
         deadline_ms: None,
         callbacks: &[],
         paused: None,
+        record: None,
         variables: &[],
         connections: &[],
         hosts: &[],

@@ -16,7 +16,7 @@ use crate::{
     entry::{self, Ending, Entry, Inputs},
     error::Awaited,
     logging,
-    options::{Callback, CallbackEvent, TriggerRule},
+    options::{Callback, CallbackEvent, Recording, TriggerRule},
     value::Value,
 };
 
@@ -228,6 +228,7 @@ fn describe_dag(
         deadline: definition.deadline_ms,
         callbacks: describe_callbacks(definition.callbacks),
         paused_upon_creation: definition.paused,
+        record: definition.record.map(recording),
         grants: runner::Grants {
             variables: owned(definition.variables),
             connections: owned(definition.connections),
@@ -278,6 +279,14 @@ fn describe_dag(
     }
 }
 
+fn recording(recording: Recording) -> runner::Recording {
+    match recording {
+        Recording::Off => runner::Recording::Off,
+        Recording::Failure => runner::Recording::Failure,
+        Recording::Always => runner::Recording::Always,
+    }
+}
+
 fn weekday(from_monday: u8) -> runner::Weekday {
     match from_monday {
         0 => runner::Weekday::Monday,
@@ -324,6 +333,7 @@ fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
         wait_for_downstream: options.wait_for_downstream,
         max_active_tis_per_dag: options.max_active_tis_per_dag,
         max_active_tis_per_dagrun: options.max_active_tis_per_dagrun,
+        record: options.record.map(recording),
         callbacks: describe_callbacks(options.callbacks),
         role: match &node.role {
             Role::Work => runner::Role::Work,

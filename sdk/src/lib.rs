@@ -120,6 +120,7 @@ use testing::host;
 /// | `on_success`, `on_failure` `= "alerts"` | who is told how a run ended: ids of connections of type `http` or `smtp`, one or several |
 /// | `deadline = "2h"`, `on_deadline = "alerts"` | who is told if a run is not finished so long after it could start |
 /// | `paused = true` | a newly uploaded dag starts paused (or not) |
+/// | `record = "failure"` | which attempts of its tasks are recorded for `airlock replay`: `"off"`, `"failure"`, `"always"` |
 /// | `display_name`, `description`, `doc`, `owners = [..]`, `tags = [..]` | for people; `doc` is the doc comment and `description` its first line if nothing is said |
 /// | `variables = [..]`, `connections = [..]`, `hosts = [..]`, `dags = [..]` | what the tasks may reach: nothing else |
 /// | `memory = "512MiB"` | memory of one attempt, at most 4 GiB; 256 MiB if nothing is said |
@@ -194,6 +195,7 @@ pub use airlock_sdk_macros::data;
 /// | `wait_for_downstream` | the same, and the tasks directly downstream of it in that run, too |
 /// | `max_active_tis_per_dag = 4` | so many instances at a time in all runs together |
 /// | `max_active_tis_per_dagrun = 4` | so many instances of a mapped task at a time in one run |
+/// | `record = "failure"` | which attempts are recorded for `airlock replay`: `"off"`, `"failure"`, `"always"`; as the dag says if nothing is said |
 /// | `on_success`, `on_failure`, `on_retry`, `on_skipped` `= "alerts"` | who is told: ids of connections of type `http` or `smtp`, one or several |
 /// | `display_name = ".."` | what the page shows instead of the id |
 /// | `doc = ".."` | Markdown; the doc comment if nothing is said |
@@ -207,7 +209,7 @@ pub use dag::{All, Dag, DagFunction, Each, Elements, Group, Handle, Handles, Int
 pub use entry::{Branch, ShortCircuit, Task};
 pub use error::{Error, Fatal, HostError, Later, Result, ResultExt, Skip};
 pub use logging::Level;
-pub use options::TriggerRule;
+pub use options::{Recording, TriggerRule};
 pub use schemars::JsonSchema;
 pub use sensor::Poke;
 pub use value::{Bytes, TaskInput, TaskOutput};
@@ -319,4 +321,5 @@ pub mod __private {
 #[doc = include_str!("../../docs/approvals.md")]
 #[doc = include_str!("../../docs/assets.md")]
 #[doc = include_str!("../../docs/callbacks.md")]
+#[doc = include_str!("../../docs/replay.md")]
 struct Docs;

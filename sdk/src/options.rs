@@ -34,6 +34,17 @@ pub enum TriggerRule {
     Always,
 }
 
+/// Which attempts are recorded: all that the task saw of the world, so that `airlock replay` can run it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recording {
+    /// None.
+    Off,
+    /// Those that failed.
+    Failure,
+    /// All.
+    Always,
+}
+
 /// How the instances of a task are run.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
@@ -53,6 +64,7 @@ pub struct Options {
     pub wait_for_downstream: bool,
     pub max_active_tis_per_dag: Option<u32>,
     pub max_active_tis_per_dagrun: Option<u32>,
+    pub record: Option<Recording>,
     pub callbacks: &'static [Callback],
 }
 
@@ -93,6 +105,7 @@ impl Options {
         wait_for_downstream: false,
         max_active_tis_per_dag: None,
         max_active_tis_per_dagrun: None,
+        record: None,
         callbacks: &[],
     };
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod page;
 mod pipelines;
 mod python;
+mod replay;
 mod rooms;
 mod shapes;
 mod uploads;

@@ -30,6 +30,7 @@ mod openapi;
 mod paths;
 mod pools;
 mod ranges;
+mod recordings;
 mod task_instances;
 mod tasks;
 #[cfg(test)]
@@ -179,6 +180,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(logs::get_log))
         .routes(routes!(artifacts::get_artifacts))
         .routes(routes!(artifacts::get_artifact))
+        .routes(routes!(recordings::get_recordings))
+        .routes(routes!(recordings::get_recording))
         .routes(routes!(xcoms::get_xcom_entries, xcoms::create_xcom_entry).layer(xcom_limit))
         .routes(routes!(xcoms::get_xcom_entry, xcoms::update_xcom_entry, xcoms::delete_xcom_entry).layer(xcom_limit))
         .routes(routes!(xcoms::get_xcom_content))

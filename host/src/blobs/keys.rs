@@ -22,6 +22,11 @@ pub fn artifact(id: Uuid) -> String {
     sharded("artifacts", id)
 }
 
+/// The recording of an attempt.
+pub fn recording(id: Uuid) -> String {
+    sharded("recordings", id)
+}
+
 /// A piece of log of one or more attempts.
 pub fn log_segment(id: Uuid) -> String {
     sharded("logs", id)

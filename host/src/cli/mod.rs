@@ -21,6 +21,7 @@ mod new;
 mod output;
 mod pools;
 mod progress;
+mod replay;
 mod runs;
 mod serve;
 mod services;
@@ -85,6 +86,8 @@ enum Command {
     /// Tasks and their instances: list, states, clear, logs.
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
+    /// Run a recorded attempt again, here; exits with 1 if it does not end as it did.
+    Replay(replay::ReplayArgs),
     /// Variables: list, get, set, delete, import, export.
     #[command(subcommand)]
     Variables(variables::VariablesCommand),
@@ -156,6 +159,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Backfill(command) => on_one_thread(command.run(&client()?, format)),
         Command::Runs(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tasks(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Replay(args) => on_all_cores(args.run(client, format)),
         Command::Variables(command) => on_one_thread(command.run(client, format)),
         Command::Connections(command) => on_one_thread(command.run(client, format)),
         Command::Pools(command) => on_one_thread(command.run(&client()?, format)),

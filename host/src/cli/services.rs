@@ -126,6 +126,8 @@ impl Services {
         let executor_config = ExecutorConfig {
             parallelism: config.parallelism,
             egress_allow_private: config.egress_allow_private,
+            record: config.record,
+            max_recording_bytes: config.max_recording_bytes,
             ..ExecutorConfig::new(data_dir.to_owned())
         };
         let Vault { store, secrets } = vault.clone();

@@ -13,7 +13,7 @@ use std::{
 use clap::{Arg, ArgMatches, Command};
 
 use super::error::{CliError, Kind, OrFail, Result};
-use crate::store::Synchronous;
+use crate::{model::recording::Recording, store::Synchronous};
 
 /// One setting.
 #[derive(Debug)]
@@ -86,6 +86,20 @@ pub const SETTINGS: &[Setting] = &[
         accepts: "true|false",
         default: Some("false"),
         help: "Whether granted hosts may be at private addresses (127.0.0.0/8, 10.0.0.0/8, ...)",
+        secret: false,
+    },
+    Setting {
+        key: "recording.default",
+        accepts: "off|failure|always",
+        default: Some("off"),
+        help: "Which attempts are recorded for `airlock replay`, where neither the task nor its dag says",
+        secret: false,
+    },
+    Setting {
+        key: "recording.max_bytes",
+        accepts: "1024 to 1073741824",
+        default: Some("67108864"),
+        help: "The largest recording of an attempt in bytes, before it is compressed; a larger one is dropped",
         secret: false,
     },
     Setting {
@@ -361,6 +375,8 @@ pub struct ServeConfig {
     pub secret_key: Option<String>,
     pub admin_password: Option<String>,
     pub egress_allow_private: bool,
+    pub record: Recording,
+    pub max_recording_bytes: u64,
     pub log_level: String,
     pub log_format: LogFormat,
 }
@@ -398,6 +414,9 @@ impl ServeConfig {
             secret_key: settings.get("secret_key")?,
             admin_password: settings.get("admin_password")?,
             egress_allow_private: settings.require("egress.allow_private", |_| true)?,
+            record: settings.require("recording.default", |_| true)?,
+            max_recording_bytes: settings
+                .require("recording.max_bytes", |bytes| (1 << 10..=1 << 30).contains(bytes))?,
             log_level: settings.require("log.level", |filter: &String| {
                 filter.parse::<tracing_subscriber::filter::EnvFilter>().is_ok()
             })?,
@@ -458,6 +477,8 @@ mod tests {
             ("listen", "nowhere"),
             ("database.synchronous", "off"),
             ("egress.allow_private", "yes"),
+            ("recording.default", "on"),
+            ("recording.max_bytes", "1"),
             ("log.level", "x=y=z"),
         ] {
             let settings = gather(&[(key, value)], &[], "").unwrap();

@@ -233,7 +233,8 @@ impl LogOf {
     }
 }
 
-fn print_line(line: &Value, format: Format) -> Result<()> {
+/// Prints a line of a log.
+pub fn print_line(line: &Value, format: Format) -> Result<()> {
     match format {
         Format::Table => output::print(&format!("{}\n", plain_line(line))),
         Format::Json | Format::Yaml => output::print(&format!("{line}\n")),

@@ -11,7 +11,7 @@ use crate::{
         time::{DataInterval, Timestamp},
         wait::Wait,
     },
-    store::{ArtifactRow, DagRunKey, DagRunRow, InstanceKey, XComNew},
+    store::{ArtifactRow, DagRunKey, DagRunRow, InstanceKey, RecordingRow, XComNew},
 };
 
 /// Names one start of one attempt. The scheduler never starts the same twice.
@@ -101,6 +101,8 @@ pub struct Completion {
     pub xcoms: Vec<XComNew>,
     /// To be committed with the success; empty for what did not succeed.
     pub artifacts: Vec<ArtifactRow>,
+    /// To be committed with the end, if the attempt was current.
+    pub recording: Option<RecordingRow>,
     /// What the events of outlets carry, where the attempt said so.
     pub asset_extras: BTreeMap<AssetName, String>,
     /// The length of the returned list, if a task or group of the dag is mapped over it and it is a list.

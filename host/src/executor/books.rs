@@ -19,6 +19,7 @@ use std::{
 use super::{
     attempt::{Assignment, AttemptId},
     effects::Effects,
+    recording::Recorder,
 };
 use crate::{
     model::{
@@ -53,6 +54,8 @@ pub(super) struct Attempt {
     pub key: AttemptKey,
     pub assignment: Assignment,
     pub started_at: Timestamp,
+    /// None: it is not recorded.
+    pub recorder: Option<Recorder>,
     state: Mutex<AttemptState>,
 }
 
@@ -130,11 +133,12 @@ impl Books {
         self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub fn open(&self, assignment: Assignment) -> Arc<Attempt> {
+    pub fn open(&self, assignment: Assignment, recorder: Option<Recorder>) -> Arc<Attempt> {
         let key = AttemptKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
         let id = assignment.id.clone();
         let state = AttemptState { phase: Phase::Waiting, killed: None, not_run: 0, effects: None, closed: false };
-        let attempt = Arc::new(Attempt { key, assignment, started_at: Clock.now(), state: Mutex::new(state) });
+        let attempt =
+            Arc::new(Attempt { key, assignment, started_at: Clock.now(), recorder, state: Mutex::new(state) });
         let mut table = self.table();
         table.by_key.insert(key, Arc::clone(&attempt));
         table.by_id.insert(id, key);

@@ -10,7 +10,12 @@ mod xcoms;
 
 use std::sync::Arc;
 
-pub(super) use {approvals::check as check_question, assets::check as check_asset, dags::check as check_wait};
+pub(super) use {
+    approvals::check as check_question,
+    assets::check as check_asset,
+    dags::check as check_wait,
+    settings::{hidden_in, secret_in},
+};
 
 use super::{Shared, books::Attempt, outbox::Outbox};
 use crate::wire::{Call, CallError, CallKey, Level, Reply};
@@ -29,9 +34,16 @@ pub(super) fn receive(
         attempt.effects(|effects| effects.streams.remove(&stream));
         return;
     }
+    if let Some(recorder) = &attempt.recorder {
+        recorder.asked(call, &request);
+    }
     let Some(begun) = attempt.effects(super::effects::Effects::begin_call) else { return };
     if let Err(error) = begun {
-        return outbox.reply(attempt.key, call, Err(error), None);
+        let refused = Err(error);
+        if let Some(recorder) = &attempt.recorder {
+            recorder.answered(call, &refused);
+        }
+        return outbox.reply(attempt.key, call, refused, None);
     }
     // What needs no waiting is answered at once.
     let request = match xcoms::push_small(attempt, request) {
@@ -105,6 +117,9 @@ fn answer(
     let Some(tell) = wanted else { return };
     if tell && let Err(CallError::Denied(why)) = &result {
         shared.logs.tell(attempt, Level::Warn, &format!("denied: {why}"));
+    }
+    if let Some(recorder) = &attempt.recorder {
+        recorder.answered(call, &result);
     }
     outbox.reply(attempt.key, call, result, memory);
 }

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::model::recording::Recording;
+
 /// How an executor runs attempts. Each has a default that suits a laptop.
 #[derive(Debug, Clone)]
 pub struct ExecutorConfig {
@@ -21,6 +23,10 @@ pub struct ExecutorConfig {
     pub compile_timeout: Duration,
     /// Whether tasks may speak HTTP to loopback and private addresses. For tests and closed networks.
     pub egress_allow_private: bool,
+    /// Which attempts are recorded, where neither task nor dag says.
+    pub record: Recording,
+    /// The largest recording of an attempt, before it is compressed; a larger one is dropped.
+    pub max_recording_bytes: u64,
     /// How long a runner that was asked something may keep silent before it is killed.
     pub runner_silence: Duration,
 }
@@ -37,6 +43,8 @@ impl ExecutorConfig {
             compilers: 2,
             compile_timeout: Duration::from_secs(125),
             egress_allow_private: false,
+            record: Recording::Off,
+            max_recording_bytes: 64 << 20,
             runner_silence: Duration::from_secs(15),
         }
     }

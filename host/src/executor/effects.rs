@@ -105,6 +105,8 @@ pub(super) struct Effects {
     pub streams: HashMap<StreamKey, Stream>,
     pub masker: Masker,
     secrets: Vec<SecretString>,
+    /// Those of them that a recording must not hold.
+    unrecorded: Vec<SecretString>,
     /// Ends what is under way for the attempt.
     pub over: CancellationToken,
     pub http: Arc<Semaphore>,
@@ -129,6 +131,7 @@ impl Default for Effects {
             streams: HashMap::new(),
             masker: Masker::new([]),
             secrets: Vec::new(),
+            unrecorded: Vec::new(),
             over: CancellationToken::new(),
             http: Arc::new(Semaphore::new(MAX_HTTP)),
             garbage: Vec::new(),
@@ -217,8 +220,9 @@ impl Effects {
         Ok(key)
     }
 
-    /// Hides these in all that the attempt says from now on.
-    pub fn hide(&mut self, secrets: Vec<SecretString>) {
+    /// Hides `secrets` in all that the attempt says from now on, and `unrecorded` in a recording of it.
+    pub fn hide(&mut self, secrets: Vec<SecretString>, unrecorded: Vec<SecretString>) {
+        self.unrecorded.extend(unrecorded);
         let known = self.secrets.len();
         for secret in secrets {
             if !self.secrets.contains(&secret) {
@@ -228,6 +232,11 @@ impl Effects {
         if self.secrets.len() > known {
             self.masker = Masker::new(self.secrets.iter().map(SecretString::expose));
         }
+    }
+
+    /// Masks what a recording must not hold.
+    pub fn recording_masker(&self) -> Masker {
+        Masker::new(self.unrecorded.iter().map(SecretString::expose))
     }
 
     /// Whether one more artifact may be begun.

@@ -13,6 +13,7 @@ use super::{
     attempt::{AttemptResult, Completion, ExecutorEvent},
     books::{Attempt, Phase},
     effects::{Effects, INLINE_BYTES, Pushed},
+    recording::Recording,
     values,
 };
 use crate::{
@@ -22,7 +23,8 @@ use crate::{
         time::Clock,
         wait::Wait,
     },
-    store::{ArtifactRow, XComBody, XComNew},
+    secrets::Masker,
+    store::{ArtifactRow, RecordingRow, XComBody, XComNew},
     wire::{AttemptEnd, AttemptKey, Level, Usage, Value},
 };
 
@@ -50,12 +52,14 @@ pub(super) fn done(
         return;
     }
     let Some(attempt) = shared.books.close(attempt.key) else { return };
+    if let Some(recorder) = &attempt.recorder {
+        recorder.ended(&end);
+    }
     if usage.log_bytes_dropped > 0 {
         let text = format!("{} bytes of log above the limit were dropped", usage.log_bytes_dropped);
         shared.logs.tell(&attempt, Level::Warn, &text);
     }
     let effects = close(&attempt);
-    let node = attempt.node();
     let conclusion = match end {
         AttemptEnd::Success(value) => return succeed(shared, attempt, effects, value, memory),
         AttemptEnd::Branch(ids) => match branch(&attempt, &ids) {
@@ -65,23 +69,18 @@ pub(super) fn done(
         AttemptEnd::ShortCircuit { all } => {
             return commit(shared, &attempt, effects, AttemptResult::ShortCircuit { all }, None);
         }
-        AttemptEnd::Skipped(why) => Conclusion { result: AttemptResult::Skipped, message: why, backtrace: Vec::new() },
-        AttemptEnd::Later(at) => Conclusion { result: AttemptResult::Later(at), message: None, backtrace: Vec::new() },
         AttemptEnd::Wait(wait, until) => match may_wait(&attempt, &wait) {
-            Ok(()) => {
-                let message = Some(wait.to_string());
-                Conclusion { result: AttemptResult::Wait(wait, until), message, backtrace: Vec::new() }
-            }
+            Ok(()) => Conclusion::of(AttemptEnd::Wait(wait, until), attempt.node().task_id.as_str()),
             Err(why) => Conclusion::failed(why, false),
         },
-        AttemptEnd::Retryable(why) => Conclusion::failed(why, true),
-        AttemptEnd::Fatal(why) => Conclusion::failed(why, false),
-        AttemptEnd::Trapped { message, backtrace } => Conclusion { backtrace, ..Conclusion::failed(message, true) },
-        AttemptEnd::TimedOut { limit_ms } => {
-            Conclusion::failed(format!("task `{}` ran longer than its limit of {limit_ms} ms", node.task_id), true)
-        }
         AttemptEnd::Killed => ended_from_outside(&attempt),
-        AttemptEnd::NotRun(why) => Conclusion::failed(format!("no runner could run it: {why}"), true),
+        AttemptEnd::Skipped(_)
+        | AttemptEnd::Later(_)
+        | AttemptEnd::Retryable(_)
+        | AttemptEnd::Fatal(_)
+        | AttemptEnd::Trapped { .. }
+        | AttemptEnd::TimedOut { .. }
+        | AttemptEnd::NotRun(_) => Conclusion::of(end, attempt.node().task_id.as_str()),
     };
     conclude(shared, &attempt, effects, conclusion);
 }
@@ -116,9 +115,57 @@ struct Conclusion {
 }
 
 impl Conclusion {
+    /// That of an end that says all by itself.
+    fn of(end: AttemptEnd, task_id: &str) -> Self {
+        match end {
+            AttemptEnd::Skipped(why) => Self { result: AttemptResult::Skipped, message: why, backtrace: Vec::new() },
+            AttemptEnd::Retryable(why) => Self::failed(why, true),
+            AttemptEnd::Fatal(why) => Self::failed(why, false),
+            AttemptEnd::Trapped { message, backtrace } => Self { backtrace, ..Self::failed(message, true) },
+            AttemptEnd::TimedOut { limit_ms } => {
+                Self::failed(format!("task `{task_id}` ran longer than its limit of {limit_ms} ms"), true)
+            }
+            AttemptEnd::NotRun(why) => Self::failed(format!("no runner could run it: {why}"), true),
+            AttemptEnd::Killed => {
+                let message = Some("it was ended from outside".to_owned());
+                Self { result: AttemptResult::Killed, message, backtrace: Vec::new() }
+            }
+            AttemptEnd::Wait(wait, until) => {
+                let message = Some(wait.to_string());
+                Self { result: AttemptResult::Wait(wait, until), message, backtrace: Vec::new() }
+            }
+            AttemptEnd::Later(at) => Self { result: AttemptResult::Later(at), message: None, backtrace: Vec::new() },
+            AttemptEnd::Success(_) | AttemptEnd::Branch(_) | AttemptEnd::ShortCircuit { .. } => {
+                Self { result: AttemptResult::Success, message: None, backtrace: Vec::new() }
+            }
+        }
+    }
+
+    /// Its lines in the log: how severe they are, the first, and the backtrace below it.
+    fn lines(&self) -> Option<(Level, &str, impl Iterator<Item = String>)> {
+        let level = match &self.result {
+            AttemptResult::Success
+            | AttemptResult::Branch(_)
+            | AttemptResult::ShortCircuit { .. }
+            | AttemptResult::Later(_) => return None,
+            AttemptResult::Skipped | AttemptResult::Wait(..) => Level::Info,
+            AttemptResult::Failed { .. } => Level::Error,
+            AttemptResult::Lost | AttemptResult::Killed => Level::Warn,
+        };
+        let frames = self.backtrace.iter().take(MAX_BACKTRACE).enumerate();
+        Some((level, self.message.as_deref()?, frames.map(|(depth, frame)| format!("  {depth}: {frame}"))))
+    }
+
     fn failed(message: String, retry: bool) -> Self {
         Self { result: AttemptResult::Failed { retry }, message: Some(message), backtrace: Vec::new() }
     }
+}
+
+/// What the log of an attempt says about its end: how severe that is, and the lines.
+pub(super) fn last_words(end: AttemptEnd, task_id: &str) -> Option<(Level, Vec<String>)> {
+    let conclusion = Conclusion::of(end, task_id);
+    let (level, first, others) = conclusion.lines()?;
+    Some((level, std::iter::once(first.to_owned()).chain(others).collect()))
 }
 
 fn ended_from_outside(attempt: &Attempt) -> Conclusion {
@@ -283,7 +330,7 @@ fn is_mapped_over(attempt: &Attempt) -> bool {
 /// Tells of a success and what it leaves behind.
 fn commit(
     shared: &Arc<Shared>,
-    attempt: &Attempt,
+    attempt: &Arc<Attempt>,
     effects: Option<Box<Effects>>,
     result: AttemptResult,
     list_length: Option<u32>,
@@ -292,6 +339,7 @@ fn commit(
     let id = attempt.id();
     let (mut xcoms, mut artifacts) = (Vec::new(), Vec::new());
     let mut asset_extras = BTreeMap::new();
+    let hidden = recording_masker(attempt, effects.as_deref());
     if let Some(effects) = effects {
         let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, garbage, .. } = *effects;
         asset_extras = extras;
@@ -314,15 +362,17 @@ fn commit(
         }));
         shared.discard(garbage);
     }
-    shared.logs.end(id);
-    send(
+    deliver(
         shared,
+        attempt,
+        hidden,
         Completion {
             id: id.clone(),
             result,
             message: None,
             xcoms,
             artifacts,
+            recording: None,
             asset_extras,
             list_length,
             started_at: attempt.started_at,
@@ -332,48 +382,107 @@ fn commit(
 }
 
 /// Tells of an end that leaves nothing behind but the log.
-fn conclude(shared: &Arc<Shared>, attempt: &Attempt, effects: Option<Box<Effects>>, conclusion: Conclusion) {
-    let Conclusion { result, message, backtrace } = conclusion;
-    let level = match &result {
-        AttemptResult::Success
-        | AttemptResult::Branch(_)
-        | AttemptResult::ShortCircuit { .. }
-        | AttemptResult::Later(_) => None,
-        AttemptResult::Skipped | AttemptResult::Wait(..) => Some(Level::Info),
-        AttemptResult::Failed { .. } => Some(Level::Error),
-        AttemptResult::Lost | AttemptResult::Killed => Some(Level::Warn),
-    };
+fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Effects>>, conclusion: Conclusion) {
     let masked = |text: &str| match &effects {
         Some(effects) => effects.masker.mask(text).into_owned(),
         None => text.to_owned(),
     };
-    let message = message.map(|message| masked(&message));
-    if let (Some(level), Some(message)) = (level, &message) {
-        shared.logs.tell_masked(attempt, level, message);
-        for (depth, frame) in backtrace.iter().take(MAX_BACKTRACE).enumerate() {
-            shared.logs.tell_masked(attempt, level, &format!("  {depth}: {}", masked(frame)));
+    if let Some((level, first, others)) = conclusion.lines() {
+        for line in std::iter::once(first.to_owned()).chain(others) {
+            shared.logs.tell_masked(attempt, level, &masked(&line));
         }
     }
+    let message = conclusion.message.as_deref().map(masked);
+    let hidden = recording_masker(attempt, effects.as_deref());
     if let Some(effects) = effects {
         let mut blobs = effects.blobs();
         blobs.extend(effects.garbage);
         shared.discard(blobs);
     }
-    shared.logs.end(attempt.id());
-    send(
+    deliver(
         shared,
+        attempt,
+        hidden,
         Completion {
             id: attempt.id().clone(),
-            result,
+            result: conclusion.result,
             message: message.map(|message| message.chars().take(MAX_MESSAGE_CHARS).collect()),
             xcoms: Vec::new(),
             artifacts: Vec::new(),
+            recording: None,
             asset_extras: BTreeMap::new(),
             list_length: None,
             started_at: attempt.started_at,
             ended_at: Clock.now(),
         },
     );
+}
+
+/// What a recording of the attempt must not hold; none if there is none.
+fn recording_masker(attempt: &Attempt, effects: Option<&Effects>) -> Option<Masker> {
+    attempt.recorder.as_ref()?;
+    Some(effects.map_or_else(|| Masker::new([]), Effects::recording_masker))
+}
+
+/// Sends an attempt's event, once its recording is stored if it is to be kept.
+fn deliver(shared: &Arc<Shared>, attempt: &Arc<Attempt>, masker: Option<Masker>, completion: Completion) {
+    let failed = matches!(completion.result, AttemptResult::Failed { .. });
+    let recorded = attempt.recorder.as_ref().zip(masker);
+    match recorded.and_then(|(recorder, masker)| Some((recorder.finish(failed)?, masker))) {
+        None => {}
+        Some((Err(dropped), _)) => shared.logs.tell_masked(attempt, Level::Warn, &dropped.to_string()),
+        Some((Ok(recording), masker)) => {
+            let (shared, attempt) = (Arc::clone(shared), Arc::clone(attempt));
+            shared.tasks.clone().spawn(async move {
+                let recording = store_recording(&shared, &attempt, recording, masker).await;
+                shared.logs.end(attempt.id());
+                send(&shared, Completion { recording, ..completion });
+            });
+            return;
+        }
+    }
+    shared.logs.end(attempt.id());
+    send(shared, completion);
+}
+
+/// Puts a recording into object storage. The attempt's end does not depend on it.
+async fn store_recording(
+    shared: &Shared,
+    attempt: &Attempt,
+    recording: Recording,
+    masker: Masker,
+) -> Option<RecordingRow> {
+    let lost = |why: &str| shared.logs.tell_masked(attempt, Level::Warn, &format!("the recording {why}"));
+    let bytes = match tokio::task::spawn_blocking(move || recording.into_bytes(&masker)).await {
+        Ok(Ok(bytes)) => bytes::Bytes::from(bytes),
+        Ok(Err(error)) => {
+            lost(&format!("could not be written: {error}"));
+            return None;
+        }
+        Err(error) => {
+            tracing::error!(%error, "a recording could not be written");
+            lost("could not be written; this is a bug of airlock");
+            return None;
+        }
+    };
+    let blob = blobs::keys::recording(uuid::Uuid::now_v7());
+    let mut delays = RETRY_DELAYS.iter();
+    while let Err(error) = shared.blobs.put(&blob, bytes.clone()).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a recording can't be stored");
+        let Some(delay) = delays.next() else {
+            lost("was dropped: object storage can't be used just now");
+            return None;
+        };
+        tokio::time::sleep(*delay).await;
+    }
+    let id = attempt.id();
+    Some(RecordingRow {
+        instance: id.instance.clone(),
+        try_number: id.try_number,
+        size_bytes: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
+        created_at: Clock.now(),
+        blob,
+    })
 }
 
 /// An attempt has one event, so that the order among attempts does not matter and a full channel may be waited for aside.

@@ -30,6 +30,8 @@ mod inputs;
 mod logs;
 mod memory;
 mod outbox;
+mod recording;
+mod replay;
 mod results;
 mod runner;
 mod values;
@@ -52,6 +54,8 @@ pub use attempt::{
 };
 pub use config::ExecutorConfig;
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
+pub use recording::{Recording, RecordingError};
+pub use replay::{Given, Replay, ReplayError, Replayed};
 
 use self::{
     books::{Attempt, Books, Phase},
@@ -61,6 +65,7 @@ use self::{
     egress::Egress,
     inputs::{InputError, Inputs},
     memory::Budget,
+    recording::{Held, Recorder},
     results::Results,
     runner::{Ready, Runner},
 };
@@ -69,7 +74,7 @@ use crate::{
     model::spec::ModuleSpec,
     secrets::Secrets,
     store::{InstanceKey, Store},
-    wire::{Instance, Limits, RunAttempt},
+    wire::{Instance, Limits, RunAttempt, TapeMode},
 };
 
 /// Log of one attempt, see `log.emit` of `wit/task.wit`.
@@ -129,6 +134,7 @@ struct Shared {
     books: Arc<Books>,
     runners: Vec<Arc<Runner>>,
     results: Results,
+    recordings: Held,
     logs: Logs,
     code: Code,
     egress: Egress,
@@ -176,7 +182,8 @@ impl Executor {
         for assignment in assignments {
             // What an earlier try returned is void.
             self.shared.results.forget(&assignment.id.instance);
-            let attempt = self.shared.books.open(assignment);
+            let recorder = self.shared.recorder(&assignment);
+            let attempt = self.shared.books.open(assignment, recorder);
             self.shared.prepare(&attempt);
         }
     }
@@ -263,6 +270,7 @@ impl Shared {
             books,
             runners: (0..count as usize).map(|index| Arc::new(Runner::new(index, slots))).collect(),
             results: Results::new(),
+            recordings: Held::default(),
             logs,
             code: Code { cache: Arc::new(cache), compiler },
             inbound: Budget::new(VALUES_MIB),
@@ -273,6 +281,13 @@ impl Shared {
             closing: CancellationToken::new(),
             config,
         })
+    }
+
+    /// What records the attempt, if it is to be.
+    fn recorder(&self, assignment: &Assignment) -> Option<Recorder> {
+        let Assignment { dag, node, .. } = assignment;
+        let which = dag.node(*node).record.or(dag.record).unwrap_or(self.config.record);
+        Recorder::new(which, self.config.max_recording_bytes, &self.recordings)
     }
 
     /// Gets an attempt's inputs and hands it to a runner.
@@ -321,7 +336,11 @@ impl Shared {
                 log_bytes: MAX_LOG_BYTES,
                 host_calls: MAX_HOST_CALLS,
             },
+            tape: attempt.recorder.as_ref().map_or(TapeMode::Off, Recorder::tape_mode),
         };
+        if let Some(recorder) = &attempt.recorder {
+            recorder.begin(&run);
+        }
         let ready = Ready { attempt: Arc::clone(attempt), run: Box::new(run), memory };
         let runner = match self.runners.as_slice() {
             [only] => Some(only),

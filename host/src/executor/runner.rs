@@ -10,6 +10,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     os::fd::OwnedFd,
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -301,22 +302,28 @@ enum RunnerError {
     Ended(String),
 }
 
-/// One process, from its start to its end.
-async fn live(shared: &Arc<Shared>, runner: &Arc<Runner>, generation: u64) -> Result<(), RunnerError> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(RunnerError::Start)?;
-    ours.set_nonblocking(true).map_err(RunnerError::Start)?;
-    let (from, to) = UnixStream::from_std(ours).map_err(RunnerError::Start)?.into_split();
-    let mut child = Command::new(&shared.binary)
+/// Starts a runner's process; its words are to be read from its stderr.
+pub(super) fn start(binary: &Path, slots: u32, threads: Option<u32>) -> io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let child = Command::new(binary)
         .arg("run-child")
-        .arg(runner.slots.to_string())
-        .args(shared.config.runner_threads.map(|threads| threads.to_string()))
+        .arg(slots.to_string())
+        .args(threads.map(|threads| threads.to_string()))
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .spawn()
-        .map_err(RunnerError::Start)?;
+        .spawn()?;
+    Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// One process, from its start to its end.
+async fn live(shared: &Arc<Shared>, runner: &Arc<Runner>, generation: u64) -> Result<(), RunnerError> {
+    let started = start(&shared.binary, runner.slots, shared.config.runner_threads);
+    let (mut child, socket) = started.map_err(RunnerError::Start)?;
+    let (from, to) = socket.into_split();
     if let Some(stderr) = child.stderr.take() {
         shared.tasks.spawn(repeat(runner.index, stderr));
     }
@@ -441,6 +448,11 @@ async fn take(
         FromRunner::Log { attempt, lines } => {
             if let Some(attempt) = find(attempt) {
                 shared.logs.append(&attempt, &lines);
+            }
+        }
+        FromRunner::Tape { attempt, tape } => {
+            if let Some(recorder) = find(attempt).as_ref().and_then(|attempt| attempt.recorder.as_ref()) {
+                recorder.tape(tape);
             }
         }
         FromRunner::Done { attempt, end, usage } => {

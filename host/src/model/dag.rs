@@ -21,6 +21,7 @@ use super::{
     expand::Expand,
     grants::Grants,
     ids::{AssetName, DagId, Digest, EntryName, PoolName, TaskId},
+    recording::Recording,
     retry::Retry,
     spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec, SourceSpec},
     time::Timestamp,
@@ -58,6 +59,8 @@ pub struct Dag {
     /// Counted from a run's `run_after`.
     pub deadline: Option<Duration>,
     pub callbacks: Callbacks,
+    /// Which attempts of its tasks are recorded, where the task does not say.
+    pub record: Option<Recording>,
     pub params: Vec<ParamSpec>,
     pub grants: Grants,
     /// In a topological order: upstream before downstream.
@@ -113,6 +116,8 @@ pub struct Node {
     pub max_active_tis_per_dag: Option<u32>,
     /// The same in one run. Airflow: `max_active_tis_per_dagrun`.
     pub max_active_tis_per_dagrun: Option<u32>,
+    /// Which attempts are recorded; none: as the dag says.
+    pub record: Option<Recording>,
     pub callbacks: Callbacks,
     pub role: Role,
     pub group: Option<GroupIndex>,
@@ -269,6 +274,7 @@ impl Dag {
             max_consecutive_failed_dag_runs: spec.max_consecutive_failed_dag_runs,
             deadline: spec.deadline_ms.map(Duration::from_millis),
             callbacks,
+            record: spec.record,
             params: spec.params.clone(),
             grants,
             expands: graph.expands(),

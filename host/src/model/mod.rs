@@ -11,6 +11,7 @@ pub mod dag;
 pub mod expand;
 pub mod grants;
 pub mod ids;
+pub mod recording;
 pub mod retry;
 pub mod spec;
 pub mod state;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     callback::CallbackEvent,
     ids::{Digest, PoolName},
+    recording::Recording,
     time::Timestamp,
     trigger_rule::TriggerRule,
 };
@@ -117,6 +118,9 @@ pub struct DagSpec {
     pub callbacks: Vec<CallbackSpec>,
     #[serde(default)]
     pub paused_upon_creation: Option<bool>,
+    /// Of tasks that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Recording>,
     #[serde(default)]
     pub params: Vec<ParamSpec>,
     #[serde(default)]
@@ -196,6 +200,7 @@ impl DagSpec {
             deadline_ms: None,
             callbacks: Vec::new(),
             paused_upon_creation: None,
+            record: None,
             params: Vec::new(),
             grants: GrantsSpec::default(),
             nodes: Vec::new(),
@@ -392,6 +397,8 @@ pub struct NodeSpec {
     pub max_active_tis_per_dag: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_active_tis_per_dagrun: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Recording>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callbacks: Vec<CallbackSpec>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -432,6 +439,7 @@ impl NodeSpec {
             wait_for_downstream: false,
             max_active_tis_per_dag: None,
             max_active_tis_per_dagrun: None,
+            record: None,
             callbacks: Vec::new(),
             role: RoleSpec::Work,
             group: None,

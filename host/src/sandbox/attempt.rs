@@ -2,13 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use wasmtime::{Result, bail, format_err};
 
-use super::log::{Flusher, Log};
+use super::{
+    log::{Flusher, Log},
+    tape::Tape,
+};
 use crate::wire::{AttemptEnd, AttemptKey, Call, CallError, CallKey, FromRunner, Limits, Reply};
 
 /// What is shared of an attempt.
@@ -19,6 +22,8 @@ pub struct Attempt {
     calls: Mutex<Calls>,
     host_calls: u64,
     log: Log,
+    /// None: the guest sees time and chance as they are, and nobody writes it down.
+    tape: Option<Arc<Tape>>,
     stop: OnceLock<AttemptEnd>,
     stopped: Notify,
 }
@@ -39,13 +44,14 @@ struct Calls {
 type Answer = Result<Reply, CallError>;
 
 impl Attempt {
-    pub fn new(key: AttemptKey, limits: &Limits, outgoing: Option<Outgoing>) -> Self {
+    pub fn new(key: AttemptKey, limits: &Limits, tape: Option<Arc<Tape>>, outgoing: Option<Outgoing>) -> Self {
         Self {
             key,
             outgoing,
             calls: Mutex::default(),
             host_calls: limits.host_calls,
-            log: Log::new(limits.log_bytes),
+            log: Log::new(limits.log_bytes, tape.clone()),
+            tape,
             stop: OnceLock::new(),
             stopped: Notify::new(),
         }
@@ -53,6 +59,10 @@ impl Attempt {
 
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    pub fn tape(&self) -> Option<&Arc<Tape>> {
+        self.tape.as_ref()
     }
 
     /// Asks the supervisor and waits for its answer.
@@ -138,7 +148,7 @@ impl Attempt {
     }
 
     /// Whoever adds lines calls this after it: has them sent now if they are many, or soon.
-    pub async fn lines_added(self: &std::sync::Arc<Self>) {
+    pub async fn lines_added(self: &Arc<Self>) {
         if self.log.is_full() {
             self.flush_log().await;
         } else {
@@ -147,7 +157,7 @@ impl Attempt {
     }
 
     /// Has the lines that wait sent within [`log::DELAY`](super::log::DELAY).
-    pub fn flush_log_soon(self: &std::sync::Arc<Self>) {
+    pub fn flush_log_soon(self: &Arc<Self>) {
         if let Some(outgoing) = &self.outgoing
             && self.log.wants_timer()
         {

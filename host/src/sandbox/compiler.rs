@@ -200,7 +200,7 @@ fn describe(
 ) -> Result<crate::model::spec::ModuleSpec, String> {
     let limits =
         Limits { memory_bytes: DESCRIBE_MEMORY_BYTES, timeout_ms: None, log_bytes: 1 << 20, host_calls: 10_000 };
-    let attempt = Arc::new(Attempt::new(AttemptKey(0), &limits, None));
+    let attempt = Arc::new(Attempt::new(AttemptKey(0), &limits, None, None));
     let cpu_until = cpu_time() + DESCRIBE_CPU;
     let too_busy = format!("it ran longer than {} s of CPU time", DESCRIBE_CPU.as_secs());
     let mut store = guest::store(engine, attempt, limits.memory_bytes, move || {

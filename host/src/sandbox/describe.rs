@@ -8,6 +8,7 @@ use super::bindings::{airlock::task::types::Value, exports::airlock::task::runne
 use crate::model::{
     asset,
     callback::CallbackEvent,
+    recording::Recording,
     spec::{
         AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, ComponentKind, DagSpec, EdgeLabelSpec,
         EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec,
@@ -141,6 +142,7 @@ impl Sizes {
             deadline_ms: dag.deadline,
             callbacks: self.callbacks(&place, dag.callbacks)?,
             paused_upon_creation: dag.paused_upon_creation,
+            record: dag.record.map(recording),
             display_name: self.maybe(&place, "display name", dag.display_name)?,
             description: self.maybe(&place, "description", dag.description)?,
             doc: self.maybe(&place, "doc", dag.doc)?,
@@ -348,6 +350,7 @@ impl Sizes {
             wait_for_downstream: node.wait_for_downstream,
             max_active_tis_per_dag: node.max_active_tis_per_dag,
             max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
+            record: node.record.map(recording),
             callbacks: self.callbacks(&place, node.callbacks)?,
             role: match node.role {
                 wit::Role::Work => RoleSpec::Work,
@@ -391,6 +394,14 @@ impl Sizes {
 
 fn is_json(media_type: &str) -> bool {
     media_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn recording(recording: wit::Recording) -> Recording {
+    match recording {
+        wit::Recording::Off => Recording::Off,
+        wit::Recording::Failure => Recording::Failure,
+        wit::Recording::Always => Recording::Always,
+    }
 }
 
 fn weekday(day: wit::Weekday) -> WeekdaySpec {

@@ -5,10 +5,15 @@ use std::sync::Arc;
 use wasmtime::{
     AsContextMut, Engine, ResourceLimiter, Result, Store, StoreContextMut, UpdateDeadline, component::ResourceTable,
 };
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, clocks::WasiClocksCtxView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::{attempt::Attempt, imports::http::Hooks, log::Output};
+use super::{
+    attempt::Attempt,
+    imports::http::Hooks,
+    log::Output,
+    tape::{self, Clocks, Waits},
+};
 use crate::wire::LineSource;
 
 /// Streams, pollables and other things of the host that a guest holds at a time.
@@ -51,6 +56,21 @@ impl WasiHttpView for Guest {
     }
 }
 
+impl Guest {
+    /// `wasi:io/poll` of this guest.
+    pub fn waits(&mut self) -> Waits<'_> {
+        Waits { table: &mut self.table, attempt: &self.attempt }
+    }
+
+    /// `wasi:clocks/monotonic-clock` of this guest.
+    pub fn clocks(&mut self) -> Clocks<'_> {
+        Clocks {
+            view: WasiClocksCtxView { ctx: self.wasi.clocks(), table: &mut self.table },
+            tape: self.attempt.tape(),
+        }
+    }
+}
+
 /// A fresh store for one attempt.
 ///
 /// The guest has clocks, randomness and outputs that end in its log; no environment, arguments, input, files or sockets.
@@ -62,7 +82,11 @@ pub fn store(
     mut at_tick: impl FnMut() -> Result<()> + Send + Sync + 'static,
 ) -> Store<Guest> {
     let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
-    let wasi = WasiCtx::builder()
+    let mut wasi = WasiCtx::builder();
+    if let Some(tape) = attempt.tape() {
+        tape::give(tape, &mut wasi);
+    }
+    let wasi = wasi
         .stdout(Output { attempt: attempt.clone(), source: LineSource::Stdout })
         .stderr(Output { attempt: attempt.clone(), source: LineSource::Stderr })
         .max_random_size(MAX_RANDOM_BYTES)

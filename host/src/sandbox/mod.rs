@@ -45,6 +45,7 @@
 //!     | Run{attempt 1} -------------->  |   may follow at once: frames are taken in order
 //!     | <----------- Log, Call{call 1}  |
 //!     | Reply{attempt 1, call 1} ---->  |   in any order; `StreamDrop` is not answered
+//!     | <------------- Tape{attempt 1}  |   only of an attempt that is recorded
 //!     | <------------- Done{attempt 1}  |   the last frame of an attempt; its store and slot are free
 //!     | Kill{attempt 2} ------------->  |   Done{Killed}, unless its Done was already under way
 //!     | Ping ------------------------>  |   Pong, behind the frames that wait
@@ -73,6 +74,7 @@ mod guest;
 mod imports;
 mod log;
 mod runner;
+mod tape;
 mod ticker;
 
 use std::process::ExitCode;

@@ -37,6 +37,7 @@ use super::{
     guest::{self, Guest},
     imports,
     log::Flusher,
+    tape::Tape,
     ticker::Ticker,
 };
 use crate::{
@@ -202,7 +203,8 @@ async fn read(
             ToRunner::Unload { component } => drop(components.remove(&component)),
             ToRunner::Run(run) => {
                 let component = components.get(&run.component).cloned();
-                let attempt = Arc::new(Attempt::new(run.attempt, &run.limits, Some(runner.outgoing.clone())));
+                let tape = Tape::new(&run.tape);
+                let attempt = Arc::new(Attempt::new(run.attempt, &run.limits, tape, Some(runner.outgoing.clone())));
                 lock(&runner.attempts).insert(run.attempt, attempt.clone());
                 tasks.spawn(runner.clone().attempt(attempt, component, *run));
             }
@@ -256,6 +258,10 @@ impl Runner {
             memory_bytes,
             log_bytes_dropped: attempt.log().dropped_bytes(),
         };
+        if let Some(tape) = attempt.tape().filter(|tape| tape.is_recorded()) {
+            let frame = FromRunner::Tape { attempt: attempt.key, tape: tape.finish() };
+            let _ = self.outgoing.frames.send(frame).await;
+        }
         // An error means that the supervisor is gone, and soon this process is.
         let _ = self.outgoing.frames.send(FromRunner::Done { attempt: attempt.key, end, usage }).await;
     }

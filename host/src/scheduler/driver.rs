@@ -486,12 +486,17 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn finished(&mut self, completion: Completion, turn: &mut Turn) {
-        let Completion { id, result, message, xcoms, artifacts, asset_extras, list_length, .. } = completion;
+        let Completion { id, result, message, xcoms, artifacts, recording, asset_extras, list_length, .. } = completion;
         let key = id.instance.dag_run;
         let Some(run) = self.runs.get(&key) else { return };
         let Some(node) = run.version.dag.index(&id.instance.task_id) else { return };
         let instance = InstanceId { node, map_index: id.instance.map_index };
         let attempt = engine::Attempt { instance, try_number: id.try_number, restart: id.restart };
+        // One of a try that was given up, or cleared, is of no use to anyone.
+        let is_current = run.state.instance(instance).is_some_and(|row| {
+            row.state == TaskState::Running && (row.try_number, row.restarts) == (id.try_number, id.restart)
+        });
+        turn.tick.commit.recordings.extend(recording.filter(|_| is_current));
         let mut message = message;
         let mut wait = None;
         let outcome = match result {

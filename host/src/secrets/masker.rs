@@ -23,6 +23,16 @@ const RFC_3986: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 const URI_COMPONENT: &AsciiSet = &RFC_3986.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
 
+/// What stands for a secret of `length` bytes where lengths matter: letters, which are at home in JSON, URLs and base64.
+pub fn placeholder(length: usize) -> String {
+    "masked".chars().cycle().take(length).collect()
+}
+
+/// Whether `text` is a [`placeholder`] for a secret that is long enough to be masked.
+pub fn is_placeholder(text: &str) -> bool {
+    text.len() >= MIN_CHARS && text == placeholder(text.len())
+}
+
 /// Masks a set of secrets. Clones share it.
 #[derive(Clone)]
 pub struct Masker {
@@ -85,6 +95,18 @@ impl Masker {
         let mut masked = stream.push(text.as_bytes());
         masked.extend(stream.finish());
         Cow::Owned(String::from_utf8_lossy(&masked).into_owned())
+    }
+
+    /// Whether a secret is in `bytes`.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        !self.shared.regions(bytes).is_empty()
+    }
+
+    /// Overwrites the secrets in `bytes` with [`placeholder`]s, so that all else stays where it is.
+    pub fn blot(&self, bytes: &mut [u8]) {
+        for (start, end) in self.shared.regions(bytes) {
+            bytes[start..end].copy_from_slice(placeholder(end - start).as_bytes());
+        }
     }
 
     /// Masks what comes in pieces; a secret that lies over several is found.

@@ -12,7 +12,7 @@ mod ring;
 mod secret;
 
 pub use error::SecretsError;
-pub use masker::{MaskStream, Masker};
-pub use redact::{MASK, is_sensitive, redact, restore};
+pub use masker::{MaskStream, Masker, is_placeholder, placeholder};
+pub use redact::{MASK, is_sensitive, redact, restore, sensitive_in};
 pub use ring::{Secrets, SecretsConfig};
 pub use secret::SecretString;

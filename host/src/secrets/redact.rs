@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::SecretString;
+
 /// What is shown instead of a secret.
 pub const MASK: &str = "***";
 
@@ -27,6 +29,33 @@ const MAX_DEPTH: usize = 32;
 pub fn is_sensitive(name: &str) -> bool {
     let name = name.to_lowercase().replace('-', "_");
     SENSITIVE.iter().any(|part| name.contains(part))
+}
+
+/// What of `text` may not be shown under `name`: all that [`redact`] masks.
+pub fn sensitive_in(name: &str, text: &str) -> Vec<SecretString> {
+    let mut found = Vec::new();
+    if is_sensitive(name) {
+        found.push(text.to_owned().into());
+    }
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        gather(&mut found, value, is_sensitive(name));
+    }
+    found
+}
+
+/// Adds the texts and numbers that are secret, or under a telling name.
+fn gather(found: &mut Vec<SecretString>, value: Value, is_secret: bool) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                gather(found, value, is_secret || is_sensitive(&name));
+            }
+        }
+        Value::Array(items) => items.into_iter().for_each(|item| gather(found, item, is_secret)),
+        Value::String(text) if is_secret => found.push(text.into()),
+        Value::Number(number) if is_secret => found.push(number.to_string().into()),
+        Value::String(_) | Value::Number(_) | Value::Null | Value::Bool(_) => {}
+    }
 }
 
 /// `text` as it may be shown under `name`: JSON objects with their secrets masked.
@@ -115,6 +144,11 @@ mod tests {
         assert_eq!(redact("db_password", "hunter2"), MASK);
         assert_eq!(redact("My-API-Key", "x"), MASK);
         assert_eq!(redact("target", "{\"a\": 1}"), "{\"a\": 1}", "nothing to mask: as it was written");
+        let found =
+            |name, text| sensitive_in(name, text).iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>();
+        assert_eq!(found("target", "a < b"), Vec::<String>::new());
+        assert_eq!(found("db_password", "hunter2"), ["hunter2"]);
+        assert_eq!(found("x", r#"{"a": ["b"], "token": {"c": ["d", 12345]}}"#), ["d", "12345"]);
         let extra = r#"{"host":"h","list":[{"client_secret":"s"}],"token":"t"}"#;
         let shown = redact("extra", extra);
         assert_eq!(shown, r#"{"host":"h","list":[{"client_secret":"***"}],"token":"***"}"#);

@@ -12,7 +12,8 @@
 //! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
 //! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
 //! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | `$23` backfills |
-//! | `$24` backfill_runs | `$25` approvals | `$26` answers | |
+//! | `$24` backfill_runs | `$25` approvals | `$26` answers | `$27` renewals |
+//! | `$28` recordings | | | |
 
 use std::{
     collections::HashMap,
@@ -23,8 +24,8 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
 use super::{
-    ArtifactRow, BackfillId, BackfillRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey, OriginRow, Store,
-    StoreError, WaitRow, XComBody, XComNew, codec::json,
+    ArtifactRow, BackfillId, BackfillRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey, OriginRow, RecordingRow,
+    Store, StoreError, WaitRow, XComBody, XComNew, codec::json,
 };
 use crate::model::{
     approval::Answer,
@@ -178,6 +179,8 @@ pub struct Commit {
     /// Each replaces one of the same key.
     pub xcoms: Vec<XComNew>,
     pub artifacts: Vec<ArtifactRow>,
+    /// Each replaces one of the same try.
+    pub recordings: Vec<RecordingRow>,
     pub asset_events: Vec<AssetEventNew>,
     /// Runs that consume all events that wait for their dag, `asset_events` included.
     pub asset_runs: Vec<(DagRunKey, DagId)>,
@@ -209,6 +212,7 @@ impl Commit {
             && self.xcoms_cleared.is_empty()
             && self.xcoms.is_empty()
             && self.artifacts.is_empty()
+            && self.recordings.is_empty()
             && self.asset_events.is_empty()
             && self.asset_runs.is_empty()
             && self.waits_gone.is_empty()
@@ -237,6 +241,7 @@ enum Part {
     XComsCleared,
     XComs,
     Artifacts,
+    Recordings,
     WaitsGone,
     WaitsNew,
     Approvals,
@@ -249,7 +254,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 26] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
@@ -266,6 +271,7 @@ impl Part {
         Self::XComsCleared,
         Self::XComs,
         Self::Artifacts,
+        Self::Recordings,
         Self::WaitsGone,
         Self::WaitsNew,
         Self::Approvals,
@@ -295,6 +301,7 @@ impl Part {
             Self::XComsCleared => include_str!("sql/commit_xcoms_cleared.sqlite.sql"),
             Self::XComs => include_str!("sql/commit_xcoms.sqlite.sql"),
             Self::Artifacts => include_str!("sql/commit_artifacts.sqlite.sql"),
+            Self::Recordings => include_str!("sql/commit_recordings.sqlite.sql"),
             Self::WaitsGone => include_str!("sql/commit_waits_gone.sqlite.sql"),
             Self::WaitsNew => include_str!("sql/commit_waits_new.sqlite.sql"),
             Self::Approvals => include_str!("sql/commit_approvals.sqlite.sql"),
@@ -378,6 +385,7 @@ impl Call {
             .bind(take(Part::Approvals))
             .bind(take(Part::Answers))
             .bind(take(Part::Renewals))
+            .bind(take(Part::Recordings))
             .execute(connection)
             .await?;
         Ok(())
@@ -624,6 +632,12 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
                 artifact.created_at.as_micros(),
                 &artifact.blob,
             )
+        })
+        .await?;
+    sender
+        .add(Part::Recordings, &batch.recordings, |row| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (dag_run, task_id, map_index, row.try_number, row.size_bytes, row.created_at.as_micros(), &row.blob)
         })
         .await?;
     sender.add(Part::WaitsGone, &batch.waits_gone, key).await?;

@@ -184,6 +184,7 @@ impl Store {
         let mut deleted = Deleted::default();
         for statement in [
             include_str!("sql/dag_run_delete_log_chunk.sqlite.sql"),
+            include_str!("sql/dag_run_delete_recording.sqlite.sql"),
             include_str!("sql/dag_run_delete_callback.sqlite.sql"),
             include_str!("sql/dag_run_delete_artifact.sqlite.sql"),
             include_str!("sql/dag_run_delete_xcom.sqlite.sql"),

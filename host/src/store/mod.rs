@@ -22,6 +22,7 @@ mod error;
 mod filter;
 mod log;
 mod origin;
+mod recording;
 mod rows;
 mod settings;
 mod task_instance;
@@ -54,6 +55,7 @@ pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use origin::StartedRun;
+pub use recording::RecordingRow;
 pub use rows::*;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
 pub use webhook::WebhookRow;
@@ -133,6 +135,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "approvals", include_str!("../../../migrations/sqlite/0013_approvals.sql")),
     (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
     (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
+    (30, "recordings", include_str!("../../../migrations/sqlite/0030_recordings.sql")),
     (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
 ];
 

@@ -136,6 +136,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(task::show))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", get(task::raw_log))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/artifact", get(task::artifact))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/recording", get(task::recording))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/clear", get(change::preview_clear).post(change::clear))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", get(change::preview_mark).post(change::mark))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/answer", post(approvals::answer))

@@ -73,7 +73,7 @@ pub enum ToRunner {
 }
 
 /// All that a runner is told of an attempt.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunAttempt {
     pub attempt: AttemptKey,
     pub component: Digest,
@@ -81,10 +81,47 @@ pub struct RunAttempt {
     pub instance: Instance,
     pub inputs: Vec<Input>,
     pub limits: Limits,
+    pub tape: TapeMode,
+}
+
+/// Whether what a guest sees of time and chance is written down, or given as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TapeMode {
+    Off,
+    /// [`FromRunner::Tape`] comes before `Done`; at most so many bytes are kept.
+    Record {
+        max_bytes: u64,
+    },
+    Play {
+        tape: Box<Tape>,
+        /// Whether the attempt was ended from outside, so that it is killed at the first wait that is not on the tape.
+        stops: bool,
+    },
+}
+
+/// What a guest saw of time and chance, in its order. Each reading is less the one before it; the first, less 0.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tape {
+    /// What all randomness is made of.
+    pub seed: [u8; 32],
+    /// `wasi:clocks/wall-clock`, since 1970 in nanoseconds.
+    pub wall_ns: Vec<i64>,
+    /// `wasi:clocks/monotonic-clock`.
+    pub monotonic_ns: Vec<i64>,
+    /// Since 1970 in microseconds: when lines of the log were written.
+    pub lines_us: Vec<i64>,
+    /// What each wait of `wasi:io/poll` answered, when it was over.
+    pub polls: Vec<Vec<u32>>,
+}
+
+impl std::fmt::Debug for Tape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tape").finish_non_exhaustive()
+    }
 }
 
 /// Which task instance an attempt is for. Fields as `runner.instance` in `wit/task.wit`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     pub dag_id: String,
     pub run_id: String,
@@ -123,7 +160,7 @@ pub struct Limits {
 }
 
 /// A host call's answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Reply {
     Unit,
     Value(Value),
@@ -192,7 +229,7 @@ pub struct RunRequest {
 }
 
 /// As `xcom.run-value`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunValue {
     pub run_id: String,
     pub logical_date: Timestamp,
@@ -201,7 +238,7 @@ pub struct RunValue {
 }
 
 /// As `connections.connection`.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Connection {
     pub id: String,
     pub conn_type: String,
@@ -253,6 +290,11 @@ pub enum FromRunner {
         attempt: AttemptKey,
         lines: Vec<Line>,
     },
+    /// What a recorded attempt saw of time and chance; none if it was more than may be kept. Comes before `Done`.
+    Tape {
+        attempt: AttemptKey,
+        tape: Option<Box<Tape>>,
+    },
     /// The attempt's store is gone. The last frame of an attempt.
     Done {
         attempt: AttemptKey,
@@ -262,7 +304,7 @@ pub enum FromRunner {
 }
 
 /// What a guest asks of the host. Meaning and limits stand in `wit/task.wit`; the supervisor decides.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     XComPush {
         key: String,

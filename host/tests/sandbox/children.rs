@@ -15,7 +15,7 @@ use airlock::{
     model::{ids::Digest, spec::ModuleSpec, time::Timestamp},
     wire::{
         AttemptEnd, AttemptKey, Call, CallError, CallKey, Compiled, FrameReader, FrameWriter, FromRunner, Input,
-        Instance, Limits, Line, Reply, RunAttempt, ToRunner, Usage, Value,
+        Instance, Limits, Line, Reply, RunAttempt, TapeMode, ToRunner, Usage, Value,
     },
 };
 use tokio::net::{
@@ -244,6 +244,7 @@ pub fn run(attempt: AttemptKey, entry: &str, input: &str, limits: Limits) -> Run
         },
         inputs: vec![Input { name: "x".to_owned(), value: Some(text(input)) }],
         limits,
+        tape: TapeMode::Off,
     }
 }
 

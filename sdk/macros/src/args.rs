@@ -259,6 +259,21 @@ pub fn callbacks(args: &mut Args, events: &'static [&'static str]) -> Result<Tok
     Ok(quote!(&[#(#callbacks),*]))
 }
 
+/// `record = "failure"`: an option of the SDK's `Recording`.
+pub fn recording(args: &mut Args) -> Result<TokenStream> {
+    let Some(word) = args.text("record", "\"failure\"")? else { return Ok(option::<TokenStream>(None)) };
+    let variant = match word.value().as_str() {
+        "off" => quote!(Off),
+        "failure" => quote!(Failure),
+        "always" => quote!(Always),
+        other => {
+            let why = format!("`{other}` is not one of \"off\", \"failure\" and \"always\"");
+            return Err(Error::new(word.span(), why));
+        }
+    };
+    Ok(option(Some(quote!(::airlock_sdk::Recording::#variant))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use quote::quote;
 use syn::{Attribute, Error, ItemFn, LitStr, Result, ReturnType, spanned::Spanned};
 
 use crate::{
-    args::{Args, callbacks, check_name, doc_comment, option},
+    args::{Args, callbacks, check_name, doc_comment, option, recording},
     schedule::{calendar, instant_us, memory_mib, schedule, timezone},
 };
 
@@ -55,6 +55,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let fail_fast = args.flag("fail_fast")?.unwrap_or(false);
     let max_consecutive_failed_dag_runs = args.number::<u32>("max_consecutive_failed_dag_runs", Some(1))?.unwrap_or(0);
     let paused = option(args.flag("paused")?);
+    let record = recording(&mut args)?;
     let variables = args.texts("variables", "[\"target\", \"reports/*\"]")?;
     let connections = args.texts("connections", "[\"warehouse\"]")?;
     let hosts = args.texts("hosts", "[\"api.example.org\"]")?;
@@ -110,6 +111,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     deadline_ms: #deadline,
                     callbacks: #callbacks,
                     paused: #paused,
+                    record: #record,
                     variables: &[#(#variables),*],
                     connections: &[#(#connections),*],
                     hosts: &[#(#hosts),*],

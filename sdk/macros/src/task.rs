@@ -6,7 +6,7 @@ use syn::{
     Attribute, Error, FnArg, GenericArgument, ItemFn, Pat, PathArguments, Result, ReturnType, Type, spanned::Spanned,
 };
 
-use crate::args::{Args, callbacks, check_name, doc_comment, option};
+use crate::args::{Args, callbacks, check_name, doc_comment, option, recording};
 
 /// An argument of the function.
 struct Input {
@@ -199,6 +199,7 @@ fn options(args: &mut Args) -> Result<TokenStream> {
     let wait_for_downstream = args.flag("wait_for_downstream")?;
     let max_active_tis_per_dag = args.number::<u32>("max_active_tis_per_dag", Some(1))?;
     let max_active_tis_per_dagrun = args.number::<u32>("max_active_tis_per_dagrun", Some(1))?;
+    let record = recording(args)?;
     let callbacks = callbacks(args, &["success", "failure", "retry", "skipped"])?;
 
     let sdk = quote!(::airlock_sdk::__private);
@@ -246,6 +247,7 @@ fn options(args: &mut Args) -> Result<TokenStream> {
     if let Some(number) = max_active_tis_per_dagrun {
         fields.extend(quote!(max_active_tis_per_dagrun: ::core::option::Option::Some(#number),));
     }
+    fields.extend(quote!(record: #record,));
     fields.extend(quote!(callbacks: #callbacks,));
     Ok(quote!(#sdk::Options { #fields ..#sdk::Options::DEFAULT }))
 }

@@ -6,7 +6,7 @@ use super::{Dag, Node, Role};
 use crate::{
     assets::Asset,
     error::Error,
-    options::{Options, TriggerRule},
+    options::{Options, Recording, TriggerRule},
 };
 
 /// A task of a dag that is being built, whose result is a `T`.
@@ -153,6 +153,11 @@ impl<T> Handle<'_, T> {
     /// So many instances of the task run at a time in one run, if it is mapped; at least 1.
     pub fn max_active_tis_per_dagrun(self, limit: u32) -> Self {
         self.options(|options| options.max_active_tis_per_dagrun = Some(limit))
+    }
+
+    /// Which attempts are recorded for `airlock replay`.
+    pub fn record(self, which: Recording) -> Self {
+        self.options(|options| options.record = Some(which))
     }
 
     /// This task comes after `upstream`, without taking a value of it.

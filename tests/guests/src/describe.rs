@@ -78,6 +78,7 @@ fn module(nodes: usize) -> Module {
         deadline: None,
         callbacks: Vec::new(),
         paused_upon_creation: None,
+        record: None,
         params: vec![Param { name: "p".to_owned(), schema: "{}".to_owned(), default: Some("1".to_owned()) }],
         grants: Grants {
             variables: vec!["a".to_owned()],
@@ -117,6 +118,7 @@ fn node(n: usize) -> Node {
         wait_for_downstream: false,
         max_active_tis_per_dag: None,
         max_active_tis_per_dagrun: None,
+        record: None,
         callbacks: Vec::new(),
         role: Role::Work,
         group: None,

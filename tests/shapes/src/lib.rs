@@ -3,6 +3,7 @@
 mod asked;
 mod made;
 mod others;
+mod recorded;
 
 use airlock_sdk::prelude::*;
 
@@ -252,6 +253,7 @@ airlock_sdk::export!(
         asked::asking,
         asked::unheard,
         asked::nonsense,
+        recorded::recorded,
     ]
 );
 

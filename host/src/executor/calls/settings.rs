@@ -5,7 +5,7 @@ use crate::{
     executor::books::Attempt,
     model::ids::{ConnectionId, VariableKey},
     secrets::{self, SecretString},
-    wire::{CallError, Connection, Reply},
+    wire::{Call, CallError, Connection, Reply},
 };
 
 pub(super) async fn variable(shared: &Shared, attempt: &Attempt, key: &str) -> Result<Reply, CallError> {
@@ -16,9 +16,9 @@ pub(super) async fn variable(shared: &Shared, attempt: &Attempt, key: &str) -> R
     let found = shared.store.variable_get(&key).await.map_err(|error| storage_failed(&error))?;
     let row = found.ok_or_else(|| CallError::NotFound(format!("there is no variable `{key}`")))?;
     let value = unseal(shared, &secrets::place::variable(&key), &row.sealed)?;
-    let text = value.expose().to_owned();
-    hide(attempt, vec![value])?;
-    Ok(Reply::Text(text))
+    let reply = Reply::Text(value.expose().to_owned());
+    hide(attempt, &Call::VariableGet { key: key.to_string() }, &reply)?;
+    Ok(reply)
 }
 
 pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> Result<Reply, CallError> {
@@ -36,14 +36,7 @@ pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> 
         Some(sealed) => Some(unseal(shared, &secrets::place::connection_extra(&id), sealed)?),
         None => None,
     };
-    let mut secrets: Vec<_> = password.iter().chain(&extra).cloned().collect();
-    if let Some(extra) = &extra
-        && let Ok(extra) = serde_json::from_str(extra.expose())
-    {
-        texts(&mut secrets, extra);
-    }
-    hide(attempt, secrets)?;
-    Ok(Reply::Connection(Connection {
+    let reply = Reply::Connection(Connection {
         id: id.to_string(),
         conn_type: row.conn_type,
         host: row.host,
@@ -52,7 +45,9 @@ pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> 
         password: password.map(|password| password.expose().to_owned()),
         port: row.port,
         extra: extra.map(|extra| extra.expose().to_owned()),
-    }))
+    });
+    hide(attempt, &Call::ConnectionGet { id: id.to_string() }, &reply)?;
+    Ok(reply)
 }
 
 fn unseal(shared: &Shared, place: &str, sealed: &[u8]) -> Result<SecretString, CallError> {
@@ -62,9 +57,34 @@ fn unseal(shared: &Shared, place: &str, sealed: &[u8]) -> Result<SecretString, C
     })
 }
 
-/// Hides `secrets` in all that the attempt says from now on.
-fn hide(attempt: &Attempt, secrets: Vec<SecretString>) -> Result<(), CallError> {
-    attempt.effects(|effects| effects.hide(secrets)).ok_or_else(over)
+/// Hides what `reply` tells in all that the attempt says from now on.
+fn hide(attempt: &Attempt, request: &Call, reply: &Reply) -> Result<(), CallError> {
+    attempt.effects(|effects| effects.hide(hidden_in(reply), secret_in(request, reply))).ok_or_else(over)
+}
+
+/// What of a reply is masked in the log of the attempt that gets it: all of a variable, the password and the extra of a
+/// connection.
+pub(in crate::executor) fn hidden_in(reply: &Reply) -> Vec<SecretString> {
+    let mut secrets = Vec::new();
+    match reply {
+        Reply::Text(text) => secrets.push(text.clone().into()),
+        Reply::Connection(Connection { password, extra, .. }) => {
+            secrets.extend(password.iter().chain(extra).cloned().map(SecretString::from));
+            if let Some(extra) = extra.as_deref().and_then(|extra| serde_json::from_str(extra).ok()) {
+                texts(&mut secrets, extra);
+            }
+        }
+        _ => {}
+    }
+    secrets
+}
+
+/// What of a reply is in no recording: of a variable, only what nobody is shown either.
+pub(in crate::executor) fn secret_in(request: &Call, reply: &Reply) -> Vec<SecretString> {
+    match (request, reply) {
+        (Call::VariableGet { key }, Reply::Text(text)) => secrets::sensitive_in(key, text),
+        _ => hidden_in(reply),
+    }
 }
 
 /// Adds each text inside of a JSON value.

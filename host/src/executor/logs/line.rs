@@ -36,7 +36,7 @@ fn source_word(source: LineSource) -> &'static str {
 }
 
 /// `line` as a JSON object, masked.
-pub(super) fn render(line: &Line, masker: Option<&Masker>) -> LogLine {
+pub(in crate::executor) fn render(line: &Line, masker: Option<&Masker>) -> LogLine {
     let mut json = Vec::with_capacity(128 + line.message.len());
     json.extend_from_slice(b"{\"timestamp\":\"");
     json.extend_from_slice(line.at.to_string().as_bytes());

@@ -4,7 +4,7 @@
 //! list exactly once all the time. Lines are lost only if storage is down for so long that their memory's bound is reached
 //! (a line in the log says how many), or with the process, for the last second.
 
-mod line;
+pub(super) mod line;
 mod live;
 mod read;
 mod writer;

@@ -171,7 +171,7 @@ impl Fixture {
 
     /// An attempt that runs.
     fn attempt(&self, task: &str) -> Arc<Attempt> {
-        let attempt = self.shared.books.open(self.assignment(task, -1));
+        let attempt = self.shared.books.open(self.assignment(task, -1), None);
         attempt.state().phase = Phase::Sent { runner: RUNNER, at: std::time::Instant::now() };
         attempt
     }

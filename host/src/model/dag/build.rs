@@ -464,6 +464,7 @@ fn build_node(
         past: Past::from_spec(node),
         max_active_tis_per_dag: node.max_active_tis_per_dag,
         max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
+        record: node.record,
         callbacks: Callbacks::from_specs(&node.callbacks, &OF_TASKS)?,
         role,
         group,

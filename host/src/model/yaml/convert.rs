@@ -62,6 +62,7 @@ impl DagFile {
                 (CallbackEvent::Deadline, self.on_deadline.as_ref()),
             ]),
             paused_upon_creation: self.paused_upon_creation,
+            record: self.record,
             params: self.params.iter().map(|(name, value)| param(name, value)).collect(),
             grants: GrantsSpec {
                 variables: self.grants.variables.clone(),
@@ -205,6 +206,7 @@ impl DagFile {
         node.wait_for_downstream = task.wait_for_downstream.or(default.wait_for_downstream).unwrap_or(false);
         node.max_active_tis_per_dag = task.max_active_tis_per_dag.or(default.max_active_tis_per_dag);
         node.max_active_tis_per_dagrun = task.max_active_tis_per_dagrun.or(default.max_active_tis_per_dagrun);
+        node.record = task.record.or(default.record);
         Ok(node)
     }
 

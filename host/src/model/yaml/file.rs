@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use crate::model::{spec::WeekdaySpec, trigger_rule::TriggerRule};
+use crate::model::{recording::Recording, spec::WeekdaySpec, trigger_rule::TriggerRule};
 
 /// A dag of Airlock, whose tasks are entries of uploaded components.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -80,6 +80,9 @@ pub struct DagFile {
     pub on_deadline: Option<Words>,
     /// Whether the dag is paused when it is new. As the server is set, if it is left out.
     pub paused_upon_creation: Option<bool>,
+    /// Which attempts are recorded for `airlock replay`, where the task does not say. As the server is set, if it is left
+    /// out.
+    pub record: Option<Recording>,
     /// What whoever triggers a run may set, by name: a default, or a JSON Schema with a `default`.
     #[serde(default)]
     pub params: IndexMap<String, Value>,
@@ -201,6 +204,8 @@ pub struct OptionsFile {
     pub max_active_tis_per_dag: Option<u32>,
     /// Instances of a mapped task that run at a time in one run, at least 1.
     pub max_active_tis_per_dagrun: Option<u32>,
+    /// Which attempts are recorded for `airlock replay`; as the dag says, if it is left out.
+    pub record: Option<Recording>,
     /// Connections (of type `http` or `smtp`) by which it is told that an instance succeeded.
     pub on_success: Option<Words>,
     /// Connections by which it is told that an instance failed for good.
@@ -292,6 +297,8 @@ pub struct TaskFile {
     pub max_active_tis_per_dag: Option<u32>,
     /// Instances of a mapped task that run at a time in one run, at least 1.
     pub max_active_tis_per_dagrun: Option<u32>,
+    /// Which attempts are recorded for `airlock replay`; as the dag says, if it is left out.
+    pub record: Option<Recording>,
     /// Connections (of type `http` or `smtp`) by which it is told that an instance succeeded.
     pub on_success: Option<Words>,
     /// Connections by which it is told that an instance failed for good.

@@ -21,6 +21,7 @@ use wasmtime::{
 use super::{
     bindings::{Task, airlock::task::types},
     guest::Guest,
+    tape,
 };
 use crate::wire::{CallError, Reply, Value};
 
@@ -32,6 +33,7 @@ pub fn linker(engine: &Engine) -> Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    tape::add_to_linker(&mut linker)?;
     Task::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     Ok(linker)
 }

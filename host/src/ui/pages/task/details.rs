@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::{super::run::shortened, Found, part, pool};
 use crate::{
-    model::{ids::AssetName, spec::NodeSpec, time::Timestamp},
+    model::{ids::AssetName, recording::Recording, spec::NodeSpec, time::Timestamp},
     ui::{
         UiState, doc,
         error::UiError,
@@ -69,7 +69,8 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             .text("Priority", spec.priority_weight)
             .maybe("Waits for the run before", past(spec))
             .maybe("At a time, in all runs", spec.max_active_tis_per_dag)
-            .maybe("At a time, in a run", spec.max_active_tis_per_dagrun);
+            .maybe("At a time, in a run", spec.max_active_tis_per_dagrun)
+            .maybe("Recorded", spec.record.or(found.shape.spec.record).map(Recording::as_str));
         for (name, assets) in [("Makes", &spec.outlets), ("Reads", &spec.inlets)] {
             let assets = assets.iter().filter_map(|name| AssetName::new(name).ok());
             let linked = assets.enumerate().fold(Html::new(), |html, (at, name)| {

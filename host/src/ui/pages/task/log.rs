@@ -37,12 +37,41 @@ struct LogPart {
     level: String,
     q: String,
     raw_href: String,
+    recording: Option<RecordingView>,
     next: u64,
     following: bool,
     earlier: Option<String>,
     lines: Vec<LineView>,
     empty: &'static str,
     summary: String,
+}
+
+/// What can be replayed.
+struct RecordingView {
+    size: String,
+    href: String,
+    command: String,
+}
+
+async fn recording(ui: &UiState, found: &Found, try_number: u32) -> Result<Option<RecordingView>, UiError> {
+    let row = if try_number == 0 { None } else { ui.store.recording_get(&found.key, try_number).await? };
+    let Some(row) = row else { return Ok(None) };
+    let index = found.map_index().map_or(String::new(), |index| format!(" --map-index {index}"));
+    let (dag_id, run_id, task_id) = (&found.run.dag_id, &found.run.run_id, &found.key.task_id);
+    Ok(Some(RecordingView {
+        size: show::Bytes(row.size_bytes).to_string(),
+        href: found.href("/recording", &[("try", &try_number.to_string())]),
+        command: format!("airlock replay {dag_id} {} {task_id}{index} --try {try_number}", in_shell(run_id.as_str())),
+    }))
+}
+
+/// A word of a command for a shell.
+fn in_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.:+/=@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 pub async fn view(
@@ -81,6 +110,7 @@ pub async fn view(
         level: query.level.clone(),
         q: query.q.clone(),
         raw_href: found.href("/log", &[("try", &try_text)]),
+        recording: recording(ui, found, try_number).await?,
         next: log.next,
         following: query.before.is_none() && (log.is_live || is_present),
         earlier: log.earlier.map(address),

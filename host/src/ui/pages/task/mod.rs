@@ -12,7 +12,10 @@ use axum::{
 };
 use serde::Deserialize;
 
-pub use self::{log::raw_log, outputs::artifact};
+pub use self::{
+    log::raw_log,
+    outputs::{artifact, recording},
+};
 use super::{
     approvals::Questions,
     dag::Tab,

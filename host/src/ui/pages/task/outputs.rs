@@ -130,11 +130,7 @@ pub async fn artifact(
     let blob = ui.blobs.stream(&artifact.blob).await.map_err(UiError::internal)?.ok_or_else(missing)?;
     let is_inline = query.inline && is_image(&artifact);
     let media_type = if is_inline { artifact.media_type.as_str() } else { "application/octet-stream" };
-    let file = artifact.name.rsplit('/').next().unwrap_or("artifact");
-    let plain: String =
-        file.chars().map(|c| if c.is_ascii_alphanumeric() || "-_. ".contains(c) { c } else { '_' }).collect();
-    let kind = if is_inline { "inline" } else { "attachment" };
-    let disposition = format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{}", links::part(file));
+    let disposition = disposition(if is_inline { "inline" } else { "attachment" }, &artifact.name);
     let about: [(HeaderName, HeaderValue); 4] = [
         (header::CONTENT_TYPE, HeaderValue::from_str(media_type).map_err(UiError::internal)?),
         (header::CONTENT_DISPOSITION, HeaderValue::from_str(&disposition).map_err(UiError::internal)?),
@@ -143,6 +139,43 @@ pub async fn artifact(
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
         ),
+    ];
+    Ok((about, Body::from_stream(blob.stream.into_stream())).into_response())
+}
+
+/// What a browser does with a download, and what it calls it: the last part of `name`.
+fn disposition(kind: &str, name: &str) -> String {
+    let file = name.rsplit('/').next().unwrap_or("artifact");
+    let plain: String =
+        file.chars().map(|c| if c.is_ascii_alphanumeric() || "-_. ".contains(c) { c } else { '_' }).collect();
+    format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{}", links::part(file))
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RecordingQuery {
+    r#try: u32,
+    #[serde(default)]
+    map_index: Option<i32>,
+}
+
+/// `GET .../recording?try=N`: a download, for `airlock replay --recording`.
+pub async fn recording(
+    State(ui): State<UiState>,
+    Path(path): TaskPath,
+    Query(query): Query<RecordingQuery>,
+) -> Result<Response, UiError> {
+    let found = find(&ui, path, query.map_index).await?;
+    let missing = || UiError::NotFound(format!("try {} was not recorded", query.r#try));
+    let row = ui.store.recording_get(&found.key, query.r#try).await?.ok_or_else(missing)?;
+    let blob = ui.blobs.stream(&row.blob).await.map_err(UiError::internal)?.ok_or_else(missing)?;
+    let name = format!("{}-{}.recording", found.key.task_id, query.r#try);
+    let about: [(HeaderName, HeaderValue); 3] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (
+            header::CONTENT_DISPOSITION,
+            HeaderValue::from_str(&disposition("attachment", &name)).map_err(UiError::internal)?,
+        ),
+        (header::CONTENT_LENGTH, blob.size_bytes.into()),
     ];
     Ok((about, Body::from_stream(blob.stream.into_stream())).into_response())
 }

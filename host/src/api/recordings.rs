@@ -1,0 +1,89 @@
+//! Recordings of tries: list and download.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    artifacts::attachment,
+    error::ApiError,
+    extract::{Path, Query},
+    paths::{MapIndex, TaskPath, TryPath},
+    task_instances::find_instance,
+};
+use crate::store::RecordingRow;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecordingResponse {
+    try_number: u32,
+    /// Of the download.
+    size_bytes: i64,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecordingCollectionResponse {
+    recordings: Vec<RecordingResponse>,
+    total_entries: usize,
+}
+
+impl From<RecordingRow> for RecordingResponse {
+    fn from(row: RecordingRow) -> Self {
+        Self { try_number: row.try_number, size_bytes: row.size_bytes, created_at: row.created_at.to_utc() }
+    }
+}
+
+/// The recordings of a task instance, of the last try first.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/recordings", tag = "Recording",
+    params(TaskPath, MapIndex), responses((status = 200, body = RecordingCollectionResponse)),
+)]
+pub async fn get_recordings(
+    State(api): State<Api>,
+    Path(path): Path<TaskPath>,
+    Query(index): Query<MapIndex>,
+) -> Result<Json<RecordingCollectionResponse>, ApiError> {
+    let (instance, _) = find_instance(&api, &path, index.map_index).await?;
+    let recordings = api.store.recording_list(&instance).await?;
+    let recordings: Vec<_> = recordings.into_iter().map(RecordingResponse::from).collect();
+    Ok(Json(RecordingCollectionResponse { total_entries: recordings.len(), recordings }))
+}
+
+/// The recording of a try, for `airlock replay`.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/recordings/{try_number}",
+    tag = "Recording", params(TryPath, MapIndex),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)),
+)]
+pub async fn get_recording(
+    State(api): State<Api>,
+    Path(path): Path<TryPath>,
+    Query(index): Query<MapIndex>,
+) -> Result<Response, ApiError> {
+    let try_number = path.try_number;
+    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (instance, _) = find_instance(&api, &path, index.map_index).await?;
+    let missing = || {
+        ApiError::not_found(format!(
+            "try {try_number} of task instance `{}` was not recorded; set `record` of the task or its dag",
+            path.task_id
+        ))
+    };
+    let row = api.store.recording_get(&instance, try_number).await?.ok_or_else(missing)?;
+    let read = api.blobs.stream(&row.blob).await?;
+    let read = read.ok_or_else(|| ApiError::unavailable("the recording is not in object storage"))?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_DISPOSITION, attachment(&format!("{}-{try_number}.recording", path.task_id))),
+        (header::CONTENT_LENGTH, HeaderValue::from(read.size_bytes)),
+    ];
+    Ok((headers, Body::from_stream(read.stream)).into_response())
+}

@@ -1,0 +1,56 @@
+//! Where the recordings of tries are.
+
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{InstanceKey, Store, StoreError};
+use crate::model::time::Timestamp;
+
+/// A recording of one try, in object storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordingRow {
+    pub instance: InstanceKey,
+    pub try_number: u32,
+    pub size_bytes: i64,
+    pub created_at: Timestamp,
+    pub blob: String,
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for RecordingRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            instance: InstanceKey {
+                dag_run: row.try_get("dag_run")?,
+                task_id: row.try_get("task_id")?,
+                map_index: row.try_get("map_index")?,
+            },
+            try_number: row.try_get("try_number")?,
+            size_bytes: row.try_get("size_bytes")?,
+            created_at: row.try_get("created_at")?,
+            blob: row.try_get("blob")?,
+        })
+    }
+}
+
+impl Store {
+    /// An instance's recordings, of the last try first; at most 1,000.
+    pub async fn recording_list(&self, instance: &InstanceKey) -> Result<Vec<RecordingRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/recording_list.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    pub async fn recording_get(
+        &self,
+        instance: &InstanceKey,
+        try_number: u32,
+    ) -> Result<Option<RecordingRow>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/recording_get.sql"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index)
+            .bind(try_number);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+}
