@@ -22,11 +22,14 @@ pub(super) use self::hide::{mask_end, mask_request};
 use crate::{
     model::recording::Recording as Which,
     secrets::Masker,
-    wire::{AttemptEnd, Call, CallError, CallKey, Reply, RunAttempt, Tape, TapeMode, Value},
+    wire::{AttemptEnd, Call, CallError, CallKey, MAX_FRAME_BYTES, Reply, RunAttempt, Tape, TapeMode, Value},
 };
 
 /// What recordings of attempts that are under way may take in all.
 const MAX_HELD_BYTES: u64 = 512 << 20;
+
+/// What a tape may take: it travels in one frame.
+const MAX_TAPE_BYTES: u64 = MAX_FRAME_BYTES as u64 / 4;
 
 /// One attempt, as it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -123,7 +126,7 @@ impl Recorder {
 
     /// What the runner is to write down.
     pub fn tape_mode(&self) -> TapeMode {
-        TapeMode::Record { max_bytes: self.max_bytes }
+        TapeMode::Record { max_bytes: self.max_bytes.min(MAX_TAPE_BYTES) }
     }
 
     /// An attempt begins, or begins once more because no runner ran it.

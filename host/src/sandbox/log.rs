@@ -264,13 +264,16 @@ impl StdoutStream for Output {
 
 impl OutputStream for Output {
     fn check_write(&mut self) -> StreamResult<usize> {
-        // How full it is depends on when it was sent, which a guest that is recorded must not see. The log's own limit bounds
-        // what waits then.
-        let may_wait = self.attempt.tape().is_none();
-        Ok(if may_wait && self.attempt.log().is_full() { 0 } else { 64 << 10 })
+        if let Some(tape) = self.attempt.tape() {
+            return Ok(usize::try_from(tape.room()).unwrap_or(usize::MAX));
+        }
+        Ok(if self.attempt.log().is_full() { 0 } else { 64 << 10 })
     }
 
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        if let Some(tape) = self.attempt.tape() {
+            tape.printed(bytes.len());
+        }
         self.attempt.log().write(self.source, &bytes);
         self.attempt.flush_log_soon();
         Ok(())
@@ -286,6 +289,9 @@ impl Pollable for Output {
     async fn ready(&mut self) {
         if self.attempt.log().is_full() {
             self.attempt.flush_log().await;
+        }
+        if let Some(tape) = self.attempt.tape() {
+            tape.waited_for_output();
         }
     }
 }

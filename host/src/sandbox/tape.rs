@@ -8,7 +8,10 @@
 use std::{
     convert::Infallible,
     mem,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -49,9 +52,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest sleep of a guest that has left its tape.
 const NAP: Duration = Duration::from_millis(50);
 
+/// What all tapes that a runner writes may take together: they are lost above it, not the runner.
+const MAX_HELD_BYTES: u64 = 256 << 20;
+
+/// What a guest may print before it waits.
+const OUTPUT_BYTES: u64 = 64 << 10;
+
+/// What the tapes that are being written take.
+static HELD_BYTES: AtomicU64 = AtomicU64::new(0);
+
 /// One attempt's tape, on which clocks, polls and the log write or from which they read.
 #[derive(Debug)]
-pub struct Tape(Mutex<State>);
+pub struct Tape {
+    state: Mutex<State>,
+    /// What was printed since the guest waited for its output.
+    printed: AtomicU64,
+}
 
 #[derive(Debug)]
 struct State {
@@ -66,8 +82,9 @@ struct State {
 #[derive(Debug)]
 enum Mode {
     Record {
-        /// Bytes that may still be written.
-        left: u64,
+        /// Bytes that may be written, and were.
+        max_bytes: u64,
+        bytes: u64,
         is_full: bool,
     },
     Play {
@@ -121,7 +138,7 @@ impl Tape {
                 monotonic: Track::default(),
                 lines: Track::default(),
                 polls: Vec::new(),
-                mode: Mode::Record { left: *max_bytes, is_full: false },
+                mode: Mode::Record { max_bytes: *max_bytes, bytes: 0, is_full: false },
             },
             TapeMode::Play { tape, stops } => State {
                 seed: tape.seed,
@@ -132,23 +149,23 @@ impl Tape {
                 mode: Mode::Play { next: 0, stops: *stops, left_at: None, slept: Duration::ZERO },
             },
         };
-        Some(Arc::new(Self(Mutex::new(state))))
+        Some(Arc::new(Self { state: Mutex::new(state), printed: AtomicU64::new(0) }))
     }
 
     /// When a line of the log is written.
     pub fn line_at(&self) -> Timestamp {
         let now = || Clock.now().as_micros();
-        Timestamp::from_micros(lock(&self.0).reading(|state| &mut state.lines, now, 1_000))
+        Timestamp::from_micros(lock(&self.state).reading(|state| &mut state.lines, now, 1_000))
     }
 
     /// Whether it is written.
     pub fn is_recorded(&self) -> bool {
-        matches!(lock(&self.0).mode, Mode::Record { .. })
+        matches!(lock(&self.state).mode, Mode::Record { .. })
     }
 
     /// What was recorded; none if it is more than may be kept. Nothing is recorded after it.
     pub fn finish(&self) -> Option<Box<wire::Tape>> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let Mode::Record { is_full, .. } = &mut state.mode else { return None };
         if mem::replace(is_full, true) {
             return None;
@@ -162,18 +179,33 @@ impl Tape {
         }))
     }
 
+    /// How much the guest may print now. It must not depend on when lines are sent, so it depends on what was printed since
+    /// the guest last waited.
+    pub fn room(&self) -> u64 {
+        OUTPUT_BYTES.saturating_sub(self.printed.load(Ordering::Relaxed))
+    }
+
+    pub fn printed(&self, bytes: usize) {
+        self.printed.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The guest has waited until it may print.
+    pub fn waited_for_output(&self) {
+        self.printed.store(0, Ordering::Relaxed);
+    }
+
     fn wall_ns(&self) -> i64 {
         let now = || i64::try_from(WallClock::new().now().as_nanos()).unwrap_or(i64::MAX);
-        lock(&self.0).reading(|state| &mut state.wall, now, 1)
+        lock(&self.state).reading(|state| &mut state.wall, now, 1)
     }
 
     fn monotonic_ns(&self, clock: &MonotonicClock) -> u64 {
         let now = || i64::try_from(clock.now()).unwrap_or(i64::MAX);
-        lock(&self.0).reading(|state| &mut state.monotonic, now, 1).cast_unsigned()
+        lock(&self.state).reading(|state| &mut state.monotonic, now, 1).cast_unsigned()
     }
 
     fn note_poll(&self, ready: &[u32]) {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if state.takes(READING_BYTES * (ready.len() as u64 + 1)) {
             state.polls.push(ready.to_vec());
         }
@@ -181,7 +213,7 @@ impl Tape {
 
     /// What the next poll is to answer; none if it is not on the tape.
     fn next_poll(&self) -> Option<Vec<u32>> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let State { polls, mode: Mode::Play { next, left_at: None, .. }, .. } = &mut *state else { return None };
         let poll = polls.get(*next).cloned();
         *next += 1;
@@ -190,29 +222,29 @@ impl Tape {
 
     /// Whether the attempt was ended where it is now.
     fn is_at_its_stop(&self) -> bool {
-        let state = lock(&self.0);
+        let state = lock(&self.state);
         matches!(state.mode, Mode::Play { next, stops: true, left_at: None, .. } if next >= state.polls.len())
     }
 
     fn is_played(&self) -> bool {
-        matches!(lock(&self.0).mode, Mode::Play { .. })
+        matches!(lock(&self.state).mode, Mode::Play { .. })
     }
 
     /// Whether it is played and the guest has not left it.
     fn is_followed(&self) -> bool {
-        matches!(lock(&self.0).mode, Mode::Play { left_at: None, .. })
+        matches!(lock(&self.state).mode, Mode::Play { left_at: None, .. })
     }
 
     /// The guest does other things than were recorded.
     fn leave(&self) {
-        if let Mode::Play { left_at, .. } = &mut lock(&self.0).mode {
+        if let Mode::Play { left_at, .. } = &mut lock(&self.state).mode {
             left_at.get_or_insert_with(Instant::now);
         }
     }
 
     /// The guest was to sleep so much longer than it did.
     fn skip(&self, rest: Duration) {
-        if let Mode::Play { slept, .. } = &mut lock(&self.0).mode {
+        if let Mode::Play { slept, .. } = &mut lock(&self.state).mode {
             *slept = slept.saturating_add(rest);
         }
     }
@@ -240,29 +272,37 @@ impl State {
 
     /// Whether so many bytes may be written.
     fn takes(&mut self, bytes: u64) -> bool {
-        let Mode::Record { left, is_full } = &mut self.mode else { return false };
-        match left.checked_sub(bytes) {
-            Some(rest) if !*is_full => {
-                *left = rest;
-                true
-            }
-            _ => {
-                if !mem::replace(is_full, true) {
-                    // Part of a tape is of no use, and takes memory.
-                    self.wall = Track::default();
-                    self.monotonic = Track::default();
-                    self.lines = Track::default();
-                    self.polls = Vec::new();
-                }
-                false
-            }
+        let Mode::Record { max_bytes, bytes: written, is_full } = &mut self.mode else { return false };
+        if *is_full {
+            return false;
+        }
+        let held = HELD_BYTES.fetch_add(bytes, Ordering::Relaxed);
+        *written += bytes;
+        if *written <= *max_bytes && held + bytes <= MAX_HELD_BYTES {
+            return true;
+        }
+        // Part of a tape is of no use.
+        *is_full = true;
+        HELD_BYTES.fetch_sub(mem::take(written), Ordering::Relaxed);
+        self.wall = Track::default();
+        self.monotonic = Track::default();
+        self.lines = Track::default();
+        self.polls = Vec::new();
+        false
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Mode::Record { bytes, .. } = self.mode {
+            HELD_BYTES.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 }
 
 /// Gives a guest its clocks and its randomness from `tape`.
 pub fn give(tape: &Arc<Tape>, wasi: &mut WasiCtxBuilder) {
-    let seed = lock(&tape.0).seed;
+    let seed = lock(&tape.state).seed;
     let mut seeds = Chance::new(seed, b"insecure-seed");
     let insecure_seed = (u128::from(seeds.next_u64()) << 64) | u128::from(seeds.next_u64());
     wasi.secure_random(Chance::new(seed, b"random"))
@@ -537,7 +577,7 @@ mod tests {
             tape.wall_ns();
         }
         assert_eq!(tape.finish(), None);
-        assert!(lock(&tape.0).wall.differences.is_empty());
+        assert!(lock(&tape.state).wall.differences.is_empty());
     }
 
     #[test]

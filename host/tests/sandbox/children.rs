@@ -146,6 +146,11 @@ impl Runner {
         next.await.expect("a frame within a minute").unwrap().expect("the runner lives")
     }
 
+    /// Whether a frame came that was not asked for yet.
+    pub fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     /// Starts an attempt of `entry` with one input.
     pub async fn run(&mut self, entry: &str, input: &str, limits: Limits) -> AttemptKey {
         self.attempts += 1;

@@ -4,3 +4,4 @@ mod children;
 mod compiler;
 mod hostile;
 mod runner;
+mod tape;
