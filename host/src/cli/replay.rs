@@ -151,8 +151,8 @@ async fn component(client: &Client, digest: Digest) -> Result<Bytes> {
 
 /// Says how it ended; an error if that is not how it was recorded.
 fn conclude(replayed: &Replayed, format: Format) -> Result<()> {
-    let names = replayed.hidden.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let hidden = format!("placeholders stand for the secret variables {names}; give them with --variable");
+    let names = replayed.placeholders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let hidden = format!("the recording holds no secret; placeholders stood for {names}");
     let with_hint = |error: CliError| if names.is_empty() { error } else { error.hint(&hidden) };
     if let Some(why) = &replayed.diverged {
         return Err(with_hint(CliError::text(Kind::Failed, format!("diverged: {why}"))));

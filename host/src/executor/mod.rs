@@ -55,7 +55,7 @@ pub use attempt::{
 pub use config::ExecutorConfig;
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
 pub use recording::{Recording, RecordingError};
-pub use replay::{Given, Replay, ReplayError, Replayed};
+pub use replay::{Given, Placeholder, Replay, ReplayError, Replayed};
 
 use self::{
     books::{Attempt, Books, Phase},

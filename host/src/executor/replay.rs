@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::{process::Child, time::Instant};
 
-pub use self::answers::Given;
 use self::answers::{Answers, Said};
+pub use self::answers::{Given, Placeholder};
 use super::{
     CompileError, LogLine,
     compiler::Compiler,
@@ -71,8 +71,8 @@ pub struct Replayed {
     pub recorded: AttemptEnd,
     /// Where the task did what the recording does not know, if that ended it.
     pub diverged: Option<String>,
-    /// Variables whose values were taken out of the recording and not given.
-    pub hidden: Vec<String>,
+    /// Secrets that the task asked for and did not see.
+    pub placeholders: Vec<Placeholder>,
 }
 
 impl Replayed {
@@ -124,7 +124,7 @@ impl Replay {
             each(line);
         }
         mask_end(talk.answers.secrets_masker(), &mut end);
-        Ok(Replayed { end, recorded, diverged: talk.diverged, hidden: talk.answers.hidden_variables() })
+        Ok(Replayed { end, recorded, diverged: talk.diverged, placeholders: talk.answers.placeholders() })
     }
 }
 

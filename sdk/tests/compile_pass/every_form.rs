@@ -29,6 +29,7 @@ struct Row {
     wait_for_downstream = false,
     max_active_tis_per_dag = 4,
     max_active_tis_per_dagrun = 2,
+    record = "failure",
     display_name = "Rows",
     doc = "Reads rows."
 )]
@@ -85,6 +86,7 @@ fn nothing() {}
     nth_business_days = [1, -1],
     run_timeout = "2h",
     fail_fast = false,
+    record = "always",
     max_consecutive_failed_dag_runs = 3,
     paused = false,
     owners = ["data team"],

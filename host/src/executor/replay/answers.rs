@@ -24,6 +24,23 @@ pub struct Given {
     pub passwords: BTreeMap<String, String>,
 }
 
+/// A secret that a replayed task did not see, because it is not in the recording.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Placeholder {
+    Variable(String),
+    /// Of a connection.
+    Password(String),
+}
+
+impl std::fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Variable(key) => write!(f, "variable `{key}` (--variable {key}=..)"),
+            Self::Password(id) => write!(f, "the password of connection `{id}` (--password {id}=..)"),
+        }
+    }
+}
+
 /// What comes of a call.
 #[derive(Debug)]
 pub(super) enum Said {
@@ -46,7 +63,7 @@ pub(super) struct Answers {
     asked: u32,
     hidden: Secrets,
     secret: Secrets,
-    hidden_variables: BTreeSet<String>,
+    placeholders: BTreeSet<Placeholder>,
 }
 
 /// What must not be shown.
@@ -99,7 +116,7 @@ impl Answers {
             asked: 0,
             hidden: Secrets::default(),
             secret: Secrets::default(),
-            hidden_variables: BTreeSet::new(),
+            placeholders: BTreeSet::new(),
         }
     }
 
@@ -113,9 +130,9 @@ impl Answers {
         &self.secret.masker
     }
 
-    /// Variables whose values are not in the recording and were not given, of those that were asked for.
-    pub fn hidden_variables(&self) -> Vec<String> {
-        self.hidden_variables.iter().cloned().collect()
+    /// What is not in the recording and was not given, of what was asked for.
+    pub fn placeholders(&self) -> Vec<Placeholder> {
+        self.placeholders.iter().cloned().collect()
     }
 
     pub fn answer(&mut self, request: &Call) -> Said {
@@ -176,14 +193,16 @@ impl Answers {
             (Reply::Stream { stream, .. } | Reply::Response { stream, .. }, _) => *stream = self.open(request, *stream),
             (Reply::Text(text), Call::VariableGet { key }) => match self.given.variables.get(key) {
                 Some(given) => given.clone_into(text),
-                None if is_placeholder(text) => drop(self.hidden_variables.insert(key.clone())),
+                None if is_placeholder(text) => drop(self.placeholders.insert(Placeholder::Variable(key.clone()))),
                 None => {}
             },
-            (Reply::Connection(connection), _) => {
-                if let Some(given) = self.given.passwords.get(&connection.id) {
-                    connection.password = Some(given.clone());
+            (Reply::Connection(connection), _) => match self.given.passwords.get(&connection.id) {
+                Some(given) => connection.password = Some(given.clone()),
+                None if connection.password.is_some() => {
+                    self.placeholders.insert(Placeholder::Password(connection.id.clone()));
                 }
-            }
+                None => {}
+            },
             _ => {}
         }
         self.hidden.add(calls::hidden_in(&reply));
@@ -470,11 +489,11 @@ mod tests {
         let mut answers = recorded(calls());
         assert_eq!(said(answers.answer(&variable("api_token"))), "maskedmask");
         assert_eq!(said(answers.answer(&variable("region"))), "eu-west");
-        assert_eq!(answers.hidden_variables(), ["api_token"]);
+        assert_eq!(answers.placeholders(), [Placeholder::Variable("api_token".into())]);
         let variables = [("api_token".to_owned(), "real".to_owned()), ("new".to_owned(), "value".to_owned())].into();
         let mut answers = given(calls(), Given { variables, ..Given::default() });
         assert_eq!(said(answers.answer(&variable("api_token"))), "real");
         assert_eq!(said(answers.answer(&variable("new"))), "value", "also what was never asked for");
-        assert!(answers.hidden_variables().is_empty());
+        assert!(answers.placeholders().is_empty());
     }
 }

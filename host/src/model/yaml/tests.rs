@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{
     asset::AssetCondition,
     dag::{Catalog, Dag},
+    recording::Recording,
     spec::{
         DagSpec, EntrySpec, ExpandSpec, ListSpec, NodeSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec,
         WeekdaySpec,
@@ -306,4 +307,13 @@ fn schedules_and_limits_are_those_of_the_sdk() {
     let spec = read(text).unwrap();
     let (a, b) = (node(&spec, "a"), node(&spec, "b"));
     assert_eq!((a.depends_on_past, a.max_active_tis_per_dag, b.depends_on_past), (true, Some(2), false));
+}
+
+#[test]
+fn what_is_recorded_is_said_for_a_task_its_siblings_or_the_dag() {
+    let text = "dag_id: d\nrecord: always\ndefault_args: {record: failure}\ntasks:\n  a: {uses: work/run, record: off}\n  b: {uses: work/run}\n";
+    let spec = read(text).unwrap();
+    assert_eq!(spec.record, Some(Recording::Always));
+    assert_eq!((node(&spec, "a").record, node(&spec, "b").record), (Some(Recording::Off), Some(Recording::Failure)));
+    assert!(read("dag_id: d\nrecord: sometimes\ntasks: {}\n").is_err());
 }
