@@ -3,6 +3,7 @@
 mod group;
 mod handle;
 mod mapping;
+mod template;
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -13,12 +14,13 @@ pub use handle::{Handle, Handles};
 pub use mapping::{All, Each, Elements, List, Literal};
 pub(crate) use mapping::{EachList, Expand, ListSource};
 use serde::Serialize;
+pub use template::Template;
 
 use crate::{
     assets::{Asset, AssetCondition},
     entry::{Entry, Task},
     error::{Error, Result},
-    options::{Callback, Options, Recording},
+    options::{Callback, Options, Recording, WeightRule},
     value::{self, TaskInput, Value},
 };
 
@@ -52,6 +54,8 @@ pub struct Definition {
     pub fail_fast: bool,
     pub max_consecutive_failed_dag_runs: u32,
     pub deadline_ms: Option<u64>,
+    pub weight_rule: WeightRule,
+    pub concurrency: Option<(&'static str, u32)>,
     pub callbacks: &'static [Callback],
     pub paused: Option<bool>,
     pub record: Option<Recording>,
@@ -85,6 +89,8 @@ impl Definition {
         fail_fast: false,
         max_consecutive_failed_dag_runs: 0,
         deadline_ms: None,
+        weight_rule: WeightRule::Absolute,
+        concurrency: None,
         callbacks: &[],
         paused: None,
         record: None,
@@ -211,6 +217,8 @@ pub(crate) struct ParamSpec {
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     Literal(Value),
+    /// JSON, in which each text is a template.
+    Template(String),
     Param(u32),
     Output(u32),
     /// All results of a mapped task.

@@ -16,7 +16,7 @@ use crate::{
     entry::{self, Ending, Entry, Inputs},
     error::Awaited,
     logging,
-    options::{Callback, CallbackEvent, Recording, TriggerRule},
+    options::{Callback, CallbackEvent, Recording, TriggerRule, WeightRule},
     value::Value,
 };
 
@@ -266,7 +266,8 @@ fn describe_dag(
             })
             .collect(),
         asset_schedule: condition.map(describe_condition).unwrap_or_default(),
-        nodes: graph.nodes.iter().map(|node| describe_node(node, &graph)).collect(),
+        concurrency: definition.concurrency.map(|(key, limit)| runner::Concurrency { key: key.to_owned(), limit }),
+        nodes: graph.nodes.iter().map(|node| describe_node(node, &graph, definition)).collect(),
         params: graph
             .params
             .into_iter()
@@ -299,11 +300,12 @@ fn weekday(from_monday: u8) -> runner::Weekday {
     }
 }
 
-fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
+fn describe_node(node: &Node, graph: &Graph, definition: &Definition) -> runner::Node {
     let inputs = node.inputs.iter().map(|(name, source)| runner::Binding {
         name: (*name).to_owned(),
         source: match source {
             Source::Literal(value) => runner::Source::Literal(value.clone().into()),
+            Source::Template(json) => runner::Source::Template(json.clone()),
             Source::Param(index) => runner::Source::Param(graph.params[*index as usize].name.clone()),
             Source::Output(index) | Source::All(index) => {
                 runner::Source::Output(graph.nodes[*index as usize].task_id.clone())
@@ -347,6 +349,16 @@ fn describe_node(node: &Node, graph: &Graph) -> runner::Node {
         expand: node.expand.as_ref().map(|expand| describe_expand(expand, graph)),
         outlets: node.assets.as_ref().map(|assets| names(&assets.outlets)).unwrap_or_default(),
         inlets: node.assets.as_ref().map(|assets| names(&assets.inlets)).unwrap_or_default(),
+        map_index_template: options.map_index_template.as_deref().map(ToOwned::to_owned),
+        weight_rule: match options.weight_rule.unwrap_or(definition.weight_rule) {
+            WeightRule::Absolute => runner::WeightRule::Absolute,
+            WeightRule::Downstream => runner::WeightRule::Downstream,
+            WeightRule::Upstream => runner::WeightRule::Upstream,
+        },
+        concurrency: options
+            .concurrency
+            .as_ref()
+            .map(|(key, limit)| runner::Concurrency { key: key.as_ref().to_owned(), limit: *limit }),
     }
 }
 

@@ -205,11 +205,13 @@ pub use airlock_sdk_macros::data;
 pub use airlock_sdk_macros::task;
 pub use assets::{Asset, AssetCondition};
 pub use context::{Context, DataInterval};
-pub use dag::{All, Dag, DagFunction, Each, Elements, Group, Handle, Handles, IntoInput, List, Literal, Param};
+pub use dag::{
+    All, Dag, DagFunction, Each, Elements, Group, Handle, Handles, IntoInput, List, Literal, Param, Template,
+};
 pub use entry::{Branch, ShortCircuit, Task};
 pub use error::{Error, Fatal, HostError, Later, Result, ResultExt, Skip};
 pub use logging::Level;
-pub use options::{Recording, TriggerRule};
+pub use options::{Recording, TriggerRule, WeightRule};
 pub use schemars::JsonSchema;
 pub use sensor::Poke;
 pub use value::{Bytes, TaskInput, TaskOutput};
@@ -219,8 +221,8 @@ pub use {chrono, log, schemars, serde, serde_json, tracing};
 pub mod prelude {
     pub use crate::{
         Asset, Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke,
-        Result, ResultExt, Skip, TriggerRule, approval, artifacts, assets, bail, connections, dag, dags, data, ensure,
-        task, variables, xcom,
+        Result, ResultExt, Skip, TriggerRule, WeightRule, approval, artifacts, assets, bail, connections, dag, dags,
+        data, ensure, task, variables, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};
@@ -314,6 +316,7 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/limits.md")]
 #[doc = include_str!("../../docs/mapping.md")]
+#[doc = include_str!("../../docs/templates.md")]
 #[doc = include_str!("../../docs/shapes.md")]
 #[doc = include_str!("../../docs/schedules.md")]
 #[doc = include_str!("../../docs/sensors.md")]

@@ -45,6 +45,18 @@ pub enum Recording {
     Always,
 }
 
+/// What makes up the weight by which instances go before others where slots are short. Airflow: `weight_rule`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum WeightRule {
+    /// The task's own `priority_weight`.
+    #[default]
+    Absolute,
+    /// That, and those of all tasks downstream of it: what much depends on goes first. Airflow's default.
+    Downstream,
+    /// That, and those of all tasks upstream of it: runs that are nearly done go first.
+    Upstream,
+}
+
 /// How the instances of a task are run.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
@@ -60,6 +72,11 @@ pub struct Options {
     pub pool: Cow<'static, str>,
     pub pool_slots: u32,
     pub priority_weight: i32,
+    /// None: as the dag says.
+    pub weight_rule: Option<WeightRule>,
+    pub map_index_template: Option<Cow<'static, str>>,
+    /// A key, and how many with it may run at a time.
+    pub concurrency: Option<(Cow<'static, str>, u32)>,
     pub depends_on_past: bool,
     pub wait_for_downstream: bool,
     pub max_active_tis_per_dag: Option<u32>,
@@ -101,6 +118,9 @@ impl Options {
         pool: Cow::Borrowed("default_pool"),
         pool_slots: 1,
         priority_weight: 1,
+        weight_rule: None,
+        map_index_template: None,
+        concurrency: None,
         depends_on_past: false,
         wait_for_downstream: false,
         max_active_tis_per_dag: None,

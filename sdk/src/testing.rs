@@ -111,6 +111,8 @@ pub struct Host {
     state: Rc<RefCell<State>>,
     context: Context,
     params: serde_json::Map<String, serde_json::Value>,
+    /// What templates, written as JSON, are rendered to.
+    rendered: BTreeMap<String, serde_json::Value>,
 }
 
 impl Default for Host {
@@ -156,7 +158,7 @@ impl Host {
             timezone: "UTC".to_owned(),
             params: "{}".to_owned(),
         };
-        Self { state: Rc::new(RefCell::new(state)), context, params: serde_json::Map::new() }
+        Self { state: Rc::new(RefCell::new(state)), context, params: serde_json::Map::new(), rendered: BTreeMap::new() }
     }
 
     fn with(self, change: impl FnOnce(&mut State)) -> Self {
@@ -226,6 +228,18 @@ impl Host {
     /// If `value` can't be written as JSON.
     pub fn param<T: Serialize>(mut self, name: impl Into<String>, value: T) -> Self {
         self.params.insert(name.into(), serde_json::to_value(value).expect("the test's value can be written as JSON"));
+        self
+    }
+
+    /// Says what `template`, an input of a dag ([`Dag::template`](crate::Dag::template)), is rendered to.
+    ///
+    /// Rendering is the server's; a template of which a test says nothing gives no value.
+    ///
+    /// # Panics
+    /// If `value` can't be written as JSON.
+    pub fn rendered<T: Serialize>(mut self, template: impl Into<serde_json::Value>, value: T) -> Self {
+        let value = serde_json::to_value(value).expect("the test's value can be written as JSON");
+        self.rendered.insert(template.into().to_string(), value);
         self
     }
 

@@ -127,6 +127,39 @@ async fn a_pool_that_is_changed_on_the_page_counts_at_once() {
     assert_eq!(client.finished("pooled", &run_id).await["state"], "success");
 }
 
+/// One slot, and a task that waits with it: the other starts when the pool no longer counts those who wait.
+#[tokio::test]
+async fn a_waiting_task_keeps_its_slot_in_a_pool_that_says_so() {
+    let (mut server, client) = control().await;
+    let pool = json!({"name": "narrow", "slots": 1, "include_deferred": true});
+    client.post("/api/v2/pools", &pool).await.ok();
+    let dag = "dag_id: slotted\ntasks:\n  first: {uses: control/wait_until, with: {at: \"2099-01-01T00:00:00Z\"}, \
+               pool: narrow, priority_weight: 9}\n  second: {uses: control/empty, pool: narrow}\n";
+    client.upload(dag.into()).await.ok();
+    let run_id = client.trigger("slotted", json!({})).await;
+    let stands = async |client: &Client, first: &str, second: &str| {
+        until("both stand so", Duration::from_secs(20), async || {
+            let states = states(client, "slotted", &run_id).await;
+            (states["first"] == first && states["second"] == second).then_some(())
+        })
+        .await;
+    };
+    stands(&client, "up_for_reschedule", "scheduled").await;
+    let pool = client.get("/api/v2/pools/narrow").await.ok();
+    assert_eq!(
+        (&pool["deferred_slots"], &pool["occupied_slots"], &pool["open_slots"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    stands(&client, "up_for_reschedule", "scheduled").await;
+    let path = format!("/api/v2/dags/slotted/dagRuns/{run_id}/taskInstances/second/dependencies");
+    assert!(client.get(&path).await.ok().to_string().contains("1 slots of its pool, of which 0 are free"));
+    client.patch("/api/v2/pools/narrow", &json!({"include_deferred": false})).await.ok();
+    stands(&client, "up_for_reschedule", "success").await;
+}
+
 #[tokio::test]
 async fn what_is_wrong_is_said_with_line_and_column_and_changes_nothing() {
     let server = Server::start().await;
@@ -154,7 +187,7 @@ async fn what_is_wrong_is_said_with_line_and_column_and_changes_nothing() {
 #[tokio::test]
 async fn the_examples_of_the_docs_are_accepted() {
     let (_server, client) = control().await;
-    let docs = include_str!("../../docs/yaml.md");
+    let docs = concat!(include_str!("../../docs/yaml.md"), include_str!("../../docs/templates.md"));
     let examples: Vec<_> = docs.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() >= 2);
     for example in examples {

@@ -61,7 +61,9 @@ pub struct TaskInstanceResponse {
     executor: Option<String>,
     executor_config: &'static str,
     note: Option<String>,
+    /// What the instance of a mapped task is called.
     rendered_map_index: Option<String>,
+    /// What the templates among its inputs became; secrets masked, long values cut.
     #[schema(value_type = Object)]
     rendered_fields: serde_json::Map<String, serde_json::Value>,
     #[schema(value_type = Option<Object>)]
@@ -228,7 +230,8 @@ pub struct ClearTaskInstancesBody {
 }
 
 impl TaskInstanceResponse {
-    fn new(row: TaskInstanceRow, names: &Names, now: Timestamp) -> Self {
+    /// `fields`: what its templates became, a JSON object.
+    fn new(row: TaskInstanceRow, fields: Option<String>, names: &Names, now: Timestamp) -> Self {
         let seconds = |start: Timestamp| row.end_date.unwrap_or(now).since(start).as_secs_f64();
         Self {
             id: instance_uuid(row.dag_run, &row.task_id, row.map_index),
@@ -261,8 +264,8 @@ impl TaskInstanceResponse {
             executor: None,
             executor_config: "{}",
             note: row.note,
-            rendered_map_index: None,
-            rendered_fields: serde_json::Map::new(),
+            rendered_map_index: row.rendered_map_index,
+            rendered_fields: fields.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
             trigger: (),
             triggerer_job: (),
             restarts: row.restarts,
@@ -287,7 +290,16 @@ fn instance_uuid(run: DagRunKey, task_id: &TaskId, map_index: i32) -> Uuid {
 pub async fn show_all(api: &Api, rows: Vec<TaskInstanceRow>) -> Result<Vec<TaskInstanceResponse>, ApiError> {
     let names = Names::of_runs(api, rows.iter().map(|row| row.dag_run)).await?;
     let now = api.clock.now();
-    Ok(rows.into_iter().map(|row| TaskInstanceResponse::new(row, &names, now)).collect())
+    let key = |row: &TaskInstanceRow| {
+        let instance = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };
+        (instance, row.try_number)
+    };
+    let mut fields = api.store.rendered_fields_list(&rows.iter().map(key).collect::<Vec<_>>()).await?;
+    let show = |row: TaskInstanceRow| {
+        let fields = fields.remove(&key(&row));
+        TaskInstanceResponse::new(row, fields, &names, now)
+    };
+    Ok(rows.into_iter().map(show).collect())
 }
 
 impl TaskInstanceCollectionResponse {

@@ -147,7 +147,7 @@ impl TaskResponse {
             retry_exponential_backoff: node.retry_backoff,
             max_retry_delay: node.max_retry_delay_ms.map(TimeDelta::from_millis),
             priority_weight: node.priority_weight,
-            weight_rule: "absolute",
+            weight_rule: node.weight_rule.as_str(),
             ui_color: "#fff",
             ui_fgcolor: "#000",
             template_fields: Vec::new(),

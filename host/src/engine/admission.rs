@@ -38,6 +38,8 @@ pub enum Key {
     Task(DagId, TaskId),
     /// A task in one run. Airflow: `max_active_tis_per_dagrun`.
     TaskInRun(RunKey, NodeIndex),
+    /// A text that tasks of any dags share.
+    Named(Arc<str>),
 }
 
 /// What an instance needs in order to start.
@@ -130,6 +132,10 @@ enum Size {
 struct Pool {
     size: Size,
     used: u64,
+    /// Slots of those that asked to be started again later.
+    deferred: u64,
+    /// Whether those are taken, too.
+    include_deferred: bool,
     /// By number of slots: the heads of the open lanes.
     gates: BTreeMap<u32, BTreeSet<GlobalRank>>,
 }
@@ -156,6 +162,8 @@ pub struct Admission {
     paused: BTreeSet<DagId>,
     /// The keys that are held.
     keys: BTreeMap<Key, Holders>,
+    /// Instances that asked to be started again later, and what they had.
+    deferred: BTreeMap<(RunKey, InstanceId), Gate>,
     /// The heads of the gates whose pool has room.
     front: BTreeSet<(GlobalRank, Gate)>,
 }
@@ -172,15 +180,27 @@ impl Admission {
     }
 
     /// Makes or resizes a pool; `None`: unlimited. What holds more than there is now stays until it is released.
-    pub fn set_pool(&mut self, pool: &PoolName, slots: Option<u32>) {
+    /// `include_deferred`: who asked to be started again later keeps its slots until then.
+    pub fn set_pool(&mut self, pool: &PoolName, slots: Option<u32>, include_deferred: bool) {
         let index = self.pool(pool);
-        self.resize(index, |pool| pool.size = slots.map_or(Size::Unlimited, Size::Slots));
+        self.resize(index, |pool| {
+            pool.size = slots.map_or(Size::Unlimited, Size::Slots);
+            pool.include_deferred = include_deferred;
+        });
     }
 
     /// Removes a pool: what waits for it waits until it is made again.
     pub fn remove_pool(&mut self, pool: &PoolName) {
         let index = self.pool(pool);
         self.resize(index, |pool| pool.size = Size::Missing);
+    }
+
+    /// Removes all pools but these.
+    pub fn keep_pools(&mut self, pools: &BTreeSet<PoolName>) {
+        let gone: Vec<_> = self.pool_index.keys().filter(|name| !pools.contains(*name)).cloned().collect();
+        for pool in gone {
+            self.remove_pool(&pool);
+        }
     }
 
     /// Stops or resumes the admission of a dag's instances, of runs present and to come.
@@ -224,6 +244,28 @@ impl Admission {
         }
         for route in gone.active.into_values() {
             self.let_go(&route);
+        }
+        let first = InstanceId { node: NodeIndex::MIN, map_index: i32::MIN };
+        let last = InstanceId { node: NodeIndex::MAX, map_index: i32::MAX };
+        let deferred: Vec<_> = self.deferred.range((run, first)..=(run, last)).map(|((_, id), _)| *id).collect();
+        for instance in deferred {
+            self.undefer(run, instance);
+        }
+    }
+
+    /// An instance that holds no slots asked to be started again later: in a pool that counts such, it takes them until
+    /// [`Admission::undefer`].
+    pub fn defer(&mut self, run: RunKey, instance: InstanceId, pool: &PoolName, pool_slots: u32) {
+        let gate = Gate { pool: self.pool(pool), slots: pool_slots };
+        if self.deferred.insert((run, instance), gate).is_none() {
+            self.resize(gate.pool, |pool| pool.deferred += u64::from(gate.slots));
+        }
+    }
+
+    /// An instance waits no longer: it is ready again, or over. Does nothing if it did not wait.
+    pub fn undefer(&mut self, run: RunKey, instance: InstanceId) {
+        if let Some(gate) = self.deferred.remove(&(run, instance)) {
+            self.resize(gate.pool, |pool| pool.deferred -= u64::from(gate.slots));
         }
     }
 
@@ -325,6 +367,16 @@ impl Admission {
         })
     }
 
+    /// The instances that hold a key; a walk over all that hold slots.
+    pub fn holders(&self, key: &Key) -> Vec<Admitted> {
+        let holds = |route: &Route| route.keys.iter().flat_map(|keys| keys.iter()).any(|(held, _)| held == key);
+        let of_run = |(run, entry): (&RunKey, &Run)| -> Vec<_> {
+            let held = entry.active.iter().filter(|(_, route)| holds(route));
+            held.map(|(instance, _)| Admitted { run: *run, instance: *instance }).collect()
+        };
+        self.runs.iter().flat_map(of_run).collect()
+    }
+
     /// How many instances hold slots.
     pub fn active(&self) -> u32 {
         self.active
@@ -379,7 +431,13 @@ impl Admission {
             return *index;
         }
         let index = u32::try_from(self.pools.len()).unwrap_or(u32::MAX);
-        self.pools.push(Pool { size: Size::Missing, used: 0, gates: BTreeMap::new() });
+        self.pools.push(Pool {
+            size: Size::Missing,
+            used: 0,
+            deferred: 0,
+            include_deferred: false,
+            gates: BTreeMap::new(),
+        });
         self.pool_index.insert(name.clone(), index);
         index
     }
@@ -473,7 +531,10 @@ impl Pool {
         match self.size {
             Size::Missing => 0,
             Size::Unlimited => u64::MAX,
-            Size::Slots(slots) => u64::from(slots).saturating_sub(self.used),
+            Size::Slots(slots) => {
+                let deferred = if self.include_deferred { self.deferred } else { 0 };
+                u64::from(slots).saturating_sub(self.used + deferred)
+            }
         }
     }
 

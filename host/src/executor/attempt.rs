@@ -8,6 +8,7 @@ use crate::{
     model::{
         dag::{Dag, NodeIndex},
         ids::{AssetName, DagId, Digest, RunId, TaskId},
+        state::RunType,
         time::{DataInterval, Timestamp},
         wait::Wait,
     },
@@ -33,6 +34,8 @@ pub struct Assignment {
     pub node: NodeIndex,
     pub run: Arc<RunContext>,
     pub component: Digest,
+    /// Why it can't run: it ends with this before it begins.
+    pub refused: Option<String>,
     /// Tries that the instance may have in all.
     pub max_tries: u32,
     /// When this try was first started: earlier than now if the task asked to be started again later.
@@ -45,6 +48,7 @@ pub struct RunContext {
     pub dag_run: DagRunKey,
     pub dag_id: DagId,
     pub run_id: RunId,
+    pub run_type: RunType,
     pub logical_date: Option<Timestamp>,
     pub data_interval: Option<DataInterval>,
     pub run_after: Timestamp,
@@ -59,8 +63,20 @@ pub struct RunContext {
 pub enum ExecutorEvent {
     /// An attempt is over. Exactly one for each dispatched assignment, unless the executor is shut down first.
     Finished(Box<Completion>),
+    /// What the templates of an attempt became, before it starts. Of those without templates, never.
+    Rendered(Box<Rendered>),
     /// A task asks for a run of another dag. The grant was checked.
     Trigger(Box<TriggerCall>),
+}
+
+/// What the templates of an attempt became, to be shown. Secrets are hidden.
+#[derive(Debug)]
+pub struct Rendered {
+    pub id: AttemptId,
+    /// A JSON object: inputs by name.
+    pub fields: Option<String>,
+    /// What the instance is called.
+    pub label: Option<String>,
 }
 
 /// A run that a task asks for.

@@ -14,7 +14,7 @@ pub(super) use {
     approvals::check as check_question,
     assets::check as check_asset,
     dags::check as check_wait,
-    settings::{hidden_in, secret_in},
+    settings::{connection_facts, hidden_in, secret_in, variable_text},
 };
 
 use super::{Shared, books::Attempt, outbox::Outbox};

@@ -74,6 +74,9 @@ fn take(assignment: &Assignment, upstream: NodeIndex) -> Take {
 /// The inputs, if nothing has to be waited for.
 pub(super) fn resolve_now(shared: &Shared, assignment: &Assignment) -> Option<Result<Inputs, InputError>> {
     let node = assignment.dag.node(assignment.node);
+    if node.has_templates() {
+        return None;
+    }
     if node.inputs.is_empty() {
         return Some(Ok(Inputs::default()));
     }
@@ -86,6 +89,7 @@ pub(super) fn resolve_now(shared: &Shared, assignment: &Assignment) -> Option<Re
                 Ok(result.map(|value| Value::clone(&value)))
             }
             Source::Literal(literal) => literal_value(literal),
+            Source::Template(_) => return None,
             Source::Param(name) => param_value(&assignment.run.params, name),
             Source::Element { axis, list } => {
                 let known = |source| shared.results.elements(&instance(assignment, source, -1));
@@ -100,7 +104,7 @@ pub(super) fn resolve_now(shared: &Shared, assignment: &Assignment) -> Option<Re
     Some(Ok(Inputs { inputs, memory: None }))
 }
 
-/// The inputs, from the database and object storage if need be. A storage that is down is tried again for a while.
+/// The inputs, from the database and object storage if need be; those of templates are yet to be rendered. A storage that is down is tried again for a while.
 pub(super) async fn resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs, InputError> {
     let mut delays = RETRY_DELAYS.iter();
     loop {
@@ -144,6 +148,10 @@ async fn try_resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs,
         let value = match &binding.source {
             Source::Output(upstream) => loaded.get(upstream).cloned().flatten().map(Arc::unwrap_or_clone),
             Source::Literal(literal) => literal_value(literal)?,
+            Source::Template(_) => {
+                inputs.push(Input { name: binding.name.clone(), value: None });
+                continue;
+            }
             Source::Param(name) => param_value(&assignment.run.params, name)?,
             Source::Element { axis, list } => {
                 let known = |source: NodeIndex| lists.get(&source).cloned();
@@ -333,7 +341,7 @@ fn literal_value(literal: &SourceSpec) -> Result<Option<Value>, InputError> {
                 .map_err(|error| InputError::fatal(format!("a literal is not base64: {error}")))?;
             Ok(Some(Value { media_type: media_type.clone(), bytes }))
         }
-        SourceSpec::Param(_) | SourceSpec::Output(_) | SourceSpec::Element { .. } => Ok(None),
+        SourceSpec::Template(_) | SourceSpec::Param(_) | SourceSpec::Output(_) | SourceSpec::Element { .. } => Ok(None),
     }
 }
 
@@ -352,6 +360,7 @@ fn bind(assignment: &Assignment, binding: &Binding, value: Option<Value>) -> Res
             }
             Source::Param(name) => format!("param `{name}`, which the run does not have"),
             Source::Literal(_) => "a literal that can't be read".to_owned(),
+            Source::Template(_) => "a template that has no value".to_owned(),
             Source::Element { .. } => "a list that it is not expanded over".to_owned(),
         };
         return Err(InputError::fatal(format!(

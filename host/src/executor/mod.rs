@@ -31,6 +31,7 @@ mod logs;
 mod memory;
 mod outbox;
 mod recording;
+mod rendered;
 mod replay;
 mod results;
 mod runner;
@@ -50,7 +51,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use attempt::{
-    Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, RunContext, TriggerCall, TriggerRefusal,
+    Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Rendered, RunContext, TriggerCall, TriggerRefusal,
 };
 pub use config::ExecutorConfig;
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
@@ -292,12 +293,18 @@ impl Shared {
 
     /// Gets an attempt's inputs and hands it to a runner.
     fn prepare(self: &Arc<Self>, attempt: &Arc<Attempt>) {
+        if let Some(why) = &attempt.assignment.refused {
+            return finish::not_started(self, attempt.key, false, why.clone());
+        }
         if let Some(inputs) = inputs::resolve_now(self, &attempt.assignment) {
             return self.start(attempt, inputs);
         }
         let (shared, attempt) = (Arc::clone(self), Arc::clone(attempt));
         self.tasks.spawn(async move {
-            let inputs = inputs::resolve(&shared, &attempt.assignment).await;
+            let inputs = match inputs::resolve(&shared, &attempt.assignment).await {
+                Ok(inputs) if attempt.node().has_templates() => rendered::fill(&shared, &attempt, inputs).await,
+                inputs => inputs,
+            };
             shared.start(&attempt, inputs);
         });
     }

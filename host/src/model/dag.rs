@@ -3,6 +3,8 @@
 mod build;
 mod catalog;
 mod compare;
+mod weight;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +15,12 @@ use std::{
 pub use build::upstream_ids;
 pub use catalog::Catalog;
 pub use compare::{Difference, differences};
+pub use words::{Concurrency, TemplateInput, run_concurrency};
 
-use self::build::{Graph, check_fail_fast, check_params};
+use self::{
+    build::{Graph, check_fail_fast, check_params},
+    words::Words,
+};
 use super::{
     asset,
     callback::{CallbackEvent, Callbacks},
@@ -23,7 +29,8 @@ use super::{
     ids::{AssetName, DagId, Digest, EntryName, PoolName, TaskId},
     recording::Recording,
     retry::Retry,
-    spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec, SourceSpec},
+    spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec, SourceSpec, WeightRule},
+    template::TextTemplate,
     time::Timestamp,
     timetable::Timetable,
     trigger_rule::TriggerRule,
@@ -110,7 +117,11 @@ pub struct Node {
     pub trigger_rule: TriggerRule,
     pub pool: PoolName,
     pub pool_slots: u32,
+    /// The task's own; higher goes first.
     pub priority_weight: i32,
+    pub weight_rule: WeightRule,
+    /// What `weight_rule` makes of it: what counts.
+    pub weight: i32,
     pub past: Past,
     /// Instances in all runs together that hold slots at a time. Airflow: `max_active_tis_per_dag`.
     pub max_active_tis_per_dag: Option<u32>,
@@ -129,6 +140,18 @@ pub struct Node {
     pub outlets: Vec<AssetName>,
     /// The assets that it reads.
     pub inlets: Vec<AssetName>,
+    /// What its instances are called; it is mapped.
+    pub map_index_template: Option<TextTemplate>,
+    /// Of instances, over all dags, by a key over their inputs.
+    pub concurrency: Option<Concurrency>,
+}
+
+impl Node {
+    /// Whether anything of it is rendered for each attempt.
+    pub fn has_templates(&self) -> bool {
+        let is_template = |binding: &Binding| matches!(binding.source, Source::Template(_));
+        self.map_index_template.is_some() || self.inputs.iter().any(is_template)
+    }
 }
 
 /// What an instance waits for in the run before.
@@ -182,6 +205,8 @@ pub struct Binding {
 pub enum Source {
     /// A spec's literal, decoded when the attempt is prepared.
     Literal(SourceSpec),
+    /// Rendered for each attempt.
+    Template(TemplateInput),
     Param(String),
     Output(NodeIndex),
     /// Of the expansion of the task, or of the mapped group around it.
@@ -253,7 +278,9 @@ impl Dag {
             return Err(fail("callbacks", "a callback of `deadline` needs a deadline; set `deadline`".into()));
         }
 
-        let graph = Graph::new(spec, catalog).map_err(|(place, why)| fail(&place, why))?;
+        let words = Words::new(spec, &grants);
+        run_concurrency(spec).map_err(|why| fail("concurrency", why))?;
+        let graph = Graph::new(spec, catalog, &words).map_err(|(place, why)| fail(&place, why))?;
         let watchers = graph.watchers().map_err(|why| fail("setups", why))?;
         if callbacks.start(&dag_id) || graph.nodes.iter().any(|node| node.callbacks.start(&dag_id)) {
             return Err(fail(

@@ -15,6 +15,7 @@ pub mod recording;
 pub mod retry;
 pub mod spec;
 pub mod state;
+pub mod template;
 pub mod time;
 pub mod timetable;
 pub mod trigger_rule;

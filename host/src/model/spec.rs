@@ -139,6 +139,9 @@ pub struct DagSpec {
     /// Beside `schedule`: either makes runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asset_schedule: Option<AssetConditionSpec>,
+    /// Of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencySpec>,
 }
 
 /// What tasks make and other dags run after.
@@ -209,6 +212,7 @@ impl DagSpec {
             groups: Vec::new(),
             assets: Vec::new(),
             asset_schedule: None,
+            concurrency: None,
         }
     }
 
@@ -414,6 +418,46 @@ pub struct NodeSpec {
     /// Names of the assets that it reads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inlets: Vec<String>,
+    /// A template: what the page calls each of its instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_index_template: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weight_rule: WeightRule,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencySpec>,
+}
+
+/// What makes up the weight by which instances go before others. The words are Airflow's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightRule {
+    /// The task's own `priority_weight`.
+    #[default]
+    Absolute,
+    /// That, and those of all tasks downstream of it: what much depends on goes first.
+    Downstream,
+    /// That, and those of all tasks upstream of it: runs that are nearly done go first.
+    Upstream,
+}
+
+impl WeightRule {
+    /// `absolute`, `downstream` or `upstream`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absolute => "absolute",
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// How many may be at a time of those that render this to the same text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConcurrencySpec {
+    /// A template.
+    pub key: String,
+    /// At least 1.
+    pub limit: u32,
 }
 
 impl NodeSpec {
@@ -446,6 +490,9 @@ impl NodeSpec {
             expand: None,
             outlets: Vec::new(),
             inlets: Vec::new(),
+            map_index_template: None,
+            weight_rule: WeightRule::Absolute,
+            concurrency: None,
         }
     }
 
@@ -525,6 +572,8 @@ pub enum SourceSpec {
         media_type: String,
         base64: String,
     },
+    /// JSON, as text, in which some texts are [templates](super::template).
+    Template(String),
     Param(String),
     /// The `return_value` of this task; also an edge. Of a mapped task: the list of all, unless both lie in one
     /// mapped group.

@@ -10,9 +10,9 @@ use crate::model::{
     callback::CallbackEvent,
     recording::Recording,
     spec::{
-        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, ComponentKind, DagSpec, EdgeLabelSpec,
-        EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec, ParameterSpec,
-        RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec,
+        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, ComponentKind, ConcurrencySpec,
+        DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec,
+        ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec, WeightRule,
     },
     time::Timestamp,
     trigger_rule::TriggerRule,
@@ -209,6 +209,7 @@ impl Sizes {
             groups: dag.groups.into_iter().map(|group| self.group(&place, group)).collect::<Result<_, _>>()?,
             assets: dag.assets.into_iter().map(|asset| self.asset(&place, asset)).collect::<Result<_, _>>()?,
             asset_schedule: self.asset_schedule(&place, dag.asset_schedule)?,
+            concurrency: self.concurrency(&place, dag.concurrency)?,
             dag_id: self.word(&place, "id", dag.dag_id)?,
         })
     }
@@ -364,8 +365,27 @@ impl Sizes {
             expand: node.expand.map(|expand| self.expand(&place, expand)).transpose()?,
             outlets: self.words(&place, "outlets", node.outlets)?,
             inlets: self.words(&place, "inlets", node.inlets)?,
+            map_index_template: self.maybe(&place, "map_index_template", node.map_index_template)?,
+            weight_rule: match node.weight_rule {
+                wit::WeightRule::Absolute => WeightRule::Absolute,
+                wit::WeightRule::Downstream => WeightRule::Downstream,
+                wit::WeightRule::Upstream => WeightRule::Upstream,
+            },
+            concurrency: self.concurrency(&place, node.concurrency)?,
             task_id: self.word(&place, "id", node.task_id)?,
         })
+    }
+
+    fn concurrency(
+        &mut self,
+        place: &str,
+        concurrency: Option<wit::Concurrency>,
+    ) -> Result<Option<ConcurrencySpec>, String> {
+        let spec = |concurrency: wit::Concurrency| {
+            let key = self.text(place, "concurrency_key", concurrency.key)?;
+            Ok(ConcurrencySpec { key, limit: concurrency.limit })
+        };
+        concurrency.map(spec).transpose()
     }
 
     fn source(&mut self, place: &str, input: &str, source: wit::Source) -> Result<SourceSpec, String> {
@@ -373,6 +393,7 @@ impl Sizes {
         Ok(match source {
             wit::Source::Literal(value) => self.literal(place, &what, value)?,
             wit::Source::Element(element) => SourceSpec::Element { axis: element.axis, list: element.place },
+            wit::Source::Template(json) => SourceSpec::Template(self.text(place, &what, json)?),
             wit::Source::Param(name) => SourceSpec::Param(self.word(place, &what, name)?),
             wit::Source::Output(task_id) => SourceSpec::Output(self.word(place, &what, task_id)?),
         })

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::run_keys::{KeyOf, RunKeys};
 use crate::{
     model::{
         asset::AssetCondition,
+        dag::run_concurrency,
         ids::{AssetName, DagId},
         state::RunType,
         time::Timestamp,
@@ -31,6 +33,8 @@ pub struct DagEntry {
     /// Runs made for assets that are not finished. No more are made than may be active: what comes meanwhile is consumed
     /// together by the next.
     pub asset_triggered: u32,
+    /// Those runs by key, if only so many with the same key may run at a time.
+    pub keys: Option<RunKeys>,
     /// When the loop looks at it again by itself.
     pub wake_at: Option<Timestamp>,
 }
@@ -44,7 +48,8 @@ pub struct Dags {
 }
 
 impl Dags {
-    /// Takes a dag as it now is in the store; what is known of its runs stays.
+    /// Takes a dag as it now is in the store; what is known of its runs stays, but for their keys: if it has such, its
+    /// unfinished runs must be entered again.
     pub fn put(&mut self, row: DagRow) {
         let timetable = match Timetable::of(&row.spec) {
             Ok(timetable) => timetable,
@@ -56,6 +61,7 @@ impl Dags {
             }
         };
         let assets = row.spec.asset_schedule.as_ref().and_then(|spec| AssetCondition::from_spec(spec).ok());
+        let keys = key_of(&row, &timetable).map(RunKeys::new);
         self.forget_consumer(&row.dag_id);
         let awaited = assets.as_ref().map(AssetCondition::assets).unwrap_or_default();
         for name in &awaited {
@@ -65,6 +71,7 @@ impl Dags {
             entry.row = row;
             entry.timetable = timetable;
             entry.assets = assets;
+            entry.keys = keys;
             // The store has dropped what it does not wait for any more.
             entry.updated.retain(|name| awaited.contains(name));
         } else {
@@ -76,6 +83,7 @@ impl Dags {
                 assets,
                 updated: BTreeSet::new(),
                 asset_triggered: 0,
+                keys,
                 wake_at: None,
                 row,
             };
@@ -106,6 +114,22 @@ impl Dags {
     pub fn remove(&mut self, dag_id: &DagId) {
         self.forget_consumer(dag_id);
         self.entries.remove(dag_id);
+    }
+}
+
+/// By what the keys of a dag's runs are found, if they have any.
+fn key_of(row: &DagRow, timetable: &Timetable) -> Option<KeyOf> {
+    match run_concurrency(&row.spec) {
+        Ok(concurrency) => {
+            let key_of =
+                |concurrency| KeyOf { concurrency, timezone: timetable.timezone, params: row.spec.params.clone() };
+            concurrency.map(key_of)
+        }
+        // Its runs fail when they start, as the version can't be built.
+        Err(error) => {
+            tracing::error!(dag_id = %row.dag_id, error, "the dag's concurrency_key can't be used");
+            None
+        }
     }
 }
 
@@ -145,12 +169,19 @@ impl DagEntry {
             return None;
         }
         let is_full = self.running >= self.row.spec.max_active_runs;
+        if let Some(keys) = &self.keys {
+            let mut due = keys.startable(now);
+            return if is_full { due.find(|key| is_awaited(*key)) } else { due.next() };
+        }
         let mut due = self.queue.iter().take_while(|(run_after, _)| *run_after <= now).map(|(_, key)| *key);
         if is_full { due.find(|key| is_awaited(*key)) } else { due.next() }
     }
 
     /// When the first queued run is due, if one is not yet.
-    pub fn queue_due(&self) -> Option<Timestamp> {
+    pub fn queue_due(&self, now: Timestamp) -> Option<Timestamp> {
+        if let Some(keys) = &self.keys {
+            return keys.next_due(now);
+        }
         self.queue.first().map(|(run_after, _)| *run_after)
     }
 }

@@ -7,12 +7,14 @@ mod backfills;
 mod callbacks;
 mod commit;
 mod past;
+mod rendered;
 mod renew;
 mod requests;
 mod settle;
 #[cfg(test)]
 mod simulation;
 mod streak;
+mod task_key;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -45,7 +47,6 @@ use crate::{
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, TriggerCall, TriggerRefusal},
     model::{
         approval::Answer,
-        dag::Dag,
         ids::{AssetName, DagId, RunId, TaskId},
         state::{RunState, TaskState},
         time::{Clock, Timestamp},
@@ -202,6 +203,8 @@ struct Turn {
     runs: BTreeMap<DagRunKey, RunChange>,
     /// Runs that are inserted.
     new_runs: BTreeMap<DagRunKey, DagRunNew>,
+    /// Runs that failed before they were loaded.
+    stillborn: BTreeMap<DagRunKey, DagRunRow>,
     /// Who asked for a run, and is told how it stands when the turn is committed.
     run_replies: Vec<(DagRunKey, Reply<DagRunRow>)>,
     /// Runs that were started.
@@ -223,6 +226,7 @@ impl Turn {
             instances: BTreeMap::new(),
             runs: BTreeMap::new(),
             new_runs: BTreeMap::new(),
+            stillborn: BTreeMap::new(),
             run_replies: Vec::new(),
             started: 0,
             waiting: Vec::new(),
@@ -376,20 +380,34 @@ impl<D: Dispatch> Driver<D> {
         let key = row.key;
         if let Some(run) = self.load(row.clone(), turn).await? {
             self.open(run);
+            self.defer_again(key);
             resumed.push(key);
         }
         Ok(())
     }
 
+    /// Those of a run that wait to be started again still have their slots where pools say so.
+    fn defer_again(&mut self, key: DagRunKey) {
+        let Some(run) = self.runs.get(&key) else { return };
+        for instance in run.state.instances() {
+            if run.state.instance(instance).is_some_and(|row| row.state == TaskState::UpForReschedule) {
+                let node = run.version.dag.node(instance.node);
+                self.admission.defer(engine::RunKey(key.0), instance, &node.pool, node.pool_slots);
+            }
+        }
+    }
+
     async fn reload_pools(&mut self) -> Result<(), StoreError> {
-        let mut offset = 0;
+        let (mut offset, mut names) = (0, BTreeSet::new());
         loop {
             let pools = self.store.pool_list(None, Page { limit: MAX_PAGE, offset }).await?;
             for pool in &pools.items {
-                self.admission.set_pool(&pool.name, u32::try_from(pool.slots).ok());
+                names.insert(pool.name.clone());
+                self.admission.set_pool(&pool.name, u32::try_from(pool.slots).ok(), pool.include_deferred);
             }
             offset += MAX_PAGE;
             if pools.items.len() < MAX_PAGE as usize {
+                self.admission.keep_pools(&names);
                 return Ok(());
             }
         }
@@ -451,8 +469,10 @@ impl<D: Dispatch> Driver<D> {
         let mut turn = Turn::new(now);
         for event in events.drain(..) {
             // What tasks ask for comes back as requests.
-            if let ExecutorEvent::Finished(completion) = event {
-                self.finished(*completion, &mut turn);
+            match event {
+                ExecutorEvent::Finished(completion) => self.finished(*completion, &mut turn),
+                ExecutorEvent::Rendered(rendered) => self.rendered(*rendered, &mut turn),
+                ExecutorEvent::Trigger(_) => {}
             }
         }
         for request in requests.drain(..) {
@@ -562,6 +582,12 @@ impl<D: Dispatch> Driver<D> {
                     if change.row.state.is_finished() && self.waits.is_awaited(&run.row.dag_id) {
                         turn.ended.insert(key);
                     }
+                    let node = run.version.dag.node(change.instance.node);
+                    if change.row.state == TaskState::UpForReschedule {
+                        self.admission.defer(slots, change.instance, &node.pool, node.pool_slots);
+                    } else {
+                        self.admission.undefer(slots, change.instance);
+                    }
                     if change.row.state != TaskState::UpForReschedule && self.waits.remove((key, change.instance)) {
                         turn.waits.insert(run.instance_key(change.instance), None);
                     }
@@ -570,7 +596,7 @@ impl<D: Dispatch> Driver<D> {
                 }
                 Command::Delete(instance) => turn.instances.entry(key).or_default().delete(instance),
                 Command::Ready(instance) => {
-                    self.admission.ready(slots, instance, demand(&run.version.dag, slots, instance));
+                    self.admission.ready(slots, instance, demand(run, slots, instance));
                 }
                 Command::Withdraw(instance) => self.admission.withdraw(slots, instance),
                 Command::Release(instance) => {
@@ -638,10 +664,14 @@ impl<D: Dispatch> Driver<D> {
 
     /// Counts a run where it stands: for its backfill or for its dag.
     fn enter(&mut self, row: &DagRunRow) {
-        if self.backfills.enter(row) {
+        let is_of_backfill = self.backfills.enter(row);
+        let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
+        if let Some(keys) = &mut entry.keys {
+            keys.enter(row, !is_of_backfill);
+        }
+        if is_of_backfill {
             return;
         }
-        let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
         match row.state {
             RunState::Running => entry.running += 1,
             RunState::Queued => drop(entry.queue.insert((row.run_after, row.key))),
@@ -649,12 +679,25 @@ impl<D: Dispatch> Driver<D> {
         }
     }
 
+    /// Counts the unfinished runs of a dag by their keys anew: what their keys are may have changed.
+    fn enter_keys(&mut self, dag_id: &DagId) {
+        let Some(keys) = self.dags.get_mut(dag_id).and_then(|entry| entry.keys.as_mut()) else { return };
+        let rows = self.queued.values().chain(self.runs.values().map(|run| &run.row));
+        for row in rows.filter(|row| row.dag_id == *dag_id) {
+            keys.enter(row, !self.backfills.is_of(row.key));
+        }
+    }
+
     /// Counts a run no longer where it stood.
     fn leave(&mut self, row: &DagRunRow, was: RunState) {
-        if self.backfills.leave(row, was) {
+        let is_of_backfill = self.backfills.leave(row, was);
+        let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
+        if let Some(keys) = &mut entry.keys {
+            keys.leave(row);
+        }
+        if is_of_backfill {
             return;
         }
-        let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
         match was {
             RunState::Running => entry.running = entry.running.saturating_sub(1),
             RunState::Queued => drop(entry.queue.remove(&(row.run_after, row.key))),
@@ -677,17 +720,21 @@ fn hand_on(events: &mut Vec<ExecutorEvent>, triggers: &mpsc::Sender<Box<TriggerC
 }
 
 /// What an instance needs in order to start.
-fn demand(dag: &Dag, run: engine::RunKey, instance: InstanceId) -> engine::Demand<'_> {
+fn demand(loaded: &ActiveRun, run: engine::RunKey, instance: InstanceId) -> engine::Demand<'_> {
+    let dag = &loaded.version.dag;
     let node = dag.node(instance.node);
     let per_dag = || engine::Key::Task(dag.dag_id.clone(), node.task_id.clone());
     let per_dagrun = || engine::Key::TaskInRun(run, instance.node);
     let of_dag = node.max_active_tis_per_dag.map(|limit| (per_dag(), limit));
     let of_run = node.max_active_tis_per_dagrun.map(|limit| (per_dagrun(), limit));
+    // One whose key can't be told is admitted and fails.
+    let named = task_key::of(loaded, instance).and_then(Result::ok);
+    let named = named.map(|(key, limit)| (engine::Key::Named(key.into()), limit));
     engine::Demand {
         pool: &node.pool,
         pool_slots: node.pool_slots,
-        priority_weight: node.priority_weight,
-        keys: of_dag.into_iter().chain(of_run).collect(),
+        priority_weight: node.weight,
+        keys: of_dag.into_iter().chain(of_run).chain(named).collect(),
     }
 }
 

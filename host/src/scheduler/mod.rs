@@ -24,6 +24,7 @@ mod driver;
 mod garbage;
 mod params;
 mod request;
+mod run_keys;
 mod runs;
 mod select;
 mod tick;

@@ -13,7 +13,7 @@
 //! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
 //! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | `$23` backfills |
 //! | `$24` backfill_runs | `$25` approvals | `$26` answers | `$27` renewals |
-//! | `$28` recordings | | | |
+//! | `$28` recordings | `$31` rendered_fields | `$32` labels | |
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
 use super::{
     ArtifactRow, BackfillId, BackfillRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey, OriginRow, RecordingRow,
-    Store, StoreError, WaitRow, XComBody, XComNew, codec::json,
+    RenderedFieldsRow, Store, StoreError, WaitRow, XComBody, XComNew, codec::json,
 };
 use crate::model::{
     approval::Answer,
@@ -190,6 +190,10 @@ pub struct Commit {
     pub waits_new: Vec<WaitRow>,
     /// A question that was answered already keeps its answer.
     pub answers: Vec<AnswerNew>,
+    /// What the templates of tries became.
+    pub rendered_fields: Vec<RenderedFieldsRow>,
+    /// What instances of mapped tasks are called.
+    pub labels: Vec<(InstanceKey, String)>,
     /// Those that are there already stay as they are.
     pub callbacks: Vec<CallbackNew>,
     pub now: Timestamp,
@@ -218,6 +222,8 @@ impl Commit {
             && self.waits_gone.is_empty()
             && self.waits_new.is_empty()
             && self.answers.is_empty()
+            && self.rendered_fields.is_empty()
+            && self.labels.is_empty()
             && self.callbacks.is_empty()
     }
 }
@@ -249,12 +255,14 @@ enum Part {
     AssetEvents,
     AssetQueue,
     AssetRuns,
+    RenderedFields,
+    Labels,
     Callbacks,
     End,
 }
 
 impl Part {
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 28] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
@@ -279,6 +287,8 @@ impl Part {
         Self::AssetEvents,
         Self::AssetQueue,
         Self::AssetRuns,
+        Self::RenderedFields,
+        Self::Labels,
         Self::Callbacks,
         Self::End,
     ];
@@ -309,6 +319,8 @@ impl Part {
             Self::AssetEvents => include_str!("sql/commit_asset_events.sqlite.sql"),
             Self::AssetQueue => include_str!("sql/commit_asset_queue.sqlite.sql"),
             Self::AssetRuns => include_str!("sql/commit_asset_runs.sqlite.sql"),
+            Self::RenderedFields => include_str!("sql/commit_rendered_fields.sqlite.sql"),
+            Self::Labels => include_str!("sql/commit_labels.sqlite.sql"),
             Self::Callbacks => include_str!("sql/commit_callbacks.sqlite.sql"),
             Self::End => "COMMIT;\n",
         }
@@ -386,6 +398,10 @@ impl Call {
             .bind(take(Part::Answers))
             .bind(take(Part::Renewals))
             .bind(take(Part::Recordings))
+            .bind(None::<String>)
+            .bind(None::<String>)
+            .bind(take(Part::RenderedFields))
+            .bind(take(Part::Labels))
             .execute(connection)
             .await?;
         Ok(())
@@ -690,6 +706,18 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
     }
     sender.add(Part::AssetQueue, &queue, |row| row).await?;
     sender.add(Part::AssetRuns, &batch.asset_runs, |row| row).await?;
+    sender
+        .add(Part::RenderedFields, &batch.rendered_fields, |row| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (dag_run, task_id, map_index, row.try_number, &row.fields)
+        })
+        .await?;
+    sender
+        .add(Part::Labels, &batch.labels, |(instance, label)| {
+            let (dag_run, task_id, map_index) = key(instance);
+            (dag_run, task_id, map_index, label)
+        })
+        .await?;
     sender
         .add(Part::Callbacks, &batch.callbacks, |callback| {
             let task_id = callback.task_id.as_ref().map_or("", TaskId::as_str);

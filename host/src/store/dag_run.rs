@@ -190,6 +190,7 @@ impl Store {
             include_str!("sql/dag_run_delete_xcom.sqlite.sql"),
             include_str!("sql/dag_run_delete_task_instance_history.sqlite.sql"),
             include_str!("sql/dag_run_delete_task_instance.sqlite.sql"),
+            include_str!("sql/dag_run_delete_rendered_fields.sqlite.sql"),
             include_str!("sql/dag_run_delete_wait.sqlite.sql"),
             include_str!("sql/dag_run_delete_approval.sqlite.sql"),
             include_str!("sql/dag_run_delete_asset_event.sqlite.sql"),

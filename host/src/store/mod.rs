@@ -23,6 +23,7 @@ mod filter;
 mod log;
 mod origin;
 mod recording;
+mod rendered;
 mod rows;
 mod settings;
 mod task_instance;
@@ -56,6 +57,7 @@ pub use error::StoreError;
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use origin::StartedRun;
 pub use recording::RecordingRow;
+pub use rendered::RenderedFieldsRow;
 pub use rows::*;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
 pub use webhook::WebhookRow;
@@ -136,6 +138,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
     (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
     (30, "recordings", include_str!("../../../migrations/sqlite/0030_recordings.sql")),
+    (40, "rendered fields", include_str!("../../../migrations/sqlite/0040_rendered_fields.sql")),
     (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
 ];
 

@@ -125,6 +125,8 @@ pub struct TaskInstanceRow {
     pub followed: Option<Vec<String>>,
     /// The length of the list that it returned, for mapped tasks.
     pub list_length: Option<u32>,
+    /// What the instance of a mapped task is called.
+    pub rendered_map_index: Option<String>,
 }
 
 /// What a task instance waits for, beside its `wake_at`.

@@ -74,6 +74,7 @@ impl sqlx::FromRow<'_, SqliteRow> for TaskInstanceRow {
             entry: row.try_get("entry")?,
             followed: followed.map_err(|error| sqlx::Error::Decode(error.into()))?,
             list_length: row.try_get("list_length")?,
+            rendered_map_index: row.try_get("rendered_map_index")?,
         })
     }
 }

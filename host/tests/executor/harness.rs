@@ -17,6 +17,7 @@ use airlock::{
         dag::{Catalog, Dag},
         ids::{DagId, Digest, RunId, TaskId},
         spec::ComponentKind,
+        state::RunType,
         time::Timestamp,
     },
     secrets::{Secrets, SecretsConfig},
@@ -90,6 +91,7 @@ impl Harness {
             dag_run: DagRunKey(1),
             dag_id: DagId::new("guests").unwrap(),
             run_id: RunId::new("run-1").unwrap(),
+            run_type: RunType::Manual,
             logical_date: None,
             data_interval: None,
             run_after: Timestamp::default(),
@@ -111,6 +113,7 @@ impl Harness {
 
     fn assignment(&self, id: AttemptId) -> Assignment {
         Assignment {
+            refused: None,
             node: self.dag.index(&id.instance.task_id).unwrap(),
             id,
             dag: Arc::clone(&self.dag),

@@ -274,6 +274,35 @@ pub fn recording(args: &mut Args) -> Result<TokenStream> {
     Ok(option(Some(quote!(::airlock_sdk::Recording::#variant))))
 }
 
+/// `weight_rule = "downstream"`: a path of the SDK's.
+pub fn weight_rule(args: &mut Args) -> Result<Option<TokenStream>> {
+    let Some(word) = args.text("weight_rule", "\"downstream\"")? else { return Ok(None) };
+    let variant = match word.value().as_str() {
+        "absolute" => quote!(Absolute),
+        "downstream" => quote!(Downstream),
+        "upstream" => quote!(Upstream),
+        other => {
+            let why = format!("`{other}` is not one of \"absolute\", \"downstream\" and \"upstream\"");
+            return Err(Error::new(word.span(), why));
+        }
+    };
+    Ok(Some(quote!(::airlock_sdk::WeightRule::#variant)))
+}
+
+/// `concurrency_key = "{{ params.customer }}", concurrency_limit = 1`; the limit is 1 if it is left out.
+pub fn concurrency(args: &mut Args) -> Result<Option<(LitStr, u32)>> {
+    let key = args.text("concurrency_key", "\"{{ params.customer }}\"")?;
+    let limit = args.number::<u32>("concurrency_limit", Some(1))?;
+    match (key, limit) {
+        (Some(key), limit) => Ok(Some((key, limit.unwrap_or(1)))),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(Error::new(
+            Span::call_site(),
+            "`concurrency_limit` needs a `concurrency_key`, such as \"{{ params.customer }}\"",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use quote::quote;
 use syn::{Attribute, Error, ItemFn, LitStr, Result, ReturnType, spanned::Spanned};
 
 use crate::{
-    args::{Args, callbacks, check_name, doc_comment, option, recording},
+    args::{Args, callbacks, check_name, concurrency, doc_comment, option, recording, weight_rule},
     schedule::{calendar, instant_us, memory_mib, schedule, timezone},
 };
 
@@ -64,6 +64,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let deadline_ms = args.duration_ms("deadline")?;
     let callbacks = callbacks(&mut args, &["success", "failure", "deadline"])?;
     let deadline = option(deadline_ms);
+    let weight_rule = weight_rule(&mut args)?.unwrap_or_else(|| quote!(::airlock_sdk::WeightRule::Absolute));
+    let concurrency = option(concurrency(&mut args)?.map(|(key, limit)| quote!((#key, #limit))));
     args.finish()?;
 
     let sig = &function.sig;
@@ -109,6 +111,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     fail_fast: #fail_fast,
                     max_consecutive_failed_dag_runs: #max_consecutive_failed_dag_runs,
                     deadline_ms: #deadline,
+                    weight_rule: #weight_rule,
+                    concurrency: #concurrency,
                     callbacks: #callbacks,
                     paused: #paused,
                     record: #record,

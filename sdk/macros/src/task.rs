@@ -6,7 +6,7 @@ use syn::{
     Attribute, Error, FnArg, GenericArgument, ItemFn, Pat, PathArguments, Result, ReturnType, Type, spanned::Spanned,
 };
 
-use crate::args::{Args, callbacks, check_name, doc_comment, option, recording};
+use crate::args::{Args, callbacks, check_name, concurrency, doc_comment, option, recording, weight_rule};
 
 /// An argument of the function.
 struct Input {
@@ -200,6 +200,9 @@ fn options(args: &mut Args) -> Result<TokenStream> {
     let max_active_tis_per_dag = args.number::<u32>("max_active_tis_per_dag", Some(1))?;
     let max_active_tis_per_dagrun = args.number::<u32>("max_active_tis_per_dagrun", Some(1))?;
     let record = recording(args)?;
+    let weight_rule = weight_rule(args)?;
+    let map_index_template = args.text("map_index_template", "\"{{ inputs.file }}\"")?;
+    let concurrency = concurrency(args)?;
     let callbacks = callbacks(args, &["success", "failure", "retry", "skipped"])?;
 
     let sdk = quote!(::airlock_sdk::__private);
@@ -248,6 +251,17 @@ fn options(args: &mut Args) -> Result<TokenStream> {
         fields.extend(quote!(max_active_tis_per_dagrun: ::core::option::Option::Some(#number),));
     }
     fields.extend(quote!(record: #record,));
+    if let Some(rule) = weight_rule {
+        fields.extend(quote!(weight_rule: ::core::option::Option::Some(#rule),));
+    }
+    if let Some(text) = map_index_template {
+        let text = quote!(::std::borrow::Cow::Borrowed(#text));
+        fields.extend(quote!(map_index_template: ::core::option::Option::Some(#text),));
+    }
+    if let Some((key, limit)) = concurrency {
+        let key = quote!(::std::borrow::Cow::Borrowed(#key));
+        fields.extend(quote!(concurrency: ::core::option::Option::Some((#key, #limit)),));
+    }
     fields.extend(quote!(callbacks: #callbacks,));
     Ok(quote!(#sdk::Options { #fields ..#sdk::Options::DEFAULT }))
 }

@@ -50,7 +50,7 @@ impl Graph {
         for (index, node) in (0..).zip(&self.nodes) {
             edges.extend(node.inputs.iter().filter_map(|(_, source)| match source {
                 Source::Output(of) | Source::All(of) => Some((*of, index)),
-                Source::Literal(_) | Source::Param(_) | Source::Element { .. } => None,
+                Source::Literal(_) | Source::Template(_) | Source::Param(_) | Source::Element { .. } => None,
             }));
             edges.extend(sources(node.expand.as_ref()).map(|of| (of, index)));
             if let Role::Teardown { setups, .. } = &node.role {

@@ -6,7 +6,7 @@ use super::{Dag, Node, Role};
 use crate::{
     assets::Asset,
     error::Error,
-    options::{Options, Recording, TriggerRule},
+    options::{Options, Recording, TriggerRule, WeightRule},
 };
 
 /// A task of a dag that is being built, whose result is a `T`.
@@ -122,6 +122,39 @@ impl<T> Handle<'_, T> {
     /// Higher goes first where slots are short.
     pub fn priority_weight(self, weight: i32) -> Self {
         self.options(|options| options.priority_weight = weight)
+    }
+
+    /// What makes up the weight that counts: the task's own, or that with those of the tasks downstream or upstream.
+    pub fn weight_rule(self, rule: WeightRule) -> Self {
+        self.options(|options| options.weight_rule = Some(rule))
+    }
+
+    /// A template for what the page and the API call each instance of a mapped task, instead of its index: over all that
+    /// [`Dag::template`] has, and `inputs`.
+    pub fn map_index_template(self, template: impl Into<String>) -> Self {
+        self.options(|options| options.map_index_template = Some(template.into().into()))
+    }
+
+    /// So many instances with the same key run at a time, of all tasks in all dags that have a key; at least 1. The key is a
+    /// template over the run, its params, and those of the instance's inputs that are known when slots are given out: fixed ones,
+    /// params, and elements of fixed lists.
+    ///
+    /// ```
+    /// use airlock_sdk::prelude::*;
+    ///
+    /// #[task]
+    /// fn load(shop: &str) -> usize { shop.len() }
+    ///
+    /// #[dag]
+    /// fn loads(dag: &Dag) {
+    ///     let shop = dag.list(["Seoul", "Busan"].map(String::from)).each();
+    ///     load(dag, shop).concurrency("shop {{ inputs.shop }}", 1).map_index_template("{{ inputs.shop }}");
+    /// }
+    /// # let run = airlock_sdk::testing::Host::new().run_dag::<loads>().unwrap();
+    /// # assert_eq!(run.results::<usize>("load"), [Some(5), Some(5)]);
+    /// ```
+    pub fn concurrency(self, key: impl Into<String>, limit: u32) -> Self {
+        self.options(|options| options.concurrency = Some((key.into().into(), limit)))
     }
 
     /// The task makes `asset`: whenever it succeeds, the asset has an event, and dags that run after it have their runs.

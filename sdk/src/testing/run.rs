@@ -447,6 +447,10 @@ impl Running<'_> {
     fn inputs(&self, index: usize, map_index: Option<u32>) -> Inputs {
         let value = |source: &Source| match source {
             Source::Literal(value) => Some(value.clone()),
+            Source::Template(json) => {
+                let rendered = self.host.rendered.get(json)?;
+                Some(Value { media_type: JSON.into(), bytes: rendered.to_string().into_bytes() })
+            }
             Source::Param(index) => {
                 let value = self.params.get(&self.graph.params[*index as usize].name)?;
                 Some(Value { media_type: JSON.into(), bytes: value.to_string().into_bytes() })

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use crate::bindings::{
     airlock::task::types::Value,
     exports::airlock::task::runner::{
-        Binding, Dag, Entry, Grants, Module, Node, Param, Parameter, Role, Schedule, Source, TriggerRule,
+        Binding, Dag, Entry, Grants, Module, Node, Param, Parameter, Role, Schedule, Source, TriggerRule, WeightRule,
     },
 };
 
@@ -93,6 +93,7 @@ fn module(nodes: usize) -> Module {
         groups: Vec::new(),
         assets: Vec::new(),
         asset_schedule: Vec::new(),
+        concurrency: None,
     };
     let (name, version, sdk) = ("guests".to_owned(), "1".to_owned(), "guests".to_owned());
     Module { name, version, sdk, entries: vec![entry], dags: vec![dag] }
@@ -125,5 +126,8 @@ fn node(n: usize) -> Node {
         expand: None,
         outlets: Vec::new(),
         inlets: Vec::new(),
+        map_index_template: None,
+        weight_rule: WeightRule::Absolute,
+        concurrency: None,
     }
 }

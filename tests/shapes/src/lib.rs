@@ -46,6 +46,12 @@ fn wait() {
 }
 
 #[task]
+fn say_and_wait(text: &str) {
+    info!("{text}");
+    wait::run();
+}
+
+#[task]
 fn say(text: &str) {
     info!("{text}");
 }
@@ -75,6 +81,15 @@ fn choose(choice: &str) -> Branch {
 fn mapped(dag: &Dag) {
     let doubled = double(dag, count(dag, dag.param_with_default("length", 3_u32)).each());
     sum(dag, doubled.all());
+}
+
+/// Inputs that are rendered, and instances that have names.
+#[dag]
+fn labelled(dag: &Dag) {
+    dag.param_with_default("half", 21_u32);
+    double(dag, dag.template("{{ params.half }}"));
+    let names = pair(dag, count(dag, 2).each(), dag.template("{{ ds_nodash | int }}"));
+    names.map_index_template("number {{ inputs.a }}");
 }
 
 /// Lists that multiply, and lists that go along with each other.
@@ -227,6 +242,7 @@ fn branched(dag: &Dag) {
 airlock_sdk::export!(
     dags = [
         mapped,
+        labelled,
         multiplied,
         mapped_again,
         mapped_group,
@@ -254,7 +270,8 @@ airlock_sdk::export!(
         asked::unheard,
         asked::nonsense,
         recorded::recorded,
-    ]
+    ],
+    tasks = [say_and_wait]
 );
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ fn demand(name: &'static str, pool_slots: u32, priority_weight: i32, keys: &[usi
 fn admission(parallelism: u32, pools: &[(&str, Option<u32>)]) -> Admission {
     let mut admission = Admission::new(parallelism);
     for (name, slots) in pools {
-        admission.set_pool(&pool(name), *slots);
+        admission.set_pool(&pool(name), *slots, false);
     }
     admission
 }
@@ -72,7 +72,7 @@ fn what_asks_for_many_slots_does_not_hold_up_what_asks_for_few() {
     admission.ready(RunKey(1), InstanceId::plain(1), demand("p", 2, 1, &[]));
     admission.ready(RunKey(1), InstanceId::plain(2), demand("p", 1, 1, &[]));
     assert_eq!(nodes(&admission.admit()), [(1, 0), (1, 2)]);
-    admission.set_pool(&pool("p"), Some(5));
+    admission.set_pool(&pool("p"), Some(5), false);
     assert_eq!(nodes(&admission.admit()), [(1, 1)]);
 }
 
@@ -84,7 +84,7 @@ fn a_paused_dag_and_a_missing_pool_wait() {
     admission.ready(RunKey(1), instance, demand("p", 1, 1, &[]));
     assert_eq!(admission.waiting(RunKey(1), instance), Some(Waiting::PoolMissing));
     admission.set_paused(&dag(), true);
-    admission.set_pool(&pool("p"), Some(1));
+    admission.set_pool(&pool("p"), Some(1), false);
     assert_eq!(admission.waiting(RunKey(1), instance), Some(Waiting::DagPaused));
     assert_eq!(admission.admit(), []);
     admission.set_paused(&dag(), false);
@@ -120,13 +120,39 @@ fn as_many_hold_a_key_as_may_and_the_others_are_in_nobodys_way() {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Ready { run: i64, node: u32, pool: usize, slots: u32, priority: i32, keys: Vec<usize> },
-    Withdraw { run: i64, node: u32 },
-    Release { run: i64, node: u32 },
-    Forget { run: i64 },
+    Ready {
+        run: i64,
+        node: u32,
+        pool: usize,
+        slots: u32,
+        priority: i32,
+        keys: Vec<usize>,
+    },
+    Withdraw {
+        run: i64,
+        node: u32,
+    },
+    Release {
+        run: i64,
+        node: u32,
+    },
+    Forget {
+        run: i64,
+    },
     Pause(bool),
-    Resize { pool: usize, slots: Option<u32> },
-    Remove { pool: usize },
+    Resize {
+        pool: usize,
+        slots: Option<u32>,
+        include_deferred: bool,
+    },
+    /// Of an active one: to be started again later. Of one that waits: it waits no longer.
+    Later {
+        run: i64,
+        node: u32,
+    },
+    Remove {
+        pool: usize,
+    },
     Parallelism(u32),
     Admit,
 }
@@ -140,10 +166,13 @@ fn op() -> impl Strategy<Value = Op> {
             Op::Ready { run, node, pool, slots, priority, keys }
         }),
         1 => (run.clone(), node.clone()).prop_map(|(run, node)| Op::Withdraw { run, node }),
-        3 => (run.clone(), node).prop_map(|(run, node)| Op::Release { run, node }),
+        3 => (run.clone(), node.clone()).prop_map(|(run, node)| Op::Release { run, node }),
+        2 => (run.clone(), node).prop_map(|(run, node)| Op::Later { run, node }),
         1 => run.prop_map(|run| Op::Forget { run }),
         1 => any::<bool>().prop_map(Op::Pause),
-        1 => (0..2_usize, proptest::option::of(0..6_u32)).prop_map(|(pool, slots)| Op::Resize { pool, slots }),
+        1 => (0..2_usize, proptest::option::of(0..6_u32), any::<bool>()).prop_map(|(pool, slots, include_deferred)| {
+            Op::Resize { pool, slots, include_deferred }
+        }),
         1 => (0..2_usize).prop_map(|pool| Op::Remove { pool }),
         1 => (0..6_u32).prop_map(Op::Parallelism),
         5 => Just(Op::Admit),
@@ -164,6 +193,8 @@ struct Plain {
     pools: [Size; 2],
     ready: BTreeMap<(i64, u32), Needs>,
     active: BTreeMap<(i64, u32), (usize, u32, Vec<usize>)>,
+    deferred: BTreeMap<(i64, u32), (usize, u32)>,
+    include_deferred: [bool; 2],
 }
 
 impl Plain {
@@ -172,7 +203,10 @@ impl Plain {
         loop {
             let in_run = |run: i64| self.active.keys().filter(|(other, _)| *other == run).count();
             let used = |pool: usize| {
-                self.active.values().filter(|(other, ..)| *other == pool).map(|(_, slots, _)| slots).sum::<u32>()
+                let deferred =
+                    self.deferred.values().filter(|(other, _)| *other == pool && self.include_deferred[pool]);
+                let active = self.active.values().filter(|(other, ..)| *other == pool).map(|(_, slots, _)| slots);
+                active.chain(deferred.map(|(_, slots)| slots)).sum::<u32>()
             };
             let holders = |key: usize| self.active.values().filter(|(.., keys)| keys.contains(&key)).count();
             let next = self
@@ -213,6 +247,8 @@ proptest! {
             match op {
                 Op::Ready { run, node, pool: at, slots, priority, keys } => {
                     admission.open(RunKey(run), &dag(), MAX_ACTIVE_TASKS);
+                    admission.undefer(RunKey(run), InstanceId::plain(node));
+                    plain.deferred.remove(&(run, node));
                     admission.ready(RunKey(run), InstanceId::plain(node), demand(POOLS[at], slots, priority, &keys));
                     if !plain.active.contains_key(&(run, node)) {
                         plain.ready.entry((run, node)).or_insert((at, slots, priority, keys));
@@ -226,8 +262,19 @@ proptest! {
                     admission.release(RunKey(run), InstanceId::plain(node));
                     plain.active.remove(&(run, node));
                 }
+                Op::Later { run, node } => {
+                    admission.release(RunKey(run), InstanceId::plain(node));
+                    if let Some((at, slots, _)) = plain.active.remove(&(run, node)) {
+                        admission.defer(RunKey(run), InstanceId::plain(node), &pool(POOLS[at]), slots);
+                        plain.deferred.insert((run, node), (at, slots));
+                    } else {
+                        admission.undefer(RunKey(run), InstanceId::plain(node));
+                        plain.deferred.remove(&(run, node));
+                    }
+                }
                 Op::Forget { run } => {
                     admission.forget(RunKey(run));
+                    plain.deferred.retain(|(other, _), _| *other != run);
                     plain.ready.retain(|(other, _), _| *other != run);
                     plain.active.retain(|(other, _), _| *other != run);
                 }
@@ -235,8 +282,9 @@ proptest! {
                     admission.set_paused(&dag(), paused);
                     plain.paused = paused;
                 }
-                Op::Resize { pool: at, slots } => {
-                    admission.set_pool(&pool(POOLS[at]), slots);
+                Op::Resize { pool: at, slots, include_deferred } => {
+                    admission.set_pool(&pool(POOLS[at]), slots, include_deferred);
+                    plain.include_deferred[at] = include_deferred;
                     plain.pools[at] = slots.map_or(Size::Unlimited, Size::Slots);
                 }
                 Op::Remove { pool: at } => {

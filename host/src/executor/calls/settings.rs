@@ -3,31 +3,64 @@
 use super::{Shared, invalid, over, storage_failed};
 use crate::{
     executor::books::Attempt,
-    model::ids::{ConnectionId, VariableKey},
+    model::{
+        ids::{ConnectionId, VariableKey},
+        template::ConnectionFacts,
+    },
     secrets::{self, SecretString},
+    store::ConnectionRow,
     wire::{Call, CallError, Connection, Reply},
 };
 
 pub(super) async fn variable(shared: &Shared, attempt: &Attempt, key: &str) -> Result<Reply, CallError> {
     let key = VariableKey::new(key).map_err(invalid)?;
-    if !attempt.assignment.dag.grants.allows_variable(&key) {
+    variable_text(shared, attempt, &key).await.map(Reply::Text)
+}
+
+/// The value of a variable that the attempt's dag was granted. It is hidden in all that the attempt says.
+pub(in crate::executor) async fn variable_text(
+    shared: &Shared,
+    attempt: &Attempt,
+    key: &VariableKey,
+) -> Result<String, CallError> {
+    if !attempt.assignment.dag.grants.allows_variable(key) {
         return Err(CallError::Denied(format!("grant `variable:{key}` is missing in the dag")));
     }
-    let found = shared.store.variable_get(&key).await.map_err(|error| storage_failed(&error))?;
+    let found = shared.store.variable_get(key).await.map_err(|error| storage_failed(&error))?;
     let row = found.ok_or_else(|| CallError::NotFound(format!("there is no variable `{key}`")))?;
-    let value = unseal(shared, &secrets::place::variable(&key), &row.sealed)?;
-    let reply = Reply::Text(value.expose().to_owned());
-    hide(attempt, &Call::VariableGet { key: key.to_string() }, &reply)?;
-    Ok(reply)
+    let value = unseal(shared, &secrets::place::variable(key), &row.sealed)?;
+    let text = value.expose().to_owned();
+    hide(attempt, &Call::VariableGet { key: key.to_string() }, &Reply::Text(text.clone()))?;
+    Ok(text)
+}
+
+/// What is no secret of a connection that the attempt's dag was granted.
+pub(in crate::executor) async fn connection_facts(
+    shared: &Shared,
+    attempt: &Attempt,
+    id: &ConnectionId,
+) -> Result<ConnectionFacts, CallError> {
+    let row = connection_row(shared, attempt, id).await?;
+    Ok(ConnectionFacts {
+        conn_type: row.conn_type,
+        host: row.host,
+        schema: row.schema,
+        login: row.login,
+        port: row.port,
+    })
+}
+
+async fn connection_row(shared: &Shared, attempt: &Attempt, id: &ConnectionId) -> Result<ConnectionRow, CallError> {
+    if !attempt.assignment.dag.grants.allows_connection(id) {
+        return Err(CallError::Denied(format!("grant `connection:{id}` is missing in the dag")));
+    }
+    let found = shared.store.connection_get(id).await.map_err(|error| storage_failed(&error))?;
+    found.ok_or_else(|| CallError::NotFound(format!("there is no connection `{id}`")))
 }
 
 pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> Result<Reply, CallError> {
     let id = ConnectionId::new(id).map_err(invalid)?;
-    if !attempt.assignment.dag.grants.allows_connection(&id) {
-        return Err(CallError::Denied(format!("grant `connection:{id}` is missing in the dag")));
-    }
-    let found = shared.store.connection_get(&id).await.map_err(|error| storage_failed(&error))?;
-    let row = found.ok_or_else(|| CallError::NotFound(format!("there is no connection `{id}`")))?;
+    let row = connection_row(shared, attempt, &id).await?;
     let password = match &row.sealed_password {
         Some(sealed) => Some(unseal(shared, &secrets::place::connection_password(&id), sealed)?),
         None => None,

@@ -4,6 +4,7 @@ mod calls;
 mod ends;
 mod inputs;
 mod logs;
+mod rendered;
 
 use std::sync::Arc;
 
@@ -102,6 +103,7 @@ impl Fixture {
             dag_run: DagRunKey(1),
             dag_id: DagId::new("d").unwrap(),
             run_id: RunId::new("r").unwrap(),
+            run_type: RunType::Manual,
             logical_date: Some(now()),
             data_interval: None,
             run_after: now(),
@@ -164,6 +166,7 @@ impl Fixture {
             dag: Arc::clone(&self.dag),
             run: Arc::clone(&self.run),
             component: Digest([1; 32]),
+            refused: None,
             max_tries: 1,
             started_at: now(),
         }
@@ -188,7 +191,7 @@ impl Fixture {
     async fn completion(&mut self) -> Completion {
         match self.events.recv().await.unwrap() {
             ExecutorEvent::Finished(completion) => *completion,
-            ExecutorEvent::Trigger(call) => panic!("{call:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

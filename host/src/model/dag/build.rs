@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Binding, Catalog, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, Node, NodeIndex, Past, Role, Source, Watched, Watcher,
-    expansion, reach, shorten, teardowns_of,
+    expansion, reach, shorten, teardowns_of, weight::weigh, words::Words,
 };
 use crate::model::{
     callback::{CallbackEvent, Callbacks},
@@ -68,7 +68,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub fn new(spec: &DagSpec, catalog: &Catalog<'_>) -> Result<Self, Wrong> {
+    pub fn new(spec: &DagSpec, catalog: &Catalog<'_>, words: &Words<'_>) -> Result<Self, Wrong> {
         let ids = spec
             .nodes
             .iter()
@@ -124,12 +124,14 @@ impl Graph {
         let mut nodes = Vec::with_capacity(ids.len());
         for ((at, upstream), downstream) in order.into_iter().zip(upstream).zip(downstream) {
             let node = &spec.nodes[at];
-            let built = build_node(node, ids[at].clone(), &by_id, &groups, catalog, spec, upstream, downstream);
+            let task_id = ids[at].clone();
+            let built = build_node(node, task_id, &by_id, &groups, catalog, spec, words, upstream, downstream);
             nodes.push(built.map_err(|why| (format!("task `{}`", node.task_id), why))?);
         }
         for (index, node) in (0..).zip(&nodes) {
             check_roles(&nodes, index, node).map_err(|why| (format!("task `{}`", node.task_id), why))?;
         }
+        weigh(&mut nodes).map_err(|why| ("weight_rule".to_owned(), why))?;
         Ok(Self { nodes, groups: groups.list, by_id })
     }
 
@@ -203,7 +205,11 @@ fn check_roles(nodes: &[Node], index: NodeIndex, node: &Node) -> Result<(), Stri
 pub fn upstream_ids(node: &NodeSpec) -> impl Iterator<Item = &str> {
     let inputs = node.inputs.iter().filter_map(|binding| match &binding.source {
         SourceSpec::Output(task) => Some(task.as_str()),
-        SourceSpec::Literal(_) | SourceSpec::Bytes { .. } | SourceSpec::Param(_) | SourceSpec::Element { .. } => None,
+        SourceSpec::Literal(_)
+        | SourceSpec::Bytes { .. }
+        | SourceSpec::Template(_)
+        | SourceSpec::Param(_)
+        | SourceSpec::Element { .. } => None,
     });
     let expand = node.expand.iter().flat_map(ExpandSpec::sources);
     let setups = match &node.role {
@@ -367,6 +373,7 @@ fn build_node(
     groups: &Groups<'_>,
     catalog: &Catalog<'_>,
     spec: &DagSpec,
+    words: &Words<'_>,
     upstream: Vec<NodeIndex>,
     downstream: Vec<NodeIndex>,
 ) -> Result<Node, String> {
@@ -382,6 +389,7 @@ fn build_node(
     };
     let mapped_group = group.and_then(|group| groups.mapped[group as usize]);
     let own = resolve_expand(node.expand.as_ref(), by_id)?;
+    let is_mapped = own.is_some() || mapped_group.is_some();
     let expand = own.as_ref().or_else(|| mapped_group.and_then(|group| groups.list[group as usize].expand.as_ref()));
     let mut bound = BTreeSet::new();
     let mut inputs = Vec::with_capacity(node.inputs.len());
@@ -412,6 +420,7 @@ fn build_node(
                 Source::Literal(binding.source.clone())
             }
             SourceSpec::Bytes { .. } => Source::Literal(binding.source.clone()),
+            SourceSpec::Template(json) => Source::Template(words.input(&name, json, &parameter.schema)?),
             SourceSpec::Element { axis, list } => {
                 let lists = expand.and_then(|expand| expand.axes.get(*axis as usize));
                 if lists.is_none_or(|lists| lists.len() <= *list as usize) {
@@ -461,6 +470,8 @@ fn build_node(
         pool: PoolName::new(&node.pool).map_err(|error| error.to_string())?,
         pool_slots: node.pool_slots,
         priority_weight: node.priority_weight,
+        weight_rule: node.weight_rule,
+        weight: node.priority_weight,
         past: Past::from_spec(node),
         max_active_tis_per_dag: node.max_active_tis_per_dag,
         max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
@@ -472,6 +483,8 @@ fn build_node(
         expand: own,
         outlets: names(&node.outlets)?,
         inlets: names(&node.inlets)?,
+        map_index_template: words.label(node, is_mapped)?,
+        concurrency: words.concurrency_of_task(node)?,
     })
 }
 

@@ -19,10 +19,11 @@ use crate::model::{
     callback::CallbackEvent,
     ids::Digest,
     spec::{
-        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, DagSpec, EdgeLabelSpec, EntrySpec,
-        ExpandSpec, GrantsSpec, GroupSpec, ListSpec, NodeSpec, ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec,
-        SourceSpec, WeekdaySpec,
+        AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, ConcurrencySpec, DagSpec,
+        EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, NodeSpec, ParamSpec, ParameterSpec,
+        RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec,
     },
+    template::has_template,
     time::Timestamp,
     trigger_rule::TriggerRule,
 };
@@ -63,6 +64,7 @@ impl DagFile {
             ]),
             paused_upon_creation: self.paused_upon_creation,
             record: self.record,
+            concurrency: concurrency(self.concurrency_key.as_ref(), self.concurrency_limit),
             params: self.params.iter().map(|(name, value)| param(name, value)).collect(),
             grants: GrantsSpec {
                 variables: self.grants.variables.clone(),
@@ -146,13 +148,13 @@ impl DagFile {
             })
         };
         for (name, value) in &task.with {
-            values.check(
-                component,
-                entry,
-                parameter(name, value.referenced)?,
-                value,
-                std::slice::from_ref(&value.value),
-            )?;
+            let parameter = parameter(name, value.referenced)?;
+            if has_template(&value.value) {
+                // What it becomes is not known yet: the task says if it does not fit.
+                inputs.push((name, SourceSpec::Template(value.value.to_string())));
+                continue;
+            }
+            values.check(component, entry, parameter, value, std::slice::from_ref(&value.value))?;
             inputs.push((name, SourceSpec::Literal(value.value.to_string())));
         }
         for (name, source) in &task.from {
@@ -202,6 +204,9 @@ impl DagFile {
             (CallbackEvent::Skipped, task.on_skipped.as_ref().or(default.on_skipped.as_ref())),
         ]);
         node.priority_weight = task.priority_weight.or(default.priority_weight).unwrap_or(node.priority_weight);
+        node.weight_rule = task.weight_rule.or(default.weight_rule).unwrap_or_default();
+        node.map_index_template.clone_from(&task.map_index_template);
+        node.concurrency = concurrency(task.concurrency_key.as_ref(), task.concurrency_limit);
         node.depends_on_past = task.depends_on_past.or(default.depends_on_past).unwrap_or(false);
         node.wait_for_downstream = task.wait_for_downstream.or(default.wait_for_downstream).unwrap_or(false);
         node.max_active_tis_per_dag = task.max_active_tis_per_dag.or(default.max_active_tis_per_dag);
@@ -266,6 +271,12 @@ impl DagFile {
         };
         Ok(Some(ExpandSpec { axes }))
     }
+}
+
+/// A limit without a key would count for nothing, and is refused for its empty key.
+fn concurrency(key: Option<&String>, limit: Option<u32>) -> Option<ConcurrencySpec> {
+    let is_said = key.is_some() || limit.is_some();
+    is_said.then(|| ConcurrencySpec { key: key.cloned().unwrap_or_default(), limit: limit.unwrap_or(1) })
 }
 
 type Lists = IndexMap<String, Spanned<Value>>;

@@ -9,7 +9,11 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use crate::model::{recording::Recording, spec::WeekdaySpec, trigger_rule::TriggerRule};
+use crate::model::{
+    recording::Recording,
+    spec::{WeekdaySpec, WeightRule},
+    trigger_rule::TriggerRule,
+};
 
 /// A dag of Airlock, whose tasks are entries of uploaded components.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -72,6 +76,11 @@ pub struct DagFile {
     pub max_consecutive_failed_dag_runs: u32,
     /// Counted from when a run could start, as `2h`: if it is not finished by then, `on_deadline` is told.
     pub deadline: Option<Length>,
+    /// A template over the run and its params, as `{{ params.customer }}`: so many runs of the dag that render it to the same
+    /// text run at a time; the others are queued.
+    pub concurrency_key: Option<String>,
+    /// How many, at least 1; 1 if it is left out.
+    pub concurrency_limit: Option<u32>,
     /// Connections (of type `http` or `smtp`) by which it is told that a run succeeded.
     pub on_success: Option<Words>,
     /// Connections by which it is told that a run failed.
@@ -196,6 +205,9 @@ pub struct OptionsFile {
     pub pool_slots: Option<u32>,
     /// Higher goes first; 1 if it is left out.
     pub priority_weight: Option<i32>,
+    /// What makes up the weight that counts: `absolute` (the task's own, if it is left out), or the sum with those
+    /// `downstream` or `upstream` of it.
+    pub weight_rule: Option<WeightRule>,
     /// Whether an instance waits until the task succeeded or was skipped in the run before.
     pub depends_on_past: Option<bool>,
     /// The same, and for the tasks directly downstream of it in that run.
@@ -223,7 +235,7 @@ pub struct TaskFile {
     /// The component's name and its entry, as `http/get`.
     #[schemars(with = "String")]
     pub uses: Spanned<String>,
-    /// Inputs with fixed values, by name.
+    /// Inputs with fixed values, by name. Texts that hold `{{` or `{%` are templates, rendered for each attempt.
     #[serde(default)]
     #[schemars(with = "IndexMap<String, Value>")]
     pub with: IndexMap<String, Spanned<Value>>,
@@ -289,6 +301,15 @@ pub struct TaskFile {
     pub pool_slots: Option<u32>,
     /// Higher goes first; 1 if it is left out.
     pub priority_weight: Option<i32>,
+    /// What makes up the weight that counts: `absolute` (the task's own, if it is left out), or the sum with those
+    /// `downstream` or `upstream` of it.
+    pub weight_rule: Option<WeightRule>,
+    /// A template for what the page calls an instance of a mapped task, as `{{ inputs.file }}`.
+    pub map_index_template: Option<String>,
+    /// A template: so many instances that render it to the same text run at a time, of all tasks in all dags that have one.
+    pub concurrency_key: Option<String>,
+    /// How many, at least 1; 1 if it is left out.
+    pub concurrency_limit: Option<u32>,
     /// Whether an instance waits until the task succeeded or was skipped in the run before.
     pub depends_on_past: Option<bool>,
     /// The same, and for the tasks directly downstream of it in that run.

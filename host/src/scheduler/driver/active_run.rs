@@ -25,6 +25,7 @@ impl ActiveRun {
             dag_run: row.key,
             dag_id: row.dag_id.clone(),
             run_id: row.run_id.clone(),
+            run_type: row.run_type,
             logical_date: row.logical_date,
             data_interval: row.data_interval,
             run_after: row.run_after,

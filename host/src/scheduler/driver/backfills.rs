@@ -71,6 +71,11 @@ impl Backfills {
         self.by_id.insert(row.id, Entry { row, running: 0, queue: BTreeSet::new() });
     }
 
+    /// Whether the run is of a backfill.
+    pub fn is_of(&self, run: DagRunKey) -> bool {
+        self.of_run.contains_key(&run)
+    }
+
     pub fn forget_dag(&mut self, dag_id: &DagId) {
         self.by_id.retain(|_, entry| entry.row.new.dag_id != *dag_id);
         self.of_run.retain(|_, id| self.by_id.contains_key(id));
@@ -171,7 +176,11 @@ impl<D: Dispatch> Driver<D> {
                 if turn.started >= MAX_STARTS {
                     return Ok(false);
                 }
-                if let Some(key) = entry.queue.first().copied() {
+                let may_start = |key: &&DagRunKey| {
+                    let row = self.queued.get(*key).or_else(|| self.runs.get(*key).map(|run| &run.row));
+                    dag.keys.as_ref().zip(row).is_none_or(|(keys, row)| keys.has_room(row))
+                };
+                if let Some(key) = entry.queue.iter().find(may_start).copied() {
                     turn.started += 1;
                     self.start_run(key, turn).await?;
                     continue;

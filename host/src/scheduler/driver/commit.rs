@@ -106,9 +106,8 @@ impl<D: Dispatch> Driver<D> {
                 clear_number: row.clear_number,
                 message,
             });
-            if let Some(run) = self.runs.get(&key) {
-                changes.push(change_of(&run.row));
-            }
+            let row = self.runs.get(&key).map(|run| &run.row).or_else(|| turn.stillborn.get(&key));
+            changes.extend(row.map(change_of));
         }
         for (key, new) in std::mem::take(&mut turn.new_runs) {
             if let Some(row) = self.queued.get(&key) {
@@ -124,7 +123,7 @@ impl<D: Dispatch> Driver<D> {
         }
         for (key, reply) in std::mem::take(&mut turn.run_replies) {
             let row = self.runs.get(&key).map(|run| &run.row).or_else(|| self.queued.get(&key));
-            if let Some(row) = row {
+            if let Some(row) = row.or_else(|| turn.stillborn.get(&key)) {
                 turn.tick.answer(reply, row.clone());
             }
         }
@@ -164,6 +163,6 @@ pub(super) fn placement(node: &Node) -> Placement {
         entry: node.entry.clone(),
         pool: node.pool.clone(),
         pool_slots: node.pool_slots,
-        priority_weight: node.priority_weight,
+        priority_weight: node.weight,
     }
 }

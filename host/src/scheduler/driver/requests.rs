@@ -54,6 +54,7 @@ impl<D: Dispatch> Driver<D> {
                     if let Some(row) = self.store.dag_get(&dag_id).await? {
                         self.admission.set_paused(&dag_id, row.is_paused);
                         self.dags.put(row);
+                        self.enter_keys(&dag_id);
                         self.touched.insert(dag_id);
                     }
                 }

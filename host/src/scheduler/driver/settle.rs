@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Driver, MAX_STARTS, Timer, Turn,
     active_run::{self, ActiveRun},
-    attempt_id,
+    attempt_id, task_key,
 };
 use crate::{
     engine::{self, Event, InstanceChange, InstanceId, RunChange, RunIdentity},
@@ -86,7 +86,7 @@ impl<D: Dispatch> Driver<D> {
             return Ok(false);
         }
         let Some(entry) = self.dags.get_mut(dag_id) else { return Ok(true) };
-        let queue_due = entry.queue_due().filter(|at| *at > now);
+        let queue_due = entry.queue_due(now).filter(|at| *at > now);
         let wake_at = due.into_iter().chain(queue_due).min();
         if entry.wake_at != wake_at {
             if let Some(before) = std::mem::replace(&mut entry.wake_at, wake_at) {
@@ -115,6 +115,12 @@ impl<D: Dispatch> Driver<D> {
     /// Starts a queued run.
     pub(super) async fn start_run(&mut self, key: DagRunKey, turn: &mut Turn) -> Result<(), StoreError> {
         if let Some(row) = self.queued.remove(&key) {
+            let keys = self.dags.get(&row.dag_id).and_then(|entry| entry.keys.as_ref());
+            if let Some(why) = keys.and_then(|keys| keys.wrong(&row)) {
+                self.never_loaded.remove(&key);
+                self.quarantine(row, why, turn);
+                return Ok(());
+            }
             let Some(run) = self.load(row.clone(), turn).await? else {
                 return Ok(());
             };
@@ -168,6 +174,7 @@ impl<D: Dispatch> Driver<D> {
         row.message = Some(why.clone());
         turn.runs.insert(row.key, RunChange { row: active_run::snapshot_of(&row), message: Some(why) });
         self.moved(&row, was);
+        turn.stillborn.insert(row.key, row);
     }
 
     pub(super) async fn version(&mut self, key: DagVersionKey) -> Result<Arc<Version>, version::VersionError> {
@@ -191,6 +198,7 @@ impl<D: Dispatch> Driver<D> {
             node: instance.node,
             run: Arc::clone(&run.context),
             component: run.version.dag.node(instance.node).component.unwrap_or(run.version.component),
+            refused: task_key::of(run, instance).and_then(Result::err),
             max_tries: row.max_tries + 1,
             started_at: row.start_date.unwrap_or(turn.now()),
         });

@@ -1,6 +1,8 @@
 //! Why an instance does not run. Airflow: the dependencies of a task instance.
 
 use super::{ActiveRun, Driver};
+use std::sync::Arc;
+
 use crate::{
     engine::{self, InstanceId, Key, Waiting},
     model::{
@@ -9,6 +11,7 @@ use crate::{
         time::Timestamp,
     },
     scheduler::{Dependency, RequestError, no_run, tick::Dispatch},
+    store::{DagRunKey, DagRunRow},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -36,6 +39,8 @@ impl<D: Dispatch> Driver<D> {
                     format!("the run does not start before {}", row.run_after)
                 } else if is_paused {
                     "the run is queued".to_owned()
+                } else if let Some(held) = self.why_key(&row) {
+                    held
                 } else {
                     format!("the run is queued, and {limit} runs of the dag run, as many as may (max_active_runs)")
                 },
@@ -50,7 +55,10 @@ impl<D: Dispatch> Driver<D> {
             TaskState::None => waits.push(self.why_undecided(run, id)),
             TaskState::Scheduled => {
                 let key = engine::RunKey(run.row.key.0);
-                waits.extend(self.admission.waiting(key, id).and_then(|waiting| why_ready(&waiting, task_id)));
+                waits.extend(self.admission.waiting(key, id).and_then(|waiting| match &waiting {
+                    Waiting::KeyHeld { key: Key::Named(name), limit } => Some(self.why_named(name, *limit)),
+                    other => why_ready(other, task_id),
+                }));
             }
             TaskState::UpForRetry | TaskState::UpForReschedule => {
                 let name =
@@ -67,6 +75,39 @@ impl<D: Dispatch> Driver<D> {
             | TaskState::Removed => {}
         }
         Ok(waits)
+    }
+
+    /// Who runs with the key of a queued run, if as many do as may.
+    fn why_key(&self, row: &DagRunRow) -> Option<String> {
+        let keys = self.dags.get(&row.dag_id)?.keys.as_ref().filter(|keys| !keys.has_room(row))?;
+        let (key, limit, holders) = keys.held(row)?;
+        let names: Vec<_> = holders
+            .iter()
+            .take(5)
+            .filter_map(|holder| Some(format!("`{}`", self.runs.get(holder)?.row.run_id)))
+            .collect();
+        let more = if holders.len() > names.len() { ", ..." } else { "" };
+        Some(format!(
+            "the run is queued: {limit} run with the key `{key}`, as many as may (concurrency_limit): {}{more}",
+            names.join(", ")
+        ))
+    }
+
+    /// Who holds a key that an instance waits for.
+    fn why_named(&self, name: &Arc<str>, limit: u32) -> Dependency {
+        let holders = self.admission.holders(&Key::Named(Arc::clone(name)));
+        let named = holders.iter().take(5).filter_map(|holder| {
+            let run = self.runs.get(&DagRunKey(holder.run.0))?;
+            let task_id = &run.version.dag.node(holder.instance.node).task_id;
+            Some(format!("`{task_id}` of `{}` in `{}`", run.row.run_id, run.row.dag_id))
+        });
+        let named: Vec<_> = named.collect();
+        let more = if holders.len() > named.len() { ", ..." } else { "" };
+        let text = format!(
+            "it waits for the key `{name}`, which as many as may (concurrency_limit {limit}) hold: {}{more}",
+            named.join(", ")
+        );
+        Dependency::new("Task Concurrency", text)
     }
 
     fn why_undecided(&self, run: &ActiveRun, id: InstanceId) -> Dependency {
@@ -111,6 +152,9 @@ fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
                 "{limit} instances of `{task_id}` are active in the run, as many as may (max_active_tis_per_dagrun)"
             ),
         ),
+        Waiting::KeyHeld { key: Key::Named(name), limit } => {
+            ("Task Concurrency", format!("{limit} instances hold the key `{name}`, as many as may (concurrency_limit)"))
+        }
         Waiting::PoolMissing => ("Pool Slots Available", "its pool does not exist; make it, and it goes on".to_owned()),
         Waiting::PoolFull { free, wanted } => {
             ("Pool Slots Available", format!("it takes {wanted} slots of its pool, of which {free} are free"))

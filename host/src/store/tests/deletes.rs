@@ -16,6 +16,8 @@ async fn with_leftovers() -> TestStore {
         ..Commit::default()
     };
     store.commit(&commit).await.unwrap();
+    let rendered = RenderedFieldsRow { instance: x.clone(), try_number: 1, fields: "{}".into() };
+    store.commit(&Commit { rendered_fields: vec![rendered], now: at(1), ..Commit::default() }).await.unwrap();
     let history = Commit { histories: vec![x.clone()], now: at(2), ..Commit::default() };
     store.commit(&history).await.unwrap();
     store
@@ -37,7 +39,7 @@ async fn a_deleted_run_names_only_objects_that_nobody_else_names() {
     assert_eq!(deleted.runs, 1);
     assert_eq!(deleted.blobs, ["artifacts/1", "logs/own", "xcoms/1"]);
     assert_eq!(store.garbage_list(10).await.unwrap().len(), 3);
-    for table in ["task_instance", "task_instance_history", "xcom", "artifact", "log_chunk"] {
+    for table in ["task_instance", "task_instance_history", "xcom", "artifact", "log_chunk", "rendered_fields"] {
         let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE dag_run = 1"));
         let left: i64 = sqlx::query_scalar(statement).fetch_one(store.readers()).await.unwrap();
         assert_eq!(left, 0, "{table}");

@@ -120,7 +120,7 @@ pub async fn list(
     let zone = frame.zones_of_none();
     let line = |row: ApprovalRow| Line {
         href: links::task(&row.dag_id, &row.run_id, &row.instance.task_id, row.instance.map_index),
-        task: label(&row.instance.task_id, row.instance.map_index),
+        task: label(&row.instance.task_id, row.instance.map_index, None),
         run: format!("{} {}", row.dag_id, row.run_id),
         run_href: links::run(&row.dag_id, &row.run_id),
         assignees: assignees(&row),

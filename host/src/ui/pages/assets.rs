@@ -136,7 +136,7 @@ pub fn source(event: &AssetEventRow) -> Html {
     match (&event.source_dag_id, &event.source_run_id, &event.source_task_id) {
         (Some(dag_id), Some(run_id), Some(task_id)) => {
             let href = links::task(dag_id, run_id, task_id, event.source_map_index);
-            Html::new().link(&href, format_args!("{dag_id}.{}", label(task_id, event.source_map_index)))
+            Html::new().link(&href, format_args!("{dag_id}.{}", label(task_id, event.source_map_index, None)))
         }
         _ => Html::new().text(event.created_by.as_deref().unwrap_or("unknown")),
     }

@@ -37,7 +37,7 @@ fn line(run: &DagRunRow, row: CallbackRow, zone: Zones) -> CallbackLine {
     let callback = row.callback;
     let task = callback.task_id.map(|task_id| {
         let href = links::task(&run.dag_id, &run.run_id, &task_id, callback.map_index);
-        (super::run::label(&task_id, callback.map_index), href)
+        (super::run::label(&task_id, callback.map_index, None), href)
     });
     let tried: Timestamp = if row.state == "pending" { row.due_at } else { row.created_at };
     CallbackLine {

@@ -115,7 +115,7 @@ impl Affected {
     pub fn new(mut rows: Vec<TaskInstanceRow>, shape: &Shape) -> Self {
         rows.sort_by_key(|row| (row.dag_run, shape.row(&row.task_id), row.map_index));
         let line = |row: TaskInstanceRow| AffectedLine {
-            label: label(&row.task_id, row.map_index),
+            label: label(&row.task_id, row.map_index, row.rendered_map_index.as_deref()),
             task_id: row.task_id,
             run_id: row.run_id,
             state: row.state.into(),
@@ -221,7 +221,7 @@ pub async fn preview_clear(
         options.downstream = true;
     }
     let affected = ui.scheduler.task_clear(options.clear(path.clone(), true)).await?;
-    let title = label(&path.2, options.map_index.unwrap_or(-1));
+    let title = label(&path.2, options.map_index.unwrap_or(-1), None);
     let mut choices = options.around().to_vec();
     choices.push(("only_failed", "Only failed", options.only_failed));
     choices.push(("latest_version", LATEST_VERSION, options.latest_version));
@@ -266,7 +266,7 @@ pub async fn preview_mark(
     let state = options.state.unwrap_or(if is_success { TaskState::Failed } else { TaskState::Success });
     options.state = Some(state);
     let affected = Affected::new(ui.scheduler.task_mark(options.mark(path.clone(), state, true)).await?, &found.shape);
-    let title = label(&path.2, options.map_index.unwrap_or(-1));
+    let title = label(&path.2, options.map_index.unwrap_or(-1), None);
     let shell = frame.shell(Section::Dags, "mark", format!("Mark {title}"));
     Ok(page(&ClearView {
         shell,

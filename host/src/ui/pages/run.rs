@@ -129,9 +129,13 @@ impl Display for Sort {
 
 impl HtmlSafe for Sort {}
 
-/// A task's name, with its index if it is mapped.
-pub fn label(task_id: &TaskId, map_index: i32) -> String {
-    if map_index < 0 { task_id.to_string() } else { format!("{task_id} [{map_index}]") }
+/// A task's name, and for an instance of a mapped one what it is called, or its index.
+pub fn label(task_id: &TaskId, map_index: i32, called: Option<&str>) -> String {
+    match (map_index, called) {
+        (..0, _) => task_id.to_string(),
+        (_, Some(called)) => format!("{task_id} [{called}]"),
+        (index, None) => format!("{task_id} [{index}]"),
+    }
 }
 
 /// How many tries an instance may have in all. Airflow counts the retries only.
@@ -231,7 +235,7 @@ pub async fn show(
     let rows: Vec<_> = rows
         .into_iter()
         .map(|row| TaskLine {
-            label: label(&row.task_id, row.map_index),
+            label: label(&row.task_id, row.map_index, row.rendered_map_index.as_deref()),
             href: links::task(&dag_id, &run_id, &row.task_id, row.map_index),
             state: row.state.into(),
             tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
@@ -337,7 +341,7 @@ async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Resul
         let (href, what) = match &origin.parent.task {
             Some((task_id, map_index)) => (
                 links::task(&parent.dag_id, &parent.run_id, task_id, *map_index),
-                format!("{} of ", label(task_id, *map_index)),
+                format!("{} of ", label(task_id, *map_index, None)),
             ),
             None => (links::run(&parent.dag_id, &parent.run_id), String::new()),
         };

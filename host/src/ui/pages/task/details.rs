@@ -4,7 +4,13 @@ use askama::Template;
 
 use super::{super::run::shortened, Found, part, pool};
 use crate::{
-    model::{ids::AssetName, recording::Recording, spec::NodeSpec, time::Timestamp},
+    model::{
+        dag::Node,
+        ids::AssetName,
+        recording::Recording,
+        spec::{NodeSpec, WeightRule},
+        time::Timestamp,
+    },
     ui::{
         UiState, doc,
         error::UiError,
@@ -31,6 +37,14 @@ struct TryLine {
 }
 
 /// What it waits for in the run before.
+/// The task's own weight, and what its rule makes of it.
+fn priority(spec: &NodeSpec, node: Option<&Node>) -> String {
+    match (spec.weight_rule, node) {
+        (WeightRule::Absolute, _) | (_, None) => spec.priority_weight.to_string(),
+        (rule, Some(node)) => format!("{} ({}), its own is {}", node.weight, rule.as_str(), spec.priority_weight),
+    }
+}
+
 fn past(spec: &NodeSpec) -> Option<&'static str> {
     match (spec.depends_on_past, spec.wait_for_downstream) {
         (_, true) => Some("for this task and those directly downstream"),
@@ -66,7 +80,7 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             .maybe("Longest wait", spec.max_retry_delay_ms.map(span))
             .maybe("Timeout", spec.timeout_ms.map(span))
             .text("Pool", pool(&spec.pool, spec.pool_slots))
-            .text("Priority", spec.priority_weight)
+            .text("Priority", priority(spec, found.node()))
             .maybe("Waits for the run before", past(spec))
             .maybe("At a time, in all runs", spec.max_active_tis_per_dag)
             .maybe("At a time, in a run", spec.max_active_tis_per_dagrun)

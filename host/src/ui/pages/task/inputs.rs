@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
+use serde_json::{Map, Value};
 
 use super::{super::run::pretty, Found, outputs::shown, part};
 use crate::{
-    model::{dag::Source, expand::List, ids::XComKey, spec::SourceSpec},
+    model::{
+        dag::{Node, Source},
+        expand::List,
+        ids::XComKey,
+        spec::SourceSpec,
+    },
     store::InstanceKey,
     ui::{UiState, error::UiError, show::Html},
 };
@@ -24,8 +30,9 @@ struct InputView {
     not_shown: Option<String>,
 }
 
-pub async fn view(ui: &UiState, found: &Found) -> Result<Html, UiError> {
+pub async fn view(ui: &UiState, found: &Found, try_number: u32) -> Result<Html, UiError> {
     let mut inputs = Vec::new();
+    let rendered = rendered(ui, found, try_number).await?;
     let params: serde_json::Value = serde_json::from_str(&found.run.conf).unwrap_or_default();
     for binding in found.node().map(|node| node.inputs.as_slice()).unwrap_or_default() {
         let (source, text, not_shown) = match &binding.source {
@@ -40,12 +47,42 @@ pub async fn view(ui: &UiState, found: &Found) -> Result<Html, UiError> {
             }
             Source::Literal(SourceSpec::Output(name)) => (format!("result of {name}"), None, None),
             Source::Literal(SourceSpec::Element { .. }) => ("an element".to_owned(), None, None),
+            Source::Literal(SourceSpec::Template(json)) => ("template".to_owned(), Some(pretty(json)), None),
+            Source::Template(written) => {
+                let written = text_of(&written.text);
+                if let Some(value) = rendered.get(&binding.name) {
+                    (format!("template {written}"), Some(shown_value(value)), None)
+                } else {
+                    let why = "It is a template, and not rendered (yet).".to_owned();
+                    ("template".to_owned(), Some(written), Some(why))
+                }
+            }
             Source::Output(upstream) => output(ui, found, *upstream).await?,
             Source::Element { axis, list } => element(ui, found, *axis as usize, *list as usize).await?,
         };
         inputs.push(InputView { name: binding.name.clone(), source, text, not_shown });
     }
     part(&InputsPart { inputs })
+}
+
+/// What the templates of a try became, by input.
+async fn rendered(ui: &UiState, found: &Found, try_number: u32) -> Result<Map<String, Value>, UiError> {
+    if !found.node().is_some_and(Node::has_templates) {
+        return Ok(Map::new());
+    }
+    let wanted = [(found.key.clone(), try_number)];
+    let fields = ui.store.rendered_fields_list(&wanted).await?.remove(&wanted[0]);
+    Ok(fields.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default())
+}
+
+/// A template as it was written: a text without its quotes.
+fn text_of(json: &str) -> String {
+    serde_json::from_str::<String>(json).unwrap_or_else(|_| pretty(json))
+}
+
+/// A rendered value: a text as it is.
+fn shown_value(value: &Value) -> String {
+    value.as_str().map_or_else(|| pretty(&value.to_string()), ToOwned::to_owned)
 }
 
 /// The result of an upstream task, as an input.

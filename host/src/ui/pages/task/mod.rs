@@ -74,7 +74,8 @@ struct Instances {
 }
 
 struct InstanceChip {
-    map_index: i32,
+    /// Its index, or what it is called.
+    name: String,
     href: String,
     state: StateView,
     current: bool,
@@ -180,11 +181,12 @@ pub async fn show(
         tab @ ("outputs" | "inputs" | "details") => tab,
         _ => "log",
     };
-    let title = label(&found.key.task_id, found.key.map_index);
+    let called = row.and_then(|row| row.rendered_map_index.as_deref());
+    let title = label(&found.key.task_id, found.key.map_index, called);
     let shell = frame.shell(Section::Dags, "task", format!("{title} of {run_id}"));
     let (view, next_line) = match tab {
         "outputs" => (outputs::view(&ui, &found).await?, 0),
-        "inputs" => (inputs::view(&ui, &found).await?, 0),
+        "inputs" => (inputs::view(&ui, &found, try_number).await?, 0),
         "details" => (details::view(&ui, &found, zone, now).await?, 0),
         _ => log::view(&ui, &found, try_number, &query, zone).await?,
     };
@@ -298,7 +300,7 @@ async fn instances(ui: &UiState, found: &Found, query: &TaskQuery) -> Result<Opt
         .items
         .into_iter()
         .map(|row| InstanceChip {
-            map_index: row.map_index,
+            name: row.rendered_map_index.unwrap_or_else(|| row.map_index.to_string()),
             href: links::with_query(
                 &found.base(),
                 &[("map_index", &row.map_index.to_string()), ("tab", &query.tab), ("offset", &offset)],

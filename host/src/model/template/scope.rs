@@ -1,0 +1,83 @@
+//! What templates are rendered from.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use serde_json::Value;
+
+use crate::model::{
+    ids::{ConnectionId, VariableKey},
+    state::RunType,
+    time::{DataInterval, Timestamp},
+};
+
+/// All that a template may see.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    pub run: RunScope<'a>,
+    /// None: it is rendered for a run.
+    pub task: Option<TaskScope<'a>>,
+    pub known: &'a Known,
+}
+
+/// The run. Airflow: `dag_run`.
+#[derive(Debug, Clone, Copy)]
+pub struct RunScope<'a> {
+    pub dag_id: &'a str,
+    pub run_id: &'a str,
+    pub run_type: RunType,
+    /// The dag's.
+    pub timezone: Tz,
+    pub logical_date: Option<Timestamp>,
+    pub data_interval: Option<DataInterval>,
+    pub run_after: Timestamp,
+    /// An object, with what the trigger gave beyond the dag's params.
+    pub params: &'a Value,
+}
+
+/// The task instance. Airflow: `ti`.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskScope<'a> {
+    pub task_id: &'a str,
+    /// -1: the task is not mapped.
+    pub map_index: i32,
+    /// From 1.
+    pub try_number: u32,
+    /// Tries that it may have in all.
+    pub max_tries: u32,
+    /// An object; none: they are what is being rendered.
+    pub inputs: Option<&'a Value>,
+}
+
+/// What was asked for by [`Halt::Needs`](super::Halt) so far. None: it does not exist.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub variables: BTreeMap<VariableKey, Option<String>>,
+    pub connections: BTreeMap<ConnectionId, Option<ConnectionFacts>>,
+}
+
+/// What templates may know of a connection: no password and no `extra`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    pub conn_type: String,
+    pub host: Option<String>,
+    pub schema: Option<String>,
+    pub login: Option<String>,
+    pub port: Option<u16>,
+}
+
+/// Something that must be read before a template can be rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    Variable(VariableKey),
+    Connection(ConnectionId),
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Variable(key) => write!(f, "variable `{key}`"),
+            Self::Connection(id) => write!(f, "connection `{id}`"),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What templates became.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+
+use super::{InstanceKey, Store, StoreError, codec::json, commit::key};
+
+/// What the templates of a try became.
+#[derive(Debug, Clone)]
+pub struct RenderedFieldsRow {
+    pub instance: InstanceKey,
+    pub try_number: u32,
+    /// A JSON object: inputs by name. Secrets are masked and long values cut.
+    pub fields: String,
+}
+
+impl Store {
+    /// What the templates of these tries became, of those that have any.
+    pub async fn rendered_fields_list(
+        &self,
+        tries: &[(InstanceKey, u32)],
+    ) -> Result<HashMap<(InstanceKey, u32), String>, StoreError> {
+        let wanted = tries.iter().map(|(instance, try_number)| {
+            let (dag_run, task_id, map_index) = key(instance);
+            (dag_run, task_id, map_index, try_number)
+        });
+        let rows = sqlx::query(include_str!("sql/rendered_fields_list.sqlite.sql"))
+            .bind(json(&wanted.collect::<Vec<_>>())?)
+            .fetch_all(self.readers())
+            .await?;
+        let entry = |row: sqlx::sqlite::SqliteRow| {
+            let (dag_run, task_id, map_index) =
+                (row.try_get("dag_run")?, row.try_get("task_id")?, row.try_get("map_index")?);
+            let instance = InstanceKey { dag_run, task_id, map_index };
+            Ok(((instance, row.try_get("try_number")?), row.try_get("fields")?))
+        };
+        rows.into_iter().map(entry).collect()
+    }
+}
