@@ -11,6 +11,8 @@ pub mod wire;
 
 pub mod sandbox;
 
+pub mod connections;
+
 pub mod executor;
 pub mod notifier;
 

@@ -1,6 +1,8 @@
 //! Addresses and credentials of outside systems. Airflow: Connections.
 //!
-//! A dag reads those that it was granted: `#[dag(connections = ["warehouse"])]`.
+//! Most tasks never need what a connection holds: a dag with `#[dag(connections = ["warehouse"])]` may send HTTP requests to
+//! `http://warehouse.connection.internal/`, and the host adds the credentials; see [`http`](crate::http). A dag that must read
+//! the secrets says so: `#[dag(connection_secrets = ["warehouse"])]`.
 //!
 //! ```
 //! # use airlock_sdk::prelude::*;

@@ -1,6 +1,7 @@
 //! The wasm side: the component's exports and the host's imports.
 
 pub(crate) mod host;
+mod http;
 
 use std::{
     io::Write as _,
@@ -232,6 +233,7 @@ fn describe_dag(
         grants: runner::Grants {
             variables: owned(definition.variables),
             connections: owned(definition.connections),
+            connection_secrets: owned(definition.connection_secrets),
             hosts: owned(definition.hosts),
             dags: owned(definition.dags),
             memory_mib: definition.memory_mib,

@@ -57,6 +57,7 @@ mod entry;
 mod error;
 #[cfg(target_family = "wasm")]
 mod guest;
+pub mod http;
 mod logging;
 mod options;
 mod sensor;
@@ -117,12 +118,12 @@ use testing::host;
 /// | `run_timeout = "2h"` | the longest that a run may take |
 /// | `fail_fast = true` | the first task that fails for good ends the others: those in flight fail, those that have not begun are skipped; teardowns go on |
 /// | `max_consecutive_failed_dag_runs = 3` | after so many runs that failed in a row the dag is paused |
-/// | `on_success`, `on_failure` `= "alerts"` | who is told how a run ended: ids of connections of type `http` or `smtp`, one or several |
+/// | `on_success`, `on_failure` `= "alerts"` | who is told how a run ended: ids of connections of type `http` or `smtp`, `dag:<dag_id>`, one or several |
 /// | `deadline = "2h"`, `on_deadline = "alerts"` | who is told if a run is not finished so long after it could start |
 /// | `paused = true` | a newly uploaded dag starts paused (or not) |
 /// | `record = "failure"` | which attempts of its tasks are recorded for `airlock replay`: `"off"`, `"failure"`, `"always"` |
 /// | `display_name`, `description`, `doc`, `owners = [..]`, `tags = [..]` | for people; `doc` is the doc comment and `description` its first line if nothing is said |
-/// | `variables = [..]`, `connections = [..]`, `hosts = [..]`, `dags = [..]` | what the tasks may reach: nothing else |
+/// | `variables = [..]`, `connections = [..]`, `connection_secrets = [..]`, `hosts = [..]`, `dags = [..]` | what the tasks may reach: nothing else |
 /// | `memory = "512MiB"` | memory of one attempt, at most 4 GiB; 256 MiB if nothing is said |
 pub use airlock_sdk_macros::dag;
 /// Makes a type one that tasks can take and return.
@@ -196,7 +197,7 @@ pub use airlock_sdk_macros::data;
 /// | `max_active_tis_per_dag = 4` | so many instances at a time in all runs together |
 /// | `max_active_tis_per_dagrun = 4` | so many instances of a mapped task at a time in one run |
 /// | `record = "failure"` | which attempts are recorded for `airlock replay`: `"off"`, `"failure"`, `"always"`; as the dag says if nothing is said |
-/// | `on_success`, `on_failure`, `on_retry`, `on_skipped` `= "alerts"` | who is told: ids of connections of type `http` or `smtp`, one or several |
+/// | `on_success`, `on_failure`, `on_retry`, `on_skipped` `= "alerts"` | who is told: ids of connections of type `http` or `smtp`, `dag:<dag_id>`, one or several |
 /// | `display_name = ".."` | what the page shows instead of the id |
 /// | `doc = ".."` | Markdown; the doc comment if nothing is said |
 ///
@@ -222,7 +223,7 @@ pub mod prelude {
     pub use crate::{
         Asset, Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke,
         Result, ResultExt, Skip, TriggerRule, WeightRule, approval, artifacts, assets, bail, connections, dag, dags,
-        data, ensure, task, variables, xcom,
+        data, ensure, http, task, variables, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};
@@ -325,4 +326,5 @@ pub mod __private {
 #[doc = include_str!("../../docs/assets.md")]
 #[doc = include_str!("../../docs/callbacks.md")]
 #[doc = include_str!("../../docs/replay.md")]
+#[doc = include_str!("../../docs/http.md")]
 struct Docs;

@@ -40,6 +40,7 @@ use crate::{
 mod approvals;
 mod assets;
 mod dags;
+mod http;
 mod run;
 
 pub use dags::Triggered;
@@ -73,6 +74,7 @@ struct State {
     past: BTreeMap<DateTime<Utc>, PastRun>,
     dags: dags::Dags,
     assets: assets::Assets,
+    http: http::Http,
     answers: approvals::Answers,
     /// Of the present attempt.
     dag_id: String,
@@ -86,7 +88,9 @@ struct State {
 struct Grants {
     variables: &'static [&'static str],
     connections: &'static [&'static str],
+    connection_secrets: &'static [&'static str],
     dags: &'static [&'static str],
+    hosts: &'static [&'static str],
 }
 
 /// A line that a task logged by `log` or `tracing`. (What it prints goes where the test's output goes.)
@@ -134,6 +138,7 @@ impl Host {
             past: BTreeMap::new(),
             dags: dags::Dags::default(),
             assets: assets::Assets::default(),
+            http: http::Http::default(),
             answers: approvals::Answers::new(),
             dag_id: String::new(),
             place: (String::new(), None),
@@ -324,7 +329,7 @@ impl Host {
 
     /// Runs all tasks of dag `D`, upstream first, one at a time, without waiting between tries.
     ///
-    /// Only variables and connections that the dag was granted can be read. What the run's tasks pushed can be read
+    /// Only variables and connections that the dag was granted can be read, and only granted hosts be reached. What the run's tasks pushed can be read
     /// by the runs that follow on the same host, by `xcom::pull_runs`.
     ///
     /// # Errors
@@ -334,7 +339,9 @@ impl Host {
         self.state.borrow_mut().grants = Some(Grants {
             variables: definition.variables,
             connections: definition.connections,
+            connection_secrets: definition.connection_secrets,
             dags: definition.dags,
+            hosts: definition.hosts,
         });
         let run = run::run(self, definition);
         self.state.borrow_mut().grants = None;
@@ -389,6 +396,7 @@ pub(crate) mod host {
         approvals::approval_find,
         assets::{asset_events, asset_set_extra, asset_triggering},
         dags::{dag_look, dag_trigger},
+        http::{Incoming, http_send},
     };
     use crate::{
         connections::Connection,
@@ -478,8 +486,8 @@ pub(crate) mod host {
 
     pub fn connection_get(id: &str) -> Result<Connection> {
         with(id, |state| {
-            if state.grants.as_ref().is_some_and(|grants| !grants.connections.contains(&id)) {
-                return Err(HostError::Denied(format!("connection:{id}")));
+            if state.grants.as_ref().is_some_and(|grants| !grants.connection_secrets.contains(&id)) {
+                return Err(HostError::Denied(format!("connection-secret:{id}")));
             }
             let missing = || HostError::NotFound(format!("connection `{id}`; set it with `Host::connection`"));
             state.connections.get(id).cloned().ok_or_else(missing)

@@ -39,7 +39,9 @@ pub fn component_path(name: &str) -> PathBuf {
     if let Some(folder) = env::var_os("AIRLOCK_TEST_WASM_DIR") {
         return PathBuf::from(folder).join(file);
     }
-    cargo(&["build", "--quiet", "--package", name, "--target", "wasm32-wasip2", "--profile", "task"]);
+    // A name may also be that of a library.
+    let package = format!("{name}@{}", env!("CARGO_PKG_VERSION"));
+    cargo(&["build", "--quiet", "--package", &package, "--target", "wasm32-wasip2", "--profile", "task"]);
     target_dir().join("wasm32-wasip2").join("task").join(file)
 }
 

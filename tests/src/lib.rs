@@ -12,6 +12,7 @@ pub mod browser;
 pub mod build;
 pub mod cli;
 pub mod http;
+pub mod peer;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod server;
@@ -19,5 +20,6 @@ pub mod wait;
 
 pub use cli::Shell;
 pub use http::{Answer, Client};
+pub use peer::Peer;
 pub use server::{ADMIN_PASSWORD, Server};
 pub use wait::until;

@@ -15,7 +15,6 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 const ACCESS_KEY: &str = "AIRLOCKTEST";
 const SECRET_KEY: &str = "airlock-test-secret";
-const BUCKET: &str = "airlock";
 
 /// A bucket, as the server's settings name it.
 #[derive(Debug)]
@@ -26,6 +25,9 @@ pub struct Bucket {
     pub env: Vec<(String, String)>,
     local: Option<Local>,
 }
+
+/// The one bucket of a server in this process.
+pub const BUCKET: &str = "airlock";
 
 #[derive(Debug)]
 struct Local {
@@ -62,6 +64,18 @@ impl Bucket {
             ],
             local: Some(local),
         }
+    }
+
+    /// Where the server of this process listens, as `127.0.0.1:40123`, and its keys.
+    pub fn endpoint(&self) -> (SocketAddr, &'static str, &'static str) {
+        (self.local.as_ref().expect("only a local server has keys of its own").address, ACCESS_KEY, SECRET_KEY)
+    }
+
+    /// Puts an object, past the server.
+    pub fn put(&self, key: &str, content: &str) {
+        let local = self.local.as_ref().expect("only a local server has a folder");
+        std::fs::write(local.folder.path().join(BUCKET).join(key), content)
+            .expect("the temporary folder can be written");
     }
 
     /// Takes the server down: connections are refused. Only a server of this process can be taken down.

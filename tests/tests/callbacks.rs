@@ -1,16 +1,15 @@
 //! Who is told how runs and tasks end: by a real webhook and a real mail, also after the server was killed.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use airlock_tests::{Client, Server, Shell, build, until};
+use airlock_tests::{Client, Peer, Server, Shell, build, peer::Taken, until};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpListener,
     task::JoinSet,
 };
 
@@ -27,44 +26,6 @@ tasks:
   fails: {uses: control/fail, with: {message: no such shop}, needs: [flaky], on_failure: chat, on_skipped: chat}
   never: {uses: control/empty, needs: [fails], on_failure: chat, on_skipped: chat}
 ";
-
-/// A server that takes what is posted to it, and answers each request with the next of `answers` (then with 200).
-async fn webhook(answers: &[u16]) -> (u16, Arc<Mutex<Vec<(String, Value)>>>, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let taken = Arc::new(Mutex::new(Vec::new()));
-    let (answers, kept) = (Arc::new(Mutex::new(VecDeque::from(answers.to_vec()))), Arc::clone(&taken));
-    let mut serving = JoinSet::new();
-    serving.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            let (answers, kept) = (Arc::clone(&answers), Arc::clone(&kept));
-            connections.spawn(async move {
-                let mut stream = BufReader::new(stream);
-                while let Some((head, body)) = request(&mut stream).await {
-                    let status = answers.lock().unwrap().pop_front().unwrap_or(200);
-                    kept.lock().unwrap().push((head, body));
-                    let answer = format!("HTTP/1.1 {status} Told\r\ncontent-length: 0\r\n\r\n");
-                    stream.write_all(answer.as_bytes()).await.unwrap();
-                }
-            });
-        }
-    });
-    (port, taken, serving)
-}
-
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).await.ok()? == 0 {
-            return None;
-        }
-    }
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
-    Some((head, serde_json::from_slice(&body).ok()?))
-}
 
 /// A mail server that takes one mail after the other.
 async fn mailbox() -> (u16, Arc<Mutex<Vec<String>>>, JoinSet<()>) {
@@ -122,11 +83,11 @@ async fn told(client: &Client, run_id: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn people_are_told_what_happened_and_once() {
-    let (port, posted, _hook) = webhook(&[]).await;
+    let hook = Peer::start(&[]).await;
     let (mail_port, mails, _mail) = mailbox().await;
     let server = Server::start().await;
     let client = server.client().await;
-    let chat = json!({"conn_type": "http", "host": "127.0.0.1", "port": port, "password": "s3cret-token",
+    let chat = json!({"conn_type": "http", "host": "127.0.0.1", "port": hook.port, "password": "s3cret-token",
         "extra": json!({"endpoint": "/hook", "headers": {"x-team": "data"}}).to_string()});
     set_connection(&client, "chat", chat).await;
     let extra = json!({"from_email": "airlock@example.org", "to": ["ops@example.org"], "disable_ssl": true, "disable_tls": true});
@@ -150,9 +111,9 @@ async fn people_are_told_what_happened_and_once() {
         (told == expected).then_some(())
     })
     .await;
-    let posted = posted.lock().unwrap().clone();
+    let posted = hook.taken();
     assert_eq!(posted.len(), 4, "{posted:?}");
-    let (head, body) = posted.iter().find(|(_, body)| body["task_id"] == "fails").unwrap();
+    let Taken { head, body } = posted.iter().find(|taken| taken.body["task_id"] == "fails").unwrap();
     assert!(head.starts_with("POST /hook HTTP/1.1"), "{head}");
     assert!(head.contains("authorization: Bearer s3cret-token") && head.contains("x-team: data"), "{head}");
     assert_eq!(
@@ -220,7 +181,7 @@ async fn a_dag_is_run_by_what_it_is_told_once_and_also_after_a_crash() {
 
 #[tokio::test]
 async fn a_callback_outlives_the_server_and_a_hook_that_fails() {
-    let (port, posted, _hook) = webhook(&[503]).await;
+    let hook = Peer::start(&[503]).await;
     let mut server = Server::start().await;
     let client = server.client().await;
     client.upload(build::component("control")).await.ok();
@@ -234,7 +195,7 @@ async fn a_callback_outlives_the_server_and_a_hook_that_fails() {
     })
     .await;
     assert_eq!(error, "there is no connection `chat`");
-    set_connection(&client, "chat", json!({"conn_type": "http", "host": format!("http://127.0.0.1:{port}/x")})).await;
+    set_connection(&client, "chat", json!({"conn_type": "http", "host": hook.url("/x")})).await;
     server.kill();
     server.restart().await;
     let client = server.client().await;
@@ -243,18 +204,18 @@ async fn a_callback_outlives_the_server_and_a_hook_that_fails() {
         (told(&client, &run_id).await == ["success of run by chat: delivered"]).then_some(())
     })
     .await;
-    let posted = posted.lock().unwrap().clone();
+    let posted = hook.taken();
     assert_eq!(posted.len(), 2);
-    let id = |at: usize| posted[at].0.lines().find(|line| line.starts_with("idempotency-key")).unwrap().to_owned();
+    let id = |at: usize| posted[at].head.lines().find(|line| line.starts_with("idempotency-key")).unwrap().to_owned();
     assert_eq!(id(0), id(1));
 }
 
 #[tokio::test]
 async fn a_run_that_misses_its_deadline_goes_on() {
-    let (port, posted, _hook) = webhook(&[]).await;
+    let hook = Peer::start(&[]).await;
     let server = Server::start().await;
     let client = server.client().await;
-    set_connection(&client, "chat", json!({"conn_type": "http", "host": "127.0.0.1", "port": port})).await;
+    set_connection(&client, "chat", json!({"conn_type": "http", "host": "127.0.0.1", "port": hook.port})).await;
     client.upload(build::component("control")).await.ok();
     let slow =
         "dag_id: told\ndeadline: 500ms\non_deadline: chat\ntasks: {t: {uses: control/sleep, with: {duration: 2s}}}\n";
@@ -262,7 +223,7 @@ async fn a_run_that_misses_its_deadline_goes_on() {
     let run_id = client.trigger("told", json!({})).await;
     assert_eq!(client.finished("told", &run_id).await["state"], "success");
     assert_eq!(told(&client, &run_id).await, ["deadline of run by chat: delivered"]);
-    assert!(posted.lock().unwrap()[0].1["text"].as_str().unwrap().ends_with("is not finished by its deadline"));
+    assert!(hook.taken()[0].body["text"].as_str().unwrap().ends_with("is not finished by its deadline"));
     // One that has time enough is told of nothing.
     let quick = slow.replace("500ms", "1h").replace("2s", "1ms");
     client.upload(quick.into()).await.ok();

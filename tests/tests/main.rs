@@ -4,6 +4,7 @@ mod approvals;
 mod backfill;
 mod callbacks;
 mod cli;
+mod connections;
 mod dev;
 mod events;
 mod faults;

@@ -36,8 +36,13 @@ const ROOMS: &[Room] = &[
     Room { name: "secrets", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "wire", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "sandbox", rooms: &["wire"], never: &[NO_SQL, NO_HTTP] },
-    Room { name: "executor", rooms: &["wire", "store", "blobs", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
-    Room { name: "notifier", rooms: &["store", "secrets"], never: &[NO_SQL, NO_WASM] },
+    Room { name: "connections", rooms: &["store", "blobs", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
+    Room {
+        name: "executor",
+        rooms: &["wire", "store", "blobs", "secrets", "connections"],
+        never: &[NO_SQL, NO_HTTP, NO_WASM],
+    },
+    Room { name: "notifier", rooms: &["store", "secrets", "connections"], never: &[NO_SQL, NO_WASM] },
     Room {
         name: "scheduler",
         rooms: &["engine", "store", "blobs", "executor", "notifier"],

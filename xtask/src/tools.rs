@@ -36,23 +36,23 @@ pub fn components(folders: &[&str]) -> Result<PathBuf> {
     Ok(target_dir().join(WASM_TARGET).join("task"))
 }
 
-/// The workspace's packages whose manifests are under one of `folders`.
+/// The ids of the workspace's packages whose manifests are under one of `folders`: a name may also be that of a library.
 fn packages_under(folders: &[&str]) -> Result<Vec<String>> {
     let metadata = read(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata).context("`cargo metadata` is not JSON")?;
     let packages = metadata["packages"].as_array().context("`cargo metadata` has no packages")?;
-    let mut names = Vec::new();
+    let mut ids = Vec::new();
     for package in packages {
         let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
         let is_under = folders.iter().any(|folder| manifest.starts_with(root().join(folder)));
-        if let (true, Some(name)) = (is_under, package["name"].as_str()) {
-            names.push(name.to_owned());
+        if let (true, Some(id)) = (is_under, package["id"].as_str()) {
+            ids.push(id.to_owned());
         }
     }
-    if names.is_empty() {
+    if ids.is_empty() {
         bail!("the workspace has no packages under {}", folders.join(", "));
     }
-    Ok(names)
+    Ok(ids)
 }
 
 /// Whether `program` answers to `--version`.

@@ -106,7 +106,10 @@ pub struct DagDetailsResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GrantsResponse {
     variables: Vec<String>,
+    /// That they may use without seeing the secrets.
     connections: Vec<String>,
+    /// That they may use, and whose secrets they may read.
+    connection_secrets: Vec<String>,
     hosts: Vec<String>,
     /// Whose runs they may start and wait for.
     dags: Vec<String>,
@@ -398,6 +401,7 @@ pub async fn get_dag_details(
         grants: GrantsResponse {
             variables: spec.grants.variables.clone(),
             connections: spec.grants.connections.clone(),
+            connection_secrets: spec.grants.connection_secrets.clone(),
             hosts: spec.grants.hosts.clone(),
             dags: spec.grants.dags.clone(),
             memory_mib: spec.grants.memory_mib.unwrap_or(crate::model::grants::DEFAULT_MEMORY_MIB),

@@ -7,6 +7,7 @@
 mod error;
 pub mod keys;
 mod location;
+mod signature;
 mod writer;
 
 use std::{ops::Range, sync::Arc};
@@ -17,6 +18,7 @@ use object_store::{GetResult, ObjectStore, ObjectStoreExt as _, memory::InMemory
 use tokio_util::task::TaskTracker;
 
 pub use error::BlobError;
+pub use signature::Signer;
 pub use writer::BlobWriter;
 
 use crate::model::time::Timestamp;

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     blobs::Blobs,
+    connections::Connections,
     executor::{Executor, ExecutorConfig},
     notifier::Notifier,
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
@@ -143,7 +144,8 @@ impl Services {
                 .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
         // A trial is over soon, and tells nobody.
         let notifier = if timetables {
-            let notifier = Notifier::new(vault.store.clone(), vault.secrets.clone(), Arc::new(scheduler.clone()));
+            let connections = Connections::new(vault.store.clone(), vault.secrets.clone());
+            let notifier = Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()));
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
             #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
             Some(AbortOnDropHandle::new(tokio::spawn(notifier.run())))

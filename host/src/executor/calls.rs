@@ -5,7 +5,7 @@ mod artifacts;
 mod assets;
 mod dags;
 mod http;
-mod settings;
+pub(super) mod settings;
 mod xcoms;
 
 use std::sync::Arc;

@@ -13,13 +13,18 @@ use std::{
 };
 
 use reqwest::{
-    Client, Method, Response, Url,
+    Client, Method, Request, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::sync::Semaphore;
 
-use crate::{model::grants::Grants, wire::CallError};
+use super::{Shared, books::Attempt, calls::settings};
+use crate::{
+    connections::{Endpoint, EndpointError},
+    model::{grants::Grants, ids::ConnectionId},
+    wire::CallError,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,11 +65,31 @@ pub(super) struct HttpRequest {
     pub timeout_ms: Option<u64>,
 }
 
-/// The client that all attempts share.
+/// The clients that all attempts share.
 #[derive(Debug, Clone)]
 pub(super) struct Egress {
+    /// To hosts that dags name.
     client: Client,
+    /// To hosts that connections name: an operator wrote them, and they may be private.
+    by_connection: Client,
     allow_private: bool,
+}
+
+/// Whose word a host is.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// A task's: public addresses.
+    Public,
+    /// An operator's: all but those where machines keep their credentials.
+    Private,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+enum Destination {
+    Host(Url),
+    /// A connection, and the URL as the task wrote it.
+    Connection(ConnectionId, Url),
 }
 
 impl Egress {
@@ -73,22 +98,25 @@ impl Egress {
     pub fn new(allow_private: bool) -> Result<Self, reqwest::Error> {
         // Answers with an error if one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let resolver = Resolver { allow_private, lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) };
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(16)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .dns_resolver(Arc::new(resolver))
-            .build()?;
-        Ok(Self { client, allow_private })
+        let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        let client = |reach| {
+            Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_max_idle_per_host(16)
+                .pool_idle_timeout(Duration::from_secs(30))
+                .dns_resolver(Arc::new(Resolver { reach, lookups: Arc::clone(&lookups) }))
+                .build()
+        };
+        let of_tasks = if allow_private { Reach::Private } else { Reach::Public };
+        Ok(Self { client: client(of_tasks)?, by_connection: client(Reach::Private)?, allow_private })
     }
 
-    /// Sends `request` if `grants` allow it; answers when the head of the response is there.
-    pub async fn send(&self, grants: &Grants, request: HttpRequest) -> Result<Response, CallError> {
-        let url = self.permit(grants, &request.uri)?;
+    /// Sends `request` if the attempt's grants allow it; answers when the head of the response is there.
+    pub async fn send(&self, shared: &Shared, attempt: &Attempt, request: HttpRequest) -> Result<Response, CallError> {
+        let destination = self.permit(&attempt.assignment.dag.grants, &request.uri)?;
         let method = match Method::from_bytes(request.method.as_bytes()) {
             Ok(method) if method != Method::CONNECT && method != Method::TRACE => method,
             _ => return Err(CallError::Invalid(format!("method `{}` can't be used", shorten(&request.method)))),
@@ -101,17 +129,31 @@ impl Egress {
         }
         let headers = own_headers(request.headers)?;
         let timeout = request.timeout_ms.map_or(DEFAULT_HEAD_TIMEOUT, Duration::from_millis).min(MAX_HEAD_TIMEOUT);
-        let host = url.host_str().unwrap_or_default().to_owned();
-        let sent = self.client.request(method, url).headers(headers).body(request.body).send();
-        match tokio::time::timeout(timeout, sent).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(refusal(&error).unwrap_or_else(|| unavailable(&host, error))),
-            Err(_) => Err(CallError::Unavailable(format!("`{host}` did not answer within {} ms", timeout.as_millis()))),
-        }
+        let (client, host, request) = match destination {
+            Destination::Host(url) => {
+                let host = url.host_str().unwrap_or_default().to_owned();
+                (&self.client, host, self.client.request(method, url).headers(headers).body(request.body).build())
+            }
+            Destination::Connection(id, url) => {
+                let connection = settings::open(shared, &id).await?;
+                settings::hide_all(attempt, connection.secrets())?;
+                let endpoint = Endpoint::of(&connection).map_err(by_connection)?;
+                if let Some(why) = endpoint.base().host_str().and_then(refused_literally) {
+                    return Err(CallError::Denied(format!("connection `{id}` can't be used: its host is {why}")));
+                }
+                let client = &self.by_connection;
+                let own = client.request(method, endpoint.url(url.path(), url.query())).headers(headers);
+                let mut own = own.body(request.body).build().map_err(|error| unavailable(id.as_str(), error))?;
+                let got = endpoint.authorize(&shared.connections, client, &mut own).await.map_err(by_connection)?;
+                settings::hide_all(attempt, got.into_iter().collect())?;
+                (client, url.host_str().unwrap_or_default().to_owned(), Ok(own))
+            }
+        };
+        exchange(client, request, &host, timeout).await
     }
 
-    /// The URL, if it may be asked for.
-    fn permit(&self, grants: &Grants, uri: &str) -> Result<Url, CallError> {
+    /// Where `uri` leads, if it may be asked for.
+    fn permit(&self, grants: &Grants, uri: &str) -> Result<Destination, CallError> {
         let url = Url::parse(uri)
             .map_err(|error| CallError::Invalid(format!("`{}` is not an absolute URL: {error}", shorten(uri))))?;
         let default_port = match url.scheme() {
@@ -133,10 +175,13 @@ impl Egress {
             return Err(CallError::Invalid(format!("`{}` names no host", shorten(uri))));
         };
         if let Some(id) = host.strip_suffix(CONNECTION_SUFFIX) {
-            return Err(CallError::Invalid(format!(
-                "requests through connection `{id}` (`{host}`) are not offered by this version of Airlock; read the \
-                 connection with `connections.get` (grant `connection:{id}`)"
-            )));
+            let Some(connection) = grants.connection_of_host(id) else {
+                return Err(CallError::Denied(format!("grant `connection:{id}` is missing in the dag")));
+            };
+            if url.port().is_some() {
+                return Err(CallError::Invalid(format!("`{host}` takes no port; the connection has one")));
+            }
+            return Ok(Destination::Connection(connection, url));
         }
         // As the grants write it: an IPv6 address without brackets.
         let name = host.trim_start_matches('[').trim_end_matches(']');
@@ -150,11 +195,27 @@ impl Egress {
         {
             return Err(CallError::Denied(AddressRefused { host: name.to_owned(), address, why }.to_string()));
         }
-        Ok(url)
+        Ok(Destination::Host(url))
     }
 
     fn refuses(&self, address: IpAddr) -> Option<&'static str> {
-        if self.allow_private { None } else { why_refused(address) }
+        let reach = if self.allow_private { Reach::Private } else { Reach::Public };
+        reach.refuses(address)
+    }
+}
+
+/// Answers when the head of the response is there.
+async fn exchange(
+    client: &Client,
+    request: reqwest::Result<Request>,
+    host: &str,
+    timeout: Duration,
+) -> Result<Response, CallError> {
+    let request = request.map_err(|error| unavailable(host, error))?;
+    match tokio::time::timeout(timeout, client.execute(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(refusal(&error).unwrap_or_else(|| unavailable(host, error))),
+        Err(_) => Err(CallError::Unavailable(format!("`{host}` did not answer within {} ms", timeout.as_millis()))),
     }
 }
 
@@ -179,23 +240,21 @@ fn own_headers(headers: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, CallError> 
 
 /// Looks names up with the system's resolver and lets a name pass only if all of its addresses may be connected to.
 struct Resolver {
-    allow_private: bool,
+    reach: Reach,
     lookups: Arc<Semaphore>,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private;
+        let reach = self.reach;
         let lookups = Arc::clone(&self.lookups);
         Box::pin(async move {
             let _permit = lookups.acquire_owned().await?;
             let lookup = tokio::net::lookup_host((name.as_str(), 0));
             let found: Vec<SocketAddr> = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await??.collect();
-            if !allow_private {
-                for address in found.iter().map(SocketAddr::ip) {
-                    if let Some(why) = why_refused(address) {
-                        return Err(AddressRefused { host: name.as_str().to_owned(), address, why }.into());
-                    }
+            for address in found.iter().map(SocketAddr::ip) {
+                if let Some(why) = reach.refuses(address) {
+                    return Err(AddressRefused { host: name.as_str().to_owned(), address, why }.into());
                 }
             }
             Ok(Box::new(found.into_iter()) as Addrs)
@@ -246,6 +305,32 @@ pub(super) fn unavailable(host: &str, error: reqwest::Error) -> CallError {
 
 fn shorten(text: &str) -> String {
     text.chars().take(200).collect()
+}
+
+impl Reach {
+    fn refuses(self, address: IpAddr) -> Option<&'static str> {
+        let why = why_refused(address);
+        match self {
+            Self::Public => why,
+            Self::Private => why.filter(|why| METADATA.contains(why)),
+        }
+    }
+}
+
+/// Where machines in clouds find their credentials: nobody's word opens these.
+const METADATA: [&str; 2] = ["link-local", "a cloud's metadata service"];
+
+/// Why an operator's host is refused, if it is an address itself: no name is looked up then.
+fn refused_literally(host: &str) -> Option<&'static str> {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    Reach::Private.refuses(address)
+}
+
+fn by_connection(error: EndpointError) -> CallError {
+    match error {
+        EndpointError::Wrong(why) => CallError::Invalid(why),
+        EndpointError::Unavailable(why) => CallError::Unavailable(why),
+    }
 }
 
 /// Why no task may connect to `address`; none if it is a public one.
@@ -349,6 +434,12 @@ mod tests {
         ] {
             assert!(why_refused(inside.parse().unwrap()).is_some(), "{inside}");
         }
+        // Nor may connections lead to where machines keep their credentials.
+        for (address, refused) in
+            [("169.254.169.254", true), ("168.63.129.16", true), ("fe80::1", true), ("10.0.0.1", false)]
+        {
+            assert_eq!(Reach::Private.refuses(address.parse().unwrap()).is_some(), refused, "{address}");
+        }
         for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"]
         {
             assert_eq!(why_refused(outside.parse().unwrap()), None, "{outside}");
@@ -374,6 +465,7 @@ mod tests {
             "http://127.0.0.1#api.example.org",
             "http://[::ffff:127.0.0.1]/",
             "https://api.example.org./",
+            "http://db.connection.internal/x",
         ] {
             assert!(matches!(ask(denied), Err(CallError::Denied(_))), "{denied}: {:?}", ask(denied));
         }
@@ -385,7 +477,6 @@ mod tests {
             "/relative",
             "http://api.example.org:70000/",
             "http://api.example.org%00.evil/",
-            "http://db.connection.internal/x",
         ] {
             assert!(matches!(ask(invalid), Err(CallError::Invalid(_))), "{invalid}: {:?}", ask(invalid));
         }
@@ -395,8 +486,10 @@ mod tests {
         );
     }
 
-    fn request(uri: &str) -> HttpRequest {
-        HttpRequest { method: "GET".into(), uri: uri.into(), headers: Vec::new(), body: Vec::new(), timeout_ms: None }
+    async fn get(egress: &Egress, uri: &str) -> Result<Response, CallError> {
+        let url = Url::parse(uri).unwrap();
+        let host = url.host_str().unwrap().to_owned();
+        exchange(&egress.client, egress.client.get(url).build(), &host, Duration::from_secs(5)).await
     }
 
     #[tokio::test]
@@ -404,8 +497,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let egress = Egress::new(false).unwrap();
-        let granted = grants(&[&format!("localhost:{port}")]);
-        let refused = egress.send(&granted, request(&format!("http://localhost:{port}/"))).await.unwrap_err();
+        let refused = get(&egress, &format!("http://localhost:{port}/")).await.unwrap_err();
         assert!(matches!(&refused, CallError::Denied(why) if why.contains("loopback")), "{refused:?}");
         let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         assert!(accepted.is_err(), "a connection was made");
@@ -417,8 +509,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let egress = Egress::new(true).unwrap();
-        let granted = grants(&[&format!("127.0.0.1:{port}")]);
-        let error = egress.send(&granted, request(&format!("http://127.0.0.1:{port}/?token=hush"))).await.unwrap_err();
+        let error = get(&egress, &format!("http://127.0.0.1:{port}/?token=hush")).await.unwrap_err();
         assert!(matches!(&error, CallError::Unavailable(why) if !why.contains("hush")), "{error:?}");
     }
 }

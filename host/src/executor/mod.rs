@@ -72,6 +72,7 @@ use self::{
 };
 use crate::{
     blobs::Blobs,
+    connections::Connections,
     model::spec::ModuleSpec,
     secrets::Secrets,
     store::{InstanceKey, Store},
@@ -139,6 +140,7 @@ struct Shared {
     logs: Logs,
     code: Code,
     egress: Egress,
+    connections: Connections,
     inbound: Budget,
     outbound: Budget,
     request_bodies: Budget,
@@ -263,6 +265,7 @@ impl Shared {
         let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
         Ok(Self {
             egress: Egress::new(config.egress_allow_private).map_err(ExecutorError::Egress)?,
+            connections: Connections::new(store.clone(), secrets.clone()),
             binary,
             store,
             blobs,

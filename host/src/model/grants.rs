@@ -17,6 +17,7 @@ pub const MAX_MEMORY_MIB: u32 = 4_096;
 pub struct Grants {
     variables: Vec<String>,
     connections: Vec<String>,
+    connection_secrets: Vec<String>,
     hosts: Vec<HostGrant>,
     dags: Vec<String>,
     memory_mib: u32,
@@ -54,6 +55,7 @@ impl Grants {
         Self {
             variables: Vec::new(),
             connections: Vec::new(),
+            connection_secrets: Vec::new(),
             hosts: Vec::new(),
             dags: Vec::new(),
             memory_mib: DEFAULT_MEMORY_MIB,
@@ -71,8 +73,10 @@ impl Grants {
             }
             VariableKey::new(prefix).map_err(|error| wrong(format!("variable:{key}"), &error.to_string()))?;
         }
-        for id in &spec.connections {
-            ConnectionId::new(id).map_err(|error| wrong(format!("connection:{id}"), &error.to_string()))?;
+        for (word, ids) in [("connection", &spec.connections), ("connection-secret", &spec.connection_secrets)] {
+            for id in ids {
+                ConnectionId::new(id).map_err(|error| wrong(format!("{word}:{id}"), &error.to_string()))?;
+            }
         }
         for id in &spec.dags {
             let prefix = id.strip_suffix('*').unwrap_or(id);
@@ -89,6 +93,7 @@ impl Grants {
         Ok(Self {
             variables: spec.variables.clone(),
             connections: spec.connections.clone(),
+            connection_secrets: spec.connection_secrets.clone(),
             hosts,
             dags: spec.dags.clone(),
             memory_mib,
@@ -104,8 +109,26 @@ impl Grants {
         matches(&self.dags, dag_id.as_str())
     }
 
+    /// Whether the secrets of connection `id` may be read.
+    pub fn allows_connection_secret(&self, id: &ConnectionId) -> bool {
+        self.connection_secrets.iter().any(|granted| granted == id.as_str())
+    }
+
+    /// Whether connection `id` may be used.
     pub fn allows_connection(&self, id: &ConnectionId) -> bool {
-        self.connections.iter().any(|granted| granted == id.as_str())
+        self.usable_connections().any(|granted| granted == id.as_str())
+    }
+
+    /// The connection that a host's name stands for, which has no upper case; none if none of that name may be used.
+    pub fn connection_of_host(&self, name: &str) -> Option<ConnectionId> {
+        // One that is written so, before one that only differs in case.
+        let exact = self.usable_connections().find(|granted| *granted == name);
+        let found = exact.or_else(|| self.usable_connections().find(|granted| granted.eq_ignore_ascii_case(name)))?;
+        ConnectionId::new(found).ok()
+    }
+
+    fn usable_connections(&self) -> impl Iterator<Item = &str> {
+        self.connections.iter().chain(&self.connection_secrets).map(String::as_str)
     }
 
     /// Whether HTTP to `host` (lower case, no brackets) at `port` is granted; `default_port` is that of the scheme.
@@ -124,6 +147,10 @@ impl Grants {
 
     pub fn connections(&self) -> &[String] {
         &self.connections
+    }
+
+    pub fn connection_secrets(&self) -> &[String] {
+        &self.connection_secrets
     }
 
     pub fn dags(&self) -> &[String] {
@@ -207,6 +234,23 @@ mod tests {
         let grants = Grants::from_spec(&spec).unwrap();
         let allows = |id: &str| grants.allows_dag(&DagId::new(id).unwrap());
         assert_eq!(["load", "loads", "report-a", "report"].map(allows), [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_connection_is_used_or_read_too() {
+        let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let spec = GrantsSpec {
+            connections: own(&["Api", "api"]),
+            connection_secrets: own(&["Legacy_DB"]),
+            ..GrantsSpec::default()
+        };
+        let grants = Grants::from_spec(&spec).unwrap();
+        let id = |text: &str| ConnectionId::new(text).unwrap();
+        assert!(grants.allows_connection(&id("api")) && !grants.allows_connection_secret(&id("api")));
+        assert!(grants.allows_connection(&id("Legacy_DB")) && grants.allows_connection_secret(&id("Legacy_DB")));
+        assert_eq!(grants.connection_of_host("api"), Some(id("api")));
+        assert_eq!(grants.connection_of_host("legacy_db"), Some(id("Legacy_DB")));
+        assert_eq!(grants.connection_of_host("other"), None);
     }
 
     #[test]

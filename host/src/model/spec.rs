@@ -358,8 +358,12 @@ pub struct ParamSpec {
 pub struct GrantsSpec {
     #[serde(default)]
     pub variables: Vec<String>,
+    /// May be used.
     #[serde(default)]
     pub connections: Vec<String>,
+    /// May be used, and their secrets read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connection_secrets: Vec<String>,
     #[serde(default)]
     pub hosts: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

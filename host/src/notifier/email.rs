@@ -7,14 +7,14 @@ use lettre::{
 };
 use serde_json::Value;
 
-use super::{Notice, NotifyError, Opened, TIMEOUT};
-use crate::secrets::SecretString;
+use super::{Notice, NotifyError, TIMEOUT};
+use crate::{connections::Connection, secrets::SecretString};
 
 /// Sends `notice`. The connection's extra says from whom (`from_email`) and to whom (`to`: a list, or addresses with commas
 /// between them). TLS from the start, unless it has `disable_ssl`; then STARTTLS, unless it has `disable_tls` too.
 /// Airflow: `SmtpHook`.
-pub async fn send(connection: &Opened, notice: &Notice) -> Result<(), NotifyError> {
-    let extra = &connection.extra;
+pub async fn send(connection: &Connection, notice: &Notice) -> Result<(), NotifyError> {
+    let extra = connection.extra();
     let sender = extra.get("from_email").and_then(Value::as_str).ok_or_else(|| lacks("from_email"))?;
     let mut message = Message::builder().from(mailbox(sender)?).subject(notice.text.lines().next().unwrap_or_default());
     let recipients: Vec<&str> = match extra.get("to") {
@@ -30,7 +30,10 @@ pub async fn send(connection: &Opened, notice: &Notice) -> Result<(), NotifyErro
     }
     let message = message.header(ContentType::TEXT_PLAIN).body(body(notice));
     let message = message.map_err(|error| NotifyError(format!("the mail can't be written: {error}")))?;
-    transport(connection)?.send(message).await.map_err(|error| NotifyError(format!("the mail server: {error}")))?;
+    transport(connection, &extra)?
+        .send(message)
+        .await
+        .map_err(|error| NotifyError(format!("the mail server: {error}")))?;
     Ok(())
 }
 
@@ -58,10 +61,10 @@ fn body(notice: &Notice) -> String {
     lines.join("\r\n")
 }
 
-fn transport(connection: &Opened) -> Result<AsyncSmtpTransport<Tokio1Executor>, NotifyError> {
+fn transport(connection: &Connection, extra: &Value) -> Result<AsyncSmtpTransport<Tokio1Executor>, NotifyError> {
     let row = &connection.row;
     let host = row.host.as_deref().ok_or_else(|| NotifyError(format!("connection `{}` has no host", row.id)))?;
-    let is_set = |field| connection.extra.get(field).and_then(Value::as_bool).unwrap_or(false);
+    let is_set = |field| extra.get(field).and_then(Value::as_bool).unwrap_or(false);
     let builder = match (is_set("disable_ssl"), is_set("disable_tls")) {
         (false, _) => AsyncSmtpTransport::<Tokio1Executor>::relay(host),
         (true, false) => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(host),

@@ -13,13 +13,13 @@ use futures_util::{StreamExt as _, future::BoxFuture, stream};
 
 pub use self::notice::Notice;
 use crate::{
+    connections::Connections,
     model::{
         callback::Target,
         ids::{ConnectionId, DagId},
         time::{Clock, Timestamp},
     },
-    secrets::{self, SecretString, Secrets},
-    store::{CallbackNew, CallbackRow, ConnectionRow, Store, StoreError},
+    store::{CallbackNew, CallbackRow, Store, StoreError},
 };
 
 /// Callbacks that are read at a time.
@@ -55,24 +55,16 @@ pub trait StartRun: Send + Sync {
 #[derive(Clone)]
 pub struct Notifier {
     store: Store,
-    secrets: Secrets,
+    connections: Connections,
     client: reqwest::Client,
     clock: Clock,
     runs: Arc<dyn StartRun>,
 }
 
-/// A connection with its secrets.
-struct Opened {
-    row: ConnectionRow,
-    password: Option<SecretString>,
-    /// A JSON object.
-    extra: serde_json::Value,
-}
-
 impl Notifier {
     /// # Errors
     /// If the system's certificates can't be used.
-    pub fn new(store: Store, secrets: Secrets, runs: Arc<dyn StartRun>) -> Result<Self, reqwest::Error> {
+    pub fn new(store: Store, connections: Connections, runs: Arc<dyn StartRun>) -> Result<Self, reqwest::Error> {
         // Answers with an error if one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -81,7 +73,7 @@ impl Notifier {
             .timeout(TIMEOUT)
             .user_agent(concat!("airlock/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { store, secrets, client, clock: Clock, runs })
+        Ok(Self { store, connections, client, clock: Clock, runs })
     }
 
     /// Delivers until it is dropped.
@@ -145,24 +137,13 @@ impl Notifier {
     /// # Errors
     /// If there is no such connection, its type is none that tells, or the other side does not take it.
     pub async fn send(&self, connection: &ConnectionId, notice: &Notice) -> Result<(), NotifyError> {
-        let unreadable = |error: &(dyn std::error::Error + 'static)| {
-            tracing::error!(%connection, error, "a connection can't be read");
+        let opened = self.connections.open(connection).await.map_err(|error| {
+            tracing::error!(%connection, error = &error as &dyn std::error::Error, "a connection can't be read");
             NotifyError("the connection can't be read; the server's log says why".to_owned())
-        };
-        let row = self.store.connection_get(connection).await.map_err(|error| unreadable(&error))?;
-        let row = row.ok_or_else(|| NotifyError(format!("there is no connection `{connection}`")))?;
-        let open = |place: String, sealed: &Option<Vec<u8>>| {
-            sealed.as_ref().map(|sealed| self.secrets.unseal(&place, sealed)).transpose()
-        };
-        let password = open(secrets::place::connection_password(connection), &row.sealed_password);
-        let extra = open(secrets::place::connection_extra(connection), &row.sealed_extra);
-        let (password, extra) =
-            (password.map_err(|error| unreadable(&error))?, extra.map_err(|error| unreadable(&error))?);
-        let extra = extra.map_or(Ok(serde_json::Value::Null), |extra| serde_json::from_str(extra.expose()));
-        let extra = extra.map_err(|_| NotifyError(format!("the extra of connection `{connection}` is not JSON")))?;
-        let opened = Opened { row, password, extra };
+        })?;
+        let opened = opened.ok_or_else(|| NotifyError(format!("there is no connection `{connection}`")))?;
         match opened.row.conn_type.as_str() {
-            "http" | "https" => webhook::send(&self.client, &opened, notice).await,
+            "http" | "https" => webhook::send(&self.connections, &self.client, &opened, notice).await,
             "smtp" | "email" => email::send(&opened, notice).await,
             other => Err(NotifyError(format!(
                 "connection `{connection}` is of type `{other}`; callbacks are told by `http` and `smtp`"

@@ -180,6 +180,11 @@ impl Sizes {
             grants: GrantsSpec {
                 variables: self.words(&place, "granted variables", dag.grants.variables)?,
                 connections: self.words(&place, "granted connections", dag.grants.connections)?,
+                connection_secrets: self.words(
+                    &place,
+                    "connections whose secrets are granted",
+                    dag.grants.connection_secrets,
+                )?,
                 hosts: self.words(&place, "granted hosts", dag.grants.hosts)?,
                 dags: self.words(&place, "granted dags", dag.grants.dags)?,
                 memory_mib: dag.grants.memory_mib,

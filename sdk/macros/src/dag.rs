@@ -58,6 +58,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let record = recording(&mut args)?;
     let variables = args.texts("variables", "[\"target\", \"reports/*\"]")?;
     let connections = args.texts("connections", "[\"warehouse\"]")?;
+    let connection_secrets = args.texts("connection_secrets", "[\"warehouse\"]")?;
     let hosts = args.texts("hosts", "[\"api.example.org\"]")?;
     let dags = args.texts("dags", "[\"load\", \"report-*\"]")?;
     let memory = option(args.text("memory", "\"512MiB\"")?.map(|text| memory_mib(&text)).transpose()?);
@@ -118,6 +119,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     record: #record,
                     variables: &[#(#variables),*],
                     connections: &[#(#connections),*],
+                    connection_secrets: &[#(#connection_secrets),*],
                     hosts: &[#(#hosts),*],
                     dags: &[#(#dags),*],
                     memory_mib: #memory,

@@ -4,6 +4,7 @@ use std::{ops::Range, sync::OnceLock};
 
 use chrono::{DateTime, Utc};
 
+pub use super::http::{Incoming, http_send};
 use super::{Value, imports, instant};
 use crate::{
     approval::{Question, RawAnswer},

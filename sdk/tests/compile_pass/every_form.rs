@@ -93,6 +93,7 @@ fn nothing() {}
     tags = ["a", "b"],
     variables = ["target", "reports/*"],
     connections = ["warehouse"],
+    connection_secrets = ["legacy"],
     hosts = ["api.example.org:8443"],
     memory = "1GiB"
 )]

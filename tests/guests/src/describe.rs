@@ -83,6 +83,7 @@ fn module(nodes: usize) -> Module {
         grants: Grants {
             variables: vec!["a".to_owned()],
             connections: Vec::new(),
+            connection_secrets: Vec::new(),
             hosts: Vec::new(),
             dags: Vec::new(),
             memory_mib: None,

@@ -83,7 +83,7 @@ fn fetch(_: &str, _: &str) -> Result<String> {
     bail!("there is no network")
 }
 
-#[dag(variables = ["region", "api_token"], connections = ["db"], hosts = ["127.0.0.1:*"])]
+#[dag(variables = ["region", "api_token"], connection_secrets = ["db"], hosts = ["127.0.0.1:*"])]
 pub fn recorded(dag: &Dag) {
     let url = dag.param_with_default("url", "127.0.0.1:1".to_owned());
     breaks(dag, numbers(dag), url);

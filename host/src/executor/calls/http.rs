@@ -30,7 +30,7 @@ pub(super) async fn request(shared: &Shared, attempt: &Attempt, request: HttpReq
         .request_bodies
         .try_reserve(request.body.len() as u64)
         .map_err(|_| CallError::Unavailable("too many large request bodies are under way; try again".into()))?;
-    let response = shared.egress.send(&attempt.assignment.dag.grants, request).await?;
+    let response = shared.egress.send(shared, attempt, request).await?;
     let status = response.status().as_u16();
     let headers =
         response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();

@@ -2,12 +2,13 @@
 
 use super::{Shared, invalid, over, storage_failed};
 use crate::{
+    connections::{self as opened, OpenError},
     executor::books::Attempt,
     model::{
         ids::{ConnectionId, VariableKey},
         template::ConnectionFacts,
     },
-    secrets::{self, SecretString},
+    secrets::{self, SecretString, SecretsError},
     store::ConnectionRow,
     wire::{Call, CallError, Connection, Reply},
 };
@@ -60,15 +61,10 @@ async fn connection_row(shared: &Shared, attempt: &Attempt, id: &ConnectionId) -
 
 pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> Result<Reply, CallError> {
     let id = ConnectionId::new(id).map_err(invalid)?;
-    let row = connection_row(shared, attempt, &id).await?;
-    let password = match &row.sealed_password {
-        Some(sealed) => Some(unseal(shared, &secrets::place::connection_password(&id), sealed)?),
-        None => None,
-    };
-    let extra = match &row.sealed_extra {
-        Some(sealed) => Some(unseal(shared, &secrets::place::connection_extra(&id), sealed)?),
-        None => None,
-    };
+    if !attempt.assignment.dag.grants.allows_connection_secret(&id) {
+        return Err(CallError::Denied(format!("grant `connection-secret:{id}` is missing in the dag")));
+    }
+    let opened::Connection { row, password, extra } = open(shared, &id).await?;
     let reply = Reply::Connection(Connection {
         id: id.to_string(),
         conn_type: row.conn_type,
@@ -83,11 +79,23 @@ pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> 
     Ok(reply)
 }
 
-fn unseal(shared: &Shared, place: &str, sealed: &[u8]) -> Result<SecretString, CallError> {
-    shared.secrets.unseal(place, sealed).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "a secret can't be opened");
-        CallError::Unavailable("the server can't open what is stored; its operator finds the reason in its log".into())
-    })
+/// Connection `id` with its secrets, whatever the grants say.
+pub async fn open(shared: &Shared, id: &ConnectionId) -> Result<opened::Connection, CallError> {
+    match shared.connections.open(id).await {
+        Ok(Some(connection)) => Ok(connection),
+        Ok(None) => Err(CallError::NotFound(format!("there is no connection `{id}`"))),
+        Err(OpenError::Store(error)) => Err(storage_failed(&error)),
+        Err(OpenError::Secrets(error)) => Err(sealed(&error)),
+    }
+}
+
+fn unseal(shared: &Shared, place: &str, bytes: &[u8]) -> Result<SecretString, CallError> {
+    shared.secrets.unseal(place, bytes).map_err(|error| sealed(&error))
+}
+
+fn sealed(error: &SecretsError) -> CallError {
+    tracing::error!(error = error as &dyn std::error::Error, "a secret can't be opened");
+    CallError::Unavailable("the server can't open what is stored; its operator finds the reason in its log".into())
 }
 
 /// Hides what `reply` tells in all that the attempt says from now on.
@@ -104,7 +112,7 @@ pub(in crate::executor) fn hidden_in(reply: &Reply) -> Vec<SecretString> {
         Reply::Connection(Connection { password, extra, .. }) => {
             secrets.extend(password.iter().chain(extra).cloned().map(SecretString::from));
             if let Some(extra) = extra.as_deref().and_then(|extra| serde_json::from_str(extra).ok()) {
-                texts(&mut secrets, extra);
+                opened::texts(&mut secrets, extra);
             }
         }
         _ => {}
@@ -120,12 +128,7 @@ pub(in crate::executor) fn secret_in(request: &Call, reply: &Reply) -> Vec<Secre
     }
 }
 
-/// Adds each text inside of a JSON value.
-fn texts(secrets: &mut Vec<SecretString>, value: serde_json::Value) {
-    match value {
-        serde_json::Value::String(text) => secrets.push(text.into()),
-        serde_json::Value::Array(values) => values.into_iter().for_each(|value| texts(secrets, value)),
-        serde_json::Value::Object(fields) => fields.into_iter().for_each(|(_, value)| texts(secrets, value)),
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
-    }
+/// Hides `secrets`, which the attempt never gets, in all that it says and that is recorded of it from now on.
+pub fn hide_all(attempt: &Attempt, secrets: Vec<SecretString>) -> Result<(), CallError> {
+    attempt.effects(|effects| effects.hide(secrets.clone(), secrets)).ok_or_else(over)
 }

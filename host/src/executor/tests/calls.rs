@@ -129,7 +129,7 @@ async fn a_variable_is_read_if_it_is_granted_and_masked_from_then_on() {
 
 #[tokio::test]
 async fn a_connection_is_read_if_it_is_granted_and_its_secrets_are_masked() {
-    let mut fixture = Fixture::pair(serde_json::json!({"connections": ["db"]})).await;
+    let mut fixture = Fixture::pair(serde_json::json!({"connection_secrets": ["db"], "connections": ["db2"]})).await;
     let a = fixture.attempt("a");
     let id = ConnectionId::new("db").unwrap();
     let secrets = &fixture.shared.secrets;
@@ -150,7 +150,7 @@ async fn a_connection_is_read_if_it_is_granted_and_its_secrets_are_masked() {
     let Ok(Reply::Connection(connection)) = fixture.call(&a, ask("db")).await else { panic!() };
     assert_eq!(connection.password.as_deref(), Some("pass-word"));
     assert_eq!(connection.port, Some(5432));
-    assert!(denied(fixture.call(&a, ask("db2")).await).contains("`connection:db2`"));
+    assert!(denied(fixture.call(&a, ask("db2")).await).contains("`connection-secret:db2`"));
     let masked = a.effects(|effects| effects.masker.mask("pass-word api-secret").into_owned()).unwrap();
     assert_eq!(masked, "*** ***");
 }

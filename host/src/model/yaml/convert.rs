@@ -69,6 +69,7 @@ impl DagFile {
             grants: GrantsSpec {
                 variables: self.grants.variables.clone(),
                 connections: self.grants.connections.clone(),
+                connection_secrets: self.grants.connection_secrets.clone(),
                 hosts: self.grants.hosts.clone(),
                 dags: self.grants.dags.clone(),
                 memory_mib: self.grants.memory_mib,

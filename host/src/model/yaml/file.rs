@@ -170,9 +170,12 @@ pub struct GrantsFile {
     /// Variable keys; a trailing `*` grants a prefix.
     #[serde(default)]
     pub variables: Vec<String>,
-    /// Connection ids whose secrets the tasks may read.
+    /// Connection ids that the tasks may use without seeing their secrets.
     #[serde(default)]
     pub connections: Vec<String>,
+    /// Connection ids that the tasks may use and whose secrets they may read.
+    #[serde(default)]
+    pub connection_secrets: Vec<String>,
     /// Hosts for outgoing HTTP, as `api.example.org`, `api.example.org:8443`, `*.example.org`.
     #[serde(default)]
     pub hosts: Vec<String>,

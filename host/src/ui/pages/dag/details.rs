@@ -88,6 +88,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
     let grants = Facts::new()
         .text("Variables", list(&spec.grants.variables))
         .text("Connections", list(&spec.grants.connections))
+        .text("Connections with their secrets", list(&spec.grants.connection_secrets))
         .text("Hosts", list(&spec.grants.hosts))
         .text("DAGs", list(&spec.grants.dags))
         .text("Memory of an attempt", format!("{memory} MiB"));
