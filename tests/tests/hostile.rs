@@ -18,7 +18,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("hostile_panics", "panics", "failed", "panicked: the guest gave up in panics"),
     ("hostile_exits", "exits", "failed", "the task called exit with 0"),
     ("hostile_reads_variable", "reads_variable", "failed", "variable:other_teams_password"),
-    ("hostile_reads_connection", "reads_connection", "failed", "connection:other_teams_database"),
+    ("hostile_reads_connection", "reads_connection", "failed", "connection-secret:other_teams_database"),
     ("hostile_calls_host", "calls_host", "failed", "127.0.0.1"),
     ("hostile_looks_around", "looks_around", "success", ""),
 ];

@@ -36,7 +36,7 @@ const MEMORY_BYTES: u64 = 2 << 30;
 const MEMORY_BYTES_OF_CORE: u64 = 256 << 20;
 
 /// `wit/task.wit`: `describe`.
-const DESCRIBE_MEMORY_BYTES: u64 = 64 << 20;
+const DESCRIBE_MEMORY_BYTES: u64 = 128 << 20;
 const DESCRIBE_CPU: Duration = Duration::from_secs(2);
 const DESCRIBE_WALL: Duration = Duration::from_secs(5);
 

@@ -143,7 +143,7 @@ async fn host_calls_are_answered_within_the_grants() {
         Harness::new(json!([{"task_id": "a", "entry": "variable"}, {"task_id": "t", "entry": "artifact_write"},
         {"task_id": "c", "entry": "connection"}, {"task_id": "h", "entry": "http"}]))
         .await;
-    for (task, grant) in [("a", "`variable:a/b`"), ("c", "`connection:db`"), ("h", "`http:example.test`")] {
+    for (task, grant) in [("a", "`variable:a/b`"), ("c", "`connection-secret:db`"), ("h", "`http:example.test`")] {
         harness.dispatch(&[task]);
         let completion = harness.completion().await;
         assert_eq!(completion.result, failed(false), "{task}");

@@ -27,7 +27,7 @@ fn a_describe_that_does_not_behave_is_refused_with_its_reason() {
         ("loop", "longer than "),
         ("sleep", "`describe` took longer than 5 s"),
         ("trap", "`describe` failed: panicked: describe had enough (tests/guests/src/describe.rs:"),
-        ("allocate", "out of memory: the task asked for more than its limit of 64 MiB"),
+        ("allocate", "out of memory: the task asked for more than its limit of 128 MiB"),
         ("nodes", "dag `guests` has 100001 nodes; the limit is 100000"),
         ("text", "dag `guests`: doc has 2097152 bytes; the limit is 1048576"),
         ("json", "dag `guests`, task `t0`: input `x` is not JSON: "),
