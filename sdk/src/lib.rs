@@ -65,6 +65,7 @@ mod sensor;
 pub mod testing;
 mod value;
 pub mod variables;
+pub mod webhook;
 pub mod xcom;
 
 #[cfg(target_family = "wasm")]
@@ -223,7 +224,7 @@ pub mod prelude {
     pub use crate::{
         Asset, Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke,
         Result, ResultExt, Skip, TriggerRule, WeightRule, approval, artifacts, assets, bail, connections, dag, dags,
-        data, ensure, http, task, variables, xcom,
+        data, ensure, http, task, variables, webhook, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};

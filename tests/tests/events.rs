@@ -1,6 +1,9 @@
 //! Dags that start dags and wait for them, through the real binary.
 
-use airlock_tests::{Client, Server, build};
+use std::time::Duration;
+
+use airlock_tests::{Client, Server, build, until};
+use reqwest::Method;
 use serde_json::json;
 
 async fn shapes() -> (Server, Client) {
@@ -154,4 +157,52 @@ async fn dags_that_would_start_each_other_for_ever_are_refused() {
     let refused = client.upload(dag("second", "b", "a")).await.refused(422);
     assert!(refused.contains("`second` -> `first` -> `second`"), "{refused}");
     client.upload(dag("second", "[b, c]", "a")).await.ok();
+}
+
+/// Posts `body` to a webhook, signed as another system does it.
+async fn post_signed(client: &Client, path: &str, secret: &str, body: &str) -> reqwest::StatusCode {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(format!("{now}.{body}").as_bytes());
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let request = client.http.post(format!("{}{path}", client.base)).header("x-airlock-timestamp", now);
+    let request = request.header("x-airlock-signature", format!("sha256={signature}"));
+    request.body(body.to_owned()).send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_webhook_wakes_the_task_that_waits_for_it_and_no_other() {
+    let (mut server, client) = shapes().await;
+    let run_id = client.trigger("paying", json!({})).await;
+    let task = format!("/api/v2/dags/paying/dagRuns/{run_id}/taskInstances/paid");
+    let waits = async |client: &Client| {
+        until("it waits", Duration::from_secs(20), async || {
+            (client.get(&task).await.ok()["state"] == "up_for_reschedule").then_some(())
+        })
+        .await;
+    };
+    waits(&client).await;
+    let made = client.send(client.request(Method::PUT, "/api/v2/dags/paying/webhook")).await.ok();
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    waits(&client).await;
+
+    let hook = format!("/hooks/paying/{}/paid", run_id.replace('+', "%2B").replace(':', "%3A"));
+    let post = async |path: &str, secret: &str, body: &str| post_signed(&client, path, secret, body).await.as_u16();
+    assert_eq!(post(&hook, "wrong", r#"{"amount": 7}"#).await, 401);
+    assert_eq!(post(&hook, &secret, "{").await, 422);
+    assert_eq!(post(&hook.replace("/paid", "/other"), &secret, "{}").await, 404);
+    // No person may answer in its place.
+    let answer = json!({"chosen_options": ["received"], "params_input": {"payload": {"amount": 1}}});
+    client.patch(&format!("{task}/-1/hitlDetails"), &answer).await.refused(403);
+
+    assert_eq!(post(&hook, &secret, r#"{"amount": 7}"#).await, 204);
+    assert_eq!(client.finished("paying", &run_id).await["state"], "success");
+    assert_eq!(client.get(&format!("{task}/xcomEntries/return_value")).await.ok()["value"], 7);
+    // The same again is as good as the first; another is too late.
+    assert_eq!(post(&hook, &secret, r#"{"amount":7}"#).await, 204);
+    assert_eq!(post(&hook, &secret, r#"{"amount": 8}"#).await, 409);
 }

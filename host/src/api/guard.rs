@@ -20,6 +20,7 @@ pub const PUBLIC: &[(Method, &str)] = &[
     (Method::GET, "/schemas/dag.json"),
     // They are signed.
     (Method::POST, "/hooks/{dag_id}"),
+    (Method::POST, "/hooks/{dag_id}/{dag_run_id}/{task_id}"),
     (Method::POST, "/auth/token"),
     (Method::POST, "/auth/token/cli"),
 ];

@@ -200,6 +200,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(assets::get_upstream_asset_events))
         .routes(routes!(webhooks::get_webhook, webhooks::put_webhook, webhooks::delete_webhook))
         .routes(routes!(webhooks::receive_webhook).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
+        .routes(routes!(webhooks::receive_awaited).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
         .routes(routes!(backfills::list_backfills, backfills::create_backfill))
         .routes(routes!(backfills::create_backfill_dry_run))
         .routes(routes!(backfills::get_backfill))

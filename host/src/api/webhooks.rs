@@ -18,20 +18,27 @@ use axum::{
 use chrono::{DateTime, Utc};
 use lru::LruCache;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    Api, dag_runs::DagRunResponse, dags::find_dag, error::ApiError, extract::Path, names::Names, paths::DagPath,
+    Api,
+    dag_runs::{DagRunResponse, find_run},
+    dags::find_dag,
+    error::ApiError,
+    extract::{Path, Query},
+    names::Names,
+    paths::{DagPath, MapIndex, TaskPath},
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{CurrentUser, WEBHOOK_USER},
     model::{
         ids::{DagId, RunId},
         time::Timestamp,
     },
-    scheduler::{RequestError, RunRequest},
+    scheduler::{AnswerRequest, RequestError, RunRequest},
     secrets::{SecretString, Secrets, hook, place},
-    store::{DagRunRow, Store, StoreError, WebhookRow},
+    store::{DagRunRow, InstanceKey, Store, StoreError, WebhookRow},
 };
 
 /// The longest payload.
@@ -165,43 +172,20 @@ pub async fn receive_webhook(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::too_large(format!("the payload is longer than {MAX_BODY_BYTES} bytes"))
-        }
-        _ => ApiError::bad_request("the payload could not be read"),
-    })?;
     let dag_id = path.dag_id;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let (timestamp, signature) = (header("x-airlock-timestamp"), header("x-airlock-signature"));
-    let secret = match api.store.webhook_get(&dag_id).await? {
-        Some(row) => Some(api.secrets.unseal(&place::webhook(&dag_id), &row.sealed)?),
-        None => None,
-    };
-    let now = api.clock.now();
-    let (Some(timestamp), Some(signature)) = (timestamp, signature) else { return Err(refused()) };
-    // One that is not there takes as long.
-    let is_known = secret.is_some();
-    let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
-    let is_signed = hook::verify(&secret, timestamp, &body, signature);
-    if !(is_signed && is_known && is_fresh(timestamp, now)) {
-        return Err(refused());
-    }
-    api.webhook_rates.take(&dag_id, now).map_err(too_many)?;
-
-    let key = header("idempotency-key");
+    let (payload, signature) = signed(&api, &dag_id, &headers, body).await?;
+    let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
     if key.is_some_and(|key| key.is_empty() || key.chars().count() > MAX_KEY_CHARS) {
         return Err(ApiError::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
     }
     // Without a key, the very same request again is the same run: a copy of it is worth nothing.
-    let fingerprint = key.map_or_else(|| hook::fingerprint(&["", signature]), |key| hook::fingerprint(&[key]));
+    let fingerprint = key.map_or_else(|| hook::fingerprint(&["", &signature]), |key| hook::fingerprint(&[key]));
     let run_id =
         RunId::new(&format!("webhook__{fingerprint}")).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let conf: serde_json::Map<String, serde_json::Value> = if body.is_empty() {
-        serde_json::Map::new()
-    } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| ApiError::invalid(["body"], format!("the payload is not a JSON object: {error}")))?
+    let conf = match payload {
+        Value::Object(conf) => conf,
+        Value::Null => Map::new(),
+        _ => return Err(ApiError::invalid(["body"], "the payload is not a JSON object")),
     };
     if let Some(run) = api.store.dag_run_get(&dag_id, &run_id).await? {
         return same(&api, run, &conf).await;
@@ -211,7 +195,7 @@ pub async fn receive_webhook(
         conf: conf.clone(),
         // Airflow's clients know no other word for it.
         triggered_by: "rest_api",
-        user: Some("webhook".to_owned()),
+        user: Some(WEBHOOK_USER.to_owned()),
         ..RunRequest::default()
     };
     match api.scheduler.trigger(&dag_id, request).await {
@@ -225,12 +209,92 @@ pub async fn receive_webhook(
     }
 }
 
+/// Hands the payload, any JSON, to a task that waits for it, which goes on then.
+///
+/// The headers are those of `/hooks/{dag_id}`. The same payload again is answered as the first was.
+#[utoipa::path(
+    post, path = "/hooks/{dag_id}/{dag_run_id}/{task_id}", tag = "Webhook", params(TaskPath, MapIndex), request_body = Object,
+    responses((status = 204, description = "the task goes on")),
+)]
+pub async fn receive_awaited(
+    State(api): State<Api>,
+    Path(path): Path<TaskPath>,
+    Query(MapIndex { map_index }): Query<MapIndex>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, ApiError> {
+    let (payload, _) = signed(&api, &path.dag_id, &headers, body).await?;
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let values = Map::from_iter([("payload".to_owned(), payload)]);
+    let request = AnswerRequest {
+        dag_id: path.dag_id,
+        run_id: path.dag_run_id,
+        task_id: path.task_id.clone(),
+        map_index,
+        chosen: vec!["received".to_owned()],
+        values: values.clone(),
+        username: WEBHOOK_USER.to_owned(),
+    };
+    match api.scheduler.approval_answer(request).await {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(conflict @ RequestError::Conflict(_)) => {
+            // It came twice.
+            let instance = InstanceKey { dag_run: run.key, task_id: path.task_id, map_index };
+            let asked = api.store.approval_list_of(&instance, 1).await?.pop();
+            let is_same = asked.and_then(|asked| asked.answer).is_some_and(|answer| {
+                answer.username == WEBHOOK_USER
+                    && serde_json::from_str::<Value>(&answer.values).ok() == Some(values.into())
+            });
+            if is_same { Ok(StatusCode::NO_CONTENT) } else { Err(conflict.into()) }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What was sent, as JSON (null if it is empty), and its signature, which is good.
+async fn signed(
+    api: &Api,
+    dag_id: &DagId,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(Value, String), ApiError> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::too_large(format!("the payload is longer than {MAX_BODY_BYTES} bytes"))
+        }
+        _ => ApiError::bad_request("the payload could not be read"),
+    })?;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let (timestamp, signature) = (header("x-airlock-timestamp"), header("x-airlock-signature"));
+    let secret = match api.store.webhook_get(dag_id).await? {
+        Some(row) => Some(api.secrets.unseal(&place::webhook(dag_id), &row.sealed)?),
+        None => None,
+    };
+    let now = api.clock.now();
+    let (Some(timestamp), Some(signature)) = (timestamp, signature) else { return Err(refused()) };
+    // One that is not there takes as long.
+    let is_known = secret.is_some();
+    let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
+    let is_signed = hook::verify(&secret, timestamp, &body, signature);
+    if !(is_signed && is_known && is_fresh(timestamp, now)) {
+        return Err(refused());
+    }
+    api.webhook_rates.take(dag_id, now).map_err(too_many)?;
+    let payload = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|error| ApiError::invalid(["body"], format!("the payload is not JSON: {error}")))?
+    };
+    Ok((payload, signature.to_owned()))
+}
+
 async fn same(
     api: &Api,
     run: DagRunRow,
-    conf: &serde_json::Map<String, serde_json::Value>,
+    conf: &Map<String, Value>,
 ) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
-    let known = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&run.conf).unwrap_or_default();
+    let known = serde_json::from_str::<Map<String, Value>>(&run.conf).unwrap_or_default();
     if known != *conf {
         return Err(ApiError::conflict(format!(
             "run `{}` was started with this `Idempotency-Key` and another payload; send another key",

@@ -20,6 +20,7 @@ use std::{
 use lru::LruCache;
 pub use password::{MAX_PASSWORD_BYTES, PasswordError, PasswordRules};
 pub use sessions::{NewSession, SessionKind};
+pub use users::WEBHOOK_USER;
 
 use self::{password::Passwords, sessions::Verified, throttle::Throttle};
 use crate::{

@@ -82,9 +82,12 @@ impl Auth {
     }
 }
 
+/// What acts by a signed webhook, as others see it; no user has this name.
+pub const WEBHOOK_USER: &str = "webhook";
+
 fn check_name(username: &str) -> Result<(), AuthError> {
     let plain = username.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@+".contains(c));
-    if username.is_empty() || username.len() > 250 || !plain {
+    if username.is_empty() || username.len() > 250 || !plain || username == WEBHOOK_USER {
         return Err(AuthError::UserName(shorten(username)));
     }
     Ok(())

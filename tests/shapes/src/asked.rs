@@ -33,6 +33,23 @@ pub fn unheard(dag: &Dag) {
     ask_briefly(dag, dag.param_with_default("fall_back", false));
 }
 
+#[data]
+struct Payment {
+    amount: u32,
+}
+
+/// Waits for another system.
+#[task]
+fn paid(ctx: &Context) -> Result<u32> {
+    let payment: Payment = webhook::wait_for("payment").wait(ctx)?;
+    Ok(payment.amount)
+}
+
+#[dag]
+pub fn paying(dag: &Dag) {
+    paid(dag);
+}
+
 /// Asks what nobody could answer.
 #[task]
 fn ask_nonsense(ctx: &Context) -> Result<()> {

@@ -269,6 +269,7 @@ airlock_sdk::export!(
         asked::asking,
         asked::unheard,
         asked::nonsense,
+        asked::paying,
         recorded::recorded,
     ],
     tasks = [say_and_wait]
