@@ -65,6 +65,9 @@ impl WaitFor {
 #[cfg(not(target_family = "wasm"))]
 impl crate::testing::Host {
     /// Answers a task that waits for `subject`.
+    ///
+    /// # Panics
+    /// If `payload` can't be JSON.
     pub fn webhook<T: serde::Serialize>(self, subject: impl Into<String>, payload: &T) -> Self {
         let payload = serde_json::to_value(payload).expect("a test's payload is JSON");
         self.answer(subject, [OPTION], serde_json::json!({ PAYLOAD: payload }))
