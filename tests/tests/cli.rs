@@ -162,6 +162,10 @@ async fn users_are_kept_on_the_data_directory() {
     users(&["add", "ada"], "a long password\n").await.ok();
     users(&["add", "ada"], "a long password\n").await.failed(4);
     users(&["add", "bob"], "short\n").await.failed(2);
+    users(&["set-role", "ada", "operator"], "").await.ok();
+    assert!(users(&["list"], "").await.ok().contains("operator"));
+    users(&["set-role", "ada", "root"], "").await.failed(2);
+    users(&["set-role", "admin", "viewer"], "").await.failed(4);
     Client::signed_in(&server.url, "ada", "a long password").await;
     users(&["set-password", "ada"], "another password\n").await.ok();
     Client::signed_in(&server.url, "ada", "another password").await;

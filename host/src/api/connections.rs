@@ -12,7 +12,8 @@ use super::{
     paths::ConnectionPath,
 };
 use crate::{
-    model::ids::ConnectionId,
+    auth::CurrentUser,
+    model::{ids::ConnectionId, role::Permission},
     secrets::{MASK, SecretString, place, redact, restore},
     store::ConnectionRow,
 };
@@ -95,7 +96,22 @@ impl ConnectionBody {
     }
 }
 
-fn show(api: &Api, row: &ConnectionRow) -> Result<ConnectionResponse, ApiError> {
+/// Whoever may not read settings sees which connections there are, and not where they lead.
+fn show(api: &Api, user: &CurrentUser, row: &ConnectionRow) -> Result<ConnectionResponse, ApiError> {
+    if !user.may(Permission::SettingRead) {
+        return Ok(ConnectionResponse {
+            connection_id: row.id.to_string(),
+            conn_type: row.conn_type.clone(),
+            description: row.description.clone(),
+            host: None,
+            login: None,
+            schema: None,
+            port: None,
+            password: row.sealed_password.as_ref().map(|_| MASK),
+            extra: row.sealed_extra.as_ref().map(|_| MASK.to_owned()),
+            team_name: None,
+        });
+    }
     let extra = row.sealed_extra.as_ref().map(|sealed| {
         let extra = api.secrets.unseal(&place::connection_extra(&row.id), sealed)?;
         Ok::<_, ApiError>(redact("extra", extra.expose()))
@@ -138,12 +154,13 @@ fn seal(
 )]
 pub async fn get_connections(
     State(api): State<Api>,
+    user: CurrentUser,
     Query(paging): Query<Paging>,
     Query(query): Query<ConnectionQuery>,
 ) -> Result<Json<ConnectionCollectionResponse>, ApiError> {
     let pattern = query.connection_id_pattern.as_deref().and_then(contains);
     let listed = api.store.connection_list(pattern.as_deref(), paging.page()).await?;
-    let connections = listed.items.iter().map(|row| show(&api, row)).collect::<Result<_, _>>()?;
+    let connections = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
     Ok(Json(ConnectionCollectionResponse { connections, total_entries: listed.total }))
 }
 
@@ -153,9 +170,10 @@ pub async fn get_connections(
 )]
 pub async fn get_connection(
     State(api): State<Api>,
+    user: CurrentUser,
     Path(path): Path<ConnectionPath>,
 ) -> Result<Json<ConnectionResponse>, ApiError> {
-    Ok(Json(show(&api, &find(&api, &path.connection_id).await?)?))
+    Ok(Json(show(&api, &user, &find(&api, &path.connection_id).await?)?))
 }
 
 #[utoipa::path(
@@ -164,6 +182,7 @@ pub async fn get_connection(
 )]
 pub async fn post_connection(
     State(api): State<Api>,
+    user: CurrentUser,
     extract::Json(body): extract::Json<ConnectionBody>,
 ) -> Result<(StatusCode, Json<ConnectionResponse>), ApiError> {
     body.check()?;
@@ -184,7 +203,7 @@ pub async fn post_connection(
         updated_at: api.clock.now(),
     };
     api.store.connection_put(&row).await?;
-    Ok((StatusCode::CREATED, Json(show(&api, &row)?)))
+    Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
 }
 
 #[utoipa::path(
@@ -193,6 +212,7 @@ pub async fn post_connection(
 )]
 pub async fn patch_connection(
     State(api): State<Api>,
+    user: CurrentUser,
     Path(path): Path<ConnectionPath>,
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<ConnectionBody>,
@@ -231,7 +251,7 @@ pub async fn patch_connection(
     }
     row.updated_at = api.clock.now();
     api.store.connection_put(&row).await?;
-    Ok(Json(show(&api, &row)?))
+    Ok(Json(show(&api, &user, &row)?))
 }
 
 #[utoipa::path(

@@ -259,7 +259,7 @@ impl From<AuthError> for ApiError {
             AuthError::Password(crate::auth::PasswordError::Hash) => Self::internal(&error),
             AuthError::Password(_) => Self::invalid(["body", "password"], text),
             AuthError::UserName(_) => Self::invalid(["body", "username"], text),
-            AuthError::UserExists(_) | AuthError::LastUser(_) => Self::conflict(text),
+            AuthError::UserExists(_) | AuthError::LastAdmin(_) => Self::conflict(text),
             AuthError::UnknownUser(_) => Self::not_found(text),
             AuthError::Store(error) => Self::from(error),
         }
@@ -273,6 +273,7 @@ impl From<Denied> for ApiError {
             Denied::NoToken => Self::new(StatusCode::UNAUTHORIZED, "no_token", text),
             Denied::UnknownToken => Self::new(StatusCode::UNAUTHORIZED, "unknown_token", text),
             Denied::ForeignOrigin => Self::new(StatusCode::FORBIDDEN, "foreign_origin", text),
+            Denied::Forbidden { .. } => Self::new(StatusCode::FORBIDDEN, "forbidden", text),
             Denied::Failed(error) => Self::from(error),
         }
     }

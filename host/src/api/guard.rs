@@ -11,19 +11,10 @@ use axum::{
 use tracing::Instrument;
 
 use super::{Api, error::ApiError};
+use crate::auth::routes::{self, Access};
 
-/// The only routes that answer without a cookie or token. All others are refused, whether they exist or not.
-pub const PUBLIC: &[(Method, &str)] = &[
-    (Method::GET, "/api/v2/monitor/health"),
-    (Method::GET, "/api/v2/version"),
-    // Editors have no token.
-    (Method::GET, "/schemas/dag.json"),
-    // They are signed.
-    (Method::POST, "/hooks/{dag_id}"),
-    (Method::POST, "/hooks/{dag_id}/{dag_run_id}/{task_id}"),
-    (Method::POST, "/auth/token"),
-    (Method::POST, "/auth/token/cli"),
-];
+/// The paths under which there is nothing.
+pub const NO_ROUTE: [&str; 2] = ["/api", "/api/{*rest}"];
 
 /// Where the id of a request stands, in the request if the client chose one and in the answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -70,26 +61,29 @@ fn request_id(headers: &HeaderMap) -> String {
     chosen.filter(plain).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }
 
-/// Refuses whoever does not show a good cookie or token, unless the route is public.
+/// Refuses whoever does not show a good cookie or token, and whose role is not enough for the route, unless it is public.
+/// A route that is not in the table is refused to everybody.
 pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    if is_public(&request) {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let access = match routes::access(request.method().as_str(), path) {
+        None if NO_ROUTE.contains(&path) => Some(Access::SignedIn),
+        access => access,
+    };
+    if access == Some(Access::Public) {
         return next.run(request).await;
     }
-    match api.auth.identify(request.method(), request.headers()).await {
-        Ok(user) => {
+    let user = match api.auth.identify(request.method(), request.headers()).await {
+        Ok(user) => user,
+        Err(denied) => return ApiError::from(denied).into_response(),
+    };
+    match access.map(|access| user.check(access)) {
+        Some(Ok(())) => {
             request.extensions_mut().insert(user);
             next.run(request).await
         }
-        Err(denied) => ApiError::from(denied).into_response(),
+        Some(Err(denied)) => ApiError::from(denied).into_response(),
+        None => no_method().await.into_response(),
     }
-}
-
-fn is_public(request: &Request) -> bool {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    PUBLIC.iter().any(|(method, public)| {
-        let method = method == request.method() || (method == Method::GET && request.method() == Method::HEAD);
-        method && path == Some(*public)
-    })
 }
 
 /// Ends a request that is not answered in time. A body that is being streamed may take longer.

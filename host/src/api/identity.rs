@@ -7,7 +7,10 @@ use axum::{
     http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts},
 };
 
-use crate::auth::{Auth, AuthError, CurrentUser, NewSession, SessionKind};
+use crate::{
+    auth::{Auth, AuthError, CurrentUser, NewSession, SessionKind, routes::Access},
+    model::role::{Permission, Role},
+};
 
 /// The cookie of the page's session.
 pub const SESSION_COOKIE: &str = "airlock_session";
@@ -21,6 +24,8 @@ pub enum Denied {
     UnknownToken,
     #[error("the request came from another site; send it from Airlock's own page, or with a bearer token")]
     ForeignOrigin,
+    #[error("this needs the permission `{needed}`, which {} have; your role is {role}", needed.holders())]
+    Forbidden { needed: Permission, role: Role },
     #[error("users or sessions could not be read")]
     Failed(#[source] AuthError),
 }
@@ -49,6 +54,19 @@ impl Auth {
         let secret = session_secret(headers).ok_or(Denied::NoToken)?;
         let user = self.authenticate(secret, SessionKind::Cookie).await?;
         if method.is_safe() || same_origin(headers) { Ok(user) } else { Err(Denied::ForeignOrigin) }
+    }
+}
+
+impl CurrentUser {
+    /// Lets the user through if the route is one that the user may use.
+    ///
+    /// # Errors
+    /// If the user's role lacks the permission.
+    pub fn check(&self, access: Access) -> Result<(), Denied> {
+        match access {
+            Access::Needs(needed) if !self.may(needed) => Err(Denied::Forbidden { needed, role: self.role }),
+            Access::Needs(_) | Access::SignedIn | Access::Public => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! JSON over HTTP: Airflow's REST API v2 wherever it has the thing, and what it lacks in the same manner.
 //!
-//! It promises: every route but those in [`guard::PUBLIC`] refuses whoever does not show a good cookie or token; every
+//! It promises: every route refuses whoever may not use it by the table of `auth::routes`; every
 //! error is a `Problem` (RFC 9457) with a `request_id`, also for paths that are not there, bad JSON and panics, and
 //! shows nothing of the inside; bodies, pages and times have limits. It decides nothing: a handler extracts, parses
 //! into a domain type, makes one call, and views the answer.

@@ -9,7 +9,8 @@ use utoipa::{
     },
 };
 
-use super::{error::Problem, guard::PUBLIC, identity::SESSION_COOKIE};
+use super::{error::Problem, identity::SESSION_COOKIE};
+use crate::auth::routes::{Access, access};
 
 /// What the document says besides the routes.
 #[derive(OpenApi)]
@@ -43,15 +44,21 @@ impl Modify for Common {
             ];
             for (method, operation) in operations {
                 let Some(operation) = operation else { continue };
-                let is_public = PUBLIC.iter().any(|(m, public)| m.as_str() == method && public == path);
-                complete(operation, is_public);
+                complete(operation, access(method, path));
             }
         }
     }
 }
 
-fn complete(operation: &mut Operation, is_public: bool) {
-    if !is_public {
+fn complete(operation: &mut Operation, access: Option<Access>) {
+    if let Some(Access::Needs(permission)) = access {
+        let needs = format!("Needs the permission `{permission}`, which {} have.", permission.holders());
+        operation.description = Some(match operation.description.take() {
+            Some(said) => format!("{said}\n\n{needs}"),
+            None => needs,
+        });
+    }
+    if access != Some(Access::Public) {
         let either = ["bearer", "cookie"].map(|name| SecurityRequirement::new(name, Vec::<String>::new()));
         operation.security = Some(either.into());
     }

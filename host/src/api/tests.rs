@@ -24,6 +24,7 @@ use crate::{
     executor::{Executor, ExecutorConfig},
     model::{
         ids::{DagId, Digest, EntryName, RunId, TaskId, XComKey},
+        role::Role,
         spec::{ComponentKind, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
         time::{Clock, Timestamp},
@@ -110,6 +111,15 @@ impl TestApi {
         let token = api.post("/auth/token", body).await.ok();
         api.token = token["access_token"].as_str().unwrap().to_owned();
         api
+    }
+
+    /// Goes on as a new user `<role>1`, whom the present one makes.
+    async fn sign_in_as(&mut self, role: Role) {
+        let username = format!("{role}1");
+        let user = json!({"username": username, "password": PASSWORD, "role": role});
+        self.post("/api/v2/users", user).await.ok();
+        let token = self.post("/auth/token", json!({"username": username, "password": PASSWORD})).await.ok();
+        self.token = token["access_token"].as_str().unwrap().to_owned();
     }
 
     async fn raw(&self, request: Request<Body>) -> Answer {

@@ -1,4 +1,4 @@
-//! Users. Every user may do everything; Airflow keeps them in its auth managers.
+//! Users and their roles; Airflow keeps them in its auth managers.
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
@@ -11,11 +11,13 @@ use super::{
     extract::{self, Paging, Path, Query},
     paths::UserPath,
 };
-use crate::{auth::CurrentUser, secrets::SecretString, store::UserRow};
+use crate::{auth::CurrentUser, model::role::Role, secrets::SecretString, store::UserRow};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UserResponse {
     username: String,
+    /// `viewer`, `author`, `operator` or `admin`.
+    role: &'static str,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -29,6 +31,7 @@ pub struct UserCollectionResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MeResponse {
     username: String,
+    role: &'static str,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -37,25 +40,42 @@ pub struct UserBody {
     username: String,
     #[schema(value_type = String, format = Password)]
     password: SecretString,
+    #[serde(default = "viewer")]
+    #[schema(value_type = String, default = "viewer")]
+    role: Role,
 }
 
+fn viewer() -> Role {
+    Role::Viewer
+}
+
+/// One of both.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserPatchBody {
-    #[schema(value_type = String, format = Password)]
-    password: SecretString,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<SecretString>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    role: Option<Role>,
 }
 
 impl From<UserRow> for UserResponse {
     fn from(row: UserRow) -> Self {
-        Self { username: row.username, created_at: row.created_at.to_utc(), updated_at: row.updated_at.to_utc() }
+        Self {
+            username: row.username,
+            role: row.role.as_str(),
+            created_at: row.created_at.to_utc(),
+            updated_at: row.updated_at.to_utc(),
+        }
     }
 }
 
 /// Who the request comes from.
 #[utoipa::path(get, path = "/api/v2/users/me", tag = "User", responses((status = 200, body = MeResponse)))]
 pub async fn get_me(user: CurrentUser) -> Json<MeResponse> {
-    Json(MeResponse { username: user.username })
+    Json(MeResponse { username: user.username, role: user.role.as_str() })
 }
 
 #[utoipa::path(get, path = "/api/v2/users", tag = "User", params(Paging), responses((status = 200, body = UserCollectionResponse)))]
@@ -76,11 +96,11 @@ pub async fn post_user(
     State(api): State<Api>,
     extract::Json(body): extract::Json<UserBody>,
 ) -> Result<(StatusCode, Json<UserResponse>), ApiError> {
-    let user = api.auth.user_create(&body.username, body.password.expose()).await?;
+    let user = api.auth.user_create(&body.username, body.password.expose(), body.role).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }
 
-/// Gives a user a new password and ends all of the user's sessions and tokens.
+/// Gives a user another role, or a new password, which ends all of the user's sessions and tokens.
 #[utoipa::path(
     patch, path = "/api/v2/users/{username}", tag = "User", params(UserPath), request_body = UserPatchBody,
     responses((status = 200, body = UserResponse)),
@@ -90,7 +110,13 @@ pub async fn patch_user(
     Path(path): Path<UserPath>,
     extract::Json(body): extract::Json<UserPatchBody>,
 ) -> Result<Json<UserResponse>, ApiError> {
-    Ok(Json(api.auth.user_set_password(&path.username, body.password.expose()).await?.into()))
+    let user = match (body.role, body.password) {
+        (Some(role), None) => api.auth.user_set_role(&path.username, role).await?,
+        (None, Some(password)) => api.auth.user_set_password(&path.username, password.expose()).await?,
+        // Both would be two changes, of which the second can fail.
+        _ => return Err(ApiError::invalid(["body"], "give either a `role` or a `password`")),
+    };
+    Ok(Json(user.into()))
 }
 
 /// Deletes a user and ends all of the user's sessions and tokens.

@@ -13,15 +13,16 @@ use super::{
     paths::VariablePath,
 };
 use crate::{
-    model::ids::VariableKey,
-    secrets::{place, redact, restore},
+    auth::CurrentUser,
+    model::{ids::VariableKey, role::Permission},
+    secrets::{MASK, place, redact, restore},
     store::VariableRow,
 };
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VariableResponse {
     key: String,
-    /// The text; masked if the key or a field in it tells that it is a secret.
+    /// The text; masked if the key or a field in it tells that it is a secret, and for whoever may not read settings.
     value: String,
     description: Option<String>,
     is_encrypted: bool,
@@ -74,11 +75,16 @@ impl VariableBody {
     }
 }
 
-fn show(api: &Api, row: &VariableRow) -> Result<VariableResponse, ApiError> {
-    let value = api.secrets.unseal(&place::variable(&row.key), &row.sealed)?;
+fn show(api: &Api, user: &CurrentUser, row: &VariableRow) -> Result<VariableResponse, ApiError> {
+    let value = if user.may(Permission::SettingRead) {
+        let value = api.secrets.unseal(&place::variable(&row.key), &row.sealed)?;
+        redact(row.key.as_str(), value.expose())
+    } else {
+        MASK.to_owned()
+    };
     Ok(VariableResponse {
         key: row.key.to_string(),
-        value: redact(row.key.as_str(), value.expose()),
+        value,
         description: row.description.clone(),
         is_encrypted: true,
         team_name: None,
@@ -96,12 +102,13 @@ async fn find(api: &Api, key: &VariableKey) -> Result<VariableRow, ApiError> {
 )]
 pub async fn get_variables(
     State(api): State<Api>,
+    user: CurrentUser,
     Query(paging): Query<Paging>,
     Query(query): Query<VariableQuery>,
 ) -> Result<Json<VariableCollectionResponse>, ApiError> {
     let pattern = query.variable_key_pattern.as_deref().and_then(contains);
     let listed = api.store.variable_list(pattern.as_deref(), paging.page()).await?;
-    let variables = listed.items.iter().map(|row| show(&api, row)).collect::<Result<_, _>>()?;
+    let variables = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
     Ok(Json(VariableCollectionResponse { variables, total_entries: listed.total }))
 }
 
@@ -111,9 +118,10 @@ pub async fn get_variables(
 )]
 pub async fn get_variable(
     State(api): State<Api>,
+    user: CurrentUser,
     Path(path): Path<VariablePath>,
 ) -> Result<Json<VariableResponse>, ApiError> {
-    Ok(Json(show(&api, &find(&api, &path.variable_key).await?)?))
+    Ok(Json(show(&api, &user, &find(&api, &path.variable_key).await?)?))
 }
 
 #[utoipa::path(
@@ -122,6 +130,7 @@ pub async fn get_variable(
 )]
 pub async fn post_variable(
     State(api): State<Api>,
+    user: CurrentUser,
     extract::Json(body): extract::Json<VariableBody>,
 ) -> Result<(StatusCode, Json<VariableResponse>), ApiError> {
     body.check()?;
@@ -135,7 +144,7 @@ pub async fn post_variable(
         updated_at: api.clock.now(),
     };
     api.store.variable_put(&row).await?;
-    Ok((StatusCode::CREATED, Json(show(&api, &row)?)))
+    Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
 }
 
 #[utoipa::path(
@@ -144,6 +153,7 @@ pub async fn post_variable(
 )]
 pub async fn patch_variable(
     State(api): State<Api>,
+    user: CurrentUser,
     Path(path): Path<VariablePath>,
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<VariableBody>,
@@ -165,7 +175,7 @@ pub async fn patch_variable(
     }
     row.updated_at = api.clock.now();
     api.store.variable_put(&row).await?;
-    Ok(Json(show(&api, &row)?))
+    Ok(Json(show(&api, &user, &row)?))
 }
 
 #[utoipa::path(

@@ -2,10 +2,11 @@
 //!
 //! It promises: passwords are stored as argon2id, tokens as SHA-256; a token is refused within
 //! [`AuthConfig::cache`] of its end; guessing is slowed by account and by peer, and costs the same whether the user
-//! exists or not. It leaves out roles (every user may do everything), single sign-on, and HTTP: how a request shows
-//! its secret is in `api::identity`.
+//! exists or not; what a route needs stands in one table ([`routes`]). It leaves out single sign-on, and HTTP: how a
+//! request shows its secret is in `api::identity`.
 
 mod password;
+pub mod routes;
 mod secret;
 mod sessions;
 mod throttle;
@@ -24,7 +25,10 @@ pub use users::WEBHOOK_USER;
 
 use self::{password::Passwords, sessions::Verified, throttle::Throttle};
 use crate::{
-    model::time::{Clock, Timestamp},
+    model::{
+        role::{Permission, Role},
+        time::{Clock, Timestamp},
+    },
     store::{Store, StoreError},
 };
 
@@ -35,7 +39,14 @@ const CACHED_TOKENS: NonZeroUsize = NonZeroUsize::new(4_096).expect("it is not z
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentUser {
     pub username: String,
+    pub role: Role,
     pub kind: SessionKind,
+}
+
+impl CurrentUser {
+    pub fn may(&self, permission: Permission) -> bool {
+        self.role.may(permission)
+    }
 }
 
 /// How long sessions last and how dear passwords are.
@@ -83,8 +94,8 @@ pub enum AuthError {
     UserExists(String),
     #[error("user `{0}` does not exist")]
     UnknownUser(String),
-    #[error("`{0}` is the last user; make another one first")]
-    LastUser(String),
+    #[error("`{0}` is the last admin; make another one first")]
+    LastAdmin(String),
     #[error("users or sessions could not be read")]
     Store(#[from] StoreError),
 }

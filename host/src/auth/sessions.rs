@@ -3,7 +3,11 @@
 use std::{net::IpAddr, sync::PoisonError, time::Duration};
 
 use super::{Auth, AuthError, CurrentUser, secret};
-use crate::{model::time::Timestamp, secrets::SecretString, store::SessionRow};
+use crate::{
+    model::{role::Role, time::Timestamp},
+    secrets::SecretString,
+    store::SessionRow,
+};
 
 /// Sessions that are over are deleted so often.
 const CLEAN_INTERVAL: Duration = Duration::from_hours(1);
@@ -39,6 +43,7 @@ pub struct NewSession {
 #[derive(Debug, Clone)]
 pub(super) struct Verified {
     row: SessionRow,
+    role: Role,
     checked_at: Timestamp,
 }
 
@@ -103,18 +108,18 @@ impl Auth {
         let hash = secret::hash(secret).ok_or(AuthError::UnknownToken)?;
         let now = inner.clock.now();
         let cached = self.cache().get(&hash).filter(|seen| now.since(seen.checked_at) < inner.config.cache).cloned();
-        let row = if let Some(seen) = cached {
-            seen.row
+        let Verified { row, role, .. } = if let Some(seen) = cached {
+            seen
         } else {
-            let row = inner.store.session_get(&hash).await?.ok_or(AuthError::UnknownToken)?;
-            let row = self.renew(row, now).await?;
-            self.cache().put(hash, Verified { row: row.clone(), checked_at: now });
-            row
+            let (row, role) = inner.store.session_get(&hash).await?.ok_or(AuthError::UnknownToken)?;
+            let seen = Verified { row: self.renew(row, now).await?, role, checked_at: now };
+            self.cache().put(hash, seen.clone());
+            seen
         };
         if row.expires_at <= now || row.kind != kind.as_str() {
             return Err(AuthError::UnknownToken);
         }
-        Ok(CurrentUser { username: row.username, kind })
+        Ok(CurrentUser { username: row.username, role, kind })
     }
 
     /// Moves the end of a cookie session that is in use, once a tenth of its idle time has passed.
@@ -162,8 +167,13 @@ impl Auth {
 
     pub(super) async fn end_sessions_of(&self, username: &str) -> Result<(), AuthError> {
         self.inner.store.session_delete_of_user(username).await?;
-        self.cache().clear();
+        self.forget_verified();
         Ok(())
+    }
+
+    /// Asks the store anew for every token.
+    pub(super) fn forget_verified(&self) {
+        self.cache().clear();
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, lru::LruCache<[u8; 32], Verified>> {

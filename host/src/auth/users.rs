@@ -2,6 +2,7 @@
 
 use super::{Auth, AuthError, password::Passwords, secret};
 use crate::{
+    model::role::Role,
     secrets::SecretString,
     store::{Listed, Page, UserRow},
 };
@@ -21,17 +22,17 @@ impl Auth {
             return Ok(None);
         }
         if let Some(password) = password {
-            self.user_create(FIRST_USER, password.expose()).await?;
+            self.user_create(FIRST_USER, password.expose(), Role::Admin).await?;
             return Ok(None);
         }
         let password = SecretString::from(secret::generate_password());
-        self.user_create(FIRST_USER, password.expose()).await?;
+        self.user_create(FIRST_USER, password.expose(), Role::Admin).await?;
         Ok(Some(password))
     }
 
     /// # Errors
     /// If the name or the password can't be used, or the user exists.
-    pub async fn user_create(&self, username: &str, password: &str) -> Result<UserRow, AuthError> {
+    pub async fn user_create(&self, username: &str, password: &str, role: Role) -> Result<UserRow, AuthError> {
         check_name(username)?;
         Passwords::check_rules(password)?;
         if self.inner.store.user_get(username).await?.is_some() {
@@ -39,7 +40,7 @@ impl Auth {
         }
         let password_hash = self.inner.passwords.hash(password).await?;
         let now = self.inner.clock.now();
-        let user = UserRow { username: username.to_owned(), password_hash, created_at: now, updated_at: now };
+        let user = UserRow { username: username.to_owned(), password_hash, role, created_at: now, updated_at: now };
         self.inner.store.user_put(&user).await?;
         Ok(user)
     }
@@ -59,6 +60,18 @@ impl Auth {
         Ok(user)
     }
 
+    /// Gives a user another role. What the user's sessions and tokens may do changes at once.
+    ///
+    /// # Errors
+    /// If the user does not exist, or is the last admin.
+    pub async fn user_set_role(&self, username: &str, role: Role) -> Result<UserRow, AuthError> {
+        let changed = self.inner.store.user_set_role(username, role, self.inner.clock.now()).await?;
+        self.forget_verified();
+        let user = self.inner.store.user_get(username).await?;
+        let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
+        if changed { Ok(user) } else { Err(AuthError::LastAdmin(user.username)) }
+    }
+
     /// # Errors
     /// If the store can't be read.
     pub async fn user_list(&self, page: Page) -> Result<Listed<UserRow>, AuthError> {
@@ -68,16 +81,15 @@ impl Auth {
     /// Deletes a user and ends all of the user's sessions and tokens.
     ///
     /// # Errors
-    /// If the user does not exist, or is the last one.
+    /// If the user does not exist, or is the last admin.
     pub async fn user_delete(&self, username: &str) -> Result<(), AuthError> {
         if self.inner.store.user_get(username).await?.is_none() {
             return Err(AuthError::UnknownUser(shorten(username)));
         }
-        if self.inner.store.user_count().await? <= 1 {
-            return Err(AuthError::LastUser(username.to_owned()));
+        if !self.inner.store.user_delete(username).await? {
+            return Err(AuthError::LastAdmin(username.to_owned()));
         }
-        self.end_sessions_of(username).await?;
-        self.inner.store.user_delete(username).await?;
+        self.forget_verified();
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::{Auth, AuthConfig, AuthError},
-    model::time::Clock,
+    model::{role::Role, time::Clock},
     store::Page,
 };
 
@@ -27,7 +27,14 @@ enum UsersCommand {
     /// List the users.
     List,
     /// Create a user; asks for the password, or reads a line of standard input.
-    Add { username: String },
+    Add {
+        username: String,
+        /// viewer, author, operator or admin.
+        #[arg(long, default_value_t = Role::Viewer)]
+        role: Role,
+    },
+    /// Give a user another role: viewer, author, operator or admin.
+    SetRole { username: String, role: Role },
     /// Give a user a new password; ends the user's sessions and tokens.
     SetPassword { username: String },
     /// Delete a user; ends the user's sessions and tokens.
@@ -44,13 +51,18 @@ impl UsersArgs {
                 let users = auth.user_list(Page::first(1000)).await.map_err(refusal)?.items;
                 let rows: Vec<_> = users
                     .iter()
-                    .map(|user| json!({"username": user.username, "created_at": user.created_at}))
+                    .map(|user| json!({"username": user.username, "role": user.role, "created_at": user.created_at}))
                     .collect();
-                format.list(&rows, &[("username", "/username"), ("created_at", "/created_at")])
+                format.list(&rows, &[("username", "/username"), ("role", "/role"), ("created_at", "/created_at")])
             }
-            UsersCommand::Add { username } => {
-                auth.user_create(&username, &password_of(&username)?).await.map_err(refusal)?;
-                note(&format!("user `{username}` is created"));
+            UsersCommand::Add { username, role } => {
+                auth.user_create(&username, &password_of(&username)?, role).await.map_err(refusal)?;
+                note(&format!("user `{username}` is created, as {role}"));
+                Ok(())
+            }
+            UsersCommand::SetRole { username, role } => {
+                auth.user_set_role(&username, role).await.map_err(refusal)?;
+                note(&format!("user `{username}` is {role} now"));
                 Ok(())
             }
             UsersCommand::SetPassword { username } => {
@@ -70,7 +82,7 @@ impl UsersArgs {
 fn refusal(error: AuthError) -> CliError {
     let kind = match &error {
         AuthError::UnknownUser(_) => Kind::NotFound,
-        AuthError::UserExists(_) | AuthError::LastUser(_) => Kind::Refused,
+        AuthError::UserExists(_) | AuthError::LastAdmin(_) => Kind::Refused,
         AuthError::Password(_) | AuthError::UserName(_) => Kind::Usage,
         AuthError::Throttled { .. } | AuthError::WrongPassword | AuthError::UnknownToken => Kind::Denied,
         AuthError::Store(_) => Kind::Failed,

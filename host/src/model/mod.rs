@@ -13,6 +13,7 @@ pub mod grants;
 pub mod ids;
 pub mod recording;
 pub mod retry;
+pub mod role;
 pub mod spec;
 pub mod state;
 pub mod template;

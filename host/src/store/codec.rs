@@ -14,6 +14,7 @@ use super::{DagRunKey, DagVersionKey, StoreError};
 use crate::model::{
     backfill::ReprocessBehavior,
     ids::{AssetName, ConnectionId, DagId, Digest, EntryName, PoolName, RunId, TaskId, VariableKey, XComKey},
+    role::Role,
     state::{RunState, RunType, TaskState},
     time::Timestamp,
 };
@@ -62,7 +63,8 @@ text_column!(
     TaskState,
     RunState,
     RunType,
-    ReprocessBehavior
+    ReprocessBehavior,
+    Role
 );
 
 column! { i64:

@@ -140,6 +140,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (30, "recordings", include_str!("../../../migrations/sqlite/0030_recordings.sql")),
     (40, "rendered fields", include_str!("../../../migrations/sqlite/0040_rendered_fields.sql")),
     (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
+    (60, "roles", include_str!("../../../migrations/sqlite/0060_roles.sql")),
 ];
 
 fn migrator() -> Migrator {

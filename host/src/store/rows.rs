@@ -2,6 +2,7 @@
 
 use crate::model::{
     ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey},
+    role::Role,
     spec::{DagSpec, ModuleSpec},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
@@ -257,6 +258,7 @@ pub struct UserRow {
     pub username: String,
     /// An argon2 PHC string.
     pub password_hash: String,
+    pub role: Role,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

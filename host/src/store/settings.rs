@@ -9,6 +9,7 @@ use super::{
 };
 use crate::model::{
     ids::{ConnectionId, PoolName, VariableKey},
+    role::Role,
     state::TaskState,
     time::Timestamp,
 };
@@ -46,6 +47,7 @@ impl FromRow<'_, SqliteRow> for UserRow {
         Ok(Self {
             username: row.try_get("username")?,
             password_hash: row.try_get("password_hash")?,
+            role: row.try_get("role")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
         })
@@ -182,26 +184,34 @@ impl Store {
         Ok(sqlx::query_scalar(include_str!("sql/user_count.sql")).fetch_one(self.readers()).await?)
     }
 
-    /// Stores a user; one of the same name gets the new password.
+    /// Stores a user; one of the same name gets the new password and keeps its role.
     pub async fn user_put(&self, user: &UserRow) -> Result<(), StoreError> {
         let query = sqlx::query(include_str!("sql/user_put.sql"))
             .bind(&user.username)
             .bind(&user.password_hash)
+            .bind(user.role)
             .bind(user.created_at)
             .bind(user.updated_at);
         self.write(query).await?;
         Ok(())
     }
 
-    /// Whether there was one to delete. Its sessions go with it.
+    /// Gives a user another role, unless it takes the last admin's; whether it did.
+    pub async fn user_set_role(&self, username: &str, role: Role, now: Timestamp) -> Result<bool, StoreError> {
+        let query = sqlx::query(include_str!("sql/user_set_role.sql")).bind(username).bind(role).bind(now);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// Deletes a user, unless it is the last admin; whether it did. Its sessions go with it.
     pub async fn user_delete(&self, username: &str) -> Result<bool, StoreError> {
         Ok(self.write(sqlx::query(include_str!("sql/user_delete.sql")).bind(username)).await? == 1)
     }
 
-    /// The session with this secret, expired or not.
-    pub async fn session_get(&self, secret_hash: &[u8; 32]) -> Result<Option<SessionRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/session_get.sql")).bind(secret_hash.as_slice());
-        Ok(query.fetch_optional(self.readers()).await?)
+    /// The session with this secret, expired or not, and its user's present role.
+    pub async fn session_get(&self, secret_hash: &[u8; 32]) -> Result<Option<(SessionRow, Role)>, StoreError> {
+        let query = sqlx::query(include_str!("sql/session_get.sql")).bind(secret_hash.as_slice());
+        let row = query.fetch_optional(self.readers()).await?;
+        Ok(row.map(|row| Ok::<_, sqlx::Error>((SessionRow::from_row(&row)?, row.try_get("role")?))).transpose()?)
     }
 
     /// Stores a session; one with the same secret gets the new expiry.

@@ -8,6 +8,7 @@ use axum::{
 
 use super::shell::{Frame, Section, Shell, page_with};
 use crate::{
+    auth::AuthError,
     model::ids::NameError,
     scheduler::{LogError, RequestError, VersionError},
     store::StoreError,
@@ -51,6 +52,20 @@ impl UiError {
 impl From<StoreError> for UiError {
     fn from(error: StoreError) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<AuthError> for UiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::UnknownUser(_) => Self::NotFound(error.to_string()),
+            AuthError::UserExists(_) | AuthError::LastAdmin(_) => Self::Conflict(error.to_string()),
+            AuthError::UserName(_) | AuthError::Password(_) => Self::Invalid(error.to_string()),
+            AuthError::WrongPassword | AuthError::Throttled { .. } | AuthError::UnknownToken => {
+                Self::Forbidden(error.to_string())
+            }
+            AuthError::Store(error) => Self::internal(error),
+        }
     }
 }
 

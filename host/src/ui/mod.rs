@@ -28,7 +28,7 @@ mod tests;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::PathAndQuery},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Redirect, Response},
@@ -41,7 +41,10 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use self::{error::UiError, shape::Shapes, shell::Frame};
 use crate::{
     api::identity::{Denied, same_origin},
-    auth::Auth,
+    auth::{
+        Auth, CurrentUser,
+        routes::{self, Access},
+    },
     blobs::Blobs,
     model::{
         ids::{DagId, RunId},
@@ -104,7 +107,7 @@ fn run_letter(state: RunState) -> u8 {
 pub fn router(ui: UiState) -> Router {
     use pages::{
         approvals, assets as asset_pages, change, components, connections, dag, dags, pools, run, sign_in, task,
-        trigger, variables,
+        trigger, users, variables,
     };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
@@ -159,6 +162,9 @@ pub fn router(ui: UiState) -> Router {
         .route("/pools", get(pools::list))
         .route("/pools/edit", get(pools::edit).post(pools::save))
         .route("/pools/delete", get(pools::confirm_delete).post(pools::delete))
+        .route("/users", get(users::list))
+        .route("/users/edit", get(users::edit).post(users::save))
+        .route("/users/delete", get(users::confirm_delete).post(users::delete))
         .route("/ui/theme", post(sign_in::theme))
         .route("/ui/zone", post(sign_in::zone))
         .route("/ui/events", get(events::events))
@@ -205,8 +211,9 @@ async fn guard(State(ui): State<UiState>, request: Request, next: Next) -> Respo
     let (mut parts, body) = request.into_parts();
     let refusal = match ui.auth.identify(&parts.method, &parts.headers).await {
         Ok(user) => {
+            let refusal = forbidden(&user, &parts);
             parts.extensions.insert(user);
-            None
+            refusal
         }
         Err(denied) => refusal(denied, &parts),
     };
@@ -218,10 +225,28 @@ async fn guard(State(ui): State<UiState>, request: Request, next: Next) -> Respo
     error::as_page(response, frame)
 }
 
+/// What the table of routes says about the request; none if there is no such page.
+fn access_of(parts: &Parts) -> Option<Access> {
+    let path = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)?;
+    routes::access(parts.method.as_str(), path)
+}
+
+/// What somebody gets whose role is not enough; none if they may go on. A page that is not in the table is nobody's.
+fn forbidden(user: &CurrentUser, parts: &Parts) -> Option<Response> {
+    // What is no page at all is told so by the router.
+    parts.extensions.get::<MatchedPath>()?;
+    match access_of(parts) {
+        Some(access) => {
+            user.check(access).err().map(|denied| error::refuse(StatusCode::FORBIDDEN, &denied.to_string()))
+        }
+        None => Some(error::refuse(StatusCode::METHOD_NOT_ALLOWED, "This address does not take that.")),
+    }
+}
+
 /// What somebody gets who did not show who they are; none if they may go on.
 fn refusal(denied: Denied, parts: &Parts) -> Option<Response> {
     let path = parts.uri.path();
-    let is_public = path == "/login" || path.starts_with("/static/");
+    let is_public = access_of(parts) == Some(Access::Public);
     match denied {
         Denied::NoToken | Denied::UnknownToken if is_public => {
             // Signing somebody in from another site would make them work in a stranger's name.
@@ -239,7 +264,9 @@ fn refusal(denied: Denied, parts: &Parts) -> Option<Response> {
             let here = parts.uri.path_and_query().map_or("/dags", PathAndQuery::as_str);
             Some(Redirect::to(&links::with_query("/login", &[("next", links::local(here))])).into_response())
         }
-        Denied::ForeignOrigin => Some(error::refuse(StatusCode::FORBIDDEN, &denied.to_string())),
+        Denied::ForeignOrigin | Denied::Forbidden { .. } => {
+            Some(error::refuse(StatusCode::FORBIDDEN, &denied.to_string()))
+        }
         Denied::Failed(error) => Some(UiError::internal(error).into_response()),
     }
 }

@@ -15,7 +15,13 @@ use super::{
     assets, links,
     show::{self, Zones},
 };
-use crate::{auth::CurrentUser, model::spec::DagSpec};
+use crate::{
+    auth::CurrentUser,
+    model::{
+        role::{Permission, Role},
+        spec::DagSpec,
+    },
+};
 
 const THEME_COOKIE: &str = "airlock_theme";
 const ZONE_COOKIE: &str = "airlock_zone";
@@ -31,10 +37,21 @@ pub enum Section {
     Variables,
     Connections,
     Pools,
+    Users,
     None,
 }
 
-const SECTIONS: [(Section, &str, &str); 7] = [
+impl Section {
+    /// What it takes to see it.
+    fn permission(self) -> Permission {
+        match self {
+            Self::Users => Permission::UserWrite,
+            _ => Permission::Read,
+        }
+    }
+}
+
+const SECTIONS: [(Section, &str, &str); 8] = [
     (Section::Dags, "dags", "DAGs"),
     (Section::Approvals, "approvals", "Required Actions"),
     (Section::Assets, "assets", "Assets"),
@@ -42,6 +59,7 @@ const SECTIONS: [(Section, &str, &str); 7] = [
     (Section::Variables, "variables", "Variables"),
     (Section::Connections, "connections", "Connections"),
     (Section::Pools, "pools", "Pools"),
+    (Section::Users, "users", "Users"),
 ];
 
 /// A link of the navigation.
@@ -91,7 +109,7 @@ impl ZoneChoice {
 /// What a request says about how pages are to look. An extractor that never fails.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    user: Option<String>,
+    user: Option<CurrentUser>,
     theme: &'static str,
     zone: ZoneChoice,
     notice: Option<String>,
@@ -123,12 +141,17 @@ impl Frame {
             "/dags"
         };
         Self {
-            user: parts.extensions.get::<CurrentUser>().map(|user| user.username.clone()),
+            user: parts.extensions.get::<CurrentUser>().cloned(),
             theme,
             zone: ZoneChoice::new(cookie(&parts.headers, ZONE_COOKIE).unwrap_or_default()),
             notice,
             here: here.to_owned(),
         }
+    }
+
+    /// Whether the user may do what needs `permission`.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.user.as_ref().is_some_and(|user| user.may(permission))
     }
 
     /// The zones of what is about a dag.
@@ -156,7 +179,8 @@ impl Frame {
             title: title.into(),
             section,
             page,
-            user: self.user,
+            role: self.user.as_ref().map(|user| user.role),
+            user: self.user.map(|user| user.username),
             theme: self.theme,
             zone: self.zone,
             notice: self.notice.map(|text| Notice { kind: "", text }),
@@ -173,6 +197,7 @@ pub struct Shell {
     /// Names the page for scripts and tests.
     pub page: &'static str,
     pub user: Option<String>,
+    pub role: Option<Role>,
     pub theme: &'static str,
     zone: ZoneChoice,
     pub notice: Option<Notice>,
@@ -189,13 +214,19 @@ impl Shell {
         self
     }
 
+    /// Whether the page may offer what needs `permission`. The server refuses it anyway to whoever may not do it.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.role.is_some_and(|role| role.may(permission))
+    }
+
     pub fn asset(&self, name: &str) -> String {
         let _ = self;
         assets::address(name)
     }
 
     pub fn nav(&self) -> impl Iterator<Item = NavItem> {
-        SECTIONS.iter().map(|&(section, name, label)| NavItem {
+        let offered = SECTIONS.iter().filter(|(section, ..)| self.may(section.permission()));
+        offered.map(|&(section, name, label)| NavItem {
             name,
             label,
             href: format!("/{name}"),

@@ -1,5 +1,7 @@
 //! The router in process, over a real database, with runs in all states.
 
+mod roles;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -20,6 +22,7 @@ use crate::{
     executor::{Executor, ExecutorConfig},
     model::{
         ids::{DagId, Digest, EntryName, RunId, TaskId, XComKey},
+        role::Role,
         spec::{
             BindingSpec, DagSpec, EntrySpec, ExpandSpec, GrantsSpec, ListSpec, ModuleSpec, NodeSpec, ParamSpec,
             ParameterSpec, ScheduleSpec, SourceSpec,
@@ -184,7 +187,7 @@ impl World {
             seed(&store, &blobs, &version.dag_id, version.version).await;
         }
         let auth = Auth::new(AuthConfig::default(), store.clone(), clock);
-        auth.user_create("ada", "a long password").await.unwrap();
+        auth.user_create("ada", "a long password", Role::Admin).await.unwrap();
         let session = auth.open("ada", SessionKind::Cookie).await.unwrap();
         let ui = UiState {
             logs: scheduler.logs().clone(),
@@ -228,6 +231,13 @@ impl World {
             .body(Body::from(body.join("&")))
             .unwrap();
         self.send(request).await
+    }
+
+    /// Goes on as a new user of this role.
+    async fn sign_in_as(&mut self, role: Role) {
+        self.ui.auth.user_create(role.as_str(), "a long password", role).await.unwrap();
+        let session = self.ui.auth.open(role.as_str(), SessionKind::Cookie).await.unwrap();
+        self.cookie = format!("airlock_session={}", session.secret.expose());
     }
 
     async fn end(self) {

@@ -1,1 +1,3 @@
-SELECT secret_hash, username, kind, created_at, expires_at FROM session WHERE secret_hash = $1
+SELECT s.secret_hash, s.username, s.kind, s.created_at, s.expires_at, u.role
+FROM session AS s JOIN airlock_user AS u ON u.username = s.username
+WHERE s.secret_hash = $1

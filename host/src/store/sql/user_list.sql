@@ -1,1 +1,1 @@
-SELECT username, password_hash, created_at, updated_at FROM airlock_user ORDER BY username LIMIT $1 OFFSET $2
+SELECT username, password_hash, role, created_at, updated_at FROM airlock_user ORDER BY username LIMIT $1 OFFSET $2

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
 use crate::{
-    model::ids::ConnectionId,
+    model::{ids::ConnectionId, role::Permission},
     secrets::place,
     store::{ConnectionRow, Page},
     ui::{
@@ -36,6 +36,8 @@ pub async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
     let listed = ui.store.connection_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let sees_all = frame.may(Permission::SettingRead);
+    let shown = |value: String| if sees_all || value.is_empty() { value } else { "•••••".to_owned() };
     let rows: Vec<_> = listed
         .items
         .iter()
@@ -45,8 +47,8 @@ pub async fn list(
             let secret = if row.sealed_password.is_some() { "set" } else { "" };
             let cells = [
                 row.conn_type.clone(),
-                host,
-                row.login.clone().unwrap_or_default(),
+                shown(host),
+                shown(row.login.clone().unwrap_or_default()),
                 secret.to_owned(),
                 row.description.clone().unwrap_or_default(),
             ];
@@ -54,17 +56,19 @@ pub async fn list(
         })
         .collect();
     let offset = usize::try_from(query.offset).unwrap_or(0);
-    Ok(page(&ListView {
+    let view = ListView {
         shell: frame.shell(Section::Connections, "connections", "Connections"),
         heading: "Connections",
         about: "Addresses and credentials of other systems. Passwords and extras are encrypted, and shown to nobody.",
         empty: "Tasks read a connection by its id, if the DAG has the grant connection:<id>.",
         new_href: "/connections/edit",
+        permission: Permission::ConnectionWrite,
         new_label: "New connection",
         columns: vec!["Id", "Type", "Host", "Login", "Password", "Description"],
         pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
         rows,
-    }))
+    };
+    Ok(page(&view.offered()))
 }
 
 #[derive(Debug, Default, Deserialize)]

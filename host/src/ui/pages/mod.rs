@@ -14,6 +14,7 @@ mod settings;
 pub mod sign_in;
 pub mod task;
 pub mod trigger;
+pub mod users;
 pub mod variables;
 
 use askama::Template;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
 use crate::{
-    model::ids::PoolName,
+    model::{ids::PoolName, role::Permission},
     store::{Page, PoolRow},
     ui::{
         UiState,
@@ -45,17 +45,19 @@ pub async fn list(
     };
     let rows: Vec<_> = listed.items.iter().map(line).collect();
     let offset = usize::try_from(query.offset).unwrap_or(0);
-    Ok(page(&ListView {
+    let view = ListView {
         shell: frame.shell(Section::Pools, "pools", "Pools"),
         heading: "Pools",
         about: "A pool limits how many task instances that name it run at a time, over all DAGs.",
         empty: "Tasks that name no pool are in default_pool.",
         new_href: "/pools/edit",
+        permission: Permission::PoolWrite,
         new_label: "New pool",
         columns: vec!["Name", "Slots", "Waiting tasks hold slots", "Description"],
         pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
         rows,
-    }))
+    };
+    Ok(page(&view.offered()))
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,10 +4,13 @@ use askama::Template;
 use axum::response::Response;
 
 use super::{Question, confirm};
-use crate::ui::{
-    links,
-    shell::{Frame, Section, Shell},
-    show::{Crumbs, Pager},
+use crate::{
+    model::role::Permission,
+    ui::{
+        links,
+        shell::{Frame, Section, Shell},
+        show::{Crumbs, Pager},
+    },
 };
 
 pub const ROWS: u32 = 100;
@@ -21,6 +24,8 @@ pub struct ListView {
     pub empty: &'static str,
     pub new_href: &'static str,
     pub new_label: &'static str,
+    /// What it takes to change something.
+    pub permission: Permission,
     pub columns: Vec<&'static str>,
     pub rows: Vec<ListLine>,
     pub pager: Pager,
@@ -29,7 +34,8 @@ pub struct ListView {
 pub struct ListLine {
     pub key: String,
     pub cells: Vec<String>,
-    pub edit_href: String,
+    /// None of whoever may only look.
+    pub edit_href: Option<String>,
     pub delete_href: Option<String>,
 }
 
@@ -39,7 +45,7 @@ impl ListLine {
         let address = |action: &str| links::with_query(&format!("{path}/{action}"), &[("key", key)]);
         Self {
             cells: std::iter::once(key.to_owned()).chain(rest).collect(),
-            edit_href: address("edit"),
+            edit_href: Some(address("edit")),
             delete_href: Some(address("delete")),
             key: key.to_owned(),
         }
@@ -56,6 +62,19 @@ pub struct FormView {
     pub action: &'static str,
     pub fields: Vec<SettingField>,
     pub back: &'static str,
+}
+
+impl ListView {
+    /// The list as whoever asks may use it: who may change nothing is offered nothing.
+    #[must_use]
+    pub fn offered(mut self) -> Self {
+        if !self.shell.may(self.permission) {
+            for row in &mut self.rows {
+                (row.edit_href, row.delete_href) = (None, None);
+            }
+        }
+        self
+    }
 }
 
 /// How a field is edited.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
 use crate::{
-    model::ids::VariableKey,
+    model::{ids::VariableKey, role::Permission},
     secrets::place,
     store::{Page, VariableRow},
     ui::{
@@ -49,17 +49,19 @@ pub async fn list(
         })
         .collect();
     let offset = usize::try_from(query.offset).unwrap_or(0);
-    Ok(page(&ListView {
+    let view = ListView {
         shell: frame.shell(Section::Variables, "variables", "Variables"),
         heading: "Variables",
         about: "Settings that tasks read if their DAG's grants name them. Values are encrypted, and shown to nobody.",
         empty: "Tasks read a variable by its key, if the DAG has the grant variable:<key>.",
         new_href: "/variables/edit",
+        permission: Permission::VariableWrite,
         new_label: "New variable",
         columns: vec!["Key", "Description", "Value", "Changed"],
         pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
         rows,
-    }))
+    };
+    Ok(page(&view.offered()))
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,0 +1,118 @@
+//! Who sees and does what on the page.
+
+use axum::http::StatusCode;
+
+use super::World;
+use crate::{
+    auth::routes::{Access, ROUTES, access},
+    model::role::{Permission, Role},
+};
+
+/// The routes that `ui/mod.rs` makes, read from its text: axum does not list them.
+fn routes() -> Vec<(&'static str, String)> {
+    let text = include_str!("../mod.rs");
+    let router = &text[text.find("pub fn router").unwrap()..text.find("static HEADERS").unwrap()];
+    let mut routes = Vec::new();
+    for part in router.split(".route(").skip(1) {
+        let path = part.split('"').nth(1).unwrap();
+        for (call, method) in [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE")] {
+            if part.contains(&format!(" {call}")) || part.contains(&format!(").{call}")) {
+                routes.push((method, path.to_owned()));
+            }
+        }
+    }
+    routes
+}
+
+fn is_page(path: &str) -> bool {
+    !["/api/", "/auth/", "/hooks/", "/schemas/", "/openapi.json"].iter().any(|room| path.starts_with(room))
+}
+
+#[test]
+fn each_page_stands_in_the_table_and_the_other_way_round() {
+    let routes = routes();
+    assert!(routes.len() > 60, "{}", routes.len());
+    for (method, path) in &routes {
+        assert!(access(method, path).is_some(), "{method} {path} is not in `auth::routes::ROUTES`");
+    }
+    for (method, path, _) in ROUTES.iter().filter(|(_, path, _)| is_page(path)) {
+        assert!(routes.iter().any(|(known, at)| known == method && at == path), "{method} {path} is no page");
+    }
+}
+
+#[tokio::test]
+async fn each_role_may_use_the_pages_that_the_table_says() {
+    let mut world = World::new().await;
+    for role in Role::ALL {
+        world.sign_in_as(role).await;
+        for (method, path, access) in ROUTES.iter().filter(|(_, path, _)| is_page(path)) {
+            if ["/logout", "/login", "/ui/events"].contains(path) {
+                continue;
+            }
+            // Nothing is there that is named so.
+            let filled = path.replace(['{', '}'], "");
+            let answer = if *method == "GET" { world.get(&filled).await } else { world.post(&filled, &[]).await };
+            let needed = match access {
+                Access::Needs(needed) if !role.may(*needed) => Some(needed),
+                _ => None,
+            };
+            assert_eq!(answer.status == StatusCode::FORBIDDEN, needed.is_some(), "{role}: {method} {path}");
+            if let Some(needed) = needed {
+                assert!(answer.body.contains(&format!("`{needed}`")), "{}", answer.body);
+            }
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn pages_offer_what_the_role_may_do() {
+    let mut world = World::new().await;
+    let run = "/dags/weather/runs/manual__2026-09-21T06:00:00Z";
+    let offers = [
+        ("/dags", "data-action=\"trigger\"", Permission::RunTrigger),
+        ("/dags", "/weather/pause\"", Permission::DagPause),
+        ("/dags", "href=\"/users\"", Permission::UserWrite),
+        ("/dags/weather", "id=\"trigger\"", Permission::RunTrigger),
+        ("/dags/weather", "id=\"delete-dag\"", Permission::DagDelete),
+        (run, "id=\"clear-run\"", Permission::TaskClear),
+        (run, "id=\"mark-run\"", Permission::RunMark),
+        (run, "id=\"run-note\"", Permission::RunMark),
+        (run, "id=\"delete-run\"", Permission::RunDelete),
+        ("/components", "id=\"upload\"", Permission::DagUpload),
+        ("/variables", "id=\"new\"", Permission::VariableWrite),
+        ("/connections", "id=\"new\"", Permission::ConnectionWrite),
+        ("/pools", "/pools/edit", Permission::PoolWrite),
+        ("/dags/weather/backfills", "id=\"backfill-form\"", Permission::BackfillWrite),
+        ("/dags/weather/webhook", "id=\"make\"", Permission::WebhookWrite),
+    ];
+    for role in Role::ALL {
+        world.sign_in_as(role).await;
+        for (path, mark, permission) in offers {
+            let answer = world.get(path).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}");
+            assert_eq!(answer.body.contains(mark), role.may(permission), "{role}: {path} {mark}");
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn admins_keep_users_on_the_page() {
+    let world = World::new().await;
+    let new = [("key", "eve"), ("role", "author"), ("password", "a long password"), ("is_new", "true")];
+    assert_eq!(world.post("/users/edit", &new).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.post("/users/edit", &new).await.status, StatusCode::UNPROCESSABLE_ENTITY, "eve is there");
+    let list = world.get("/users").await.body;
+    assert!(list.contains("eve") && list.contains("author"), "{list}");
+    let edited = world.post("/users/edit", &[("key", "eve"), ("role", "operator")]).await;
+    assert_eq!(edited.status, StatusCode::SEE_OTHER, "{}", edited.body);
+    assert!(world.get("/users/edit?key=eve").await.body.contains("operator"));
+    for wrong in [[("key", "eve"), ("role", "root")], [("key", "ada"), ("role", "viewer")]] {
+        assert_eq!(world.post("/users/edit", &wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong:?}");
+    }
+    assert_eq!(world.post("/users/delete", &[("key", "ada")]).await.status, StatusCode::CONFLICT, "the last admin");
+    assert_eq!(world.post("/users/delete", &[("key", "eve")]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.get("/users/edit?key=eve").await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}
