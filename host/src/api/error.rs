@@ -258,9 +258,16 @@ impl From<AuthError> for ApiError {
             },
             AuthError::Password(crate::auth::PasswordError::Hash) => Self::internal(&error),
             AuthError::Password(_) => Self::invalid(["body", "password"], text),
+            AuthError::TokenByToken | AuthError::TokenOfOther => Self::new(StatusCode::FORBIDDEN, "forbidden", text),
+            AuthError::TokenName => Self::invalid(["body", "name"], text),
+            AuthError::TokenRole { .. } => Self::invalid(["body", "role"], text),
+            AuthError::TokenLifetime => Self::invalid(["body", "days"], text),
             AuthError::UserName(_) => Self::invalid(["body", "username"], text),
-            AuthError::UserExists(_) | AuthError::LastAdmin(_) => Self::conflict(text),
-            AuthError::UnknownUser(_) => Self::not_found(text),
+            AuthError::UserExists(_)
+            | AuthError::LastAdmin(_)
+            | AuthError::TokenExists(_)
+            | AuthError::TooManyTokens => Self::conflict(text),
+            AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) => Self::not_found(text),
             AuthError::Store(error) => Self::from(error),
         }
     }

@@ -18,7 +18,9 @@ pub const SESSION_COOKIE: &str = "airlock_session";
 /// Why a request is not let through. Each room shows it in its way.
 #[derive(Debug, thiserror::Error)]
 pub enum Denied {
-    #[error("no token; sign in, or send `Authorization: Bearer <token>` with a token from `POST /auth/token`")]
+    #[error(
+        "no token; sign in, or send `Authorization: Bearer <token>` with a token of `airlock tokens create` or `POST /auth/token`"
+    )]
     NoToken,
     #[error("the session or token is unknown or over; sign in again")]
     UnknownToken,

@@ -5,6 +5,7 @@
 //! shows nothing of the inside; bodies, pages and times have limits. It decides nothing: a handler extracts, parses
 //! into a domain type, makes one call, and views the answer.
 
+mod api_tokens;
 mod approvals;
 mod artifacts;
 mod assets;
@@ -137,6 +138,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(users::get_users, users::post_user))
         .routes(routes!(users::get_me))
         .routes(routes!(users::patch_user, users::delete_user))
+        .routes(routes!(api_tokens::get_tokens, api_tokens::post_token))
+        .routes(routes!(api_tokens::revoke_token))
         .routes(routes!(components::get_components, components::post_component))
         .routes(routes!(components::get_component))
         .routes(routes!(components::get_component_wasm))

@@ -38,8 +38,10 @@ pub struct MeResponse {
 #[serde(deny_unknown_fields)]
 pub struct UserBody {
     username: String,
-    #[schema(value_type = String, format = Password)]
-    password: SecretString,
+    /// Without one, the user can't sign in: tokens alone act for it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<SecretString>,
     #[serde(default = "viewer")]
     #[schema(value_type = String, default = "viewer")]
     role: Role,
@@ -96,7 +98,8 @@ pub async fn post_user(
     State(api): State<Api>,
     extract::Json(body): extract::Json<UserBody>,
 ) -> Result<(StatusCode, Json<UserResponse>), ApiError> {
-    let user = api.auth.user_create(&body.username, body.password.expose(), body.role).await?;
+    let user =
+        api.auth.user_create(&body.username, body.password.as_ref().map(SecretString::expose), body.role).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }
 

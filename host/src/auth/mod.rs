@@ -10,6 +10,7 @@ pub mod routes;
 mod secret;
 mod sessions;
 mod throttle;
+mod tokens;
 mod users;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
 use lru::LruCache;
 pub use password::{MAX_PASSWORD_BYTES, PasswordError, PasswordRules};
 pub use sessions::{NewSession, SessionKind};
+pub use tokens::{NewToken, TokenRequest};
 pub use users::WEBHOOK_USER;
 
 use self::{password::Passwords, sessions::Verified, throttle::Throttle};
@@ -41,6 +43,8 @@ pub struct CurrentUser {
     pub username: String,
     pub role: Role,
     pub kind: SessionKind,
+    /// The name of the API token that the request shows, if it is one.
+    pub token: Option<String>,
 }
 
 impl CurrentUser {
@@ -96,6 +100,22 @@ pub enum AuthError {
     UnknownUser(String),
     #[error("`{0}` is the last admin; make another one first")]
     LastAdmin(String),
+    #[error("there is no token {0} that you may revoke")]
+    NoSuchToken(i64),
+    #[error("a token can't make another; sign in with a password, as `airlock login` does")]
+    TokenByToken,
+    #[error("only admins see and make tokens of other users")]
+    TokenOfOther,
+    #[error("the user has a token `{0}` already; revoke it, or choose another name")]
+    TokenExists(String),
+    #[error("the token's name is not valid; it may hold 1 to 100 characters")]
+    TokenName,
+    #[error("a token of role {role} can't be made; the strongest is {limit} here")]
+    TokenRole { role: Role, limit: Role },
+    #[error("a token is good for 1 to 366 days")]
+    TokenLifetime,
+    #[error("the user has {} tokens already; revoke some", tokens::MAX_TOKENS)]
+    TooManyTokens,
     #[error("users or sessions could not be read")]
     Store(#[from] StoreError),
 }

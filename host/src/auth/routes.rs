@@ -41,6 +41,10 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v2/users", Needs(UserWrite)),
     ("PATCH", "/api/v2/users/{username}", Needs(UserWrite)),
     ("DELETE", "/api/v2/users/{username}", Needs(UserWrite)),
+    // Of others: for admins, which the handlers ask.
+    ("GET", "/api/v2/tokens", SignedIn),
+    ("POST", "/api/v2/tokens", SignedIn),
+    ("DELETE", "/api/v2/tokens/{token_id}", SignedIn),
     ("GET", "/api/v2/components", Needs(Read)),
     ("POST", "/api/v2/components", Needs(DagUpload)),
     ("GET", "/api/v2/components/{digest}", Needs(Read)),
@@ -230,6 +234,12 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/users/edit", Needs(UserWrite)),
     ("GET", "/users/delete", Needs(UserWrite)),
     ("POST", "/users/delete", Needs(UserWrite)),
+    // Of others: for admins, which the handlers ask.
+    ("GET", "/tokens", SignedIn),
+    ("GET", "/tokens/new", SignedIn),
+    ("POST", "/tokens/new", SignedIn),
+    ("GET", "/tokens/revoke", SignedIn),
+    ("POST", "/tokens/revoke", SignedIn),
     ("GET", "/ui/events", Needs(Read)),
     ("GET", "/ui/dags/{dag_id}/grid", Needs(Read)),
     ("GET", "/ui/dags/{dag_id}/runs/{run_id}/states", Needs(Read)),

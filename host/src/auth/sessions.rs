@@ -3,12 +3,10 @@
 use std::{net::IpAddr, sync::PoisonError, time::Duration};
 
 use super::{Auth, AuthError, CurrentUser, secret};
-use crate::{
-    model::{role::Role, time::Timestamp},
-    secrets::SecretString,
-    store::SessionRow,
-};
+use crate::{model::time::Timestamp, secrets::SecretString, store::SessionRow};
 
+/// Tokens that are over are listed for so long, so that their users see why they are refused.
+const TOKEN_REMEMBERED: Duration = Duration::from_hours(30 * 24);
 /// Sessions that are over are deleted so often.
 const CLEAN_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -28,6 +26,10 @@ impl SessionKind {
             Self::Bearer => "bearer",
         }
     }
+
+    fn of(stored: &str) -> Option<Self> {
+        [Self::Cookie, Self::Bearer].into_iter().find(|kind| kind.as_str() == stored)
+    }
 }
 
 /// A session or token that was just opened.
@@ -39,12 +41,12 @@ pub struct NewSession {
     pub expires_at: Timestamp,
 }
 
-/// A session that the store knew a moment ago.
+/// A session or token that the store knew a moment ago.
 #[derive(Debug, Clone)]
 pub(super) struct Verified {
-    row: SessionRow,
-    role: Role,
-    checked_at: Timestamp,
+    pub(super) user: CurrentUser,
+    pub(super) expires_at: Timestamp,
+    pub(super) checked_at: Timestamp,
 }
 
 impl Auth {
@@ -66,7 +68,7 @@ impl Auth {
             .take(&account, peer, inner.clock.now())
             .map_err(|retry_after| AuthError::Throttled { retry_after })?;
         let user = inner.store.user_get(&account).await?;
-        let hash = user.as_ref().map(|user| user.password_hash.as_str());
+        let hash = user.as_ref().map(|user| user.password_hash.as_str()).filter(|hash| !hash.is_empty());
         if !inner.passwords.verify(password, hash).await {
             return Err(AuthError::WrongPassword);
         }
@@ -108,18 +110,29 @@ impl Auth {
         let hash = secret::hash(secret).ok_or(AuthError::UnknownToken)?;
         let now = inner.clock.now();
         let cached = self.cache().get(&hash).filter(|seen| now.since(seen.checked_at) < inner.config.cache).cloned();
-        let Verified { row, role, .. } = if let Some(seen) = cached {
+        let seen = if let Some(seen) = cached {
             seen
         } else {
-            let (row, role) = inner.store.session_get(&hash).await?.ok_or(AuthError::UnknownToken)?;
-            let seen = Verified { row: self.renew(row, now).await?, role, checked_at: now };
+            let seen = if secret::is_token(secret) {
+                self.token_look_up(&hash, now).await?
+            } else {
+                self.session_look_up(&hash, now).await?
+            };
             self.cache().put(hash, seen.clone());
             seen
         };
-        if row.expires_at <= now || row.kind != kind.as_str() {
+        if seen.expires_at <= now || seen.user.kind != kind {
             return Err(AuthError::UnknownToken);
         }
-        Ok(CurrentUser { username: row.username, role, kind })
+        Ok(seen.user)
+    }
+
+    async fn session_look_up(&self, hash: &[u8; 32], now: Timestamp) -> Result<Verified, AuthError> {
+        let (row, role) = self.inner.store.session_get(hash).await?.ok_or(AuthError::UnknownToken)?;
+        let row = self.renew(row, now).await?;
+        let kind = SessionKind::of(&row.kind).ok_or(AuthError::UnknownToken)?;
+        let user = CurrentUser { username: row.username, role, kind, token: None };
+        Ok(Verified { user, expires_at: row.expires_at, checked_at: now })
     }
 
     /// Moves the end of a cookie session that is in use, once a tenth of its idle time has passed.
@@ -161,12 +174,14 @@ impl Auth {
         };
         if is_due {
             self.inner.store.session_delete_expired(now).await?;
+            self.inner.store.api_token_delete_expired(now.before(TOKEN_REMEMBERED)).await?;
         }
         Ok(())
     }
 
     pub(super) async fn end_sessions_of(&self, username: &str) -> Result<(), AuthError> {
         self.inner.store.session_delete_of_user(username).await?;
+        self.inner.store.api_token_delete_of_user(username).await?;
         self.forget_verified();
         Ok(())
     }

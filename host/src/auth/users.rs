@@ -22,23 +22,28 @@ impl Auth {
             return Ok(None);
         }
         if let Some(password) = password {
-            self.user_create(FIRST_USER, password.expose(), Role::Admin).await?;
+            self.user_create(FIRST_USER, Some(password.expose()), Role::Admin).await?;
             return Ok(None);
         }
         let password = SecretString::from(secret::generate_password());
-        self.user_create(FIRST_USER, password.expose(), Role::Admin).await?;
+        self.user_create(FIRST_USER, Some(password.expose()), Role::Admin).await?;
         Ok(Some(password))
     }
 
+    /// Makes a user; without a password, a service account, which tokens alone act for.
+    ///
     /// # Errors
     /// If the name or the password can't be used, or the user exists.
-    pub async fn user_create(&self, username: &str, password: &str, role: Role) -> Result<UserRow, AuthError> {
+    pub async fn user_create(&self, username: &str, password: Option<&str>, role: Role) -> Result<UserRow, AuthError> {
         check_name(username)?;
-        Passwords::check_rules(password)?;
+        password.map_or(Ok(()), Passwords::check_rules)?;
         if self.inner.store.user_get(username).await?.is_some() {
             return Err(AuthError::UserExists(username.to_owned()));
         }
-        let password_hash = self.inner.passwords.hash(password).await?;
+        let password_hash = match password {
+            Some(password) => self.inner.passwords.hash(password).await?,
+            None => String::new(),
+        };
         let now = self.inner.clock.now();
         let user = UserRow { username: username.to_owned(), password_hash, role, created_at: now, updated_at: now };
         self.inner.store.user_put(&user).await?;
@@ -105,6 +110,6 @@ fn check_name(username: &str) -> Result<(), AuthError> {
     Ok(())
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }

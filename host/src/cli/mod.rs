@@ -27,6 +27,7 @@ mod serve;
 mod services;
 mod settings;
 mod tasks;
+mod tokens;
 mod trial;
 mod users;
 mod variables;
@@ -106,8 +107,11 @@ enum Command {
     /// Components: list.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
-    /// Users: list, add, set-password, delete (on the data directory).
+    /// Users: list, add, set-role, set-password, delete (on the data directory).
     Users(users::UsersArgs),
+    /// Tokens for programs: create, list, revoke.
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
     /// The server's settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -166,6 +170,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Approvals(command) => on_one_thread(command.run(&client()?, format)),
         Command::Assets(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Tokens(command) => on_one_thread(command.run(&client()?, format)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "airlock", &mut std::io::stdout());

@@ -32,6 +32,9 @@ enum UsersCommand {
         /// viewer, author, operator or admin.
         #[arg(long, default_value_t = Role::Viewer)]
         role: Role,
+        /// Without a password: a service account, which tokens alone act for.
+        #[arg(long)]
+        service: bool,
     },
     /// Give a user another role: viewer, author, operator or admin.
     SetRole { username: String, role: Role },
@@ -55,8 +58,9 @@ impl UsersArgs {
                     .collect();
                 format.list(&rows, &[("username", "/username"), ("role", "/role"), ("created_at", "/created_at")])
             }
-            UsersCommand::Add { username, role } => {
-                auth.user_create(&username, &password_of(&username)?, role).await.map_err(refusal)?;
+            UsersCommand::Add { username, role, service } => {
+                let password = if service { None } else { Some(password_of(&username)?) };
+                auth.user_create(&username, password.as_deref(), role).await.map_err(refusal)?;
                 note(&format!("user `{username}` is created, as {role}"));
                 Ok(())
             }
@@ -81,10 +85,20 @@ impl UsersArgs {
 
 fn refusal(error: AuthError) -> CliError {
     let kind = match &error {
-        AuthError::UnknownUser(_) => Kind::NotFound,
-        AuthError::UserExists(_) | AuthError::LastAdmin(_) => Kind::Refused,
-        AuthError::Password(_) | AuthError::UserName(_) => Kind::Usage,
-        AuthError::Throttled { .. } | AuthError::WrongPassword | AuthError::UnknownToken => Kind::Denied,
+        AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) => Kind::NotFound,
+        AuthError::UserExists(_) | AuthError::LastAdmin(_) | AuthError::TokenExists(_) | AuthError::TooManyTokens => {
+            Kind::Refused
+        }
+        AuthError::Password(_)
+        | AuthError::UserName(_)
+        | AuthError::TokenName
+        | AuthError::TokenRole { .. }
+        | AuthError::TokenLifetime => Kind::Usage,
+        AuthError::Throttled { .. }
+        | AuthError::WrongPassword
+        | AuthError::UnknownToken
+        | AuthError::TokenByToken
+        | AuthError::TokenOfOther => Kind::Denied,
         AuthError::Store(_) => Kind::Failed,
     };
     CliError::new(kind, error)

@@ -10,6 +10,7 @@
 //! What is absent: object storage (rows hold keys, the room `blobs` the bytes) and secrets (columns `sealed*` are
 //! what the room `secrets` made).
 
+mod api_token;
 mod approval;
 mod asset;
 mod backfill;
@@ -44,6 +45,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
+pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
@@ -141,6 +143,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (40, "rendered fields", include_str!("../../../migrations/sqlite/0040_rendered_fields.sql")),
     (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
     (60, "roles", include_str!("../../../migrations/sqlite/0060_roles.sql")),
+    (61, "api tokens", include_str!("../../../migrations/sqlite/0061_api_tokens.sql")),
 ];
 
 fn migrator() -> Migrator {

@@ -256,7 +256,7 @@ pub struct ConnectionRow {
 #[derive(Debug, Clone)]
 pub struct UserRow {
     pub username: String,
-    /// An argon2 PHC string.
+    /// An argon2 PHC string; empty: there is no password.
     pub password_hash: String,
     pub role: Role,
     pub created_at: Timestamp,

@@ -58,12 +58,21 @@ impl From<StoreError> for UiError {
 impl From<AuthError> for UiError {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::UnknownUser(_) => Self::NotFound(error.to_string()),
-            AuthError::UserExists(_) | AuthError::LastAdmin(_) => Self::Conflict(error.to_string()),
-            AuthError::UserName(_) | AuthError::Password(_) => Self::Invalid(error.to_string()),
-            AuthError::WrongPassword | AuthError::Throttled { .. } | AuthError::UnknownToken => {
-                Self::Forbidden(error.to_string())
-            }
+            AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) => Self::NotFound(error.to_string()),
+            AuthError::UserExists(_)
+            | AuthError::LastAdmin(_)
+            | AuthError::TokenExists(_)
+            | AuthError::TooManyTokens => Self::Conflict(error.to_string()),
+            AuthError::UserName(_)
+            | AuthError::Password(_)
+            | AuthError::TokenName
+            | AuthError::TokenRole { .. }
+            | AuthError::TokenLifetime => Self::Invalid(error.to_string()),
+            AuthError::WrongPassword
+            | AuthError::Throttled { .. }
+            | AuthError::UnknownToken
+            | AuthError::TokenByToken
+            | AuthError::TokenOfOther => Self::Forbidden(error.to_string()),
             AuthError::Store(error) => Self::internal(error),
         }
     }

@@ -107,7 +107,7 @@ fn run_letter(state: RunState) -> u8 {
 pub fn router(ui: UiState) -> Router {
     use pages::{
         approvals, assets as asset_pages, change, components, connections, dag, dags, pools, run, sign_in, task,
-        trigger, users, variables,
+        tokens, trigger, users, variables,
     };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
@@ -165,6 +165,9 @@ pub fn router(ui: UiState) -> Router {
         .route("/users", get(users::list))
         .route("/users/edit", get(users::edit).post(users::save))
         .route("/users/delete", get(users::confirm_delete).post(users::delete))
+        .route("/tokens", get(tokens::list))
+        .route("/tokens/new", get(tokens::ask).post(tokens::make))
+        .route("/tokens/revoke", get(tokens::confirm_revoke).post(tokens::revoke))
         .route("/ui/theme", post(sign_in::theme))
         .route("/ui/zone", post(sign_in::zone))
         .route("/ui/events", get(events::events))

@@ -38,6 +38,8 @@ pub enum Section {
     Connections,
     Pools,
     Users,
+    /// Behind one's name, not in the navigation.
+    Tokens,
     None,
 }
 

@@ -218,3 +218,78 @@ async fn every_answer_tells_browsers_to_be_careful() {
     let id = api.raw(request.body(Body::empty()).unwrap()).await.json()["request_id"].clone();
     assert_ne!(id, Value::from("<script>"));
 }
+
+#[tokio::test]
+async fn a_token_acts_with_its_role_until_it_is_revoked() {
+    let mut api = TestApi::new().await;
+    let made = api.post("/api/v2/tokens", json!({"name": "ci", "role": "author"})).await.ok();
+    let secret = made["token"].as_str().unwrap().to_owned();
+    assert!(secret.starts_with("airlock_") && made["last_used_at"].is_null(), "{made}");
+    for (wrong, status) in [
+        (json!({"name": "ci"}), 409),
+        (json!({"name": " "}), 422),
+        (json!({"name": "x", "days": 0}), 422),
+        (json!({"name": "x", "days": 367}), 422),
+        (json!({"name": "x", "role": "root"}), 422),
+        (json!({"name": "x", "username": "nobody"}), 404),
+    ] {
+        api.post("/api/v2/tokens", wrong).await.refused(status);
+    }
+    let admin = std::mem::replace(&mut api.token, secret.clone());
+    assert_eq!(api.get("/api/v2/users/me").await.ok(), json!({"username": "admin", "role": "author"}));
+    api.patch("/api/v2/dags/flow", json!({"is_paused": true})).await.refused(403);
+    api.get("/api/v2/users").await.refused(403);
+    // It makes no other, which would outlive it.
+    api.post("/api/v2/tokens", json!({"name": "another"})).await.refused(403);
+    // In a cookie it is nothing.
+    api.token.clear();
+    let cookie = api.request(Method::GET, "/api/v2/dags").header(header::COOKIE, format!("airlock_session={secret}"));
+    api.raw(cookie.body(Body::empty()).unwrap()).await.refused(401);
+
+    api.token.clone_from(&admin);
+    let listed = api.get("/api/v2/tokens").await.ok();
+    assert!(listed["tokens"][0]["last_used_at"].is_string(), "{listed}");
+    assert!(!listed.to_string().contains("airlock_"), "{listed}");
+    let id = listed["tokens"][0]["token_id"].as_i64().unwrap();
+    assert_eq!(api.delete(&format!("/api/v2/tokens/{id}")).await.status, 204);
+    api.delete(&format!("/api/v2/tokens/{id}")).await.refused(404);
+    api.token = secret;
+    api.get("/api/v2/dags").await.refused(401);
+}
+
+#[tokio::test]
+async fn tokens_of_others_are_the_admins_business() {
+    let mut api = TestApi::new().await;
+    let admin = api.token.clone();
+    let own = api.post("/api/v2/tokens", json!({"name": "own"})).await.ok();
+    api.sign_in_as(Role::Author).await;
+    api.post("/api/v2/tokens", json!({"name": "x", "role": "operator"})).await.refused(422);
+    api.post("/api/v2/tokens", json!({"name": "x", "username": "admin"})).await.refused(403);
+    api.get("/api/v2/tokens?username=~").await.refused(403);
+    api.get("/api/v2/tokens?username=admin").await.refused(403);
+    api.delete(&format!("/api/v2/tokens/{}", own["token_id"])).await.refused(404);
+    let author = std::mem::replace(&mut api.token, admin.clone());
+
+    // A user who can't sign in by a password: a service account.
+    api.post("/api/v2/users", json!({"username": "robot", "role": "operator"})).await.ok();
+    let robot = json!({"name": "deploy", "username": "robot", "role": "operator", "days": 1});
+    let robot = api.post("/api/v2/tokens", robot).await.ok();
+    api.post("/api/v2/tokens", json!({"name": "x", "username": "robot", "role": "admin"})).await.refused(422);
+    for password in ["", "x", PASSWORD] {
+        api.post("/auth/token", json!({"username": "robot", "password": password})).await.refused(401);
+    }
+    api.token = robot["token"].as_str().unwrap().to_owned();
+    api.patch("/api/v2/dags/flow", json!({"is_paused": true})).await.ok();
+    api.token.clone_from(&admin);
+    assert_eq!(api.get("/api/v2/tokens?username=~").await.ok()["total_entries"], 2);
+    // The user's role bounds the token's, at once.
+    api.patch("/api/v2/users/robot", json!({"role": "viewer"})).await.ok();
+    api.token = robot["token"].as_str().unwrap().to_owned();
+    api.patch("/api/v2/dags/flow", json!({"is_paused": true})).await.refused(403);
+    api.token = author;
+    api.get("/api/v2/tokens").await.ok();
+    api.token = admin;
+    // A new password ends tokens, too; so does the user's end.
+    api.patch("/api/v2/users/robot", json!({"password": PASSWORD})).await.ok();
+    assert_eq!(api.get("/api/v2/tokens?username=robot").await.ok()["total_entries"], 0);
+}

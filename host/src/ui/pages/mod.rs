@@ -13,6 +13,7 @@ pub mod run;
 mod settings;
 pub mod sign_in;
 pub mod task;
+pub mod tokens;
 pub mod trigger;
 pub mod users;
 pub mod variables;

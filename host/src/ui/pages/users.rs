@@ -101,7 +101,7 @@ fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
                 .required()
                 .help("viewer, author, operator or admin."),
             if is_new {
-                password.help("At least 8 characters.")
+                password.help("At least 8 characters. Without one the user can't sign in: tokens alone act for it.")
             } else {
                 password.help("A new one ends the user's sessions and tokens. Leave it empty to keep the present one.")
             },
@@ -125,7 +125,7 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
 async fn apply(ui: &UiState, typed: &UserForm, role: Role) -> Result<(), AuthError> {
     let username = typed.key.trim();
     if typed.is_new {
-        ui.auth.user_create(username, &typed.password, role).await?;
+        ui.auth.user_create(username, (!typed.password.is_empty()).then_some(typed.password.as_str()), role).await?;
         return Ok(());
     }
     if !typed.password.is_empty() {

@@ -116,3 +116,21 @@ async fn admins_keep_users_on_the_page() {
     assert_eq!(world.get("/users/edit?key=eve").await.status, StatusCode::NOT_FOUND);
     world.end().await;
 }
+
+#[tokio::test]
+async fn tokens_are_made_shown_once_and_revoked_on_the_page() {
+    let world = World::new().await;
+    let new = [("name", "ci"), ("role", "author"), ("days", "30")];
+    let made = world.post("/tokens/new", &new).await;
+    assert!(made.status == StatusCode::OK && made.body.contains("airlock_"), "{}", made.body);
+    let again = world.post("/tokens/new", &new).await;
+    assert!(again.status == StatusCode::UNPROCESSABLE_ENTITY && again.body.contains("already"), "{}", again.body);
+    let late = world.post("/tokens/new", &[("name", "x"), ("days", "1000")]).await;
+    assert_eq!(late.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let list = world.get("/tokens").await.body;
+    assert!(list.contains(">ci<") && list.contains("never") && !list.contains("airlock_"), "{list}");
+    assert_eq!(world.get("/tokens/revoke?key=1").await.status, StatusCode::OK);
+    assert_eq!(world.post("/tokens/revoke", &[("key", "1")]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.post("/tokens/revoke", &[("key", "1")]).await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}

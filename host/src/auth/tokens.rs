@@ -1,0 +1,151 @@
+//! Tokens that users make for programs: with a name, a role and an end, shown once.
+
+use std::time::Duration;
+
+use super::{Auth, AuthError, CurrentUser, SessionKind, secret, sessions::Verified, users::shorten};
+use crate::{
+    model::{
+        role::{Permission, Role},
+        time::Timestamp,
+    },
+    secrets::SecretString,
+    store::{ApiTokenNew, ApiTokenRow, Listed, Page, StoreError},
+};
+
+/// Tokens of a user at most, expired ones too.
+pub const MAX_TOKENS: u32 = 100;
+/// How long a token is good unless its maker says otherwise.
+pub const DEFAULT_LIFETIME: Duration = Duration::from_hours(90 * 24);
+/// How long a token is good at most.
+pub const MAX_LIFETIME: Duration = Duration::from_hours(366 * 24);
+/// Characters of a token's name at most.
+const MAX_NAME_CHARS: usize = 100;
+/// When a token was used last is written so often at most.
+const USED_INTERVAL: Duration = Duration::from_hours(1);
+
+/// A token that somebody asks for.
+#[derive(Debug, Clone, Default)]
+pub struct TokenRequest {
+    /// Whose it is; none: of whoever asks.
+    pub username: Option<String>,
+    pub name: String,
+    /// None: that of its user, or of whoever asks if that is weaker.
+    pub role: Option<Role>,
+    /// From an instant to [`MAX_LIFETIME`]; none: [`DEFAULT_LIFETIME`].
+    pub lifetime: Option<Duration>,
+}
+
+/// A token that was just made.
+#[derive(Debug)]
+pub struct NewToken {
+    /// To be told to whoever made it, and never again.
+    pub secret: SecretString,
+    pub row: ApiTokenRow,
+}
+
+impl Auth {
+    /// Makes a token. Only admins make one for somebody else, and no token makes another.
+    ///
+    /// # Errors
+    /// If `by` may not make it, its name, role or lifetime can't be, or the user has too many.
+    pub async fn token_create(&self, by: &CurrentUser, request: TokenRequest) -> Result<NewToken, AuthError> {
+        let inner = &self.inner;
+        if by.token.is_some() {
+            return Err(AuthError::TokenByToken);
+        }
+        let username = request.username.unwrap_or_else(|| by.username.clone());
+        if username != by.username && !by.may(Permission::UserWrite) {
+            return Err(AuthError::TokenOfOther);
+        }
+        let owner = inner.store.user_get(&username).await?;
+        let owner = owner.ok_or_else(|| AuthError::UnknownUser(shorten(&username)))?;
+        let name = request.name.trim().to_owned();
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+            return Err(AuthError::TokenName);
+        }
+        let limit = owner.role.min(by.role);
+        let role = request.role.unwrap_or(limit);
+        if role > limit {
+            return Err(AuthError::TokenRole { role, limit });
+        }
+        let lifetime = request.lifetime.unwrap_or(DEFAULT_LIFETIME);
+        if lifetime.is_zero() || lifetime > MAX_LIFETIME {
+            return Err(AuthError::TokenLifetime);
+        }
+        let secret = secret::generate_token();
+        let secret_hash = secret::hash(&secret).ok_or(AuthError::UnknownToken)?;
+        let created_at = inner.clock.now();
+        let new = ApiTokenNew {
+            secret_hash,
+            username,
+            name,
+            role,
+            created_at,
+            created_by: by.username.clone(),
+            expires_at: created_at.after(lifetime),
+        };
+        match inner.store.api_token_create(&new, MAX_TOKENS).await {
+            Ok(true) => {}
+            Ok(false) => return Err(AuthError::TooManyTokens),
+            Err(StoreError::Conflict(_)) => return Err(AuthError::TokenExists(new.name)),
+            Err(error) => return Err(error.into()),
+        }
+        let found = inner.store.api_token_get_by_hash(&secret_hash).await?;
+        let (row, _) = found.ok_or(AuthError::UnknownToken)?;
+        Ok(NewToken { secret: SecretString::from(secret), row })
+    }
+
+    /// Tokens of `username`, or (none) of everybody.
+    ///
+    /// # Errors
+    /// If `by` asks for those of others and is no admin, or the store can't be read.
+    pub async fn token_list(
+        &self,
+        by: &CurrentUser,
+        username: Option<&str>,
+        page: Page,
+    ) -> Result<Listed<ApiTokenRow>, AuthError> {
+        if username != Some(&by.username) && !by.may(Permission::UserWrite) {
+            return Err(AuthError::TokenOfOther);
+        }
+        Ok(self.inner.store.api_token_list(username, page).await?)
+    }
+
+    /// A token that `by` may revoke. To everybody else, that of another is none.
+    ///
+    /// # Errors
+    /// If there is no such token, or the store can't be read.
+    pub async fn token_get(&self, by: &CurrentUser, id: i64) -> Result<ApiTokenRow, AuthError> {
+        let row = self.inner.store.api_token_get(id).await?;
+        let is_visible = |row: &ApiTokenRow| row.username == by.username || by.may(Permission::UserWrite);
+        row.filter(is_visible).ok_or(AuthError::NoSuchToken(id))
+    }
+
+    /// Ends a token at once.
+    ///
+    /// # Errors
+    /// If there is no such token, or the store fails.
+    pub async fn token_revoke(&self, by: &CurrentUser, id: i64) -> Result<ApiTokenRow, AuthError> {
+        let row = self.token_get(by, id).await?;
+        self.inner.store.api_token_delete(id).await?;
+        self.forget_verified();
+        Ok(row)
+    }
+
+    /// The token with this hash, as the store has it, and remembers that it was used.
+    pub(super) async fn token_look_up(&self, hash: &[u8; 32], now: Timestamp) -> Result<Verified, AuthError> {
+        let found = self.inner.store.api_token_get_by_hash(hash).await?;
+        let (row, user_role) = found.ok_or(AuthError::UnknownToken)?;
+        let is_stale = row.last_used_at.is_none_or(|last| now.since(last) >= USED_INTERVAL);
+        if is_stale && row.expires_at > now {
+            self.inner.store.api_token_set_used(row.id, now).await?;
+        }
+        let user = CurrentUser {
+            username: row.username,
+            role: row.role.min(user_role),
+            kind: SessionKind::Bearer,
+            token: Some(row.name),
+        };
+        Ok(Verified { user, expires_at: row.expires_at, checked_at: now })
+    }
+}

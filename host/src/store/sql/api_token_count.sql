@@ -1,0 +1,1 @@
+SELECT count(*) FROM api_token WHERE $1 IS NULL OR username = $1

@@ -1,0 +1,209 @@
+//! Tokens for programs: one's own, and for admins everybody's.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::{
+    Question, confirm,
+    settings::{FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given},
+};
+use crate::{
+    auth::{AuthError, CurrentUser, NewToken, TokenRequest},
+    model::role::{Permission, Role},
+    store::Page,
+    ui::{
+        UiState,
+        error::UiError,
+        links,
+        shell::{Frame, Section, Shell, go_and_tell, page, page_with},
+        show::{Crumbs, Pager, told},
+    },
+};
+
+const PATH: &str = "/tokens";
+
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /tokens`
+pub async fn list(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    frame: Frame,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, UiError> {
+    let whose = (!user.may(Permission::UserWrite)).then_some(user.username.as_str());
+    let listed = ui.auth.token_list(&user, whose, Page { limit: ROWS, offset: query.offset }).await?;
+    let zone = frame.zones_of_none().shown;
+    let rows: Vec<_> = listed
+        .items
+        .iter()
+        .map(|row| {
+            let used = row.last_used_at.map_or_else(|| "never".to_owned(), |at| told(at, zone));
+            let cells = vec![
+                row.name.clone(),
+                row.username.clone(),
+                row.role.to_string(),
+                told(row.created_at, zone),
+                told(row.expires_at, zone),
+                used,
+            ];
+            let key = row.id.to_string();
+            let revoke = links::with_query(&format!("{PATH}/revoke"), &[("key", &key)]);
+            ListLine { key, cells, edit_href: None, delete_href: Some(revoke) }
+        })
+        .collect();
+    let offset = usize::try_from(query.offset).unwrap_or(0);
+    Ok(page(&ListView {
+        shell: frame.shell(Section::Tokens, "tokens", "Tokens"),
+        heading: "Tokens",
+        about: "Programs send them as `Authorization: Bearer`. A token acts in its user's name, with its own role.",
+        empty: "Make one for a program that uses the API, or for `airlock` in a pipeline (AIRLOCK_TOKEN).",
+        new_href: "/tokens/new",
+        permission: Permission::Read,
+        new_label: "New token",
+        columns: vec!["Name", "User", "Role", "Created", "Expires", "Last used"],
+        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        rows,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct TokenForm {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    role: String,
+    #[serde(default)]
+    days: String,
+    #[serde(default)]
+    username: String,
+}
+
+fn form(frame: Frame, typed: TokenForm, error: Option<String>) -> FormView {
+    let text = |name, label, value| SettingField::new(SettingKind::Text, name, label, value);
+    let mut fields = vec![
+        text("name", "Name", typed.name).required().help("What it is for."),
+        text("role", "Role", typed.role).help("viewer, author, operator or admin; not above the user's own."),
+        text("days", "Days", typed.days).help("How long it is good: 1 to 366."),
+    ];
+    if frame.may(Permission::UserWrite) {
+        fields.push(text("username", "User", typed.username).help("In whose name it acts; empty: in yours."));
+    }
+    FormView {
+        shell: frame.shell(Section::Tokens, "token", "New token"),
+        crumbs: Crumbs::new([(PATH.to_owned(), "Tokens".to_owned())]),
+        heading: "New token".to_owned(),
+        error,
+        action: "/tokens/new",
+        fields,
+        back: PATH,
+    }
+}
+
+/// `GET /tokens/new`
+pub async fn ask(user: CurrentUser, frame: Frame) -> Response {
+    let typed = TokenForm { role: user.role.to_string(), days: "90".to_owned(), ..TokenForm::default() };
+    page(&form(frame, typed, None))
+}
+
+#[derive(Template)]
+#[template(path = "token.html")]
+struct TokenView {
+    shell: Shell,
+    crumbs: Crumbs,
+    name: String,
+    secret: String,
+    about: String,
+}
+
+/// What is wrong with the form, if anything; else what it asks for.
+fn check(typed: &TokenForm) -> Result<TokenRequest, String> {
+    let role = match typed.role.trim() {
+        "" => None,
+        role => Some(role.parse::<Role>().map_err(|error| error.to_string())?),
+    };
+    let lifetime = match typed.days.trim() {
+        "" => None,
+        days => {
+            let days: u32 = days.parse().map_err(|_| AuthError::TokenLifetime.to_string())?;
+            Some(Duration::from_hours(24 * u64::from(days)))
+        }
+    };
+    Ok(TokenRequest { username: given(&typed.username), name: typed.name.clone(), role, lifetime })
+}
+
+/// `POST /tokens/new`: makes it and shows it once.
+pub async fn make(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    frame: Frame,
+    Form(typed): Form<TokenForm>,
+) -> Result<Response, UiError> {
+    let made = match check(&typed) {
+        Ok(request) => ui.auth.token_create(&user, request).await,
+        Err(text) => return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text)))),
+    };
+    match made {
+        Ok(NewToken { secret, row }) => {
+            let until = told(row.expires_at, frame.zones_of_none().shown);
+            Ok(page(&TokenView {
+                shell: frame.shell(Section::Tokens, "token-made", format!("Token {}", row.name)),
+                crumbs: Crumbs::new([(PATH.to_owned(), "Tokens".to_owned())]),
+                about: format!("It acts for {} as {} until {until}.", row.username, row.role),
+                name: row.name,
+                secret: secret.expose().to_owned(),
+            }))
+        }
+        Err(error @ (AuthError::Store(_) | AuthError::TokenOfOther | AuthError::TokenByToken)) => Err(error.into()),
+        Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(error.to_string())))),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub struct KeyQuery {
+    key: i64,
+}
+
+/// `GET /tokens/revoke?key=...`
+pub async fn confirm_revoke(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    frame: Frame,
+    Query(query): Query<KeyQuery>,
+) -> Result<Response, UiError> {
+    let row = ui.auth.token_get(&user, query.key).await?;
+    let question = Question {
+        section: Section::Tokens,
+        crumbs: Crumbs::new([(PATH.to_owned(), "Tokens".to_owned())]),
+        text: format!("Revoke the token {} of {}?", row.name, row.username),
+        lines: vec!["Programs that use it are refused from now on.".to_owned()],
+        action: format!("{PATH}/revoke"),
+        fields: vec![("key", query.key.to_string())],
+        verb: "Revoke",
+        dangerous: true,
+        back: PATH.to_owned(),
+    };
+    Ok(confirm(frame, question))
+}
+
+/// `POST /tokens/revoke`
+pub async fn revoke(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    Form(query): Form<KeyQuery>,
+) -> Result<Response, UiError> {
+    let row = ui.auth.token_revoke(&user, query.key).await?;
+    Ok(go_and_tell(PATH, &format!("Token {} was revoked.", row.name)))
+}
