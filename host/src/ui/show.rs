@@ -101,7 +101,7 @@ pub struct Wait {
 impl Display for Wait {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let what = match self.state {
-            TaskState::UpForReschedule if self.is_deadline => "goes on at the latest",
+            TaskState::UpForReschedule if self.is_deadline => "at the latest",
             TaskState::UpForReschedule => "next poke at",
             TaskState::UpForRetry => "next try at",
             _ => return Ok(()),

@@ -17,7 +17,7 @@ use super::{
     task::{self, Found, TaskPath},
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{CurrentUser, WEBHOOK_USER},
     scheduler::{AnswerRequest, RequestError},
     store::{ApprovalFilter, ApprovalRow, Page, WhichApprovals},
     ui::{
@@ -71,6 +71,10 @@ pub struct Ask {
     pub assignees: String,
     pub action: String,
     pub error: Option<String>,
+    /// Where another system posts the answer, if no person is asked.
+    pub webhook: Option<String>,
+    /// Where the dag's webhook is made.
+    pub webhook_page: String,
 }
 
 /// An option, by its place.
@@ -139,8 +143,12 @@ fn assignees(row: &ApprovalRow) -> String {
 }
 
 /// The form as it is before somebody fills it in.
-fn ask(row: ApprovalRow, action: String) -> Ask {
+fn ask(row: ApprovalRow, found: &Found) -> Ask {
     let assignees = assignees(&row);
+    let (run, task_id) = (&found.run, &found.key.task_id);
+    let path = format!("/hooks/{}/{}/{task_id}", run.dag_id, run.run_id);
+    let index = found.map_index().map(|index| index.to_string()).unwrap_or_default();
+    let is_webhook = row.question.assignees == [WEBHOOK_USER];
     let question = row.question;
     let multiple = question.multiple;
     let choice = |(value, text): (usize, String)| Choice {
@@ -156,8 +164,10 @@ fn ask(row: ApprovalRow, action: String) -> Ask {
         multiple,
         fields: schema_form::fields(&question.fields, &Map::new()),
         assignees,
-        action,
+        action: found.href("/answer", &[]),
         error: None,
+        webhook: is_webhook.then(|| links::with_query(&path, &[("map_index", &index)])),
+        webhook_page: format!("{}/webhook", links::dag(&run.dag_id)),
     }
 }
 
@@ -174,7 +184,7 @@ pub async fn questions(ui: &UiState, found: &Found, zone: Zones) -> Result<Quest
     let mut questions = Questions::default();
     for row in ui.store.approval_list_of(&found.key, OF_TASK).await? {
         if row.waiting {
-            questions.ask = Some(ask(row, found.href("/answer", &[])));
+            questions.ask = Some(ask(row, found));
         } else if let Some(answer) = row.answer {
             questions.answered.push(Answered {
                 subject: row.question.subject,
@@ -201,7 +211,7 @@ pub async fn answer(
     let none = || UiError::Conflict("The task does not wait for an answer any more.".into());
     let row = ui.store.approval_list_of(&found.key, 1).await?.pop().filter(|row| row.waiting).ok_or_else(none)?;
     let question = row.question.clone();
-    let mut ask = ask(row, found.href("/answer", &[]));
+    let mut ask = ask(row, &found);
     for choice in &mut ask.choices {
         choice.checked = form.get(&choice.name).is_some_and(|value| *value == choice.value.to_string());
     }

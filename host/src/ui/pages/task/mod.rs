@@ -117,7 +117,7 @@ impl Found {
         self.shape.row(&self.key.task_id).map(|row| &self.shape.dag.nodes[row])
     }
 
-    fn map_index(&self) -> Option<i32> {
+    pub fn map_index(&self) -> Option<i32> {
         (self.key.map_index >= 0).then_some(self.key.map_index)
     }
 
