@@ -338,6 +338,7 @@ fn describe_node(node: &Node, graph: &Graph, definition: &Definition) -> runner:
         max_active_tis_per_dag: options.max_active_tis_per_dag,
         max_active_tis_per_dagrun: options.max_active_tis_per_dagrun,
         record: options.record.map(recording),
+        cache: options.cache_ms,
         callbacks: describe_callbacks(options.callbacks),
         role: match &node.role {
             Role::Work => runner::Role::Work,

@@ -327,5 +327,6 @@ pub mod __private {
 #[doc = include_str!("../../docs/assets.md")]
 #[doc = include_str!("../../docs/callbacks.md")]
 #[doc = include_str!("../../docs/replay.md")]
+#[doc = include_str!("../../docs/cache.md")]
 #[doc = include_str!("../../docs/http.md")]
 struct Docs;

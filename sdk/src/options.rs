@@ -82,6 +82,7 @@ pub struct Options {
     pub max_active_tis_per_dag: Option<u32>,
     pub max_active_tis_per_dagrun: Option<u32>,
     pub record: Option<Recording>,
+    pub cache_ms: Option<u64>,
     pub callbacks: &'static [Callback],
 }
 
@@ -126,6 +127,7 @@ impl Options {
         max_active_tis_per_dag: None,
         max_active_tis_per_dagrun: None,
         record: None,
+        cache_ms: None,
         callbacks: &[],
     };
 }

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod backfill;
+mod cache;
 mod callbacks;
 mod cli;
 mod connections;

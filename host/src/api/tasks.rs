@@ -58,6 +58,8 @@ pub struct TaskResponse {
     pool: String,
     pool_slots: u32,
     execution_timeout: Option<TimeDelta>,
+    /// How long its results count.
+    cache: Option<TimeDelta>,
     retry_delay: TimeDelta,
     retry_exponential_backoff: f64,
     max_retry_delay: Option<TimeDelta>,
@@ -142,6 +144,7 @@ impl TaskResponse {
             queue: None,
             pool: node.pool.clone(),
             pool_slots: node.pool_slots,
+            cache: node.cache_ms.map(TimeDelta::from_millis),
             execution_timeout: node.timeout_ms.map(TimeDelta::from_millis),
             retry_delay: TimeDelta::from_millis(node.retry_delay_ms),
             retry_exponential_backoff: node.retry_backoff,

@@ -2,7 +2,7 @@
 //!
 //! It promises that an object which was stored is whole and durable: it appears under its key all at once, or
 //! never. It decides no race: keys are unique (see [`keys`]) and the database says which of them counts. So it asks
-//! nothing of a server but GET, PUT, DELETE, LIST and multipart uploads.
+//! nothing of a server but GET, PUT, COPY, DELETE, LIST and multipart uploads.
 
 mod error;
 pub mod keys;
@@ -94,6 +94,12 @@ impl Blobs {
     /// Begins an object of unknown length. It is there when [`BlobWriter::finish`] returns.
     pub fn writer(&self, key: &str) -> Result<BlobWriter, BlobError> {
         Ok(BlobWriter::new(Arc::clone(&self.objects), self.path(key)?, self.aborts.clone()))
+    }
+
+    /// Makes `to` an object of the same bytes as `from`, without moving them through here: a second name in a folder, a copy by
+    /// the server in a bucket (S3: at most 5 GiB). False: there is no `from`.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<bool, BlobError> {
+        Ok(found(self.objects.copy(&self.path(from)?, &self.path(to)?).await)?.is_some())
     }
 
     /// Deletes an object; one that is not there is as good as deleted.

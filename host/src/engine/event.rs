@@ -53,7 +53,7 @@ pub enum Event {
     Finished {
         attempt: Attempt,
         outcome: Outcome,
-        /// Why it failed or was skipped, for people; secrets masked.
+        /// Why it failed or was skipped, or how it succeeded without running, for people; secrets masked.
         message: Option<String>,
     },
     /// The instant of the last [`Command::WakeAt`] has come.

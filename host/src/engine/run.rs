@@ -282,7 +282,7 @@ impl RunState {
             return;
         }
         match outcome {
-            Outcome::Success { list_length } => self.succeed(id, *list_length, turn),
+            Outcome::Success { list_length } => self.succeed(id, *list_length, message, turn),
             Outcome::Skipped => self.put(id, instance.ended(TaskState::Skipped, turn.now), message, turn),
             Outcome::Branch(tasks) => self.branch(id, tasks, turn),
             Outcome::ShortCircuit { ignore_downstream_trigger_rules } => {

@@ -12,7 +12,7 @@ use crate::{
         time::{DataInterval, Timestamp},
         wait::Wait,
     },
-    store::{ArtifactRow, DagRunKey, DagRunRow, InstanceKey, RecordingRow, XComNew},
+    store::{ArtifactRow, CachedResultRow, DagRunKey, DagRunRow, InstanceKey, RecordingRow, XComNew},
 };
 
 /// Names one start of one attempt. The scheduler never starts the same twice.
@@ -111,7 +111,7 @@ pub enum TriggerRefusal {
 pub struct Completion {
     pub id: AttemptId,
     pub result: AttemptResult,
-    /// Why, for people; secrets masked.
+    /// Why, or whence the result is if it did not run, for people; secrets masked.
     pub message: Option<String>,
     /// To be committed with the success; empty for what did not succeed.
     pub xcoms: Vec<XComNew>,
@@ -119,6 +119,8 @@ pub struct Completion {
     pub artifacts: Vec<ArtifactRow>,
     /// To be committed with the end, if the attempt was current.
     pub recording: Option<RecordingRow>,
+    /// To be committed with the success, if the task has a cache.
+    pub cached: Option<CachedResultRow>,
     /// What the events of outlets carry, where the attempt said so.
     pub asset_extras: BTreeMap<AssetName, String>,
     /// The length of the returned list, if a task or group of the dag is mapped over it and it is a list.

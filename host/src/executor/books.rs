@@ -18,6 +18,7 @@ use std::{
 
 use super::{
     attempt::{Assignment, AttemptId},
+    cached::Place,
     effects::Effects,
     recording::Recorder,
 };
@@ -66,6 +67,8 @@ pub(super) struct AttemptState {
     pub killed: Option<Instant>,
     /// Starts that came to nothing by no fault of the guest.
     pub not_run: u32,
+    /// Its place among the cached results, if its task has a cache.
+    pub cached: Option<Box<Place>>,
     effects: Option<Box<Effects>>,
     /// Nothing is taken in any more.
     closed: bool,
@@ -136,7 +139,14 @@ impl Books {
     pub fn open(&self, assignment: Assignment, recorder: Option<Recorder>) -> Arc<Attempt> {
         let key = AttemptKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
         let id = assignment.id.clone();
-        let state = AttemptState { phase: Phase::Waiting, killed: None, not_run: 0, effects: None, closed: false };
+        let state = AttemptState {
+            phase: Phase::Waiting,
+            killed: None,
+            not_run: 0,
+            cached: None,
+            effects: None,
+            closed: false,
+        };
         let attempt =
             Arc::new(Attempt { key, assignment, started_at: Clock.now(), recorder, state: Mutex::new(state) });
         let mut table = self.table();

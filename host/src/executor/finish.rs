@@ -12,6 +12,7 @@ use super::{
     Shared,
     attempt::{AttemptResult, Completion, ExecutorEvent},
     books::{Attempt, Phase},
+    cached::{self, Place, Taken},
     effects::{Effects, INLINE_BYTES, Pushed},
     recording::Recording,
     values,
@@ -55,6 +56,7 @@ pub(super) fn done(
     if let Some(recorder) = &attempt.recorder {
         recorder.ended(&end);
     }
+    let end = cached::only_results(&attempt, end);
     if usage.log_bytes_dropped > 0 {
         let text = format!("{} bytes of log above the limit were dropped", usage.log_bytes_dropped);
         shared.logs.tell(&attempt, Level::Warn, &text);
@@ -91,6 +93,18 @@ pub(super) fn not_started(shared: &Arc<Shared>, key: AttemptKey, retry: bool, me
         let effects = close(&attempt);
         conclude(shared, &attempt, effects, Conclusion::failed(message, retry));
     }
+}
+
+/// An attempt needs not run: there is a result that it takes.
+pub(super) fn taken(shared: &Arc<Shared>, key: AttemptKey, taken: Taken) {
+    let Taken { row, effects, result, list_length } = taken;
+    let Some(attempt) = shared.books.close(key) else { return shared.discard(effects.blobs()) };
+    close(&attempt);
+    if let Some(result) = result.filter(|_| !attempt.node().downstream.is_empty()) {
+        shared.results.put(attempt.id().instance.clone(), result);
+    }
+    attempt.state().cached = Some(Box::new(Place { key: row.key, taken: Some(row) }));
+    commit(shared, &attempt, Some(effects), AttemptResult::Success, list_length);
 }
 
 /// The runner of an attempt is gone.
@@ -362,6 +376,11 @@ fn commit(
         }));
         shared.discard(garbage);
     }
+    let place = attempt.state().cached.take().filter(|_| result == AttemptResult::Success);
+    let message = place.as_ref().and_then(|place| place.message());
+    if let Some(message) = &message {
+        shared.logs.tell_masked(attempt, Level::Info, message);
+    }
     deliver(
         shared,
         attempt,
@@ -369,10 +388,11 @@ fn commit(
         Completion {
             id: id.clone(),
             result,
-            message: None,
+            message,
             xcoms,
             artifacts,
             recording: None,
+            cached: place.and_then(|place| place.row(attempt, &asset_extras, ended_at)),
             asset_extras,
             list_length,
             started_at: attempt.started_at,
@@ -410,6 +430,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
             xcoms: Vec::new(),
             artifacts: Vec::new(),
             recording: None,
+            cached: None,
             asset_extras: BTreeMap::new(),
             list_length: None,
             started_at: attempt.started_at,

@@ -18,6 +18,7 @@
 
 mod attempt;
 mod books;
+mod cached;
 mod calls;
 mod code;
 mod code_cache;
@@ -299,7 +300,9 @@ impl Shared {
         if let Some(why) = &attempt.assignment.refused {
             return finish::not_started(self, attempt.key, false, why.clone());
         }
-        if let Some(inputs) = inputs::resolve_now(self, &attempt.assignment) {
+        // What may be in the cache has to be looked for.
+        let has_cache = attempt.node().cache.is_some();
+        if !has_cache && let Some(inputs) = inputs::resolve_now(self, &attempt.assignment) {
             return self.start(attempt, inputs);
         }
         let (shared, attempt) = (Arc::clone(self), Arc::clone(attempt));
@@ -308,6 +311,12 @@ impl Shared {
                 Ok(inputs) if attempt.node().has_templates() => rendered::fill(&shared, &attempt, inputs).await,
                 inputs => inputs,
             };
+            if has_cache
+                && let Ok(inputs) = &inputs
+                && let Some(taken) = cached::find(&shared, &attempt, &inputs.inputs).await
+            {
+                return finish::taken(&shared, attempt.key, taken);
+            }
             shared.start(&attempt, inputs);
         });
     }

@@ -1,6 +1,7 @@
 //! The validated graph of a dag: what everything above works with.
 
 mod build;
+mod cache;
 mod catalog;
 mod compare;
 mod weight;
@@ -129,6 +130,8 @@ pub struct Node {
     pub max_active_tis_per_dagrun: Option<u32>,
     /// Which attempts are recorded; none: as the dag says.
     pub record: Option<Recording>,
+    /// How long its results count: until then other instances with the same inputs take them instead of running.
+    pub cache: Option<Duration>,
     pub callbacks: Callbacks,
     pub role: Role,
     pub group: Option<GroupIndex>,

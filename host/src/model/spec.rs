@@ -407,6 +407,9 @@ pub struct NodeSpec {
     pub max_active_tis_per_dagrun: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Recording>,
+    /// How long a result counts, if it does at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callbacks: Vec<CallbackSpec>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -488,6 +491,7 @@ impl NodeSpec {
             max_active_tis_per_dag: None,
             max_active_tis_per_dagrun: None,
             record: None,
+            cache_ms: None,
             callbacks: Vec::new(),
             role: RoleSpec::Work,
             group: None,

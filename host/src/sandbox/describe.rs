@@ -357,6 +357,7 @@ impl Sizes {
             max_active_tis_per_dag: node.max_active_tis_per_dag,
             max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
             record: node.record.map(recording),
+            cache_ms: node.cache,
             callbacks: self.callbacks(&place, node.callbacks)?,
             role: match node.role {
                 wit::Role::Work => RoleSpec::Work,

@@ -506,7 +506,8 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn finished(&mut self, completion: Completion, turn: &mut Turn) {
-        let Completion { id, result, message, xcoms, artifacts, recording, asset_extras, list_length, .. } = completion;
+        let Completion { id, result, message, xcoms, artifacts, recording, cached, asset_extras, list_length, .. } =
+            completion;
         let key = id.instance.dag_run;
         let Some(run) = self.runs.get(&key) else { return };
         let Some(node) = run.version.dag.index(&id.instance.task_id) else { return };
@@ -542,6 +543,7 @@ impl<D: Dispatch> Driver<D> {
         if succeeded {
             turn.tick.commit.xcoms.extend(xcoms);
             turn.tick.commit.artifacts.extend(artifacts);
+            turn.tick.commit.cached_results.extend(cached);
             self.update_outlets(key, instance, asset_extras, turn);
         }
     }

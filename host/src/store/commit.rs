@@ -13,7 +13,7 @@
 //! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
 //! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | `$23` backfills |
 //! | `$24` backfill_runs | `$25` approvals | `$26` answers | `$27` renewals |
-//! | `$28` recordings | `$31` rendered_fields | `$32` labels | |
+//! | `$28` recordings | `$29` cached_results | `$31` rendered_fields | `$32` labels |
 
 use std::{
     collections::HashMap,
@@ -24,8 +24,8 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
 use super::{
-    ArtifactRow, BackfillId, BackfillRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey, OriginRow, RecordingRow,
-    RenderedFieldsRow, Store, StoreError, WaitRow, XComBody, XComNew, codec::json,
+    ArtifactRow, BackfillId, BackfillRow, CachedResultRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey,
+    OriginRow, RecordingRow, RenderedFieldsRow, Store, StoreError, WaitRow, XComBody, XComNew, codec::json,
 };
 use crate::model::{
     approval::Answer,
@@ -181,6 +181,8 @@ pub struct Commit {
     pub artifacts: Vec<ArtifactRow>,
     /// Each replaces one of the same try.
     pub recordings: Vec<RecordingRow>,
+    /// Each replaces one of the same key.
+    pub cached_results: Vec<CachedResultRow>,
     pub asset_events: Vec<AssetEventNew>,
     /// Runs that consume all events that wait for their dag, `asset_events` included.
     pub asset_runs: Vec<(DagRunKey, DagId)>,
@@ -217,6 +219,7 @@ impl Commit {
             && self.xcoms.is_empty()
             && self.artifacts.is_empty()
             && self.recordings.is_empty()
+            && self.cached_results.is_empty()
             && self.asset_events.is_empty()
             && self.asset_runs.is_empty()
             && self.waits_gone.is_empty()
@@ -248,6 +251,7 @@ enum Part {
     XComs,
     Artifacts,
     Recordings,
+    CachedResults,
     WaitsGone,
     WaitsNew,
     Approvals,
@@ -262,7 +266,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 29] = [
         Self::Begin,
         Self::DagRunsNew,
         Self::Origins,
@@ -280,6 +284,7 @@ impl Part {
         Self::XComs,
         Self::Artifacts,
         Self::Recordings,
+        Self::CachedResults,
         Self::WaitsGone,
         Self::WaitsNew,
         Self::Approvals,
@@ -312,6 +317,7 @@ impl Part {
             Self::XComs => include_str!("sql/commit_xcoms.sqlite.sql"),
             Self::Artifacts => include_str!("sql/commit_artifacts.sqlite.sql"),
             Self::Recordings => include_str!("sql/commit_recordings.sqlite.sql"),
+            Self::CachedResults => include_str!("sql/commit_cached_results.sqlite.sql"),
             Self::WaitsGone => include_str!("sql/commit_waits_gone.sqlite.sql"),
             Self::WaitsNew => include_str!("sql/commit_waits_new.sqlite.sql"),
             Self::Approvals => include_str!("sql/commit_approvals.sqlite.sql"),
@@ -398,7 +404,7 @@ impl Call {
             .bind(take(Part::Answers))
             .bind(take(Part::Renewals))
             .bind(take(Part::Recordings))
-            .bind(None::<String>)
+            .bind(take(Part::CachedResults))
             .bind(None::<String>)
             .bind(take(Part::RenderedFields))
             .bind(take(Part::Labels))
@@ -654,6 +660,29 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
         .add(Part::Recordings, &batch.recordings, |row| {
             let (dag_run, task_id, map_index) = key(&row.instance);
             (dag_run, task_id, map_index, row.try_number, row.size_bytes, row.created_at.as_micros(), &row.blob)
+        })
+        .await?;
+    let extras = |row: &CachedResultRow| {
+        let extras = (!row.asset_extras.is_empty()).then_some(&row.asset_extras);
+        extras.map(json).transpose()
+    };
+    let extras = batch.cached_results.iter().map(extras).collect::<Result<Vec<_>, _>>()?;
+    let cached: Vec<_> = batch.cached_results.iter().zip(extras).collect();
+    sender
+        .add(Part::CachedResults, &cached, |(row, extras)| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (
+                row.key,
+                dag_run,
+                task_id,
+                map_index,
+                row.try_number,
+                &row.dag_id,
+                &row.run_id,
+                row.made_at.as_micros(),
+                row.expires_at.as_micros(),
+                extras,
+            )
         })
         .await?;
     sender.add(Part::WaitsGone, &batch.waits_gone, key).await?;

@@ -183,6 +183,8 @@ impl Store {
     pub async fn dag_run_delete(&self, key: DagRunKey) -> Result<Deleted, StoreError> {
         let mut deleted = Deleted::default();
         for statement in [
+            // Before what it consists of.
+            include_str!("sql/dag_run_delete_cached_result.sqlite.sql"),
             include_str!("sql/dag_run_delete_log_chunk.sqlite.sql"),
             include_str!("sql/dag_run_delete_recording.sqlite.sql"),
             include_str!("sql/dag_run_delete_callback.sqlite.sql"),

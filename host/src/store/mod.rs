@@ -14,6 +14,7 @@ mod api_token;
 mod approval;
 mod asset;
 mod backfill;
+mod cached_result;
 mod callback;
 mod codec;
 mod commit;
@@ -49,6 +50,7 @@ pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
+pub use cached_result::{CachedResult, CachedResultRow};
 pub use callback::{CallbackNew, CallbackRow};
 pub use commit::{
     AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, Placement, Renewal,
@@ -140,6 +142,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
     (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
     (30, "recordings", include_str!("../../../migrations/sqlite/0030_recordings.sql")),
+    (31, "cached results", include_str!("../../../migrations/sqlite/0031_cached_results.sql")),
     (40, "rendered fields", include_str!("../../../migrations/sqlite/0040_rendered_fields.sql")),
     (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
     (60, "roles", include_str!("../../../migrations/sqlite/0060_roles.sql")),

@@ -1,5 +1,6 @@
 //! The store's contract, each test on a database of its own.
 
+mod cached_results;
 mod commits;
 mod deletes;
 mod deploys;

@@ -3,7 +3,8 @@
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{
-    ArtifactRow, InstanceKey, Listed, MAX_PAGE, Page, Range, Store, StoreError, XComBody, XComNew, XComRow, XComValue,
+    ArtifactRow, InstanceKey, Listed, MAX_PAGE, Page, Query, Range, Store, StoreError, XComBody, XComNew, XComRow,
+    XComValue,
     codec::json,
     commit::key,
     filter::{Builder, counting, push_count_end, push_page, push_range},
@@ -149,7 +150,7 @@ impl Store {
             .bind(now)
             .bind(blob)
             .bind(body);
-        Ok(self.write(query).await? == 1)
+        self.write_by_hand(query, &xcom.instance).await
     }
 
     /// Whether there was one to delete.
@@ -159,7 +160,24 @@ impl Store {
             .bind(&instance.task_id)
             .bind(instance.map_index)
             .bind(xcom);
-        Ok(self.write(query).await? == 1)
+        self.write_by_hand(query, instance).await
+    }
+
+    /// Changes an XCom of `instance`, which is no result of its own any more that others may take. Whether there was a change.
+    async fn write_by_hand(&self, query: Query<'_>, instance: &InstanceKey) -> Result<bool, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let changed = query.execute(&mut *transaction).await?.rows_affected() == 1;
+        if changed {
+            sqlx::query(include_str!("sql/cached_result_delete_of.sql"))
+                .bind(instance.dag_run)
+                .bind(&instance.task_id)
+                .bind(instance.map_index)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(changed)
     }
 
     /// An instance's artifacts by name; at most 1,000.

@@ -49,6 +49,11 @@ impl Args {
         Some(self.list.remove(at))
     }
 
+    /// Where the argument `name` stands, if it is given and not taken yet.
+    pub fn span(&self, name: &str) -> Option<Span> {
+        self.list.iter().find(|arg| arg.name == name).map(|arg| arg.name.span())
+    }
+
     fn value(&mut self, name: &'static str, example: &str) -> Result<Option<Expr>> {
         let Some(arg) = self.take(name) else { return Ok(None) };
         let missing = || Error::new(arg.name.span(), format!("`{name}` needs a value: `{name} = {example}`"));

@@ -1,6 +1,6 @@
 //! `#[task]`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Attribute, Error, FnArg, GenericArgument, ItemFn, Pat, PathArguments, Result, ReturnType, Type, spanned::Spanned,
@@ -23,12 +23,16 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let ignore_rules = args.flag("ignore_downstream_trigger_rules")?;
     let sensor = sensor(&mut args, function)?;
     let name_literal = args.text("name", "\"fetch\"")?;
-    let options = options(&mut args)?;
+    let (options, cache) = options(&mut args)?;
     let doc = args.text("doc", "\"What it does.\"")?.map(|text| text.value()).or_else(|| doc_comment(&function.attrs));
     args.finish()?;
     if [branch, short_circuit, sensor.is_some()].into_iter().filter(|kind| *kind).count() > 1 {
         let why = "a task is one of `branch`, `short_circuit` and `sensor`";
         return Err(Error::new(function.sig.ident.span(), why));
+    }
+    if let Some(span) = cache.filter(|_| branch || short_circuit || sensor.is_some()) {
+        let why = "a `branch`, `short_circuit` or `sensor` has no `cache`: only results are remembered, not decisions and waits";
+        return Err(Error::new(span, why));
     }
     if ignore_rules.is_some() && !short_circuit {
         let why = "only a `short_circuit` has `ignore_downstream_trigger_rules`";
@@ -184,7 +188,8 @@ impl Input {
     }
 }
 
-fn options(args: &mut Args) -> Result<TokenStream> {
+/// The options, and where `cache` stands if it does.
+fn options(args: &mut Args) -> Result<(TokenStream, Option<Span>)> {
     let display_name = args.text("display_name", "\"Fetch\"")?;
     let retries = args.number::<u32>("retries", None)?;
     let retry_delay = args.duration_ms("retry_delay")?;
@@ -200,6 +205,8 @@ fn options(args: &mut Args) -> Result<TokenStream> {
     let max_active_tis_per_dag = args.number::<u32>("max_active_tis_per_dag", Some(1))?;
     let max_active_tis_per_dagrun = args.number::<u32>("max_active_tis_per_dagrun", Some(1))?;
     let record = recording(args)?;
+    let cache_span = args.span("cache");
+    let cache = args.duration_ms("cache")?;
     let weight_rule = weight_rule(args)?;
     let map_index_template = args.text("map_index_template", "\"{{ inputs.file }}\"")?;
     let concurrency = concurrency(args)?;
@@ -251,6 +258,12 @@ fn options(args: &mut Args) -> Result<TokenStream> {
         fields.extend(quote!(max_active_tis_per_dagrun: ::core::option::Option::Some(#number),));
     }
     fields.extend(quote!(record: #record,));
+    if let Some((ms, span)) = cache.zip(cache_span) {
+        if !(1_000..=366 * 86_400_000).contains(&ms) {
+            return Err(Error::new(span, "`cache` is from \"1s\" to \"366d\""));
+        }
+        fields.extend(quote!(cache_ms: ::core::option::Option::Some(#ms),));
+    }
     if let Some(rule) = weight_rule {
         fields.extend(quote!(weight_rule: ::core::option::Option::Some(#rule),));
     }
@@ -263,7 +276,7 @@ fn options(args: &mut Args) -> Result<TokenStream> {
         fields.extend(quote!(concurrency: ::core::option::Option::Some((#key, #limit)),));
     }
     fields.extend(quote!(callbacks: #callbacks,));
-    Ok(quote!(#sdk::Options { #fields ..#sdk::Options::DEFAULT }))
+    Ok((quote!(#sdk::Options { #fields ..#sdk::Options::DEFAULT }), cache_span))
 }
 
 /// How a sensor pokes, if the task is one.

@@ -157,6 +157,26 @@ impl<T> Handle<'_, T> {
         self.options(|options| options.concurrency = Some((key.into().into(), limit)))
     }
 
+    /// A result counts for so long: until it is that old, another instance with the same component, inputs and grants takes it
+    /// instead of running. From a second to 366 days. What the task reads besides its inputs does not count: hand the date over
+    /// as `dag.template("{{ ds }}")` if it matters.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use airlock_sdk::prelude::*;
+    ///
+    /// #[task]
+    /// fn prices(day: &str) -> usize { day.len() }
+    ///
+    /// #[dag(schedule = "@hourly", start = "2026-01-01")]
+    /// fn shop(dag: &Dag) {
+    ///     prices(dag, dag.template("{{ ds }}")).cache(Duration::from_secs(24 * 3600));
+    /// }
+    /// ```
+    pub fn cache(self, duration: Duration) -> Self {
+        self.options(|options| options.cache_ms = Some(millis(duration)))
+    }
+
     /// The task makes `asset`: whenever it succeeds, the asset has an event, and dags that run after it have their runs.
     pub fn outlet(self, asset: Asset) -> Self {
         self.change(|node| node.assets.get_or_insert_default().outlets.push(asset))

@@ -27,4 +27,12 @@ fn generic<T>(value: T) {}
 #[task]
 fn pattern((one, two): (u32, u32)) {}
 
+#[task(sensor, cache = "1h")]
+fn poke() -> Poke<()> {
+    Poke::NotYet
+}
+
+#[task(cache = "10ms")]
+fn brief() {}
+
 fn main() {}

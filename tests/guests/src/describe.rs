@@ -120,6 +120,7 @@ fn node(n: usize) -> Node {
         wait_for_downstream: false,
         max_active_tis_per_dag: None,
         max_active_tis_per_dagrun: None,
+        cache: None,
         record: None,
         callbacks: Vec::new(),
         role: Role::Work,

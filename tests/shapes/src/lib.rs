@@ -4,6 +4,7 @@ mod asked;
 mod made;
 mod others;
 mod recorded;
+mod remembered;
 
 use airlock_sdk::prelude::*;
 
@@ -271,6 +272,10 @@ airlock_sdk::export!(
         asked::nonsense,
         asked::paying,
         recorded::recorded,
+        remembered::remembered,
+        remembered::remembered_elsewhere,
+        remembered::remembered_each,
+        remembered::remembered_wait,
     ],
     tasks = [say_and_wait]
 );

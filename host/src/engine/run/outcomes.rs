@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 impl RunState {
-    pub(super) fn succeed(&mut self, id: InstanceId, list_length: Option<u32>, turn: &mut Turn) {
+    pub(super) fn succeed(&mut self, id: InstanceId, list_length: Option<u32>, message: Option<&str>, turn: &mut Turn) {
         if let Some(tasks) = self.dag.expands.get(&id.node)
             && id.map_index < 0
         {
@@ -35,12 +35,12 @@ impl RunState {
         if let Some(length) = list_length {
             self.lengths.insert(id, length);
         }
-        self.end_well(id, turn);
+        self.end_well(id, message, turn);
     }
 
-    fn end_well(&mut self, id: InstanceId, turn: &mut Turn) {
+    fn end_well(&mut self, id: InstanceId, message: Option<&str>, turn: &mut Turn) {
         if let Some(instance) = self.table.get(id) {
-            self.put(id, instance.ended(TaskState::Success, turn.now), None, turn);
+            self.put(id, instance.ended(TaskState::Success, turn.now), message, turn);
         }
     }
 
@@ -133,7 +133,7 @@ impl RunState {
     /// Ends `id` well and skips what has not begun of `skipped`. A mapped branch decides for its own index only.
     fn follow(&mut self, id: InstanceId, followed: Vec<NodeIndex>, skipped: Vec<NodeIndex>, turn: &mut Turn) {
         self.followed.insert(id, followed);
-        self.end_well(id, turn);
+        self.end_well(id, None, turn);
         let message = by_branch(&self.dag.node(id.node).task_id);
         for node in skipped {
             for child in self.table.ids_of(node).filter(|child| id.map_index < 0 || child.map_index == id.map_index) {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Binding, Catalog, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, Node, NodeIndex, Past, Role, Source, Watched, Watcher,
-    expansion, reach, shorten, teardowns_of, weight::weigh, words::Words,
+    cache::cache, expansion, reach, shorten, teardowns_of, weight::weigh, words::Words,
 };
 use crate::model::{
     callback::{CallbackEvent, Callbacks},
@@ -476,6 +476,7 @@ fn build_node(
         max_active_tis_per_dag: node.max_active_tis_per_dag,
         max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
         record: node.record,
+        cache: cache(node)?,
         callbacks: Callbacks::from_specs(&node.callbacks, &OF_TASKS)?,
         role,
         group,

@@ -213,6 +213,9 @@ impl DagFile {
         node.max_active_tis_per_dag = task.max_active_tis_per_dag.or(default.max_active_tis_per_dag);
         node.max_active_tis_per_dagrun = task.max_active_tis_per_dagrun.or(default.max_active_tis_per_dagrun);
         node.record = task.record.or(default.record);
+        // Defaults are for work: setups and teardowns do theirs in each run.
+        let prepares = !matches!(node.role, RoleSpec::Work);
+        node.cache_ms = task.cache.or(default.cache.filter(|_| !prepares)).map(|length| length.0);
         Ok(node)
     }
 

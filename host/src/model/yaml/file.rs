@@ -221,6 +221,8 @@ pub struct OptionsFile {
     pub max_active_tis_per_dagrun: Option<u32>,
     /// Which attempts are recorded for `airlock replay`; as the dag says, if it is left out.
     pub record: Option<Recording>,
+    /// How long a result counts, as `24h`: until then instances with the same inputs take it instead of running.
+    pub cache: Option<Length>,
     /// Connections (of type `http` or `smtp`) by which it is told that an instance succeeded.
     pub on_success: Option<Words>,
     /// Connections by which it is told that an instance failed for good.
@@ -323,6 +325,8 @@ pub struct TaskFile {
     pub max_active_tis_per_dagrun: Option<u32>,
     /// Which attempts are recorded for `airlock replay`; as the dag says, if it is left out.
     pub record: Option<Recording>,
+    /// How long a result counts, as `24h`: until then instances with the same inputs take it instead of running.
+    pub cache: Option<Length>,
     /// Connections (of type `http` or `smtp`) by which it is told that an instance succeeded.
     pub on_success: Option<Words>,
     /// Connections by which it is told that an instance failed for good.

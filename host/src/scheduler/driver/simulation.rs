@@ -340,6 +340,7 @@ fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorE
         message: None,
         xcoms: Vec::new(),
         artifacts: Vec::new(),
+        cached: None,
         recording: None,
         asset_extras: BTreeMap::new(),
         list_length: None,

@@ -145,6 +145,7 @@ impl World {
             message: None,
             xcoms: Vec::new(),
             artifacts: Vec::new(),
+            cached: None,
             recording: None,
             asset_extras: BTreeMap::new(),
             list_length: None,

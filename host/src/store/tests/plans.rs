@@ -8,7 +8,7 @@ use super::*;
 use crate::store::{Order, dag_run, filter::Builder, task_instance, xcom};
 
 /// Tables that grow with history, and the names they go by in statements.
-const HISTORY: [&str; 13] = [
+const HISTORY: [&str; 14] = [
     "dag_run",
     "r",
     "newest",
@@ -21,6 +21,7 @@ const HISTORY: [&str; 13] = [
     "artifact",
     "log_chunk",
     "garbage",
+    "cached_result",
     "dag_version",
 ];
 

@@ -84,6 +84,7 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             .maybe("Waits for the run before", past(spec))
             .maybe("At a time, in all runs", spec.max_active_tis_per_dag)
             .maybe("At a time, in a run", spec.max_active_tis_per_dagrun)
+            .maybe("Results count for", spec.cache_ms.map(span))
             .maybe("Recorded", spec.record.or(found.shape.spec.record).map(Recording::as_str));
         for (name, assets) in [("Makes", &spec.outlets), ("Reads", &spec.inlets)] {
             let assets = assets.iter().filter_map(|name| AssetName::new(name).ok());

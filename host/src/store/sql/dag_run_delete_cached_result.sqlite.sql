@@ -1,0 +1,1 @@
+DELETE FROM cached_result WHERE key IN (SELECT key FROM cached_result WHERE dag_run = $1 LIMIT $2)
