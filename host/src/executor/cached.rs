@@ -155,11 +155,11 @@ async fn take(shared: &Shared, attempt: &Attempt, found: CachedResult) -> Result
         effects.artifacts.insert(artifact.name, finished);
     }
     effects.asset_extras.clone_from(&row.asset_extras);
-    let copied = match copy(shared, copies).await {
-        Ok(()) => result_of(shared, attempt, returned).await,
-        Err(error) => Err(error),
+    let taken = async {
+        copy(shared, copies).await?;
+        result_of(shared, attempt, returned).await
     };
-    match copied {
+    match taken.await {
         Ok((result, list_length)) => Ok(Taken { row, effects, result, list_length }),
         Err(error) => {
             shared.discard(effects.blobs());
