@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -14,8 +15,8 @@ use super::{
     paths::TokenPath,
 };
 use crate::{
-    auth::{CurrentUser, TokenRequest},
-    model::role::Role,
+    auth::{Audit, CurrentUser, TokenRequest},
+    model::{role::Role, time::Timestamp},
     store::ApiTokenRow,
 };
 
@@ -77,7 +78,7 @@ impl TokenResponse {
             created_at: row.created_at.to_utc(),
             created_by: row.created_by,
             expires_at: row.expires_at.to_utc(),
-            last_used_at: row.last_used_at.map(|at| at.to_utc()),
+            last_used_at: row.last_used_at.map(Timestamp::to_utc),
             token,
         }
     }
@@ -110,12 +111,14 @@ pub async fn get_tokens(
 )]
 pub async fn post_token(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     extract::Json(body): extract::Json<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenResponse>), ApiError> {
     let lifetime = body.days.map(|days| Duration::from_hours(24 * u64::from(days)));
     let request = TokenRequest { username: body.username, name: body.name, role: body.role, lifetime };
     let made = api.auth.token_create(&user, request).await?;
+    audit.change(&made.row.name, &Value::Null, &made.row.shown());
     Ok((StatusCode::CREATED, Json(TokenResponse::new(made.row, Some(made.secret.expose().to_owned())))))
 }
 
@@ -123,9 +126,11 @@ pub async fn post_token(
 #[utoipa::path(delete, path = "/api/v2/tokens/{token_id}", tag = "Token", params(TokenPath), responses((status = 204)))]
 pub async fn revoke_token(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     Path(path): Path<TokenPath>,
 ) -> Result<StatusCode, ApiError> {
-    api.auth.token_revoke(&user, path.token_id).await?;
+    let row = api.auth.token_revoke(&user, path.token_id).await?;
+    audit.change(&row.name, &row.shown(), &Value::Null);
     Ok(StatusCode::NO_CONTENT)
 }

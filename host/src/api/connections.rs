@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     paths::ConnectionPath,
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{Audit, CurrentUser},
     model::{ids::ConnectionId, role::Permission},
     secrets::{MASK, SecretString, place, redact, restore},
     store::ConnectionRow,
@@ -182,6 +183,7 @@ pub async fn get_connection(
 )]
 pub async fn post_connection(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     extract::Json(body): extract::Json<ConnectionBody>,
 ) -> Result<(StatusCode, Json<ConnectionResponse>), ApiError> {
@@ -202,6 +204,7 @@ pub async fn post_connection(
         port: body.port,
         updated_at: api.clock.now(),
     };
+    audit.change(row.id.as_str(), &Value::Null, &row.shown());
     api.store.connection_put(&row).await?;
     Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
 }
@@ -212,6 +215,7 @@ pub async fn post_connection(
 )]
 pub async fn patch_connection(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     Path(path): Path<ConnectionPath>,
     Query(mask): Query<UpdateMask>,
@@ -226,6 +230,7 @@ pub async fn patch_connection(
     }
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let mut row = find(&api, &path.connection_id).await?;
+    let before = row.shown();
     if asked("password") {
         let at = place::connection_password(&row.id);
         row.sealed_password = seal(&api, &at, body.password.as_ref(), row.sealed_password.as_ref())?;
@@ -250,6 +255,7 @@ pub async fn patch_connection(
         row.port = body.port;
     }
     row.updated_at = api.clock.now();
+    audit.change(row.id.as_str(), &before, &row.shown());
     api.store.connection_put(&row).await?;
     Ok(Json(show(&api, &user, &row)?))
 }
@@ -260,8 +266,11 @@ pub async fn patch_connection(
 )]
 pub async fn delete_connection(
     State(api): State<Api>,
+    audit: Audit,
     Path(path): Path<ConnectionPath>,
 ) -> Result<StatusCode, ApiError> {
+    let row = find(&api, &path.connection_id).await?;
+    audit.change(row.id.as_str(), &row.shown(), &Value::Null);
     if api.store.connection_delete(&path.connection_id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -27,7 +27,7 @@ use super::{
     task_instances::TaskInstanceCollectionResponse,
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{Audit, CurrentUser},
     model::{
         ids::{DagId, RunId},
         state::{RunState, RunType},
@@ -388,12 +388,14 @@ pub async fn get_list_dag_runs_batch(
 )]
 pub async fn trigger_dag_run(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<TriggerDagRunBody>,
 ) -> Result<Json<DagRunResponse>, ApiError> {
     let request = RunRequest { user: Some(user.username), ..RunRequest::try_from(body)? };
     let run = api.scheduler.trigger(&path.dag_id, request).await?;
+    audit.run(run.run_id.as_str());
     Ok(Json(show(&api, run).await?))
 }
 
@@ -447,6 +449,7 @@ pub async fn patch_dag_run(
 )]
 pub async fn clear_dag_run(
     State(api): State<Api>,
+    audit: Audit,
     Path(path): Path<RunPath>,
     extract::Json(body): extract::Json<DagRunClearBody>,
 ) -> Result<Response, ApiError> {
@@ -461,6 +464,7 @@ pub async fn clear_dag_run(
     };
     let cleared = api.scheduler.task_clear(request).await?;
     if body.dry_run {
+        audit.nothing();
         return Ok(Json(TaskInstanceCollectionResponse::of(&api, cleared).await?).into_response());
     }
     if let Some(note) = &body.note {

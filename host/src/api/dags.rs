@@ -17,6 +17,7 @@ use super::{
 };
 use crate::model::state::RunState;
 use crate::{
+    auth::Audit,
     model::{
         asset::AssetCondition,
         ids::DagId,
@@ -332,6 +333,7 @@ pub async fn get_dags(
 )]
 pub async fn patch_dags(
     State(api): State<Api>,
+    audit: Audit,
     Query(paging): Query<Paging>,
     Query(query): Query<DagQuery>,
     Query(mask): Query<UpdateMask>,
@@ -347,8 +349,11 @@ pub async fn patch_dags(
     let listed = api.store.dag_list(&filter, paging.page()).await?;
     let now = api.clock.now();
     let mut dags = Vec::with_capacity(listed.items.len());
+    let names: Vec<_> = listed.items.iter().map(|dag| dag.dag_id.to_string()).collect();
+    audit.change("dags", &Value::Null, &json!({"is_paused": body.is_paused, "dag_ids": names}));
     for dag in listed.items {
         api.scheduler.dag_set_paused(&dag.dag_id, body.is_paused).await?;
+        audit.begun();
         dags.push(DagResponse::new(&DagRow { is_paused: body.is_paused, ..dag }, now));
     }
     Ok(Json(DagCollectionResponse { dags, total_entries: listed.total }))
@@ -416,12 +421,14 @@ pub async fn get_dag_details(
 )]
 pub async fn patch_dag(
     State(api): State<Api>,
+    audit: Audit,
     Path(path): Path<DagPath>,
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<DagPatchBody>,
 ) -> Result<Json<DagResponse>, ApiError> {
     check_mask(&mask, &["is_paused"])?;
     api.scheduler.dag_set_paused(&path.dag_id, body.is_paused).await?;
+    audit.change(path.dag_id.as_str(), &Value::Null, &json!({"is_paused": body.is_paused}));
     let dag = find_dag(&api, &path.dag_id).await?;
     Ok(Json(DagResponse::new(&dag, api.clock.now())))
 }

@@ -10,7 +10,7 @@ use axum::{
 };
 use tracing::Instrument;
 
-use super::{Api, error::ApiError};
+use super::{Api, audit, error::ApiError};
 use crate::auth::routes::{self, Access};
 
 /// The paths under which there is nothing.
@@ -76,12 +76,20 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
         Ok(user) => user,
         Err(denied) => return ApiError::from(denied).into_response(),
     };
-    match access.map(|access| user.check(access)) {
-        Some(Ok(())) => {
-            request.extensions_mut().insert(user);
-            next.run(request).await
+    match access.map(|access| user.check(access).map(|()| access)) {
+        Some(Ok(access)) => {
+            let path = path.to_owned();
+            request.extensions_mut().insert(user.clone());
+            let done = audit::audited(&api.auth, (&user, access), &path, request, next).await;
+            done.unwrap_or_else(|error| ApiError::from(error).into_response())
         }
-        Some(Err(denied)) => ApiError::from(denied).into_response(),
+        Some(Err(denied)) => {
+            let event = audit::refusal(&api.auth, &denied, &user, path, &request);
+            if let Some(event) = event {
+                api.auth.record_denial(event).await;
+            }
+            ApiError::from(denied).into_response()
+        }
         None => no_method().await.into_response(),
     }
 }

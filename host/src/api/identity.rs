@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
-    http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts},
+    http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header, request::Parts},
 };
 
 use crate::{
@@ -89,8 +89,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())))
+        Ok(Self(peer_of(&parts.extensions)))
     }
+}
+
+/// The address that a request with these extensions came from.
+pub fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
 /// Whether a browser says that the request comes from a page of this very server.

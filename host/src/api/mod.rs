@@ -9,6 +9,7 @@ mod api_tokens;
 mod approvals;
 mod artifacts;
 mod assets;
+pub mod audit;
 mod backfills;
 mod callbacks;
 mod components;
@@ -19,6 +20,7 @@ mod dags;
 mod dependencies;
 mod drain;
 pub mod error;
+mod event_logs;
 mod events;
 mod extract;
 mod grid;
@@ -210,6 +212,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(backfills::pause_backfill))
         .routes(routes!(backfills::unpause_backfill))
         .routes(routes!(backfills::cancel_backfill))
+        .routes(routes!(event_logs::get_event_logs))
+        .routes(routes!(event_logs::get_event_log))
         .routes(routes!(events::get_events))
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
 }

@@ -72,6 +72,7 @@ path!(ConnectionPath { connection_id: ConnectionId = String });
 path!(PoolPath { pool_name: PoolName = String });
 path!(ComponentPath { digest: Digest = String });
 path!(UserPath { username: String = String });
+path!(EventLogPath { event_log_id: i64 = i64 });
 path!(TokenPath { token_id: i64 = i64 });
 
 /// Which instance of a mapped task.

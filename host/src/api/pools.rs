@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     paths::PoolPath,
 };
 use crate::{
+    auth::Audit,
     model::ids::PoolName,
     store::{PoolRow, PoolUse},
 };
@@ -157,6 +159,7 @@ pub async fn get_pool(State(api): State<Api>, Path(path): Path<PoolPath>) -> Res
 )]
 pub async fn post_pool(
     State(api): State<Api>,
+    audit: Audit,
     extract::Json(body): extract::Json<PoolBody>,
 ) -> Result<(StatusCode, Json<PoolResponse>), ApiError> {
     check(Some(body.slots), body.team_name.as_ref())?;
@@ -169,6 +172,7 @@ pub async fn post_pool(
         description: body.description,
         include_deferred: body.include_deferred,
     };
+    audit.change(row.name.as_str(), &Value::Null, &row.shown());
     api.store.pool_put(&row).await?;
     api.scheduler.pools_changed().await?;
     Ok((StatusCode::CREATED, Json(show(&api, row).await?)))
@@ -180,6 +184,7 @@ pub async fn post_pool(
 )]
 pub async fn patch_pool(
     State(api): State<Api>,
+    audit: Audit,
     Path(path): Path<PoolPath>,
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<PoolPatchBody>,
@@ -191,6 +196,7 @@ pub async fn patch_pool(
     }
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let mut row = find(&api, &path.pool_name).await?;
+    let before = row.shown();
     if let Some(slots) = body.slots.filter(|_| asked("slots")) {
         row.slots = slots;
     }
@@ -200,16 +206,23 @@ pub async fn patch_pool(
     if asked("description") && (body.description.is_some() || !mask.update_mask.is_empty()) {
         row.description = body.description;
     }
+    audit.change(row.name.as_str(), &before, &row.shown());
     api.store.pool_put(&row).await?;
     api.scheduler.pools_changed().await?;
     Ok(Json(show(&api, row).await?))
 }
 
 #[utoipa::path(delete, path = "/api/v2/pools/{pool_name}", tag = "Pool", params(PoolPath), responses((status = 204)))]
-pub async fn delete_pool(State(api): State<Api>, Path(path): Path<PoolPath>) -> Result<StatusCode, ApiError> {
+pub async fn delete_pool(
+    State(api): State<Api>,
+    audit: Audit,
+    Path(path): Path<PoolPath>,
+) -> Result<StatusCode, ApiError> {
     if path.pool_name == PoolName::default_pool() {
         return Err(ApiError::bad_request("the default pool can't be deleted"));
     }
+    let row = find(&api, &path.pool_name).await?;
+    audit.change(row.name.as_str(), &row.shown(), &Value::Null);
     if !api.store.pool_delete(&path.pool_name).await? {
         return Err(ApiError::not_found(format!("pool `{}` does not exist", path.pool_name)));
     }

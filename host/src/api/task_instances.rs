@@ -18,6 +18,7 @@ use super::{
     ranges::DateRanges,
 };
 use crate::{
+    auth::Audit,
     model::{
         ids::{DagId, PoolName, RunId, TaskId},
         state::TaskState,
@@ -756,6 +757,7 @@ pub async fn patch_mapped_task_instance_dry_run(
 )]
 pub async fn post_clear_task_instances(
     State(api): State<Api>,
+    audit: Audit,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<ClearTaskInstancesBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
@@ -791,6 +793,9 @@ pub async fn post_clear_task_instances(
         }
     }
     let cleared = api.scheduler.task_clear(request).await?;
+    if body.dry_run {
+        audit.nothing();
+    }
     if let Some(note) = body.note.filter(|_| !body.dry_run) {
         for row in &cleared {
             let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };

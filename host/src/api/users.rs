@@ -3,6 +3,7 @@
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
@@ -11,7 +12,12 @@ use super::{
     extract::{self, Paging, Path, Query},
     paths::UserPath,
 };
-use crate::{auth::CurrentUser, model::role::Role, secrets::SecretString, store::UserRow};
+use crate::{
+    auth::{Audit, CurrentUser},
+    model::role::Role,
+    secrets::{MASK, SecretString},
+    store::UserRow,
+};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UserResponse {
@@ -96,10 +102,12 @@ pub async fn get_users(
 )]
 pub async fn post_user(
     State(api): State<Api>,
+    audit: Audit,
     extract::Json(body): extract::Json<UserBody>,
 ) -> Result<(StatusCode, Json<UserResponse>), ApiError> {
     let user =
         api.auth.user_create(&body.username, body.password.as_ref().map(SecretString::expose), body.role).await?;
+    audit.change(&user.username, &Value::Null, &json!({"role": user.role}));
     Ok((StatusCode::CREATED, Json(user.into())))
 }
 
@@ -110,15 +118,20 @@ pub async fn post_user(
 )]
 pub async fn patch_user(
     State(api): State<Api>,
+    audit: Audit,
     Path(path): Path<UserPath>,
     extract::Json(body): extract::Json<UserPatchBody>,
 ) -> Result<Json<UserResponse>, ApiError> {
+    let before = api.store.user_get(&path.username).await?.map(|user| json!({"role": user.role}));
+    let is_password = body.password.is_some();
     let user = match (body.role, body.password) {
         (Some(role), None) => api.auth.user_set_role(&path.username, role).await?,
         (None, Some(password)) => api.auth.user_set_password(&path.username, password.expose()).await?,
         // Both would be two changes, of which the second can fail.
         _ => return Err(ApiError::invalid(["body"], "give either a `role` or a `password`")),
     };
+    let after = json!({"role": user.role, "password": if is_password { MASK } else { "unchanged" }});
+    audit.change(&user.username, &before.unwrap_or_default(), &after);
     Ok(Json(user.into()))
 }
 

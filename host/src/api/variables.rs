@@ -13,7 +13,7 @@ use super::{
     paths::VariablePath,
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{Audit, CurrentUser},
     model::{ids::VariableKey, role::Permission},
     secrets::{MASK, place, redact, restore},
     store::VariableRow,
@@ -130,6 +130,7 @@ pub async fn get_variable(
 )]
 pub async fn post_variable(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     extract::Json(body): extract::Json<VariableBody>,
 ) -> Result<(StatusCode, Json<VariableResponse>), ApiError> {
@@ -143,6 +144,7 @@ pub async fn post_variable(
         description: body.description,
         updated_at: api.clock.now(),
     };
+    audit.change(row.key.as_str(), &Value::Null, &row.shown());
     api.store.variable_put(&row).await?;
     Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
 }
@@ -153,6 +155,7 @@ pub async fn post_variable(
 )]
 pub async fn patch_variable(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     Path(path): Path<VariablePath>,
     Query(mask): Query<UpdateMask>,
@@ -165,6 +168,7 @@ pub async fn patch_variable(
     }
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let mut row = find(&api, &path.variable_key).await?;
+    let before = row.shown();
     let at = place::variable(&row.key);
     if asked("value") || mask.update_mask.iter().any(|name| name == "val") {
         let old = api.secrets.unseal(&at, &row.sealed)?;
@@ -174,6 +178,7 @@ pub async fn patch_variable(
         row.description = body.description;
     }
     row.updated_at = api.clock.now();
+    audit.change(row.key.as_str(), &before, &row.shown());
     api.store.variable_put(&row).await?;
     Ok(Json(show(&api, &user, &row)?))
 }
@@ -182,7 +187,13 @@ pub async fn patch_variable(
     delete, path = "/api/v2/variables/{variable_key}", tag = "Variable", params(VariablePath),
     responses((status = 204)),
 )]
-pub async fn delete_variable(State(api): State<Api>, Path(path): Path<VariablePath>) -> Result<StatusCode, ApiError> {
+pub async fn delete_variable(
+    State(api): State<Api>,
+    audit: Audit,
+    Path(path): Path<VariablePath>,
+) -> Result<StatusCode, ApiError> {
+    let row = find(&api, &path.variable_key).await?;
+    audit.change(row.key.as_str(), &row.shown(), &Value::Null);
     if api.store.variable_delete(&path.variable_key).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -2,9 +2,11 @@
 //!
 //! It promises: passwords are stored as argon2id, tokens as SHA-256; a token is refused within
 //! [`AuthConfig::cache`] of its end; guessing is slowed by account and by peer, and costs the same whether the user
-//! exists or not; what a route needs stands in one table ([`routes`]). It leaves out single sign-on, and HTTP: how a
+//! exists or not; what a route needs stands in one table ([`routes`]), and what was
+//! changed or refused is written down ([`Audit`]). It leaves out single sign-on, and HTTP: how a
 //! request shows its secret is in `api::identity`.
 
+mod audit;
 mod password;
 pub mod routes;
 mod secret;
@@ -19,13 +21,19 @@ use std::{
     time::Duration,
 };
 
+pub use audit::Audit;
 use lru::LruCache;
 pub use password::{MAX_PASSWORD_BYTES, PasswordError, PasswordRules};
 pub use sessions::{NewSession, SessionKind};
 pub use tokens::{NewToken, TokenRequest};
 pub use users::WEBHOOK_USER;
 
-use self::{password::Passwords, sessions::Verified, throttle::Throttle};
+use self::{
+    audit::{Denials, Outbox},
+    password::Passwords,
+    sessions::Verified,
+    throttle::Throttle,
+};
 use crate::{
     model::{
         role::{Permission, Role},
@@ -133,6 +141,8 @@ struct Inner {
     passwords: Passwords,
     throttle: Throttle,
     cache: Mutex<LruCache<[u8; 32], Verified>>,
+    audit: Outbox,
+    denials: Denials,
     /// When sessions that are over were deleted last.
     cleaned_at: Mutex<Timestamp>,
 }
@@ -147,6 +157,8 @@ impl Auth {
                 config,
                 throttle: Throttle::default(),
                 cache: Mutex::new(LruCache::new(CACHED_TOKENS)),
+                audit: Outbox::default(),
+                denials: Denials::default(),
                 cleaned_at: Mutex::new(Timestamp::default()),
             }),
         }

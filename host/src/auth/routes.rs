@@ -6,8 +6,8 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use crate::model::role::Permission::{
-    self, ApprovalAnswer, AssetWrite, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload, PoolWrite, Read,
-    RunDelete, RunMark, RunTrigger, TaskClear, UserWrite, VariableWrite, WebhookWrite, XComWrite,
+    self, ApprovalAnswer, AssetWrite, AuditRead, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload,
+    PoolWrite, Read, RunDelete, RunMark, RunTrigger, TaskClear, UserWrite, VariableWrite, WebhookWrite, XComWrite,
 };
 
 /// What somebody needs to use a route.
@@ -161,6 +161,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v2/pools/{pool_name}", Needs(Read)),
     ("PATCH", "/api/v2/pools/{pool_name}", Needs(PoolWrite)),
     ("DELETE", "/api/v2/pools/{pool_name}", Needs(PoolWrite)),
+    ("GET", "/api/v2/eventLogs", Needs(AuditRead)),
+    ("GET", "/api/v2/eventLogs/{event_log_id}", Needs(AuditRead)),
     ("GET", "/api/v2/events", Needs(Read)),
     // The page.
     ("GET", "/login", Public),
@@ -234,6 +236,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/users/edit", Needs(UserWrite)),
     ("GET", "/users/delete", Needs(UserWrite)),
     ("POST", "/users/delete", Needs(UserWrite)),
+    ("GET", "/audit", Needs(AuditRead)),
     // Of others: for admins, which the handlers ask.
     ("GET", "/tokens", SignedIn),
     ("GET", "/tokens/new", SignedIn),
@@ -255,6 +258,21 @@ pub fn access(method: &str, path: &str) -> Option<Access> {
     INDEX.get(&(method, path)).copied()
 }
 
+/// How the audit log calls what a request to the route does; none if it changes nothing of note.
+pub fn event(method: &str, path: &str, access: Access) -> Option<&'static str> {
+    if matches!(method, "GET" | "HEAD") || path.ends_with("/dry_run") {
+        return None;
+    }
+    match access {
+        Needs(Read) | Public => None,
+        Needs(permission) => Some(permission.as_str()),
+        // What is one's own: how the page looks, one's sessions, one's tokens.
+        SignedIn if path.starts_with("/ui/") => None,
+        SignedIn if path.contains("/tokens") => Some("token.write"),
+        SignedIn => Some("sign_out"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +285,20 @@ mod tests {
         }
         assert_eq!(access("HEAD", "/dags"), Some(Needs(Read)));
         assert_eq!(access("POST", "/dags"), None);
+    }
+
+    /// Whatever changes something is written down.
+    #[test]
+    fn changes_have_a_name_in_the_audit_log() {
+        for (method, path, access) in ROUTES {
+            let is_quiet = *method == "GET"
+                || *access == Public
+                || path.starts_with("/ui/")
+                || ["/list", "/dry_run"].iter().any(|end| path.ends_with(end));
+            assert_eq!(event(method, path, *access).is_none(), is_quiet, "{method} {path}");
+        }
+        assert_eq!(event("POST", "/tokens/new", SignedIn), Some("token.write"));
+        assert_eq!(event("POST", "/logout", SignedIn), Some("sign_out"));
     }
 
     /// Whoever may only look changes nothing.

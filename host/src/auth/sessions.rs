@@ -3,7 +3,11 @@
 use std::{net::IpAddr, sync::PoisonError, time::Duration};
 
 use super::{Auth, AuthError, CurrentUser, secret};
-use crate::{model::time::Timestamp, secrets::SecretString, store::SessionRow};
+use crate::{
+    model::time::Timestamp,
+    secrets::SecretString,
+    store::{EventNew, SessionRow},
+};
 
 /// Tokens that are over are listed for so long, so that their users see why they are refused.
 const TOKEN_REMEMBERED: Duration = Duration::from_hours(30 * 24);
@@ -69,11 +73,16 @@ impl Auth {
             .map_err(|retry_after| AuthError::Throttled { retry_after })?;
         let user = inner.store.user_get(&account).await?;
         let hash = user.as_ref().map(|user| user.password_hash.as_str()).filter(|hash| !hash.is_empty());
+        let event = self.event("sign_in", None, peer, kind.as_str().to_owned());
+        let event = EventNew { username: user.as_ref().map(|_| account.clone()), ..event };
         if !inner.passwords.verify(password, hash).await {
+            self.record_denial(event).await;
             return Err(AuthError::WrongPassword);
         }
         inner.throttle.succeeded(&account, peer);
-        self.open(&account, kind).await
+        let session = self.open(&account, kind).await?;
+        self.record(event).await?;
+        Ok(session)
     }
 
     /// Opens a session for `username`, who was recognised by other means (the command line of the server's owner).

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod assets;
+mod audit;
 mod backfill;
 mod client;
 mod components;
@@ -112,6 +113,9 @@ enum Command {
     /// Tokens for programs: create, list, revoke.
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
+    /// The audit log: export.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// The server's settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -171,6 +175,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Assets(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tokens(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Audit(command) => on_one_thread(command.run(&client()?)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "airlock", &mut std::io::stdout());

@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{
     auth::{Auth, AuthConfig, AuthError},
-    model::{role::Role, time::Clock},
-    store::Page,
+    model::{
+        role::{Permission, Role},
+        time::Clock,
+    },
+    store::{EventNew, Page},
 };
 
 #[derive(Debug, clap::Args)]
@@ -61,26 +64,41 @@ impl UsersArgs {
             UsersCommand::Add { username, role, service } => {
                 let password = if service { None } else { Some(password_of(&username)?) };
                 auth.user_create(&username, password.as_deref(), role).await.map_err(refusal)?;
+                record(&auth, "add", &username, Some(role)).await?;
                 note(&format!("user `{username}` is created, as {role}"));
                 Ok(())
             }
             UsersCommand::SetRole { username, role } => {
                 auth.user_set_role(&username, role).await.map_err(refusal)?;
+                record(&auth, "set-role", &username, Some(role)).await?;
                 note(&format!("user `{username}` is {role} now"));
                 Ok(())
             }
             UsersCommand::SetPassword { username } => {
                 auth.user_set_password(&username, &password_of(&username)?).await.map_err(refusal)?;
+                record(&auth, "set-password", &username, None).await?;
                 note(&format!("user `{username}` has a new password"));
                 Ok(())
             }
             UsersCommand::Delete { username } => {
                 auth.user_delete(&username).await.map_err(refusal)?;
+                record(&auth, "delete", &username, None).await?;
                 note(&format!("user `{username}` is deleted"));
                 Ok(())
             }
         }
     }
+}
+
+/// Writes the change into the audit log, as nobody's: whoever owns the machine did it.
+async fn record(auth: &Auth, command: &str, username: &str, role: Option<Role>) -> Result<()> {
+    let event = auth.event(Permission::UserWrite.as_str(), None, None, format!("airlock users {command}"));
+    let event = EventNew {
+        object: Some(username.to_owned()),
+        after: role.map(|role| json!({ "role": role }).to_string()),
+        ..event
+    };
+    auth.record(event).await.map_err(|error| refusal(error.into()))
 }
 
 fn refusal(error: AuthError) -> CliError {

@@ -20,6 +20,13 @@ pub struct ApiTokenRow {
     pub last_used_at: Option<Timestamp>,
 }
 
+impl ApiTokenRow {
+    /// What the audit log shows of it.
+    pub fn shown(&self) -> serde_json::Value {
+        serde_json::json!({"username": self.username, "role": self.role, "expires_at": self.expires_at})
+    }
+}
+
 /// A token to store.
 #[derive(Debug, Clone)]
 pub struct ApiTokenNew {

@@ -21,6 +21,7 @@ mod commit;
 mod dag;
 mod dag_run;
 mod error;
+mod event_log;
 mod filter;
 mod log;
 mod origin;
@@ -58,6 +59,7 @@ pub use commit::{
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;
+pub use event_log::{EventFilter, EventNew, EventRow};
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use origin::StartedRun;
 pub use recording::RecordingRow;
@@ -147,6 +149,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
     (60, "roles", include_str!("../../../migrations/sqlite/0060_roles.sql")),
     (61, "api tokens", include_str!("../../../migrations/sqlite/0061_api_tokens.sql")),
+    (62, "event log", include_str!("../../../migrations/sqlite/0062_event_log.sql")),
 ];
 
 fn migrator() -> Migrator {

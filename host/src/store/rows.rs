@@ -1,5 +1,7 @@
 //! What the database holds, as Rust sees it. Shared by all dialects.
 
+use serde_json::{Value, json};
+
 use crate::model::{
     ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey},
     role::Role,
@@ -297,3 +299,29 @@ pub struct PoolUse {
     /// Of instances that asked to be started again later.
     pub deferred: i64,
 }
+
+/// What the audit log shows of what people set: no secrets.
+impl VariableRow {
+    pub fn shown(&self) -> Value {
+        json!({"description": self.description, "value": HIDDEN})
+    }
+}
+
+impl ConnectionRow {
+    pub fn shown(&self) -> Value {
+        json!({
+            "conn_type": self.conn_type, "description": self.description, "host": self.host, "schema": self.schema,
+            "login": self.login, "port": self.port, "password": self.sealed_password.as_ref().map(|_| HIDDEN),
+            "extra": self.sealed_extra.as_ref().map(|_| HIDDEN),
+        })
+    }
+}
+
+impl PoolRow {
+    pub fn shown(&self) -> Value {
+        json!({"slots": self.slots, "description": self.description, "include_deferred": self.include_deferred})
+    }
+}
+
+/// Stands for a secret that is there.
+const HIDDEN: &str = "***";

@@ -40,7 +40,10 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use self::{error::UiError, shape::Shapes, shell::Frame};
 use crate::{
-    api::identity::{Denied, same_origin},
+    api::{
+        audit,
+        identity::{Denied, same_origin},
+    },
     auth::{
         Auth, CurrentUser,
         routes::{self, Access},
@@ -165,6 +168,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/users", get(users::list))
         .route("/users/edit", get(users::edit).post(users::save))
         .route("/users/delete", get(users::confirm_delete).post(users::delete))
+        .route("/audit", get(pages::audit::list))
         .route("/tokens", get(tokens::list))
         .route("/tokens/new", get(tokens::ask).post(tokens::make))
         .route("/tokens/revoke", get(tokens::confirm_revoke).post(tokens::revoke))
@@ -210,22 +214,43 @@ async fn headers(request: Request, next: Next) -> Response {
 }
 
 /// Lets only those in who have signed in, asks the others to, and turns what goes wrong into a page.
-async fn guard(State(ui): State<UiState>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let refusal = match ui.auth.identify(&parts.method, &parts.headers).await {
-        Ok(user) => {
-            let refusal = forbidden(&user, &parts);
-            parts.extensions.insert(user);
-            refusal
-        }
+async fn guard(State(ui): State<UiState>, mut request: Request, next: Next) -> Response {
+    let found = ui.auth.identify(request.method(), request.headers()).await;
+    if let Ok(user) = &found {
+        request.extensions_mut().insert(user.clone());
+    }
+    let (parts, body) = request.into_parts();
+    let frame = Frame::of(&parts);
+    let refusal = match &found {
+        Ok(_) => None,
         Err(denied) => refusal(denied, &parts),
     };
-    let frame = Frame::of(&parts);
-    let response = match refusal {
-        Some(response) => response,
-        None => next.run(Request::from_parts(parts, body)).await,
+    let request = Request::from_parts(parts, body);
+    let response = match (refusal, found) {
+        (Some(response), _) => response,
+        (None, Ok(user)) => serve(&ui, user, request, next).await,
+        (None, Err(_)) => next.run(request).await,
     };
     error::as_page(response, frame)
+}
+
+/// Answers a user as far as the user's role goes, and writes down what changes. A page that is not in the table is nobody's.
+async fn serve(ui: &UiState, user: CurrentUser, request: Request, next: Next) -> Response {
+    // What is no page at all is told so by the router.
+    let Some(path) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
+    let path = path.as_str();
+    let Some(access) = routes::access(request.method().as_str(), path) else {
+        return error::refuse(StatusCode::METHOD_NOT_ALLOWED, "This address does not take that.");
+    };
+    if let Err(denied) = user.check(access) {
+        let event = audit::refusal(&ui.auth, &denied, &user, path, &request);
+        if let Some(event) = event {
+            ui.auth.record_denial(event).await;
+        }
+        return error::refuse(StatusCode::FORBIDDEN, &denied.to_string());
+    }
+    let done = audit::audited(&ui.auth, (&user, access), path, request, next).await;
+    done.unwrap_or_else(|error| UiError::from(error).into_response())
 }
 
 /// What the table of routes says about the request; none if there is no such page.
@@ -234,20 +259,8 @@ fn access_of(parts: &Parts) -> Option<Access> {
     routes::access(parts.method.as_str(), path)
 }
 
-/// What somebody gets whose role is not enough; none if they may go on. A page that is not in the table is nobody's.
-fn forbidden(user: &CurrentUser, parts: &Parts) -> Option<Response> {
-    // What is no page at all is told so by the router.
-    parts.extensions.get::<MatchedPath>()?;
-    match access_of(parts) {
-        Some(access) => {
-            user.check(access).err().map(|denied| error::refuse(StatusCode::FORBIDDEN, &denied.to_string()))
-        }
-        None => Some(error::refuse(StatusCode::METHOD_NOT_ALLOWED, "This address does not take that.")),
-    }
-}
-
 /// What somebody gets who did not show who they are; none if they may go on.
-fn refusal(denied: Denied, parts: &Parts) -> Option<Response> {
+fn refusal(denied: &Denied, parts: &Parts) -> Option<Response> {
     let path = parts.uri.path();
     let is_public = access_of(parts) == Some(Access::Public);
     match denied {
@@ -270,6 +283,6 @@ fn refusal(denied: Denied, parts: &Parts) -> Option<Response> {
         Denied::ForeignOrigin | Denied::Forbidden { .. } => {
             Some(error::refuse(StatusCode::FORBIDDEN, &denied.to_string()))
         }
-        Denied::Failed(error) => Some(UiError::internal(error).into_response()),
+        Denied::Failed(error) => Some(UiError::internal(error.to_string()).into_response()),
     }
 }

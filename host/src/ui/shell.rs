@@ -38,6 +38,7 @@ pub enum Section {
     Connections,
     Pools,
     Users,
+    Audit,
     /// Behind one's name, not in the navigation.
     Tokens,
     None,
@@ -48,12 +49,13 @@ impl Section {
     fn permission(self) -> Permission {
         match self {
             Self::Users => Permission::UserWrite,
+            Self::Audit => Permission::AuditRead,
             _ => Permission::Read,
         }
     }
 }
 
-const SECTIONS: [(Section, &str, &str); 8] = [
+const SECTIONS: [(Section, &str, &str); 9] = [
     (Section::Dags, "dags", "DAGs"),
     (Section::Approvals, "approvals", "Required Actions"),
     (Section::Assets, "assets", "Assets"),
@@ -62,6 +64,7 @@ const SECTIONS: [(Section, &str, &str); 8] = [
     (Section::Connections, "connections", "Connections"),
     (Section::Pools, "pools", "Pools"),
     (Section::Users, "users", "Users"),
+    (Section::Audit, "audit", "Audit Log"),
 ];
 
 /// A link of the navigation.

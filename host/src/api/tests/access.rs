@@ -293,3 +293,65 @@ async fn tokens_of_others_are_the_admins_business() {
     api.patch("/api/v2/users/robot", json!({"password": PASSWORD})).await.ok();
     assert_eq!(api.get("/api/v2/tokens?username=robot").await.ok()["total_entries"], 0);
 }
+
+#[tokio::test]
+async fn changes_and_refusals_are_in_the_audit_log() {
+    let mut api = TestApi::new().await;
+    api.post("/api/v2/variables", json!({"key": "api_key", "value": "very secret"})).await.ok();
+    let patch = json!({"key": "api_key", "value": "more secret", "description": "for the API"});
+    api.patch("/api/v2/variables/api_key", patch).await.ok();
+    let connection = json!({
+        "connection_id": "db", "conn_type": "postgres", "host": "db.internal", "password": "more secret",
+        "extra": "{\"key\":\"very secret\"}",
+    });
+    api.post("/api/v2/connections", connection).await.ok();
+    api.patch("/api/v2/dags/flow", json!({"is_paused": true})).await.ok();
+    api.post("/api/v2/dags/flow/dagRuns", json!({"dag_run_id": "mine", "logical_date": null})).await.ok();
+    // Neither a question nor what was wrong is a change.
+    api.post("/api/v2/dags/flow/clearTaskInstances", json!({"dag_run_id": "done", "dry_run": true})).await.ok();
+    api.post("/api/v2/variables", json!({"key": "api_key", "value": "x"})).await.refused(409);
+    let admin = api.token.clone();
+    api.sign_in_as(Role::Viewer).await;
+    api.get("/api/v2/eventLogs").await.refused(403);
+    for _ in 0..40 {
+        api.delete("/api/v2/variables/api_key").await.refused(403);
+    }
+    api.post("/auth/token", json!({"username": "viewer1", "password": "wrong"})).await.refused(401);
+    api.token = admin;
+    api.delete("/api/v2/variables/api_key").await;
+
+    let logs = api.get("/api/v2/eventLogs?limit=100").await.ok();
+    let logs = logs["event_logs"].as_array().unwrap();
+    let text = serde_json::to_string(logs).unwrap();
+    assert!(!text.contains("very secret") && !text.contains("more secret"), "{text}");
+    let seen = |event: &str| -> Vec<Value> {
+        let of_event = logs.iter().filter(|entry| entry["event"] == event);
+        of_event.map(|entry| serde_json::from_str(entry["extra"].as_str().unwrap()).unwrap()).collect()
+    };
+    let variables = seen("variable.write");
+    let done: Vec<_> = variables.iter().filter(|extra| extra["denied"] == false).collect();
+    assert_eq!(done.len(), 3, "{text}");
+    assert_eq!(done[1]["before"], json!({"description": null, "value": "***"}));
+    assert_eq!(done[1]["after"], json!({"description": "for the API", "value": "***"}));
+    assert_eq!(done[2]["route"], "DELETE /api/v2/variables/{variable_key}");
+    assert_eq!((&done[2]["object"], &done[2]["after"]), (&json!("api_key"), &Value::Null));
+    assert!(variables.len() > 10 && variables.len() < 30, "refusals have a bound: {}", variables.len());
+    assert_eq!(seen("connection.write")[0]["after"]["password"], "***");
+    assert_eq!(seen("dag.pause")[0]["after"], json!({"is_paused": true}));
+    assert_eq!(seen("sign_in").iter().filter(|extra| extra["denied"] == true).count(), 1);
+    assert!(seen("task.clear").is_empty());
+    let run = logs.iter().find(|entry| entry["event"] == "run.trigger").unwrap();
+    assert_eq!((&run["dag_id"], &run["run_id"], &run["owner"]), (&json!("flow"), &json!("mine"), &json!("admin")));
+
+    let newest = api.get("/api/v2/eventLogs?order_by=-event_log_id&limit=1").await.ok()["event_logs"][0].clone();
+    assert_eq!(newest["event"], "variable.write");
+    let id = newest["event_log_id"].as_i64().unwrap();
+    assert_eq!(api.get(&format!("/api/v2/eventLogs/{id}")).await.ok(), newest);
+    api.get("/api/v2/eventLogs/100000").await.refused(404);
+    let after = api.get(&format!("/api/v2/eventLogs?after_id={}&owner=admin", id - 1)).await.ok();
+    assert_eq!(after["total_entries"], 1);
+    // There is no way to change it.
+    for method in [Method::DELETE, Method::PATCH, Method::PUT] {
+        api.send(method, &format!("/api/v2/eventLogs/{id}"), None).await.refused(405);
+    }
+}

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
 use crate::{
+    auth::Audit,
     model::{ids::ConnectionId, role::Permission},
     secrets::place,
     store::{ConnectionRow, Page},
@@ -185,6 +186,7 @@ fn check(typed: &ConnectionForm) -> Result<(ConnectionId, Option<u16>), String> 
 /// `POST /connections/edit`
 pub async fn save(
     State(ui): State<UiState>,
+    audit: Audit,
     frame: Frame,
     Form(typed): Form<ConnectionForm>,
 ) -> Result<Response, UiError> {
@@ -197,6 +199,7 @@ pub async fn save(
     if typed.is_new && known.is_some() {
         return refuse(frame, typed, format!("connection `{id}` exists already; edit it instead"));
     }
+    let before = known.as_ref().map(ConnectionRow::shown).unwrap_or_default();
     let (old_password, old_extra) = known.map_or((None, None), |row| (row.sealed_password, row.sealed_extra));
     let seal = |place: String, text: &str, is_cleared: bool, old: Option<Vec<u8>>| match text {
         "" if is_cleared => None,
@@ -215,6 +218,7 @@ pub async fn save(
         updated_at: ui.clock.now(),
         id,
     };
+    audit.change(row.id.as_str(), &before, &row.shown());
     ui.store.connection_put(&row).await?;
     Ok(go_and_tell(PATH, &format!("Connection {} was saved.", row.id)))
 }
@@ -231,7 +235,9 @@ pub async fn confirm_delete(
 }
 
 /// `POST /connections/delete`
-pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    let row = find(&ui, &query.key).await?;
+    audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
     ui.store.connection_delete(&ConnectionId::new(&query.key)?).await?;
     Ok(go_and_tell(PATH, &format!("Connection {} was deleted.", query.key)))
 }

@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod assets;
+pub mod audit;
 mod callbacks;
 pub mod change;
 pub mod components;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
 use crate::{
+    auth::Audit,
     model::{ids::PoolName, role::Permission},
     store::{Page, PoolRow},
     ui::{
@@ -126,7 +127,12 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
 }
 
 /// `POST /pools/edit`
-pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<PoolForm>) -> Result<Response, UiError> {
+pub async fn save(
+    State(ui): State<UiState>,
+    audit: Audit,
+    frame: Frame,
+    Form(typed): Form<PoolForm>,
+) -> Result<Response, UiError> {
     let refuse = |frame, typed, text| Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text))));
     let name = match PoolName::new(typed.key.trim()) {
         Ok(name) => name,
@@ -135,11 +141,13 @@ pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<Poo
     let Some(slots) = typed.slots.trim().parse().ok().filter(|slots| *slots >= -1) else {
         return refuse(frame, typed, "slots must be a number, 0 or more, or -1 for unlimited".into());
     };
-    if typed.is_new && ui.store.pool_get(&name).await?.is_some() {
+    let known = ui.store.pool_get(&name).await?;
+    if typed.is_new && known.is_some() {
         return refuse(frame, typed, format!("pool `{name}` exists already; edit it instead"));
     }
     let description = given(&typed.description);
     let row = PoolRow { name: name.clone(), slots, description, include_deferred: typed.include_deferred };
+    audit.change(name.as_str(), &known.map(|known| known.shown()).unwrap_or_default(), &row.shown());
     ui.store.pool_put(&row).await?;
     ui.scheduler.pools_changed().await?;
     Ok(go_and_tell(PATH, &format!("Pool {name} was saved.")))
@@ -157,11 +165,13 @@ pub async fn confirm_delete(
 }
 
 /// `POST /pools/delete`
-pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
     let name = PoolName::new(&query.key)?;
     if name == PoolName::default_pool() {
         return Err(UiError::Conflict("the default pool can't be deleted".into()));
     }
+    let known = ui.store.pool_get(&name).await?.map(|known| known.shown());
+    audit.change(name.as_str(), &known.unwrap_or_default(), &serde_json::Value::Null);
     ui.store.pool_delete(&name).await?;
     ui.scheduler.pools_changed().await?;
     Ok(go_and_tell(PATH, &format!("Pool {name} was deleted.")))

@@ -16,7 +16,7 @@ use super::{
     settings::{FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given},
 };
 use crate::{
-    auth::{AuthError, CurrentUser, NewToken, TokenRequest},
+    auth::{Audit, AuthError, CurrentUser, NewToken, TokenRequest},
     model::role::{Permission, Role},
     store::Page,
     ui::{
@@ -50,14 +50,14 @@ pub async fn list(
         .items
         .iter()
         .map(|row| {
-            let used = row.last_used_at.map_or_else(|| "never".to_owned(), |at| told(at, zone));
+            let last_use = row.last_used_at.map_or_else(|| "never".to_owned(), |at| told(at, zone));
             let cells = vec![
                 row.name.clone(),
                 row.username.clone(),
                 row.role.to_string(),
                 told(row.created_at, zone),
                 told(row.expires_at, zone),
-                used,
+                last_use,
             ];
             let key = row.id.to_string();
             let revoke = links::with_query(&format!("{PATH}/revoke"), &[("key", &key)]);
@@ -147,6 +147,7 @@ fn check(typed: &TokenForm) -> Result<TokenRequest, String> {
 /// `POST /tokens/new`: makes it and shows it once.
 pub async fn make(
     State(ui): State<UiState>,
+    audit: Audit,
     user: CurrentUser,
     frame: Frame,
     Form(typed): Form<TokenForm>,
@@ -157,6 +158,7 @@ pub async fn make(
     };
     match made {
         Ok(NewToken { secret, row }) => {
+            audit.change(&row.name, &serde_json::Value::Null, &row.shown());
             let until = told(row.expires_at, frame.zones_of_none().shown);
             Ok(page(&TokenView {
                 shell: frame.shell(Section::Tokens, "token-made", format!("Token {}", row.name)),
@@ -201,9 +203,11 @@ pub async fn confirm_revoke(
 /// `POST /tokens/revoke`
 pub async fn revoke(
     State(ui): State<UiState>,
+    audit: Audit,
     user: CurrentUser,
     Form(query): Form<KeyQuery>,
 ) -> Result<Response, UiError> {
     let row = ui.auth.token_revoke(&user, query.key).await?;
+    audit.change(&row.name, &row.shown(), &serde_json::Value::Null);
     Ok(go_and_tell(PATH, &format!("Token {} was revoked.", row.name)))
 }

@@ -7,11 +7,13 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
+use serde_json::json;
 
 use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind};
 use crate::{
-    auth::AuthError,
+    auth::{Audit, AuthError},
     model::role::{Permission, Role},
+    secrets::MASK,
     store::{Page, UserRow},
     ui::{
         UiState,
@@ -122,7 +124,7 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
     Ok(page(&form(frame, typed, None)))
 }
 
-async fn apply(ui: &UiState, typed: &UserForm, role: Role) -> Result<(), AuthError> {
+async fn apply(ui: &UiState, audit: &Audit, typed: &UserForm, role: Role) -> Result<(), AuthError> {
     let username = typed.key.trim();
     if typed.is_new {
         ui.auth.user_create(username, (!typed.password.is_empty()).then_some(typed.password.as_str()), role).await?;
@@ -130,15 +132,23 @@ async fn apply(ui: &UiState, typed: &UserForm, role: Role) -> Result<(), AuthErr
     }
     if !typed.password.is_empty() {
         ui.auth.user_set_password(username, &typed.password).await?;
+        audit.change(username, &json!({"password": MASK}), &json!({"password": MASK}));
+        audit.begun();
     }
     ui.auth.user_set_role(username, role).await?;
     Ok(())
 }
 
 /// `POST /users/edit`
-pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<UserForm>) -> Result<Response, UiError> {
+pub async fn save(
+    State(ui): State<UiState>,
+    audit: Audit,
+    frame: Frame,
+    Form(typed): Form<UserForm>,
+) -> Result<Response, UiError> {
+    let before = ui.store.user_get(typed.key.trim()).await?.map(|user| json!({"role": user.role}));
     let done = match typed.role.trim().parse::<Role>() {
-        Ok(role) => match apply(&ui, &typed, role).await {
+        Ok(role) => match apply(&ui, &audit, &typed, role).await {
             Ok(()) => Ok(()),
             Err(error @ AuthError::Store(_)) => return Err(error.into()),
             Err(error) => Err(error.to_string()),
@@ -146,7 +156,12 @@ pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<Use
         Err(error) => Err(error.to_string()),
     };
     match done {
-        Ok(()) => Ok(go_and_tell(PATH, &format!("User {} was saved.", typed.key.trim()))),
+        Ok(()) => {
+            let password = if typed.password.is_empty() { "unchanged" } else { MASK };
+            let after = json!({"role": typed.role.trim(), "password": password});
+            audit.change(typed.key.trim(), &before.unwrap_or_default(), &after);
+            Ok(go_and_tell(PATH, &format!("User {} was saved.", typed.key.trim())))
+        }
         Err(text) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text)))),
     }
 }
@@ -163,7 +178,9 @@ pub async fn confirm_delete(
 }
 
 /// `POST /users/delete`
-pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    let row = find(&ui, &query.key).await?;
+    audit.change(&query.key, &json!({"role": row.role}), &serde_json::Value::Null);
     ui.auth.user_delete(&query.key).await?;
     Ok(go_and_tell(PATH, &format!("User {} was deleted.", query.key)))
 }

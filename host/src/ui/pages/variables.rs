@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
 use crate::{
+    auth::Audit,
     model::{ids::VariableKey, role::Permission},
     secrets::place,
     store::{Page, VariableRow},
@@ -123,6 +124,7 @@ pub struct VariableForm {
 /// `POST /variables/edit`
 pub async fn save(
     State(ui): State<UiState>,
+    audit: Audit,
     frame: Frame,
     Form(typed): Form<VariableForm>,
 ) -> Result<Response, UiError> {
@@ -149,7 +151,9 @@ pub async fn save(
         (_, value) => ui.secrets.seal(&place::variable(&key), value.as_bytes()),
     };
     let description = given(&typed.description);
-    ui.store.variable_put(&VariableRow { key: key.clone(), sealed, description, updated_at: ui.clock.now() }).await?;
+    let row = VariableRow { key: key.clone(), sealed, description, updated_at: ui.clock.now() };
+    audit.change(key.as_str(), &known.map(|known| known.shown()).unwrap_or_default(), &row.shown());
+    ui.store.variable_put(&row).await?;
     Ok(go_and_tell(PATH, &format!("Variable {key} was saved.")))
 }
 
@@ -165,7 +169,9 @@ pub async fn confirm_delete(
 }
 
 /// `POST /variables/delete`
-pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    let row = find(&ui, &query.key).await?;
+    audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
     ui.store.variable_delete(&VariableKey::new(&query.key)?).await?;
     Ok(go_and_tell(PATH, &format!("Variable {} was deleted.", query.key)))
 }

@@ -134,3 +134,21 @@ async fn tokens_are_made_shown_once_and_revoked_on_the_page() {
     assert_eq!(world.post("/tokens/revoke", &[("key", "1")]).await.status, StatusCode::NOT_FOUND);
     world.end().await;
 }
+
+#[tokio::test]
+async fn the_page_writes_its_changes_into_the_audit_log() {
+    let mut world = World::new().await;
+    let pool = [("key", "gpu"), ("slots", "2"), ("description", ""), ("is_new", "true")];
+    assert_eq!(world.post("/pools/edit", &pool).await.status, StatusCode::SEE_OTHER);
+    world.post("/dags/weather/pause", &[("paused", "true"), ("next", "/dags")]).await;
+    assert_eq!(world.post("/pools/edit", &[("key", "")]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let log = world.get("/audit").await.body;
+    assert!(log.contains("pool.write") && log.contains("dag.pause") && log.contains(">ada<"), "{log}");
+    let of_dag = world.get("/audit?dag_id=weather").await.body;
+    assert!(of_dag.contains("dag.pause") && !of_dag.contains("pool.write"), "{of_dag}");
+    world.sign_in_as(Role::Author).await;
+    world.post("/pools/edit", &pool).await;
+    world.sign_in_as(Role::Operator).await;
+    assert!(world.get("/audit?event=pool.write").await.body.contains("refused"));
+    world.end().await;
+}

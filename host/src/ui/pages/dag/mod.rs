@@ -27,6 +27,7 @@ use super::{
     dags::{Switch, Tag, next_run},
 };
 use crate::{
+    auth::Audit,
     model::ids::DagId,
     store::DagRow,
     ui::{
@@ -113,10 +114,12 @@ pub struct PauseForm {
 /// `POST /dags/{dag_id}/pause`
 pub async fn pause(
     State(ui): State<UiState>,
+    audit: Audit,
     Path(dag_id): Path<DagId>,
     Form(form): Form<PauseForm>,
 ) -> Result<Response, UiError> {
     ui.scheduler.dag_set_paused(&dag_id, form.paused).await?;
+    audit.change(dag_id.as_str(), &serde_json::Value::Null, &serde_json::json!({"is_paused": form.paused}));
     Ok(Redirect::to(links::local(&form.next)).into_response())
 }
 

@@ -1,0 +1,122 @@
+//! The audit log, as Airflow's event logs. There is no way to change it.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    error::ApiError,
+    extract::{Instant, Paging, Path, Query},
+    paths::EventLogPath,
+};
+use crate::store::{EventFilter, EventRow, Order, Range};
+
+/// Airflow: `EventLogResponse`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventLogResponse {
+    event_log_id: i64,
+    when: DateTime<Utc>,
+    dag_id: Option<String>,
+    task_id: Option<String>,
+    run_id: Option<String>,
+    map_index: Option<i32>,
+    try_number: Option<i32>,
+    /// The permission that it took, as `dag.pause`; `sign_in`, `sign_out`, `token.write`.
+    event: String,
+    logical_date: Option<DateTime<Utc>>,
+    /// Who did it.
+    owner: Option<String>,
+    /// JSON, as text: `route`, `denied`, `token`, `from`, `object`, `before`, `after`; without secrets.
+    extra: String,
+}
+
+/// Airflow: `EventLogCollectionResponse`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventLogCollectionResponse {
+    event_logs: Vec<EventLogResponse>,
+    total_entries: i64,
+}
+
+/// Which entries.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct EventLogQuery {
+    dag_id: Option<String>,
+    run_id: Option<String>,
+    task_id: Option<String>,
+    event: Option<String>,
+    owner: Option<String>,
+    /// Not before it.
+    #[param(value_type = Option<String>)]
+    after: Option<Instant>,
+    /// Not after it.
+    #[param(value_type = Option<String>)]
+    before: Option<Instant>,
+    /// Those that came after this `event_log_id`.
+    after_id: Option<i64>,
+}
+
+impl From<EventRow> for EventLogResponse {
+    fn from(EventRow { id, event }: EventRow) -> Self {
+        let read = |text: Option<String>| text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let extra = json!({
+            "route": event.route, "denied": event.is_denied, "token": event.token, "from": event.peer,
+            "object": event.object, "before": read(event.before), "after": read(event.after),
+        });
+        Self {
+            event_log_id: id,
+            when: event.at.to_utc(),
+            dag_id: event.dag_id,
+            task_id: event.task_id,
+            run_id: event.run_id,
+            map_index: event.map_index,
+            try_number: None,
+            event: event.event,
+            logical_date: None,
+            owner: event.username,
+            extra: extra.to_string(),
+        }
+    }
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/eventLogs", tag = "Event Log", params(Paging, EventLogQuery),
+    responses((status = 200, body = EventLogCollectionResponse)),
+)]
+pub async fn get_event_logs(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<EventLogQuery>,
+) -> Result<Json<EventLogCollectionResponse>, ApiError> {
+    let order = paging.order(&[("event_log_id", ()), ("when", ()), ("id", ())])?;
+    let filter = EventFilter {
+        dag_id: query.dag_id,
+        run_id: query.run_id,
+        task_id: query.task_id,
+        event: query.event,
+        username: query.owner,
+        at: Range { gte: query.after.map(|at| at.0), lte: query.before.map(|at| at.0) },
+        after_id: query.after_id,
+        order: order.map_or(Order::Ascending, |((), order)| order),
+    };
+    let listed = api.store.event_list(&filter, paging.page()).await?;
+    let event_logs = listed.items.into_iter().map(EventLogResponse::from).collect();
+    Ok(Json(EventLogCollectionResponse { event_logs, total_entries: listed.total }))
+}
+
+#[utoipa::path(
+    get, path = "/api/v2/eventLogs/{event_log_id}", tag = "Event Log", params(EventLogPath),
+    responses((status = 200, body = EventLogResponse)),
+)]
+pub async fn get_event_log(
+    State(api): State<Api>,
+    Path(path): Path<EventLogPath>,
+) -> Result<Json<EventLogResponse>, ApiError> {
+    let row = api.store.event_get(path.event_log_id).await?;
+    let missing = || ApiError::not_found(format!("event log {} does not exist", path.event_log_id));
+    Ok(Json(row.ok_or_else(missing)?.into()))
+}

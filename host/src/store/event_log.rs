@@ -1,0 +1,146 @@
+//! The audit log: what people and programs changed, or were refused to.
+
+use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
+
+use super::{
+    Listed, Order, Page, Range, Store, StoreError,
+    filter::{Builder, counting, push_count_end, push_page, push_range},
+};
+use crate::model::time::Timestamp;
+
+/// What was done, or refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventNew {
+    pub at: Timestamp,
+    /// The permission that it took, as `dag.pause`.
+    pub event: String,
+    pub is_denied: bool,
+    pub username: Option<String>,
+    /// The name of the API token that was shown.
+    pub token: Option<String>,
+    /// The address that it came from.
+    pub peer: Option<String>,
+    /// Method and path.
+    pub route: String,
+    pub dag_id: Option<String>,
+    pub run_id: Option<String>,
+    pub task_id: Option<String>,
+    pub map_index: Option<i32>,
+    /// What it was about, if no dag.
+    pub object: Option<String>,
+    /// JSON, without secrets.
+    pub before: Option<String>,
+    /// JSON, without secrets.
+    pub after: Option<String>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Clone)]
+pub struct EventRow {
+    pub id: i64,
+    pub event: EventNew,
+}
+
+/// Which entries; none of a field asks for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    pub dag_id: Option<String>,
+    pub run_id: Option<String>,
+    pub task_id: Option<String>,
+    pub event: Option<String>,
+    pub username: Option<String>,
+    pub at: Range,
+    /// Those that came after this one.
+    pub after_id: Option<i64>,
+    pub order: Order,
+}
+
+impl FromRow<'_, SqliteRow> for EventRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let event = EventNew {
+            at: row.try_get("at")?,
+            event: row.try_get("event")?,
+            is_denied: row.try_get("is_denied")?,
+            username: row.try_get("username")?,
+            token: row.try_get("token")?,
+            peer: row.try_get("peer")?,
+            route: row.try_get("route")?,
+            dag_id: row.try_get("dag_id")?,
+            run_id: row.try_get("run_id")?,
+            task_id: row.try_get("task_id")?,
+            map_index: row.try_get("map_index")?,
+            object: row.try_get("object")?,
+            before: row.try_get("before")?,
+            after: row.try_get("after")?,
+        };
+        Ok(Self { id: row.try_get("id")?, event })
+    }
+}
+
+fn push_filter(builder: &mut Builder, filter: &EventFilter) {
+    let texts = [
+        (" AND dag_id = ", &filter.dag_id),
+        (" AND run_id = ", &filter.run_id),
+        (" AND task_id = ", &filter.task_id),
+        (" AND event = ", &filter.event),
+        (" AND username = ", &filter.username),
+    ];
+    for (condition, value) in texts {
+        if let Some(value) = value {
+            builder.push(condition).push_bind(value.clone());
+        }
+    }
+    push_range(builder, "at", filter.at);
+    if let Some(id) = filter.after_id {
+        builder.push(" AND id > ").push_bind(id);
+    }
+}
+
+impl Store {
+    /// Adds entries in one transaction.
+    pub async fn event_append(&self, events: &[EventNew]) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        for event in events {
+            sqlx::query(include_str!("sql/event_log_append.sql"))
+                .bind(event.at)
+                .bind(&event.event)
+                .bind(event.is_denied)
+                .bind(&event.username)
+                .bind(&event.token)
+                .bind(&event.peer)
+                .bind(&event.route)
+                .bind(&event.dag_id)
+                .bind(&event.run_id)
+                .bind(&event.task_id)
+                .bind(event.map_index)
+                .bind(&event.object)
+                .bind(&event.before)
+                .bind(&event.after)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Entries in the order in which they were written, or the other way round.
+    pub async fn event_list(&self, filter: &EventFilter, page: Page) -> Result<Listed<EventRow>, StoreError> {
+        let mut list = Builder::new("SELECT * FROM event_log WHERE TRUE");
+        push_filter(&mut list, filter);
+        list.push(" ORDER BY id").push(filter.order.sql());
+        push_page(&mut list, page);
+        let mut count = counting("SELECT 1 FROM event_log WHERE TRUE");
+        push_filter(&mut count, filter);
+        push_count_end(&mut count);
+        let items = list.build_query_as().fetch_all(self.readers());
+        let total = count.build_query_scalar().fetch_one(self.readers());
+        let (items, total) = tokio::try_join!(items, total)?;
+        Ok(Listed { items, total })
+    }
+
+    pub async fn event_get(&self, id: i64) -> Result<Option<EventRow>, StoreError> {
+        let mut query = Builder::new("SELECT * FROM event_log WHERE id = ");
+        query.push_bind(id);
+        Ok(query.build_query_as().fetch_optional(self.readers()).await?)
+    }
+}
