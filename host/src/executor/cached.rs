@@ -283,7 +283,7 @@ mod tests {
             key(Digest([2; 32]), "load", &inputs, &granted(&[])).await,
             key(Digest([1; 32]), "loa", &inputs, &granted(&[])).await,
             key(Digest([1; 32]), "load", &inputs, &granted(&["a"])).await,
-            base(&[a.clone()]).await,
+            base(std::slice::from_ref(&a)).await,
             base(&[a.clone(), input("b", Some("null"))]).await,
             base(&[input("a", Some("2")), b.clone()]).await,
             base(&[input("a", Some("1b")), input("", None)]).await,

@@ -11,9 +11,9 @@ use crate::{
 /// The routes that `ui/mod.rs` makes, read from its text: axum does not list them.
 fn routes() -> Vec<(&'static str, String)> {
     let text = include_str!("../mod.rs");
-    let router = &text[text.find("pub fn router").unwrap()..text.find("static HEADERS").unwrap()];
+    let listed = &text[text.find("pub fn router").unwrap()..text.find("static HEADERS").unwrap()];
     let mut routes = Vec::new();
-    for part in router.split(".route(").skip(1) {
+    for part in listed.split(".route(").skip(1) {
         let path = part.split('"').nth(1).unwrap();
         for (call, method) in [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE")] {
             if part.contains(&format!(" {call}")) || part.contains(&format!(").{call}")) {
