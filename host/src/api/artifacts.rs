@@ -20,7 +20,7 @@ use super::{
     paths::{ArtifactPath, MapIndex, RunPath, TaskPath},
     task_instances::find_instance,
 };
-use crate::store::ArtifactRow;
+use crate::{blobs::BlobRead, store::ArtifactRow};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ArtifactResponse {
@@ -72,6 +72,17 @@ pub fn attachment(name: &str) -> HeaderValue {
     HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
+/// An object that a browser saves under `name`.
+pub fn download(read: BlobRead, name: &str, media_type: &str) -> Response {
+    let media_type = HeaderValue::from_str(media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_DISPOSITION, attachment(name)),
+        (header::CONTENT_LENGTH, HeaderValue::from(read.size_bytes)),
+    ];
+    (headers, Body::from_stream(read.stream)).into_response()
+}
+
 /// All artifacts of a run.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/artifacts", tag = "Artifact", params(RunPath),
@@ -119,14 +130,7 @@ pub async fn get_artifact(
     let row = api.store.artifact_get(&instance, &name).await?.ok_or_else(missing)?;
     let read = api.blobs.stream(&row.blob).await?;
     let read = read.ok_or_else(|| ApiError::unavailable("the artifact is not in object storage"))?;
-    let media_type =
-        HeaderValue::from_str(&row.media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    let headers = [
-        (header::CONTENT_TYPE, media_type),
-        (header::CONTENT_DISPOSITION, attachment(&row.name)),
-        (header::CONTENT_LENGTH, HeaderValue::from(read.size_bytes)),
-    ];
-    Ok((headers, Body::from_stream(read.stream)).into_response())
+    Ok(download(read, &row.name, &row.media_type))
 }
 
 #[cfg(test)]

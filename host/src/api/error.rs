@@ -257,8 +257,11 @@ impl From<AuthError> for ApiError {
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", text)
             },
             AuthError::Password(crate::auth::PasswordError::Hash) => Self::internal(&error),
+            AuthError::PresentPassword => Self::invalid(["body", "present_password"], text),
             AuthError::Password(_) => Self::invalid(["body", "password"], text),
-            AuthError::TokenByToken | AuthError::TokenOfOther => Self::new(StatusCode::FORBIDDEN, "forbidden", text),
+            AuthError::TokenByToken | AuthError::PasswordByToken | AuthError::TokenOfOther => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", text)
+            }
             AuthError::TokenName => Self::invalid(["body", "name"], text),
             AuthError::TokenRole { .. } => Self::invalid(["body", "role"], text),
             AuthError::TokenLifetime => Self::invalid(["body", "days"], text),

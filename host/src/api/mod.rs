@@ -138,7 +138,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(tokens::create_token, tokens::delete_token))
         .routes(routes!(tokens::create_token_cli))
         .routes(routes!(users::get_users, users::post_user))
-        .routes(routes!(users::get_me))
+        .routes(routes!(users::get_me, users::patch_me))
         .routes(routes!(users::patch_user, users::delete_user))
         .routes(routes!(api_tokens::get_tokens, api_tokens::post_token))
         .routes(routes!(api_tokens::revoke_token))

@@ -1,19 +1,13 @@
 //! Recordings of tries: list and download.
 
-use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Api,
-    artifacts::attachment,
+    artifacts::download,
     error::ApiError,
     extract::{Path, Query},
     paths::{MapIndex, TaskPath, TryPath},
@@ -80,10 +74,5 @@ pub async fn get_recording(
     let row = api.store.recording_get(&instance, try_number).await?.ok_or_else(missing)?;
     let read = api.blobs.stream(&row.blob).await?;
     let read = read.ok_or_else(|| ApiError::unavailable("the recording is not in object storage"))?;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-        (header::CONTENT_DISPOSITION, attachment(&format!("{}-{try_number}.recording", path.task_id))),
-        (header::CONTENT_LENGTH, HeaderValue::from(read.size_bytes)),
-    ];
-    Ok((headers, Body::from_stream(read.stream)).into_response())
+    Ok(download(read, &format!("{}-{try_number}.recording", path.task_id), "application/octet-stream"))
 }

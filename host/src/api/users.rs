@@ -10,6 +10,7 @@ use super::{
     Api,
     error::ApiError,
     extract::{self, Paging, Path, Query},
+    identity::Peer,
     paths::UserPath,
 };
 use crate::{
@@ -84,6 +85,35 @@ impl From<UserRow> for UserResponse {
 #[utoipa::path(get, path = "/api/v2/users/me", tag = "User", responses((status = 200, body = MeResponse)))]
 pub async fn get_me(user: CurrentUser) -> Json<MeResponse> {
     Json(MeResponse { username: user.username, role: user.role.as_str() })
+}
+
+/// What the user who asks may change.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MePatchBody {
+    #[schema(value_type = String, format = Password)]
+    present_password: SecretString,
+    /// Ends all of the user's sessions and tokens.
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+/// Gives whoever asks a new password.
+#[utoipa::path(
+    patch, path = "/api/v2/users/me", tag = "User", request_body = MePatchBody,
+    responses((status = 200, body = MeResponse)),
+)]
+pub async fn patch_me(
+    State(api): State<Api>,
+    audit: Audit,
+    user: CurrentUser,
+    peer: Peer,
+    extract::Json(body): extract::Json<MePatchBody>,
+) -> Result<Json<MeResponse>, ApiError> {
+    let MePatchBody { present_password, password } = body;
+    api.auth.user_change_password(&user, present_password.expose(), password.expose(), peer.0).await?;
+    audit.change(&user.username, &Value::Null, &json!({"password": MASK}));
+    Ok(get_me(user).await)
 }
 
 #[utoipa::path(get, path = "/api/v2/users", tag = "User", params(Paging), responses((status = 200, body = UserCollectionResponse)))]

@@ -112,6 +112,10 @@ pub enum AuthError {
     NoSuchToken(i64),
     #[error("a token can't make another; sign in with a password, as `airlock login` does")]
     TokenByToken,
+    #[error("a token can't change its user's password; sign in with the password")]
+    PasswordByToken,
+    #[error("the present password is not right")]
+    PresentPassword,
     #[error("only admins see and make tokens of other users")]
     TokenOfOther,
     #[error("the user has a token `{0}` already; revoke it, or choose another name")]

@@ -37,6 +37,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("DELETE", "/auth/token", SignedIn),
     ("GET", "/openapi.json", SignedIn),
     ("GET", "/api/v2/users/me", SignedIn),
+    ("PATCH", "/api/v2/users/me", SignedIn),
     ("GET", "/api/v2/users", Needs(UserWrite)),
     ("POST", "/api/v2/users", Needs(UserWrite)),
     ("PATCH", "/api/v2/users/{username}", Needs(UserWrite)),
@@ -238,6 +239,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/users/delete", Needs(UserWrite)),
     ("GET", "/audit", Needs(AuditRead)),
     // Of others: for admins, which the handlers ask.
+    ("GET", "/password", SignedIn),
+    ("POST", "/password", SignedIn),
     ("GET", "/tokens", SignedIn),
     ("GET", "/tokens/new", SignedIn),
     ("POST", "/tokens/new", SignedIn),

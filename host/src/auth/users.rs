@@ -1,6 +1,8 @@
 //! Users: made, listed, given new passwords, deleted.
 
-use super::{Auth, AuthError, password::Passwords, secret};
+use std::net::IpAddr;
+
+use super::{Auth, AuthError, CurrentUser, password::Passwords, secret};
 use crate::{
     model::role::Role,
     secrets::SecretString,
@@ -63,6 +65,45 @@ impl Auth {
         self.inner.store.user_put(&user).await?;
         self.end_sessions_of(username).await?;
         Ok(user)
+    }
+
+    /// Gives whoever sends a request a new password, which ends all of the user's sessions and tokens.
+    ///
+    /// # Errors
+    /// If `present` is not the password, was guessed too often, or the new one can't be used; or if a token asks.
+    pub async fn user_change_password(
+        &self,
+        by: &CurrentUser,
+        present: &str,
+        password: &str,
+        peer: Option<IpAddr>,
+    ) -> Result<UserRow, AuthError> {
+        if by.token.is_some() {
+            return Err(AuthError::PasswordByToken);
+        }
+        let inner = &self.inner;
+        let taken = inner.throttle.take(&by.username, peer, inner.clock.now());
+        taken.map_err(|retry_after| AuthError::Throttled { retry_after })?;
+        let user = inner.store.user_get(&by.username).await?;
+        let hash = user.as_ref().map(|user| user.password_hash.as_str()).filter(|hash| !hash.is_empty());
+        if !inner.passwords.verify(present, hash).await {
+            return Err(AuthError::PresentPassword);
+        }
+        inner.throttle.succeeded(&by.username, peer);
+        self.user_set_password(&by.username, password).await
+    }
+
+    /// Gives a user another role and, if there is one, a new password: both or none.
+    ///
+    /// # Errors
+    /// As [`user_set_role`](Self::user_set_role) and [`user_set_password`](Self::user_set_password).
+    pub async fn user_update(&self, username: &str, role: Role, password: Option<&str>) -> Result<UserRow, AuthError> {
+        password.map_or(Ok(()), Passwords::check_rules)?;
+        let user = self.user_set_role(username, role).await?;
+        match password {
+            Some(password) => self.user_set_password(username, password).await,
+            None => Ok(user),
+        }
     }
 
     /// Gives a user another role. What the user's sessions and tokens may do changes at once.

@@ -109,6 +109,7 @@ fn refusal(error: AuthError) -> CliError {
         }
         AuthError::Password(_)
         | AuthError::UserName(_)
+        | AuthError::PresentPassword
         | AuthError::TokenName
         | AuthError::TokenRole { .. }
         | AuthError::TokenLifetime => Kind::Usage,
@@ -116,6 +117,7 @@ fn refusal(error: AuthError) -> CliError {
         | AuthError::WrongPassword
         | AuthError::UnknownToken
         | AuthError::TokenByToken
+        | AuthError::PasswordByToken
         | AuthError::TokenOfOther => Kind::Denied,
         AuthError::Store(_) => Kind::Failed,
     };

@@ -29,11 +29,7 @@ impl sqlx::FromRow<'_, SqliteRow> for ApprovalRow {
         let question: String = row.try_get("question")?;
         let answer: Option<String> = row.try_get("answer")?;
         Ok(Self {
-            instance: InstanceKey {
-                dag_run: row.try_get("dag_run")?,
-                task_id: row.try_get("task_id")?,
-                map_index: row.try_get("map_index")?,
-            },
+            instance: InstanceKey::from_row(row)?,
             dag_id: row.try_get("dag_id")?,
             run_id: row.try_get("run_id")?,
             try_number: row.try_get("try_number")?,

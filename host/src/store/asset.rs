@@ -1,6 +1,9 @@
 //! Assets, their events, and which dags have yet to consume those.
 
-use sqlx::{Row as _, Sqlite, sqlite::SqliteRow};
+use sqlx::{
+    Row as _,
+    sqlite::{SqliteConnection, SqliteRow},
+};
 
 use super::{
     DagRunKey, DagRunRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
@@ -261,12 +264,12 @@ fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) {
 
 /// Records the assets that a dag's new version names, and where.
 pub(super) async fn put_references(
-    transaction: &mut sqlx::Transaction<'_, Sqlite>,
+    transaction: &mut SqliteConnection,
     dag_id: &DagId,
     spec: &DagSpec,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(include_str!("sql/asset_reference_delete.sql")).bind(dag_id).execute(&mut **transaction).await?;
+    sqlx::query(include_str!("sql/asset_reference_delete.sql")).bind(dag_id).execute(&mut *transaction).await?;
     for asset in &spec.assets {
         sqlx::query(include_str!("sql/asset_put.sql"))
             .bind(&asset.name)
@@ -274,7 +277,7 @@ pub(super) async fn put_references(
             .bind(&asset.group)
             .bind(asset.extra.as_deref().unwrap_or("{}"))
             .bind(now)
-            .execute(&mut **transaction)
+            .execute(&mut *transaction)
             .await?;
     }
     let condition =
@@ -290,9 +293,9 @@ pub(super) async fn put_references(
             .bind(dag_id)
             .bind(json(&references)?)
             .bind(now)
-            .execute(&mut **transaction)
+            .execute(&mut *transaction)
             .await?;
     }
-    sqlx::query(include_str!("sql/asset_queue_prune.sql")).bind(dag_id).execute(&mut **transaction).await?;
+    sqlx::query(include_str!("sql/asset_queue_prune.sql")).bind(dag_id).execute(&mut *transaction).await?;
     Ok(())
 }

@@ -43,11 +43,7 @@ impl sqlx::FromRow<'_, SqliteRow> for CachedResultRow {
         let wrong = |source| sqlx::Error::ColumnDecode { index: "asset_extras".into(), source: Box::new(source) };
         Ok(Self {
             key: row.try_get("key")?,
-            instance: InstanceKey {
-                dag_run: row.try_get("dag_run")?,
-                task_id: row.try_get("task_id")?,
-                map_index: row.try_get("map_index")?,
-            },
+            instance: InstanceKey::from_row(row)?,
             try_number: row.try_get("try_number")?,
             dag_id: row.try_get("dag_id")?,
             run_id: row.try_get("run_id")?,

@@ -525,11 +525,10 @@ impl Store {
         // Until it is known to be over; `writer()` rolls back what a failure or a lost caller left open.
         writer.open_transaction = true;
         let sent = send(&self.shared.commit_texts, &mut writer.connection, batch).await;
-        if sent.is_err() {
-            // After some errors (disk full) SQLite has rolled back by itself, and refuses this.
-            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut writer.connection).await;
+        match sent {
+            Ok(()) => writer.open_transaction = false,
+            Err(_) => writer.rollback().await,
         }
-        writer.open_transaction = false;
         if sent.is_ok() && !batch.callbacks.is_empty() {
             self.shared.callbacks.notify_one();
         }

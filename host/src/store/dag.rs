@@ -7,7 +7,10 @@ use std::{
 
 use lru::LruCache;
 use sha2::Digest as _;
-use sqlx::{FromRow as _, Row as _, Sqlite, sqlite::SqliteRow};
+use sqlx::{
+    FromRow as _, Row as _,
+    sqlite::{SqliteConnection, SqliteRow},
+};
 
 use super::{
     ComponentRow, DagRow, DagVersionKey, DagVersionRow, Deleted, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store,
@@ -457,7 +460,7 @@ struct Source {
 
 /// Makes `spec` the newest version of its dag, unless it is. `paused`: whether the dag is, if it is new.
 async fn put_dag(
-    transaction: &mut sqlx::Transaction<'_, Sqlite>,
+    transaction: &mut SqliteConnection,
     dag_id: DagId,
     spec: &DagSpec,
     source: Source,
@@ -465,7 +468,7 @@ async fn put_dag(
     now: Timestamp,
 ) -> Result<DeployedDag, StoreError> {
     let current: Option<(DagVersionKey, i64, Digest, Digest)> =
-        sqlx::query_as(include_str!("sql/dag_current.sql")).bind(&dag_id).fetch_optional(&mut **transaction).await?;
+        sqlx::query_as(include_str!("sql/dag_current.sql")).bind(&dag_id).fetch_optional(&mut *transaction).await?;
     let created = current.is_none();
     if let Some((version, version_number, component, content_hash)) = current
         && (component, content_hash) == (source.component, source.content_hash)
@@ -478,13 +481,13 @@ async fn put_dag(
         .bind(source.content_hash)
         .bind(now)
         .bind(source.packed)
-        .fetch_one(&mut **transaction)
+        .fetch_one(&mut *transaction)
         .await?;
     for component in spec.used_components() {
         sqlx::query(include_str!("sql/dag_version_uses_put.sql"))
             .bind(version)
             .bind(component)
-            .execute(&mut **transaction)
+            .execute(&mut *transaction)
             .await?;
     }
     sqlx::query(include_str!("sql/dag_put.sql"))
@@ -492,15 +495,15 @@ async fn put_dag(
         .bind(paused)
         .bind(version)
         .bind(now)
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await?;
     for (clear, put, words) in [
         (include_str!("sql/dag_tag_delete.sql"), include_str!("sql/dag_tag_put.sql"), &spec.tags),
         (include_str!("sql/dag_owner_delete.sql"), include_str!("sql/dag_owner_put.sql"), &spec.owners),
     ] {
-        sqlx::query(clear).bind(&dag_id).execute(&mut **transaction).await?;
+        sqlx::query(clear).bind(&dag_id).execute(&mut *transaction).await?;
         for word in words {
-            sqlx::query(put).bind(&dag_id).bind(word).execute(&mut **transaction).await?;
+            sqlx::query(put).bind(&dag_id).bind(word).execute(&mut *transaction).await?;
         }
     }
     super::asset::put_references(transaction, &dag_id, spec, now).await?;

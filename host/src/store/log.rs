@@ -7,11 +7,7 @@ use super::{InstanceKey, LogChunkRow, MAX_PAGE, Store, StoreError, codec::json, 
 impl sqlx::FromRow<'_, SqliteRow> for LogChunkRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
-            instance: InstanceKey {
-                dag_run: row.try_get("dag_run")?,
-                task_id: row.try_get("task_id")?,
-                map_index: row.try_get("map_index")?,
-            },
+            instance: InstanceKey::from_row(row)?,
             try_number: row.try_get("try_number")?,
             seq: row.try_get("seq")?,
             blob: row.try_get("blob")?,

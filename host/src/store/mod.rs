@@ -34,11 +34,17 @@ mod wait;
 mod webhook;
 mod xcom;
 
-use std::{io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Read as _,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    ConnectOptions as _, Connection as _, Sqlite, SqlitePool,
+    ConnectOptions as _, Sqlite, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{
         SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
@@ -120,6 +126,15 @@ struct Writer {
     connection: SqliteConnection,
     /// A transaction may be open: a caller went away in its middle, or it failed.
     open_transaction: bool,
+}
+
+/// A transaction that no other writer interrupts. What it did is undone, before the next writer's turn at the latest, unless
+/// [`Transaction::commit`] returned `Ok`.
+///
+/// It is not sqlx's: that counts the transactions that it began, and its count stays wrong after an error (a full disk) on
+/// which SQLite rolls back by itself. From then on it begins none.
+struct Transaction<'w> {
+    writer: &'w mut Writer,
 }
 
 /// Read connections at most; each is a thread and a page cache while it is open.
@@ -257,9 +272,7 @@ impl Store {
     async fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
         let mut writer = self.shared.writer.lock().await;
         if writer.open_transaction {
-            // Refused if there is none, which is as good.
-            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut writer.connection).await;
-            writer.open_transaction = false;
+            writer.rollback().await;
         }
         Ok(writer)
     }
@@ -274,9 +287,39 @@ impl Store {
 type Query<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
 
 impl Writer {
-    /// A transaction that is rolled back when it is dropped, and that no other writer interrupts.
-    async fn begin(&mut self) -> Result<sqlx::Transaction<'_, Sqlite>, StoreError> {
-        Ok(self.connection.begin_with("BEGIN IMMEDIATE").await?)
+    async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        self.open_transaction = true;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        Ok(Transaction { writer: self })
+    }
+
+    /// Undoes what was not committed.
+    async fn rollback(&mut self) {
+        // Refused if there is none, which is as good.
+        let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+        self.open_transaction = false;
+    }
+}
+
+impl Transaction<'_> {
+    async fn commit(self) -> Result<(), StoreError> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.writer.connection).await?;
+        self.writer.open_transaction = false;
+        Ok(())
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.writer.connection
+    }
+}
+
+impl DerefMut for Transaction<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.writer.connection
     }
 }
 

@@ -18,11 +18,7 @@ pub struct RecordingRow {
 impl sqlx::FromRow<'_, SqliteRow> for RecordingRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
-            instance: InstanceKey {
-                dag_run: row.try_get("dag_run")?,
-                task_id: row.try_get("task_id")?,
-                map_index: row.try_get("map_index")?,
-            },
+            instance: InstanceKey::from_row(row)?,
             try_number: row.try_get("try_number")?,
             size_bytes: row.try_get("size_bytes")?,
             created_at: row.try_get("created_at")?,

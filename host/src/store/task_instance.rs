@@ -45,6 +45,16 @@ pub struct TaskInstanceFilter {
     pub order: Order,
 }
 
+impl sqlx::FromRow<'_, SqliteRow> for InstanceKey {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            dag_run: row.try_get("dag_run")?,
+            task_id: row.try_get("task_id")?,
+            map_index: row.try_get("map_index")?,
+        })
+    }
+}
+
 impl sqlx::FromRow<'_, SqliteRow> for TaskInstanceRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         let followed: Option<String> = row.try_get("followed")?;

@@ -11,11 +11,7 @@ impl sqlx::FromRow<'_, SqliteRow> for WaitRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         let condition: String = row.try_get("condition")?;
         Ok(Self {
-            instance: InstanceKey {
-                dag_run: row.try_get("dag_run")?,
-                task_id: row.try_get("task_id")?,
-                map_index: row.try_get("map_index")?,
-            },
+            instance: InstanceKey::from_row(row)?,
             wait: serde_json::from_str(&condition).map_err(|error| sqlx::Error::Decode(error.into()))?,
         })
     }

@@ -28,18 +28,10 @@ pub struct XComFilter {
     pub run_after: Range,
 }
 
-fn instance(row: &SqliteRow) -> sqlx::Result<InstanceKey> {
-    Ok(InstanceKey {
-        dag_run: row.try_get("dag_run")?,
-        task_id: row.try_get("task_id")?,
-        map_index: row.try_get("map_index")?,
-    })
-}
-
 impl sqlx::FromRow<'_, SqliteRow> for XComRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
-            instance: instance(row)?,
+            instance: InstanceKey::from_row(row)?,
             dag_id: row.try_get("dag_id")?,
             run_id: row.try_get("run_id")?,
             logical_date: row.try_get("logical_date")?,
@@ -66,7 +58,7 @@ impl sqlx::FromRow<'_, SqliteRow> for XComValue {
 impl sqlx::FromRow<'_, SqliteRow> for ArtifactRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
-            instance: instance(row)?,
+            instance: InstanceKey::from_row(row)?,
             try_number: row.try_get("try_number")?,
             name: row.try_get("name")?,
             media_type: row.try_get("media_type")?,

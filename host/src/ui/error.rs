@@ -65,6 +65,7 @@ impl From<AuthError> for UiError {
             | AuthError::TooManyTokens => Self::Conflict(error.to_string()),
             AuthError::UserName(_)
             | AuthError::Password(_)
+            | AuthError::PresentPassword
             | AuthError::TokenName
             | AuthError::TokenRole { .. }
             | AuthError::TokenLifetime => Self::Invalid(error.to_string()),
@@ -72,6 +73,7 @@ impl From<AuthError> for UiError {
             | AuthError::Throttled { .. }
             | AuthError::UnknownToken
             | AuthError::TokenByToken
+            | AuthError::PasswordByToken
             | AuthError::TokenOfOther => Self::Forbidden(error.to_string()),
             AuthError::Store(error) => Self::internal(error),
         }

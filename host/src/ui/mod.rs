@@ -169,6 +169,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/users/edit", get(users::edit).post(users::save))
         .route("/users/delete", get(users::confirm_delete).post(users::delete))
         .route("/audit", get(pages::audit::list))
+        .route("/password", get(users::ask_password).post(users::change_password))
         .route("/tokens", get(tokens::list))
         .route("/tokens/new", get(tokens::ask).post(tokens::make))
         .route("/tokens/revoke", get(tokens::confirm_revoke).post(tokens::revoke))

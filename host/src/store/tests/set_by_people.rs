@@ -123,3 +123,35 @@ async fn the_database_is_durable_and_shrinks() {
         assert_eq!(value, expected, "{pragma}");
     }
 }
+
+/// As SQLite does it on a full disk, in the middle of a transaction and by itself.
+#[tokio::test]
+async fn a_transaction_that_the_database_gave_up_is_not_the_last() {
+    let store = TestStore::new().await;
+    let mut writer = store.writer().await.unwrap();
+    let mut transaction = writer.begin().await.unwrap();
+    sqlx::raw_sql("ROLLBACK").execute(&mut *transaction).await.unwrap();
+    drop(writer);
+    for _ in 0..2 {
+        let mut writer = store.writer().await.unwrap();
+        writer.begin().await.unwrap().commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_is_undone() {
+    let store = TestStore::new().await;
+    let put = || sqlx::query("INSERT INTO setting (name, value) VALUES ('half', x'00')");
+    for commits in [false, true] {
+        let mut writer = store.writer().await.unwrap();
+        let mut transaction = writer.begin().await.unwrap();
+        put().execute(&mut *transaction).await.unwrap();
+        if commits {
+            transaction.commit().await.unwrap();
+        }
+        drop(writer);
+        // The next writer's turn.
+        store.vacuum(1).await.unwrap();
+        assert_eq!(store.setting_get("half").await.unwrap().is_some(), commits);
+    }
+}

@@ -8,27 +8,21 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
+use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given};
 use crate::{
     auth::Audit,
     model::{ids::ConnectionId, role::Permission},
     secrets::place,
-    store::{ConnectionRow, Page},
+    store::ConnectionRow,
     ui::{
         UiState,
         error::UiError,
         shell::{Frame, Section, go_and_tell, page, page_with},
-        show::{Crumbs, Pager},
+        show::Crumbs,
     },
 };
 
 const PATH: &str = "/connections";
-
-#[derive(Debug, Deserialize)]
-pub struct ListQuery {
-    #[serde(default)]
-    offset: u32,
-}
 
 /// `GET /connections`
 pub async fn list(
@@ -36,7 +30,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.connection_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let listed = ui.store.connection_list(None, query.page()).await?;
     let sees_all = frame.may(Permission::SettingRead);
     let shown = |value: String| if sees_all || value.is_empty() { value } else { "•••••".to_owned() };
     let rows: Vec<_> = listed
@@ -56,7 +50,6 @@ pub async fn list(
             ListLine::new(PATH, row.id.as_str(), cells)
         })
         .collect();
-    let offset = usize::try_from(query.offset).unwrap_or(0);
     let view = ListView {
         shell: frame.shell(Section::Connections, "connections", "Connections"),
         heading: "Connections",
@@ -66,16 +59,11 @@ pub async fn list(
         permission: Permission::ConnectionWrite,
         new_label: "New connection",
         columns: vec!["Id", "Type", "Host", "Login", "Password", "Description"],
-        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        pager: query.pager(PATH, rows.len(), listed.total),
+        beside: None,
         rows,
     };
     Ok(page(&view.offered()))
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub struct KeyQuery {
-    #[serde(default)]
-    key: String,
 }
 
 async fn find(ui: &UiState, id: &str) -> Result<ConnectionRow, UiError> {

@@ -8,26 +8,20 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
+use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given};
 use crate::{
     auth::Audit,
     model::{ids::PoolName, role::Permission},
-    store::{Page, PoolRow},
+    store::PoolRow,
     ui::{
         UiState,
         error::UiError,
         shell::{Frame, Section, go_and_tell, page, page_with},
-        show::{Crumbs, Pager},
+        show::Crumbs,
     },
 };
 
 const PATH: &str = "/pools";
-
-#[derive(Debug, Deserialize)]
-pub struct ListQuery {
-    #[serde(default)]
-    offset: u32,
-}
 
 /// `GET /pools`
 pub async fn list(
@@ -35,7 +29,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.pool_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let listed = ui.store.pool_list(None, query.page()).await?;
     let line = |row: &PoolRow| {
         let slots = if row.slots < 0 { "unlimited".to_owned() } else { row.slots.to_string() };
         let waiting = if row.include_deferred { "yes" } else { "no" };
@@ -45,7 +39,6 @@ pub async fn list(
         ListLine { delete_href: line.delete_href.filter(|_| !is_default), ..line }
     };
     let rows: Vec<_> = listed.items.iter().map(line).collect();
-    let offset = usize::try_from(query.offset).unwrap_or(0);
     let view = ListView {
         shell: frame.shell(Section::Pools, "pools", "Pools"),
         heading: "Pools",
@@ -55,16 +48,11 @@ pub async fn list(
         permission: Permission::PoolWrite,
         new_label: "New pool",
         columns: vec!["Name", "Slots", "Waiting tasks hold slots", "Description"],
-        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        pager: query.pager(PATH, rows.len(), listed.total),
+        beside: None,
         rows,
     };
     Ok(page(&view.offered()))
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub struct KeyQuery {
-    #[serde(default)]
-    key: String,
 }
 
 async fn find(ui: &UiState, name: &str) -> Result<PoolRow, UiError> {

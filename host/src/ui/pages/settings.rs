@@ -2,10 +2,12 @@
 
 use askama::Template;
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::{Question, confirm};
 use crate::{
     model::role::Permission,
+    store::Page,
     ui::{
         links,
         shell::{Frame, Section, Shell},
@@ -14,6 +16,33 @@ use crate::{
 };
 
 pub const ROWS: u32 = 100;
+
+/// `?offset=..`
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    #[serde(default)]
+    pub offset: u32,
+}
+
+impl ListQuery {
+    /// Which rows are shown.
+    pub fn page(&self) -> Page {
+        Page { limit: ROWS, offset: self.offset }
+    }
+
+    /// The ways to the other pages of the list at `path`.
+    pub fn pager(&self, path: &str, shown: usize, total: i64) -> Pager {
+        let offset = usize::try_from(self.offset).unwrap_or(0);
+        Pager::new(offset, ROWS as usize, shown, total, |at| format!("{path}?offset={at}"))
+    }
+}
+
+/// `?key=..`
+#[derive(Debug, Default, Deserialize)]
+pub struct KeyQuery {
+    #[serde(default)]
+    pub key: String,
+}
 
 #[derive(Template)]
 #[template(path = "settings_list.html")]
@@ -29,6 +58,8 @@ pub struct ListView {
     pub columns: Vec<&'static str>,
     pub rows: Vec<ListLine>,
     pub pager: Pager,
+    /// Another page that belongs to it, and its name.
+    pub beside: Option<(&'static str, &'static str)>,
 }
 
 pub struct ListLine {

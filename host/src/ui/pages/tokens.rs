@@ -13,28 +13,21 @@ use serde::Deserialize;
 
 use super::{
     Question, confirm,
-    settings::{FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given},
+    settings::{FormView, ListLine, ListQuery, ListView, SettingField, SettingKind, given},
 };
 use crate::{
     auth::{Audit, AuthError, CurrentUser, NewToken, TokenRequest},
     model::role::{Permission, Role},
-    store::Page,
     ui::{
         UiState,
         error::UiError,
         links,
         shell::{Frame, Section, Shell, go_and_tell, page, page_with},
-        show::{Crumbs, Pager, told},
+        show::{Crumbs, told},
     },
 };
 
 const PATH: &str = "/tokens";
-
-#[derive(Debug, Deserialize)]
-pub struct ListQuery {
-    #[serde(default)]
-    offset: u32,
-}
 
 /// `GET /tokens`
 pub async fn list(
@@ -44,7 +37,7 @@ pub async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
     let whose = (!user.may(Permission::UserWrite)).then_some(user.username.as_str());
-    let listed = ui.auth.token_list(&user, whose, Page { limit: ROWS, offset: query.offset }).await?;
+    let listed = ui.auth.token_list(&user, whose, query.page()).await?;
     let zone = frame.zones_of_none().shown;
     let rows: Vec<_> = listed
         .items
@@ -64,7 +57,6 @@ pub async fn list(
             ListLine { key, cells, edit_href: None, delete_href: Some(revoke) }
         })
         .collect();
-    let offset = usize::try_from(query.offset).unwrap_or(0);
     Ok(page(&ListView {
         shell: frame.shell(Section::Tokens, "tokens", "Tokens"),
         heading: "Tokens",
@@ -74,7 +66,8 @@ pub async fn list(
         permission: Permission::Read,
         new_label: "New token",
         columns: vec!["Name", "User", "Role", "Created", "Expires", "Last used"],
-        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        pager: query.pager(PATH, rows.len(), listed.total),
+        beside: Some(("/password", "Change password")),
         rows,
     }))
 }

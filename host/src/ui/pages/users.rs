@@ -9,27 +9,22 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind};
+use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind};
 use crate::{
-    auth::{Audit, AuthError},
+    api::identity::Peer,
+    auth::{Audit, AuthError, CurrentUser},
     model::role::{Permission, Role},
     secrets::MASK,
-    store::{Page, UserRow},
+    store::UserRow,
     ui::{
         UiState,
         error::UiError,
         shell::{Frame, Section, go_and_tell, page, page_with},
-        show::{Crumbs, Pager, told},
+        show::{Crumbs, told},
     },
 };
 
 const PATH: &str = "/users";
-
-#[derive(Debug, Deserialize)]
-pub struct ListQuery {
-    #[serde(default)]
-    offset: u32,
-}
 
 /// `GET /users`
 pub async fn list(
@@ -37,7 +32,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.auth.user_list(Page { limit: ROWS, offset: query.offset }).await?;
+    let listed = ui.auth.user_list(query.page()).await?;
     let zone = frame.zones_of_none();
     let rows: Vec<_> = listed
         .items
@@ -47,7 +42,6 @@ pub async fn list(
             ListLine::new(PATH, &row.username, cells)
         })
         .collect();
-    let offset = usize::try_from(query.offset).unwrap_or(0);
     let view = ListView {
         shell: frame.shell(Section::Users, "users", "Users"),
         heading: "Users",
@@ -58,16 +52,11 @@ pub async fn list(
         permission: Permission::UserWrite,
         new_label: "New user",
         columns: vec!["Name", "Role", "Created", "Changed"],
-        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        pager: query.pager(PATH, rows.len(), listed.total),
+        beside: None,
         rows,
     };
     Ok(page(&view.offered()))
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub struct KeyQuery {
-    #[serde(default)]
-    key: String,
 }
 
 async fn find(ui: &UiState, username: &str) -> Result<UserRow, UiError> {
@@ -124,18 +113,14 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
     Ok(page(&form(frame, typed, None)))
 }
 
-async fn apply(ui: &UiState, audit: &Audit, typed: &UserForm, role: Role) -> Result<(), AuthError> {
+async fn apply(ui: &UiState, typed: &UserForm, role: Role) -> Result<(), AuthError> {
     let username = typed.key.trim();
+    let password = Some(typed.password.as_str()).filter(|password| !password.is_empty());
     if typed.is_new {
-        ui.auth.user_create(username, (!typed.password.is_empty()).then_some(typed.password.as_str()), role).await?;
+        ui.auth.user_create(username, password, role).await?;
         return Ok(());
     }
-    if !typed.password.is_empty() {
-        ui.auth.user_set_password(username, &typed.password).await?;
-        audit.change(username, &json!({"password": MASK}), &json!({"password": MASK}));
-        audit.begun();
-    }
-    ui.auth.user_set_role(username, role).await?;
+    ui.auth.user_update(username, role, password).await?;
     Ok(())
 }
 
@@ -148,7 +133,7 @@ pub async fn save(
 ) -> Result<Response, UiError> {
     let before = ui.store.user_get(typed.key.trim()).await?.map(|user| json!({"role": user.role}));
     let done = match typed.role.trim().parse::<Role>() {
-        Ok(role) => match apply(&ui, &audit, &typed, role).await {
+        Ok(role) => match apply(&ui, &typed, role).await {
             Ok(()) => Ok(()),
             Err(error @ AuthError::Store(_)) => return Err(error.into()),
             Err(error) => Err(error.to_string()),
@@ -183,4 +168,51 @@ pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<K
     audit.change(&query.key, &json!({"role": row.role}), &serde_json::Value::Null);
     ui.auth.user_delete(&query.key).await?;
     Ok(go_and_tell(PATH, &format!("User {} was deleted.", query.key)))
+}
+
+/// What was typed to change one's own password; none of it is put back into the form.
+#[derive(Debug, Default, Deserialize)]
+pub struct PasswordForm {
+    present_password: String,
+    password: String,
+}
+
+fn password_form(frame: Frame, error: Option<String>) -> FormView {
+    let field = |name, label| SettingField::new(SettingKind::Password, name, label, "").required();
+    FormView {
+        shell: frame.shell(Section::Tokens, "password", "Password"),
+        crumbs: Crumbs::new([("/tokens".to_owned(), "Tokens".to_owned())]),
+        heading: "Password".to_owned(),
+        error,
+        action: "/password",
+        fields: vec![
+            field("present_password", "Present password"),
+            field("password", "New password").help("At least 8 characters. All of your sessions and tokens end."),
+        ],
+        back: "/tokens",
+    }
+}
+
+/// `GET /password`
+pub async fn ask_password(frame: Frame) -> Response {
+    page(&password_form(frame, None))
+}
+
+/// `POST /password`: of whoever asks.
+pub async fn change_password(
+    State(ui): State<UiState>,
+    audit: Audit,
+    user: CurrentUser,
+    peer: Peer,
+    frame: Frame,
+    Form(typed): Form<PasswordForm>,
+) -> Result<Response, UiError> {
+    match ui.auth.user_change_password(&user, &typed.present_password, &typed.password, peer.0).await {
+        Ok(_) => {
+            audit.change(&user.username, &serde_json::Value::Null, &json!({"password": MASK}));
+            Ok(go_and_tell("/login", "The password was changed. Sign in with the new one."))
+        }
+        Err(error @ (AuthError::Store(_) | AuthError::PasswordByToken)) => Err(error.into()),
+        Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &password_form(frame, Some(error.to_string())))),
+    }
 }

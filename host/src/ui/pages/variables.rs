@@ -8,17 +8,17 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, ListLine, ListView, ROWS, SettingField, SettingKind, given};
+use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given};
 use crate::{
     auth::Audit,
     model::{ids::VariableKey, role::Permission},
     secrets::place,
-    store::{Page, VariableRow},
+    store::VariableRow,
     ui::{
         UiState,
         error::UiError,
         shell::{Frame, Section, go_and_tell, page, page_with},
-        show::{Crumbs, Pager, told},
+        show::{Crumbs, told},
     },
 };
 
@@ -26,19 +26,13 @@ const PATH: &str = "/variables";
 /// Bytes of a value at most.
 const MAX_VALUE: usize = 1 << 20;
 
-#[derive(Debug, Deserialize)]
-pub struct ListQuery {
-    #[serde(default)]
-    offset: u32,
-}
-
 /// `GET /variables`
 pub async fn list(
     State(ui): State<UiState>,
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.variable_list(None, Page { limit: ROWS, offset: query.offset }).await?;
+    let listed = ui.store.variable_list(None, query.page()).await?;
     let zone = frame.zones_of_none();
     let rows: Vec<_> = listed
         .items
@@ -49,7 +43,6 @@ pub async fn list(
             ListLine::new(PATH, row.key.as_str(), cells)
         })
         .collect();
-    let offset = usize::try_from(query.offset).unwrap_or(0);
     let view = ListView {
         shell: frame.shell(Section::Variables, "variables", "Variables"),
         heading: "Variables",
@@ -59,16 +52,11 @@ pub async fn list(
         permission: Permission::VariableWrite,
         new_label: "New variable",
         columns: vec!["Key", "Description", "Value", "Changed"],
-        pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("{PATH}?offset={at}")),
+        pager: query.pager(PATH, rows.len(), listed.total),
+        beside: None,
         rows,
     };
     Ok(page(&view.offered()))
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub struct KeyQuery {
-    #[serde(default)]
-    key: String,
 }
 
 async fn find(ui: &UiState, key: &str) -> Result<VariableRow, UiError> {

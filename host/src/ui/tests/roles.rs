@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 
 use super::World;
 use crate::{
+    auth::SessionKind,
     auth::routes::{Access, ROUTES, access},
     model::role::{Permission, Role},
 };
@@ -94,6 +95,43 @@ async fn pages_offer_what_the_role_may_do() {
             assert_eq!(answer.body.contains(mark), role.may(permission), "{role}: {path} {mark}");
         }
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn everybody_changes_the_password_that_they_know_and_no_other() {
+    let mut world = World::new().await;
+    world.sign_in_as(Role::Viewer).await;
+    assert!(world.get("/tokens").await.body.contains("href=\"/password\""));
+    let change = |present: &'static str, new: &'static str| [("present_password", present), ("password", new)];
+    for (present, new, why) in
+        [("not it at all", "a longer password", "is not right"), ("a long password", "tiny", "characters")]
+    {
+        let refused = world.post("/password", &change(present, new)).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(refused.body.contains(why) && !refused.body.contains(new), "{}", refused.body);
+    }
+    let changed = world.post("/password", &change("a long password", "a longer password")).await;
+    assert_eq!(changed.status, StatusCode::SEE_OTHER);
+    // All sessions have ended, this one too.
+    assert_eq!(world.get("/tokens").await.status, StatusCode::SEE_OTHER);
+    let login = async |password| world.ui.auth.login("viewer", password, SessionKind::Bearer, None).await;
+    assert!(login("a long password").await.is_err());
+    assert!(login("a longer password").await.is_ok());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_user_gets_a_role_and_a_password_or_neither() {
+    let world = World::new().await;
+    let new = [("key", "eve"), ("role", "author"), ("password", "a long password"), ("is_new", "true")];
+    assert_eq!(world.post("/users/edit", &new).await.status, StatusCode::SEE_OTHER);
+    let half = [("key", "eve"), ("role", "admin"), ("password", "short")];
+    assert_eq!(world.post("/users/edit", &half).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(world.ui.store.user_get("eve").await.unwrap().unwrap().role, Role::Author);
+    let last = [("key", "ada"), ("role", "viewer"), ("password", "another password")];
+    assert_eq!(world.post("/users/edit", &last).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(world.ui.auth.login("ada", "a long password", SessionKind::Bearer, None).await.is_ok());
     world.end().await;
 }
 

@@ -26,16 +26,25 @@ fn december(day: u32) -> Timestamp {
 
 impl World {
     async fn backfill(&mut self, days: (u32, u32), behavior: ReprocessBehavior) -> Result<BackfillRow, RequestError> {
+        self.backfill_with(days, |new| new.reprocess_behavior = behavior).await
+    }
+
+    async fn backfill_with(
+        &mut self,
+        days: (u32, u32),
+        change: impl FnOnce(&mut BackfillNew),
+    ) -> Result<BackfillRow, RequestError> {
         let (from, to) = (december(days.0), december(days.1));
-        let new = BackfillNew {
+        let mut new = BackfillNew {
             dag_id: self.dag_id.clone(),
             intervals: Intervals { from, to, until: self.now, run_backwards: false },
             max_active_runs: 3,
-            reprocess_behavior: behavior,
+            reprocess_behavior: ReprocessBehavior::None,
             dag_run_conf: "{}".into(),
             total: days.1 - days.0 + 1,
             triggering_user: None,
         };
+        change(&mut new);
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.turn(vec![Request::CreateBackfill { new: Box::new(new), reply }], Vec::new()).await;
         answer.await.unwrap()
@@ -98,36 +107,16 @@ async fn a_backfill_has_a_limit_of_its_own_and_there_is_one_of_a_dag() {
     let (mut requests, mut events) = (vec![trigger], Vec::new());
     world.driver.turn(&mut requests, &mut events, world.now).await.unwrap();
     assert_eq!(world.in_flight().len(), 1, "as many as the dag may have");
-    let (reply, answer) = tokio::sync::oneshot::channel();
-    let new = BackfillNew {
-        dag_id: world.dag_id.clone(),
-        intervals: Intervals { from: december(1), to: december(9), until: world.now, run_backwards: true },
-        max_active_runs: 2,
-        reprocess_behavior: ReprocessBehavior::None,
-        dag_run_conf: "{}".into(),
-        total: 9,
-        triggering_user: None,
+    let backwards = |new: &mut BackfillNew| {
+        new.max_active_runs = 2;
+        new.intervals.run_backwards = true;
     };
-    let mut requests = vec![Request::CreateBackfill { new: Box::new(new), reply }];
-    world.driver.turn(&mut requests, &mut Vec::new(), world.now).await.unwrap();
-    answer.await.unwrap().unwrap();
+    world.backfill_with((1, 9), backwards).await.unwrap();
     assert_eq!(world.in_flight().len(), 3, "its runs do not count for the dag");
     let dates: Vec<_> = world.all_runs().await.iter().filter_map(|run| run.logical_date).collect();
     assert_eq!(dates, [december(8), december(9)], "the newest first");
 
-    let (reply, answer) = tokio::sync::oneshot::channel();
-    let new = BackfillNew {
-        dag_id: world.dag_id.clone(),
-        intervals: Intervals { from: december(1), to: december(9), until: world.now, run_backwards: false },
-        max_active_runs: 2,
-        reprocess_behavior: ReprocessBehavior::None,
-        dag_run_conf: "{}".into(),
-        total: 9,
-        triggering_user: None,
-    };
-    let mut requests = vec![Request::CreateBackfill { new: Box::new(new), reply }];
-    world.driver.turn(&mut requests, &mut Vec::new(), world.now).await.unwrap();
-    let refused = answer.await.unwrap().unwrap_err().to_string();
+    let refused = world.backfill((1, 9), ReprocessBehavior::None).await.unwrap_err().to_string();
     assert!(refused.contains("has a backfill that is not over"), "{refused}");
 }
 
