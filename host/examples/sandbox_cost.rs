@@ -131,6 +131,7 @@ fn attempt(attempt: AttemptKey) -> RunAttempt {
             next_run_after: None,
             timezone: "UTC".to_owned(),
             params: "{}".to_owned(),
+            traceparent: None,
         },
         inputs: Vec::new(),
         limits: Limits {

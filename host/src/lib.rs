@@ -4,6 +4,7 @@ pub mod model;
 
 pub mod engine;
 pub mod store;
+pub mod telemetry;
 
 pub mod blobs;
 pub mod secrets;

@@ -44,6 +44,7 @@ pub struct Context {
     pub(crate) data_interval: Option<DataInterval>,
     pub(crate) run_after: DateTime<Utc>,
     pub(crate) next_run_after: Option<DateTime<Utc>>,
+    pub(crate) traceparent: Option<String>,
     pub(crate) timezone: String,
     /// A JSON object.
     pub(crate) params: String,
@@ -98,6 +99,12 @@ impl Context {
     /// The earliest instant that the run could start.
     pub fn run_after(&self) -> DateTime<Utc> {
         self.run_after
+    }
+
+    /// The span of this attempt as [W3C Trace Context](https://www.w3.org/TR/trace-context/) writes it, if the server sends traces.
+    /// Requests by [`http`](crate::http) carry it without it being asked for.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
     }
 
     /// When the run after this one is due; none if it is not a scheduled run, or the schedule's last.

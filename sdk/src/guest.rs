@@ -442,6 +442,7 @@ impl From<Instance> for Context {
             next_run_after: instance.next_run_after.map(instant),
             timezone: instance.timezone,
             params: instance.params,
+            traceparent: instance.traceparent,
         }
     }
 }

@@ -160,6 +160,7 @@ impl Host {
             data_interval: None,
             run_after: DateTime::UNIX_EPOCH,
             next_run_after: None,
+            traceparent: None,
             timezone: "UTC".to_owned(),
             params: "{}".to_owned(),
         };

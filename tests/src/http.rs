@@ -152,13 +152,18 @@ impl Client {
         self.get(&path).await.ok()["value"].clone()
     }
 
+    /// What is at `path`, which must be there, as text of type `accept`.
+    pub async fn text(&self, path: &str, accept: &str) -> String {
+        let request = self.request(Method::GET, path).header("accept", accept);
+        let answer = request.send().await.expect("the server must answer");
+        assert!(answer.status().is_success(), "HTTP {}", answer.status());
+        answer.text().await.expect("a text must be whole")
+    }
+
     /// What a try's log says, a line for each line.
     pub async fn log(&self, dag_id: &str, run_id: &str, task_id: &str, try_number: u32) -> String {
         let path = format!("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}");
-        let request = self.request(Method::GET, &path).header("accept", "application/x-ndjson");
-        let answer = request.send().await.expect("the server must answer");
-        assert!(answer.status().is_success(), "HTTP {}", answer.status());
-        let text = answer.text().await.expect("a log must be whole");
+        let text = self.text(&path, "application/x-ndjson").await;
         let said = |line: &str| {
             serde_json::from_str::<Value>(line).ok()?["event"].as_str().map(|event| event.to_owned() + "\n")
         };

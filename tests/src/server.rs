@@ -173,6 +173,15 @@ impl Server {
         }
     }
 
+    /// Kills the server's children: its runners and compilers.
+    pub fn kill_children(&self) {
+        for pid in self.processes().into_iter().filter(|pid| *pid != self.pid()) {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("it is the number of a process");
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
     /// Every process of the server: itself and its children.
     pub fn processes(&self) -> Vec<u32> {
         let mut all = vec![self.pid()];

@@ -97,10 +97,7 @@ async fn a_runner_that_is_killed_costs_a_restart_and_not_a_retry() {
         (instances.iter().filter(|instance| instance["state"] == "running").count() == 2).then_some(())
     })
     .await;
-    for pid in server.processes().into_iter().filter(|pid| *pid != server.pid()) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
+    server.kill_children();
     assert_eq!(client.finished("busy_bees", &run_id).await["state"], "success");
     for instance in client.instances("busy_bees", &run_id).await {
         assert_eq!(instance["try_number"], 1, "{instance}");

@@ -11,6 +11,7 @@ mod events;
 mod faults;
 mod hostile;
 mod keys;
+mod monitoring;
 mod page;
 mod pipelines;
 mod python;

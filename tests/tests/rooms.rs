@@ -32,6 +32,7 @@ const ROOMS: &[Room] = &[
     Room { name: "model", rooms: &[], never: NO_IO },
     Room { name: "engine", rooms: &[], never: NO_IO },
     Room { name: "store", rooms: &[], never: &[NO_HTTP, NO_WASM] },
+    Room { name: "telemetry", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "blobs", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "secrets", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "wire", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
@@ -39,17 +40,21 @@ const ROOMS: &[Room] = &[
     Room { name: "connections", rooms: &["store", "blobs", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room {
         name: "executor",
-        rooms: &["wire", "store", "blobs", "secrets", "connections"],
+        rooms: &["wire", "store", "blobs", "secrets", "connections", "telemetry"],
         never: &[NO_SQL, NO_HTTP, NO_WASM],
     },
-    Room { name: "notifier", rooms: &["store", "secrets", "connections"], never: &[NO_SQL, NO_WASM] },
+    Room { name: "notifier", rooms: &["store", "secrets", "connections", "telemetry"], never: &[NO_SQL, NO_WASM] },
     Room {
         name: "scheduler",
-        rooms: &["engine", "store", "blobs", "executor", "notifier"],
+        rooms: &["engine", "store", "blobs", "executor", "notifier", "telemetry"],
         never: &[NO_SQL, NO_HTTP, NO_WASM],
     },
     Room { name: "auth", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
-    Room { name: "api", rooms: &["scheduler", "store", "blobs", "secrets", "auth"], never: &[NO_SQL, NO_WASM] },
+    Room {
+        name: "api",
+        rooms: &["scheduler", "store", "blobs", "secrets", "auth", "telemetry"],
+        never: &[NO_SQL, NO_WASM],
+    },
     Room { name: "ui", rooms: &["scheduler", "store", "blobs", "secrets", "auth", "api"], never: &[NO_SQL, NO_WASM] },
 ];
 

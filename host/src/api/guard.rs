@@ -1,6 +1,6 @@
 //! What every request passes: an id, a deadline, the question who asks, and headers that tell browsers to be careful.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -11,7 +11,10 @@ use axum::{
 use tracing::Instrument;
 
 use super::{Api, audit, error::ApiError};
-use crate::auth::routes::{self, Access};
+use crate::{
+    auth::routes::{self, Access},
+    telemetry::{HttpRequest, Metrics},
+};
 
 /// The paths under which there is nothing.
 pub const NO_ROUTE: [&str; 2] = ["/api", "/api/{*rest}"];
@@ -30,6 +33,21 @@ const HEADERS: &[(&str, &str)] = &[
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
+
+/// Counts each answer, and how long it took until it began.
+pub async fn measure(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    metrics.answered(&HttpRequest {
+        method: method.as_str(),
+        route: route.as_ref().map_or("", MatchedPath::as_str),
+        status: response.status().as_u16(),
+        took: begun.elapsed(),
+    });
+    response
+}
 
 /// Gives the request its id, and every error answer with it.
 pub async fn identify(mut request: Request, next: Next) -> Response {

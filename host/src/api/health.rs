@@ -1,6 +1,6 @@
 //! Who we are, and whether we are well.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -55,13 +55,55 @@ pub async fn get_version() -> Json<VersionInfo> {
     get, path = "/api/v2/monitor/health", tag = "Monitor", responses((status = 200, body = HealthInfoResponse)),
 )]
 pub async fn get_health(State(api): State<Api>) -> Json<HealthInfoResponse> {
-    let heartbeat = api.scheduler.health().heartbeat;
-    let beats = api.clock.now().since(heartbeat) < HEARTBEAT_LIMIT;
-    let status = |well: bool| if well { "healthy" } else { "unhealthy" };
+    let wellness = Wellness::of(&api).await;
+    let latest_scheduler_heartbeat = api.scheduler.health().heartbeat.to_utc();
     Json(HealthInfoResponse {
-        metadatabase: BaseInfoResponse { status: status(api.store.ping().await.is_ok()) },
-        scheduler: SchedulerInfoResponse { status: status(beats), latest_scheduler_heartbeat: heartbeat.to_utc() },
+        metadatabase: BaseInfoResponse { status: status(wellness.database) },
+        scheduler: SchedulerInfoResponse { status: status(wellness.scheduler), latest_scheduler_heartbeat },
         triggerer: NoHeartbeat { status: None, latest_triggerer_heartbeat: None },
         dag_processor: None,
     })
+}
+
+/// What has to be well.
+struct Wellness {
+    database: bool,
+    scheduler: bool,
+}
+
+impl Wellness {
+    async fn of(api: &Api) -> Self {
+        let heartbeat = api.scheduler.health().heartbeat;
+        Self { database: api.store.ping().await.is_ok(), scheduler: api.clock.now().since(heartbeat) < HEARTBEAT_LIMIT }
+    }
+}
+
+fn status(well: bool) -> &'static str {
+    if well { "healthy" } else { "unhealthy" }
+}
+
+/// Whether the process answers. It is what a liveness probe asks: no more, because to start again mends no database.
+#[utoipa::path(get, path = "/livez", tag = "Monitor", responses((status = 200, body = BaseInfoResponse)))]
+pub async fn get_live() -> Json<BaseInfoResponse> {
+    Json(BaseInfoResponse { status: status(true) })
+}
+
+/// What a readiness probe is told.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadyResponse {
+    /// `healthy` or `unhealthy`.
+    metadatabase: &'static str,
+    /// `healthy` or `unhealthy`.
+    scheduler: &'static str,
+}
+
+/// Whether this server can do its work now.
+#[utoipa::path(
+    get, path = "/readyz", tag = "Monitor",
+    responses((status = 200, body = ReadyResponse), (status = 503, body = ReadyResponse)),
+)]
+pub async fn get_ready(State(api): State<Api>) -> (StatusCode, Json<ReadyResponse>) {
+    let Wellness { database, scheduler } = Wellness::of(&api).await;
+    let code = if database && scheduler { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(ReadyResponse { metadatabase: status(database), scheduler: status(scheduler) }))
 }

@@ -28,6 +28,7 @@ pub mod guard;
 mod health;
 pub mod identity;
 mod logs;
+mod metrics;
 mod names;
 mod openapi;
 mod paths;
@@ -135,6 +136,9 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(health::get_version))
         .routes(routes!(health::get_health))
+        .routes(routes!(health::get_live))
+        .routes(routes!(health::get_ready))
+        .routes(routes!(metrics::get_metrics))
         .routes(routes!(tokens::create_token, tokens::delete_token))
         .routes(routes!(tokens::create_token_cli))
         .routes(routes!(users::get_users, users::post_user))
@@ -225,8 +229,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// The API, ready to be served or merged with the page: its paths begin with `/api/`, `/auth/token`, `/openapi.json`
-/// or `/schemas/`.
+/// The API, ready to be served or merged with the page: its paths begin with `/api/`, `/auth/token`, `/openapi.json`,
+/// `/schemas/`, `/hooks/`, `/livez`, `/readyz` or `/metrics`.
 ///
 /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that guessing is slowed by peer.
 pub fn router(state: ApiState) -> Router {

@@ -90,21 +90,18 @@ pub struct PoolQuery {
 impl PoolResponse {
     fn new(row: PoolRow, used: &[PoolUse]) -> Self {
         let used = used.iter().find(|used| used.pool == row.name.as_str()).cloned().unwrap_or_default();
-        let deferred = if row.include_deferred { used.deferred } else { 0 };
-        let occupied = used.running + used.queued + deferred;
-        let slots = i64::from(row.slots);
         Self {
+            occupied_slots: used.occupied(&row),
+            open_slots: used.open(&row).unwrap_or(-1),
             name: row.name.to_string(),
             slots: row.slots,
             description: row.description,
             include_deferred: row.include_deferred,
             team_name: None,
-            occupied_slots: occupied,
             running_slots: used.running,
             queued_slots: used.queued,
             scheduled_slots: used.scheduled,
             deferred_slots: used.deferred,
-            open_slots: if slots < 0 { -1 } else { (slots - occupied).max(0) },
         }
     }
 }

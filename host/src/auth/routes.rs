@@ -27,6 +27,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     // The API.
     ("GET", "/api/v2/version", Public),
     ("GET", "/api/v2/monitor/health", Public),
+    ("GET", "/livez", Public),
+    ("GET", "/readyz", Public),
+    ("GET", "/metrics", Needs(Read)),
     // Editors have no token.
     ("GET", "/schemas/dag.json", Public),
     // They are signed.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, thread};
 
-use axum::Router;
+use axum::{Router, middleware::from_fn_with_state};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
@@ -103,7 +103,7 @@ fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Rou
         stopping: stopping.clone(),
         shapes: UiCache::default(),
     });
-    api.merge(ui)
+    api.merge(ui).layer(from_fn_with_state(scheduler.metrics().clone(), api::guard::measure))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {

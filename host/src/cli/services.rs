@@ -5,9 +5,10 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -22,10 +23,15 @@ use crate::{
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
     secrets::{Secrets, SecretsConfig},
     store::{Store, StoreConfig},
+    telemetry::{Telemetry, Traces, TracesConfig},
 };
 
 /// Ends of attempts that wait for the scheduler; more make the executor wait.
 const MAX_EVENTS: usize = 4_096;
+/// How long the end may wait for spans to be sent.
+const SPANS_TIMEOUT: Duration = Duration::from_secs(2);
+/// The setting that tells this installation from others.
+const INSTALLATION: &str = "installation";
 /// The setting by which a wrong key is noticed.
 const KEY_CHECK: &str = "key_check";
 
@@ -109,6 +115,8 @@ pub struct Services {
     executor: Executor,
     scheduler_task: SchedulerTask,
     notifier: Option<AbortOnDropHandle<()>>,
+    /// Sends what is left when nobody tells any more.
+    spans: Option<JoinHandle<()>>,
 }
 
 impl Services {
@@ -123,12 +131,28 @@ impl Services {
         };
         let blobs = blobs.or_fail(Kind::Usage, || "can't use the object storage of `storage.url`".into())?;
 
+        let mut telemetry = Telemetry::default();
+        let spans = match &config.traces_url {
+            // A trial is nobody's run.
+            Some(url) if timetables => {
+                let headers = config.traces_headers.clone();
+                let installation = installation(&vault.store).await?;
+                let traces = TracesConfig { url: url.clone(), headers, installation };
+                let (traces, sender) = Traces::start(traces, telemetry.metrics.clone())
+                    .or_fail(Kind::Usage, || "can't send traces".into())?;
+                telemetry.traces = traces;
+                #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
+                Some(tokio::spawn(sender))
+            }
+            _ => None,
+        };
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let executor_config = ExecutorConfig {
             parallelism: config.parallelism,
             egress_allow_private: config.egress_allow_private,
             record: config.record,
             max_recording_bytes: config.max_recording_bytes,
+            telemetry: telemetry.clone(),
             ..ExecutorConfig::new(data_dir.to_owned())
         };
         let Vault { store, secrets } = vault.clone();
@@ -137,7 +161,12 @@ impl Services {
         if timetables {
             vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
         }
-        let scheduler_config = SchedulerConfig { parallelism: config.parallelism, timetables, ..Default::default() };
+        let scheduler_config = SchedulerConfig {
+            parallelism: config.parallelism,
+            timetables,
+            telemetry: telemetry.clone(),
+            ..Default::default()
+        };
         let (scheduler, scheduler_task) =
             Scheduler::start(scheduler_config, store, blobs.clone(), executor.clone(), receiver)
                 .await
@@ -145,14 +174,15 @@ impl Services {
         // A trial is over soon, and tells nobody.
         let notifier = if timetables {
             let connections = Connections::new(vault.store.clone(), vault.secrets.clone());
-            let notifier = Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()));
+            let notifier =
+                Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()), telemetry.metrics);
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
             #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
             Some(AbortOnDropHandle::new(tokio::spawn(notifier.run())))
         } else {
             None
         };
-        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier })
+        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier, spans })
     }
 
     /// Ends all of it, from the top down. What runs is started again by the next start.
@@ -164,7 +194,22 @@ impl Services {
         self.executor.shutdown().await;
         self.blobs.close().await;
         self.vault.store.close().await;
+        drop((self.scheduler, self.executor));
+        if let Some(spans) = self.spans {
+            // They are of use, but not worth waiting for.
+            let _ = tokio::time::timeout(SPANS_TIMEOUT, spans).await;
+        }
     }
+}
+
+/// A random name that the database keeps.
+async fn installation(store: &Store) -> Result<[u8; 16]> {
+    let kept = async {
+        store.setting_put_new(INSTALLATION, uuid::Uuid::new_v4().as_bytes()).await?;
+        store.setting_get(INSTALLATION).await
+    };
+    let kept = kept.await.or_fail(Kind::Failed, || "can't use the database".into())?.unwrap_or_default();
+    kept.try_into().map_err(|_| CliError::text(Kind::Failed, "the setting `installation` in the database is damaged"))
 }
 
 fn local_url(folder: &Path) -> Result<String> {

@@ -3,7 +3,7 @@
 //! [`SETTINGS`] is the one list: flags, variables, file keys, `config show` and the help are made from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::{Arg, ArgMatches, Command};
+use http::{HeaderName, HeaderValue};
 
 use super::error::{CliError, Kind, OrFail, Result};
 use crate::{model::recording::Recording, store::Synchronous};
@@ -101,6 +102,20 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("67108864"),
         help: "The largest recording of an attempt in bytes, before it is compressed; a larger one is dropped",
         secret: false,
+    },
+    Setting {
+        key: "traces.url",
+        accepts: "URL",
+        default: None,
+        help: "Where traces of runs are sent: an OTLP endpoint over HTTP, as `http://127.0.0.1:4318/v1/traces`",
+        secret: false,
+    },
+    Setting {
+        key: "traces.headers",
+        accepts: "name=value,name=value",
+        default: None,
+        help: "Headers that traces are sent with, as tokens",
+        secret: true,
     },
     Setting {
         key: "log.level",
@@ -304,6 +319,24 @@ impl Settings {
     }
 }
 
+/// Headers as `name=value,name=value`.
+#[derive(Default)]
+struct Headers(HashMap<String, String>);
+
+impl FromStr for Headers {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        let pair = |pair: &str| {
+            let (name, value) = pair.split_once('=').ok_or(())?;
+            let name = HeaderName::from_str(name.trim()).map_err(drop)?;
+            HeaderValue::from_str(value.trim()).map_err(drop)?;
+            Ok((name.to_string(), value.trim().to_owned()))
+        };
+        text.split(',').map(pair).collect::<std::result::Result<_, ()>>().map(Self)
+    }
+}
+
 /// Whether `name` is for clients or tests, or was set by Kubernetes for a service called `airlock`.
 fn is_other_variable(name: &str) -> bool {
     OTHER_VARIABLES.contains(&name)
@@ -377,6 +410,8 @@ pub struct ServeConfig {
     pub egress_allow_private: bool,
     pub record: Recording,
     pub max_recording_bytes: u64,
+    pub traces_url: Option<String>,
+    pub traces_headers: HashMap<String, String>,
     pub log_level: String,
     pub log_format: LogFormat,
 }
@@ -417,6 +452,8 @@ impl ServeConfig {
             record: settings.require("recording.default", |_| true)?,
             max_recording_bytes: settings
                 .require("recording.max_bytes", |bytes| (1 << 10..=1 << 30).contains(bytes))?,
+            traces_url: settings.get("traces.url")?,
+            traces_headers: settings.get::<Headers>("traces.headers")?.unwrap_or_default().0,
             log_level: settings.require("log.level", |filter: &String| {
                 filter.parse::<tracing_subscriber::filter::EnvFilter>().is_ok()
             })?,

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::model::recording::Recording;
+use crate::{model::recording::Recording, telemetry::Telemetry};
 
 /// How an executor runs attempts. Each has a default that suits a laptop.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct ExecutorConfig {
     pub max_recording_bytes: u64,
     /// How long a runner that was asked something may keep silent before it is killed.
     pub runner_silence: Duration,
+    /// Where it tells what it does.
+    pub telemetry: Telemetry,
 }
 
 impl ExecutorConfig {
@@ -46,6 +48,7 @@ impl ExecutorConfig {
             record: Recording::Off,
             max_recording_bytes: 64 << 20,
             runner_silence: Duration::from_secs(15),
+            telemetry: Telemetry::default(),
         }
     }
 }

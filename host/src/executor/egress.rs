@@ -39,6 +39,9 @@ const MAX_REQUEST_BODY_BYTES: usize = 16 << 20;
 /// A host under this name stands for a connection, whose secrets the host adds.
 const CONNECTION_SUFFIX: &str = ".connection.internal";
 
+/// W3C Trace Context: the span that a request is of.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// What belongs to the connection rather than to the request: the client's business, never a task's.
 const HOP_BY_HOP: &[&str] = &[
     "connection",
@@ -127,7 +130,13 @@ impl Egress {
                 request.body.len()
             )));
         }
-        let headers = own_headers(request.headers)?;
+        let mut headers = own_headers(request.headers)?;
+        if !headers.contains_key(TRACEPARENT)
+            && let Some(span) = shared.traceparent(attempt.id())
+            && let Ok(span) = HeaderValue::try_from(span)
+        {
+            headers.insert(TRACEPARENT, span);
+        }
         let timeout = request.timeout_ms.map_or(DEFAULT_HEAD_TIMEOUT, Duration::from_millis).min(MAX_HEAD_TIMEOUT);
         let (client, host, request) = match destination {
             Destination::Host(url) => {

@@ -77,6 +77,7 @@ use crate::{
     model::spec::ModuleSpec,
     secrets::Secrets,
     store::{InstanceKey, Store},
+    telemetry::TryId,
     wire::{Instance, Limits, RunAttempt, TapeMode},
 };
 
@@ -288,6 +289,17 @@ impl Shared {
         })
     }
 
+    /// The span of an attempt, for whatever it calls.
+    fn traceparent(&self, id: &AttemptId) -> Option<String> {
+        self.config.telemetry.traces.traceparent(&TryId {
+            dag_run: id.instance.dag_run.0,
+            task_id: &id.instance.task_id,
+            map_index: id.instance.map_index,
+            try_number: id.try_number,
+            restart: id.restart,
+        })
+    }
+
     /// What records the attempt, if it is to be.
     fn recorder(&self, assignment: &Assignment) -> Option<Recorder> {
         let Assignment { dag, node, .. } = assignment;
@@ -347,6 +359,7 @@ impl Shared {
                 next_run_after: run.next_run_after,
                 timezone: dag.timetable.timezone.name().to_owned(),
                 params: run.params.to_string(),
+                traceparent: self.traceparent(id),
             },
             inputs,
             limits: Limits {

@@ -272,6 +272,7 @@ pub(super) mod tests {
                 next_run_after: None,
                 timezone: "UTC".into(),
                 params: "{}".into(),
+                traceparent: None,
             },
             inputs: Vec::new(),
             limits: Limits { memory_bytes: 1, timeout_ms: None, log_bytes: 1, host_calls: 1 },

@@ -270,6 +270,7 @@ pub(super) async fn keep(shared: Arc<Shared>, runner: Arc<Runner>) {
             return;
         }
         if let Err(error) = life {
+            shared.config.telemetry.metrics.runner_lost();
             tracing::error!(runner = runner.index, error = &error as &dyn std::error::Error, "a runner is gone");
         }
         pause = if started.elapsed() > GOOD_LIFE {
@@ -323,6 +324,7 @@ pub(super) fn start(binary: &Path, slots: u32, threads: Option<u32>) -> io::Resu
 async fn live(shared: &Arc<Shared>, runner: &Arc<Runner>, generation: u64) -> Result<(), RunnerError> {
     let started = start(&shared.binary, runner.slots, shared.config.runner_threads);
     let (mut child, socket) = started.map_err(RunnerError::Start)?;
+    shared.config.telemetry.metrics.runner_started();
     let (from, to) = socket.into_split();
     if let Some(stderr) = child.stderr.take() {
         shared.tasks.spawn(repeat(runner.index, stderr));

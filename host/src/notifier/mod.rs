@@ -20,6 +20,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     store::{CallbackNew, CallbackRow, Store, StoreError},
+    telemetry::Metrics,
 };
 
 /// Callbacks that are read at a time.
@@ -59,12 +60,18 @@ pub struct Notifier {
     client: reqwest::Client,
     clock: Clock,
     runs: Arc<dyn StartRun>,
+    metrics: Metrics,
 }
 
 impl Notifier {
     /// # Errors
     /// If the system's certificates can't be used.
-    pub fn new(store: Store, connections: Connections, runs: Arc<dyn StartRun>) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        store: Store,
+        connections: Connections,
+        runs: Arc<dyn StartRun>,
+        metrics: Metrics,
+    ) -> Result<Self, reqwest::Error> {
         // Answers with an error if one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -73,7 +80,7 @@ impl Notifier {
             .timeout(TIMEOUT)
             .user_agent(concat!("airlock/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { store, connections, client, clock: Clock, runs })
+        Ok(Self { store, connections, client, clock: Clock, runs, metrics })
     }
 
     /// Delivers until it is dropped.
@@ -122,6 +129,7 @@ impl Notifier {
             }
             None => Err(NotifyError("the run was deleted".to_owned())),
         };
+        self.metrics.callback_tried(sent.is_ok());
         let now = self.clock.now();
         match sent {
             Ok(()) => self.store.callback_tried(row.key, Ok(()), now).await,

@@ -355,6 +355,7 @@ fn instance(instance: Instance) -> wit::Instance {
         next_run_after: micros(instance.next_run_after),
         timezone: instance.timezone,
         params: instance.params,
+        traceparent: instance.traceparent,
     }
 }
 

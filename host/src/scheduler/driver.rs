@@ -209,6 +209,10 @@ struct Turn {
     run_replies: Vec<(DagRunKey, Reply<DagRunRow>)>,
     /// Runs that were started.
     started: usize,
+    /// Runs that changed.
+    told: Vec<commit::RunTold>,
+    /// Tries that ended, if traces are sent.
+    tries_told: Vec<commit::TryTold>,
     /// Instances that ended to wait for this.
     waiting: Vec<(DagRunKey, InstanceId, Wait)>,
     /// Runs that ended, or whose tasks did, and that somebody may wait for.
@@ -229,6 +233,8 @@ impl Turn {
             stillborn: BTreeMap::new(),
             run_replies: Vec::new(),
             started: 0,
+            told: Vec::new(),
+            tries_told: Vec::new(),
             waiting: Vec::new(),
             ended: BTreeSet::new(),
             waits: BTreeMap::new(),

@@ -59,6 +59,7 @@ use crate::{
         timetable::{Bounds, NextRun, Timetable},
     },
     store::{DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
+    telemetry::Metrics,
 };
 pub use crate::{
     executor::{CompileError, Executor, ExecutorEvent, LogError, LogFrom, LogLine, LogPage, Logs},
@@ -198,6 +199,7 @@ impl Scheduler {
     /// If the dag does not exist, or has running task instances.
     pub async fn dag_delete(&self, dag_id: &DagId) -> Result<(), RequestError> {
         self.ask(|reply| Request::DeleteDag { dag_id: dag_id.clone(), reply }).await?;
+        self.config.telemetry.metrics.dag_deleted(dag_id);
         self.garbage.notify_one();
         Ok(())
     }
@@ -311,6 +313,16 @@ impl Scheduler {
     /// How the loop is.
     pub fn health(&self) -> Health {
         self.heartbeat.health()
+    }
+
+    /// Attempts that may run at a time.
+    pub fn parallelism(&self) -> u32 {
+        self.config.parallelism
+    }
+
+    /// The figures of this server.
+    pub fn metrics(&self) -> &Metrics {
+        &self.config.telemetry.metrics
     }
 
     /// Logs of attempts, live and stored.

@@ -13,6 +13,7 @@ use crate::{
         yaml::YamlError,
     },
     store::{DagRunKey, DeployedDag, OriginRow, Parent, StoreError},
+    telemetry::Telemetry,
 };
 
 /// How a scheduler runs.
@@ -26,6 +27,8 @@ pub struct SchedulerConfig {
     pub timetables: bool,
     /// How often the loop looks at the time even if nothing woke it.
     pub safety_interval: Duration,
+    /// Where it tells what it does.
+    pub telemetry: Telemetry,
 }
 
 impl Default for SchedulerConfig {
@@ -35,6 +38,7 @@ impl Default for SchedulerConfig {
             dags_paused_at_creation: false,
             timetables: true,
             safety_interval: Duration::from_secs(5),
+            telemetry: Telemetry::default(),
         }
     }
 }

@@ -230,8 +230,7 @@ impl Store {
     pub async fn log_allocate(&self) -> Result<(), StoreError> {
         // Nobody writes meanwhile.
         let _writer = self.writer().await?;
-        let mut path = self.shared.path.clone().into_os_string();
-        path.push("-wal");
+        let path = self.log_path();
         let allocate = move || -> std::io::Result<()> {
             let mut log = std::fs::File::options().append(true).open(path)?;
             let missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
@@ -240,6 +239,18 @@ impl Store {
         };
         let done = tokio::task::spawn_blocking(allocate).await.map_err(std::io::Error::other).flatten();
         done.map_err(|error| StoreError::from(sqlx::Error::Io(error)))
+    }
+
+    /// How large the database is on disk with its log, in bytes. Reads nothing of it.
+    pub fn size_bytes(&self) -> std::io::Result<u64> {
+        let log = self.log_path().metadata().map_or(0, |log| log.len());
+        Ok(self.shared.path.metadata()?.len() + log)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        let mut path = self.shared.path.clone().into_os_string();
+        path.push("-wal");
+        path.into()
     }
 
     /// Whether the database answers.

@@ -300,6 +300,18 @@ pub struct PoolUse {
     pub deferred: i64,
 }
 
+impl PoolUse {
+    /// Slots that are taken.
+    pub fn occupied(&self, pool: &PoolRow) -> i64 {
+        self.running + self.queued + if pool.include_deferred { self.deferred } else { 0 }
+    }
+
+    /// Slots that are free; none if there is no limit.
+    pub fn open(&self, pool: &PoolRow) -> Option<i64> {
+        (pool.slots >= 0).then(|| (i64::from(pool.slots) - self.occupied(pool)).max(0))
+    }
+}
+
 /// What the audit log shows of what people set: no secrets.
 impl VariableRow {
     pub fn shown(&self) -> Value {

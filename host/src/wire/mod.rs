@@ -137,6 +137,7 @@ pub struct Instance {
     pub next_run_after: Option<Timestamp>,
     pub timezone: String,
     pub params: String,
+    pub traceparent: Option<String>,
 }
 
 /// A resolved input.

@@ -246,6 +246,7 @@ pub fn run(attempt: AttemptKey, entry: &str, input: &str, limits: Limits) -> Run
             next_run_after: None,
             timezone: "UTC".to_owned(),
             params: "{}".to_owned(),
+            traceparent: None,
         },
         inputs: vec![Input { name: "x".to_owned(), value: Some(text(input)) }],
         limits,

@@ -1,13 +1,23 @@
 //! A turn becomes durable, and then shows.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{COMMIT_RETRY, Chain, Driver, Timer, Turn, change_of};
 use crate::{
     engine::{self, RunChange},
-    model::dag::Node,
+    executor::RunContext,
+    model::{
+        dag::Node,
+        ids::{DagId, RunId},
+        state::{RunState, RunType},
+        time::Timestamp,
+    },
     scheduler::{Change, tick::Dispatch},
     store::{DagRunKey, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, Placement, StoreError, WaitRow},
+    telemetry::{RunSpan, Telemetry, TryId, TrySpan},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -17,6 +27,7 @@ impl<D: Dispatch> Driver<D> {
         if turn.tick.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         while !turn.tick.commit.is_empty()
             && let Err(error) = self.store.commit(&turn.tick.commit).await
         {
@@ -25,9 +36,11 @@ impl<D: Dispatch> Driver<D> {
                 turn.tick.refused(&error);
                 return Err(Arc::into_inner(error).unwrap_or(StoreError::Stale));
             }
+            self.config.telemetry.metrics.commit_failed();
             tracing::error!(error = %Chain(&error), "a commit is tried again");
             tokio::time::sleep(COMMIT_RETRY).await;
         }
+        tell(&self.config.telemetry, &turn, begun.elapsed());
         turn.tick.committed(&self.executor, &self.changes);
         Ok(())
     }
@@ -35,6 +48,8 @@ impl<D: Dispatch> Driver<D> {
     /// Turns what the engines said into rows, and unloads the runs that are over.
     fn gather(&mut self, turn: &mut Turn) {
         let listened = self.changes.receiver_count() > 0;
+        let traced = self.config.telemetry.traces.is_on();
+        let now = turn.now();
         let commit = &mut turn.tick.commit;
         let mut changes = Vec::new();
         for (key, rows) in std::mem::take(&mut turn.instances) {
@@ -74,6 +89,10 @@ impl<D: Dispatch> Driver<D> {
                         placement: placement(node),
                     });
                 }
+                if traced && row.end_date == Some(now) && row.start_date.is_some() {
+                    let (run, queued_at) = (Arc::clone(&run.context), run.row.queued_at);
+                    turn.tries_told.push(TryTold { run, queued_at, update: commit.instances.len() });
+                }
                 if !change.is_new || !untouched {
                     commit.instances.push(InstanceUpdate {
                         key: id,
@@ -107,7 +126,19 @@ impl<D: Dispatch> Driver<D> {
                 message,
             });
             let row = self.runs.get(&key).map(|run| &run.row).or_else(|| turn.stillborn.get(&key));
-            changes.extend(row.map(change_of));
+            let Some(row) = row else { continue };
+            turn.told.push(RunTold {
+                key,
+                run_id: row.run_id.clone(),
+                run_type: row.run_type,
+                queued_at: row.queued_at,
+                dag_id: row.dag_id.clone(),
+                state: row.state,
+                run_after: row.run_after,
+                start_date: row.start_date,
+                end_date: row.end_date,
+            });
+            changes.push(change_of(row));
         }
         for (key, new) in std::mem::take(&mut turn.new_runs) {
             if let Some(row) = self.queued.get(&key) {
@@ -154,6 +185,85 @@ impl<D: Dispatch> Driver<D> {
         {
             self.timers.remove(&(at, Timer::Run(key)));
         }
+    }
+}
+
+/// A run that changed, as it is told to those who watch.
+pub(super) struct RunTold {
+    key: DagRunKey,
+    dag_id: DagId,
+    run_id: RunId,
+    run_type: RunType,
+    state: RunState,
+    run_after: Timestamp,
+    queued_at: Timestamp,
+    start_date: Option<Timestamp>,
+    end_date: Option<Timestamp>,
+}
+
+/// A try that ended, as it is told to those who follow traces.
+pub(super) struct TryTold {
+    run: Arc<RunContext>,
+    queued_at: Timestamp,
+    /// Which of the commit's instances it is.
+    update: usize,
+}
+
+/// Tells what began and ended in a turn that is durable.
+fn tell(Telemetry { metrics, traces }: &Telemetry, turn: &Turn, took: Duration) {
+    let now = turn.now();
+    let commit = &turn.tick.commit;
+    if !commit.is_empty() {
+        metrics.committed(took);
+    }
+    for run in &turn.told {
+        if run.start_date == Some(now) {
+            metrics.dag_run_started(run.run_after, now);
+        }
+        if run.end_date == Some(now) {
+            metrics.dag_run_ended(&run.dag_id, run.state, run.start_date, now);
+            if let Some(started) = run.start_date {
+                traces.run_ended(&RunSpan {
+                    dag_run: run.key.0,
+                    dag_id: &run.dag_id,
+                    run_id: &run.run_id,
+                    run_type: run.run_type,
+                    state: run.state,
+                    queued_at: run.queued_at,
+                    started,
+                    ended: now,
+                });
+            }
+        }
+    }
+    for instance in &commit.instances {
+        if instance.start_date == Some(now)
+            && let Some(scheduled_at) = instance.scheduled_at
+        {
+            metrics.task_try_started(scheduled_at, now);
+        }
+        if instance.end_date == Some(now) {
+            metrics.task_try_ended(instance.state, instance.start_date, now);
+        }
+    }
+    for TryTold { run, queued_at, update } in &turn.tries_told {
+        let Some(instance) = commit.instances.get(*update) else { continue };
+        traces.try_ended(&TrySpan {
+            id: TryId {
+                dag_run: run.dag_run.0,
+                task_id: &instance.key.task_id,
+                map_index: instance.key.map_index,
+                try_number: instance.try_number,
+                restart: instance.restarts,
+            },
+            dag_id: &run.dag_id,
+            run_id: &run.run_id,
+            queued_at: *queued_at,
+            state: instance.state,
+            started: instance.start_date.unwrap_or(now),
+            ended: now,
+            message: instance.message.as_deref(),
+        });
     }
 }
 

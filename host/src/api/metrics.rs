@@ -1,0 +1,50 @@
+//! Figures for Prometheus.
+
+use axum::{
+    extract::State,
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+};
+
+use super::{Api, error::ApiError};
+use crate::{
+    store::{MAX_PAGE, Page},
+    telemetry::PoolSlots,
+};
+
+/// What Prometheus asks for and knows how to read.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the server tells of itself: counters and histograms as they stand, gauges as they are now.
+#[utoipa::path(
+    get, path = "/metrics", tag = "Monitor",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")),
+)]
+pub async fn get_metrics(State(api): State<Api>) -> Result<Response, ApiError> {
+    let metrics = api.scheduler.metrics();
+    let health = api.scheduler.health();
+    metrics.scheduler(health.heartbeat, health.running, health.active_runs, api.scheduler.parallelism());
+    metrics.pools(pools(&api).await?);
+    match api.store.size_bytes() {
+        Ok(bytes) => metrics.database(bytes),
+        Err(error) => tracing::warn!(%error, "the size of the database is not known"),
+    }
+    Ok(([(CONTENT_TYPE, OPENMETRICS)], metrics.render()).into_response())
+}
+
+async fn pools(api: &Api) -> Result<Vec<PoolSlots>, ApiError> {
+    let listed = api.store.pool_list(None, Page { limit: MAX_PAGE, offset: 0 }).await?;
+    let used = api.store.pool_use().await?;
+    let slots = listed.items.into_iter().map(|row| {
+        let used = used.iter().find(|used| used.pool == row.name.as_str()).cloned().unwrap_or_default();
+        PoolSlots {
+            open: used.open(&row),
+            running: used.running,
+            queued: used.queued,
+            scheduled: used.scheduled,
+            deferred: used.deferred,
+            pool: row.name,
+        }
+    });
+    Ok(slots.collect())
+}

@@ -1,0 +1,369 @@
+//! Figures for Prometheus, in the OpenMetrics text format.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Metric, Registry},
+};
+
+use crate::model::{
+    ids::{DagId, PoolName},
+    state::{RunState, TaskState},
+    time::Timestamp,
+};
+
+/// The figures of one server. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    registry: Registry,
+    figures: Figures,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RunLabels {
+    dag_id: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabels {
+    pool: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+/// An answer's way, as it is counted.
+#[derive(Debug)]
+pub struct HttpRequest<'a> {
+    /// Other methods than those of the HTTP standard are counted as `OTHER`, so that clients can't make up figures.
+    pub method: &'a str,
+    /// The route's pattern (`/api/v2/dags/{dag_id}`), never the path; empty if there is none.
+    pub route: &'a str,
+    pub status: u16,
+    /// Until the answer's head.
+    pub took: Duration,
+}
+
+/// How the slots of a pool are used.
+#[derive(Debug)]
+pub struct PoolSlots {
+    pub pool: PoolName,
+    /// None: there is no limit.
+    pub open: Option<i64>,
+    pub running: i64,
+    pub queued: i64,
+    pub scheduled: i64,
+    pub deferred: i64,
+}
+
+macro_rules! figures {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal $(, $make:expr)?;)*) => {
+        struct Figures { $($field: $kind,)* }
+
+        impl Figures {
+            fn new(registry: &mut Registry) -> Self {
+                Self { $($field: {
+                    let figure = figures!(@make $kind $(, $make)?);
+                    add(registry, $name, concat!($($help),+), figure)
+                },)* }
+            }
+        }
+    };
+    (@make $kind:ty) => { <$kind>::default() };
+    (@make $kind:ty, $make:expr) => { $make };
+}
+
+figures! {
+    /// Runs of a dag that ended, by their state
+    dag_runs_ended: Family<RunLabels, Counter> = "dag_runs_ended";
+    /// Time from the start of a run to its end
+    dag_run_seconds: Histogram = "dag_run_seconds", long();
+    /// Time from when a run was to start to its start
+    dag_run_delay_seconds: Histogram = "dag_run_delay_seconds", long();
+    /// Tries of task instances that ended, by the state that followed
+    task_tries_ended: Family<StateLabel, Counter> = "task_instance_tries_ended";
+    /// Time from the start of a try to its end
+    task_try_seconds: Histogram = "task_instance_try_seconds", long();
+    /// Time from when a task instance could start, but for limits and pools, to its start
+    task_queued_seconds: Histogram = "task_instance_queued_seconds", short();
+    /// When the scheduler's loop went round last, in seconds since 1970
+    heartbeat: Gauge<f64, std::sync::atomic::AtomicU64> = "scheduler_heartbeat_timestamp_seconds";
+    /// Task instances that run or are being started
+    running: Gauge = "scheduler_running_task_instances";
+    /// Task instances that may run at a time
+    parallelism: Gauge = "scheduler_parallelism";
+    /// Runs that have started and not ended
+    active_runs: Gauge = "scheduler_active_dag_runs";
+    /// Slots of a pool, by how they are used
+    pool_slots: Family<PoolLabels, Gauge> = "pool_slots";
+    /// Time of a commit of the scheduler, until it is durable
+    commit_seconds: Histogram = "scheduler_commit_seconds", short();
+    /// Commits of the scheduler that failed and were tried again
+    commit_failures: Counter = "scheduler_commit_failures";
+    /// Requests that were answered
+    http_requests: Family<RequestLabels, Counter> = "http_requests";
+    /// Time until an answer's head
+    http_request_seconds: Histogram = "http_request_seconds", short();
+    /// Runner processes that were started
+    runner_starts: Counter = "runner_starts";
+    /// Runner processes that ended without being asked to
+    runner_losses: Counter = "runner_losses";
+    /// Tries to deliver a callback, by their result
+    callbacks: Family<ResultLabel, Counter> = "callback_deliveries";
+    /// Spans that could not be sent
+    spans_dropped: Counter = "spans_dropped";
+    /// Size of the database with its log
+    database_bytes: Gauge = "database_bytes";
+}
+
+/// 100 us to 26 s.
+fn short() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 4.0, 10))
+}
+
+/// 1 ms to 18 h.
+fn long() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 4.0, 14))
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, figure: M) -> M {
+    registry.register(name, help.trim(), figure.clone());
+    figure
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("airlock");
+        let figures = Figures::new(&mut registry);
+        registry.register("build", "This server", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        Self { shared: Arc::new(Shared { registry, figures }) }
+    }
+}
+
+impl Metrics {
+    fn figures(&self) -> &Figures {
+        &self.shared.figures
+    }
+
+    /// All figures as they are, in the OpenMetrics text format 1.0.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail; what a figure wrote before it failed is of use.
+        let _ = text::encode(&mut text, &self.shared.registry);
+        text
+    }
+
+    /// A run has started; `run_after`: when it was to.
+    pub fn dag_run_started(&self, run_after: Timestamp, started: Timestamp) {
+        self.figures().dag_run_delay_seconds.observe(started.since(run_after).as_secs_f64());
+    }
+
+    /// A run has ended. `started` is none if it never did.
+    pub fn dag_run_ended(&self, dag_id: &DagId, state: RunState, started: Option<Timestamp>, ended: Timestamp) {
+        let labels = RunLabels { dag_id: dag_id.to_string(), state: state.as_str() };
+        self.figures().dag_runs_ended.get_or_create(&labels).inc();
+        if let Some(started) = started {
+            self.figures().dag_run_seconds.observe(ended.since(started).as_secs_f64());
+        }
+    }
+
+    /// A dag is gone, and with it its figures.
+    pub fn dag_deleted(&self, dag_id: &DagId) {
+        for state in [RunState::Success, RunState::Failed] {
+            self.figures().dag_runs_ended.remove(&RunLabels { dag_id: dag_id.to_string(), state: state.as_str() });
+        }
+    }
+
+    /// A try of a task instance has ended, and the instance is in `state`.
+    pub fn task_try_ended(&self, state: TaskState, started: Option<Timestamp>, ended: Timestamp) {
+        self.figures().task_tries_ended.get_or_create(&StateLabel { state: state.as_str() }).inc();
+        if let Some(started) = started {
+            self.figures().task_try_seconds.observe(ended.since(started).as_secs_f64());
+        }
+    }
+
+    /// A try of a task instance has started, which could have `scheduled`.
+    pub fn task_try_started(&self, scheduled: Timestamp, started: Timestamp) {
+        self.figures().task_queued_seconds.observe(started.since(scheduled).as_secs_f64());
+    }
+
+    /// A commit of the scheduler is durable.
+    pub fn committed(&self, took: Duration) {
+        self.figures().commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A commit of the scheduler failed, and is tried again.
+    pub fn commit_failed(&self) {
+        self.figures().commit_failures.inc();
+    }
+
+    /// How the scheduler is.
+    pub fn scheduler(&self, heartbeat: Timestamp, running: u32, active_runs: u32, parallelism: u32) {
+        let figures = self.figures();
+        figures.heartbeat.set(heartbeat.since(Timestamp::from_micros(0)).as_secs_f64());
+        figures.running.set(running.into());
+        figures.active_runs.set(active_runs.into());
+        figures.parallelism.set(parallelism.into());
+    }
+
+    /// How the pools are used. Pools that are not among them are forgotten.
+    pub fn pools(&self, pools: impl IntoIterator<Item = PoolSlots>) {
+        let family = &self.figures().pool_slots;
+        family.clear();
+        for slots in pools {
+            let states = [
+                ("open", slots.open),
+                ("running", Some(slots.running)),
+                ("queued", Some(slots.queued)),
+                ("scheduled", Some(slots.scheduled)),
+                ("deferred", Some(slots.deferred)),
+            ];
+            for (state, count) in states {
+                let Some(count) = count else { continue };
+                family.get_or_create(&PoolLabels { pool: slots.pool.to_string(), state }).set(count);
+            }
+        }
+    }
+
+    /// How large the database is.
+    pub fn database(&self, bytes: u64) {
+        self.figures().database_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, request: &HttpRequest<'_>) {
+        let method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let method = method.into_iter().find(|method| *method == request.method).unwrap_or("OTHER");
+        let labels = RequestLabels { method, route: request.route.to_owned(), status: request.status };
+        self.figures().http_requests.get_or_create(&labels).inc();
+        self.figures().http_request_seconds.observe(request.took.as_secs_f64());
+    }
+
+    /// A runner process was started.
+    pub fn runner_started(&self) {
+        self.figures().runner_starts.inc();
+    }
+
+    /// A runner process ended that was not asked to, or had to be killed.
+    pub fn runner_lost(&self) {
+        self.figures().runner_losses.inc();
+    }
+
+    /// Spans could not be sent.
+    pub fn spans_dropped(&self, count: u64) {
+        self.figures().spans_dropped.inc_by(count);
+    }
+
+    /// A callback was delivered, or could not be.
+    pub fn callback_tried(&self, delivered: bool) {
+        let result = if delivered { "delivered" } else { "failed" };
+        self.figures().callbacks.get_or_create(&ResultLabel { result }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn figures_are_told_in_the_openmetrics_format() {
+        let metrics = Metrics::default();
+        let dag_id: DagId = "sales".parse().unwrap();
+        metrics.dag_run_started(at(10), at(12));
+        metrics.dag_run_ended(&dag_id, RunState::Failed, Some(at(12)), at(20));
+        metrics.task_try_ended(TaskState::Success, Some(at(12)), at(13));
+        metrics.callback_tried(false);
+        let request =
+            |method| HttpRequest { method, route: "/api/v2/dags", status: 200, took: Duration::from_millis(3) };
+        metrics.answered(&request("GET"));
+        metrics.answered(&request("BREW"));
+        let text = metrics.render();
+        for line in [
+            "# TYPE airlock_dag_runs_ended counter",
+            r#"airlock_dag_runs_ended_total{dag_id="sales",state="failed"} 1"#,
+            "airlock_dag_run_seconds_sum 8.0",
+            "airlock_dag_run_delay_seconds_sum 2.0",
+            r#"airlock_task_instance_tries_ended_total{state="success"} 1"#,
+            r#"airlock_callback_deliveries_total{result="failed"} 1"#,
+            r#"airlock_http_requests_total{method="OTHER",route="/api/v2/dags",status="200"} 1"#,
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "`{line}` is not in\n{text}");
+        }
+        metrics.dag_deleted(&dag_id);
+        assert!(!metrics.render().contains("sales"));
+    }
+
+    #[test]
+    fn pools_that_are_gone_are_told_no_more() {
+        let metrics = Metrics::default();
+        let pool = |name: &str, open| PoolSlots {
+            pool: name.parse().unwrap(),
+            open,
+            running: 2,
+            queued: 0,
+            scheduled: 1,
+            deferred: 0,
+        };
+        metrics.pools([pool("narrow", Some(3)), pool("wide", None)]);
+        let text = metrics.render();
+        assert!(text.contains(r#"airlock_pool_slots{pool="narrow",state="open"} 3"#), "{text}");
+        assert!(!text.contains(r#"pool="wide",state="open""#), "{text}");
+        metrics.pools([pool("wide", None)]);
+        assert!(!metrics.render().contains("narrow"));
+    }
+
+    /// Who reads the docs finds every figure, and no other.
+    #[test]
+    fn the_docs_name_every_figure() {
+        let text = Metrics::default().render();
+        let figures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let docs = include_str!("../../../docs/monitoring.md");
+        let named: Vec<_> = docs
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `airlock_")?.split(['`', '{']).next())
+            .map(|name| format!("airlock_{}", name.trim_end_matches("_total").trim_end_matches("_info")))
+            .collect();
+        let missing: Vec<_> = figures.iter().filter(|name| !named.iter().any(|named| named == *name)).collect();
+        assert!(missing.is_empty(), "not in docs/monitoring.md: {missing:?}");
+        assert_eq!(named.len(), figures.len(), "{named:?}");
+    }
+}
