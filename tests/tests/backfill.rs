@@ -45,6 +45,15 @@ async fn each_interval_is_run_once_though_the_server_is_killed() {
     assert_eq!(dates.first(), Some(&"2026-01-01T06:00:00Z"));
     assert!(runs.iter().all(|run| run["state"] == "success" && run["run_type"] == "backfill"));
 
+    // On the page a backfill leads to its runs, and they lead back.
+    let list = format!("/dags/daily/runs?backfill={id}");
+    assert!(client.text("/dags/daily/backfills", "text/html").await.contains(&format!("href=\"{list}\"")));
+    let listed = client.text(&list, "text/html").await;
+    assert!(listed.contains("of 30") && listed.contains(&format!("of backfill {id}")), "{listed}");
+    assert!(client.text("/dags/daily/runs?backfill=99", "text/html").await.contains("No runs here"));
+    let run = client.text(&format!("/dags/daily/runs/{}", runs[0]["dag_run_id"].as_str().unwrap()), "text/html").await;
+    assert!(run.contains(&format!("href=\"{list}\"")), "{run}");
+
     // What is there stays, unless it is asked for.
     let again = client.post("/api/v2/backfills", &body).await.ok()["id"].clone();
     let done: Value = until("it is over", Duration::from_secs(30), async || {

@@ -99,7 +99,7 @@ async fn a_server_runs_on_if_nobody_takes_its_traces() {
     client.upload(build::component("hello")).await.ok();
     let run_id = client.trigger("hello", json!({})).await;
     assert_eq!(client.finished("hello", &run_id).await["state"], "success");
-    until("spans that are given up", Duration::from_secs(60), async || {
+    until("spans that are given up", Duration::from_mins(1), async || {
         figure(&client, "airlock_spans_dropped_total").await.filter(|dropped| *dropped >= 4.0)
     })
     .await;

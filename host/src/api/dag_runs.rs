@@ -34,7 +34,7 @@ use crate::{
         time::{DataInterval, Timestamp},
     },
     scheduler::{Change, ClearRequest, RunRequest},
-    store::{DagRunFilter, DagRunOrder, DagRunRow, Order},
+    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order},
 };
 
 /// The longest note in characters. Airflow: 1,000.
@@ -159,8 +159,10 @@ pub struct DagRunQuery {
     /// `queued`, `running`, `success`, `failed`.
     #[param(value_type = Vec<String>)]
     state: Vec<RunState>,
-    /// `scheduled` or `manual`; other kinds of Airflow's find nothing.
+    /// `manual`, `scheduled`, `backfill`, `asset_triggered`; what is no kind finds nothing.
     run_type: Vec<String>,
+    /// Runs that this backfill made or ran again. Airlock's.
+    backfill_id: Option<i64>,
 }
 
 /// Airflow: `DAGRunsBatchBody`.
@@ -336,8 +338,8 @@ pub async fn get_dag_runs(
     let filter = DagRunFilter {
         dag_id,
         states: query.state,
-        // There are two kinds: to ask for both is to ask for all.
-        run_type: if run_types.iter().all(|kind| *kind == run_types[0]) { run_types.first().copied() } else { None },
+        run_types,
+        backfill: query.backfill_id.map(BackfillId),
         logical_date: dates.logical_date(),
         run_after: dates.run_after(),
         start_date: dates.start_date(),
@@ -370,7 +372,8 @@ pub async fn get_list_dag_runs_batch(
     let filter = DagRunFilter {
         dag_id: dag_ids.into_iter().next(),
         states: body.states.unwrap_or_default().into_iter().flatten().collect(),
-        run_type: None,
+        run_types: Vec::new(),
+        backfill: None,
         logical_date: body.dates.logical_date(),
         run_after: body.dates.run_after(),
         start_date: body.dates.start_date(),

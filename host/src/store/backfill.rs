@@ -126,6 +126,12 @@ impl Store {
         Ok(query.fetch_all(self.readers()).await?)
     }
 
+    /// The backfill that made a run, or ran it again last.
+    pub async fn backfill_of_run(&self, run: DagRunKey) -> Result<Option<BackfillId>, StoreError> {
+        let query = sqlx::query_scalar(include_str!("sql/backfill_of_run.sql")).bind(run);
+        Ok(query.fetch_optional(self.readers()).await?.map(BackfillId))
+    }
+
     /// How many of its runs stand where.
     pub async fn backfill_states(&self, id: BackfillId) -> Result<Vec<(RunState, i64)>, StoreError> {
         let query = sqlx::query_as(include_str!("sql/backfill_states.sql")).bind(id.0);

@@ -3,7 +3,7 @@
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{
-    DagRunKey, DagRunRow, Deleted, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
+    BackfillId, DagRunKey, DagRunRow, Deleted, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
     codec::json,
     filter::{Builder, counting, push_count_end, push_page, push_range, push_words},
 };
@@ -31,7 +31,10 @@ pub enum DagRunOrder {
 pub struct DagRunFilter {
     pub dag_id: Option<DagId>,
     pub states: Vec<RunState>,
-    pub run_type: Option<RunType>,
+    /// Empty: all.
+    pub run_types: Vec<RunType>,
+    /// Those that this backfill made or ran again last.
+    pub backfill: Option<BackfillId>,
     pub logical_date: Range,
     pub run_after: Range,
     pub start_date: Range,
@@ -275,8 +278,12 @@ fn push_filter(builder: &mut Builder, filter: &DagRunFilter) {
         builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
     }
     push_run_states(builder, &filter.states);
-    if let Some(run_type) = filter.run_type {
-        builder.push(" AND r.run_type = ").push_bind(run_type);
+    push_words(builder, "r.run_type", filter.run_types.iter().map(|run_type| run_type.as_str()));
+    if let Some(backfill) = filter.backfill {
+        builder
+            .push(" AND r.key IN (SELECT dag_run FROM backfill_run WHERE backfill = ")
+            .push_bind(backfill.0)
+            .push(")");
     }
     push_range(builder, "r.logical_date", filter.logical_date);
     push_range(builder, "r.run_after", filter.run_after);

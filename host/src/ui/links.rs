@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
     model::ids::{AssetName, DagId, Digest, RunId, TaskId},
-    store::{DagVersionKey, XComRow},
+    store::{BackfillId, DagVersionKey, XComRow},
 };
 
 /// What may not stand as it is in a part of a path or in a query's value.
@@ -36,6 +36,11 @@ const RESERVED: &AsciiSet = &CONTROLS
 /// `text` as a part of a path or a query's value.
 pub fn part(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
+}
+
+/// The runs of a backfill.
+pub fn backfill_runs(dag_id: &DagId, backfill: BackfillId) -> String {
+    with_query(&format!("{}/runs", dag(dag_id)), &[("backfill", &backfill.0.to_string())])
 }
 
 /// An address whose empty query values are left out.

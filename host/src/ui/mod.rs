@@ -25,6 +25,7 @@ mod shell;
 mod show;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use axum::{
     Json, Router,

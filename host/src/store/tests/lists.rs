@@ -37,7 +37,7 @@ async fn runs_are_filtered_by_all_that_is_asked_for() {
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Failed], ..all() }).await, [2]);
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Running, RunState::Queued], ..all() }).await, [3, 4]);
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Success, RunState::Queued], ..all() }).await, [1, 4]);
-    assert_eq!(runs(&store, DagRunFilter { run_type: Some(RunType::Scheduled), ..all() }).await, [0; 0]);
+    assert_eq!(runs(&store, DagRunFilter { run_types: vec![RunType::Scheduled], ..all() }).await, [0; 0]);
     let range = Range { gte: Some(at(2)), lte: Some(at(3)) };
     assert_eq!(runs(&store, DagRunFilter { logical_date: range, ..all() }).await, [2, 3]);
     assert_eq!(runs(&store, DagRunFilter { run_after: range, ..all() }).await, [2, 3]);

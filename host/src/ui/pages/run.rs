@@ -41,6 +41,7 @@ use crate::{
             self, Crumbs, Facts, Html, Pager, Progress, Span, State as StateView, StateBadge, Wait, When, WhenBoth,
             Zones, escape,
         },
+        timeline::{Bar, Timeline},
     },
 };
 
@@ -107,6 +108,7 @@ struct TaskLine {
     tries: String,
     started: When,
     duration: Span,
+    bar: Option<Bar>,
     wait: Wait,
     message: Html,
 }
@@ -232,6 +234,7 @@ pub async fn show(
             current: query.state == view.name(),
         }
     }));
+    let timeline = Timeline::of(&run, now);
     let rows: Vec<_> = rows
         .into_iter()
         .map(|row| TaskLine {
@@ -241,6 +244,7 @@ pub async fn show(
             tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
             started: When { at: row.start_date, zone },
             duration: Span::between(row.start_date, row.end_date, now),
+            bar: timeline.as_ref().and_then(|timeline| timeline.bar(&row)),
             wait: Wait {
                 state: row.state,
                 wake: When { at: row.wake_at, zone },
@@ -347,6 +351,10 @@ async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Resul
         };
         let name = format!("{what}{} in {}", parent.run_id, parent.dag_id);
         facts = facts.html("Started by", Html::new().link(&href, &name));
+    }
+    if let Some(backfill) = ui.store.backfill_of_run(run.key).await? {
+        facts = facts
+            .html("Backfill", Html::new().link(&links::backfill_runs(&run.dag_id, backfill), backfill.0.to_string()));
     }
     if run.run_type == RunType::AssetTriggered {
         let mut list = Html::new();

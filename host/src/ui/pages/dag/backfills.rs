@@ -40,6 +40,8 @@ struct BackfillsView {
 
 struct BackfillLine {
     id: i64,
+    /// The address of its runs.
+    runs: String,
     from: When,
     to: When,
     progress: String,
@@ -94,6 +96,7 @@ fn line(row: &BackfillRow, zone: Zones, base: &str) -> BackfillLine {
     let is_over = row.completed_at.is_some();
     BackfillLine {
         id: row.id.0,
+        runs: links::backfill_runs(&row.new.dag_id, row.id),
         from: When { at: Some(row.new.intervals.from), zone },
         to: When { at: Some(row.new.intervals.to), zone },
         progress: format!("{} of {}, {} skipped", row.dealt_with, row.new.total, row.skipped),

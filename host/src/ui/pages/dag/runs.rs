@@ -13,7 +13,7 @@ use crate::{
         ids::{DagId, RunId},
         state::RunState,
     },
-    store::{DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
+    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
     ui::{
         UiState,
         error::UiError,
@@ -59,6 +59,9 @@ struct RunLine {
 pub struct RunsQuery {
     #[serde(default)]
     state: String,
+    /// Those of this backfill.
+    #[serde(default)]
+    backfill: String,
     #[serde(default)]
     offset: u32,
 }
@@ -75,6 +78,7 @@ pub async fn runs(
     let filter = DagRunFilter {
         dag_id: Some(dag_id.clone()),
         states: query.state.parse().into_iter().collect(),
+        backfill: query.backfill.parse().ok().map(BackfillId),
         order_by: DagRunOrder::Key,
         order: Order::Descending,
         ..DagRunFilter::default()
@@ -102,20 +106,32 @@ pub async fn runs(
         Chip {
             label: view
                 .map_or_else(|| Html::new().text("All"), |view| Html::new().markup(view.icon()).text(view.words())),
-            href: links::with_query(&path, &[("state", name)]),
+            href: links::with_query(&path, &[("state", name), ("backfill", &query.backfill)]),
             class: view.map(StateView::class),
             current: query.state == name,
         }
     };
     let offset = usize::try_from(query.offset).unwrap_or(0);
-    let address = |at: usize| links::with_query(&path, &[("state", &query.state), ("offset", &at.to_string())]);
+    let address = |at: usize| {
+        let at = at.to_string();
+        links::with_query(&path, &[("state", &query.state), ("backfill", &query.backfill), ("offset", &at)])
+    };
+    let mut chips: Vec<_> = std::iter::once(None).chain(RunState::ALL.iter().copied().map(Some)).map(chip).collect();
+    if let Some(backfill) = filter.backfill {
+        chips.push(Chip {
+            label: Html::new().text(format!("of backfill {} ✕", backfill.0)),
+            href: links::with_query(&path, &[("state", &query.state)]),
+            class: None,
+            current: true,
+        });
+    }
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str())]);
     let shell = frame.shell(Section::Dags, "dag-runs", format!("{dag_id} runs")).live(events);
     Ok(page(&RunsView {
         head: DagHead::new(&ui, &dag, "runs", &shell.here, zone).await,
         shell,
-        chips: std::iter::once(None).chain(RunState::ALL.iter().copied().map(Some)).map(chip).collect(),
-        filtered: !query.state.is_empty(),
+        chips,
+        filtered: !query.state.is_empty() || filter.backfill.is_some(),
         pager: Pager::new(offset, RUNS as usize, rows.len(), listed.total, address),
         rows,
     }))

@@ -1,0 +1,1 @@
+SELECT backfill FROM backfill_run WHERE dag_run = $1
