@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use airlock_tests::{Client, Server, build};
 use reqwest::Method;
+use serde_json::{Value, json};
 
 /// What the sandbox's guest does when it is described: these bytes are overwritten in the built component.
 const MARK: &[u8] = b"guest-describe:ok               ";
@@ -99,4 +100,17 @@ async fn assert_nothing_changed(client: &Client) {
         assert_eq!(client.list(path, field).await.len(), 0, "{path}");
     }
     assert_eq!(client.get("/api/v2/monitor/health").await.ok()["scheduler"]["status"], "healthy");
+}
+
+#[tokio::test]
+async fn an_upload_that_changes_something_is_in_the_audit_log() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let digest = client.upload(build::component("hello")).await.ok()["digest"].clone();
+    client.upload(build::component("hello")).await.ok();
+    client.upload(b"\0asm".to_vec()).await;
+    let events = client.list("/api/v2/eventLogs?event=dag.upload", "event_logs").await;
+    assert_eq!(events.len(), 1, "neither the same again nor what was refused is a change: {events:?}");
+    let extra: Value = serde_json::from_str(events[0]["extra"].as_str().unwrap()).unwrap();
+    assert_eq!((&extra["object"], &extra["after"]), (&digest, &json!({"dags": {"hello": 1}})));
 }

@@ -15,6 +15,13 @@ if (tab) tabs.scrollLeft = tab.offsetLeft + tab.offsetWidth / 2 - tabs.clientWid
 
 if (document.body.dataset.events) connect(document.body.dataset.events);
 
+// A menu closes when something else is looked at, and with Escape.
+const close = (but) => {
+  for (const menu of document.querySelectorAll('details.menu[open]')) if (!menu.contains(but)) menu.open = false;
+};
+addEventListener('click', (event) => close(event.target));
+addEventListener('keydown', (event) => { if (event.key === 'Escape') close(null); });
+
 // What waits counts down.
 setInterval(() => {
   for (const element of document.querySelectorAll('[data-until]')) {

@@ -6,6 +6,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use serde_json::Value;
 use tracing::Instrument;
 
 use super::identity::{Denied, peer_of};
@@ -14,6 +15,7 @@ use crate::{
         Audit, Auth, CurrentUser,
         routes::{Access, event},
     },
+    scheduler::Deployed,
     store::{EventNew, StoreError},
 };
 
@@ -80,5 +82,13 @@ pub fn refusal(auth: &Auth, denied: &Denied, user: &CurrentUser, path: &str, req
     match denied {
         Denied::Forbidden { needed, .. } => Some(entry(auth, needed.as_str(), user, request, path)),
         Denied::NoToken | Denied::UnknownToken | Denied::ForeignOrigin | Denied::Failed(_) => None,
+    }
+}
+/// What the audit log says of an upload: nothing if it changed nothing.
+pub fn uploaded(audit: &Audit, deployed: &Deployed) {
+    if deployed.is_change() {
+        audit.change(&deployed.digest.to_string(), &Value::Null, &deployed.shown());
+    } else {
+        audit.nothing();
     }
 }

@@ -17,12 +17,13 @@ use utoipa::ToSchema;
 use super::{
     Api,
     artifacts::attachment,
+    audit,
     error::ApiError,
     extract::{Paging, Path, Query},
     paths::ComponentPath,
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{Audit, CurrentUser},
     blobs::keys,
     model::{
         ids::Digest,
@@ -169,6 +170,7 @@ async fn receive(request: Request) -> Result<Bytes, ApiError> {
 )]
 pub async fn post_component(
     State(api): State<Api>,
+    audit: Audit,
     user: CurrentUser,
     request: Request,
 ) -> Result<(StatusCode, Json<UploadResponse>), ApiError> {
@@ -180,6 +182,8 @@ pub async fn post_component(
     }
     let size_bytes = wasm.len();
     let deployed = api.scheduler.deploy(wasm, &user.username).await?;
+    audit::uploaded(&audit, &deployed);
+    let is_change = deployed.is_change();
     let mut dags = Vec::with_capacity(deployed.dags.len());
     for dag in deployed.dags {
         let row = api.store.dag_get(&dag.dag_id).await?;
@@ -191,8 +195,7 @@ pub async fn post_component(
             is_paused: row.is_some_and(|row| row.is_paused),
         });
     }
-    let is_new = deployed.created || dags.iter().any(|dag| dag.changed);
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if is_change { StatusCode::CREATED } else { StatusCode::OK };
     let answer = UploadResponse {
         digest: deployed.digest.to_string(),
         size_bytes,

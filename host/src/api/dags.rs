@@ -15,13 +15,13 @@ use super::{
     names::{DagVersionResponse, display_name},
     paths::DagPath,
 };
-use crate::model::state::RunState;
 use crate::{
     auth::Audit,
     model::{
         asset::AssetCondition,
         ids::DagId,
         spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec},
+        state::RunState,
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
@@ -155,6 +155,9 @@ pub struct DagQuery {
     tags_match_mode: Option<String>,
     owners: Vec<String>,
     paused: Option<bool>,
+    /// The state of the dag's newest run: `queued`, `running`, `success`, `failed`.
+    #[param(value_type = Option<String>)]
+    last_dag_run_state: Option<RunState>,
 }
 
 /// What is changed.
@@ -197,6 +200,7 @@ impl DagQuery {
             tag_match,
             owners: self.owners.clone(),
             paused: self.paused,
+            last_run_state: self.last_dag_run_state,
             order_by,
             order,
         })

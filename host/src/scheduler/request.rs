@@ -178,6 +178,19 @@ pub struct Deployed {
     pub dags: Vec<DeployedDag>,
 }
 
+impl Deployed {
+    /// Whether anything is otherwise than it was before the upload.
+    pub fn is_change(&self) -> bool {
+        self.created || self.dags.iter().any(|dag| dag.changed)
+    }
+
+    /// What the audit log says of it: the dags by their versions.
+    pub fn shown(&self) -> serde_json::Value {
+        let dags = self.dags.iter().map(|dag| (dag.dag_id.to_string(), dag.version_number.into()));
+        serde_json::json!({"dags": dags.collect::<serde_json::Map<_, _>>()})
+    }
+}
+
 /// Somebody's answer to what a task instance asks.
 #[derive(Debug, Clone)]
 pub struct AnswerRequest {

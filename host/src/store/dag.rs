@@ -21,6 +21,7 @@ use super::{
 use crate::model::{
     ids::{DagId, Digest},
     spec::{DagSpec, ModuleSpec},
+    state::RunState,
     time::{DataInterval, Timestamp},
 };
 
@@ -76,6 +77,8 @@ pub struct DagFilter {
     pub tag_match: TagMatch,
     pub owners: Vec<String>,
     pub paused: Option<bool>,
+    /// The state of the run that was made last.
+    pub last_run_state: Option<RunState>,
     pub order_by: DagOrder,
     pub order: Order,
 }
@@ -517,6 +520,10 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
     }
     if let Some(paused) = filter.paused {
         builder.push(" AND d.is_paused = ").push_bind(paused);
+    }
+    if let Some(state) = filter.last_run_state {
+        builder.push(" AND (SELECT state FROM dag_run WHERE dag_id = d.dag_id ORDER BY key DESC LIMIT 1) = ");
+        builder.push_bind(state);
     }
     if !filter.owners.is_empty() {
         builder.push(" AND d.dag_id IN (SELECT dag_id FROM dag_owner WHERE TRUE");

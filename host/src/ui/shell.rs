@@ -55,11 +55,16 @@ impl Section {
     }
 }
 
-const SECTIONS: [(Section, &str, &str); 9] = [
+/// What is looked at every day.
+const SECTIONS: &[(Section, &str, &str)] = &[
     (Section::Dags, "dags", "DAGs"),
     (Section::Approvals, "approvals", "Required Actions"),
     (Section::Assets, "assets", "Assets"),
     (Section::Components, "components", "Components"),
+];
+
+/// What is set up, and looked after. Airflow: the menu Admin.
+const ADMIN_SECTIONS: &[(Section, &str, &str)] = &[
     (Section::Variables, "variables", "Variables"),
     (Section::Connections, "connections", "Connections"),
     (Section::Pools, "pools", "Pools"),
@@ -230,7 +235,20 @@ impl Shell {
     }
 
     pub fn nav(&self) -> impl Iterator<Item = NavItem> {
-        let offered = SECTIONS.iter().filter(|(section, ..)| self.may(section.permission()));
+        self.items(SECTIONS)
+    }
+
+    pub fn admin_nav(&self) -> impl Iterator<Item = NavItem> {
+        self.items(ADMIN_SECTIONS)
+    }
+
+    /// Whether this page is one of the menu Admin.
+    pub fn is_admin(&self) -> bool {
+        self.admin_nav().any(|item| item.current)
+    }
+
+    fn items(&self, sections: &'static [(Section, &'static str, &'static str)]) -> impl Iterator<Item = NavItem> {
+        let offered = sections.iter().filter(|(section, ..)| self.may(section.permission()));
         offered.map(|&(section, name, label)| NavItem {
             name,
             label,

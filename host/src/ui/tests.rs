@@ -438,6 +438,7 @@ async fn all_pages(world: &World) -> Vec<String> {
         "/dags?q=wea",
         "/dags?tag=demo&paused=true",
         "/dags?q=nothing",
+        "/dags?last=failed",
         "/dags/weather",
         "/dags/weather?q=check&runs=5",
         "/dags/weather/graph",

@@ -29,7 +29,13 @@ async fn dags_are_listed_shown_and_paused() {
     assert_eq!((&dag["dag_id"], &dag["dag_display_name"]), (&json!("flow"), &json!("The flow")));
     assert_eq!((&dag["is_paused"], &dag["timetable_summary"]), (&json!(true), &json!("0 6 * * *")));
     assert_eq!(dag["tags"][0]["name"], "etl");
-    for none in ["tags=x", "owners=x", "dag_id_pattern=x", "paused=false", "tags=etl&tags=x&tags_match_mode=all"] {
+    let newest = api.get("/api/v2/dags/flow/dagRuns?order_by=-id&limit=1").await.ok()["dag_runs"][0].clone();
+    let state = newest["state"].as_str().unwrap();
+    assert_eq!(api.get(&format!("/api/v2/dags?last_dag_run_state={state}")).await.ok()["total_entries"], 1);
+    api.get("/api/v2/dags?last_dag_run_state=tired").await.refused(422);
+    let other = if state == "failed" { "last_dag_run_state=success" } else { "last_dag_run_state=failed" };
+    for none in [other, "tags=x", "owners=x", "dag_id_pattern=x", "paused=false", "tags=etl&tags=x&tags_match_mode=all"]
+    {
         assert_eq!(api.get(&format!("/api/v2/dags?{none}")).await.ok()["total_entries"], 0, "{none}");
     }
     let details = api.get("/api/v2/dags/flow/details").await.ok();

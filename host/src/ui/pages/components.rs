@@ -9,7 +9,8 @@ use axum::{
 use serde::Deserialize;
 
 use crate::{
-    auth::CurrentUser,
+    api::audit,
+    auth::{Audit, CurrentUser},
     blobs::keys,
     model::{
         ids::{DagId, Digest},
@@ -105,6 +106,7 @@ pub async fn list(
 pub async fn upload(
     State(ui): State<UiState>,
     frame: Frame,
+    audit: Audit,
     user: CurrentUser,
     mut form: Multipart,
 ) -> Result<Response, UiError> {
@@ -118,6 +120,7 @@ pub async fn upload(
     let refused = match wasm {
         Some(wasm) if !wasm.is_empty() => match ui.scheduler.deploy(wasm, &user.username).await {
             Ok(deployed) => {
+                audit::uploaded(&audit, &deployed);
                 let dags: Vec<_> = deployed.dags.iter().map(|dag| dag.dag_id.to_string()).collect();
                 let what = match (deployed.created, dags.is_empty()) {
                     (false, _) => "The component was known already.".to_owned(),

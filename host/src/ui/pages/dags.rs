@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use crate::{
-    model::{ids::DagId, spec::ScheduleSpec, time::Timestamp},
+    model::{ids::DagId, spec::ScheduleSpec, state::RunState, time::Timestamp},
     store::{DagFilter, DagRow, DagRunRow, Page},
     ui::{
         UiState,
@@ -36,6 +36,9 @@ struct DagsView {
     q: String,
     tag: String,
     paused: String,
+    /// The state of the last run, and all that can be chosen.
+    last: String,
+    states: Vec<(&'static str, String)>,
     without_tag: String,
     filtered: bool,
     rows: Vec<DagLine>,
@@ -188,6 +191,8 @@ pub struct DagsQuery {
     #[serde(default)]
     paused: String,
     #[serde(default)]
+    last: String,
+    #[serde(default)]
     offset: u32,
 }
 
@@ -201,6 +206,7 @@ pub async fn list(
         dag_id_pattern: (!query.q.is_empty()).then(|| like(&query.q)),
         tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
         paused: query.paused.parse().ok(),
+        last_run_state: query.last.parse().ok(),
         ..DagFilter::default()
     };
     let listed = ui.store.dag_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
@@ -211,7 +217,8 @@ pub async fn list(
     }
     let now = ui.clock.now();
     let address = |offset: &str| {
-        let query = [("q", query.q.as_str()), ("tag", &query.tag), ("paused", &query.paused), ("offset", offset)];
+        let (q, paused, last) = (query.q.as_str(), query.paused.as_str(), query.last.as_str());
+        let query = [("q", q), ("tag", &query.tag), ("paused", paused), ("last", last), ("offset", offset)];
         links::with_query("/dags", &query)
     };
     let zones: Vec<_> = listed.items.iter().map(|dag| frame.zones(&dag.spec)).collect();
@@ -250,10 +257,12 @@ pub async fn list(
     Ok(page(&DagsView {
         pager,
         filtered: address("") != "/dags",
-        without_tag: links::with_query("/dags", &[("q", &query.q), ("paused", &query.paused)]),
+        without_tag: links::with_query("/dags", &[("q", &query.q), ("paused", &query.paused), ("last", &query.last)]),
         q: query.q,
         tag: query.tag,
         paused: query.paused,
+        last: query.last,
+        states: RunState::ALL.iter().map(|state| (state.as_str(), StateView::from(*state).words())).collect(),
         rows,
         shell,
     }))

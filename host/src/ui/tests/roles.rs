@@ -26,7 +26,9 @@ fn routes() -> Vec<(&'static str, String)> {
 }
 
 fn is_page(path: &str) -> bool {
-    !["/api/", "/auth/", "/hooks/", "/schemas/", "/openapi.json"].iter().any(|room| path.starts_with(room))
+    const OTHERS: [&str; 8] =
+        ["/api/", "/auth/", "/hooks/", "/schemas/", "/openapi.json", "/livez", "/readyz", "/metrics"];
+    !OTHERS.iter().any(|room| path.starts_with(room))
 }
 
 #[test]
