@@ -9,6 +9,7 @@ mod connections;
 mod dev;
 mod events;
 mod faults;
+mod grants;
 mod hostile;
 mod keys;
 mod monitoring;

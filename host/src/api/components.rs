@@ -26,10 +26,12 @@ use crate::{
     auth::{Audit, CurrentUser},
     blobs::keys,
     model::{
+        grants::Grant,
         ids::Digest,
         spec::{ComponentKind, EntrySpec},
         yaml,
     },
+    scheduler::GrantsDifference,
     store::ComponentRow,
 };
 
@@ -58,6 +60,27 @@ pub struct UploadedDagResponse {
     /// Whether the dag has a new version.
     changed: bool,
     is_paused: bool,
+    /// How its requests to reach something differ from those of the version before.
+    grants: GrantsDifferenceResponse,
+}
+
+/// What a version asks to reach, beside the version before it.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct GrantsDifferenceResponse {
+    #[schema(value_type = Vec<String>)]
+    added: Vec<Grant>,
+    #[schema(value_type = Vec<String>)]
+    removed: Vec<Grant>,
+    /// What waits for an admin, new or not. Until then the dag runs without it.
+    #[schema(value_type = Vec<String>)]
+    pending: Vec<Grant>,
+}
+
+impl From<GrantsDifference> for GrantsDifferenceResponse {
+    fn from(difference: GrantsDifference) -> Self {
+        let GrantsDifference { added, removed, pending } = difference;
+        Self { added, removed, pending }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -181,13 +204,14 @@ pub async fn post_component(
         return Err(ApiError::invalid(["body"], "the body is empty; send the bytes of a component, or dags in YAML"));
     }
     let size_bytes = wasm.len();
-    let deployed = api.scheduler.deploy(wasm, &user.username).await?;
+    let mut deployed = api.scheduler.deploy(wasm, &user.username).await?;
     audit::uploaded(&audit, &deployed);
     let is_change = deployed.is_change();
     let mut dags = Vec::with_capacity(deployed.dags.len());
     for dag in deployed.dags {
         let row = api.store.dag_get(&dag.dag_id).await?;
         dags.push(UploadedDagResponse {
+            grants: deployed.grants.remove(&dag.dag_id).map(Into::into).unwrap_or_default(),
             dag_id: dag.dag_id.to_string(),
             version_number: dag.version_number,
             created: dag.created,

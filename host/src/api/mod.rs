@@ -23,6 +23,7 @@ pub mod error;
 mod event_logs;
 mod events;
 mod extract;
+pub mod grants;
 mod grid;
 pub mod guard;
 mod health;
@@ -154,6 +155,9 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(dags::get_dags, dags::patch_dags))
         .routes(routes!(dags::get_dag, dags::patch_dag, dags::delete_dag))
         .routes(routes!(dags::get_dag_details))
+        .routes(routes!(grants::get_dag_grants, grants::patch_dag_grants))
+        .routes(routes!(grants::approve_dag_grants))
+        .routes(routes!(grants::revoke_dag_grants))
         .routes(routes!(dags::get_next_runs))
         .routes(routes!(dag_versions::get_dag_versions))
         .routes(routes!(dag_versions::get_dag_version))

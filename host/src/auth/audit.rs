@@ -2,35 +2,21 @@
 
 use std::{
     net::IpAddr,
-    num::NonZeroUsize,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
-use lru::LruCache;
 use serde_json::Value;
 
 use super::{Auth, CurrentUser};
-use crate::{
-    model::time::Timestamp,
-    store::{EventNew, StoreError},
-};
+use crate::store::{EventNew, StoreError};
 
 /// Entries that wait while the database can't be written; what comes then is lost.
 const MAX_WAITING: usize = 10_000;
 /// Bytes of `before` and `after` at most, each; what is longer is left out.
 const MAX_VALUE_BYTES: usize = 16 << 10;
-/// Refusals of one kind, of one user or address, that are written in a [`WINDOW`]; more are counted only in the server's log.
-const DENIALS_OF_ONE: u32 = 20;
-/// Refusals that are written in a [`WINDOW`] altogether.
-const DENIALS: u32 = 200;
-const WINDOW: Duration = Duration::from_mins(1);
-/// Users and addresses whose refusals are counted.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).expect("it is not zero");
-
 /// The entry that a request will make. A handler tells it what changed; clones are one.
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
@@ -81,45 +67,6 @@ impl Audit {
     /// The entry, to be written now; then there is none any more.
     pub fn take(&self) -> Option<EventNew> {
         self.event.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// How many refusals were written of late.
-#[derive(Debug)]
-pub(super) struct Denials {
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    since: Timestamp,
-    written: u32,
-    by: LruCache<String, u32>,
-}
-
-impl Default for Denials {
-    fn default() -> Self {
-        let seen = Seen { since: Timestamp::default(), written: 0, by: LruCache::new(REMEMBERED) };
-        Self { seen: Mutex::new(seen) }
-    }
-}
-
-impl Denials {
-    /// Whether one more refusal of `who` is to be written.
-    fn take(&self, who: String, now: Timestamp) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.since(seen.since) >= WINDOW {
-            seen.since = now;
-            seen.written = 0;
-            seen.by.clear();
-        }
-        let of_one = seen.by.get_or_insert_mut(who, || 0);
-        *of_one = of_one.saturating_add(1);
-        let is_written = *of_one <= DENIALS_OF_ONE && seen.written < DENIALS;
-        if is_written {
-            seen.written += 1;
-        }
-        is_written
     }
 }
 
@@ -190,9 +137,9 @@ impl Auth {
             "refused"
         );
         // Of each kind: who is refused much can't hide that somebody guesses the password.
-        if self.inner.denials.take(format!("{} {who}", event.event), event.at)
-            && let Err(error) = self.record(event).await
-        {
+        let kind = format!("{} {who}", event.event);
+        let is_written = self.inner.denials.lock().unwrap_or_else(PoisonError::into_inner).take(&kind, event.at);
+        if is_written && let Err(error) = self.record(event).await {
             tracing::error!(error = %error, "a refusal could not be written to the audit log");
         }
     }
@@ -208,21 +155,5 @@ impl Auth {
             route,
             ..EventNew::default()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_written_up_to_a_bound() {
-        let denials = Denials::default();
-        let start = Timestamp::from_micros(1_000_000_000);
-        let written = (0..100).filter(|_| denials.take("eve".into(), start)).count();
-        assert_eq!(written, 20);
-        let of_many = (0..10_000).filter(|nth| denials.take(format!("user{nth}"), start)).count();
-        assert_eq!(of_many, 180);
-        assert!(denials.take("eve".into(), start.after(WINDOW)));
     }
 }

@@ -28,14 +28,10 @@ pub use sessions::{NewSession, SessionKind};
 pub use tokens::{NewToken, TokenRequest};
 pub use users::WEBHOOK_USER;
 
-use self::{
-    audit::{Denials, Outbox},
-    password::Passwords,
-    sessions::Verified,
-    throttle::Throttle,
-};
+use self::{audit::Outbox, password::Passwords, sessions::Verified, throttle::Throttle};
 use crate::{
     model::{
+        denials::Denials,
         role::{Permission, Role},
         time::{Clock, Timestamp},
     },
@@ -146,7 +142,7 @@ struct Inner {
     throttle: Throttle,
     cache: Mutex<LruCache<[u8; 32], Verified>>,
     audit: Outbox,
-    denials: Denials,
+    denials: Mutex<Denials>,
     /// When sessions that are over were deleted last.
     cleaned_at: Mutex<Timestamp>,
 }
@@ -162,7 +158,7 @@ impl Auth {
                 throttle: Throttle::default(),
                 cache: Mutex::new(LruCache::new(CACHED_TOKENS)),
                 audit: Outbox::default(),
-                denials: Denials::default(),
+                denials: Mutex::default(),
                 cleaned_at: Mutex::new(Timestamp::default()),
             }),
         }

@@ -7,7 +7,8 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::model::role::Permission::{
     self, ApprovalAnswer, AssetWrite, AuditRead, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload,
-    PoolWrite, Read, RunDelete, RunMark, RunTrigger, TaskClear, UserWrite, VariableWrite, WebhookWrite, XComWrite,
+    GrantWrite, PoolWrite, Read, RunDelete, RunMark, RunTrigger, TaskClear, UserWrite, VariableWrite, WebhookWrite,
+    XComWrite,
 };
 
 /// What somebody needs to use a route.
@@ -60,6 +61,10 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("PATCH", "/api/v2/dags/{dag_id}", Needs(DagPause)),
     ("DELETE", "/api/v2/dags/{dag_id}", Needs(DagDelete)),
     ("GET", "/api/v2/dags/{dag_id}/details", Needs(Read)),
+    ("GET", "/api/v2/dags/{dag_id}/grants", Needs(Read)),
+    ("PATCH", "/api/v2/dags/{dag_id}/grants", Needs(GrantWrite)),
+    ("POST", "/api/v2/dags/{dag_id}/grants/approve", Needs(GrantWrite)),
+    ("POST", "/api/v2/dags/{dag_id}/grants/revoke", Needs(GrantWrite)),
     ("GET", "/api/v2/dags/{dag_id}/nextRuns", Needs(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagVersions", Needs(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagVersions/{version_number}", Needs(Read)),
@@ -187,6 +192,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/dags/{dag_id}/tasks/{task_id}", Needs(Read)),
     ("GET", "/dags/{dag_id}/versions/{number}", Needs(Read)),
     ("POST", "/dags/{dag_id}/versions/{number}/roll-back", Needs(DagUpload)),
+    ("GET", "/dags/{dag_id}/grants", Needs(Read)),
+    ("POST", "/dags/{dag_id}/grants", Needs(GrantWrite)),
+    ("POST", "/dags/{dag_id}/grants/policy", Needs(GrantWrite)),
     ("GET", "/dags/{dag_id}/webhook", Needs(Read)),
     ("POST", "/dags/{dag_id}/webhook", Needs(WebhookWrite)),
     ("POST", "/dags/{dag_id}/webhook/delete", Needs(WebhookWrite)),

@@ -10,7 +10,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     client::Client,
     error::{Kind, OrFail, Result},
-    output::Format,
+    output::{self, Format},
     progress,
 };
 use crate::model::spec::ComponentKind;
@@ -27,6 +27,9 @@ impl DeployArgs {
     /// Uploads one file after the other and lists the dags that they carry.
     pub async fn run(self, client: &Client, format: Format) -> Result<()> {
         let dags = upload_all(client, &self.files).await?;
+        for dag in &dags {
+            tell_grants(dag);
+        }
         format.list(
             &dags,
             &[
@@ -37,6 +40,28 @@ impl DeployArgs {
                 ("component", "/component"),
             ],
         )
+    }
+}
+
+/// Says what a dag asks to reach that it did not before, and what waits for an admin.
+pub fn tell_grants(dag: &Value) {
+    let words = |list: &str| {
+        let grants = dag.pointer(&format!("/grants/{list}")).and_then(Value::as_array);
+        let words: Vec<_> =
+            grants.into_iter().flatten().filter_map(Value::as_str).map(|text| format!("`{text}`")).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    };
+    let dag_id = dag.get("dag_id").and_then(Value::as_str).unwrap_or_default();
+    if let Some(added) = words("added") {
+        output::note(&format!("{dag_id} asks for {added}"));
+    }
+    if let Some(removed) = words("removed") {
+        output::note(&format!("{dag_id} asks no more for {removed}"));
+    }
+    if let Some(pending) = words("pending") {
+        output::note(&format!(
+            "{dag_id} runs without {pending} until an admin approves: airlock grants approve {dag_id} --all"
+        ));
     }
 }
 

@@ -14,6 +14,7 @@ mod dags;
 mod deploy;
 mod dev;
 mod error;
+mod grants;
 mod http;
 mod local;
 mod log;
@@ -105,6 +106,9 @@ enum Command {
     /// Assets: list, events, update, queued.
     #[command(subcommand)]
     Assets(assets::AssetsCommand),
+    /// What dags may reach: list, approve, revoke, policy.
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
     /// Components: list.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
@@ -173,6 +177,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Pools(command) => on_one_thread(command.run(&client()?, format)),
         Command::Approvals(command) => on_one_thread(command.run(&client()?, format)),
         Command::Assets(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Grants(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tokens(command) => on_one_thread(command.run(&client()?, format)),
         Command::Audit(command) => on_one_thread(command.run(&client()?)),

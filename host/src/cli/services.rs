@@ -89,7 +89,7 @@ impl Vault {
     /// # Errors
     /// If either can't be read, or the key is not the one that the data was sealed with.
     pub async fn open(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
-        let keys = SecretsConfig { key: config.secret_key.clone().map(Into::into), key_file: None };
+        let keys = SecretsConfig { key: config.secret_key.clone().map(Into::into), ..SecretsConfig::default() };
         let secrets = Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())?;
         let store = StoreConfig { path: data_dir.join("airlock.db"), synchronous: config.synchronous };
         let store = Store::open(&store).await.or_fail(Kind::Failed, || "can't use the database".into())?;
@@ -163,6 +163,7 @@ impl Services {
         }
         let scheduler_config = SchedulerConfig {
             parallelism: config.parallelism,
+            grants_policy: config.grants_policy.clone(),
             timetables,
             telemetry: telemetry.clone(),
             ..Default::default()

@@ -14,7 +14,10 @@ use clap::{Arg, ArgMatches, Command};
 use http::{HeaderName, HeaderValue};
 
 use super::error::{CliError, Kind, OrFail, Result};
-use crate::{model::recording::Recording, store::Synchronous};
+use crate::{
+    model::{grants::GrantsPolicy, recording::Recording},
+    store::Synchronous,
+};
 
 /// One setting.
 #[derive(Debug)]
@@ -81,6 +84,14 @@ pub const SETTINGS: &[Setting] = &[
         default: None,
         help: "The first admin's password, at first start only; by default one is made and printed once",
         secret: true,
+    },
+    Setting {
+        key: "grants.policy",
+        accepts: "grant|review|kinds of requests, as `connection-secret,http`",
+        default: Some("grant"),
+        help: "Which requests of dags to reach something wait for an admin: none (`grant`), all (`review`), or those of some \
+               kinds (variable, connection, connection-secret, http, dag, memory)",
+        secret: false,
     },
     Setting {
         key: "egress.allow_private",
@@ -407,6 +418,7 @@ pub struct ServeConfig {
     pub storage_url: Option<String>,
     pub secret_key: Option<String>,
     pub admin_password: Option<String>,
+    pub grants_policy: GrantsPolicy,
     pub egress_allow_private: bool,
     pub record: Recording,
     pub max_recording_bytes: u64,
@@ -448,6 +460,7 @@ impl ServeConfig {
             storage_url: settings.get("storage.url")?,
             secret_key: settings.get("secret_key")?,
             admin_password: settings.get("admin_password")?,
+            grants_policy: settings.require("grants.policy", |_| true)?,
             egress_allow_private: settings.require("egress.allow_private", |_| true)?,
             record: settings.require("recording.default", |_| true)?,
             max_recording_bytes: settings

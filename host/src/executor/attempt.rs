@@ -7,12 +7,14 @@ use tokio::sync::oneshot;
 use crate::{
     model::{
         dag::{Dag, NodeIndex},
+        grants::Grants,
         ids::{AssetName, DagId, Digest, RunId, TaskId},
         state::RunType,
         time::{DataInterval, Timestamp},
         wait::Wait,
     },
     store::{ArtifactRow, CachedResultRow, DagRunKey, DagRunRow, InstanceKey, RecordingRow, XComNew},
+    wire::CallError,
 };
 
 /// Names one start of one attempt. The scheduler never starts the same twice.
@@ -29,8 +31,10 @@ pub struct AttemptId {
 #[derive(Debug, Clone)]
 pub struct Assignment {
     pub id: AttemptId,
-    /// The dag as it was when the run was created; its grants are the attempt's.
+    /// The dag as it was when the run was created, with all that it asks for.
     pub dag: Arc<Dag>,
+    /// What of it is granted as the attempt starts.
+    pub grants: Arc<Grants>,
     pub node: NodeIndex,
     pub run: Arc<RunContext>,
     pub component: Digest,
@@ -40,6 +44,46 @@ pub struct Assignment {
     pub max_tries: u32,
     /// When this try was first started: earlier than now if the task asked to be started again later.
     pub started_at: Timestamp,
+}
+
+impl Assignment {
+    pub fn granted(&self) -> Granted<'_> {
+        Granted { grants: &self.grants, asked: &self.dag.grants, dag_id: &self.dag.dag_id }
+    }
+
+    /// Lets through what is granted. `grant`: what it takes, as `variable:target`.
+    ///
+    /// # Errors
+    /// [`CallError::Denied`], which says whether the dag asks for it at all.
+    pub fn permit(&self, allows: impl Fn(&Grants) -> bool, grant: impl Fn() -> String) -> Result<(), CallError> {
+        self.granted().find(|grants| allows(grants).then_some(()), grant)
+    }
+}
+
+/// What an attempt may reach, and what its dag asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted<'a> {
+    pub grants: &'a Grants,
+    pub asked: &'a Grants,
+    pub dag_id: &'a DagId,
+}
+
+impl<'a> Granted<'a> {
+    /// What `find` finds in what is granted. `grant`: what it takes, as `http:example.org`.
+    ///
+    /// # Errors
+    /// [`CallError::Denied`], which says whether the dag asks for it at all.
+    pub fn find<T>(self, find: impl Fn(&'a Grants) -> Option<T>, grant: impl Fn() -> String) -> Result<T, CallError> {
+        if let Some(found) = find(self.grants) {
+            return Ok(found);
+        }
+        let (grant, dag_id) = (grant(), self.dag_id);
+        Err(CallError::Denied(if find(self.asked).is_some() {
+            format!("grant `{grant}` waits for an admin to approve it (`airlock grants list {dag_id}`)")
+        } else {
+            format!("grant `{grant}` is missing in the dag")
+        }))
+    }
 }
 
 /// What all attempts of a `dag_run` have in common.

@@ -64,7 +64,7 @@ enum TakeError {
 pub(super) async fn find(shared: &Shared, attempt: &Attempt, inputs: &[Input]) -> Option<Taken> {
     let cache = attempt.node().cache?;
     let assignment = &attempt.assignment;
-    let key = key(assignment.component, attempt.node().entry.as_str(), inputs, &assignment.dag.grants).await;
+    let key = key(assignment.component, attempt.node().entry.as_str(), inputs, &assignment.grants).await;
     attempt.state().cached = Some(Box::new(Place { key, taken: None }));
     // Another try is made because somebody wants it to run.
     if assignment.id.try_number > 1 {

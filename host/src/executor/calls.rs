@@ -117,6 +117,7 @@ fn answer(
     let Some(tell) = wanted else { return };
     if tell && let Err(CallError::Denied(why)) = &result {
         shared.logs.tell(attempt, Level::Warn, &format!("denied: {why}"));
+        super::denials::write(shared, attempt, why);
     }
     if let Some(recorder) = &attempt.recorder {
         recorder.answered(call, &result);

@@ -19,10 +19,10 @@ use reqwest::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Shared, books::Attempt, calls::settings};
+use super::{Shared, attempt::Granted, books::Attempt, calls::settings};
 use crate::{
     connections::{Endpoint, EndpointError},
-    model::{grants::Grants, ids::ConnectionId},
+    model::ids::ConnectionId,
     wire::CallError,
 };
 
@@ -119,7 +119,7 @@ impl Egress {
 
     /// Sends `request` if the attempt's grants allow it; answers when the head of the response is there.
     pub async fn send(&self, shared: &Shared, attempt: &Attempt, request: HttpRequest) -> Result<Response, CallError> {
-        let destination = self.permit(&attempt.assignment.dag.grants, &request.uri)?;
+        let destination = self.permit(attempt.assignment.granted(), &request.uri)?;
         let method = match Method::from_bytes(request.method.as_bytes()) {
             Ok(method) if method != Method::CONNECT && method != Method::TRACE => method,
             _ => return Err(CallError::Invalid(format!("method `{}` can't be used", shorten(&request.method)))),
@@ -162,7 +162,7 @@ impl Egress {
     }
 
     /// Where `uri` leads, if it may be asked for.
-    fn permit(&self, grants: &Grants, uri: &str) -> Result<Destination, CallError> {
+    fn permit(&self, granted: Granted<'_>, uri: &str) -> Result<Destination, CallError> {
         let url = Url::parse(uri)
             .map_err(|error| CallError::Invalid(format!("`{}` is not an absolute URL: {error}", shorten(uri))))?;
         let default_port = match url.scheme() {
@@ -184,21 +184,17 @@ impl Egress {
             return Err(CallError::Invalid(format!("`{}` names no host", shorten(uri))));
         };
         if let Some(id) = host.strip_suffix(CONNECTION_SUFFIX) {
-            let Some(connection) = grants.connection_of_host(id) else {
-                return Err(CallError::Denied(format!("grant `connection:{id}` is missing in the dag")));
-            };
+            let connection = granted.find(|grants| grants.connection_of_host(id), || format!("connection:{id}"))?;
             if url.port().is_some() {
                 return Err(CallError::Invalid(format!("`{host}` takes no port; the connection has one")));
             }
-            return Ok(Destination::Connection(connection, url));
+            return Ok(Destination::Connection(connection.clone(), url));
         }
         // As the grants write it: an IPv6 address without brackets.
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let port = url.port().unwrap_or(default_port);
-        if !grants.allows_host(name, port, default_port) {
-            let grant = if port == default_port { format!("http:{name}") } else { format!("http:{name}:{port}") };
-            return Err(CallError::Denied(format!("grant `{grant}` is missing in the dag")));
-        }
+        let grant = || if port == default_port { format!("http:{name}") } else { format!("http:{name}:{port}") };
+        granted.find(|grants| grants.allows_host(name, port, default_port).then_some(()), grant)?;
         if let Ok(address) = name.parse::<IpAddr>()
             && let Some(why) = self.refuses(address)
         {
@@ -399,7 +395,7 @@ fn why_refused_v6(address: Ipv6Addr) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::spec::GrantsSpec;
+    use crate::model::{grants::Grants, ids::DagId, spec::GrantsSpec};
 
     use super::*;
 
@@ -459,7 +455,9 @@ mod tests {
     fn a_url_is_judged_by_the_host_that_would_be_connected_to() {
         let egress = Egress::new(false).unwrap();
         let granted = grants(&["api.example.org", "127.0.0.1", "2130706433", "0x7f.1", "localhost:8080"]);
-        let ask = |uri: &str| egress.permit(&granted, uri);
+        let asked = grants(&["waiting.org:8443"]);
+        let dag_id = DagId::new("d").unwrap();
+        let ask = |uri: &str| egress.permit(Granted { grants: &granted, asked: &asked, dag_id: &dag_id }, uri);
         assert!(ask("https://api.example.org/x?y").is_ok());
         assert!(ask("https://API.Example.org").is_ok());
         assert!(ask("http://localhost:8080/").is_ok());
@@ -492,6 +490,12 @@ mod tests {
         assert_eq!(
             ask("https://other.org:8443/").unwrap_err(),
             CallError::Denied("grant `http:other.org:8443` is missing in the dag".into())
+        );
+        assert_eq!(
+            ask("https://waiting.org:8443/").unwrap_err(),
+            CallError::Denied(
+                "grant `http:waiting.org:8443` waits for an admin to approve it (`airlock grants list d`)".into()
+            )
         );
     }
 

@@ -13,6 +13,7 @@ use super::{
     attempt::{AttemptResult, Completion, ExecutorEvent},
     books::{Attempt, Phase},
     cached::{self, Place, Taken},
+    denials,
     effects::{Effects, INLINE_BYTES, Pushed},
     recording::Recording,
     values,
@@ -26,7 +27,7 @@ use crate::{
     },
     secrets::Masker,
     store::{ArtifactRow, RecordingRow, XComBody, XComNew},
-    wire::{AttemptEnd, AttemptKey, Level, Usage, Value},
+    wire::{AttemptEnd, AttemptKey, CallError, Level, Usage, Value},
 };
 
 /// Starts that may come to nothing before the attempt fails.
@@ -71,7 +72,7 @@ pub(super) fn done(
         AttemptEnd::ShortCircuit { all } => {
             return commit(shared, &attempt, effects, AttemptResult::ShortCircuit { all }, None);
         }
-        AttemptEnd::Wait(wait, until) => match may_wait(&attempt, &wait) {
+        AttemptEnd::Wait(wait, until) => match may_wait(shared, &attempt, &wait) {
             Ok(()) => Conclusion::of(AttemptEnd::Wait(wait, until), attempt.node().task_id.as_str()),
             Err(why) => Conclusion::failed(why, false),
         },
@@ -215,16 +216,18 @@ fn close(attempt: &Attempt) -> Option<Box<Effects>> {
 }
 
 /// Whether the attempt may wait for this: as it may look at it.
-fn may_wait(attempt: &Attempt, wait: &Wait) -> Result<(), String> {
-    match wait {
-        Wait::Asset { asset, .. } => {
-            super::calls::check_asset(attempt, asset).map_err(|error| super::calls::text(&error).to_owned())
+fn may_wait(shared: &Shared, attempt: &Attempt, wait: &Wait) -> Result<(), String> {
+    let refused = match wait {
+        Wait::Asset { asset, .. } => super::calls::check_asset(attempt, asset),
+        Wait::Approval(question) => return super::calls::check_question(question),
+        Wait::Run(wait) => super::calls::check_wait(attempt, wait),
+    };
+    refused.map_err(|error| {
+        if let CallError::Denied(why) = &error {
+            denials::write(shared, attempt, why);
         }
-        Wait::Approval(question) => super::calls::check_question(question),
-        Wait::Run(wait) => {
-            super::calls::check_wait(attempt, wait).map_err(|error| super::calls::text(&error).to_owned())
-        }
-    }
+        super::calls::text(&error).to_owned()
+    })
 }
 
 /// The tasks that a branch goes on with.

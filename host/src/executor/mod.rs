@@ -24,6 +24,7 @@ mod code;
 mod code_cache;
 mod compiler;
 mod config;
+mod denials;
 mod effects;
 mod egress;
 mod finish;
@@ -52,7 +53,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use attempt::{
-    Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Rendered, RunContext, TriggerCall, TriggerRefusal,
+    Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Granted, Rendered, RunContext, TriggerCall,
+    TriggerRefusal,
 };
 pub use config::ExecutorConfig;
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
@@ -64,6 +66,7 @@ use self::{
     code::Code,
     code_cache::CodeCache,
     compiler::Compiler,
+    denials::Denials,
     egress::Egress,
     inputs::{InputError, Inputs},
     memory::Budget,
@@ -143,6 +146,7 @@ struct Shared {
     code: Code,
     egress: Egress,
     connections: Connections,
+    denials: Denials,
     inbound: Budget,
     outbound: Budget,
     request_bodies: Budget,
@@ -268,6 +272,7 @@ impl Shared {
         Ok(Self {
             egress: Egress::new(config.egress_allow_private).map_err(ExecutorError::Egress)?,
             connections: Connections::new(store.clone(), secrets.clone()),
+            denials: Denials::default(),
             binary,
             store,
             blobs,
@@ -338,7 +343,7 @@ impl Shared {
             Ok(inputs) => inputs,
             Err(error) => return finish::not_started(self, attempt.key, error.retry, error.message),
         };
-        let Assignment { id, dag, run, component, max_tries, started_at, .. } = &attempt.assignment;
+        let Assignment { id, dag, grants, run, component, max_tries, started_at, .. } = &attempt.assignment;
         let node = attempt.node();
         let run = RunAttempt {
             attempt: attempt.key,
@@ -363,7 +368,7 @@ impl Shared {
             },
             inputs,
             limits: Limits {
-                memory_bytes: dag.grants.memory_bytes(),
+                memory_bytes: grants.memory_bytes(),
                 timeout_ms: node.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
                 log_bytes: MAX_LOG_BYTES,
                 host_calls: MAX_HOST_CALLS,

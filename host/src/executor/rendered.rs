@@ -6,7 +6,7 @@ use super::{
     Shared,
     attempt::{AttemptId, ExecutorEvent, Rendered},
     books::Attempt,
-    calls,
+    calls, denials,
     inputs::{InputError, Inputs},
     values,
 };
@@ -154,7 +154,12 @@ impl<'a> Rendering<'a> {
                 Ok(())
             }
             (Err(CallError::Unavailable(why)), _) => Err(Problem::Unavailable(why)),
-            (Err(error), _) => Err(Problem::Wrong(calls::text(&error).to_owned())),
+            (Err(error), _) => {
+                if let CallError::Denied(why) = &error {
+                    denials::write(self.shared, self.attempt, why);
+                }
+                Err(Problem::Wrong(calls::text(&error).to_owned()))
+            }
         }
     }
 

@@ -14,7 +14,7 @@ pub enum Role {
     Author,
     /// Also pauses, marks, backfills, deletes, and keeps pools, variables, connections and webhooks.
     Operator,
-    /// Also keeps users and everybody's tokens.
+    /// Also keeps users and everybody's tokens, and says what dags may reach.
     Admin,
 }
 
@@ -104,6 +104,8 @@ permissions! {
     WebhookWrite = "webhook.write" from Operator,
     /// Who changed what, and what was refused.
     AuditRead = "audit.read" from Operator,
+    /// What dags may reach.
+    GrantWrite = "grant.write" from Admin,
     /// Users, and what they may do.
     UserWrite = "user.write" from Admin,
 }

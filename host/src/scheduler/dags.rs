@@ -7,6 +7,7 @@ use crate::{
     model::{
         asset::AssetCondition,
         dag::run_concurrency,
+        grants::Decisions,
         ids::{AssetName, DagId},
         state::RunType,
         time::Timestamp,
@@ -19,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub struct DagEntry {
     pub row: DagRow,
+    /// What admins decided about what it asks for.
+    pub decisions: Decisions,
     pub timetable: Timetable,
     /// Runs in state running.
     pub running: u32,
@@ -50,7 +53,7 @@ pub struct Dags {
 impl Dags {
     /// Takes a dag as it now is in the store; what is known of its runs stays, but for their keys: if it has such, its
     /// unfinished runs must be entered again.
-    pub fn put(&mut self, row: DagRow) {
+    pub fn put(&mut self, row: DagRow, decisions: Decisions) {
         let timetable = match Timetable::of(&row.spec) {
             Ok(timetable) => timetable,
             // Stored specs were validated by the version that stored them; a newer one may be stricter. Such a
@@ -69,6 +72,7 @@ impl Dags {
         }
         if let Some(entry) = self.entries.get_mut(&row.dag_id) {
             entry.row = row;
+            entry.decisions = decisions;
             entry.timetable = timetable;
             entry.assets = assets;
             entry.keys = keys;
@@ -76,6 +80,7 @@ impl Dags {
             entry.updated.retain(|name| awaited.contains(name));
         } else {
             let entry = DagEntry {
+                decisions,
                 timetable,
                 running: 0,
                 scheduled: 0,

@@ -8,12 +8,13 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{Change, DeployError, Deployed, RequestError, Scheduler};
+use super::{Change, DeployError, Deployed, GrantsDifference, RequestError, Scheduler};
 use crate::{
     blobs::keys,
     model::{
         asset::{self, DagAssets},
         dag::{Catalog, Dag},
+        grants::Decisions,
         ids::{ComponentName, DagId, Digest},
         spec::{ComponentKind, DagSpec, ModuleSpec},
         yaml::{self, DagFile, Libraries},
@@ -37,7 +38,11 @@ impl Scheduler {
             if let Some(row) = &known
                 && let Some(dags) = self.all_current(row).await?
             {
-                return Ok(Deployed { digest, created: false, entries: entry_names(&row.module), dags });
+                let dag_ids: Vec<_> = dags.iter().map(|dag| dag.dag_id.clone()).collect();
+                let before = self.specs(&dag_ids).await?;
+                let specs = before.iter().map(|(dag_id, spec)| (dag_id.clone(), spec.as_ref())).collect();
+                let grants = self.grants_differences(&before, specs).await?;
+                return Ok(Deployed { digest, created: false, entries: entry_names(&row.module), dags, grants });
             }
             let module = self.executor.compile(bytes.clone()).await?;
             check_dags(&module)?;
@@ -56,11 +61,43 @@ impl Scheduler {
             paused_default: self.config.dags_paused_at_creation,
             now: self.clock.now(),
         };
+        let specs = named(&deploy.module.dags);
+        let dag_ids: Vec<_> = specs.keys().cloned().collect();
+        let before = self.specs(&dag_ids).await?;
         let dags = self.store.deploy(&deploy).await?;
         let changed: Vec<_> = dags.iter().filter(|dag| dag.changed).map(|dag| dag.dag_id.clone()).collect();
         self.reload_dags(changed.clone()).await.map_err(|_| DeployError::Stopped)?;
         self.publish(changed.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());
-        Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags })
+        let grants = self.grants_differences(&before, specs).await?;
+        Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags, grants })
+    }
+
+    /// The newest versions of those of the dags that are there.
+    async fn specs(&self, dag_ids: &[DagId]) -> Result<BTreeMap<DagId, Arc<DagSpec>>, DeployError> {
+        let mut specs = BTreeMap::new();
+        for dag_id in dag_ids {
+            if let Some(dag) = self.store.dag_get(dag_id).await? {
+                specs.insert(dag.dag_id, dag.spec);
+            }
+        }
+        Ok(specs)
+    }
+
+    /// What each of `specs` asks to reach that it did not `before`, and what of it waits.
+    async fn grants_differences(
+        &self,
+        before: &BTreeMap<DagId, Arc<DagSpec>>,
+        specs: BTreeMap<DagId, &DagSpec>,
+    ) -> Result<BTreeMap<DagId, GrantsDifference>, DeployError> {
+        let dag_ids: Vec<_> = specs.keys().cloned().collect();
+        let decisions = self.store.dag_decisions(&dag_ids).await?;
+        let none = Decisions::default();
+        let differences = specs.into_iter().map(|(dag_id, spec)| {
+            let old = before.get(&dag_id).map(Arc::as_ref);
+            let difference = self.grants_difference(old, spec, decisions.get(&dag_id).unwrap_or(&none));
+            (dag_id, difference)
+        });
+        Ok(differences.collect())
     }
 
     /// Makes an earlier version of a dag its newest again, as a version of its own. Runs keep theirs.
@@ -155,6 +192,11 @@ impl Scheduler {
         }
         Ok(Some(dags))
     }
+}
+
+/// Dags by their ids, which were checked before.
+fn named(specs: &[DagSpec]) -> BTreeMap<DagId, &DagSpec> {
+    specs.iter().filter_map(|spec| Some((DagId::new(&spec.dag_id).ok()?, spec))).collect()
 }
 
 fn entry_names(module: &ModuleSpec) -> Vec<String> {

@@ -47,6 +47,7 @@ use crate::{
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, TriggerCall, TriggerRefusal},
     model::{
         approval::Answer,
+        grants::Grants,
         ids::{AssetName, DagId, RunId, TaskId},
         state::{RunState, TaskState},
         time::{Clock, Timestamp},
@@ -258,6 +259,8 @@ pub struct Driver<D> {
     next_event: i64,
     dags: Dags,
     versions: LruCache<DagVersionKey, Arc<Version>>,
+    /// What attempts of a version may reach. Forgotten when a dag or a decision about one changes.
+    grants: LruCache<DagVersionKey, Arc<Grants>>,
     /// Runs in state queued that never started.
     queued: HashMap<DagRunKey, DagRunRow>,
     /// Queued runs that were made here and never loaded: their instances have no rows.
@@ -305,6 +308,7 @@ impl<D: Dispatch> Driver<D> {
             next_event: 0,
             dags: Dags::default(),
             versions: LruCache::new(MAX_GRAPHS),
+            grants: LruCache::new(MAX_GRAPHS),
             queued: HashMap::new(),
             never_loaded: HashSet::new(),
             runs: HashMap::new(),
@@ -336,10 +340,13 @@ impl<D: Dispatch> Driver<D> {
         self.next_key = self.store.dag_run_next_key().await?;
         self.next_event = self.store.asset_event_next_key().await?;
         self.reload_pools().await?;
+        let mut decisions = self.store.dag_decisions_all().await?;
+        self.grants.clear();
         for row in self.store.dag_list_all().await? {
             self.admission.set_paused(&row.dag_id, row.is_paused);
             self.touched.insert(row.dag_id.clone());
-            self.dags.put(row);
+            let decisions = decisions.remove(&row.dag_id).unwrap_or_default();
+            self.dags.put(row, decisions);
         }
         for (dag_id, name) in self.store.asset_queue_names().await? {
             if let Some(entry) = self.dags.get_mut(&dag_id) {

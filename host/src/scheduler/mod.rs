@@ -22,6 +22,7 @@ mod dags;
 mod deploy;
 mod driver;
 mod garbage;
+mod grants;
 mod params;
 mod request;
 mod run_keys;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 pub use backfills::PlannedRun;
 pub use change::Change;
+pub use grants::{GrantsDecision, GrantsDifference};
 pub use request::{
     AnswerRequest, BackfillRequest, ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin,
     RequestError, RunRequest, SchedulerConfig,

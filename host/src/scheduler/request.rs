@@ -1,12 +1,14 @@
 //! What can be asked of the scheduler, and how it can be refused.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use super::grants::GrantsDifference;
 use crate::{
     executor::CompileError,
     model::{
         backfill::ReprocessBehavior,
         dag::DagError,
+        grants::{Grant, GrantsPolicy},
         ids::{DagId, Digest, NameError, RunId, TaskId},
         state::TaskState,
         time::{DataInterval, Timestamp},
@@ -23,6 +25,8 @@ pub struct SchedulerConfig {
     pub parallelism: u32,
     /// Whether a new dag starts paused unless it says otherwise. Airflow: `dags_are_paused_at_creation`.
     pub dags_paused_at_creation: bool,
+    /// Which requests of dags wait for an admin.
+    pub grants_policy: GrantsPolicy,
     /// Whether timetables make runs; else runs are made by hand only, as for a trial.
     pub timetables: bool,
     /// How often the loop looks at the time even if nothing woke it.
@@ -36,6 +40,7 @@ impl Default for SchedulerConfig {
         Self {
             parallelism: 256,
             dags_paused_at_creation: false,
+            grants_policy: GrantsPolicy::default(),
             timetables: true,
             safety_interval: Duration::from_secs(5),
             telemetry: Telemetry::default(),
@@ -176,6 +181,18 @@ pub struct Deployed {
     pub created: bool,
     pub entries: Vec<String>,
     pub dags: Vec<DeployedDag>,
+    /// What each of the dags asks to reach that it did not before.
+    pub grants: BTreeMap<DagId, GrantsDifference>,
+}
+
+impl Deployed {
+    /// The dags that wait for an admin, each with what it may not reach until then.
+    pub fn pending(&self) -> impl Iterator<Item = (&DagId, &[Grant])> {
+        self.grants
+            .iter()
+            .map(|(dag_id, grants)| (dag_id, grants.pending.as_slice()))
+            .filter(|(_, all)| !all.is_empty())
+    }
 }
 
 impl Deployed {

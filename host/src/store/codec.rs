@@ -13,6 +13,7 @@ use sqlx::{
 use super::{DagRunKey, DagVersionKey, StoreError};
 use crate::model::{
     backfill::ReprocessBehavior,
+    grants::{Grant, GrantsPolicy},
     ids::{AssetName, ConnectionId, DagId, Digest, EntryName, PoolName, RunId, TaskId, VariableKey, XComKey},
     role::Role,
     state::{RunState, RunType, TaskState},
@@ -66,6 +67,11 @@ text_column!(
     ReprocessBehavior,
     Role
 );
+
+column! { String:
+    Grant, |value| value.to_string(), |stored| stored.parse()?;
+    GrantsPolicy, |value| value.to_string(), |stored| stored.parse()?;
+}
 
 column! { i64:
     Timestamp, |value| value.as_micros(), |stored| Timestamp::from_micros(stored);

@@ -23,6 +23,7 @@ mod dag_run;
 mod error;
 mod event_log;
 mod filter;
+mod grant;
 mod log;
 mod origin;
 mod recording;
@@ -67,6 +68,7 @@ pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use error::StoreError;
 pub use event_log::{EventFilter, EventNew, EventRow};
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
+pub use grant::{DagGrantRow, GrantsChanged};
 pub use origin::StartedRun;
 pub use recording::RecordingRow;
 pub use rendered::RenderedFieldsRow;
@@ -165,6 +167,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (60, "roles", include_str!("../../../migrations/sqlite/0060_roles.sql")),
     (61, "api tokens", include_str!("../../../migrations/sqlite/0061_api_tokens.sql")),
     (62, "event log", include_str!("../../../migrations/sqlite/0062_event_log.sql")),
+    (63, "grants", include_str!("../../../migrations/sqlite/0063_grants.sql")),
 ];
 
 fn migrator() -> Migrator {

@@ -130,6 +130,8 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}/tasks/{task_id}", get(dag::task))
         .route("/dags/{dag_id}/versions/{number}", get(dag::version::show))
         .route("/dags/{dag_id}/versions/{number}/roll-back", post(dag::version::roll_back))
+        .route("/dags/{dag_id}/grants", get(dag::grants::show).post(dag::grants::decide))
+        .route("/dags/{dag_id}/grants/policy", post(dag::grants::set_policy))
         .route("/dags/{dag_id}/webhook", get(dag::webhook::show).post(dag::webhook::make))
         .route("/dags/{dag_id}/webhook/delete", post(dag::webhook::delete))
         .route("/dags/{dag_id}/pause", post(dag::pause))

@@ -445,6 +445,7 @@ async fn all_pages(world: &World) -> Vec<String> {
         "/dags/weather/runs",
         "/dags/weather/runs?state=failed",
         "/dags/weather/details",
+        "/dags/weather/grants",
         "/dags/weather/trigger",
         "/dags/weather/delete",
         "/dags/fan_300",

@@ -117,6 +117,7 @@ impl Harness {
             node: self.dag.index(&id.instance.task_id).unwrap(),
             id,
             dag: Arc::clone(&self.dag),
+            grants: Arc::new(self.dag.grants.clone()),
             run: Arc::clone(&self.run),
             component: self.component,
             max_tries: 1,

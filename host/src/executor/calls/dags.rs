@@ -100,10 +100,7 @@ pub(super) async fn trigger(shared: &Shared, attempt: &Attempt, request: RunRequ
 }
 
 fn granted(attempt: &Attempt, dag_id: &DagId) -> Result<(), CallError> {
-    if attempt.assignment.dag.grants.allows_dag(dag_id) {
-        return Ok(());
-    }
-    Err(CallError::Denied(format!("grant `dag:{dag_id}` is missing in the dag")))
+    attempt.assignment.permit(|grants| grants.allows_dag(dag_id), || format!("dag:{dag_id}"))
 }
 
 fn no_dag(dag_id: &DagId) -> CallError {

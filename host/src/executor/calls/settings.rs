@@ -24,9 +24,7 @@ pub(in crate::executor) async fn variable_text(
     attempt: &Attempt,
     key: &VariableKey,
 ) -> Result<String, CallError> {
-    if !attempt.assignment.dag.grants.allows_variable(key) {
-        return Err(CallError::Denied(format!("grant `variable:{key}` is missing in the dag")));
-    }
+    attempt.assignment.permit(|grants| grants.allows_variable(key), || format!("variable:{key}"))?;
     let found = shared.store.variable_get(key).await.map_err(|error| storage_failed(&error))?;
     let row = found.ok_or_else(|| CallError::NotFound(format!("there is no variable `{key}`")))?;
     let value = unseal(shared, &secrets::place::variable(key), &row.sealed)?;
@@ -52,18 +50,14 @@ pub(in crate::executor) async fn connection_facts(
 }
 
 async fn connection_row(shared: &Shared, attempt: &Attempt, id: &ConnectionId) -> Result<ConnectionRow, CallError> {
-    if !attempt.assignment.dag.grants.allows_connection(id) {
-        return Err(CallError::Denied(format!("grant `connection:{id}` is missing in the dag")));
-    }
+    attempt.assignment.permit(|grants| grants.allows_connection(id), || format!("connection:{id}"))?;
     let found = shared.store.connection_get(id).await.map_err(|error| storage_failed(&error))?;
     found.ok_or_else(|| CallError::NotFound(format!("there is no connection `{id}`")))
 }
 
 pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> Result<Reply, CallError> {
     let id = ConnectionId::new(id).map_err(invalid)?;
-    if !attempt.assignment.dag.grants.allows_connection_secret(&id) {
-        return Err(CallError::Denied(format!("grant `connection-secret:{id}` is missing in the dag")));
-    }
+    attempt.assignment.permit(|grants| grants.allows_connection_secret(&id), || format!("connection-secret:{id}"))?;
     let opened::Connection { row, password, extra } = open(shared, &id).await?;
     let reply = Reply::Connection(Connection {
         id: id.to_string(),

@@ -164,6 +164,7 @@ impl Fixture {
             node: self.dag.index(&instance.task_id).unwrap(),
             id: AttemptId { instance, try_number: 1, restart: 0 },
             dag: Arc::clone(&self.dag),
+            grants: Arc::new(self.dag.grants.clone()),
             run: Arc::clone(&self.run),
             component: Digest([1; 32]),
             refused: None,

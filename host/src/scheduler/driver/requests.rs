@@ -50,10 +50,12 @@ impl<D: Dispatch> Driver<D> {
                 }
             }
             Request::ReloadDags { dag_ids, reply } => {
+                let mut decisions = self.store.dag_decisions(&dag_ids).await?;
+                self.grants.clear();
                 for dag_id in dag_ids {
                     if let Some(row) = self.store.dag_get(&dag_id).await? {
                         self.admission.set_paused(&dag_id, row.is_paused);
-                        self.dags.put(row);
+                        self.dags.put(row, decisions.remove(&dag_id).unwrap_or_default());
                         self.enter_keys(&dag_id);
                         self.touched.insert(dag_id);
                     }

@@ -10,7 +10,11 @@ use super::{
 use crate::{
     engine::{self, Event, InstanceChange, InstanceId, RunChange, RunIdentity},
     executor::Assignment,
-    model::{ids::DagId, state::RunState},
+    model::{
+        grants::{Decisions, Grants},
+        ids::DagId,
+        state::RunState,
+    },
     scheduler::{
         runs,
         tick::Dispatch,
@@ -186,15 +190,33 @@ impl<D: Dispatch> Driver<D> {
         Ok(version)
     }
 
+    /// What an attempt of the run may reach that starts now; none if there is no such run.
+    fn grants_of(&mut self, key: DagRunKey) -> Option<Arc<Grants>> {
+        let run = self.runs.get(&key)?;
+        let decide = || {
+            let requested = &run.version.dag.grants;
+            let policy = &self.config.grants_policy;
+            let entry = self.dags.get(&run.row.dag_id);
+            let verdict = match entry {
+                Some(entry) => entry.decisions.decide(requested, policy),
+                None => Decisions::default().decide(requested, policy),
+            };
+            Arc::new(verdict.effective)
+        };
+        Some(Arc::clone(self.grants.get_or_insert(run.row.version, decide)))
+    }
+
     fn start_attempt(&mut self, key: DagRunKey, instance: InstanceId, turn: &mut Turn) {
         self.running += 1;
         self.apply(key, &Event::Started(instance), turn);
+        let Some(grants) = self.grants_of(key) else { return };
         let Some(run) = self.runs.get(&key) else { return };
         let Some(row) = run.state.instance(instance) else { return };
         let attempt = engine::Attempt { instance, try_number: row.try_number, restart: row.restarts };
         turn.tick.start(Assignment {
             id: attempt_id(key, &run.version, &attempt),
             dag: Arc::clone(&run.version.dag),
+            grants,
             node: instance.node,
             run: Arc::clone(&run.context),
             component: run.version.dag.node(instance.node).component.unwrap_or(run.version.component),

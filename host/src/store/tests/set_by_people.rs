@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{
+    grants::{Decisions, Grant, GrantError, GrantsPolicy},
     ids::{ConnectionId, VariableKey},
     role::Role,
 };
@@ -154,4 +155,43 @@ async fn a_transaction_that_is_dropped_is_undone() {
         store.vacuum(1).await.unwrap();
         assert_eq!(store.setting_get("half").await.unwrap().is_some(), commits);
     }
+}
+
+#[tokio::test]
+async fn decisions_about_grants_are_kept_and_go_with_their_dag() {
+    let store = TestStore::new().await;
+    store.deployed(&["a", "b"]).await;
+    let grant = |text: &str| text.parse::<Grant>().unwrap();
+    let approve = |text: &'static str| move |all: &mut Decisions| all.approve(&[grant(text)].into());
+    let change = async |dag: &str, seconds, change: &dyn Fn(&mut Decisions) -> Result<(), GrantError>| {
+        store.dag_decisions_change(&dag_id(dag), ("ann", at(seconds)), change).await.unwrap()
+    };
+    assert_eq!(change("gone", 1, &approve("dag:x")).await, GrantsChanged::NoDag);
+    assert!(matches!(change("a", 1, &|_| Err("?".parse::<Grant>().unwrap_err())).await, GrantsChanged::Refused(_)));
+    assert_eq!(store.dag_decisions_all().await.unwrap().len(), 0);
+    change("a", 1, &approve("variable:x y*")).await;
+    change("a", 2, &approve("variable:x y*")).await;
+    change("a", 3, &|all| all.revoke(&[grant("http:x.org:8443")].into())).await;
+    let policy = |all: &mut Decisions| {
+        all.policy = Some(GrantsPolicy::review());
+        Ok(())
+    };
+    change("b", 4, &policy).await;
+    let store = store.reopen().await;
+    let rows = store.dag_grant_list(&dag_id("a")).await.unwrap();
+    let told: Vec<_> = rows.iter().map(|row| (row.request.to_string(), row.is_approved, row.decided_at)).collect();
+    let known = [("http:x.org:8443".to_owned(), false, at(3)), ("variable:x y*".to_owned(), true, at(1))];
+    assert_eq!(told, known);
+    let all = store.dag_decisions_all().await.unwrap();
+    assert_eq!((all[&dag_id("a")].by_grant.len(), &all[&dag_id("a")].policy), (2, &None));
+    assert_eq!((all[&dag_id("b")].by_grant.len(), &all[&dag_id("b")].policy), (0, &Some(GrantsPolicy::review())));
+    assert_eq!(store.dag_decisions(&[dag_id("b")]).await.unwrap().len(), 1);
+    // The last change wins over the ones before.
+    let changed = store
+        .dag_decisions_change(&dag_id("a"), ("bob", at(5)), |all| all.revoke(&[grant("variable:x y*")].into()))
+        .await;
+    assert!(matches!(changed.unwrap(), GrantsChanged::Done(old, new) if old != new));
+    assert_eq!(store.dag_grant_list(&dag_id("a")).await.unwrap()[1].decided_by, "bob");
+    store.dag_delete(&dag_id("a")).await.unwrap();
+    assert_eq!(store.dag_grant_list(&dag_id("a")).await.unwrap(), []);
 }

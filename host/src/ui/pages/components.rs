@@ -1,5 +1,7 @@
 //! Components: the list, the upload, one of them.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::{
     extract::{Multipart, Path, Query, State},
@@ -122,11 +124,19 @@ pub async fn upload(
             Ok(deployed) => {
                 audit::uploaded(&audit, &deployed);
                 let dags: Vec<_> = deployed.dags.iter().map(|dag| dag.dag_id.to_string()).collect();
-                let what = match (deployed.created, dags.is_empty()) {
+                let mut what = match (deployed.created, dags.is_empty()) {
                     (false, _) => "The component was known already.".to_owned(),
                     (true, true) => "The component was uploaded.".to_owned(),
                     (true, false) => format!("The component was uploaded. Active now: {}.", dags.join(", ")),
                 };
+                let waiting: Vec<_> = deployed.pending().map(|(dag_id, _)| dag_id.to_string()).collect();
+                if !waiting.is_empty() {
+                    let _ = write!(
+                        what,
+                        " Asks for more than it may reach, and waits for an admin: {}.",
+                        waiting.join(", ")
+                    );
+                }
                 return Ok(go_and_tell(&links::component(&deployed.digest), &what));
             }
             Err(error) if error.is_refusal() => error.to_string(),

@@ -58,6 +58,8 @@ struct DagLine {
     last: Option<LastRun>,
     next: Option<When>,
     trigger_href: String,
+    /// What it asks to reach and waits for an admin, and where that stands; none: nothing waits.
+    waiting: Option<(usize, String)>,
 }
 
 /// A tag and the dags that have it.
@@ -215,6 +217,7 @@ pub async fn list(
     for run in ui.store.dag_run_latest(&ids, BARS).await? {
         runs.entry(run.dag_id.clone()).or_default().push(run);
     }
+    let mut decisions = ui.store.dag_decisions(&ids).await?;
     let now = ui.clock.now();
     let address = |offset: &str| {
         let (q, paused, last) = (query.q.as_str(), query.paused.as_str(), query.last.as_str());
@@ -227,7 +230,10 @@ pub async fn list(
     let line = |((dag, next), zone): ((&DagRow, Option<When>), Zones)| {
         let mut runs = runs.remove(&dag.dag_id).unwrap_or_default();
         runs.sort_by_key(|run| std::cmp::Reverse(run.key));
+        let verdict = ui.scheduler.grants_verdict(&dag.spec, &decisions.remove(&dag.dag_id).unwrap_or_default());
+        let waiting = verdict.pending().count();
         DagLine {
+            waiting: (waiting > 0).then(|| (waiting, format!("{}/grants", links::dag(&dag.dag_id)))),
             href: links::dag(&dag.dag_id),
             description: dag.spec.description.clone(),
             is_paused: dag.is_paused,

@@ -88,6 +88,7 @@ async fn pages_offer_what_the_role_may_do() {
         ("/pools", "/pools/edit", Permission::PoolWrite),
         ("/dags/weather/backfills", "id=\"backfill-form\"", Permission::BackfillWrite),
         ("/dags/weather/webhook", "id=\"make\"", Permission::WebhookWrite),
+        ("/dags/weather/grants", "id=\"set-policy\"", Permission::GrantWrite),
     ];
     for role in Role::ALL {
         world.sign_in_as(role).await;
@@ -97,6 +98,31 @@ async fn pages_offer_what_the_role_may_do() {
             assert_eq!(answer.body.contains(mark), role.may(permission), "{role}: {path} {mark}");
         }
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_admin_approves_and_revokes_on_the_page_of_a_dag() {
+    let world = World::new().await;
+    world.post("/dags/weather/grants/policy", &[("policy", "review")]).await;
+    let page = world.get("/dags/weather/grants").await.body;
+    let asked: Vec<_> = super::listed(&page, "data-grant=\"");
+    assert!(!asked.is_empty() && page.contains("id=\"approve-all\""), "{page}");
+    assert!(world.get("/dags").await.body.contains("data-waiting"));
+    let all = asked.join("\r\n");
+    let done = world.post("/dags/weather/grants", &[("grants", all.as_str()), ("verb", "approve")]).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER);
+    let page = world.get("/dags/weather/grants").await.body;
+    assert!(!page.contains("id=\"pending\"") && page.contains(">approved<") && !page.contains(">waits<"), "{page}");
+    assert!(!world.get("/dags").await.body.contains("data-waiting"));
+    world.post("/dags/weather/grants", &[("grants", asked[0].as_str()), ("verb", "revoke")]).await;
+    assert!(world.get("/dags/weather/grants").await.body.contains(">revoked<"));
+    for (grants, verb) in [("nonsense", "approve"), ("", "approve"), (all.as_str(), "eat")] {
+        let refused = world.post("/dags/weather/grants", &[("grants", grants), ("verb", verb)]).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{grants} {verb}");
+    }
+    let refused = world.post("/dags/weather/grants/policy", &[("policy", "strict")]).await;
+    assert!(refused.status == StatusCode::UNPROCESSABLE_ENTITY && refused.body.contains("connection-secret"));
     world.end().await;
 }
 

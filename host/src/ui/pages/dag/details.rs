@@ -25,7 +25,6 @@ struct DetailsView {
     shell: Shell,
     head: DagHead,
     facts: Facts,
-    grants: Facts,
     params: Vec<ParamLine>,
     versions: Vec<VersionLine>,
     next_runs: Vec<show::WhenBoth>,
@@ -83,15 +82,6 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .html("Webhook", Html::new().link(&format!("{}/webhook", links::dag(&dag_id)), format_args!("/hooks/{dag_id}")))
         .html("Created", When { at: Some(dag.created_at), zone })
         .html("Changed", When { at: Some(dag.updated_at), zone });
-    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    let memory = spec.grants.memory_mib.unwrap_or(crate::model::grants::DEFAULT_MEMORY_MIB);
-    let grants = Facts::new()
-        .text("Variables", list(&spec.grants.variables))
-        .text("Connections", list(&spec.grants.connections))
-        .text("Connections with their secrets", list(&spec.grants.connection_secrets))
-        .text("Hosts", list(&spec.grants.hosts))
-        .text("DAGs", list(&spec.grants.dags))
-        .text("Memory of an attempt", format!("{memory} MiB"));
     let params = spec
         .params
         .iter()
@@ -116,7 +106,6 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         head: DagHead::new(&ui, &dag, "details", &shell.here, zone).await,
         shell,
         facts,
-        grants,
         params,
         versions,
         next_runs: next_runs.into_iter().map(|run| show::WhenBoth(When { at: Some(run.run_after), zone })).collect(),

@@ -2,6 +2,7 @@
 
 mod backfills;
 mod details;
+pub mod grants;
 mod graph;
 mod grid;
 mod runs;
@@ -95,6 +96,7 @@ impl DagHead {
                 ("graph", "Graph"),
                 ("runs", "Runs"),
                 ("backfills", "Backfills"),
+                ("grants", "Grants"),
                 ("details", "Details"),
             ]
             .map(tab)

@@ -1,0 +1,1 @@
+SELECT 1 FROM dag WHERE dag_id = $1

@@ -1,0 +1,1 @@
+UPDATE dag SET grants_policy = $2 WHERE dag_id = $1
