@@ -193,9 +193,7 @@ impl Deployed {
             .map(|(dag_id, grants)| (dag_id, grants.pending.as_slice()))
             .filter(|(_, all)| !all.is_empty())
     }
-}
 
-impl Deployed {
     /// Whether anything is otherwise than it was before the upload.
     pub fn is_change(&self) -> bool {
         self.created || self.dags.iter().any(|dag| dag.changed)
