@@ -10,6 +10,8 @@ pub mod blobs;
 pub mod secrets;
 pub mod wire;
 
+pub mod backup;
+
 pub mod sandbox;
 
 pub mod connections;

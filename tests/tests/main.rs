@@ -2,6 +2,7 @@
 
 mod approvals;
 mod backfill;
+mod backup;
 mod cache;
 mod callbacks;
 mod cli;
@@ -17,6 +18,7 @@ mod page;
 mod pipelines;
 mod python;
 mod replay;
+mod retention;
 mod rooms;
 mod shapes;
 mod templates;

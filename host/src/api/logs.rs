@@ -4,7 +4,7 @@ use axum::{
     Json,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{Stream, StreamExt, stream};
@@ -24,6 +24,8 @@ use crate::{
     store::InstanceKey,
 };
 
+/// What is said of logs and recordings that are gone.
+pub const LOGS_DELETED: &str = "logs and recordings of this run were deleted by retention (`logs_days`)";
 /// Lines of a page.
 const PAGE_LINES: usize = 1_000;
 /// Lines of an answer that was asked to be whole; the rest follows by its token.
@@ -59,6 +61,7 @@ pub struct LogQuery {
             (TaskInstancesLogResponse = "application/json"),
             (String = "application/x-ndjson"),
         )),
+        (status = 410, description = "Retention deleted it."),
     ),
 )]
 pub async fn get_log(
@@ -74,6 +77,7 @@ pub async fn get_log(
     if try_number == 0 || try_number > row.try_number {
         return Err(ApiError::not_found(format!("task instance `{}` has no try {try_number}", path.task_id)));
     }
+    refuse_deleted(&api, &instance, try_number).await?;
     let first = match &query.token {
         None => 0,
         Some(token) => token
@@ -96,6 +100,16 @@ pub async fn get_log(
     let content = page.lines.iter().map(as_json).collect();
     Ok(Json(TaskInstancesLogResponse { content, continuation_token: has_more.then(|| next.to_string()) })
         .into_response())
+}
+
+/// Says so if the log was there and retention deleted it.
+async fn refuse_deleted(api: &Api, instance: &InstanceKey, try_number: u32) -> Result<(), ApiError> {
+    if api.store.dag_run_logs_are_deleted(instance.dag_run).await?
+        && api.logs.read(instance, try_number, LogFrom::Tail, 1).await?.total_lines == 0
+    {
+        return Err(ApiError::new(StatusCode::GONE, "deleted", LOGS_DELETED));
+    }
+    Ok(())
 }
 
 fn wants_lines(headers: &HeaderMap) -> bool {

@@ -36,6 +36,7 @@ mod paths;
 mod pools;
 mod ranges;
 mod recordings;
+pub mod retention;
 mod task_instances;
 mod tasks;
 #[cfg(test)]
@@ -214,6 +215,10 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(webhooks::get_webhook, webhooks::put_webhook, webhooks::delete_webhook))
         .routes(routes!(webhooks::receive_webhook).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
         .routes(routes!(webhooks::receive_awaited).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
+        .routes(routes!(retention::get_retention))
+        .routes(routes!(retention::dry_run_retention))
+        .routes(routes!(retention::run_retention))
+        .routes(routes!(retention::get_dag_retention, retention::put_dag_retention))
         .routes(routes!(backfills::list_backfills, backfills::create_backfill))
         .routes(routes!(backfills::create_backfill_dry_run))
         .routes(routes!(backfills::get_backfill))

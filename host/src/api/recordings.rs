@@ -1,6 +1,6 @@
 //! Recordings of tries: list and download.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,6 +10,7 @@ use super::{
     artifacts::download,
     error::ApiError,
     extract::{Path, Query},
+    logs::LOGS_DELETED,
     paths::{MapIndex, TaskPath, TryPath},
     task_instances::find_instance,
 };
@@ -55,7 +56,10 @@ pub async fn get_recordings(
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/recordings/{try_number}",
     tag = "Recording", params(TryPath, MapIndex),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)),
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 410, description = "Retention deleted it."),
+    ),
 )]
 pub async fn get_recording(
     State(api): State<Api>,
@@ -65,13 +69,15 @@ pub async fn get_recording(
     let try_number = path.try_number;
     let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
     let (instance, _) = find_instance(&api, &path, index.map_index).await?;
-    let missing = || {
-        ApiError::not_found(format!(
+    let Some(row) = api.store.recording_get(&instance, try_number).await? else {
+        if api.store.dag_run_logs_are_deleted(instance.dag_run).await? {
+            return Err(ApiError::new(StatusCode::GONE, "deleted", LOGS_DELETED));
+        }
+        return Err(ApiError::not_found(format!(
             "try {try_number} of task instance `{}` was not recorded; set `record` of the task or its dag",
             path.task_id
-        ))
+        )));
     };
-    let row = api.store.recording_get(&instance, try_number).await?.ok_or_else(missing)?;
     let read = api.blobs.stream(&row.blob).await?;
     let read = read.ok_or_else(|| ApiError::unavailable("the recording is not in object storage"))?;
     Ok(download(read, &format!("{}-{try_number}.recording", path.task_id), "application/octet-stream"))

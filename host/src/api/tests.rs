@@ -195,6 +195,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
     let deploy = Deploy {
         module: Arc::new(ModuleSpec { sdk: "test".into(), entries: vec![work], dags, ..ModuleSpec::default() }),
         digest,
+        blob: "components/test.wasm".into(),
         size_bytes: i64::try_from(wasm.len()).unwrap(),
         uploaded_by: "ann".into(),
         paused_default: true,

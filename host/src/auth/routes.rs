@@ -7,8 +7,8 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::model::role::Permission::{
     self, ApprovalAnswer, AssetWrite, AuditRead, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload,
-    GrantWrite, PoolWrite, Read, RunDelete, RunMark, RunTrigger, TaskClear, UserWrite, VariableWrite, WebhookWrite,
-    XComWrite,
+    GrantWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, TaskClear, UserWrite, VariableWrite,
+    WebhookWrite, XComWrite,
 };
 
 /// What somebody needs to use a route.
@@ -138,6 +138,11 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v2/dags/{dag_id}/webhook", Needs(Read)),
     ("PUT", "/api/v2/dags/{dag_id}/webhook", Needs(WebhookWrite)),
     ("DELETE", "/api/v2/dags/{dag_id}/webhook", Needs(WebhookWrite)),
+    ("GET", "/api/v2/dags/{dag_id}/retention", Needs(Read)),
+    ("PUT", "/api/v2/dags/{dag_id}/retention", Needs(RetentionWrite)),
+    ("GET", "/api/v2/retention", Needs(Read)),
+    ("POST", "/api/v2/retention/dry_run", Needs(RetentionWrite)),
+    ("POST", "/api/v2/retention/run", Needs(RetentionWrite)),
     ("GET", "/api/v2/assets", Needs(Read)),
     ("GET", "/api/v2/assets/events", Needs(Read)),
     ("POST", "/api/v2/assets/events", Needs(RunTrigger)),
@@ -198,6 +203,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/dags/{dag_id}/webhook", Needs(Read)),
     ("POST", "/dags/{dag_id}/webhook", Needs(WebhookWrite)),
     ("POST", "/dags/{dag_id}/webhook/delete", Needs(WebhookWrite)),
+    ("GET", "/dags/{dag_id}/retention", Needs(RetentionWrite)),
+    ("POST", "/dags/{dag_id}/retention", Needs(RetentionWrite)),
     ("POST", "/dags/{dag_id}/pause", Needs(DagPause)),
     ("GET", "/dags/{dag_id}/delete", Needs(DagDelete)),
     ("POST", "/dags/{dag_id}/delete", Needs(DagDelete)),

@@ -6,10 +6,19 @@ use uuid::Uuid;
 
 use crate::model::{ids::Digest, spec::ComponentKind};
 
+const COMPONENTS: &str = "components";
+/// The folders in which objects are; whatever else is in the storage is somebody else's.
+pub const FOLDERS: [&str; 5] = [COMPONENTS, "xcoms", "artifacts", "recordings", "logs"];
+
 /// A component's bytes.
 pub fn component(digest: &Digest, kind: ComponentKind) -> String {
     let digest = digest.to_string();
-    format!("components/{}/{digest}.{}", &digest[..2], kind.as_str())
+    format!("{COMPONENTS}/{}/{digest}.{}", &digest[..2], kind.as_str())
+}
+
+/// Whether an object is a component's: the same key comes again with the same bytes.
+pub fn is_component(key: &str) -> bool {
+    key.split('/').next() == Some(COMPONENTS)
 }
 
 /// The value of an XCom that is too large for the database.

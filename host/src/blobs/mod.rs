@@ -102,6 +102,11 @@ impl Blobs {
         Ok(found(self.objects.copy(&self.path(from)?, &self.path(to)?).await)?.is_some())
     }
 
+    /// Whether there is such an object.
+    pub async fn exists(&self, key: &str) -> Result<bool, BlobError> {
+        Ok(found(self.objects.head(&self.path(key)?).await)?.is_some())
+    }
+
     /// Deletes an object; one that is not there is as good as deleted.
     pub async fn delete(&self, key: &str) -> Result<(), BlobError> {
         found(self.objects.delete(&self.path(key)?).await)?;

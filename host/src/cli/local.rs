@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::{
     error::{CliError, Kind, Result},
-    services::Vault,
+    services::{Vault, open_blobs},
     settings::{ServeConfig, SettingArgs, Settings},
 };
+use crate::blobs::Blobs;
 
 /// Which data directory. A server may work on it at the same time.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,20 @@ impl LocalArgs {
     /// # Errors
     /// If there are none, or they can't be read.
     pub async fn open(self) -> Result<Vault> {
+        Ok(self.open_with_config().await?.0)
+    }
+
+    /// Opens the database, the keys and object storage.
+    ///
+    /// # Errors
+    /// If there are none, or they can't be read.
+    pub async fn open_with_blobs(self) -> Result<(Vault, Blobs)> {
+        let (vault, config) = self.open_with_config().await?;
+        let data_dir = std::fs::canonicalize(&config.data_dir)?;
+        Ok((vault, open_blobs(&config, &data_dir)?))
+    }
+
+    async fn open_with_config(self) -> Result<(Vault, ServeConfig)> {
         let settings = Settings::load(&SettingArgs::of_data_dir(self.config, self.data_dir))?;
         let config = ServeConfig::from_settings(&settings)?;
         if !config.data_dir.join("airlock.db").is_file() {
@@ -32,6 +47,6 @@ impl LocalArgs {
             return Err(CliError::text(Kind::NotFound, text)
                 .hint("name the server's data directory with --data-dir or AIRLOCK_DATA_DIR"));
         }
-        Vault::open(&config, &config.data_dir).await
+        Ok((Vault::open(&config, &config.data_dir).await?, config))
     }
 }

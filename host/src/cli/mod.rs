@@ -7,6 +7,7 @@ mod approvals;
 mod assets;
 mod audit;
 mod backfill;
+mod backup;
 mod client;
 mod components;
 mod connections;
@@ -24,10 +25,12 @@ mod output;
 mod pools;
 mod progress;
 mod replay;
+mod retention;
 mod runs;
 mod serve;
 mod services;
 mod settings;
+mod storage;
 mod tasks;
 mod tokens;
 mod trial;
@@ -112,11 +115,21 @@ enum Command {
     /// Components: list.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
+    /// Make a backup of a server's data, while it works (on the data directory).
+    Backup(backup::BackupArgs),
+    /// Restore a backup into an empty place.
+    Restore(backup::RestoreArgs),
+    /// Object storage: check that rows and objects fit (on the data directory).
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
     /// Users: list, add, set-role, set-password, delete (on the data directory).
     Users(users::UsersArgs),
     /// Tokens for programs: create, list, revoke.
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
+    /// How long history is kept: show, set, preview, run.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// The audit log: export.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -180,6 +193,10 @@ fn run(cli: Cli) -> Result<()> {
         Command::Grants(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tokens(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Backup(args) => on_all_cores(args.run(format)),
+        Command::Restore(args) => on_all_cores(args.run(format)),
+        Command::Storage(command) => on_one_thread(command.run(format)),
+        Command::Retention(command) => on_one_thread(command.run(&client()?, format)),
         Command::Audit(command) => on_one_thread(command.run(&client()?)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),
         Command::Completions { shell } => {

@@ -13,9 +13,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
-    settings::ServeConfig,
+    settings::{BackupConfig, ServeConfig},
 };
 use crate::{
+    backup::{self, Schedule},
     blobs::Blobs,
     connections::Connections,
     executor::{Executor, ExecutorConfig},
@@ -117,6 +118,7 @@ pub struct Services {
     notifier: Option<AbortOnDropHandle<()>>,
     /// Sends what is left when nobody tells any more.
     spans: Option<JoinHandle<()>>,
+    backups: Option<AbortOnDropHandle<()>>,
 }
 
 impl Services {
@@ -125,11 +127,7 @@ impl Services {
     /// # Errors
     /// If one can't start.
     pub async fn start(config: &ServeConfig, vault: Vault, data_dir: &Path, timetables: bool) -> Result<Self> {
-        let blobs = match &config.storage_url {
-            Some(url) => Blobs::open(url),
-            None => Blobs::open(&local_url(&data_dir.join("blobs"))?),
-        };
-        let blobs = blobs.or_fail(Kind::Usage, || "can't use the object storage of `storage.url`".into())?;
+        let blobs = open_blobs(config, data_dir)?;
 
         let mut telemetry = Telemetry::default();
         let spans = match &config.traces_url {
@@ -166,6 +164,7 @@ impl Services {
             grants_policy: config.grants_policy.clone(),
             timetables,
             telemetry: telemetry.clone(),
+            retention: config.retention,
             ..Default::default()
         };
         let (scheduler, scheduler_task) =
@@ -183,7 +182,17 @@ impl Services {
         } else {
             None
         };
-        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier, spans })
+        let backups = match config.backup.as_ref().filter(|_| timetables) {
+            Some(BackupConfig { url, schedule, keep }) => {
+                let backups = super::backup::open(url)?;
+                let schedule = Schedule { cron: schedule.clone(), backups, keep: *keep };
+                let made = backup::on_schedule(vault.store.clone(), blobs.clone(), schedule);
+                #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
+                Some(AbortOnDropHandle::new(tokio::spawn(made)))
+            }
+            None => None,
+        };
+        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier, spans, backups })
     }
 
     /// Ends all of it, from the top down. What runs is started again by the next start.
@@ -192,6 +201,8 @@ impl Services {
         self.scheduler_task.ended().await;
         // What it could not deliver is delivered after the next start.
         drop(self.notifier);
+        // One that is interrupted is none, and is made again.
+        drop(self.backups);
         self.executor.shutdown().await;
         self.blobs.close().await;
         self.vault.store.close().await;
@@ -211,6 +222,30 @@ async fn installation(store: &Store) -> Result<[u8; 16]> {
     };
     let kept = kept.await.or_fail(Kind::Failed, || "can't use the database".into())?.unwrap_or_default();
     kept.try_into().map_err(|_| CliError::text(Kind::Failed, "the setting `installation` in the database is damaged"))
+}
+
+/// The object storage that the settings name; by default a folder of the data directory.
+///
+/// # Errors
+/// If it can't be used.
+pub fn open_blobs(config: &ServeConfig, data_dir: &Path) -> Result<Blobs> {
+    let blobs = match &config.storage_url {
+        Some(url) => Blobs::open(url),
+        None => Blobs::open(&local_url(&data_dir.join("blobs"))?),
+    };
+    blobs.or_fail(Kind::Usage, || "can't use the object storage of `storage.url`".into())
+}
+
+/// The url of a storage that is named by a path or a url.
+///
+/// # Errors
+/// If it is neither.
+pub fn url_of(text: &str) -> Result<String> {
+    if text.contains("://") {
+        return Ok(text.to_owned());
+    }
+    let path = std::path::absolute(text).or_fail(Kind::Usage, || format!("`{text}` is not a path"))?;
+    local_url(&path)
 }
 
 fn local_url(folder: &Path) -> Result<String> {

@@ -2,10 +2,13 @@
 //!
 //! [`SETTINGS`] is the one list: flags, variables, file keys, `config show` and the help are made from it.
 
+mod list;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, fs,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -13,9 +16,16 @@ use std::{
 use clap::{Arg, ArgMatches, Command};
 use http::{HeaderName, HeaderValue};
 
+pub use self::list::SETTINGS;
 use super::error::{CliError, Kind, OrFail, Result};
 use crate::{
-    model::{grants::GrantsPolicy, recording::Recording},
+    model::{
+        cron::Cron,
+        grants::GrantsPolicy,
+        recording::Recording,
+        retention::{MAX_COUNT, MAX_DAYS, Retention},
+    },
+    scheduler::RetentionConfig,
     store::Synchronous,
 };
 
@@ -32,117 +42,6 @@ pub struct Setting {
     /// Never printed, and no flag: a command line is public.
     pub secret: bool,
 }
-
-/// All settings, in the order of the help.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        key: "data_dir",
-        accepts: "DIR",
-        default: Some("airlock-data"),
-        help: "Where Airlock keeps its database, its key and (unless storage.url says otherwise) its files",
-        secret: false,
-    },
-    Setting {
-        key: "listen",
-        accepts: "ADDR:PORT",
-        default: Some("127.0.0.1:8080"),
-        help: "Where the page and the API listen; port 0 takes a free one",
-        secret: false,
-    },
-    Setting {
-        key: "parallelism",
-        accepts: "1 to 100000",
-        default: Some("256"),
-        help: "How many task instances may run at a time",
-        secret: false,
-    },
-    Setting {
-        key: "database.synchronous",
-        accepts: "full|normal",
-        default: Some("full"),
-        help: "`full`: what was answered survives a power cut; `normal`: survives a crash of Airlock only, and is faster",
-        secret: false,
-    },
-    Setting {
-        key: "storage.url",
-        accepts: "URL",
-        default: None,
-        help: "Object storage, as `s3://bucket/prefix?endpoint=http://minio:9000&allow_http=true&path_style=true` \
-               (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or `file:///path`; by default `blobs` in the data directory",
-        secret: false,
-    },
-    Setting {
-        key: "secret_key",
-        accepts: "32 bytes, base64",
-        default: None,
-        help: "The key that seals variables and connections; by default the file `secret.key` in the data directory",
-        secret: true,
-    },
-    Setting {
-        key: "admin_password",
-        accepts: "a password of at least 8 characters",
-        default: None,
-        help: "The first admin's password, at first start only; by default one is made and printed once",
-        secret: true,
-    },
-    Setting {
-        key: "grants.policy",
-        accepts: "grant|review|kinds of requests, as `connection-secret,http`",
-        default: Some("grant"),
-        help: "Which requests of dags to reach something wait for an admin: none (`grant`), all (`review`), or those of some \
-               kinds (variable, connection, connection-secret, http, dag, memory)",
-        secret: false,
-    },
-    Setting {
-        key: "egress.allow_private",
-        accepts: "true|false",
-        default: Some("false"),
-        help: "Whether granted hosts may be at private addresses (127.0.0.0/8, 10.0.0.0/8, ...)",
-        secret: false,
-    },
-    Setting {
-        key: "recording.default",
-        accepts: "off|failure|always",
-        default: Some("off"),
-        help: "Which attempts are recorded for `airlock replay`, where neither the task nor its dag says",
-        secret: false,
-    },
-    Setting {
-        key: "recording.max_bytes",
-        accepts: "1024 to 1073741824",
-        default: Some("67108864"),
-        help: "The largest recording of an attempt in bytes, before it is compressed; a larger one is dropped",
-        secret: false,
-    },
-    Setting {
-        key: "traces.url",
-        accepts: "URL",
-        default: None,
-        help: "Where traces of runs are sent: an OTLP endpoint over HTTP, as `http://127.0.0.1:4318/v1/traces`",
-        secret: false,
-    },
-    Setting {
-        key: "traces.headers",
-        accepts: "name=value,name=value",
-        default: None,
-        help: "Headers that traces are sent with, as tokens",
-        secret: true,
-    },
-    Setting {
-        key: "log.level",
-        accepts: "error|warn|info|debug|trace, or a filter as `info,airlock::scheduler=debug`",
-        default: Some("info"),
-        help: "What the server logs",
-        secret: false,
-    },
-    Setting {
-        key: "log.format",
-        accepts: "text|json",
-        default: Some("text"),
-        help: "How the server logs",
-        secret: false,
-    },
-];
 
 /// Variables that begin like settings and are something else.
 const OTHER_VARIABLES: &[&str] = &["AIRLOCK_CONFIG", "AIRLOCK_URL", "AIRLOCK_TOKEN", "AIRLOCK_PASSWORD"];
@@ -424,6 +323,8 @@ pub struct ServeConfig {
     pub max_recording_bytes: u64,
     pub traces_url: Option<String>,
     pub traces_headers: HashMap<String, String>,
+    pub retention: RetentionConfig,
+    pub backup: Option<BackupConfig>,
     pub log_level: String,
     pub log_format: LogFormat,
 }
@@ -467,6 +368,8 @@ impl ServeConfig {
                 .require("recording.max_bytes", |bytes| (1 << 10..=1 << 30).contains(bytes))?,
             traces_url: settings.get("traces.url")?,
             traces_headers: settings.get::<Headers>("traces.headers")?.unwrap_or_default().0,
+            retention: retention(settings)?,
+            backup: backup(settings)?,
             log_level: settings.require("log.level", |filter: &String| {
                 filter.parse::<tracing_subscriber::filter::EnvFilter>().is_ok()
             })?,
@@ -475,73 +378,48 @@ impl ServeConfig {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Backups that the server makes by itself.
+pub struct BackupConfig {
+    /// A folder or a url.
+    pub url: String,
+    pub schedule: Cron,
+    /// None: all stay.
+    pub keep: Option<NonZeroU32>,
+}
 
-    fn gather(flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &str) -> Result<Settings> {
-        let flags = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        let variables = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Settings::gather(&flags, &variables, Some(("airlock.toml".into(), file.to_owned())))
-    }
-
-    fn shown(settings: &Settings, key: &str) -> (String, String) {
-        let (_, value) = settings.shown().find(|(setting, _)| setting.key == key).unwrap();
-        let (text, origin) = value.unwrap();
-        (text.to_owned(), origin.to_string())
-    }
-
-    #[test]
-    fn flags_win_over_variables_over_the_file_over_defaults() {
-        let file = "parallelism = 1\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n";
-        let variables = [("AIRLOCK_PARALLELISM", "2"), ("AIRLOCK_LISTEN", "127.0.0.1:2"), ("HOME", "/")];
-        let settings = gather(&[("parallelism", "3")], &variables, file).unwrap();
-        assert_eq!(shown(&settings, "parallelism"), ("3".into(), "flag".into()));
-        assert_eq!(shown(&settings, "listen"), ("127.0.0.1:2".into(), "AIRLOCK_LISTEN".into()));
-        assert_eq!(shown(&settings, "log.level"), ("warn".into(), "airlock.toml".into()));
-        assert_eq!(shown(&settings, "database.synchronous"), ("full".into(), "default".into()));
-        let config = ServeConfig::from_settings(&settings).unwrap();
-        assert_eq!((config.parallelism, config.synchronous), (3, Synchronous::Full));
-    }
-
-    #[test]
-    fn unknown_keys_are_errors_that_name_the_key() {
-        for (variables, file, named) in [
-            (vec![], "[database]\nsyncronous = \"full\"\n", "`database.syncronous`"),
-            (vec![], "listen = [1]\n", "`listen`"),
-            (vec![("AIRLOCK_LISTN", "x")], "", "`AIRLOCK_LISTN`"),
-        ] {
-            let error = gather(&[], &variables, file).unwrap_err();
-            assert_eq!(error.kind(), Kind::Usage);
-            assert!(error.to_string().contains(named), "{error}");
+fn backup(settings: &Settings) -> Result<Option<BackupConfig>> {
+    let schedule: Option<String> = settings.get("backup.schedule")?;
+    let keep = NonZeroU32::new(settings.require("backup.keep", |count: &u32| *count <= 100_000)?);
+    match (settings.get("backup.url")?, schedule) {
+        (Some(url), Some(text)) => {
+            let schedule = Cron::new(&text, chrono_tz::UTC)
+                .or_fail(Kind::Usage, || format!("the setting `backup.schedule` can't be `{text}`"))?;
+            Ok(Some(BackupConfig { url, schedule, keep }))
         }
-        gather(&[], &[("AIRLOCK_URL", "x"), ("AIRLOCK_PORT_8080_TCP", "x"), ("AIRLOCK_SERVICE_HOST", "x")], "")
-            .unwrap();
-    }
-
-    #[test]
-    fn values_out_of_range_name_the_setting_and_what_it_takes() {
-        for (key, value) in [
-            ("parallelism", "0"),
-            ("parallelism", "-1"),
-            ("listen", "nowhere"),
-            ("database.synchronous", "off"),
-            ("egress.allow_private", "yes"),
-            ("recording.default", "on"),
-            ("recording.max_bytes", "1"),
-            ("log.level", "x=y=z"),
-        ] {
-            let settings = gather(&[(key, value)], &[], "").unwrap();
-            let error = ServeConfig::from_settings(&settings).err().expect(key).to_string();
-            assert!(error.contains(key) && error.contains(value), "{error}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown_and_have_no_flag() {
-        let settings = gather(&[], &[("AIRLOCK_ADMIN_PASSWORD", "hunter22")], "").unwrap();
-        assert_eq!(shown(&settings, "admin_password"), ("***".into(), "AIRLOCK_ADMIN_PASSWORD".into()));
-        let help = <SettingArgs as clap::Args>::augment_args(Command::new("serve")).render_long_help().to_string();
-        assert!(help.contains("--database-synchronous") && !help.contains("--admin-password"));
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(CliError::text(Kind::Usage, "`backup.url` is set and `backup.schedule` is not")
+            .hint("say when, as `15 3 * * *`")),
+        (None, Some(_)) => Err(CliError::text(Kind::Usage, "`backup.schedule` is set and `backup.url` is not")
+            .hint("name a folder or a url")),
     }
 }
+
+fn retention(settings: &Settings) -> Result<RetentionConfig> {
+    // 0: for ever.
+    let up_to =
+        |key, most| -> Result<_> { Ok(NonZeroU32::new(settings.require(key, |number: &u32| *number <= most)?)) };
+    let days = |key| up_to(key, MAX_DAYS);
+    Ok(RetentionConfig {
+        dags: Retention {
+            runs_days: days("retention.runs_days")?,
+            runs_count: up_to("retention.runs_count", MAX_COUNT)?,
+            logs_days: days("retention.logs_days")?,
+        },
+        versions_days: days("retention.versions_days")?,
+        asset_events_days: days("retention.asset_events_days")?,
+        audit_days: days("retention.audit_days")?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

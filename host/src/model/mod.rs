@@ -13,6 +13,7 @@ pub mod expand;
 pub mod grants;
 pub mod ids;
 pub mod recording;
+pub mod retention;
 pub mod retry;
 pub mod role;
 pub mod spec;

@@ -102,6 +102,8 @@ permissions! {
     VariableWrite = "variable.write" from Operator,
     ConnectionWrite = "connection.write" from Operator,
     WebhookWrite = "webhook.write" from Operator,
+    /// How long history is kept.
+    RetentionWrite = "retention.write" from Operator,
     /// Who changed what, and what was refused.
     AuditRead = "audit.read" from Operator,
     /// What dags may reach.

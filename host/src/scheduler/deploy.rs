@@ -52,10 +52,13 @@ impl Scheduler {
         };
         self.check_assets(&module.dags).await?;
         let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        self.blobs.put(&keys::component(&digest, module.kind), bytes).await?;
+        let blob = keys::component(&digest, module.kind);
+        let in_flight = self.uploads.read().await;
+        self.blobs.put(&blob, bytes).await?;
         let deploy = Deploy {
             module: Arc::new(module),
             digest,
+            blob,
             size_bytes,
             uploaded_by: user.to_owned(),
             paused_default: self.config.dags_paused_at_creation,
@@ -65,6 +68,7 @@ impl Scheduler {
         let dag_ids: Vec<_> = specs.keys().cloned().collect();
         let before = self.specs(&dag_ids).await?;
         let dags = self.store.deploy(&deploy).await?;
+        drop(in_flight);
         let changed: Vec<_> = dags.iter().filter(|dag| dag.changed).map(|dag| dag.dag_id.clone()).collect();
         self.reload_dags(changed.clone()).await.map_err(|_| DeployError::Stopped)?;
         self.publish(changed.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());

@@ -10,6 +10,7 @@ mod past;
 mod rendered;
 mod renew;
 mod requests;
+mod retire;
 mod settle;
 #[cfg(test)]
 mod simulation;
@@ -54,8 +55,8 @@ use crate::{
         wait::{RunChoice, Wait},
     },
     store::{
-        BackfillId, BackfillNew, BackfillRow, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, MAX_PAGE,
-        Page, Store, StoreError,
+        BackfillId, BackfillNew, BackfillRow, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, EndedRun, InstanceKey,
+        MAX_PAGE, Page, Store, StoreError,
     },
 };
 
@@ -99,6 +100,12 @@ pub enum Request {
         dag_id: DagId,
         run_id: RunId,
         reply: Reply<()>,
+    },
+    /// Finished runs of a dag are too old. Answers how many were deleted.
+    Retire {
+        dag_id: DagId,
+        runs: Vec<EndedRun>,
+        reply: Reply<u64>,
     },
     MarkRun {
         dag_id: DagId,

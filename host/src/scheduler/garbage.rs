@@ -1,14 +1,18 @@
-//! Deletes objects that no row names any more, and cached results that have expired.
+//! Deletes what is superfluous already: what deleted runs left in other tables, objects that no row names any more, cached
+//! results that have expired. Then it gives the space back.
 //!
-//! The store notes them when it deletes or replaces the rows that named them; here they are deleted from object storage and then
+//! The store notes all of it in the transaction that made it superfluous; objects are deleted from object storage and then
 //! forgotten. A crash between the two deletes them again, which does nothing.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, RwLock},
+    time::Instant,
+};
 
 use crate::{
-    blobs::{BlobError, Blobs},
+    blobs::{BlobError, Blobs, keys},
     model::time::{Clock, Timestamp},
     store::{Store, StoreError},
 };
@@ -26,11 +30,12 @@ const BATCH: u32 = 500;
 /// How long it waits if nothing wakes it: retries replace results without telling.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Collects until it is dropped; `wake` says that there may be something.
-pub async fn collect(store: Store, blobs: Blobs, wake: Arc<Notify>) {
+/// Collects until it is dropped; `wake` says that there may be something. `uploads` is held by who stores a component's object
+/// and has not committed its row.
+pub async fn collect(store: Store, blobs: Blobs, wake: Arc<Notify>, uploads: Arc<RwLock<()>>) {
     loop {
-        if let Err(error) = collect_all(&store, &blobs).await {
-            tracing::warn!(error = %error, "objects that nothing names can't be deleted now; this is tried again");
+        if let Err(error) = collect_all(&store, &blobs, &uploads).await {
+            tracing::warn!(error = %error, "what deletions left can't be deleted now; this is tried again");
         }
         if let Err(error) = forget_expired(&store, Clock.now()).await {
             tracing::warn!(error = %error, "cached results that expired can't be deleted now; this is tried again");
@@ -40,19 +45,38 @@ pub async fn collect(store: Store, blobs: Blobs, wake: Arc<Notify>) {
     }
 }
 
-async fn collect_all(store: &Store, blobs: &Blobs) -> Result<(), CollectError> {
+async fn collect_all(store: &Store, blobs: &Blobs, uploads: &RwLock<()>) -> Result<(), CollectError> {
+    while paced(store.leftover_sweep()).await? {}
     loop {
-        let keys = store.garbage_list(BATCH).await?;
-        if keys.is_empty() {
-            return Ok(());
+        let mut listed = store.garbage_list(BATCH).await?;
+        // The object of a component has the same key when it is uploaded again.
+        let _no_uploads = if listed.iter().any(|key| keys::is_component(key)) {
+            let guard = uploads.write().await;
+            listed = store.garbage_list(BATCH).await?;
+            Some(guard)
+        } else {
+            None
+        };
+        if listed.is_empty() {
+            break;
         }
-        blobs.delete_many(&keys).await?;
-        store.garbage_forget(&keys).await?;
+        blobs.delete_many(&listed).await?;
+        store.garbage_forget(&listed).await?;
     }
+    while paced(store.vacuum_step()).await? {}
+    Ok(())
 }
 
 /// In small steps, between which others write.
 async fn forget_expired(store: &Store, now: Timestamp) -> Result<(), StoreError> {
-    while store.cached_result_delete_expired(now).await? > 0 {}
+    while paced(store.cached_result_delete_expired(now)).await? > 0 {}
     Ok(())
+}
+
+/// A step, and a pause as long as the step took: at least half of the time the database is for others.
+pub async fn paced<T>(step: impl Future<Output = T>) -> T {
+    let start = Instant::now();
+    let done = step.await;
+    tokio::time::sleep(start.elapsed()).await;
+    done
 }

@@ -25,6 +25,7 @@ mod garbage;
 mod grants;
 mod params;
 mod request;
+mod retention;
 mod run_keys;
 mod runs;
 mod select;
@@ -42,8 +43,9 @@ pub use request::{
     AnswerRequest, BackfillRequest, ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin,
     RequestError, RunRequest, SchedulerConfig,
 };
+pub use retention::{DagPreview, Deletions, Preview, RetentionConfig};
 use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot},
+    sync::{Notify, RwLock, broadcast, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -89,22 +91,26 @@ pub struct Scheduler {
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     heartbeat: Arc<Heartbeat>,
     garbage: Arc<Notify>,
+    /// Held while the object of a component is stored and its row is not.
+    uploads: Arc<RwLock<()>>,
+    retention: retention::Handle,
 }
 
-/// The scheduler's loop and its background duty. It ends when it is told to, or when all [`Scheduler`]s are gone.
+/// The scheduler's loop and its background duties. It ends when it is told to, or when all [`Scheduler`]s are gone.
 #[derive(Debug)]
 pub struct SchedulerTask {
     driver: JoinHandle<()>,
     garbage: AbortOnDropHandle<()>,
     triggers: AbortOnDropHandle<()>,
+    retention: AbortOnDropHandle<()>,
 }
 
 impl SchedulerTask {
     /// Waits for the loop's end.
     pub async fn ended(self) {
-        let Self { driver, garbage, triggers } = self;
+        let Self { driver, garbage, triggers, retention } = self;
         let ended = driver.await;
-        drop((garbage, triggers));
+        drop((garbage, triggers, retention));
         if let Err(error) = ended {
             tracing::error!(error = %error, "the scheduler's loop ended badly");
         }
@@ -129,6 +135,8 @@ impl Scheduler {
         let clock = Clock;
         let heartbeat = Arc::new(Heartbeat::new(clock.now()));
         let (config, garbage) = (Arc::new(config), Arc::new(Notify::new()));
+        let (commands, retention_commands) = mpsc::channel(retention::MAX_COMMANDS);
+        let uploads = Arc::new(RwLock::new(()));
         let scheduler = Self {
             store: store.clone(),
             blobs,
@@ -139,14 +147,18 @@ impl Scheduler {
             changes: changes.clone(),
             heartbeat: Arc::clone(&heartbeat),
             garbage: Arc::clone(&garbage),
+            uploads: Arc::clone(&uploads),
+            retention: retention::Handle::new(commands),
         };
         let driver = Driver::recover(config, store, executor, clock.now(), changes, heartbeat).await?;
         #[expect(clippy::disallowed_methods, reason = "whoever starts the scheduler waits for the `SchedulerTask`")]
         let task = {
-            let collector = garbage::collect(scheduler.store.clone(), scheduler.blobs.clone(), garbage);
+            let collector = garbage::collect(scheduler.store.clone(), scheduler.blobs.clone(), garbage, uploads);
+            let retention = retention::Job::new(scheduler.clone(), retention_commands);
             SchedulerTask {
                 garbage: AbortOnDropHandle::new(tokio::spawn(collector)),
                 triggers: AbortOnDropHandle::new(tokio::spawn(triggers::serve(scheduler.clone(), trigger_calls))),
+                retention: AbortOnDropHandle::new(tokio::spawn(retention.run())),
                 driver: tokio::spawn(driver.run(clock, receiver, events, triggers)),
             }
         };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::grants::GrantsDifference;
+use super::{RetentionConfig, grants::GrantsDifference};
 use crate::{
     executor::CompileError,
     model::{
@@ -33,6 +33,8 @@ pub struct SchedulerConfig {
     pub safety_interval: Duration,
     /// Where it tells what it does.
     pub telemetry: Telemetry,
+    /// How long history is kept.
+    pub retention: RetentionConfig,
 }
 
 impl Default for SchedulerConfig {
@@ -44,6 +46,7 @@ impl Default for SchedulerConfig {
             timetables: true,
             safety_interval: Duration::from_secs(5),
             telemetry: Telemetry::default(),
+            retention: RetentionConfig::default(),
         }
     }
 }

@@ -131,7 +131,11 @@ impl Waits {
 
     /// Whether anybody waits for the newest run of this dag.
     pub fn is_newest_awaited(&self, dag_id: &DagId) -> bool {
-        let choice = RunChoice { dag_id: dag_id.clone(), run: WhichRun::Newest };
+        self.is_choice_awaited(RunChoice { dag_id: dag_id.clone(), run: WhichRun::Newest })
+    }
+
+    /// Whether anybody waits for the run that is chosen so.
+    pub fn is_choice_awaited(&self, choice: RunChoice) -> bool {
         self.of_choice(choice).next().is_some()
     }
 

@@ -13,8 +13,7 @@ use sqlx::{
 };
 
 use super::{
-    ComponentRow, DagRow, DagVersionKey, DagVersionRow, Deleted, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store,
-    StoreError,
+    ComponentRow, DagRow, DagVersionKey, DagVersionRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
     codec::{json, pack, unpack},
     filter::{Builder, counting, push_any, push_count_end, push_page},
 };
@@ -31,6 +30,8 @@ pub struct Deploy {
     /// What the component carries: its dags become `dag_versions`.
     pub module: Arc<ModuleSpec>,
     pub digest: Digest,
+    /// The key of its object, which is stored already.
+    pub blob: String,
     pub size_bytes: i64,
     pub uploaded_by: String,
     /// Whether a new dag that does not say so itself is paused.
@@ -218,6 +219,9 @@ impl Store {
             .bind(module)
             .execute(&mut *transaction)
             .await?;
+        // It may have been about to go.
+        let take_back = sqlx::query(include_str!("sql/garbage_take_back.sql")).bind(&deploy.blob);
+        take_back.execute(&mut *transaction).await?;
         if !deploy.module.name.is_empty() {
             sqlx::query(include_str!("sql/library_put.sql"))
                 .bind(&deploy.module.name)
@@ -392,23 +396,6 @@ impl Store {
     pub async fn dag_set_paused(&self, dag_id: &DagId, is_paused: bool, now: Timestamp) -> Result<bool, StoreError> {
         let query = sqlx::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
         Ok(self.write(query).await? == 1)
-    }
-
-    /// Deletes a dag, its runs and all that they left. Its components stay.
-    ///
-    /// The runs go in steps of bounded size, the dag last: after a crash in the middle, call it again.
-    pub async fn dag_delete(&self, dag_id: &DagId) -> Result<Deleted, StoreError> {
-        let mut deleted = Deleted::default();
-        while let Some(run) = self.dag_run_any_of(dag_id).await? {
-            deleted.add(self.dag_run_delete(run).await?);
-        }
-        let mut writer = self.writer().await?;
-        let mut transaction = writer.begin().await?;
-        for statement in [include_str!("sql/dag_delete.sql"), include_str!("sql/dag_version_delete.sql")] {
-            sqlx::query(statement).bind(dag_id).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(deleted)
     }
 
     async fn dag_rows(&self, rows: &[SqliteRow]) -> Result<Vec<DagRow>, StoreError> {

@@ -3,7 +3,7 @@
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{
-    BackfillId, DagRunKey, DagRunRow, Deleted, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
+    BackfillId, DagRunKey, DagRunRow, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
     codec::json,
     filter::{Builder, counting, push_count_end, push_page, push_range, push_words},
 };
@@ -71,23 +71,10 @@ impl sqlx::FromRow<'_, SqliteRow> for DagRunRow {
     }
 }
 
-/// Rows that a step of a deletion takes from a table at most.
-const DELETE_STEP: i64 = 5_000;
-/// Keys that [`Deleted::blobs`] holds at most; [`Store::garbage_list`] has all of them.
-const DELETED_MAX_BLOBS: usize = 10_000;
-
-impl Deleted {
-    pub(super) fn add(&mut self, other: Self) {
-        self.runs += other.runs;
-        let room = DELETED_MAX_BLOBS.saturating_sub(self.blobs.len());
-        self.blobs.extend(other.blobs.into_iter().take(room));
-    }
-}
-
 impl Store {
-    /// The key of the next `dag_run`: larger than all that are there.
+    /// The key of the next `dag_run`: larger than all that are there or ever were.
     pub async fn dag_run_next_key(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(include_str!("sql/dag_run_next_key.sql")).fetch_one(self.readers()).await?)
+        Ok(sqlx::query_scalar(include_str!("sql/dag_run_next_key.sqlite.sql")).fetch_one(self.readers()).await?)
     }
 
     pub async fn dag_run_get(&self, dag_id: &DagId, run_id: &RunId) -> Result<Option<DagRunRow>, StoreError> {
@@ -180,71 +167,6 @@ impl Store {
     pub async fn dag_run_set_note(&self, key: DagRunKey, note: Option<&str>) -> Result<bool, StoreError> {
         let query = sqlx::query(include_str!("sql/dag_run_set_note.sql")).bind(key).bind(note);
         Ok(self.write(query).await? == 1)
-    }
-
-    /// Deletes a run and all that it left, in steps of bounded size, the run itself last.
-    pub async fn dag_run_delete(&self, key: DagRunKey) -> Result<Deleted, StoreError> {
-        let mut deleted = Deleted::default();
-        for statement in [
-            // Before what it consists of.
-            include_str!("sql/dag_run_delete_cached_result.sqlite.sql"),
-            include_str!("sql/dag_run_delete_log_chunk.sqlite.sql"),
-            include_str!("sql/dag_run_delete_recording.sqlite.sql"),
-            include_str!("sql/dag_run_delete_callback.sqlite.sql"),
-            include_str!("sql/dag_run_delete_artifact.sqlite.sql"),
-            include_str!("sql/dag_run_delete_xcom.sqlite.sql"),
-            include_str!("sql/dag_run_delete_task_instance_history.sqlite.sql"),
-            include_str!("sql/dag_run_delete_task_instance.sqlite.sql"),
-            include_str!("sql/dag_run_delete_rendered_fields.sqlite.sql"),
-            include_str!("sql/dag_run_delete_wait.sqlite.sql"),
-            include_str!("sql/dag_run_delete_approval.sqlite.sql"),
-            include_str!("sql/dag_run_delete_asset_event.sqlite.sql"),
-        ] {
-            while self.delete_step(statement, key, &mut deleted).await? > 0 {}
-        }
-        self.write(sqlx::query(include_str!("sql/origin_delete.sql")).bind(key)).await?;
-        deleted.runs = self.write(sqlx::query(include_str!("sql/dag_run_delete.sql")).bind(key)).await?;
-        Ok(deleted)
-    }
-
-    /// Deletes up to [`DELETE_STEP`] rows of a run; returns how many.
-    async fn delete_step(
-        &self,
-        statement: &'static str,
-        key: DagRunKey,
-        deleted: &mut Deleted,
-    ) -> Result<u64, StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = writer.begin().await?;
-        let before: i64 =
-            sqlx::query_scalar(include_str!("sql/garbage_last_key.sql")).fetch_one(&mut *transaction).await?;
-        let rows = sqlx::query(statement).bind(key).bind(DELETE_STEP).execute(&mut *transaction).await?.rows_affected();
-        let blobs = sqlx::query_scalar(include_str!("sql/garbage_list_after.sql"))
-            .bind(before)
-            .fetch_all(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        deleted.add(Deleted { runs: 0, blobs });
-        Ok(rows)
-    }
-
-    pub(super) async fn dag_run_any_of(&self, dag_id: &DagId) -> Result<Option<DagRunKey>, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/dag_run_any_of.sql")).bind(dag_id);
-        Ok(query.fetch_optional(self.readers()).await?)
-    }
-
-    /// Keys of objects that no row names any more, to be deleted from object storage and then forgotten.
-    pub async fn garbage_list(&self, limit: u32) -> Result<Vec<String>, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE));
-        Ok(query.fetch_all(self.readers()).await?)
-    }
-
-    /// Forgets objects that were deleted from object storage.
-    pub async fn garbage_forget(&self, blobs: &[String]) -> Result<(), StoreError> {
-        for blobs in blobs.chunks(MAX_PAGE as usize) {
-            self.write(sqlx::query(include_str!("sql/garbage_forget.sqlite.sql")).bind(json(blobs)?)).await?;
-        }
-        Ok(())
     }
 }
 

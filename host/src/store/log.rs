@@ -1,5 +1,7 @@
 //! Where the pieces of attempts' logs are.
 
+use std::collections::BTreeSet;
+
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{InstanceKey, LogChunkRow, MAX_PAGE, Store, StoreError, codec::json, commit::key};
@@ -20,7 +22,7 @@ impl sqlx::FromRow<'_, SqliteRow> for LogChunkRow {
 }
 
 impl Store {
-    /// Adds pieces whose objects are stored already.
+    /// Adds pieces whose objects are stored already; none to the log of a run that was deleted meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if one of them is there.
@@ -32,8 +34,21 @@ impl Store {
                 let place = (chunk.seq, chunk.offset, chunk.length, chunk.lines);
                 (dag_run, task_id, map_index, chunk.try_number, place.0, place.1, place.2, place.3, created_at, blob)
             });
-            let query = sqlx::query(include_str!("sql/log_chunk_append.sqlite.sql"));
-            self.write(query.bind(json(&rows.collect::<Vec<_>>())?)).await?;
+            let rows = json(&rows.collect::<Vec<_>>())?;
+            let blobs: BTreeSet<_> = chunks.iter().map(|chunk| &chunk.blob).collect();
+            let mut writer = self.writer().await?;
+            let mut transaction = writer.begin().await?;
+            let append = sqlx::query(include_str!("sql/log_chunk_append.sqlite.sql")).bind(rows);
+            let added = append.execute(&mut *transaction).await?.rows_affected();
+            for blob in blobs {
+                // What was left out before may have been all of it.
+                sqlx::query(include_str!("sql/garbage_take_back.sql")).bind(blob).execute(&mut *transaction).await?;
+                if added < chunks.len() as u64 {
+                    let add = sqlx::query(include_str!("sql/garbage_add_unnamed_log.sql")).bind(blob);
+                    add.execute(&mut *transaction).await?;
+                }
+            }
+            transaction.commit().await?;
         }
         Ok(())
     }

@@ -20,14 +20,17 @@ mod codec;
 mod commit;
 mod dag;
 mod dag_run;
+mod deletion;
 mod error;
 mod event_log;
 mod filter;
 mod grant;
+mod inventory;
 mod log;
 mod origin;
 mod recording;
 mod rendered;
+mod retention;
 mod rows;
 mod settings;
 mod task_instance;
@@ -69,9 +72,11 @@ pub use error::StoreError;
 pub use event_log::{EventFilter, EventNew, EventRow};
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use grant::{DagGrantRow, GrantsChanged};
+pub use inventory::{Inventory, KeptBlob, NamedBlob};
 pub use origin::StartedRun;
 pub use recording::RecordingRow;
 pub use rendered::RenderedFieldsRow;
+pub use retention::{EndedRun, LogsStep, RetentionSize};
 pub use rows::*;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
 pub use webhook::WebhookRow;
@@ -94,15 +99,6 @@ pub struct StoreConfig {
     /// The database's file, made if it is not there. Its folder must be.
     pub path: PathBuf,
     pub synchronous: Synchronous,
-}
-
-/// What a deletion left behind.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deleted {
-    /// How many `dag_runs` were deleted.
-    pub runs: u64,
-    /// Keys of objects that no row names any more.
-    pub blobs: Vec<String>,
 }
 
 /// The metadata database. Clones share it.
@@ -162,13 +158,20 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
     (30, "recordings", include_str!("../../../migrations/sqlite/0030_recordings.sql")),
     (31, "cached results", include_str!("../../../migrations/sqlite/0031_cached_results.sql")),
+    (32, "retention", include_str!("../../../migrations/sqlite/0032_retention.sql")),
     (40, "rendered fields", include_str!("../../../migrations/sqlite/0040_rendered_fields.sql")),
     (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
     (60, "roles", include_str!("../../../migrations/sqlite/0060_roles.sql")),
     (61, "api tokens", include_str!("../../../migrations/sqlite/0061_api_tokens.sql")),
     (62, "event log", include_str!("../../../migrations/sqlite/0062_event_log.sql")),
     (63, "grants", include_str!("../../../migrations/sqlite/0063_grants.sql")),
+    (69, "event log retention", include_str!("../../../migrations/sqlite/0069_event_log_retention.sql")),
 ];
+
+/// The numbers of the migrations that this version knows, and that a database which it has opened went through.
+pub fn migrations() -> impl Iterator<Item = i64> {
+    MIGRATIONS.iter().map(|(number, ..)| *number)
+}
 
 fn migrator() -> Migrator {
     let migrations = MIGRATIONS.iter().map(|(number, name, statements)| {
@@ -268,14 +271,6 @@ impl Store {
         let mut writer = self.shared.writer.lock().await;
         // Left in the log, it would be copied into the database by the next start.
         let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.connection).await;
-    }
-
-    /// Gives back to the file system up to `pages` pages of 4 KiB that deletions left free.
-    pub async fn vacuum(&self, pages: u32) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        let statement = sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})"));
-        sqlx::query(statement).execute(&mut writer.connection).await?;
-        Ok(())
     }
 
     fn readers(&self) -> &SqlitePool {

@@ -6,6 +6,7 @@ mod deletes;
 mod deploys;
 mod lists;
 mod plans;
+mod retention;
 mod set_by_people;
 
 use std::sync::Arc;
@@ -89,6 +90,7 @@ fn deploy(component: u8, dags: Vec<DagSpec>) -> Deploy {
     Deploy {
         module: Arc::new(ModuleSpec { sdk: "test".into(), entries: Vec::new(), dags, ..ModuleSpec::default() }),
         digest: Digest([component; 32]),
+        blob: "components/test.wasm".into(),
         size_bytes: 10,
         uploaded_by: "ann".into(),
         paused_default: false,

@@ -168,6 +168,7 @@ impl World {
         let deploy = Deploy {
             module: Arc::new(module()),
             digest: Digest([7; 32]),
+            blob: "components/test.wasm".into(),
             size_bytes: 345_678,
             uploaded_by: EVIL.into(),
             paused_default: false,

@@ -93,6 +93,7 @@ impl Fixture {
         let deploy = Deploy {
             module: Arc::new(ModuleSpec { sdk: "test".into(), entries, dags: vec![spec], ..ModuleSpec::default() }),
             digest: Digest([1; 32]),
+            blob: "components/test.wasm".into(),
             size_bytes: 1,
             uploaded_by: "ann".into(),
             paused_default: false,

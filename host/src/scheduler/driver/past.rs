@@ -59,6 +59,11 @@ impl Links {
         self.open.extend(self.by_prior.remove(&key).into_iter().flatten());
     }
 
+    /// Whether a run that is loaded looks back at this one.
+    pub fn is_looked_back_at(&self, key: DagRunKey) -> bool {
+        self.by_prior.contains_key(&key)
+    }
+
     /// A run waits for nothing any more.
     pub fn close(&mut self, key: DagRunKey) {
         self.open.remove(&key);

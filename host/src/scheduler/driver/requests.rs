@@ -74,6 +74,10 @@ impl<D: Dispatch> Driver<D> {
                 let done = self.delete_run(&dag_id, &run_id, turn).await;
                 answer(reply, done, turn);
             }
+            Request::Retire { dag_id, runs, reply } => {
+                let count = self.retire(&dag_id, runs, turn).await?;
+                turn.tick.answer(reply, count);
+            }
             Request::MarkRun { dag_id, run_id, state, reply } => {
                 match self.mark_run(&dag_id, &run_id, state, turn).await {
                     Ok(key) => turn.run_replies.push((key, reply)),
@@ -252,7 +256,7 @@ impl<D: Dispatch> Driver<D> {
                 "dag_run `{run_id}` has running task instances; mark it as failed first, then delete it"
             )));
         }
-        self.store.dag_run_delete(row.key).await?;
+        self.store.dag_run_delete(&[row.key]).await?;
         if self.waits.is_newest_awaited(dag_id) {
             // Another run is the newest now.
             self.wake_waiters_of(dag_id, turn);

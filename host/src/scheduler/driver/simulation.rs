@@ -166,6 +166,7 @@ impl World {
         let deploy = Deploy {
             module: Arc::new(module),
             digest: Digest([1; 32]),
+            blob: "components/test.wasm".into(),
             size_bytes: 1,
             uploaded_by: "test".into(),
             paused_default: false,

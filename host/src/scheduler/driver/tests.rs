@@ -1,6 +1,7 @@
 //! The real loop over a real database, several dags, virtual time, attempts that end as the test says.
 
 mod assets;
+mod retire;
 mod waits;
 
 use std::{
@@ -83,6 +84,7 @@ impl World {
         let deploy = Deploy {
             module: Arc::new(ModuleSpec { sdk: "test".into(), entries: vec![entry], dags, ..ModuleSpec::default() }),
             digest: Digest([1; 32]),
+            blob: "components/test.wasm".into(),
             size_bytes: 1,
             uploaded_by: "test".into(),
             paused_default: false,

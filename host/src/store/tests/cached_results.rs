@@ -58,11 +58,11 @@ async fn a_result_is_found_whole_while_it_is_young() {
 async fn who_took_it_last_keeps_it() {
     let store = with_result().await;
     store.commit(&success(2)).await.unwrap();
-    store.dag_run_delete(DagRunKey(1)).await.unwrap();
+    store.dag_run_delete(&[DagRunKey(1)]).await.unwrap();
     assert_eq!(store.found().await, Some(row(2)));
     let found = store.cached_result_find(&KEY, at(0)).await.unwrap().unwrap();
     assert_eq!(found.artifacts[0].blob, "artifacts/2");
-    store.dag_run_delete(DagRunKey(2)).await.unwrap();
+    store.dag_run_delete(&[DagRunKey(2)]).await.unwrap();
     assert_eq!(store.found().await, None);
 }
 

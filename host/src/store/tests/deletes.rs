@@ -31,38 +31,73 @@ async fn with_leftovers() -> TestStore {
     store
 }
 
+/// Sweeps all away; answers the objects that nothing names then, in order.
+async fn swept(store: &Store) -> Vec<String> {
+    while store.leftover_sweep().await.unwrap() {}
+    let mut blobs = store.garbage_list(100).await.unwrap();
+    blobs.sort();
+    blobs
+}
+
 #[tokio::test]
 async fn a_deleted_run_names_only_objects_that_nobody_else_names() {
     let store = with_leftovers().await;
-    let mut deleted = store.dag_run_delete(DagRunKey(1)).await.unwrap();
-    deleted.blobs.sort();
-    assert_eq!(deleted.runs, 1);
-    assert_eq!(deleted.blobs, ["artifacts/1", "logs/own", "xcoms/1"]);
-    assert_eq!(store.garbage_list(10).await.unwrap().len(), 3);
-    for table in ["task_instance", "task_instance_history", "xcom", "artifact", "log_chunk", "rendered_fields"] {
+    assert_eq!(store.dag_run_delete(&[DagRunKey(1)]).await.unwrap(), 1);
+    assert!(store.task_instance_get(&instance(1, "x")).await.unwrap().is_none(), "what is left is not seen");
+    assert_eq!(swept(&store).await, ["artifacts/1", "logs/own", "xcoms/1"]);
+    for table in [
+        "task_instance",
+        "task_instance_history",
+        "xcom",
+        "artifact",
+        "log_chunk",
+        "rendered_fields",
+        "dag_run_leftover",
+    ] {
         let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE dag_run = 1"));
         let left: i64 = sqlx::query_scalar(statement).fetch_one(store.readers()).await.unwrap();
         assert_eq!(left, 0, "{table}");
     }
     assert_eq!(store.log_chunk_list(&instance(2, "x"), 1).await.unwrap().len(), 1);
-    assert_eq!(store.dag_run_delete(DagRunKey(1)).await.unwrap(), Deleted::default());
+    assert_eq!(store.dag_run_delete(&[DagRunKey(1)]).await.unwrap(), 0);
+    assert!(!store.leftover_sweep().await.unwrap());
+}
+
+#[tokio::test]
+async fn the_key_of_a_deleted_run_is_not_given_again() {
+    let store = TestStore::with_runs(1..=3).await;
+    assert_eq!(store.dag_run_delete(&[DagRunKey(3)]).await.unwrap(), 1);
+    while store.leftover_sweep().await.unwrap() {}
+    let store = store.reopen().await;
+    assert_eq!(store.dag_run_next_key().await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn lines_of_a_deleted_run_that_come_late_leave_nothing() {
+    let store = with_leftovers().await;
+    store.dag_run_delete(&[DagRunKey(1)]).await.unwrap();
+    swept(&store).await;
+    let (gone, there) = (instance(1, "x"), instance(2, "x"));
+    store.log_chunk_append(&[log_chunk(gone.clone(), 7, "logs/late")]).await.unwrap();
+    store.log_chunk_append(&[log_chunk(gone.clone(), 8, "logs/both"), log_chunk(there, 1, "logs/both")]).await.unwrap();
+    assert_eq!(store.log_chunk_list(&gone, 1).await.unwrap(), []);
+    let garbage = store.garbage_list(100).await.unwrap();
+    assert!(garbage.contains(&"logs/late".into()) && !garbage.contains(&"logs/both".into()), "{garbage:?}");
 }
 
 #[tokio::test]
 async fn a_deleted_dag_leaves_its_component_and_its_objects_to_be_collected() {
     let store = with_leftovers().await;
-    let mut deleted = store.dag_delete(&dag_id("a")).await.unwrap();
-    deleted.blobs.sort();
-    assert_eq!(deleted.runs, 2);
-    assert_eq!(deleted.blobs, ["artifacts/1", "artifacts/2", "logs/own", "logs/shared", "xcoms/1"]);
+    assert_eq!(store.dag_delete(&dag_id("a")).await.unwrap(), 2);
+    assert_eq!(swept(&store).await, ["artifacts/1", "artifacts/2", "logs/own", "logs/shared", "xcoms/1"]);
     assert!(store.dag_get(&dag_id("a")).await.unwrap().is_none());
     assert_eq!(store.dag_version_list(&dag_id("a"), Page::default()).await.unwrap().total, 0);
     assert!(store.component_get(Digest([1; 32])).await.unwrap().is_some());
-    assert_eq!(store.dag_delete(&dag_id("a")).await.unwrap(), Deleted::default());
+    assert_eq!(store.dag_delete(&dag_id("a")).await.unwrap(), 0);
 
     let again = store.deployed(&["a"]).await;
     assert!(again[0].created && again[0].version_number == 1);
-    store.vacuum(100).await.unwrap();
+    assert!(!store.vacuum_step().await.unwrap(), "so little is worth nothing");
 }
 
 #[tokio::test]
@@ -72,7 +107,12 @@ async fn a_run_larger_than_a_step_is_deleted_whole() {
         |at| InstanceNew { key: InstanceKey { map_index: at, ..instance(1, "m") }, ..new_instance(DagRunKey(1), "m") };
     let commit = Commit { instances_new: (0..12_000).map(new).collect(), now: at(1), ..Commit::default() };
     store.commit(&commit).await.unwrap();
-    assert_eq!(store.dag_run_delete(DagRunKey(1)).await.unwrap().runs, 1);
+    assert_eq!(store.dag_run_delete(&[DagRunKey(1)]).await.unwrap(), 1);
+    let mut steps = 0;
+    while store.leftover_sweep().await.unwrap() {
+        steps += 1;
+    }
+    assert!(steps > 10, "{steps}");
     assert!(store.task_instance_states(DagRunKey(1)).await.unwrap().is_empty());
 }
 

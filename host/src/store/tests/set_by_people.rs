@@ -152,7 +152,7 @@ async fn a_transaction_that_is_dropped_is_undone() {
         }
         drop(writer);
         // The next writer's turn.
-        store.vacuum(1).await.unwrap();
+        store.vacuum_step().await.unwrap();
         assert_eq!(store.setting_get("half").await.unwrap().is_some(), commits);
     }
 }

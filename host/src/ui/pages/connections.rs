@@ -129,9 +129,9 @@ fn form(frame: Frame, typed: ConnectionForm, error: Option<String>) -> FormView 
         crumbs: Crumbs::new([(PATH.to_owned(), "Connections".to_owned())]),
         heading,
         error,
-        action: "/connections/edit",
+        action: "/connections/edit".into(),
         fields,
-        back: PATH,
+        back: PATH.into(),
     }
 }
 

@@ -81,7 +81,7 @@ fn form(frame: Frame, typed: PoolForm, error: Option<String>) -> FormView {
         crumbs: Crumbs::new([(PATH.to_owned(), "Pools".to_owned())]),
         heading,
         error,
-        action: "/pools/edit",
+        action: "/pools/edit".into(),
         fields: vec![
             SettingField::key("key", "Name", &typed.key, is_new),
             SettingField::new(SettingKind::Text, "slots", "Slots", typed.slots).required().help("-1: unlimited."),
@@ -94,7 +94,7 @@ fn form(frame: Frame, typed: PoolForm, error: Option<String>) -> FormView {
             ),
             SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
         ],
-        back: PATH,
+        back: PATH.into(),
     }
 }
 

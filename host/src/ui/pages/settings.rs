@@ -1,5 +1,7 @@
 //! What variables, connections and pools have in common: a list, a form, a question before they go.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::response::Response;
 use serde::Deserialize;
@@ -90,9 +92,9 @@ pub struct FormView {
     pub crumbs: Crumbs,
     pub heading: String,
     pub error: Option<String>,
-    pub action: &'static str,
+    pub action: Cow<'static, str>,
     pub fields: Vec<SettingField>,
-    pub back: &'static str,
+    pub back: Cow<'static, str>,
 }
 
 impl ListView {

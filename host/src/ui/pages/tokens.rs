@@ -99,9 +99,9 @@ fn form(frame: Frame, typed: TokenForm, error: Option<String>) -> FormView {
         crumbs: Crumbs::new([(PATH.to_owned(), "Tokens".to_owned())]),
         heading: "New token".to_owned(),
         error,
-        action: "/tokens/new",
+        action: "/tokens/new".into(),
         fields,
-        back: PATH,
+        back: PATH.into(),
     }
 }
 

@@ -85,7 +85,7 @@ fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
         crumbs: Crumbs::new([(PATH.to_owned(), "Users".to_owned())]),
         heading,
         error,
-        action: "/users/edit",
+        action: "/users/edit".into(),
         fields: vec![
             SettingField::key("key", "Name", &typed.key, is_new),
             SettingField::new(SettingKind::Text, "role", "Role", typed.role)
@@ -98,7 +98,7 @@ fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
             },
             SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
         ],
-        back: PATH,
+        back: PATH.into(),
     }
 }
 
@@ -184,12 +184,12 @@ fn password_form(frame: Frame, error: Option<String>) -> FormView {
         crumbs: Crumbs::new([("/tokens".to_owned(), "Tokens".to_owned())]),
         heading: "Password".to_owned(),
         error,
-        action: "/password",
+        action: "/password".into(),
         fields: vec![
             field("present_password", "Present password"),
             field("password", "New password").help("At least 8 characters. All of your sessions and tokens end."),
         ],
-        back: "/tokens",
+        back: "/tokens".into(),
     }
 }
 

@@ -72,7 +72,7 @@ fn form(frame: Frame, is_new: bool, typed: VariableForm, error: Option<String>) 
         crumbs: Crumbs::new([(PATH.to_owned(), "Variables".to_owned())]),
         heading,
         error,
-        action: "/variables/edit",
+        action: "/variables/edit".into(),
         fields: vec![
             SettingField::key("key", "Key", &typed.key, is_new)
                 .help("Letters, digits, _ - . : and / to divide parts, so that a prefix can be granted."),
@@ -84,7 +84,7 @@ fn form(frame: Frame, is_new: bool, typed: VariableForm, error: Option<String>) 
             SettingField::new(SettingKind::Text, "description", "Description", typed.description),
             SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
         ],
-        back: PATH,
+        back: PATH.into(),
     }
 }
 

@@ -8,7 +8,7 @@ use axum::{
 
 use super::DagHead;
 use crate::{
-    model::{ids::DagId, spec::ScheduleSpec},
+    model::{ids::DagId, role::Permission, spec::ScheduleSpec},
     store::Page,
     ui::{
         UiState, doc,
@@ -54,6 +54,15 @@ fn holidays(schedule: &ScheduleSpec) -> Option<String> {
     }
 }
 
+/// How long runs are kept, for those who may say so with a link to do it.
+fn kept(frame: &Frame, dag_id: &DagId, how_long: String) -> Html {
+    if frame.may(Permission::RetentionWrite) {
+        Html::new().link(&format!("{}/retention", links::dag(dag_id)), how_long)
+    } else {
+        Html::new().text(how_long)
+    }
+}
+
 /// `GET /dags/{dag_id}/details`
 pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
     let dag = ui.dag(&dag_id).await?;
@@ -62,6 +71,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
     let versions = ui.store.dag_version_list(&dag_id, Page::first(20)).await?.items;
     let next_runs = ui.scheduler.next_runs(&dag_id, ui.clock.now(), 10).await.unwrap_or_default();
     let seconds = |ms: u64| Span(Some(std::time::Duration::from_millis(ms)));
+    let retention = ui.scheduler.retention().dags.of_dag(&ui.store.dag_retention_get(&dag_id).await?);
     let facts = Facts::new()
         .text("Schedule", show::schedule(spec))
         .text("Time zone", &spec.timezone)
@@ -80,6 +90,8 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .text("Tasks", show::grouped(spec.nodes.len()))
         .maybe("Owners", (!spec.owners.is_empty()).then(|| spec.owners.join(", ")))
         .html("Webhook", Html::new().link(&format!("{}/webhook", links::dag(&dag_id)), format_args!("/hooks/{dag_id}")))
+        .html("Runs are kept", kept(&frame, &dag_id, super::retention::runs(retention)))
+        .text("Logs are kept", super::retention::logs(retention))
         .html("Created", When { at: Some(dag.created_at), zone })
         .html("Changed", When { at: Some(dag.updated_at), zone });
     let params = spec

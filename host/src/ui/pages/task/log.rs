@@ -87,6 +87,7 @@ pub async fn view(
     } else {
         log::read(ui, &found.key, try_number, &filter, query.before).await?
     };
+    let is_deleted = log.total == 0 && ui.store.dag_run_logs_are_deleted(found.key.dag_run).await?;
     let last = found.row.as_ref().map_or(0, |row| row.try_number).max(try_number);
     let (try_text, total) = (try_number.to_string(), show::grouped(usize::try_from(log.total).unwrap_or(usize::MAX)));
     let address = |before: u64| {
@@ -118,6 +119,7 @@ pub async fn view(
             (0, _, _) => "It has not started yet.",
             (_, false, _) => "No line fits.",
             (_, true, true) => "No line yet.",
+            (_, true, false) if is_deleted => "The log was deleted by retention.",
             (_, true, false) => "It logged nothing.",
         },
         lines: log.lines,

@@ -1,0 +1,221 @@
+//! How long history is kept, and what goes.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    dags::find_dag,
+    error::ApiError,
+    extract::{self, Path},
+    paths::DagPath,
+};
+use crate::{
+    auth::Audit,
+    model::retention::{DagRetention, Retention},
+    scheduler::{DagPreview, Deletions},
+};
+
+/// How long a request waits for what it deletes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long history of a dag is kept. Null: what the server's settings say; 0: for ever.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DagRetentionBody {
+    /// A run is deleted so many days after its end.
+    #[schema(maximum = 36_500)]
+    runs_days: Option<u32>,
+    /// So many finished runs stay, those that ended last.
+    #[schema(maximum = 100_000)]
+    runs_count: Option<u32>,
+    /// Logs and recordings are deleted so many days after the end of their run.
+    #[schema(maximum = 36_500)]
+    logs_days: Option<u32>,
+}
+
+/// How long history is kept. Null: for ever.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EffectiveRetentionResponse {
+    runs_days: Option<u32>,
+    runs_count: Option<u32>,
+    logs_days: Option<u32>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagRetentionResponse {
+    dag_id: String,
+    /// What is said of this dag.
+    own: DagRetentionBody,
+    /// What holds for it.
+    effective: EffectiveRetentionResponse,
+    /// Runs that ended until then have no logs any more. Null: none were deleted.
+    logs_deleted_until: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnRetentionResponse {
+    dag_id: String,
+    #[serde(flatten)]
+    own: DagRetentionBody,
+}
+
+/// What the server's settings say, and of which dags something else is said.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetentionResponse {
+    #[serde(flatten)]
+    dags: EffectiveRetentionResponse,
+    /// Null: for ever. So are those below.
+    versions_days: Option<u32>,
+    asset_events_days: Option<u32>,
+    audit_days: Option<u32>,
+    own: Vec<OwnRetentionResponse>,
+}
+
+/// What would be deleted of a dag.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetentionPreviewResponse {
+    dag_id: String,
+    /// Runs, with all that they left.
+    runs: u64,
+    /// Runs that are due and stay for now, because something needs them.
+    held: u64,
+    /// Runs whose logs and recordings are deleted.
+    logs_of_runs: u64,
+    /// Of the runs that are deleted.
+    task_instances: i64,
+    /// Of objects: artifacts, large XComs, logs, recordings.
+    bytes: i64,
+    /// There is more: at most 10,000 runs were looked at.
+    has_more: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetentionPreviewCollectionResponse {
+    dags: Vec<RetentionPreviewResponse>,
+    total_entries: usize,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetentionRunResponse {
+    /// Runs, with all that they left.
+    runs: u64,
+    /// Runs whose logs and recordings were deleted before them.
+    logs_of_runs: u64,
+    dag_versions: u64,
+    components: u64,
+    event_logs: u64,
+    asset_events: u64,
+    /// False: it goes on; ask again to hear when it is done.
+    is_done: bool,
+}
+
+impl From<DagRetention> for DagRetentionBody {
+    fn from(DagRetention { runs_days, runs_count, logs_days }: DagRetention) -> Self {
+        Self { runs_days, runs_count, logs_days }
+    }
+}
+
+impl From<DagRetentionBody> for DagRetention {
+    fn from(DagRetentionBody { runs_days, runs_count, logs_days }: DagRetentionBody) -> Self {
+        Self { runs_days, runs_count, logs_days }
+    }
+}
+
+impl From<Retention> for EffectiveRetentionResponse {
+    fn from(Retention { runs_days, runs_count, logs_days }: Retention) -> Self {
+        let number = |number: Option<NonZeroU32>| number.map(NonZeroU32::get);
+        Self { runs_days: number(runs_days), runs_count: number(runs_count), logs_days: number(logs_days) }
+    }
+}
+
+impl From<DagPreview> for RetentionPreviewResponse {
+    fn from(preview: DagPreview) -> Self {
+        let DagPreview { dag_id, runs, held, logs_of_runs, task_instances, bytes, has_more } = preview;
+        Self { dag_id: dag_id.to_string(), runs, held, logs_of_runs, task_instances, bytes, has_more }
+    }
+}
+
+/// How long history is kept.
+#[utoipa::path(get, path = "/api/v2/retention", tag = "Retention", responses((status = 200, body = RetentionResponse)))]
+pub async fn get_retention(State(api): State<Api>) -> Result<Json<RetentionResponse>, ApiError> {
+    let config = api.scheduler.retention();
+    let number = |number: Option<NonZeroU32>| number.map(NonZeroU32::get);
+    let own = api.store.dag_retention_list().await?.into_iter();
+    Ok(Json(RetentionResponse {
+        dags: config.dags.into(),
+        versions_days: number(config.versions_days),
+        asset_events_days: number(config.asset_events_days),
+        audit_days: number(config.audit_days),
+        own: own.map(|(dag_id, own)| OwnRetentionResponse { dag_id: dag_id.to_string(), own: own.into() }).collect(),
+    }))
+}
+
+/// What retention would delete of which dag now.
+#[utoipa::path(
+    post, path = "/api/v2/retention/dry_run", tag = "Retention",
+    responses((status = 200, body = RetentionPreviewCollectionResponse)),
+)]
+pub async fn dry_run_retention(State(api): State<Api>) -> Result<Json<RetentionPreviewCollectionResponse>, ApiError> {
+    let preview = api.scheduler.retention_preview(api.clock.now()).await?;
+    let dags: Vec<_> = preview.dags.into_iter().map(RetentionPreviewResponse::from).collect();
+    Ok(Json(RetentionPreviewCollectionResponse { total_entries: dags.len(), dags }))
+}
+
+/// Deletes now what is due, rather than when its time comes in the background. Answers after ten seconds at the latest.
+#[utoipa::path(
+    post, path = "/api/v2/retention/run", tag = "Retention", responses((status = 200, body = RetentionRunResponse)),
+)]
+pub async fn run_retention(State(api): State<Api>, audit: Audit) -> Result<Json<RetentionRunResponse>, ApiError> {
+    audit.begun();
+    let (deleted, is_done) = api.scheduler.retention_run(PATIENCE).await?;
+    let Deletions { runs, logs_of_runs, dag_versions, components, event_logs, asset_events } = deleted;
+    Ok(Json(RetentionRunResponse { runs, logs_of_runs, dag_versions, components, event_logs, asset_events, is_done }))
+}
+
+async fn show(api: &Api, path: &DagPath) -> Result<Json<DagRetentionResponse>, ApiError> {
+    let dag = find_dag(api, &path.dag_id).await?;
+    let own = api.store.dag_retention_get(&dag.dag_id).await?;
+    let logs = api.store.dag_logs_deleted_until(&dag.dag_id).await?;
+    Ok(Json(DagRetentionResponse {
+        dag_id: dag.dag_id.to_string(),
+        own: own.into(),
+        effective: api.scheduler.retention().dags.of_dag(&own).into(),
+        logs_deleted_until: logs.map(|place| place.end_date.to_utc()),
+    }))
+}
+
+/// How long history of the dag is kept.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/retention", tag = "Retention", params(DagPath),
+    responses((status = 200, body = DagRetentionResponse)),
+)]
+pub async fn get_dag_retention(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+) -> Result<Json<DagRetentionResponse>, ApiError> {
+    show(&api, &path).await
+}
+
+/// Says how long history of the dag is kept; what is left out, the server's settings say.
+#[utoipa::path(
+    put, path = "/api/v2/dags/{dag_id}/retention", tag = "Retention", params(DagPath), request_body = DagRetentionBody,
+    responses((status = 200, body = DagRetentionResponse)),
+)]
+pub async fn put_dag_retention(
+    State(api): State<Api>,
+    audit: Audit,
+    Path(path): Path<DagPath>,
+    extract::Json(body): extract::Json<DagRetentionBody>,
+) -> Result<Json<DagRetentionResponse>, ApiError> {
+    let said = DagRetention::from(body);
+    said.check().map_err(|error| ApiError::invalid(["body", error.field], error.to_string()))?;
+    let before = api.store.dag_retention_get(&path.dag_id).await?;
+    audit.change(path.dag_id.as_str(), &serde_json::json!(before), &serde_json::json!(said));
+    api.scheduler.dag_set_retention(&path.dag_id, &said).await?;
+    show(&api, &path).await
+}

@@ -1,0 +1,95 @@
+//! Backups that a server makes by itself.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use super::{BackupError, Plan, create, list};
+use crate::{
+    blobs::Blobs,
+    model::{
+        cron::Cron,
+        time::{Clock, Timestamp},
+    },
+    store::Store,
+};
+
+/// How soon one that failed is tried again.
+const RETRY: Duration = Duration::from_mins(5);
+/// How long it sleeps at a time: clocks are set.
+const LONGEST_SLEEP: Duration = Duration::from_mins(10);
+
+/// When and where backups are made.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    pub cron: Cron,
+    pub backups: Blobs,
+    /// Backups that stay; none: all.
+    pub keep: Option<NonZeroU32>,
+}
+
+/// When the next backup is due: the first at once, any other at the first time of the schedule after the one before. So one that
+/// was missed is due.
+fn due(cron: &Cron, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    last.map_or(now, |last| cron.next_after(last).unwrap_or(Timestamp::MAX))
+}
+
+/// Makes backups until it is dropped.
+pub async fn on_schedule(store: Store, blobs: Blobs, schedule: Schedule) {
+    let mut last = None;
+    loop {
+        let made = make_if_due(&store, &blobs, &schedule, &mut last, Clock.now()).await;
+        let sleep = match made {
+            Ok(next) => next.since(Clock.now()).min(LONGEST_SLEEP),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the backup can't be made now; this is tried again");
+                RETRY
+            }
+        };
+        tokio::time::sleep(sleep).await;
+    }
+}
+
+/// Answers when the next is due. `last`: when the last one was made, once that is known.
+async fn make_if_due(
+    store: &Store,
+    blobs: &Blobs,
+    schedule: &Schedule,
+    last: &mut Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Timestamp, BackupError> {
+    if last.is_none() {
+        *last = list(&schedule.backups).await?.last().map(|manifest| manifest.created_at);
+    }
+    let next = due(&schedule.cron, *last, now);
+    if next > now {
+        return Ok(next);
+    }
+    let plan = Plan { store, blobs, backups: &schedule.backups, key: None, keep: schedule.keep };
+    let created = create(&plan, now).await?;
+    tracing::info!(
+        backup = created.manifest.id,
+        objects = created.manifest.objects,
+        copied = created.copied,
+        copied_bytes = created.copied_bytes,
+        missing = created.manifest.missing.len(),
+        pruned = created.pruned,
+        "a backup was made"
+    );
+    *last = Some(now);
+    Ok(due(&schedule.cron, *last, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_due_at_once_and_one_that_was_missed_too() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let cron = Cron::new("15 3 * * *", chrono_tz::UTC).unwrap();
+        let now = at("2026-11-21T12:00:00Z");
+        assert_eq!(due(&cron, None, now), now);
+        assert_eq!(due(&cron, Some(at("2026-11-21T03:15:04Z")), now), at("2026-11-22T03:15:00Z"));
+        assert!(due(&cron, Some(at("2026-11-19T03:15:04Z")), now) < now);
+    }
+}

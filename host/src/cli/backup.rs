@@ -1,0 +1,192 @@
+//! `airlock backup` and `airlock restore`.
+
+use std::{num::NonZeroU32, path::Path};
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+use super::{
+    error::{CliError, Kind, OrFail, Result},
+    local::LocalArgs,
+    output::{Format, note},
+    services::{DataDir, open_blobs, url_of},
+    settings::{ServeConfig, SettingArgs, Settings},
+};
+use crate::{
+    backup::{self, BackupError, Manifest, Plan},
+    blobs::{Blobs, keys},
+    model::time::Clock,
+};
+
+/// The file in the data directory that says which backup is being restored into it.
+const RESTORING: &str = "restoring.json";
+
+/// Make a backup of a data directory and its objects; a server may work on it meanwhile.
+#[derive(Debug, clap::Args)]
+pub struct BackupArgs {
+    /// Where to: a folder, or a url as `s3://bucket/prefix?endpoint=...`. Objects that are there are not copied again.
+    target: String,
+    /// Also the secret key. Whoever has the backup can then read all variables and connections.
+    #[arg(long)]
+    with_key: bool,
+    /// Delete older backups, but for so many with this one.
+    #[arg(long)]
+    keep: Option<NonZeroU32>,
+    #[command(flatten)]
+    local: LocalArgs,
+}
+
+/// Restore a backup into an empty place.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// Where the backups are: a folder, or a url as `s3://bucket/prefix?endpoint=...`.
+    source: String,
+    /// Which one, as `--list` shows; the newest by default.
+    #[arg(long)]
+    backup: Option<String>,
+    /// Show the backups, and restore none.
+    #[arg(long)]
+    list: bool,
+    /// The data directory to make [env: `AIRLOCK_DATA_DIR`] [default: airlock-data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// The server's settings file [env: `AIRLOCK_CONFIG`] [default: airlock.toml, if there is one].
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+}
+
+/// What went wrong, with a way out.
+fn failed(error: BackupError) -> CliError {
+    let (kind, hint) = match &error {
+        BackupError::NotFound(_) => (Kind::NotFound, "name the folder or url that `airlock backup` was given"),
+        BackupError::Busy => (Kind::Refused, "wait until it is done"),
+        BackupError::Newer { .. } => (Kind::Refused, "nothing was restored"),
+        BackupError::Damaged(_) | BackupError::Missing(_) => {
+            (Kind::Failed, "take another one: `--list`, `--backup ID`")
+        }
+        BackupError::Store(_) | BackupError::Blobs { .. } | BackupError::File { .. } => {
+            (Kind::Failed, "try again: what was copied is not copied again")
+        }
+    };
+    CliError::new(kind, error).hint(hint)
+}
+
+/// The storage that `text` names, a path or a url.
+///
+/// # Errors
+/// If it can't be used.
+pub fn open(text: &str) -> Result<Blobs> {
+    Blobs::open(&url_of(text)?).or_fail(Kind::Usage, || format!("can't use `{text}` for backups"))
+}
+
+/// The secret key, as it stands in its file.
+///
+/// # Errors
+/// If it is in none.
+fn key_of(data_dir: &Path) -> Result<Vec<u8>> {
+    std::fs::read(data_dir.join("secret.key")).map_err(|error| {
+        CliError::new(Kind::Usage, anyhow::Error::new(error).context("can't read the secret key in the data directory"))
+            .hint("a key of AIRLOCK_SECRET_KEY is kept by whoever sets it; leave out --with-key")
+    })
+}
+
+fn shown(manifest: &Manifest) -> serde_json::Value {
+    json!({
+        "backup": manifest.id, "created_at": manifest.created_at, "database_bytes": manifest.database.size_bytes,
+        "objects": manifest.objects, "objects_bytes": manifest.objects_bytes, "missing": manifest.missing.len(),
+        "has_key": manifest.has_key, "airlock_version": manifest.airlock_version,
+    })
+}
+
+impl BackupArgs {
+    pub async fn run(self, format: Format) -> Result<()> {
+        let backups = open(&self.target)?;
+        let (vault, blobs) = self.local.open_with_blobs().await?;
+        let data_dir = vault.store.path().parent().unwrap_or(Path::new(".")).to_owned();
+        let key = if self.with_key { Some(key_of(&data_dir)?) } else { None };
+        let plan = Plan { store: &vault.store, blobs: &blobs, backups: &backups, key, keep: self.keep };
+        let created = backup::create(&plan, Clock.now()).await.map_err(failed)?;
+        let mut object = shown(&created.manifest);
+        object["copied"] = created.copied.into();
+        object["copied_bytes"] = created.copied_bytes.into();
+        object["pruned"] = created.pruned.into();
+        format.object(&object)?;
+        if !self.with_key {
+            note("the secret key is not in it: keep `secret.key` of the data directory in another place");
+        }
+        if !created.manifest.missing.is_empty() {
+            note("some objects are not there; `airlock storage check` names those that are lost");
+        }
+        Ok(())
+    }
+}
+
+impl RestoreArgs {
+    pub async fn run(self, format: Format) -> Result<()> {
+        let backups = open(&self.source)?;
+        if self.list {
+            let all: Vec<_> = backup::list(&backups).await.map_err(failed)?.iter().map(shown).collect();
+            let columns = [
+                ("backup", "/backup"),
+                ("created_at", "/created_at"),
+                ("database", "/database_bytes"),
+                ("objects", "/objects"),
+                ("bytes", "/objects_bytes"),
+                ("missing", "/missing"),
+                ("key", "/has_key"),
+            ];
+            return format.list(&all, &columns);
+        }
+        let manifest = backup::find(&backups, self.backup.as_deref()).await.map_err(failed)?;
+        let settings = Settings::load(&SettingArgs::of_data_dir(self.config, self.data_dir))?;
+        let config = ServeConfig::from_settings(&settings)?;
+        let data_dir = DataDir::lock(&config.data_dir)?;
+        let blobs = open_blobs(&config, data_dir.path())?;
+        make_sure_it_is_empty(data_dir.path(), &blobs, &manifest).await?;
+        let restored = backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?;
+        let marker = data_dir.path().join(RESTORING);
+        std::fs::remove_file(&marker).or_fail(Kind::Failed, || format!("can't remove `{}`", marker.display()))?;
+        let mut object = shown(&manifest);
+        object["restored"] = restored.objects.into();
+        object["lost"] = restored.lost_count.into();
+        format.object(&object)?;
+        if !manifest.has_key && !data_dir.path().join("secret.key").exists() && config.secret_key.is_none() {
+            note(&format!(
+                "put the `secret.key` of the server into `{}` before you start: variables and connections are sealed with it",
+                data_dir.path().display()
+            ));
+        }
+        if restored.lost_count > 0 {
+            for key in &restored.lost {
+                note(&format!("not in the backup, or damaged: {key}"));
+            }
+            return Err(CliError::text(Kind::Failed, format!("{} objects could not be restored", restored.lost_count))
+                .hint("all else is restored; `airlock storage check` says what they belong to"));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses to restore over anything but what an earlier try left of the same backup.
+async fn make_sure_it_is_empty(data_dir: &Path, blobs: &Blobs, manifest: &Manifest) -> Result<()> {
+    let refuse = |what: String| {
+        Err(CliError::text(Kind::Refused, format!("{what}; a backup is restored into an empty place only"))
+            .hint("name another data directory with --data-dir, and another storage with AIRLOCK_STORAGE_URL"))
+    };
+    if data_dir.join("airlock.db").exists() {
+        return refuse(format!("there is a database in `{}`", data_dir.display()));
+    }
+    let marker = data_dir.join(RESTORING);
+    let begun = std::fs::read_to_string(&marker).unwrap_or_default();
+    if begun == manifest.id {
+        return Ok(());
+    }
+    for folder in keys::FOLDERS {
+        let failed = || "can't list object storage".to_owned();
+        let mut objects = blobs.list(folder).or_fail(Kind::Failed, failed)?;
+        if objects.next().await.transpose().or_fail(Kind::Failed, failed)?.is_some() {
+            return refuse("there are objects in its object storage".to_owned());
+        }
+    }
+    std::fs::write(&marker, &manifest.id).or_fail(Kind::Failed, || format!("can't write `{}`", marker.display()))
+}

@@ -1,0 +1,154 @@
+//! `airlock retention`.
+
+use serde_json::{Value, json};
+
+use super::{
+    client::Client,
+    error::Result,
+    output::{Format, note},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum RetentionCommand {
+    /// How long history is kept: what the server's settings say, and what is said of dags; of one dag, what holds for it.
+    Show { dag_id: Option<String> },
+    /// Say how long history of a dag is kept. What is left out stays as it is.
+    Set {
+        dag_id: String,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// What would be deleted of which dag now.
+    Preview,
+    /// Delete now what is due, and wait until it is done.
+    Run {
+        /// Only show what would be deleted.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// A number of days or runs; `for-ever`; or `default`, for what the server's settings say.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub struct Said {
+    /// A run is deleted so many days after its end; or `for-ever`, or `default`: as the server's settings say.
+    #[arg(long, value_parser = number)]
+    runs_days: Option<Number>,
+    /// So many finished runs stay, those that ended last; or `for-ever` or `default`.
+    #[arg(long, value_parser = number)]
+    runs_count: Option<Number>,
+    /// Logs and recordings are deleted so many days after the end of their run; or `for-ever` or `default`.
+    #[arg(long, value_parser = number)]
+    logs_days: Option<Number>,
+}
+
+/// None: the server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Number(Option<u32>);
+
+fn number(text: &str) -> Result<Number, String> {
+    match text {
+        "default" => Ok(Number(None)),
+        "for-ever" => Ok(Number(Some(0))),
+        text => text
+            .parse()
+            .ok()
+            .filter(|number| *number > 0)
+            .map(|number| Number(Some(number)))
+            .ok_or_else(|| "it must be a number from 1, `for-ever` or `default`".to_owned()),
+    }
+}
+
+impl RetentionCommand {
+    pub async fn run(self, client: &Client, format: Format) -> Result<()> {
+        match self {
+            Self::Show { dag_id: None } => {
+                let all = client.get(&["retention"], &[]).await?;
+                if format != Format::Table {
+                    return format.object(&all);
+                }
+                let mut settings = all.clone();
+                let own = settings.as_object_mut().and_then(|settings| settings.remove("own"));
+                format.object(&settings)?;
+                match own.as_ref().and_then(Value::as_array) {
+                    Some(own) if !own.is_empty() => format.list(
+                        own,
+                        &[
+                            ("dag", "/dag_id"),
+                            ("runs_days", "/runs_days"),
+                            ("runs_count", "/runs_count"),
+                            ("logs_days", "/logs_days"),
+                        ],
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            Self::Show { dag_id: Some(dag_id) } => {
+                format.object(&client.get(&["dags", &dag_id, "retention"], &[]).await?)
+            }
+            Self::Set { dag_id, said } => {
+                let path = ["dags", &dag_id, "retention"];
+                let mut own = client.get(&path, &[]).await?["own"].take();
+                for (field, number) in
+                    [("runs_days", said.runs_days), ("runs_count", said.runs_count), ("logs_days", said.logs_days)]
+                {
+                    if let Some(Number(number)) = number {
+                        own[field] = json!(number);
+                    }
+                }
+                format.object(&client.put(&path, &own).await?)
+            }
+            Self::Preview | Self::Run { dry_run: true } => preview(client, format).await,
+            Self::Run { dry_run: false } => delete(client, format).await,
+        }
+    }
+}
+
+async fn preview(client: &Client, format: Format) -> Result<()> {
+    let preview = client.post(&["retention", "dry_run"], &json!({})).await?;
+    let dags = preview["dags"].as_array().cloned().unwrap_or_default();
+    format.list(
+        &dags,
+        &[
+            ("dag", "/dag_id"),
+            ("runs", "/runs"),
+            ("held", "/held"),
+            ("logs_of_runs", "/logs_of_runs"),
+            ("task_instances", "/task_instances"),
+            ("bytes", "/bytes"),
+            ("more", "/has_more"),
+        ],
+    )
+}
+
+/// Asks until all is done.
+async fn delete(client: &Client, format: Format) -> Result<()> {
+    let mut total = serde_json::Map::new();
+    loop {
+        let answer = client.post(&["retention", "run"], &json!({})).await?;
+        for (name, count) in answer.as_object().into_iter().flatten() {
+            if let Some(count) = count.as_u64() {
+                let before = total.get(name).and_then(Value::as_u64).unwrap_or_default();
+                total.insert(name.clone(), json!(before + count));
+            }
+        }
+        if answer["is_done"] == json!(true) {
+            return format.object(&Value::Object(total));
+        }
+        note(&format!("{} runs deleted so far", total.get("runs").and_then(Value::as_u64).unwrap_or_default()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_words_too() {
+        assert_eq!(number("default"), Ok(Number(None)));
+        assert_eq!(number("for-ever"), Ok(Number(Some(0))));
+        assert_eq!(number("30"), Ok(Number(Some(30))));
+        assert!(number("0").is_err() && number("-1").is_err() && number("soon").is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Settings.
+
+use super::*;
+
+fn gather(flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &str) -> Result<Settings> {
+    let flags = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    let variables = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Settings::gather(&flags, &variables, Some(("airlock.toml".into(), file.to_owned())))
+}
+
+fn shown(settings: &Settings, key: &str) -> (String, String) {
+    let (_, value) = settings.shown().find(|(setting, _)| setting.key == key).unwrap();
+    let (text, origin) = value.unwrap();
+    (text.to_owned(), origin.to_string())
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file_over_defaults() {
+    let file = "parallelism = 1\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n";
+    let variables = [("AIRLOCK_PARALLELISM", "2"), ("AIRLOCK_LISTEN", "127.0.0.1:2"), ("HOME", "/")];
+    let settings = gather(&[("parallelism", "3")], &variables, file).unwrap();
+    assert_eq!(shown(&settings, "parallelism"), ("3".into(), "flag".into()));
+    assert_eq!(shown(&settings, "listen"), ("127.0.0.1:2".into(), "AIRLOCK_LISTEN".into()));
+    assert_eq!(shown(&settings, "log.level"), ("warn".into(), "airlock.toml".into()));
+    assert_eq!(shown(&settings, "database.synchronous"), ("full".into(), "default".into()));
+    let config = ServeConfig::from_settings(&settings).unwrap();
+    assert_eq!((config.parallelism, config.synchronous), (3, Synchronous::Full));
+}
+
+#[test]
+fn unknown_keys_are_errors_that_name_the_key() {
+    for (variables, file, named) in [
+        (vec![], "[database]\nsyncronous = \"full\"\n", "`database.syncronous`"),
+        (vec![], "listen = [1]\n", "`listen`"),
+        (vec![("AIRLOCK_LISTN", "x")], "", "`AIRLOCK_LISTN`"),
+    ] {
+        let error = gather(&[], &variables, file).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    gather(&[], &[("AIRLOCK_URL", "x"), ("AIRLOCK_PORT_8080_TCP", "x"), ("AIRLOCK_SERVICE_HOST", "x")], "").unwrap();
+}
+
+#[test]
+fn values_out_of_range_name_the_setting_and_what_it_takes() {
+    for (key, value) in [
+        ("parallelism", "0"),
+        ("parallelism", "-1"),
+        ("listen", "nowhere"),
+        ("database.synchronous", "off"),
+        ("egress.allow_private", "yes"),
+        ("recording.default", "on"),
+        ("recording.max_bytes", "1"),
+        ("retention.runs_days", "-1"),
+        ("retention.runs_count", "100001"),
+        ("log.level", "x=y=z"),
+    ] {
+        let settings = gather(&[(key, value)], &[], "").unwrap();
+        let error = ServeConfig::from_settings(&settings).err().expect(key).to_string();
+        assert!(error.contains(key) && error.contains(value), "{error}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown_and_have_no_flag() {
+    let settings = gather(&[], &[("AIRLOCK_ADMIN_PASSWORD", "hunter22")], "").unwrap();
+    assert_eq!(shown(&settings, "admin_password"), ("***".into(), "AIRLOCK_ADMIN_PASSWORD".into()));
+    let help = <SettingArgs as clap::Args>::augment_args(Command::new("serve")).render_long_help().to_string();
+    assert!(help.contains("--database-synchronous") && !help.contains("--admin-password"));
+}

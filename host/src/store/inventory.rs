@@ -1,0 +1,242 @@
+//! Which objects the rows of a database name, in a scratch database of its own: to be compared with what is in object storage,
+//! without holding either in memory.
+//!
+//! Its statements stand here, because they are for no other database.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{
+    ConnectOptions as _, FromRow, Row as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous},
+};
+
+use super::{DagRunKey, Store, StoreError, codec::json};
+use crate::model::{ids::Digest, time::Timestamp};
+
+const TABLES: &str = "
+CREATE TABLE named (
+    blob      TEXT    NOT NULL PRIMARY KEY,
+    kind      TEXT    NOT NULL,
+    dag_run   INTEGER NOT NULL,
+    task_id   TEXT    NOT NULL,
+    map_index INTEGER NOT NULL,
+    is_there  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE kept (
+    blob       TEXT    NOT NULL PRIMARY KEY,
+    size_bytes INTEGER NOT NULL,
+    sha256     BLOB    NOT NULL,
+    is_there   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+const FILL: [&str; 5] = [
+    "INSERT OR IGNORE INTO named SELECT blob, 'xcom', dag_run, task_id, map_index, 0 FROM source.xcom WHERE blob IS NOT NULL",
+    "INSERT OR IGNORE INTO named SELECT blob, 'artifact', dag_run, task_id, map_index, 0 FROM source.artifact",
+    "INSERT OR IGNORE INTO named SELECT blob, 'recording', dag_run, task_id, map_index, 0 FROM source.recording",
+    "INSERT OR IGNORE INTO named SELECT blob, 'log', dag_run, task_id, map_index, 0 FROM source.log_chunk",
+    // To be deleted: whether they are there matters to nobody.
+    "INSERT OR IGNORE INTO named SELECT blob, 'garbage', 0, '', -1, 1 FROM source.garbage",
+];
+
+/// An object that a row names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedBlob {
+    pub blob: String,
+    /// `xcom`, `artifact`, `recording`, `log` or `component`.
+    pub kind: String,
+    /// Of a component: 0.
+    pub dag_run: DagRunKey,
+    pub task_id: String,
+    pub map_index: i32,
+}
+
+impl FromRow<'_, SqliteRow> for NamedBlob {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            blob: row.try_get("blob")?,
+            kind: row.try_get("kind")?,
+            dag_run: row.try_get("dag_run")?,
+            task_id: row.try_get("task_id")?,
+            map_index: row.try_get("map_index")?,
+        })
+    }
+}
+
+/// An object that a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptBlob {
+    pub blob: String,
+    pub size_bytes: i64,
+    pub sha256: Digest,
+}
+
+impl FromRow<'_, SqliteRow> for KeptBlob {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self { blob: row.try_get("blob")?, size_bytes: row.try_get("size_bytes")?, sha256: row.try_get("sha256")? })
+    }
+}
+
+/// The scratch database. Its file is the caller's to delete.
+#[derive(Debug)]
+pub struct Inventory {
+    connection: SqliteConnection,
+}
+
+impl Inventory {
+    /// Reads which objects the rows of the database at `source` name, all at one moment, into a new file at `scratch`.
+    /// Components are left out: see [`Inventory::name_component`].
+    ///
+    /// # Errors
+    /// If either can't be opened.
+    pub async fn read(source: &Path, scratch: &Path) -> Result<Self, StoreError> {
+        let open_error = |source| StoreError::Open { path: scratch.to_owned(), source };
+        let mut connection = SqliteConnectOptions::new()
+            .filename(scratch)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Off)
+            // It is gone with a crash, and nobody misses it.
+            .synchronous(SqliteSynchronous::Off)
+            .disable_statement_logging()
+            .connect()
+            .await
+            .map_err(open_error)?;
+        sqlx::raw_sql(TABLES).execute(&mut connection).await?;
+        let path = source.to_str().ok_or_else(|| StoreError::corrupt("the database's path is not text"))?;
+        sqlx::query("ATTACH $1 AS source").bind(path).execute(&mut connection).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
+        for statement in FILL {
+            sqlx::query(statement).execute(&mut connection).await?;
+        }
+        sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
+        sqlx::raw_sql("DETACH source").execute(&mut connection).await?;
+        Ok(Self { connection })
+    }
+
+    /// Adds the object of a component.
+    pub async fn name_component(&mut self, blob: &str) -> Result<(), StoreError> {
+        let add = sqlx::query("INSERT OR IGNORE INTO named VALUES ($1, 'component', 0, '', -1, 0)").bind(blob);
+        add.execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Notes that these objects are there. Answers those that no row names.
+    pub async fn see(&mut self, blobs: &[String]) -> Result<Vec<String>, StoreError> {
+        let keys = json(blobs)?;
+        let seen = "UPDATE named SET is_there = 1 WHERE blob IN (SELECT value FROM json_each($1))";
+        sqlx::query(seen).bind(&keys).execute(&mut self.connection).await?;
+        let unnamed = "SELECT value FROM json_each($1) WHERE value NOT IN (SELECT blob FROM named)";
+        Ok(sqlx::query_scalar(unnamed).bind(&keys).fetch_all(&mut self.connection).await?)
+    }
+
+    /// Objects that rows name and that were not seen, by key, after `after`.
+    pub async fn unseen(&mut self, after: &str, limit: u32) -> Result<Vec<NamedBlob>, StoreError> {
+        let unseen = "SELECT blob, kind, dag_run, task_id, map_index FROM named \
+                      WHERE blob > $1 AND is_there = 0 ORDER BY blob LIMIT $2";
+        Ok(sqlx::query_as(unseen).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
+    }
+
+    /// Adds objects that backups hold.
+    pub async fn keep(&mut self, kept: &[KeptBlob]) -> Result<(), StoreError> {
+        sqlx::raw_sql("BEGIN").execute(&mut self.connection).await?;
+        for KeptBlob { blob, size_bytes, sha256 } in kept {
+            let add = sqlx::query("INSERT OR REPLACE INTO kept VALUES ($1, $2, $3, 0)");
+            add.bind(blob).bind(size_bytes).bind(sha256).execute(&mut self.connection).await?;
+        }
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Notes that the storage of backups holds these objects of these sizes.
+    pub async fn see_kept(&mut self, objects: &[(String, i64)]) -> Result<(), StoreError> {
+        let seen = "UPDATE kept SET is_there = 1 \
+                    FROM (SELECT value ->> 0 AS blob, value ->> 1 AS size_bytes FROM json_each($1)) AS seen \
+                    WHERE kept.blob = seen.blob AND kept.size_bytes = seen.size_bytes";
+        sqlx::query(seen).bind(json(objects)?).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Forgets objects that backups should hold and do not.
+    pub async fn forget_unkept(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("DELETE FROM kept WHERE is_there = 0").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Forgets which objects backups hold.
+    pub async fn forget_all(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("DELETE FROM kept").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Objects that rows name and backups do not hold, by key, after `after`.
+    pub async fn wanted(&mut self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
+        let wanted = "SELECT blob FROM named \
+                      WHERE blob > $1 AND kind <> 'garbage' AND NOT EXISTS (SELECT 1 FROM kept WHERE kept.blob = named.blob) \
+                      ORDER BY blob LIMIT $2";
+        Ok(sqlx::query_scalar(wanted).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
+    }
+
+    /// Objects that rows name and backups hold, by key, after `after`.
+    pub async fn named_and_kept(&mut self, after: &str, limit: u32) -> Result<Vec<KeptBlob>, StoreError> {
+        let both = "SELECT kept.blob, kept.size_bytes, kept.sha256 FROM kept JOIN named ON named.blob = kept.blob \
+                    WHERE kept.blob > $1 AND named.kind <> 'garbage' ORDER BY kept.blob LIMIT $2";
+        Ok(sqlx::query_as(both).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
+    }
+
+    /// Those of the objects that no backup holds.
+    pub async fn not_kept(&mut self, blobs: &[String]) -> Result<Vec<String>, StoreError> {
+        let unkept = "SELECT value FROM json_each($1) WHERE value NOT IN (SELECT blob FROM kept)";
+        Ok(sqlx::query_scalar(unkept).bind(json(blobs)?).fetch_all(&mut self.connection).await?)
+    }
+
+    /// How many objects rows name.
+    pub async fn count(&mut self) -> Result<i64, StoreError> {
+        let count = "SELECT count(*) FROM named WHERE kind <> 'garbage'";
+        Ok(sqlx::query_scalar(count).fetch_one(&mut self.connection).await?)
+    }
+}
+
+impl Store {
+    /// The database's file.
+    pub fn path(&self) -> &PathBuf {
+        &self.shared.path
+    }
+
+    /// Writes a copy of the database as of this moment into a new file. Others read and write meanwhile.
+    pub async fn snapshot(&self, to: &Path) -> Result<(), StoreError> {
+        let to = to.to_str().ok_or_else(|| StoreError::corrupt("the copy's path is not text"))?;
+        sqlx::query("VACUUM INTO $1").bind(to).execute(self.readers()).await?;
+        Ok(())
+    }
+
+    /// Whether a row still names the object.
+    pub async fn blob_is_named(&self, named: &NamedBlob) -> Result<bool, StoreError> {
+        let statement = match named.kind.as_str() {
+            "xcom" => include_str!("sql/blob_is_named_by_xcom.sql"),
+            "artifact" => include_str!("sql/blob_is_named_by_artifact.sql"),
+            "recording" => include_str!("sql/blob_is_named_by_recording.sql"),
+            "log" => include_str!("sql/blob_is_named_by_log.sql"),
+            _ => return Ok(true),
+        };
+        let query = sqlx::query_scalar(statement)
+            .bind(named.dag_run)
+            .bind(&named.task_id)
+            .bind(named.map_index)
+            .bind(&named.blob);
+        Ok(query.fetch_one(self.readers()).await?)
+    }
+
+    /// When the attempt began that has been running for longest; none runs without.
+    pub async fn oldest_running(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(sqlx::query_scalar(include_str!("sql/task_instance_oldest_running.sql")).fetch_one(self.readers()).await?)
+    }
+
+    /// Notes objects that no row names, to be collected by the server.
+    pub async fn garbage_add(&self, blobs: &[String]) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        for blob in blobs {
+            sqlx::query(include_str!("sql/garbage_add.sql")).bind(blob).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+}

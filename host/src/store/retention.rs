@@ -1,0 +1,281 @@
+//! What retention looks at and deletes, in steps of bounded size.
+
+use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
+
+use super::{DagRunKey, DagVersionKey, Store, StoreError, codec::json};
+use crate::model::{
+    ids::{DagId, Digest, RunId},
+    retention::{DagRetention, Place},
+    time::Timestamp,
+};
+
+/// Runs whose logs a step takes at most.
+const LOGS_RUNS: i64 = 25;
+/// Rows that a step takes at most.
+const STEP_ROWS: i64 = 1_000;
+/// Rows that a step looks at to find those that nothing needs.
+const LOOK_ROWS: i64 = 200;
+
+/// A finished run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedRun {
+    pub key: DagRunKey,
+    pub run_id: RunId,
+    pub logical_date: Option<Timestamp>,
+    pub end_date: Timestamp,
+    /// Something in the database needs it.
+    pub is_held: bool,
+}
+
+impl EndedRun {
+    pub fn place(&self) -> Place {
+        Place { end_date: self.end_date, key: self.key.0 }
+    }
+}
+
+/// What a step of deleting logs did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogsStep {
+    /// Runs that have no logs any more.
+    pub runs: u64,
+    pub has_more: bool,
+}
+
+/// What runs take up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionSize {
+    pub task_instances: i64,
+    /// Of artifacts and large XComs.
+    pub data_bytes: i64,
+    /// Of logs and recordings, as they are stored.
+    pub log_bytes: i64,
+}
+
+impl FromRow<'_, SqliteRow> for EndedRun {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            key: row.try_get("key")?,
+            run_id: row.try_get("run_id")?,
+            logical_date: row.try_get("logical_date")?,
+            end_date: row.try_get("end_date")?,
+            is_held: row.try_get("is_held")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for DagRetention {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            runs_days: row.try_get("runs_days")?,
+            runs_count: row.try_get("runs_count")?,
+            logs_days: row.try_get("logs_days")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Place {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self { end_date: row.try_get("end_date")?, key: row.try_get("key")? })
+    }
+}
+
+impl Store {
+    /// What is said of a dag; nothing by default.
+    pub async fn dag_retention_get(&self, dag_id: &DagId) -> Result<DagRetention, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_retention_get.sql")).bind(dag_id);
+        Ok(query.fetch_optional(self.readers()).await?.unwrap_or_default())
+    }
+
+    /// The dags of which something is said.
+    pub async fn dag_retention_list(&self) -> Result<Vec<(DagId, DagRetention)>, StoreError> {
+        let rows = sqlx::query(include_str!("sql/dag_retention_list.sql")).fetch_all(self.readers()).await?;
+        rows.iter().map(|row| Ok((row.try_get("dag_id")?, DagRetention::from_row(row)?))).collect()
+    }
+
+    /// Says it of a dag. Whether the dag is there.
+    pub async fn dag_retention_put(&self, dag_id: &DagId, retention: &DagRetention) -> Result<bool, StoreError> {
+        if retention.is_empty() {
+            self.write(sqlx::query(include_str!("sql/dag_retention_delete.sql")).bind(dag_id)).await?;
+            return Ok(self.dag_get(dag_id).await?.is_some());
+        }
+        let query = sqlx::query(include_str!("sql/dag_retention_put.sql"))
+            .bind(dag_id)
+            .bind(retention.runs_days)
+            .bind(retention.runs_count)
+            .bind(retention.logs_days);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// The run of the dag after whose end `later` others ended.
+    pub async fn dag_run_place(&self, dag_id: &DagId, later: u32) -> Result<Option<Place>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_place.sql")).bind(dag_id).bind(later);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Finished runs after one place up to another, in order.
+    pub async fn dag_run_ended(
+        &self,
+        dag_id: &DagId,
+        after: Place,
+        until: Place,
+        limit: u32,
+    ) -> Result<Vec<EndedRun>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_run_ended.sql"))
+            .bind(dag_id)
+            .bind(after.end_date)
+            .bind(after.key)
+            .bind(until.end_date)
+            .bind(until.key)
+            .bind(limit);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// How far the logs of a dag's runs were deleted.
+    pub async fn dag_logs_deleted_until(&self, dag_id: &DagId) -> Result<Option<Place>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Whether logs and recordings of the run were deleted when it had ended.
+    pub async fn dag_run_logs_are_deleted(&self, run: DagRunKey) -> Result<bool, StoreError> {
+        let query = sqlx::query_scalar(include_str!("sql/dag_run_logs_are_deleted.sql")).bind(run);
+        Ok(query.fetch_one(self.readers()).await?)
+    }
+
+    /// Runs that still have their logs, up to `until`, in the order of their ends.
+    pub async fn dag_run_with_logs(&self, dag_id: &DagId, until: Place, limit: u32) -> Result<Vec<Place>, StoreError> {
+        let after = self.dag_logs_deleted_until(dag_id).await?.unwrap_or(Place::FIRST);
+        let query = sqlx::query_as(include_str!("sql/dag_run_ended_places.sql"))
+            .bind(dag_id)
+            .bind(after.end_date)
+            .bind(after.key)
+            .bind(until.end_date)
+            .bind(until.key)
+            .bind(limit);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// A step of deleting logs and recordings of runs up to `until`, in the order of their ends.
+    pub async fn dag_logs_delete(&self, dag_id: &DagId, until: Place) -> Result<LogsStep, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let after = sqlx::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
+        let after: Place = after.fetch_optional(&mut *transaction).await?.unwrap_or(Place::FIRST);
+        let runs: Vec<Place> = sqlx::query_as(include_str!("sql/dag_run_ended_places.sql"))
+            .bind(dag_id)
+            .bind(after.end_date)
+            .bind(after.key)
+            .bind(until.end_date)
+            .bind(until.key)
+            .bind(LOGS_RUNS)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let (mut room, mut last) = (STEP_ROWS, None);
+        let mut step = LogsStep { runs: 0, has_more: !runs.is_empty() };
+        'runs: for run in runs {
+            for statement in [
+                include_str!("sql/leftover_delete_log_chunk.sqlite.sql"),
+                include_str!("sql/leftover_delete_recording.sqlite.sql"),
+            ] {
+                let delete = sqlx::query(statement).bind(run.key).bind(room);
+                room = room.saturating_sub_unsigned(delete.execute(&mut *transaction).await?.rows_affected());
+                if room <= 0 {
+                    break 'runs;
+                }
+            }
+            last = Some(run);
+            step.runs += 1;
+        }
+        if let Some(last) = last {
+            let put = sqlx::query(include_str!("sql/dag_logs_deleted_put.sql"));
+            put.bind(dag_id).bind(last.end_date).bind(last.key).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(step)
+    }
+
+    /// What runs take up.
+    pub async fn retention_size(&self, runs: &[DagRunKey]) -> Result<RetentionSize, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/retention_sizes.sqlite.sql")).bind(json(runs)?);
+        let (task_instances, data_bytes, log_bytes) = query.fetch_one(self.readers()).await?;
+        Ok(RetentionSize { task_instances, data_bytes, log_bytes })
+    }
+
+    /// A step of deleting dag_versions that no run was made with and that another took the place of before `before`: looks at some
+    /// that were made after `after`, and answers the last of them and how many went; none: there are no more.
+    pub async fn dag_version_delete_unused(
+        &self,
+        after: DagVersionKey,
+        before: Timestamp,
+    ) -> Result<Option<(DagVersionKey, u64)>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/dag_version_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        let versions: Vec<(DagVersionKey, bool)> = query.fetch_all(self.readers()).await?;
+        let Some((last, _)) = versions.last().copied() else { return Ok(None) };
+        let mut deleted = 0;
+        for (version, _) in versions.into_iter().filter(|(_, is_unused)| *is_unused) {
+            deleted += self.write(sqlx::query(include_str!("sql/dag_version_delete_one.sql")).bind(version)).await?;
+        }
+        Ok(Some((last, deleted)))
+    }
+
+    /// Components after `after`, by digest, and whether no dag_version needs them and they were uploaded before `before`.
+    pub async fn component_unused(
+        &self,
+        after: Option<Digest>,
+        before: Timestamp,
+    ) -> Result<Vec<(Digest, bool)>, StoreError> {
+        let after = after.map_or_else(Vec::new, |digest| digest.0.to_vec());
+        let query = sqlx::query_as(include_str!("sql/component_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// Deletes a component that no dag_version needs; whether it went. `blob`: the key of its object.
+    pub async fn component_delete_unused(&self, component: Digest, blob: &str) -> Result<bool, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let delete = sqlx::query(include_str!("sql/component_delete_unused.sql")).bind(component);
+        let is_deleted = delete.execute(&mut *transaction).await?.rows_affected() == 1;
+        if is_deleted {
+            sqlx::query(include_str!("sql/garbage_add.sql")).bind(blob).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(is_deleted)
+    }
+
+    /// A step of deleting entries of the audit log that were written before `before`; how many.
+    pub async fn event_delete_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let oldest = sqlx::query_scalar(include_str!("sql/event_log_oldest.sql"));
+        let oldest: Option<Timestamp> = oldest.fetch_optional(self.readers()).await?;
+        if oldest.is_none_or(|oldest| oldest >= before) {
+            return Ok(0);
+        }
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let allow = sqlx::query(include_str!("sql/event_log_retention_put.sql")).bind(before);
+        allow.execute(&mut *transaction).await?;
+        let delete = sqlx::query(include_str!("sql/event_log_delete_before.sql")).bind(before).bind(STEP_ROWS);
+        let deleted = delete.execute(&mut *transaction).await?.rows_affected();
+        transaction.commit().await?;
+        Ok(deleted)
+    }
+
+    /// A step of deleting events of assets that came before `before` and that nothing needs: looks at some with keys above
+    /// `after`, and answers the last of them and how many went; none: there are no more.
+    pub async fn asset_event_delete_unused(
+        &self,
+        after: i64,
+        before: Timestamp,
+    ) -> Result<Option<(i64, u64)>, StoreError> {
+        let query = sqlx::query_as(include_str!("sql/asset_event_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        let events: Vec<(i64, bool)> = query.fetch_all(self.readers()).await?;
+        let Some((last, _)) = events.last().copied() else { return Ok(None) };
+        let unused: Vec<_> = events.into_iter().filter(|(_, is_unused)| *is_unused).map(|(key, _)| key).collect();
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        for event in &unused {
+            sqlx::query(include_str!("sql/asset_event_delete.sql")).bind(event).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some((last, unused.len() as u64)))
+    }
+}

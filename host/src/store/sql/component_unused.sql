@@ -1,0 +1,9 @@
+SELECT c.digest,
+    c.uploaded_at < $2
+    AND NOT EXISTS (SELECT 1 FROM dag_version WHERE component = c.digest)
+    AND NOT EXISTS (SELECT 1 FROM dag_version_uses WHERE component = c.digest)
+    AND NOT EXISTS (SELECT 1 FROM library WHERE component = c.digest) AS is_unused
+FROM component AS c
+WHERE c.digest > $1
+ORDER BY c.digest
+LIMIT $3

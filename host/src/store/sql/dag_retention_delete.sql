@@ -1,0 +1,1 @@
+DELETE FROM dag_retention WHERE dag_id = $1

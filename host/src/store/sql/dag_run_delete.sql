@@ -1,1 +1,0 @@
-DELETE FROM dag_run WHERE key = $1

@@ -1,0 +1,1 @@
+SELECT dag_run FROM dag_run_leftover ORDER BY dag_run LIMIT $1

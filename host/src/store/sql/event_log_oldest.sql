@@ -1,0 +1,1 @@
+SELECT at FROM event_log ORDER BY id LIMIT 1

@@ -1,0 +1,2 @@
+INSERT INTO event_log_retention (id, before) VALUES (1, $1)
+ON CONFLICT (id) DO UPDATE SET before = max(before, excluded.before)

@@ -1,1 +1,0 @@
-SELECT blob FROM garbage WHERE key > $1 ORDER BY key

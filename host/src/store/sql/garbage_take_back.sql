@@ -1,0 +1,1 @@
+DELETE FROM garbage WHERE blob = $1

@@ -1,0 +1,316 @@
+//! What retention finds and deletes.
+
+use super::*;
+use crate::model::{
+    backfill::{Intervals, ReprocessBehavior},
+    callback::{CallbackEvent, Target},
+    ids::AssetName,
+    retention::{DagRetention, Place},
+};
+
+/// A dag `a` whose runs ended one after the other, but for those of `unfinished`.
+async fn with_ended(keys: std::ops::RangeInclusive<i64>, unfinished: &[i64]) -> TestStore {
+    let store = TestStore::with_runs(keys.clone()).await;
+    let ended = keys.filter(|key| !unfinished.contains(key)).map(|key| ended(key, at(100 + key)));
+    store.commit(&Commit { dag_runs: ended.collect(), now: at(200), ..Commit::default() }).await.unwrap();
+    store
+}
+
+fn ended(key: i64, end: Timestamp) -> DagRunUpdate {
+    DagRunUpdate {
+        key: DagRunKey(key),
+        state: RunState::Success,
+        queued_at: None,
+        start_date: Some(at(100)),
+        end_date: Some(end),
+        clear_number: 0,
+        message: None,
+    }
+}
+
+fn place(key: i64) -> Place {
+    Place { end_date: at(100 + key), key }
+}
+
+/// Runs that ended, with those that are needed in the second list.
+async fn found(store: &Store) -> (Vec<i64>, Vec<i64>) {
+    let runs = store.dag_run_ended(&dag_id("a"), Place::FIRST, place(1_000), 100).await.unwrap();
+    let (held, free): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.is_held);
+    let keys = |runs: Vec<EndedRun>| runs.into_iter().map(|run| run.key.0).collect();
+    (keys(free), keys(held))
+}
+
+#[tokio::test]
+async fn runs_are_found_in_the_order_of_their_ends() {
+    let store = with_ended(1..=5, &[]).await;
+    let a = dag_id("a");
+    store.commit(&Commit { dag_runs: vec![ended(2, at(300))], now: at(300), ..Commit::default() }).await.unwrap();
+    let (free, held) = found(&store).await;
+    assert_eq!(
+        (free, held),
+        (vec![1, 3, 4, 2], vec![5]),
+        "there is none after the last that would look back at another"
+    );
+    assert_eq!(store.dag_run_place(&a, 0).await.unwrap(), Some(Place { end_date: at(300), key: 2 }));
+    assert_eq!(store.dag_run_place(&a, 4).await.unwrap(), Some(place(1)));
+    assert_eq!(store.dag_run_place(&a, 5).await.unwrap(), None);
+    let some = store.dag_run_ended(&a, place(1), place(4), 1).await.unwrap();
+    assert_eq!((some.len(), some[0].place()), (1, place(3)));
+}
+
+#[tokio::test]
+async fn runs_that_something_needs_are_held() {
+    let store = with_ended(1..=9, &[4, 9]).await;
+    let callback = CallbackNew {
+        dag_run: DagRunKey(1),
+        task_id: None,
+        map_index: -1,
+        number: 0,
+        event: CallbackEvent::Success,
+        target: Target::Dag(dag_id("a")),
+        message: None,
+    };
+    let origin = |run, parent| OriginRow {
+        dag_run: DagRunKey(run),
+        parent: instance(parent, "x").into(),
+        parent_number: 1,
+        depth: 1,
+    };
+    let commit = Commit {
+        callbacks: vec![callback],
+        origins: vec![origin(5, 9), origin(6, 7)],
+        now: at(300),
+        ..Commit::default()
+    };
+    store.commit(&commit).await.unwrap();
+    // 1: a callback is due; 3 and 8: an unfinished run may look back at them; 5: the run that started it goes on.
+    assert_eq!(found(&store).await, (vec![2, 6, 7], vec![1, 3, 5, 8]));
+}
+
+#[tokio::test]
+async fn runs_of_a_backfill_are_held_until_it_is_done() {
+    let store = with_ended(1..=3, &[]).await;
+    let new = BackfillNew {
+        dag_id: dag_id("a"),
+        intervals: Intervals { from: at(0), to: at(9), until: at(9), run_backwards: false },
+        max_active_runs: 1,
+        reprocess_behavior: ReprocessBehavior::None,
+        dag_run_conf: "{}".into(),
+        total: 3,
+        triggering_user: None,
+    };
+    let mut backfill = store.backfill_create(&new).await.unwrap();
+    let commit = Commit { backfill_runs: vec![(DagRunKey(1), backfill.id)], now: at(1), ..Commit::default() };
+    store.commit(&commit).await.unwrap();
+    assert_eq!(found(&store).await, (vec![2], vec![1, 3]));
+    backfill.completed_at = Some(at(9));
+    store.commit(&Commit { backfills: vec![backfill], now: at(9), ..Commit::default() }).await.unwrap();
+    assert_eq!(found(&store).await, (vec![1, 2], vec![3]));
+}
+
+#[tokio::test]
+async fn only_finished_runs_are_deleted() {
+    let store = with_ended(1..=3, &[2]).await;
+    let all = [DagRunKey(1), DagRunKey(2), DagRunKey(3)];
+    assert_eq!(store.dag_run_delete_finished(&all).await.unwrap(), 2);
+    assert!(store.dag_run_get_by_key(DagRunKey(2)).await.unwrap().is_some());
+    assert_eq!(store.dag_run_delete(&all).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn logs_go_before_their_runs_and_the_store_knows_how_far() {
+    let store = with_ended(1..=3, &[]).await;
+    let a = dag_id("a");
+    let recording = RecordingRow {
+        instance: instance(1, "x"),
+        try_number: 1,
+        size_bytes: 3,
+        created_at: at(5),
+        blob: "recordings/1".into(),
+    };
+    store.commit(&Commit { recordings: vec![recording], now: at(5), ..Commit::default() }).await.unwrap();
+    let chunks: Vec<_> = (1..=3).map(|run| log_chunk(instance(run, "x"), 0, &format!("logs/{run}"))).collect();
+    store.log_chunk_append(&chunks).await.unwrap();
+    assert_eq!(store.retention_size(&[DagRunKey(1), DagRunKey(2)]).await.unwrap().log_bytes, 3 + 9 + 9);
+
+    let step = store.dag_logs_delete(&a, place(2)).await.unwrap();
+    assert_eq!(step, LogsStep { runs: 2, has_more: true });
+    assert_eq!(store.dag_logs_delete(&a, place(2)).await.unwrap(), LogsStep::default());
+    assert_eq!(store.dag_logs_deleted_until(&a).await.unwrap(), Some(place(2)));
+    for (run, is_deleted) in [(1, true), (2, true), (3, false)] {
+        assert_eq!(store.dag_run_logs_are_deleted(DagRunKey(run)).await.unwrap(), is_deleted, "{run}");
+        let chunks = store.log_chunk_list(&instance(run, "x"), 1).await.unwrap();
+        assert_eq!(chunks.is_empty(), is_deleted, "{run}");
+    }
+    assert_eq!(store.garbage_list(10).await.unwrap(), ["logs/1", "recordings/1", "logs/2"]);
+    assert_eq!(store.dag_run_with_logs(&a, place(1_000), 9).await.unwrap(), [place(3)]);
+    // What runs again has logs again.
+    store.commit(&Commit { dag_runs: vec![ended(1, at(500))], now: at(500), ..Commit::default() }).await.unwrap();
+    assert!(!store.dag_run_logs_are_deleted(DagRunKey(1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_run_with_a_long_log_loses_it_in_steps() {
+    let store = with_ended(1..=1, &[]).await;
+    let chunks: Vec<_> = (0..2_500).map(|seq| log_chunk(instance(1, "x"), seq, &format!("logs/{seq}"))).collect();
+    store.log_chunk_append(&chunks).await.unwrap();
+    let mut runs = Vec::new();
+    while {
+        let step = store.dag_logs_delete(&dag_id("a"), place(1)).await.unwrap();
+        runs.push(step.runs);
+        step.has_more
+    } {}
+    assert_eq!(runs, [0, 0, 1, 0]);
+    assert!(store.log_chunk_list(&instance(1, "x"), 1).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn versions_and_components_that_nothing_needs_go() {
+    let store = TestStore::new().await;
+    for (component, label) in [(1, "one"), (2, "two"), (3, "three")] {
+        let mut spec = spec("a");
+        spec.description = Some(label.into());
+        let deploy = Deploy {
+            blob: format!("components/{component}"),
+            now: at(i64::from(component)),
+            ..deploy(component, vec![spec])
+        };
+        store.deploy(&deploy).await.unwrap();
+    }
+    let versions = store.dag_version_list(&dag_id("a"), Page::default()).await.unwrap().items;
+    let second = versions.iter().find(|version| version.version_number == 2).unwrap().key;
+    let commit = Commit { dag_runs_new: vec![run(1, "a", second)], now: at(9), ..Commit::default() };
+    store.commit(&commit).await.unwrap();
+
+    let first = DagVersionKey(i64::MIN);
+    assert_eq!(store.dag_version_delete_unused(first, at(2)).await.unwrap().map(|(_, count)| count), Some(0));
+    let (last, count) = store.dag_version_delete_unused(first, at(10)).await.unwrap().unwrap();
+    assert_eq!(count, 1, "the second has a run, the third is the newest");
+    assert_eq!(store.dag_version_delete_unused(last, at(10)).await.unwrap(), None);
+
+    let unused = async |before| {
+        let all = store.component_unused(None, before).await.unwrap();
+        all.into_iter().filter(|(_, is_unused)| *is_unused).map(|(digest, _)| digest).collect::<Vec<_>>()
+    };
+    assert_eq!(unused(at(1)).await, []);
+    assert_eq!(unused(at(10)).await, [Digest([1; 32])]);
+    assert!(!store.component_delete_unused(Digest([2; 32]), "components/2").await.unwrap());
+    assert!(store.component_delete_unused(Digest([1; 32]), "components/1").await.unwrap());
+    assert_eq!(store.garbage_list(9).await.unwrap(), ["components/1"]);
+    // It comes again before its object is gone.
+    let again = Deploy { blob: "components/1".into(), ..deploy(1, vec![spec("b")]) };
+    store.deploy(&again).await.unwrap();
+    assert!(store.garbage_list(9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_audit_log_is_deleted_by_retention_only_and_from_its_beginning() {
+    let store = TestStore::new().await;
+    let event = |at| EventNew { at, event: "dag.pause".into(), route: "PATCH /".into(), ..EventNew::default() };
+    let events: Vec<_> = (1..=2_500).map(|second| event(at(second))).collect();
+    store.event_append(&events).await.unwrap();
+    let by_hand = sqlx::query("DELETE FROM event_log WHERE id = 1");
+    assert!(store.write(by_hand).await.is_err());
+
+    assert_eq!(store.event_delete_before(at(1)).await.unwrap(), 0);
+    let mut steps = Vec::new();
+    while steps.last() != Some(&0) {
+        steps.push(store.event_delete_before(at(2_000)).await.unwrap());
+    }
+    assert_eq!(steps, [1_000, 999, 0]);
+    let left = store.event_list(&EventFilter::default(), Page::first(1)).await.unwrap();
+    assert_eq!((left.total, left.items[0].event.at), (501, at(2_000)));
+    let by_hand = sqlx::query("DELETE FROM event_log WHERE at = $1").bind(at(2_000));
+    assert!(store.write(by_hand).await.is_err());
+    let back = sqlx::query("UPDATE event_log_retention SET before = $1").bind(at(0));
+    assert!(store.write(back).await.is_err());
+}
+
+#[tokio::test]
+async fn events_of_assets_go_but_the_newest_and_those_that_are_needed() {
+    let store = TestStore::new().await;
+    let mut dag = spec("a");
+    dag.assets =
+        serde_json::from_value(serde_json::json!([{"name": "stars", "uri": "stars", "group": "asset"}])).unwrap();
+    dag.asset_schedule = serde_json::from_value(serde_json::json!({"asset": "stars"})).unwrap();
+    let version = store.deploy(&deploy(1, vec![dag])).await.unwrap()[0].version;
+    let event = |key, consumers| AssetEventNew {
+        key,
+        asset: AssetName::new("stars").unwrap(),
+        timestamp: at(key),
+        extra: "{}".into(),
+        source: None,
+        created_by: None,
+        consumers,
+    };
+    // 1 is nobody's, 2 is what a run was made for, 3 waits for a run, 4 is the newest.
+    let commit = |events| Commit { asset_events: events, now: at(1), ..Commit::default() };
+    store.commit(&commit(vec![event(1, vec![]), event(2, vec![dag_id("a")])])).await.unwrap();
+    let made = Commit {
+        dag_runs_new: vec![run(1, "a", version)],
+        asset_runs: vec![(DagRunKey(1), dag_id("a"))],
+        now: at(2),
+        ..Commit::default()
+    };
+    store.commit(&made).await.unwrap();
+    store.commit(&commit(vec![event(3, vec![dag_id("a")]), event(4, vec![])])).await.unwrap();
+    assert_eq!(store.asset_event_delete_unused(i64::MIN, at(1)).await.unwrap(), None);
+    assert_eq!(store.asset_event_delete_unused(i64::MIN, at(9)).await.unwrap(), Some((4, 1)));
+    assert_eq!(store.asset_event_delete_unused(i64::MIN, at(9)).await.unwrap(), Some((4, 0)));
+    assert_eq!(store.asset_event_next_key().await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_dag_reads_back_and_goes_with_it() {
+    let store = TestStore::with_runs(1..=1).await;
+    let a = dag_id("a");
+    let said = DagRetention { runs_days: Some(0), runs_count: None, logs_days: Some(7) };
+    assert!(store.dag_retention_put(&a, &said).await.unwrap());
+    assert!(!store.dag_retention_put(&dag_id("b"), &said).await.unwrap());
+    assert_eq!(store.dag_retention_get(&a).await.unwrap(), said);
+    assert_eq!(store.dag_retention_list().await.unwrap(), [(a.clone(), said)]);
+    assert!(store.dag_retention_put(&a, &DagRetention::default()).await.unwrap());
+    assert_eq!(store.dag_retention_list().await.unwrap(), []);
+    assert!(store.dag_retention_put(&a, &said).await.unwrap());
+    store.dag_delete(&a).await.unwrap();
+    assert_eq!(store.dag_retention_list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn space_that_deletions_left_goes_back_to_the_file_system() {
+    let store = TestStore::with_runs(1..=1).await;
+    let many = |keys: std::ops::Range<i32>| {
+        let new = |map_index| InstanceNew {
+            key: InstanceKey { map_index, ..instance(1, "m") },
+            ..new_instance(DagRunKey(1), "m")
+        };
+        Commit { instances_new: keys.map(new).collect(), now: at(1), ..Commit::default() }
+    };
+    store.commit(&many(0..100_000)).await.unwrap();
+    let pages = async || {
+        let mut writer = store.writer().await.unwrap();
+        let count = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut writer.connection).await;
+        count.unwrap_or(0_i64)
+    };
+    let before = pages().await;
+    store.dag_run_delete(&[DagRunKey(1)]).await.unwrap();
+    while store.leftover_sweep().await.unwrap() {}
+    while store.vacuum_step().await.unwrap() {}
+    let after = pages().await;
+    assert!(after < before - 300, "{before} {after}");
+}
+
+/// The walk over runs is an index's, and needs nothing sorted.
+#[tokio::test]
+async fn runs_that_ended_are_walked_by_their_index() {
+    let store = TestStore::new().await;
+    for statement in [
+        include_str!("../sql/dag_run_ended.sql"),
+        include_str!("../sql/dag_run_ended_places.sql"),
+        include_str!("../sql/dag_run_place.sql"),
+    ] {
+        let plan = super::plans::plan(&store, statement).await;
+        assert!(plan[0].contains("dag_run_by_dag_end_date"), "{plan:#?}");
+        assert!(!plan.iter().any(|line| line.contains("B-TREE")), "{plan:#?}");
+    }
+}

@@ -1,0 +1,195 @@
+//! Backups, and what rows and objects know of each other, through the real binary.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use airlock_tests::{Client, Server, Shell, build, until};
+use serde_json::{Value, json};
+
+/// A server with runs that left logs, XComs in object storage and artifacts, and with settings.
+async fn with_history() -> (Server, Client, Vec<String>) {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("shapes")).await.ok();
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let run = client.trigger("remembered", json!({})).await;
+        client.finished("remembered", &run).await;
+        runs.push(run);
+    }
+    client.post("/api/v2/variables", &json!({"key": "colour", "value": "blue"})).await.ok();
+    let connection =
+        json!({"connection_id": "store", "conn_type": "http", "host": "example.org", "password": "hidden"});
+    client.post("/api/v2/connections", &connection).await.ok();
+    client.post("/api/v2/pools", &json!({"name": "few", "slots": 3})).await.ok();
+    (server, client, runs)
+}
+
+/// What the API says of all that there is.
+async fn seen(client: &Client, runs: &[String]) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (path, field) in [
+        ("/api/v2/dags", "dags"),
+        ("/api/v2/components", "components"),
+        ("/api/v2/dags/remembered/dagRuns", "dag_runs"),
+        ("/api/v2/variables", "variables"),
+        ("/api/v2/connections", "connections"),
+        ("/api/v2/pools", "pools"),
+    ] {
+        all.extend(client.list(path, field).await);
+    }
+    for run in runs {
+        all.extend(client.instances("remembered", run).await);
+        for task in ["roll", "look"] {
+            all.push(client.log("remembered", run, task, 1).await.into());
+            all.push(client.xcom("remembered", run, task, "return_value").await);
+        }
+        let path = format!("/api/v2/dags/remembered/dagRuns/{run}/artifacts");
+        for artifact in client.list(&path, "artifacts").await {
+            let of_task = format!(
+                "/api/v2/dags/remembered/dagRuns/{run}/taskInstances/{}/artifacts/{}",
+                artifact["task_id"].as_str().unwrap(),
+                artifact["name"].as_str().unwrap()
+            );
+            let bytes = client.request(reqwest::Method::GET, &of_task).send().await.unwrap().bytes().await.unwrap();
+            all.push(json!({"artifact": artifact, "bytes": bytes.len(), "sum": bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>()}));
+        }
+    }
+    all
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is text")
+}
+
+/// A server whose folder was emptied and a backup restored into it.
+async fn restored(cli: &Shell, backups: &str) -> (Server, Client) {
+    let mut server = Server::start().await;
+    server.stop().await;
+    fs::remove_dir_all(server.data_dir()).unwrap();
+    cli.run(&["restore", backups, "--data-dir", text(&server.data_dir())]).await.ok();
+    server.restart().await;
+    let client = server.client().await;
+    (server, client)
+}
+
+#[tokio::test]
+async fn a_backup_brings_all_back_into_an_empty_place() {
+    let (mut server, client, runs) = with_history().await;
+    let cli = Shell::signed_in(&server).await;
+    let (data, backups) = (server.data_dir(), cli.path().join("backups"));
+    let (data, target) = (text(&data), text(&backups));
+    let before = seen(&client, &runs).await;
+    let first = cli.run(&["backup", target, "--data-dir", data, "--with-key", "-o", "json"]).await.json();
+    assert!(first["copied"].as_u64().unwrap() > 3 && first["missing"] == 0, "{first}");
+
+    // What is there is not copied again; what comes later is in the next backup only.
+    let later = client.trigger("remembered", json!({"sides": 9})).await;
+    client.finished("remembered", &later).await;
+    let second = cli.run(&["backup", target, "--data-dir", data, "--with-key", "-o", "json"]).await.json();
+    assert!(second["copied"].as_u64() < first["copied"].as_u64(), "{first} {second}");
+    assert!(second["objects"].as_u64() > first["objects"].as_u64());
+    let listed = cli.run(&["restore", target, "--list", "-o", "json"]).await.json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(2));
+
+    server.stop().await;
+    let refused = cli.run(&["restore", target, "--data-dir", data]).await;
+    assert!(refused.code != 0 && refused.err.contains("there is a database in"), "{}", refused.err);
+
+    let (again, client) = restored(&cli, target).await;
+    let mut with_later = runs.clone();
+    with_later.push(later.clone());
+    assert_eq!(client.list("/api/v2/dags/remembered/dagRuns", "dag_runs").await.len(), 3);
+    client.delete(&format!("/api/v2/dags/remembered/dagRuns/{later}")).await.ok();
+    assert_eq!(seen(&client, &runs).await, before);
+    // It goes on from there, and no run gets the id of an earlier one.
+    let more = client.trigger("remembered", json!({})).await;
+    assert_eq!(client.finished("remembered", &more).await["state"], "success");
+    assert!(!with_later.contains(&more));
+    let checked = cli.run(&["storage", "check", "--data-dir", text(&again.data_dir())]).await;
+    checked.ok();
+}
+
+#[tokio::test]
+async fn damage_is_found_and_old_backups_go() {
+    let (server, client, _) = with_history().await;
+    let cli = Shell::signed_in(&server).await;
+    let (data, backups) = (server.data_dir(), cli.path().join("backups"));
+    let (data, target) = (text(&data), text(&backups));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let run = client.trigger("remembered", json!({})).await;
+        client.finished("remembered", &run).await;
+        let made = cli.run(&["backup", target, "--data-dir", data, "--keep", "2", "-o", "json"]).await.json();
+        ids.push(made["backup"].as_str().unwrap().to_owned());
+        client.delete(&format!("/api/v2/dags/remembered/dagRuns/{run}")).await.ok();
+    }
+    let listed = cli.run(&["restore", target, "--list", "-o", "json"]).await.json();
+    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|backup| backup["backup"].clone()).collect();
+    assert_eq!(listed, [json!(ids[1]), json!(ids[2])]);
+
+    // An object that is not what it was, and one that is gone.
+    let mut objects = Vec::new();
+    files(&backups.join("objects/xcoms"), &mut objects);
+    files(&backups.join("objects/artifacts"), &mut objects);
+    fs::write(&objects[0], b"changed").unwrap();
+    fs::remove_file(&objects[1]).unwrap();
+    let lost = cli.run(&["restore", target, "--data-dir", text(&cli.path().join("lossy"))]).await.failed(1);
+    assert!(lost.contains("2 objects could not be restored"), "{lost}");
+    assert!(cli.path().join("lossy/airlock.db").exists(), "the rest is there");
+    fs::write(backups.join(format!("databases/{}.db.zst", ids[2])), b"changed").unwrap();
+    let place = cli.path().join("damaged");
+    let refused = cli.run(&["restore", target, "--data-dir", text(&place)]).await.failed(1);
+    assert!(refused.contains("is not what the backup says it is"), "{refused}");
+    assert!(!place.join("airlock.db").exists());
+    // A newer airlock's.
+    let manifest = backups.join(format!("backups/{}.json", ids[1]));
+    let newer = fs::read_to_string(&manifest).unwrap().replace("\"migrations\": [", "\"migrations\": [9999, ");
+    fs::write(&manifest, newer).unwrap();
+    let place = cli.path().join("newer");
+    let refused = cli.run(&["restore", target, "--backup", &ids[1], "--data-dir", text(&place)]).await;
+    assert!(refused.err.contains("is of a newer airlock"), "{}", refused.err);
+}
+
+/// The files below a folder.
+fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() { files(&entry.path(), found) } else { found.push(entry.path()) }
+    }
+}
+
+#[tokio::test]
+async fn objects_without_rows_and_rows_without_objects_are_found() {
+    let (mut server, _client, _) = with_history().await;
+    let cli = Shell::signed_in(&server).await;
+    let data = server.data_dir();
+    let check = ["storage", "check", "--data-dir", text(&data), "-o", "json"];
+    assert_eq!(cli.run(&check).await.json(), json!([]));
+
+    let forgotten = data.join("blobs/xcoms/ab");
+    fs::create_dir_all(&forgotten).unwrap();
+    let old = fs::File::create(forgotten.join("00000000000000000000000000000000ab")).unwrap();
+    old.set_modified(SystemTime::now() - Duration::from_hours(2)).unwrap();
+    fs::write(forgotten.join("00000000000000000000000000000001ab"), b"in flight").unwrap();
+    let found = cli.run(&check).await;
+    assert!(found.out.contains("00000000000000000000000000000000ab") && !found.out.contains("0001ab"), "{}", found.out);
+    let mut repair = check.to_vec();
+    repair.push("--repair");
+    cli.run(&repair).await.ok();
+    server.stop().await;
+    server.restart().await;
+    until("the collector", Duration::from_secs(60), async || {
+        (!forgotten.join("00000000000000000000000000000000ab").exists()).then_some(())
+    })
+    .await;
+    assert_eq!(cli.run(&check).await.json(), json!([]));
+
+    let mut objects = Vec::new();
+    files(&data.join("blobs/artifacts"), &mut objects);
+    fs::remove_file(&objects[0]).unwrap();
+    let lost = cli.run(&check).await;
+    assert!(lost.out.contains("the object is not there") && lost.out.contains("remembered "), "{}", lost.out);
+}

@@ -1,0 +1,109 @@
+//! History that goes by itself, through the real binary.
+
+use std::{fs, time::Duration};
+
+use airlock_tests::{Client, Server, Shell, build, until};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+async fn with(flags: &[(&str, &str)]) -> (Server, Client) {
+    let builder = flags.iter().fold(Server::builder(), |builder, (flag, value)| builder.flag(flag, value));
+    let server = builder.start().await;
+    let client = server.client().await;
+    client.upload(build::component("hello")).await.ok();
+    (server, client)
+}
+
+async fn total(client: &Client, dag_id: &str) -> u64 {
+    let runs = client.get(&format!("/api/v2/dags/{dag_id}/dagRuns?limit=1")).await.ok();
+    runs["total_entries"].as_u64().unwrap()
+}
+
+/// Runs that are all finished.
+async fn runs(client: &Client, dag_id: &str, count: usize) -> Vec<String> {
+    let mut runs = Vec::new();
+    for _ in 0..count {
+        runs.push(client.trigger(dag_id, json!({})).await);
+    }
+    for run in &runs {
+        client.finished(dag_id, run).await;
+    }
+    runs
+}
+
+/// Bytes of the files in a folder.
+fn size(folder: &std::path::Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .map(
+            |file| if file.path().is_dir() { size(&file.path()) } else { file.metadata().map_or(0, |data| data.len()) },
+        )
+        .sum()
+}
+
+#[tokio::test]
+async fn of_many_runs_the_last_stay_and_nothing_grows() {
+    let (mut server, client) = with(&[("--retention-runs-count", "50")]).await;
+    let blobs = server.data_dir().join("blobs");
+    runs(&client, "hello", 300).await;
+    let settled = async |client: &Client| {
+        until("only the last runs", Duration::from_secs(60), async || {
+            (total(client, "hello").await <= 50).then_some(())
+        })
+        .await;
+    };
+    settled(&client).await;
+    let objects = size(&blobs.join("logs"));
+    let database = fs::metadata(server.data_dir().join("airlock.db")).unwrap().len();
+    for round in 0..4 {
+        let made = runs(&client, "hello", 300).await;
+        if round == 1 {
+            server.kill();
+            server.restart().await;
+        }
+        settled(&client).await;
+        let newest = client.get(&format!("/api/v2/dags/hello/dagRuns/{}", made[299])).await;
+        assert_eq!(newest.ok()["state"], "success", "the last one stays");
+    }
+    let after = fs::metadata(server.data_dir().join("airlock.db")).unwrap().len();
+    assert!(after < database + (8 << 20), "the database grew from {database} to {after} bytes");
+    until("as few objects as before", Duration::from_secs(30), async || {
+        (size(&blobs.join("logs")) < objects * 2 + (1 << 20)).then_some(())
+    })
+    .await;
+    let shown = client.request(Method::GET, "/dags/hello/runs").send().await.unwrap();
+    assert!(shown.status().is_success());
+    assert!(server.log().contains("deleted by retention"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_dag_holds_and_is_written_down() {
+    let (server, client) = with(&[]).await;
+    runs(&client, "hello", 4).await;
+    let path = "/api/v2/dags/hello/retention";
+    let nothing = client.get(path).await.ok();
+    assert_eq!(nothing["effective"], json!({"runs_days": null, "runs_count": null, "logs_days": null}));
+    let preview = client.post("/api/v2/retention/dry_run", &json!({})).await.ok();
+    assert_eq!(preview["total_entries"], 0, "nothing goes unless somebody says so");
+
+    let put = async |body: Value| client.send(client.request(Method::PUT, path).json(&body)).await;
+    let refused = put(json!({"runs_count": 1_000_000})).await.refused(422);
+    assert!(refused.contains("100000"), "{refused}");
+    let said = put(json!({"runs_count": 2})).await.ok();
+    assert_eq!((&said["own"]["runs_count"], &said["effective"]["runs_count"]), (&json!(2), &json!(2)));
+    until("two runs", Duration::from_secs(60), async || (total(&client, "hello").await == 2).then_some(())).await;
+    let entries = client.list("/api/v2/eventLogs", "event_logs").await;
+    let entry = entries.iter().find(|entry| entry["event"] == "retention.write").expect("an entry");
+    assert_eq!(entry["dag_id"], "hello");
+
+    let cli = Shell::signed_in(&server).await;
+    let shown =
+        cli.run(&["retention", "set", "hello", "--runs-count", "for-ever", "--logs-days", "3", "-o", "json"]).await;
+    assert_eq!(shown.json()["own"], json!({"runs_days": null, "runs_count": 0, "logs_days": 3}));
+    let done = cli.run(&["retention", "run", "-o", "json"]).await.json();
+    assert_eq!((&done["runs"], &done["logs_of_runs"]), (&json!(0), &json!(0)));
+    let all = cli.run(&["retention", "show", "-o", "json"]).await.json();
+    assert_eq!(all["own"], json!([{"dag_id": "hello", "runs_days": null, "runs_count": 0, "logs_days": 3}]));
+    let page = client.request(Method::GET, "/dags/hello/details").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("for 3 days"), "{page}");
+}
