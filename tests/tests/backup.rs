@@ -41,6 +41,10 @@ async fn seen(client: &Client, runs: &[String]) -> Vec<Value> {
     ] {
         all.extend(client.list(path, field).await);
     }
+    for dag in &mut all {
+        // Of a continuous dag it is now.
+        dag.as_object_mut().expect("an object").retain(|name, _| !name.starts_with("next_dagrun"));
+    }
     for run in runs {
         all.extend(client.instances("remembered", run).await);
         for task in ["roll", "look"] {
@@ -137,8 +141,8 @@ async fn damage_is_found_and_old_backups_go() {
     files(&backups.join("objects/artifacts"), &mut objects);
     fs::write(&objects[0], b"changed").unwrap();
     fs::remove_file(&objects[1]).unwrap();
-    let lost = cli.run(&["restore", target, "--data-dir", text(&cli.path().join("lossy"))]).await.failed(1);
-    assert!(lost.contains("2 objects could not be restored"), "{lost}");
+    let lost = cli.run(&["restore", target, "--data-dir", text(&cli.path().join("lossy"))]).await;
+    assert!(lost.code == 1 && lost.err.contains("2 objects could not be restored"), "{}", lost.err);
     assert!(cli.path().join("lossy/airlock.db").exists(), "the rest is there");
     fs::write(backups.join(format!("databases/{}.db.zst", ids[2])), b"changed").unwrap();
     let place = cli.path().join("damaged");
