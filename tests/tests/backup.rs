@@ -176,7 +176,7 @@ async fn objects_without_rows_and_rows_without_objects_are_found() {
     let forgotten = data.join("blobs/xcoms/ab");
     fs::create_dir_all(&forgotten).unwrap();
     let old = fs::File::create(forgotten.join("00000000000000000000000000000000ab")).unwrap();
-    old.set_modified(SystemTime::now() - Duration::from_hours(2)).unwrap();
+    old.set_modified(SystemTime::UNIX_EPOCH + Duration::from_hours(1)).unwrap();
     fs::write(forgotten.join("00000000000000000000000000000001ab"), b"in flight").unwrap();
     let found = cli.run(&check).await;
     assert!(found.out.contains("00000000000000000000000000000000ab") && !found.out.contains("0001ab"), "{}", found.out);
@@ -185,7 +185,7 @@ async fn objects_without_rows_and_rows_without_objects_are_found() {
     cli.run(&repair).await.ok();
     server.stop().await;
     server.restart().await;
-    until("the collector", Duration::from_secs(60), async || {
+    until("the collector", Duration::from_mins(1), async || {
         (!forgotten.join("00000000000000000000000000000000ab").exists()).then_some(())
     })
     .await;

@@ -47,7 +47,7 @@ async fn of_many_runs_the_last_stay_and_nothing_grows() {
     let blobs = server.data_dir().join("blobs");
     runs(&client, "hello", 300).await;
     let settled = async |client: &Client| {
-        until("only the last runs", Duration::from_secs(60), async || {
+        until("only the last runs", Duration::from_mins(1), async || {
             (total(client, "hello").await <= 50).then_some(())
         })
         .await;
@@ -91,7 +91,7 @@ async fn what_is_said_of_a_dag_holds_and_is_written_down() {
     assert!(refused.contains("100000"), "{refused}");
     let said = put(json!({"runs_count": 2})).await.ok();
     assert_eq!((&said["own"]["runs_count"], &said["effective"]["runs_count"]), (&json!(2), &json!(2)));
-    until("two runs", Duration::from_secs(60), async || (total(&client, "hello").await == 2).then_some(())).await;
+    until("two runs", Duration::from_mins(1), async || (total(&client, "hello").await == 2).then_some(())).await;
     let entries = client.list("/api/v2/eventLogs", "event_logs").await;
     let entry = entries.iter().find(|entry| entry["event"] == "retention.write").expect("an entry");
     assert_eq!(entry["dag_id"], "hello");

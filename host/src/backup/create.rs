@@ -161,12 +161,12 @@ async fn copy_objects(
         let wanted = inventory.wanted(&after, MAX_PAGE).await?;
         let Some(last) = wanted.last() else { return Ok((copied, bytes, missing)) };
         after.clone_from(last);
-        let copies = stream::iter(wanted).map(async |key: String| {
+        let under_way = stream::iter(wanted).map(async |key: String| {
             let to = object_key(&key);
             let file = copy::object((blobs, &key, OURS), (backups, &to, BACKUPS), None).await?;
             Ok::<_, BackupError>((key, file))
         });
-        let done: Vec<(String, Option<File>)> = copies.buffer_unordered(COPIES).try_collect().await?;
+        let done: Vec<(String, Option<File>)> = under_way.buffer_unordered(COPIES).try_collect().await?;
         let mut kept = Vec::with_capacity(done.len());
         for (key, file) in done {
             match file {
