@@ -197,3 +197,51 @@ async fn objects_without_rows_and_rows_without_objects_are_found() {
     let lost = cli.run(&check).await;
     assert!(lost.out.contains("the object is not there") && lost.out.contains("remembered "), "{}", lost.out);
 }
+
+#[tokio::test]
+async fn settings_are_taken_over_by_another_server_or_not_at_all() {
+    let (server, client, _) = with_history().await;
+    client.post("/api/v2/variables", &json!({"key": "api_password", "value": "hunter22"})).await.ok();
+    client.set_paused("remembered", true).await;
+    let said = client.request(reqwest::Method::PUT, "/api/v2/dags/remembered/retention").json(&json!({"runs_days": 9}));
+    client.send(said).await.ok();
+    let cli = Shell::signed_in(&server).await;
+    let plain = cli.run(&["export"]).await.ok();
+    assert!(!plain.contains("hunter22") && !plain.contains("hidden"), "{plain}");
+    let whole = cli.run(&["export", "--with-secrets", "--data-dir", text(&server.data_dir())]).await.ok();
+    assert!(whole.contains("hunter22") && whole.contains("hidden"));
+
+    let other = Server::start().await;
+    let there = other.client().await;
+    there.upload(build::component("shapes")).await.ok();
+    let cli = Shell::signed_in(&other).await;
+    let settings = async || {
+        let mut all = Vec::new();
+        for field in ["variables", "connections", "pools"] {
+            all.extend(there.list(&format!("/api/v2/{field}"), field).await);
+        }
+        (all, there.get("/api/v2/dags/remembered/retention").await.ok()["own"]["runs_days"].clone())
+    };
+    let untouched = settings().await;
+
+    // One of its things is wrong: nothing is taken over.
+    let mut wrong: Value = serde_json::from_str(&whole).unwrap();
+    wrong["pools"][1]["slots"] = json!(-7);
+    let refused = cli.run_with(&["import", "-"], &wrong.to_string()).await;
+    assert!(refused.code != 0 && refused.err.contains("-1"), "{}", refused.err);
+    let dry = cli.run_with(&["import", "-", "--dry-run", "-o", "json"], &whole).await.json();
+    assert_eq!((&dry["variables"], &dry["to_be_set"]), (&json!(2), &json!([])));
+    assert_eq!(settings().await, untouched);
+
+    let done = cli.run_with(&["import", "-", "-o", "json"], &plain).await.json();
+    assert_eq!(done["to_be_set"], json!(["variable api_password", "connection store"]));
+    assert_eq!(there.get("/api/v2/variables/colour").await.ok()["value"], "blue");
+    assert_eq!(there.get("/api/v2/dags/remembered").await.ok()["is_paused"], true);
+    cli.run_with(&["import", "-"], &whole).await.ok();
+    assert_eq!(there.get("/api/v2/connections/store").await.ok()["password"], "***");
+    // What is masked in the file stays as it is here.
+    let again = cli.run_with(&["import", "-", "-o", "json"], &plain).await.json();
+    assert_eq!(again["to_be_set"], json!([]));
+    let kept = cli.run(&["export", "--with-secrets", "--data-dir", text(&other.data_dir())]).await.ok();
+    assert!(kept.contains("hunter22") && kept.contains("hidden"), "{kept}");
+}

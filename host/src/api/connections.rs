@@ -81,6 +81,38 @@ pub struct ConnectionQuery {
 }
 
 impl ConnectionBody {
+    pub fn id(&self) -> &ConnectionId {
+        &self.connection_id
+    }
+
+    /// The row that it becomes, and whether it has all its secrets. Masked ones stay as they are here; those that are not
+    /// here are left out.
+    pub async fn import(self, api: &Api) -> Result<(ConnectionRow, bool), ApiError> {
+        self.check()?;
+        let old = api.store.connection_get(&self.connection_id).await?;
+        let id = self.connection_id;
+        let mut is_whole = true;
+        let mut import = |place: &str, new: Option<&SecretString>, old: Option<&Vec<u8>>| {
+            let is_left_out = new.is_some_and(|new| new.expose().contains(MASK)) && old.is_none();
+            is_whole &= !is_left_out;
+            seal(api, place, new.filter(|_| !is_left_out), old)
+        };
+        let (password, extra) = old.map_or((None, None), |old| (old.sealed_password, old.sealed_extra));
+        let row = ConnectionRow {
+            sealed_password: import(&place::connection_password(&id), self.password.as_ref(), password.as_ref())?,
+            sealed_extra: import(&place::connection_extra(&id), self.extra.as_ref(), extra.as_ref())?,
+            id,
+            conn_type: self.conn_type,
+            description: self.description,
+            host: self.host,
+            schema: self.schema,
+            login: self.login,
+            port: self.port,
+            updated_at: api.clock.now(),
+        };
+        Ok((row, is_whole))
+    }
+
     fn check(&self) -> Result<(), ApiError> {
         if self.team_name.is_some() {
             return Err(ApiError::invalid(["body", "team_name"], "teams are not supported"));

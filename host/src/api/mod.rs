@@ -28,6 +28,7 @@ mod grid;
 pub mod guard;
 mod health;
 pub mod identity;
+mod import;
 mod logs;
 mod metrics;
 mod names;
@@ -215,6 +216,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(webhooks::get_webhook, webhooks::put_webhook, webhooks::delete_webhook))
         .routes(routes!(webhooks::receive_webhook).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
         .routes(routes!(webhooks::receive_awaited).layer(DefaultBodyLimit::max(webhooks::MAX_BODY_BYTES)))
+        .routes(routes!(import::import_settings))
         .routes(routes!(retention::get_retention))
         .routes(routes!(retention::dry_run_retention))
         .routes(routes!(retention::run_retention))

@@ -87,6 +87,15 @@ pub struct PoolQuery {
     pool_name_pattern: Option<String>,
 }
 
+impl PoolBody {
+    /// The row that it becomes.
+    pub fn import(self) -> Result<PoolRow, ApiError> {
+        check(Some(self.slots), self.team_name.as_ref())?;
+        let Self { name, slots, description, include_deferred, .. } = self;
+        Ok(PoolRow { name, slots, description, include_deferred })
+    }
+}
+
 impl PoolResponse {
     fn new(row: PoolRow, used: &[PoolUse]) -> Self {
         let used = used.iter().find(|used| used.pool == row.name.as_str()).cloned().unwrap_or_default();

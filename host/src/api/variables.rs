@@ -15,7 +15,7 @@ use super::{
 use crate::{
     auth::{Audit, CurrentUser},
     model::{ids::VariableKey, role::Permission},
-    secrets::{MASK, place, redact, restore},
+    secrets::{MASK, SecretString, place, redact, restore},
     store::VariableRow,
 };
 
@@ -65,6 +65,26 @@ impl VariableBody {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }
+    }
+
+    pub fn key(&self) -> &VariableKey {
+        &self.key
+    }
+
+    /// The row that it becomes; none if the value was left out and there is none here. Masked values stay as they are.
+    pub async fn import(self, api: &Api) -> Result<Option<VariableRow>, ApiError> {
+        self.check()?;
+        let place = place::variable(&self.key);
+        let old = match api.store.variable_get(&self.key).await? {
+            Some(row) => Some(api.secrets.unseal(&place, &row.sealed)?),
+            None => None,
+        };
+        let text = restore(&self.text(), old.as_ref().map_or(MASK, SecretString::expose));
+        if text.contains(MASK) {
+            return Ok(None);
+        }
+        let sealed = api.secrets.seal(&place, text.as_bytes());
+        Ok(Some(VariableRow { key: self.key, sealed, description: self.description, updated_at: api.clock.now() }))
     }
 
     fn check(&self) -> Result<(), ApiError> {

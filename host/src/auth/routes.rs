@@ -7,8 +7,8 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::model::role::Permission::{
     self, ApprovalAnswer, AssetWrite, AuditRead, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload,
-    GrantWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, TaskClear, UserWrite, VariableWrite,
-    WebhookWrite, XComWrite,
+    GrantWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, SettingsImport, TaskClear, UserWrite,
+    VariableWrite, WebhookWrite, XComWrite,
 };
 
 /// What somebody needs to use a route.
@@ -140,6 +140,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("DELETE", "/api/v2/dags/{dag_id}/webhook", Needs(WebhookWrite)),
     ("GET", "/api/v2/dags/{dag_id}/retention", Needs(Read)),
     ("PUT", "/api/v2/dags/{dag_id}/retention", Needs(RetentionWrite)),
+    ("POST", "/api/v2/import", Needs(SettingsImport)),
     ("GET", "/api/v2/retention", Needs(Read)),
     ("POST", "/api/v2/retention/dry_run", Needs(RetentionWrite)),
     ("POST", "/api/v2/retention/run", Needs(RetentionWrite)),

@@ -33,6 +33,7 @@ mod settings;
 mod storage;
 mod tasks;
 mod tokens;
+mod transfer;
 mod trial;
 mod users;
 mod variables;
@@ -119,6 +120,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Restore a backup into an empty place.
     Restore(backup::RestoreArgs),
+    /// Print variables, connections, pools and what is said of dags as one file.
+    Export(transfer::ExportArgs),
+    /// Take over what `export` printed: all of it, or nothing.
+    Import(transfer::ImportArgs),
     /// Object storage: check that rows and objects fit (on the data directory).
     #[command(subcommand)]
     Storage(storage::StorageCommand),
@@ -193,6 +198,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Grants(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tokens(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Export(args) => on_one_thread(args.run(&client()?)),
+        Command::Import(args) => on_one_thread(args.run(&client()?, format)),
         Command::Backup(args) => on_all_cores(args.run(format)),
         Command::Restore(args) => on_all_cores(args.run(format)),
         Command::Storage(command) => on_one_thread(command.run(format)),

@@ -102,6 +102,8 @@ permissions! {
     VariableWrite = "variable.write" from Operator,
     ConnectionWrite = "connection.write" from Operator,
     WebhookWrite = "webhook.write" from Operator,
+    /// Variables, connections, pools and what is said of dags, all at once.
+    SettingsImport = "settings.import" from Operator,
     /// How long history is kept.
     RetentionWrite = "retention.write" from Operator,
     /// Who changed what, and what was refused.

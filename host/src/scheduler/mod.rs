@@ -387,6 +387,20 @@ impl Scheduler {
         self.ask(|reply| Request::ReloadPools { reply }).await
     }
 
+    /// Takes over the pools and these dags as they now are in the store. To be called after an import.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn settings_imported(&self, dag_ids: Vec<DagId>) -> Result<(), RequestError> {
+        self.pools_changed().await?;
+        self.reload_dags(dag_ids.clone()).await?;
+        for dag_id in &dag_ids {
+            self.retention_changed(dag_id).await?;
+        }
+        self.publish(dag_ids.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());
+        Ok(())
+    }
+
     async fn reload_dags(&self, dag_ids: Vec<DagId>) -> Result<(), RequestError> {
         self.ask(|reply| Request::ReloadDags { dag_ids, reply }).await
     }

@@ -2,7 +2,7 @@
 
 use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
 
-use super::{DagRunKey, DagVersionKey, Store, StoreError, codec::json};
+use super::{DagRunKey, DagVersionKey, Query, Store, StoreError, codec::json};
 use crate::model::{
     ids::{DagId, Digest, RunId},
     retention::{DagRetention, Place},
@@ -79,6 +79,18 @@ impl FromRow<'_, SqliteRow> for Place {
     }
 }
 
+/// Says it of a dag; nothing is no row.
+pub(super) fn put<'q>(dag_id: &'q DagId, said: &'q DagRetention) -> Query<'q> {
+    if said.is_empty() {
+        return sqlx::query(include_str!("sql/dag_retention_delete.sql")).bind(dag_id);
+    }
+    sqlx::query(include_str!("sql/dag_retention_put.sql"))
+        .bind(dag_id)
+        .bind(said.runs_days)
+        .bind(said.runs_count)
+        .bind(said.logs_days)
+}
+
 impl Store {
     /// What is said of a dag; nothing by default.
     pub async fn dag_retention_get(&self, dag_id: &DagId) -> Result<DagRetention, StoreError> {
@@ -95,15 +107,10 @@ impl Store {
     /// Says it of a dag. Whether the dag is there.
     pub async fn dag_retention_put(&self, dag_id: &DagId, retention: &DagRetention) -> Result<bool, StoreError> {
         if retention.is_empty() {
-            self.write(sqlx::query(include_str!("sql/dag_retention_delete.sql")).bind(dag_id)).await?;
+            self.write(put(dag_id, retention)).await?;
             return Ok(self.dag_get(dag_id).await?.is_some());
         }
-        let query = sqlx::query(include_str!("sql/dag_retention_put.sql"))
-            .bind(dag_id)
-            .bind(retention.runs_days)
-            .bind(retention.runs_count)
-            .bind(retention.logs_days);
-        Ok(self.write(query).await? == 1)
+        Ok(self.write(put(dag_id, retention)).await? == 1)
     }
 
     /// The run of the dag after whose end `later` others ended.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
 
 use super::{
-    ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, PoolUse, SessionRow, Store, StoreError, UserRow, VariableRow,
+    ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store, StoreError, UserRow, VariableRow,
 };
 use crate::model::{
     ids::{ConnectionId, PoolName, VariableKey},
@@ -78,6 +78,45 @@ impl FromRow<'_, SqliteRow> for PoolRow {
     }
 }
 
+impl VariableRow {
+    /// Stores it, or replaces that of the same name.
+    pub(super) fn put(&self) -> Query<'_> {
+        sqlx::query(include_str!("sql/variable_put.sql"))
+            .bind(&self.key)
+            .bind(&self.sealed)
+            .bind(&self.description)
+            .bind(self.updated_at)
+    }
+}
+
+impl ConnectionRow {
+    /// Stores it, or replaces that of the same name.
+    pub(super) fn put(&self) -> Query<'_> {
+        sqlx::query(include_str!("sql/connection_put.sql"))
+            .bind(&self.id)
+            .bind(&self.conn_type)
+            .bind(&self.description)
+            .bind(&self.host)
+            .bind(&self.schema)
+            .bind(&self.login)
+            .bind(self.port)
+            .bind(&self.sealed_password)
+            .bind(&self.sealed_extra)
+            .bind(self.updated_at)
+    }
+}
+
+impl PoolRow {
+    /// Stores it, or replaces that of the same name.
+    pub(super) fn put(&self) -> Query<'_> {
+        sqlx::query(include_str!("sql/pool_put.sql"))
+            .bind(&self.name)
+            .bind(self.slots)
+            .bind(&self.description)
+            .bind(self.include_deferred)
+    }
+}
+
 impl Store {
     /// A page of names like `pattern` (SQL LIKE with `\` as escape; none: all) and how many there are.
     async fn list_by_name<T>(
@@ -114,12 +153,7 @@ impl Store {
 
     /// Stores a variable; replaces one of the same key.
     pub async fn variable_put(&self, variable: &VariableRow) -> Result<(), StoreError> {
-        let query = sqlx::query(include_str!("sql/variable_put.sql"))
-            .bind(&variable.key)
-            .bind(&variable.sealed)
-            .bind(&variable.description)
-            .bind(variable.updated_at);
-        self.write(query).await?;
+        self.write(variable.put()).await?;
         Ok(())
     }
 
@@ -145,18 +179,7 @@ impl Store {
 
     /// Stores a connection; replaces one of the same id.
     pub async fn connection_put(&self, connection: &ConnectionRow) -> Result<(), StoreError> {
-        let query = sqlx::query(include_str!("sql/connection_put.sql"))
-            .bind(&connection.id)
-            .bind(&connection.conn_type)
-            .bind(&connection.description)
-            .bind(&connection.host)
-            .bind(&connection.schema)
-            .bind(&connection.login)
-            .bind(connection.port)
-            .bind(&connection.sealed_password)
-            .bind(&connection.sealed_extra)
-            .bind(connection.updated_at);
-        self.write(query).await?;
+        self.write(connection.put()).await?;
         Ok(())
     }
 
@@ -255,12 +278,7 @@ impl Store {
 
     /// Stores a pool; replaces one of the same name.
     pub async fn pool_put(&self, pool: &PoolRow) -> Result<(), StoreError> {
-        let query = sqlx::query(include_str!("sql/pool_put.sql"))
-            .bind(&pool.name)
-            .bind(pool.slots)
-            .bind(&pool.description)
-            .bind(pool.include_deferred);
-        self.write(query).await?;
+        self.write(pool.put()).await?;
         Ok(())
     }
 

@@ -135,6 +135,11 @@ impl Scheduler {
         if !self.store.dag_retention_put(dag_id, said).await? {
             return Err(super::no_dag(dag_id));
         }
+        self.retention_changed(dag_id).await
+    }
+
+    /// Something else is said of a dag.
+    pub(super) async fn retention_changed(&self, dag_id: &DagId) -> Result<(), RequestError> {
         let changed = self.retention.commands.send(Command::Changed(dag_id.clone()));
         changed.await.map_err(|_| RequestError::Stopped)
     }

@@ -1,0 +1,44 @@
+//! What people set, taken over from another installation in one transaction.
+
+use super::{ConnectionRow, PoolRow, Store, StoreError, VariableRow};
+use crate::model::{ids::DagId, retention::DagRetention, time::Timestamp};
+
+/// What is taken over.
+#[derive(Debug, Clone, Default)]
+pub struct SettingsImport {
+    pub variables: Vec<VariableRow>,
+    pub connections: Vec<ConnectionRow>,
+    pub pools: Vec<PoolRow>,
+    pub dags: Vec<DagSettings>,
+}
+
+/// What an operator says of a dag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DagSettings {
+    pub dag_id: DagId,
+    pub is_paused: bool,
+    pub retention: DagRetention,
+}
+
+impl Store {
+    /// Stores all of it, or nothing; replaces what has the same names. Dags that are not there are left out.
+    pub async fn settings_import(&self, import: &SettingsImport, now: Timestamp) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        for variable in &import.variables {
+            variable.put().execute(&mut *transaction).await?;
+        }
+        for connection in &import.connections {
+            connection.put().execute(&mut *transaction).await?;
+        }
+        for pool in &import.pools {
+            pool.put().execute(&mut *transaction).await?;
+        }
+        for DagSettings { dag_id, is_paused, retention } in &import.dags {
+            let pause = sqlx::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
+            pause.execute(&mut *transaction).await?;
+            super::retention::put(dag_id, retention).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+}
