@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// A server with runs that left logs, XComs in object storage and artifacts, and with settings.
 async fn with_history() -> (Server, Client, Vec<String>) {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let client = server.client().await;
     client.upload(build::component("shapes")).await.ok();
     let mut runs = Vec::new();
@@ -20,6 +20,10 @@ async fn with_history() -> (Server, Client, Vec<String>) {
         client.finished("remembered", &run).await;
         runs.push(run);
     }
+    // The last second of the logs may still be in memory.
+    server.stop().await;
+    server.restart().await;
+    let client = server.client().await;
     client.post("/api/v2/variables", &json!({"key": "colour", "value": "blue"})).await.ok();
     let connection =
         json!({"connection_id": "store", "conn_type": "http", "host": "example.org", "password": "hidden"});
@@ -56,7 +60,7 @@ async fn seen(client: &Client, runs: &[String]) -> Vec<Value> {
             let of_task = format!(
                 "/api/v2/dags/remembered/dagRuns/{run}/taskInstances/{}/artifacts/{}",
                 artifact["task_id"].as_str().unwrap(),
-                artifact["name"].as_str().unwrap()
+                artifact["name"].as_str().unwrap().replace('/', "%2F")
             );
             let bytes = client.request(reqwest::Method::GET, &of_task).send().await.unwrap().bytes().await.unwrap();
             all.push(json!({"artifact": artifact, "bytes": bytes.len(), "sum": bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>()}));
@@ -135,14 +139,15 @@ async fn damage_is_found_and_old_backups_go() {
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|backup| backup["backup"].clone()).collect();
     assert_eq!(listed, [json!(ids[1]), json!(ids[2])]);
 
-    // An object that is not what it was, and one that is gone.
-    let mut objects = Vec::new();
-    files(&backups.join("objects/xcoms"), &mut objects);
-    files(&backups.join("objects/artifacts"), &mut objects);
-    fs::write(&objects[0], b"changed").unwrap();
-    fs::remove_file(&objects[1]).unwrap();
+    // Objects that are not what they were, and others that are gone.
+    let (mut changed, mut gone) = (Vec::new(), Vec::new());
+    files(&backups.join("objects/xcoms"), &mut changed);
+    files(&backups.join("objects/artifacts"), &mut gone);
+    changed.iter().for_each(|file| fs::write(file, b"changed").unwrap());
+    gone.iter().for_each(|file| fs::remove_file(file).unwrap());
     let lost = cli.run(&["restore", target, "--data-dir", text(&cli.path().join("lossy"))]).await;
-    assert!(lost.code == 1 && lost.err.contains("2 objects could not be restored"), "{}", lost.err);
+    assert!(lost.code == 1 && lost.err.contains("objects could not be restored"), "{}", lost.err);
+    assert!(lost.err.contains("damaged: xcoms/") && lost.err.contains("damaged: artifacts/"), "{}", lost.err);
     assert!(cli.path().join("lossy/airlock.db").exists(), "the rest is there");
     fs::write(backups.join(format!("databases/{}.db.zst", ids[2])), b"changed").unwrap();
     let place = cli.path().join("damaged");
