@@ -143,8 +143,12 @@ async fn damage_is_found_and_old_backups_go() {
     let (mut changed, mut gone) = (Vec::new(), Vec::new());
     files(&backups.join("objects/xcoms"), &mut changed);
     files(&backups.join("objects/artifacts"), &mut gone);
-    changed.iter().for_each(|file| fs::write(file, b"changed").unwrap());
-    gone.iter().for_each(|file| fs::remove_file(file).unwrap());
+    for file in &changed {
+        fs::write(file, b"changed").unwrap();
+    }
+    for file in &gone {
+        fs::remove_file(file).unwrap();
+    }
     let lost = cli.run(&["restore", target, "--data-dir", text(&cli.path().join("lossy"))]).await;
     assert!(lost.code == 1 && lost.err.contains("objects could not be restored"), "{}", lost.err);
     assert!(lost.err.contains("damaged: xcoms/") && lost.err.contains("damaged: artifacts/"), "{}", lost.err);
