@@ -14,6 +14,8 @@ pub mod backup;
 
 pub mod sandbox;
 
+pub mod vault;
+
 pub mod connections;
 
 pub mod executor;

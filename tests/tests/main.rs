@@ -20,6 +20,7 @@ mod python;
 mod replay;
 mod retention;
 mod rooms;
+mod secrets;
 mod shapes;
 mod templates;
 mod uploads;

@@ -38,10 +38,11 @@ const ROOMS: &[Room] = &[
     Room { name: "wire", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "backup", rooms: &["store", "blobs"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "sandbox", rooms: &["wire"], never: &[NO_SQL, NO_HTTP] },
-    Room { name: "connections", rooms: &["store", "blobs", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
+    Room { name: "vault", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
+    Room { name: "connections", rooms: &["store", "blobs", "secrets", "vault"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room {
         name: "executor",
-        rooms: &["wire", "store", "blobs", "secrets", "connections", "telemetry"],
+        rooms: &["wire", "store", "blobs", "secrets", "vault", "connections", "telemetry"],
         never: &[NO_SQL, NO_HTTP, NO_WASM],
     },
     Room { name: "notifier", rooms: &["store", "secrets", "connections", "telemetry"], never: &[NO_SQL, NO_WASM] },
@@ -53,10 +54,14 @@ const ROOMS: &[Room] = &[
     Room { name: "auth", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room {
         name: "api",
-        rooms: &["scheduler", "store", "blobs", "secrets", "auth", "telemetry"],
+        rooms: &["scheduler", "store", "blobs", "secrets", "vault", "auth", "telemetry"],
         never: &[NO_SQL, NO_WASM],
     },
-    Room { name: "ui", rooms: &["scheduler", "store", "blobs", "secrets", "auth", "api"], never: &[NO_SQL, NO_WASM] },
+    Room {
+        name: "ui",
+        rooms: &["scheduler", "store", "blobs", "secrets", "vault", "auth", "api"],
+        never: &[NO_SQL, NO_WASM],
+    },
 ];
 
 #[test]

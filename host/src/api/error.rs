@@ -18,6 +18,7 @@ use crate::{
     scheduler::{CompileError, DeployError, LogError, RequestError},
     secrets::SecretsError,
     store::StoreError,
+    vault::VaultError,
 };
 
 /// Why a request was not answered as asked. Holds nothing that a client must not see.
@@ -314,6 +315,16 @@ impl From<LogError> for ApiError {
 impl From<SecretsError> for ApiError {
     fn from(error: SecretsError) -> Self {
         Self::internal(&error)
+    }
+}
+
+impl From<VaultError> for ApiError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Store(error) => error.into(),
+            VaultError::Secrets(error) => error.into(),
+            VaultError::Backend(error) => Self::unavailable(error.to_string()),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ mod pools;
 mod ranges;
 mod recordings;
 pub mod retention;
+mod secrets;
 mod task_instances;
 mod tasks;
 #[cfg(test)]
@@ -72,6 +73,7 @@ use crate::{
     scheduler::{Logs, Scheduler},
     secrets::Secrets,
     store::Store,
+    vault::Vault,
 };
 
 /// Uploads that are received and compiled at a time; more wait.
@@ -100,6 +102,7 @@ pub struct ApiState {
     pub store: Store,
     pub blobs: Blobs,
     pub secrets: Secrets,
+    pub vault: Vault,
     pub auth: Auth,
     pub logs: Logs,
     pub clock: Clock,
@@ -227,6 +230,9 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(backfills::pause_backfill))
         .routes(routes!(backfills::unpause_backfill))
         .routes(routes!(backfills::cancel_backfill))
+        .routes(routes!(secrets::get_keys))
+        .routes(routes!(secrets::rotate_keys))
+        .routes(routes!(secrets::get_sources))
         .routes(routes!(event_logs::get_event_logs))
         .routes(routes!(event_logs::get_event_log))
         .routes(routes!(events::get_events))

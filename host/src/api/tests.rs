@@ -35,6 +35,7 @@ use crate::{
         ArtifactRow, Commit, DagRunKey, DagRunNew, DagRunUpdate, Deploy, InstanceKey, InstanceNew, InstanceUpdate,
         Placement, Store, StoreConfig, Synchronous, XComBody, XComNew,
     },
+    vault::Vault,
 };
 
 const PASSWORD: &str = "correct horse battery";
@@ -95,7 +96,8 @@ impl TestApi {
             binary: Some("/bin/false".into()),
             ..ExecutorConfig::new(folder.path().to_owned())
         };
-        let executor = Executor::start(config, store.clone(), blobs.clone(), secrets.clone(), events).unwrap();
+        let vault = Vault::new(store.clone(), secrets.clone());
+        let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
         let config = SchedulerConfig::default();
         let (scheduler, task) =
             Scheduler::start(config, store.clone(), blobs.clone(), executor, receiver).await.unwrap();
@@ -105,7 +107,7 @@ impl TestApi {
 
         let logs = scheduler.logs().clone();
         let config = ApiConfig::default();
-        let state = ApiState { scheduler, store, blobs, secrets, auth, logs, clock: Clock, config };
+        let state = ApiState { scheduler, store, blobs, secrets, vault, auth, logs, clock: Clock, config };
         let mut api = Self { router: router(state), token: String::new(), _scheduler: task, _folder: folder };
         let body = json!({"username": "admin", "password": PASSWORD});
         let token = api.post("/auth/token", body).await.ok();

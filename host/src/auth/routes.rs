@@ -7,8 +7,8 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::model::role::Permission::{
     self, ApprovalAnswer, AssetWrite, AuditRead, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload,
-    GrantWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, SettingsImport, TaskClear, UserWrite,
-    VariableWrite, WebhookWrite, XComWrite,
+    GrantWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, SecretRotate, SettingRead,
+    SettingsImport, TaskClear, UserWrite, VariableWrite, WebhookWrite, XComWrite,
 };
 
 /// What somebody needs to use a route.
@@ -55,6 +55,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v2/components/{digest}", Needs(Read)),
     ("GET", "/api/v2/components/{digest}/wasm", Needs(Read)),
     ("GET", "/api/v2/components/{digest}/yaml", Needs(Read)),
+    ("GET", "/api/v2/secrets/keys", Needs(SecretRotate)),
+    ("POST", "/api/v2/secrets/keys/rotate", Needs(SecretRotate)),
+    ("GET", "/api/v2/secrets/sources", Needs(SettingRead)),
     ("GET", "/api/v2/dags", Needs(Read)),
     ("PATCH", "/api/v2/dags", Needs(DagPause)),
     ("GET", "/api/v2/dags/{dag_id}", Needs(Read)),

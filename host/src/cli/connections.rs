@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
-use reqwest::Url;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -20,6 +17,7 @@ use crate::{
     model::{ids::ConnectionId, time::Clock},
     secrets::place,
     store::{ConnectionRow, Page},
+    vault::ImportedConnection as Connection,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -95,7 +93,7 @@ impl ConnectionsCommand {
                 let (client, connections) = (client()?, read(&file)?);
                 let mut done = 0;
                 for (id, connection) in &connections {
-                    done += usize::from(put(&client, "connections", id, &connection.body(id), existing).await?);
+                    done += usize::from(put(&client, "connections", id, &body(id, connection), existing).await?);
                 }
                 note(&format!("{done} of {} connections imported", connections.len()));
                 Ok(())
@@ -119,93 +117,39 @@ impl SetArgs {
             schema: self.schema,
             extra: self.extra.map(|extra| Value::Object(extra).to_string()),
         };
-        put(client, "connections", &self.id, &connection.body(&self.id), Existing::Overwrite).await.map(|_| ())
+        put(client, "connections", &self.id, &body(&self.id, &connection), Existing::Overwrite).await.map(|_| ())
     }
 }
 
-/// A connection as people write it, and as Airflow exports it.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Connection {
-    pub conn_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub login: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<String>,
-    /// A JSON object, as text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extra: Option<String>,
+/// The API's form.
+fn body(id: &str, connection: &Connection) -> Value {
+    let mut body = json!(connection);
+    body["connection_id"] = id.into();
+    body
 }
 
-impl Connection {
-    /// One of Airflow's JSON: an object, or a URI. No message shows a value: it may be a secret.
-    fn imported(value: Value) -> Result<Self, String> {
-        let mut fields = match value {
-            Value::Object(fields) => fields,
-            Value::String(uri) => return from_uri(&uri),
-            _ => return Err("it must be an object or a URI".into()),
-        };
-        for id in ["conn_id", "connection_id", "id"] {
-            fields.remove(id);
-        }
-        if let Some(extra @ Value::Object(_)) = fields.get("extra") {
-            fields["extra"] = extra.to_string().into();
-        }
-        if let Some(Value::String(port)) = fields.get("port") {
-            fields["port"] = port.parse::<u16>().map_err(|_| "its port is not one".to_owned())?.into();
-        }
-        if let Some(unknown) = fields.keys().find(|field| !FIELDS.contains(&field.as_str())) {
-            return Err(format!("`{unknown}` is not a field of a connection"));
-        }
-        let mut connection: Self = serde_json::from_value(Value::Object(fields))
-            .map_err(|_| "a field is missing or of the wrong type".to_owned())?;
-        if connection.conn_type.is_empty() {
-            return Err("it has no `conn_type`".into());
-        }
-        connection.extra = connection.extra.filter(|extra| !extra.is_empty());
-        Ok(connection)
-    }
-
-    /// The API's form.
-    fn body(&self, id: &str) -> Value {
-        let mut body = json!(self);
-        body["connection_id"] = id.into();
-        body
-    }
-
-    /// Stores it in the database itself.
-    pub async fn put(self, id: &str, vault: &Vault) -> Result<()> {
-        let id = ConnectionId::new(id).map_err(|error| CliError::new(Kind::Usage, error))?;
-        let seal = |place: String, text: Option<String>| text.map(|text| vault.secrets.seal(&place, text.as_bytes()));
-        let row = ConnectionRow {
-            sealed_password: seal(place::connection_password(&id), self.password),
-            sealed_extra: seal(place::connection_extra(&id), self.extra),
-            id,
-            conn_type: self.conn_type,
-            description: self.description,
-            host: self.host,
-            schema: self.schema,
-            login: self.login,
-            port: self.port,
-            updated_at: Clock.now(),
-        };
-        vault.store.connection_put(&row).await.or_fail(Kind::Failed, || "can't store the connection".into())
-    }
+/// Stores it in the database itself.
+pub async fn store(id: &str, connection: Connection, vault: &Vault) -> Result<()> {
+    let id = ConnectionId::new(id).map_err(|error| CliError::new(Kind::Usage, error))?;
+    let seal = |place: String, text: Option<String>| text.map(|text| vault.secrets.seal(&place, text.as_bytes()));
+    let row = ConnectionRow {
+        sealed_password: seal(place::connection_password(&id), connection.password),
+        sealed_extra: seal(place::connection_extra(&id), connection.extra),
+        id,
+        conn_type: connection.conn_type,
+        description: connection.description,
+        host: connection.host,
+        schema: connection.schema,
+        login: connection.login,
+        port: connection.port,
+        updated_at: Clock.now(),
+    };
+    vault.store.connection_put(&row).await.or_fail(Kind::Failed, || "can't store the connection".into())
 }
-
-const FIELDS: &[&str] = &["conn_type", "description", "login", "password", "host", "port", "schema", "extra"];
 
 /// The connections in `file`; `-` is standard input.
 pub fn read(file: &Path) -> Result<Vec<(String, Connection)>> {
-    let read = |(id, value)| match Connection::imported(value) {
+    let read = |(id, value)| match Connection::new(value) {
         Ok(connection) => Ok((id, connection)),
         Err(why) => Err(CliError::text(Kind::Usage, format!("connection `{id}` in `{}`: {why}", file.display()))),
     };
@@ -238,73 +182,6 @@ async fn export(vault: &Vault) -> Result<()> {
         }
         if is_last {
             return output::print(&format!("{:#}\n", Value::Object(all)));
-        }
-    }
-}
-
-/// Airflow's `conn-type://login:password@host:port/schema?key=value`; the query is `extra`.
-fn from_uri(uri: &str) -> Result<Connection, String> {
-    let uri = Url::parse(uri).map_err(|error| format!("it is not a URI: {error}"))?;
-    let text = |text: &str| {
-        let text = percent_decode_str(text).decode_utf8_lossy().into_owned();
-        if text.is_empty() { None } else { Some(text) }
-    };
-    let mut extra: Map<String, Value> =
-        uri.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned().into())).collect();
-    if let Some(Value::String(whole)) = extra.remove("__extra__") {
-        extra = super::json_object(&whole).map_err(|_| "its `__extra__` is not a JSON object".to_owned())?;
-    }
-    Ok(Connection {
-        conn_type: uri.scheme().replace('-', "_"),
-        description: None,
-        login: text(uri.username()),
-        password: text(uri.password().unwrap_or_default()),
-        host: text(uri.host_str().unwrap_or_default()),
-        port: uri.port(),
-        schema: text(uri.path().trim_start_matches('/')),
-        extra: if extra.is_empty() { None } else { Some(Value::Object(extra).to_string()) },
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn airflows_objects_and_uris_are_read() {
-        let object = json!({"conn_type": "http", "host": "h", "port": "8080", "extra": {"a": 1}, "login": null});
-        let expected = json!({
-            "connection_id": "c", "conn_type": "http", "host": "h", "port": 8080, "extra": "{\"a\":1}"
-        });
-        assert_eq!(Connection::imported(object).unwrap().body("c"), expected);
-
-        let uri = json!("google-cloud://me:p%40ss@db.example:5432/main?mode=ro");
-        let expected = json!({
-            "connection_id": "c", "conn_type": "google_cloud", "host": "db.example", "port": 5432, "schema": "main",
-            "login": "me", "password": "p@ss", "extra": "{\"mode\":\"ro\"}"
-        });
-        assert_eq!(Connection::imported(uri).unwrap().body("c"), expected);
-    }
-
-    #[test]
-    fn what_is_exported_is_imported_as_it_was() {
-        let uri = json!("postgres://me:p%40ss@db.example:5432/main?mode=ro");
-        let connection = Connection::imported(uri).unwrap();
-        assert!(Connection::imported(json!(connection)).unwrap() == connection);
-    }
-
-    #[test]
-    fn what_is_not_a_connection_is_refused_without_showing_it() {
-        let secret = json!("p4ssw0rd");
-        for bad in [
-            json!(1),
-            json!({"host": "h"}),
-            json!({"conn_type": "x", "hots": 1}),
-            json!({"conn_type": "x", "port": secret}),
-            secret,
-        ] {
-            let why = Connection::imported(bad).err().expect("it is refused");
-            assert!(!why.contains("p4ssw0rd"), "{why}");
         }
     }
 }

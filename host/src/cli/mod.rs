@@ -27,6 +27,7 @@ mod progress;
 mod replay;
 mod retention;
 mod runs;
+mod secrets;
 mod serve;
 mod services;
 mod settings;
@@ -113,6 +114,9 @@ enum Command {
     /// What dags may reach: list, approve, revoke, policy.
     #[command(subcommand)]
     Grants(grants::GrantsCommand),
+    /// The keys that seal secrets: keys, rotate.
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Components: list.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
@@ -196,6 +200,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Approvals(command) => on_one_thread(command.run(&client()?, format)),
         Command::Assets(command) => on_one_thread(command.run(&client()?, format)),
         Command::Grants(command) => on_one_thread(command.run(&client()?, format)),
+        Command::Secrets(command) => on_one_thread(command.run(&client()?, format)),
         Command::Components(command) => on_one_thread(command.run(&client()?, format)),
         Command::Tokens(command) => on_one_thread(command.run(&client()?, format)),
         Command::Export(args) => on_one_thread(args.run(&client()?)),

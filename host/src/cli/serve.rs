@@ -81,12 +81,13 @@ async fn serve(config: ServeConfig) -> Result<()> {
 
 /// The page and the API on one address.
 fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Router {
-    let Services { scheduler, blobs, vault: Vault { store, secrets }, .. } = services;
+    let Services { scheduler, blobs, vault: Vault { store, secrets, vault }, .. } = services;
     let api = api::router(ApiState {
         scheduler: scheduler.clone(),
         store: store.clone(),
         blobs: blobs.clone(),
         secrets: secrets.clone(),
+        vault: vault.clone(),
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,
@@ -97,6 +98,7 @@ fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Rou
         store: store.clone(),
         blobs: blobs.clone(),
         secrets: secrets.clone(),
+        vault: vault.clone(),
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,

@@ -25,6 +25,7 @@ use crate::{
     secrets::{Secrets, SecretsConfig},
     store::{Store, StoreConfig},
     telemetry::{Telemetry, Traces, TracesConfig},
+    vault::{self, Backend, Environment, Files, HashiCorp, VaultError},
 };
 
 /// Ends of attempts that wait for the scheduler; more make the executor wait.
@@ -33,8 +34,6 @@ const MAX_EVENTS: usize = 4_096;
 const SPANS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The setting that tells this installation from others.
 const INSTALLATION: &str = "installation";
-/// The setting by which a wrong key is noticed.
-const KEY_CHECK: &str = "key_check";
 
 /// A folder of data that only this process works on.
 #[derive(Debug)]
@@ -82,6 +81,8 @@ fn make(path: &Path) -> Result<PathBuf> {
 pub struct Vault {
     pub store: Store,
     pub secrets: Secrets,
+    /// Both, and what is kept outside.
+    pub vault: vault::Vault,
 }
 
 impl Vault {
@@ -90,22 +91,44 @@ impl Vault {
     /// # Errors
     /// If either can't be read, or the key is not the one that the data was sealed with.
     pub async fn open(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
-        let keys = SecretsConfig { key: config.secret_key.clone().map(Into::into), ..SecretsConfig::default() };
+        let keys = SecretsConfig {
+            key: config.secret_key.clone().map(Into::into),
+            key_file: config.secret_key_file.clone(),
+            key_command: config.secret_key_command.clone(),
+        };
         let secrets = Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())?;
         let store = StoreConfig { path: data_dir.join("airlock.db"), synchronous: config.synchronous };
         let store = Store::open(&store).await.or_fail(Kind::Failed, || "can't use the database".into())?;
-        let check = async {
-            store.setting_put_new(KEY_CHECK, &secrets.key_check()).await?;
-            store.setting_get(KEY_CHECK).await
-        };
-        let check = check.await.or_fail(Kind::Failed, || "can't use the database".into())?;
-        secrets.verify_key_check(&check.unwrap_or_default()).map_err(|error| {
-            CliError::new(Kind::Failed, error).hint(
-                "put back the `secret.key` that this data directory was made with, or set AIRLOCK_SECRET_KEY to it",
+        let opened = vault::Vault::open(store.clone(), secrets.clone(), backends(config)?).await;
+        let vault = opened.map_err(|error| {
+            let is_wrong = matches!(error, VaultError::Secrets(_));
+            let error = CliError::new(Kind::Failed, error);
+            if !is_wrong {
+                return error;
+            }
+            error.hint(
+                "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
+                 AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND",
             )
         })?;
-        Ok(Self { store, secrets })
+        Ok(Self { store, secrets, vault })
     }
+}
+
+/// The places outside of the database, in the order in which they are asked.
+fn backends(config: &ServeConfig) -> Result<Vec<Box<dyn Backend>>> {
+    let mut backends: Vec<Box<dyn Backend>> = Vec::new();
+    if let Some(environment) = Environment::of(config.environment.iter().cloned()) {
+        backends.push(Box::new(environment));
+    }
+    if let Some(folder) = &config.secrets_files {
+        backends.push(Box::new(Files::new(folder.clone())));
+    }
+    if let Some(vault) = &config.hashicorp {
+        let vault = HashiCorp::new(vault.clone()).or_fail(Kind::Failed, || "can't make requests".into())?;
+        backends.push(Box::new(vault));
+    }
+    Ok(backends)
 }
 
 /// Everything behind the pages and the API.
@@ -116,6 +139,8 @@ pub struct Services {
     executor: Executor,
     scheduler_task: SchedulerTask,
     notifier: Option<AbortOnDropHandle<()>>,
+    /// Seals anew after a rotation.
+    sealer: Option<AbortOnDropHandle<()>>,
     /// Sends what is left when nobody tells any more.
     spans: Option<JoinHandle<()>>,
     backups: Option<AbortOnDropHandle<()>>,
@@ -153,8 +178,8 @@ impl Services {
             telemetry: telemetry.clone(),
             ..ExecutorConfig::new(data_dir.to_owned())
         };
-        let Vault { store, secrets } = vault.clone();
-        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), secrets, events)
+        let Vault { store, vault: all, .. } = vault.clone();
+        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), all, events)
             .or_fail(Kind::Failed, || "can't start the executor".into())?;
         if timetables {
             vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
@@ -173,7 +198,7 @@ impl Services {
                 .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
         // A trial is over soon, and tells nobody.
         let notifier = if timetables {
-            let connections = Connections::new(vault.store.clone(), vault.secrets.clone());
+            let connections = Connections::new(vault.vault.clone());
             let notifier =
                 Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()), telemetry.metrics);
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
@@ -192,7 +217,11 @@ impl Services {
             }
             None => None,
         };
-        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier, spans, backups })
+        let sealer = timetables.then(|| {
+            #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
+            AbortOnDropHandle::new(tokio::spawn(vault.values.clone().keep_sealed()))
+        });
+        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier, sealer, spans, backups })
     }
 
     /// Ends all of it, from the top down. What runs is started again by the next start.
@@ -200,7 +229,7 @@ impl Services {
         self.scheduler.stop().await;
         self.scheduler_task.ended().await;
         // What it could not deliver is delivered after the next start.
-        drop(self.notifier);
+        drop((self.notifier, self.sealer));
         // One that is interrupted is none, and is made again.
         drop(self.backups);
         self.executor.shutdown().await;

@@ -15,6 +15,7 @@ use std::{
 
 use clap::{Arg, ArgMatches, Command};
 use http::{HeaderName, HeaderValue};
+use reqwest::Url;
 
 pub use self::list::SETTINGS;
 use super::error::{CliError, Kind, OrFail, Result};
@@ -27,6 +28,7 @@ use crate::{
     },
     scheduler::RetentionConfig,
     store::Synchronous,
+    vault::{CONNECTION_PREFIX, HashiCorpConfig, Login, VARIABLE_PREFIX},
 };
 
 /// One setting.
@@ -136,6 +138,8 @@ impl clap::FromArgMatches for SettingArgs {
 #[derive(Debug)]
 pub struct Settings {
     values: BTreeMap<&'static str, (String, Origin)>,
+    /// Variables and connections in the environment.
+    environment: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -188,7 +192,9 @@ impl Settings {
         for (key, value) in flags {
             values.insert(key, (value.clone(), Origin::Flag));
         }
-        Ok(Self { values })
+        let ours = |name: &str| [VARIABLE_PREFIX, CONNECTION_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+        let environment = variables.iter().filter(|(name, _)| ours(name));
+        Ok(Self { values, environment: environment.map(|(name, value)| (name.clone(), value.clone())).collect() })
     }
 
     /// The value of `key`, read as a `T`; none if it is not set and has no default.
@@ -247,10 +253,12 @@ impl FromStr for Headers {
     }
 }
 
-/// Whether `name` is for clients or tests, or was set by Kubernetes for a service called `airlock`.
+/// Whether `name` is for clients or tests, is a variable or a connection, or was set by Kubernetes for a service called `airlock`.
 fn is_other_variable(name: &str) -> bool {
     OTHER_VARIABLES.contains(&name)
-        || ["AIRLOCK_TEST_", "AIRLOCK_PORT", "AIRLOCK_SERVICE_"].iter().any(|prefix| name.starts_with(prefix))
+        || ["AIRLOCK_TEST_", "AIRLOCK_PORT", "AIRLOCK_SERVICE_", VARIABLE_PREFIX, CONNECTION_PREFIX]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 fn list_of(name: impl Fn(&Setting) -> String) -> String {
@@ -289,6 +297,28 @@ fn flatten<'a>(prefix: &str, table: &'a toml::Table, flat: &mut Vec<(String, &'a
     }
 }
 
+/// The Vault that `settings` name, if they do.
+fn hashicorp(settings: &Settings) -> Result<Option<HashiCorpConfig>> {
+    let Some(url) = settings.get::<Url>("secrets.vault_url")? else { return Ok(None) };
+    let login = match (settings.get::<String>("secrets.vault_token")?, settings.get("secrets.vault_role")?) {
+        (Some(token), None) => Login::Token(token.into()),
+        (None, Some(role)) => {
+            Login::Kubernetes { role, token_file: settings.require("secrets.vault_jwt_file", |_| true)? }
+        }
+        _ => {
+            let text = "`secrets.vault_url` needs one of `secrets.vault_token` and `secrets.vault_role`";
+            return Err(CliError::text(Kind::Usage, text.to_owned()).hint("set AIRLOCK_SECRETS_VAULT_TOKEN"));
+        }
+    };
+    Ok(Some(HashiCorpConfig {
+        url,
+        mount: settings.require("secrets.vault_mount", |mount: &String| !mount.is_empty())?,
+        path: settings.require("secrets.vault_path", |_| true)?,
+        namespace: settings.get("secrets.vault_namespace")?,
+        login,
+    }))
+}
+
 /// How the server logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -316,6 +346,12 @@ pub struct ServeConfig {
     pub synchronous: Synchronous,
     pub storage_url: Option<String>,
     pub secret_key: Option<String>,
+    pub secret_key_file: Option<PathBuf>,
+    pub secret_key_command: Option<String>,
+    /// `AIRLOCK_VAR_*` and `AIRLOCK_CONN_*`.
+    pub environment: Vec<(String, String)>,
+    pub secrets_files: Option<PathBuf>,
+    pub hashicorp: Option<HashiCorpConfig>,
     pub admin_password: Option<String>,
     pub grants_policy: GrantsPolicy,
     pub egress_allow_private: bool,
@@ -360,6 +396,11 @@ impl ServeConfig {
             },
             storage_url: settings.get("storage.url")?,
             secret_key: settings.get("secret_key")?,
+            secret_key_file: settings.get("secret_key_file")?,
+            secret_key_command: settings.get("secret_key_command")?,
+            environment: settings.environment.clone(),
+            secrets_files: settings.get("secrets.files")?,
+            hashicorp: hashicorp(settings)?,
             admin_password: settings.get("admin_password")?,
             grants_policy: settings.require("grants.policy", |_| true)?,
             egress_allow_private: settings.require("egress.allow_private", |_| true)?,

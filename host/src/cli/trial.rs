@@ -70,7 +70,7 @@ impl TestArgs {
             variable.put(&vault).await?;
         }
         for (id, connection) in self.connections.as_deref().map(connections::read).transpose()?.unwrap_or_default() {
-            connection.put(&id, &vault).await?;
+            connections::store(&id, connection, &vault).await?;
         }
         let services = Services::start(&config, vault, folder.path(), false).await?;
         let ended = self.run_on(&services, wasm, format).await;

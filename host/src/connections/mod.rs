@@ -8,55 +8,31 @@ mod tokens;
 use serde_json::Value;
 
 pub use self::endpoint::{Endpoint, EndpointError};
+pub use crate::vault::Connection;
 use crate::{
     model::ids::ConnectionId,
-    secrets::{self, SecretString, Secrets, SecretsError},
-    store::{ConnectionRow, Store, StoreError},
+    secrets::SecretString,
+    vault::{Vault, VaultError},
 };
 
 /// Opens connections. Clones share what it keeps: tokens that other systems gave out.
 #[derive(Debug, Clone)]
 pub struct Connections {
-    store: Store,
-    secrets: Secrets,
+    vault: Vault,
     tokens: tokens::Tokens,
 }
 
-/// A connection with its secrets.
-#[derive(Debug)]
-pub struct Connection {
-    pub row: ConnectionRow,
-    pub password: Option<SecretString>,
-    /// JSON.
-    pub extra: Option<SecretString>,
-}
-
-/// Why a connection can't be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("a connection can't be read")]
-    Store(#[from] StoreError),
-    #[error("a connection's secrets can't be opened")]
-    Secrets(#[from] SecretsError),
-}
-
 impl Connections {
-    pub fn new(store: Store, secrets: Secrets) -> Self {
-        Self { store, secrets, tokens: tokens::Tokens::default() }
+    pub fn new(vault: Vault) -> Self {
+        Self { vault, tokens: tokens::Tokens::default() }
     }
 
     /// Connection `id` with its secrets; none if there is no such connection.
     ///
     /// # Errors
-    /// If the database can't be read, or the secrets were sealed with another key.
-    pub async fn open(&self, id: &ConnectionId) -> Result<Option<Connection>, OpenError> {
-        let Some(row) = self.store.connection_get(id).await? else { return Ok(None) };
-        let open = |place: String, sealed: &Option<Vec<u8>>| {
-            sealed.as_ref().map(|sealed| self.secrets.unseal(&place, sealed)).transpose()
-        };
-        let password = open(secrets::place::connection_password(id), &row.sealed_password)?;
-        let extra = open(secrets::place::connection_extra(id), &row.sealed_extra)?;
-        Ok(Some(Connection { row, password, extra }))
+    /// If a place where it may be can't be asked, or its secrets can't be opened.
+    pub async fn open(&self, id: &ConnectionId) -> Result<Option<Connection>, VaultError> {
+        self.vault.connection(id).await
     }
 }
 

@@ -78,9 +78,9 @@ use crate::{
     blobs::Blobs,
     connections::Connections,
     model::spec::ModuleSpec,
-    secrets::Secrets,
     store::{InstanceKey, Store},
     telemetry::TryId,
+    vault::Vault,
     wire::{Instance, Limits, RunAttempt, TapeMode},
 };
 
@@ -136,7 +136,7 @@ struct Shared {
     binary: PathBuf,
     store: Store,
     blobs: Blobs,
-    secrets: Secrets,
+    vault: Vault,
     events: mpsc::Sender<ExecutorEvent>,
     books: Arc<Books>,
     runners: Vec<Arc<Runner>>,
@@ -165,10 +165,10 @@ impl Executor {
         config: ExecutorConfig,
         store: Store,
         blobs: Blobs,
-        secrets: Secrets,
+        vault: Vault,
         events: mpsc::Sender<ExecutorEvent>,
     ) -> Result<Self, ExecutorError> {
-        let shared = Arc::new(Shared::new(config, store, blobs, secrets, events)?);
+        let shared = Arc::new(Shared::new(config, store, blobs, vault, events)?);
         shared.tasks.spawn(shared.logs.clone().write());
         for runner in &shared.runners {
             shared.tasks.spawn(runner::keep(Arc::clone(&shared), Arc::clone(runner)));
@@ -254,7 +254,7 @@ impl Shared {
         config: ExecutorConfig,
         store: Store,
         blobs: Blobs,
-        secrets: Secrets,
+        vault: Vault,
         events: mpsc::Sender<ExecutorEvent>,
     ) -> Result<Self, ExecutorError> {
         let cache = CodeCache::open(&config.data_dir)
@@ -271,12 +271,12 @@ impl Shared {
         let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
         Ok(Self {
             egress: Egress::new(config.egress_allow_private).map_err(ExecutorError::Egress)?,
-            connections: Connections::new(store.clone(), secrets.clone()),
+            connections: Connections::new(vault.clone()),
             denials: Denials::default(),
             binary,
             store,
             blobs,
-            secrets,
+            vault,
             events,
             books,
             runners: (0..count as usize).map(|index| Arc::new(Runner::new(index, slots))).collect(),

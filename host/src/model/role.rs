@@ -110,6 +110,8 @@ permissions! {
     AuditRead = "audit.read" from Operator,
     /// What dags may reach.
     GrantWrite = "grant.write" from Admin,
+    /// The keys that seal secrets; none of them is shown.
+    SecretRotate = "secret.rotate" from Admin,
     /// Users, and what they may do.
     UserWrite = "user.write" from Admin,
 }

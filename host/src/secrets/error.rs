@@ -14,11 +14,15 @@ pub enum SecretsError {
         "the key file `{path}` can be read by others (mode {mode:03o}); run `chmod 600 {path}` and consider its keys known"
     )]
     KeyFileOpen { path: PathBuf, mode: u32 },
+    #[error("the key command `{command}` gave no key: {why}")]
+    KeyCommand { command: String, why: String },
+    #[error("keys can come from one place only; set one of `secret_key`, `secret_key_file` and `secret_key_command`")]
+    SeveralSources,
     #[error("{place} holds no key of 32 bytes in base64; make one with `openssl rand -base64 32`")]
     Malformed { place: String },
     /// The key is not the one with which this installation's secrets were sealed.
     #[error(
-        "the secret key is not the one that this installation's secrets were sealed with; give the right one in `AIRLOCK_SECRET_KEY` or in its key file"
+        "the secret key is not the one that this installation's secrets were sealed with; give the right one in `AIRLOCK_SECRET_KEY`, in its key file or by its key command"
     )]
     WrongKey,
     /// The value was changed, cut, or moved from another row.

@@ -10,9 +10,10 @@ pub mod place;
 mod redact;
 mod ring;
 mod secret;
+mod source;
 
 pub use error::SecretsError;
 pub use masker::{MaskStream, Masker, is_placeholder, placeholder};
 pub use redact::{MASK, is_sensitive, redact, restore, sensitive_in};
-pub use ring::{Secrets, SecretsConfig};
+pub use ring::{KeyId, Secrets, SecretsConfig, WrappedKey};
 pub use secret::SecretString;

@@ -1,14 +1,16 @@
-//! The ring of keys: the first seals, all of them open.
+//! The keys, and what they seal.
 //!
-//! A sealed value is `1 | key id (8) | nonce (24) | XChaCha20-Poly1305 ciphertext and tag`. The associated data is
-//! the header and the value's place (`table|row|field`), so that a value opens in its own place only.
+//! Master keys come from outside, and are never stored. They seal the data keys, which are in the database and seal all else. So a new
+//! data key needs nobody who has the master key at hand, and a new master key only new seals on a few data keys.
+//!
+//! A sealed value is `version | key id (8) | nonce (24) | XChaCha20-Poly1305 ciphertext and tag`. Version 1: the key is a master key,
+//! version 2: a data key. The associated data is the header and the value's place (`table|row|field`), so that a value opens in its
+//! own place only.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -19,40 +21,66 @@ use chacha20poly1305::{
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{SecretString, SecretsError};
+use super::{SecretString, SecretsError, source};
 
-const VERSION: u8 = 1;
+/// Sealed by a master key.
+const BY_MASTER: u8 = 1;
+/// Sealed by a data key.
+const BY_DATA_KEY: u8 = 2;
 const KEY_ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 1 + KEY_ID_BYTES;
-/// A key file with more than this is not one.
-const KEY_FILE_MAX_BYTES: u64 = 64 << 10;
 /// The place of the value by which a wrong key is noticed.
 const CHECK_PLACE: &str = "setting|key_check|value";
 
-/// Where the keys come from.
+/// Where the master keys come from; from the key file if nothing else is named. Keys are 32 bytes in base64; the first seals, the others
+/// open what they sealed before.
 #[derive(Debug, Clone, Default)]
 pub struct SecretsConfig {
-    /// Keys of 32 bytes in base64, divided by commas; the first seals, the others open what they sealed before
-    /// (`AIRLOCK_SECRET_KEY`). None: they stand in the key file, one in a line.
+    /// Keys divided by commas (`AIRLOCK_SECRET_KEY`).
     pub key: Option<SecretString>,
-    /// None: `secret.key` in the data directory.
+    /// Keys one in a line. None: `secret.key` in the data directory, which is made if it is not there.
     pub key_file: Option<PathBuf>,
+    /// A command for the shell that prints keys one in a line.
+    pub key_command: Option<String>,
+}
+
+/// Names a key without telling it: the beginning of a digest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub [u8; KEY_ID_BYTES]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A data key as it is stored: sealed by a master key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    pub id: KeyId,
+    pub wrapped: Vec<u8>,
 }
 
 /// Seals and opens. Clones share the keys.
 #[derive(Clone)]
 pub struct Secrets {
-    keys: Arc<[Key]>,
+    keys: Arc<Keys>,
+}
+
+struct Keys {
+    masters: Vec<Key>,
+    /// The first seals.
+    data: RwLock<Arc<[Key]>>,
 }
 
 struct Key {
-    id: [u8; KEY_ID_BYTES],
+    id: KeyId,
     cipher: XChaCha20Poly1305,
 }
 
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secrets").finish_non_exhaustive()
     }
 }
@@ -62,50 +90,90 @@ impl Key {
         let hash = Sha256::new().chain_update(b"airlock key id\0").chain_update(bytes).finalize();
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&hash[..KEY_ID_BYTES]);
-        Self { id, cipher: XChaCha20Poly1305::new(bytes.into()) }
+        Self { id: KeyId(id), cipher: XChaCha20Poly1305::new(bytes.into()) }
+    }
+
+    /// Of the 32 bytes in base64 in `text`.
+    fn parse(text: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(BASE64.decode(text.trim()).ok()?);
+        let bytes: &[u8; 32] = bytes.as_slice().try_into().ok()?;
+        Some(Self::new(bytes))
+    }
+
+    fn seal(&self, version: u8, place: &str, plain: &[u8]) -> Vec<u8> {
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + 16);
+        sealed.push(version);
+        sealed.extend_from_slice(&self.id.0);
+        let payload = Payload { msg: plain, aad: &associated(&sealed, place) };
+        let ciphertext =
+            self.cipher.encrypt(&nonce.into(), payload).expect("a value in memory is shorter than 256 GiB");
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&ciphertext);
+        sealed
     }
 }
 
 impl Secrets {
-    /// Takes the key that is given, or that of the key file, which is made with a new key if it is not there.
+    /// Takes the master keys that `config` names.
     ///
     /// # Errors
-    /// If there is no key in them, or if others may read the file.
+    /// If there is no key where it says, or if others may read the file.
     pub fn open(config: &SecretsConfig, data_dir: &Path) -> Result<Self, SecretsError> {
-        if let Some(keys) = &config.key {
-            return Self::parse(keys.expose().split(','), || "`AIRLOCK_SECRET_KEY`".to_owned());
-        }
-        let path = config.key_file.clone().unwrap_or_else(|| data_dir.join("secret.key"));
-        let failed = |source| SecretsError::KeyFile { path: path.clone(), source };
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                make_key_file(&path).map_err(failed)?;
-                File::open(&path).map_err(failed)?
-            }
-            other => other.map_err(failed)?,
-        };
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(SecretsError::KeyFileOpen { path, mode });
-        }
-        let mut text = Zeroizing::new(String::new());
-        file.take(KEY_FILE_MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
-        Self::parse(lines, || format!("the key file `{}`", path.display()))
-    }
-
-    fn parse<'a>(texts: impl Iterator<Item = &'a str>, place: impl Fn() -> String) -> Result<Self, SecretsError> {
-        let malformed = || SecretsError::Malformed { place: place() };
-        let mut keys = Vec::new();
-        for text in texts {
-            let bytes = Zeroizing::new(BASE64.decode(text.trim()).map_err(|_| malformed())?);
-            let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| malformed())?;
-            keys.push(Key::new(bytes));
-        }
+        let found = source::read(config, data_dir)?;
+        let malformed = || SecretsError::Malformed { place: found.place.clone() };
+        let keys: Vec<_> =
+            found.texts().map(|text| Key::parse(text).ok_or_else(malformed)).collect::<Result<_, _>>()?;
         if keys.is_empty() {
             return Err(malformed());
         }
-        Ok(Self { keys: keys.into() })
+        Ok(Self { keys: Arc::new(Keys { masters: keys, data: RwLock::new(Arc::new([])) }) })
+    }
+
+    fn data(&self) -> Arc<[Key]> {
+        Arc::clone(&self.keys.data.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The master key that seals.
+    fn master(&self) -> &Key {
+        // There is at least one, see `open`.
+        &self.keys.masters[0]
+    }
+
+    /// Takes the data keys of the installation from now on; the first seals.
+    ///
+    /// # Errors
+    /// If no master key opens one. Then nothing has changed.
+    pub fn install(&self, keys: &[WrappedKey]) -> Result<(), SecretsError> {
+        let open = |key: &WrappedKey| {
+            let place = key_place(key.id);
+            let text = self.unseal(&place, &key.wrapped)?;
+            Key::parse(text.expose()).filter(|own| own.id == key.id).ok_or(SecretsError::Broken { place })
+        };
+        let keys = keys.iter().map(open).collect::<Result<_, _>>()?;
+        *self.keys.data.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    /// A new data key. It seals nothing before it is installed.
+    pub fn new_data_key(&self) -> WrappedKey {
+        let bytes: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+        let id = Key::new(&bytes).id;
+        let text = Zeroizing::new(BASE64.encode(*bytes));
+        WrappedKey { id, wrapped: self.master().seal(BY_MASTER, &key_place(id), text.as_bytes()) }
+    }
+
+    /// `key` sealed by the first master key; none if it is so already.
+    ///
+    /// # Errors
+    /// If no master key opens it.
+    pub fn rewrap(&self, key: &WrappedKey) -> Result<Option<WrappedKey>, SecretsError> {
+        if key.wrapped.get(1..HEADER_BYTES) == Some(self.master().id.0.as_slice()) {
+            return Ok(None);
+        }
+        let place = key_place(key.id);
+        let text = self.unseal(&place, &key.wrapped)?;
+        Ok(Some(WrappedKey { id: key.id, wrapped: self.master().seal(BY_MASTER, &place, text.expose().as_bytes()) }))
     }
 
     /// Encrypts `plain` for `place`, as `variable|target|value`.
@@ -113,16 +181,10 @@ impl Secrets {
     /// # Panics
     /// If `plain` is longer than 256 GiB.
     pub fn seal(&self, place: &str, plain: &[u8]) -> Vec<u8> {
-        let key = &self.keys[0];
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + 16);
-        sealed.push(VERSION);
-        sealed.extend_from_slice(&key.id);
-        let payload = Payload { msg: plain, aad: &associated(&sealed, place) };
-        let ciphertext = key.cipher.encrypt(&nonce.into(), payload).expect("a value in memory is shorter than 256 GiB");
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&ciphertext);
-        sealed
+        match self.data().first() {
+            Some(key) => key.seal(BY_DATA_KEY, place, plain),
+            None => self.master().seal(BY_MASTER, place, plain),
+        }
     }
 
     /// Decrypts what was sealed for `place`.
@@ -134,18 +196,35 @@ impl Secrets {
         let broken = || SecretsError::Broken { place: place.to_owned() };
         let (header, rest) = sealed.split_at_checked(HEADER_BYTES).ok_or_else(broken)?;
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(broken)?;
-        if header[0] != VERSION {
-            return Err(broken());
-        }
-        let key = self.keys.iter().find(|key| key.id == header[1..]).ok_or(SecretsError::WrongKey)?;
+        let data;
+        let keys = match header[0] {
+            BY_MASTER => self.keys.masters.as_slice(),
+            BY_DATA_KEY => {
+                data = self.data();
+                &*data
+            }
+            _ => return Err(broken()),
+        };
+        let key = keys.iter().find(|key| key.id.0 == header[1..]).ok_or(SecretsError::WrongKey)?;
         let payload = Payload { msg: ciphertext, aad: &associated(header, place) };
         let plain = key.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| broken())?;
         String::from_utf8(plain).map(SecretString::from).map_err(|_| broken())
     }
 
+    /// How values begin that are sealed now. Those that begin otherwise were sealed by an earlier key.
+    pub fn header(&self) -> Vec<u8> {
+        let (version, id) = self.data().first().map_or((BY_MASTER, self.master().id), |key| (BY_DATA_KEY, key.id));
+        [&[version], id.0.as_slice()].concat()
+    }
+
+    /// The master keys, the one that seals first.
+    pub fn master_ids(&self) -> impl Iterator<Item = KeyId> {
+        self.keys.masters.iter().map(|key| key.id)
+    }
+
     /// A value to keep as the setting `key_check`, for [`Secrets::verify_key_check`] at later starts.
     pub fn key_check(&self) -> Vec<u8> {
-        self.seal(CHECK_PLACE, b"airlock")
+        self.master().seal(BY_MASTER, CHECK_PLACE, b"airlock")
     }
 
     /// Refuses keys that are not those of this installation.
@@ -154,26 +233,13 @@ impl Secrets {
     }
 }
 
-fn associated(header: &[u8], place: &str) -> Vec<u8> {
-    [header, place.as_bytes()].concat()
+/// Where a data key stands.
+fn key_place(id: KeyId) -> String {
+    format!("data_key|{id}|key")
 }
 
-/// Makes the file with a new key, whole or not at all; leaves one that somebody else made meanwhile.
-fn make_key_file(path: &Path) -> std::io::Result<()> {
-    let key: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
-    let text = Zeroizing::new(format!("{}\n", BASE64.encode(*key)));
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = folder.join(format!(".secret.key.{}", uuid::Uuid::new_v4()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let made = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
-        match fs::hard_link(&temporary, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        }
-    });
-    fs::remove_file(&temporary)?;
-    made?;
-    File::open(folder)?.sync_all()
+fn associated(header: &[u8], place: &str) -> Vec<u8> {
+    [header, place.as_bytes()].concat()
 }
 
 #[cfg(test)]

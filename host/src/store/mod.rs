@@ -20,6 +20,7 @@ mod codec;
 mod commit;
 mod dag;
 mod dag_run;
+mod data_key;
 mod deletion;
 mod error;
 mod event_log;
@@ -69,6 +70,7 @@ pub use commit::{
 };
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
+pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};
 pub use error::StoreError;
 pub use event_log::{EventFilter, EventNew, EventRow};
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
@@ -167,6 +169,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (61, "api tokens", include_str!("../../../migrations/sqlite/0061_api_tokens.sql")),
     (62, "event log", include_str!("../../../migrations/sqlite/0062_event_log.sql")),
     (63, "grants", include_str!("../../../migrations/sqlite/0063_grants.sql")),
+    (64, "data keys", include_str!("../../../migrations/sqlite/0064_data_keys.sql")),
     (69, "event log retention", include_str!("../../../migrations/sqlite/0069_event_log_retention.sql")),
 ];
 

@@ -12,6 +12,7 @@ use crate::{
     model::ids::NameError,
     scheduler::{LogError, RequestError, VersionError},
     store::StoreError,
+    vault::VaultError,
 };
 
 /// Why there is no page, or a form did nothing.
@@ -82,6 +83,12 @@ impl From<AuthError> for UiError {
 
 impl From<LogError> for UiError {
     fn from(error: LogError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<VaultError> for UiError {
+    fn from(error: VaultError) -> Self {
         Self::internal(error)
     }
 }

@@ -58,6 +58,7 @@ use crate::{
     scheduler::{Logs, Scheduler},
     secrets::Secrets,
     store::{DagRow, DagRunRow, Store},
+    vault::Vault,
 };
 
 /// The largest component that the upload form takes.
@@ -72,6 +73,7 @@ pub struct UiState {
     pub store: Store,
     pub blobs: Blobs,
     pub secrets: Secrets,
+    pub vault: Vault,
     pub auth: Auth,
     pub logs: Logs,
     pub clock: Clock,

@@ -180,7 +180,8 @@ impl World {
         // No attempt is ever made: the runner is none.
         let config =
             ExecutorConfig { binary: Some("/bin/false".into()), ..ExecutorConfig::new(folder.path().to_owned()) };
-        let executor = Executor::start(config, store.clone(), blobs.clone(), secrets.clone(), events).unwrap();
+        let vault = crate::vault::Vault::new(store.clone(), secrets.clone());
+        let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
         let config = SchedulerConfig { timetables: false, ..SchedulerConfig::default() };
         let (scheduler, task) =
             Scheduler::start(config, store.clone(), blobs.clone(), executor.clone(), receiver).await.unwrap();
@@ -196,6 +197,7 @@ impl World {
             store,
             blobs,
             secrets,
+            vault,
             auth,
             clock,
             stopping: tokio_util::sync::CancellationToken::new(),

@@ -22,6 +22,7 @@ use airlock::{
     },
     secrets::{Secrets, SecretsConfig},
     store::{DagRunKey, InstanceKey, Store, StoreConfig, Synchronous},
+    vault::Vault,
 };
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -64,7 +65,8 @@ impl Harness {
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let (sender, events) = mpsc::channel(256);
         let config = ExecutorConfig { binary: Some(AIRLOCK.into()), ..ExecutorConfig::new(folder.path().to_owned()) };
-        let executor = Executor::start(config, store.clone(), blobs.clone(), secrets, sender).unwrap();
+        let executor =
+            Executor::start(config, store.clone(), blobs.clone(), Vault::new(store.clone(), secrets), sender).unwrap();
 
         let mut entries = Vec::new();
         for node in nodes.as_array_mut().unwrap() {

@@ -2,14 +2,14 @@
 
 use super::{Shared, invalid, over, storage_failed};
 use crate::{
-    connections::{self as opened, OpenError},
+    connections as opened,
     executor::books::Attempt,
     model::{
         ids::{ConnectionId, VariableKey},
         template::ConnectionFacts,
     },
-    secrets::{self, SecretString, SecretsError},
-    store::ConnectionRow,
+    secrets::{self, SecretString},
+    vault::VaultError,
     wire::{Call, CallError, Connection, Reply},
 };
 
@@ -25,9 +25,8 @@ pub(in crate::executor) async fn variable_text(
     key: &VariableKey,
 ) -> Result<String, CallError> {
     attempt.assignment.permit(|grants| grants.allows_variable(key), || format!("variable:{key}"))?;
-    let found = shared.store.variable_get(key).await.map_err(|error| storage_failed(&error))?;
-    let row = found.ok_or_else(|| CallError::NotFound(format!("there is no variable `{key}`")))?;
-    let value = unseal(shared, &secrets::place::variable(key), &row.sealed)?;
+    let found = shared.vault.variable(key).await.map_err(failed)?;
+    let value = found.ok_or_else(|| CallError::NotFound(format!("there is no variable `{key}`")))?;
     let text = value.expose().to_owned();
     hide(attempt, &Call::VariableGet { key: key.to_string() }, &Reply::Text(text.clone()))?;
     Ok(text)
@@ -39,7 +38,8 @@ pub(in crate::executor) async fn connection_facts(
     attempt: &Attempt,
     id: &ConnectionId,
 ) -> Result<ConnectionFacts, CallError> {
-    let row = connection_row(shared, attempt, id).await?;
+    attempt.assignment.permit(|grants| grants.allows_connection(id), || format!("connection:{id}"))?;
+    let row = open(shared, id).await?.row;
     Ok(ConnectionFacts {
         conn_type: row.conn_type,
         host: row.host,
@@ -47,12 +47,6 @@ pub(in crate::executor) async fn connection_facts(
         login: row.login,
         port: row.port,
     })
-}
-
-async fn connection_row(shared: &Shared, attempt: &Attempt, id: &ConnectionId) -> Result<ConnectionRow, CallError> {
-    attempt.assignment.permit(|grants| grants.allows_connection(id), || format!("connection:{id}"))?;
-    let found = shared.store.connection_get(id).await.map_err(|error| storage_failed(&error))?;
-    found.ok_or_else(|| CallError::NotFound(format!("there is no connection `{id}`")))
 }
 
 pub(super) async fn connection(shared: &Shared, attempt: &Attempt, id: &str) -> Result<Reply, CallError> {
@@ -78,18 +72,23 @@ pub async fn open(shared: &Shared, id: &ConnectionId) -> Result<opened::Connecti
     match shared.connections.open(id).await {
         Ok(Some(connection)) => Ok(connection),
         Ok(None) => Err(CallError::NotFound(format!("there is no connection `{id}`"))),
-        Err(OpenError::Store(error)) => Err(storage_failed(&error)),
-        Err(OpenError::Secrets(error)) => Err(sealed(&error)),
+        Err(error) => Err(failed(error)),
     }
 }
 
-fn unseal(shared: &Shared, place: &str, bytes: &[u8]) -> Result<SecretString, CallError> {
-    shared.secrets.unseal(place, bytes).map_err(|error| sealed(&error))
-}
-
-fn sealed(error: &SecretsError) -> CallError {
-    tracing::error!(error = error as &dyn std::error::Error, "a secret can't be opened");
-    CallError::Unavailable("the server can't open what is stored; its operator finds the reason in its log".into())
+fn failed(error: VaultError) -> CallError {
+    match error {
+        VaultError::Store(error) => storage_failed(&error),
+        VaultError::Secrets(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a secret can't be opened");
+            let text = "the server can't open what is stored; its operator finds the reason in its log";
+            CallError::Unavailable(text.into())
+        }
+        VaultError::Backend(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a host call could not use a secret backend");
+            CallError::Unavailable(error.to_string())
+        }
+    }
 }
 
 /// Hides what `reply` tells in all that the attempt says from now on.

@@ -30,6 +30,7 @@ use crate::{
         Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, Placement, Store, StoreConfig, Synchronous,
         XComBody, XComNew,
     },
+    vault::Vault,
     wire::{Call, CallError, CallKey, Reply, ToRunner, Value},
 };
 
@@ -140,7 +141,8 @@ impl Fixture {
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let (sender, events) = mpsc::channel(64);
         let config = ExecutorConfig { runners: 1, ..ExecutorConfig::new(folder.path().to_owned()) };
-        let shared = Shared::new(config, store, Blobs::in_memory(), secrets, sender).unwrap();
+        let shared =
+            Shared::new(config, store.clone(), Blobs::in_memory(), Vault::new(store, secrets), sender).unwrap();
         let (outbox, outgoing) = Outbox::new();
         Self { shared: Arc::new(shared), events, dag, run: Arc::new(run), outbox, outgoing, _folder: folder }
     }

@@ -114,6 +114,41 @@ proptest! {
         prop_assert_eq!(String::from_utf8(out).unwrap(), whole);
     }
 
+    /// However a program writes the text that a secret stands in, the secret is masked and what is around it is not.
+    #[test]
+    fn any_secret_is_found_in_every_form(secret in "\\PC{5,30}", before in "[a-z ]{0,9}", after in "[a-z ]{0,9}") {
+        prop_assume!(!secret.contains('*') && secret.trim() == secret);
+        let masker = Masker::new([secret.as_str()]);
+        let text = format!("{before}{secret}{after}");
+        let percent = |set| percent_encode(text.as_bytes(), set).to_string();
+        let json = serde_json::Value::from(text.as_str()).to_string();
+        let hex: String = text.bytes().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        let forms = [
+            text.clone(),
+            json.clone(),
+            ascii_json(&json),
+            json.replace('/', "\\/"),
+            percent(NON_ALPHANUMERIC),
+            percent(RFC_3986),
+            percent(URI_COMPONENT),
+            percent(FORM).replace("%20", "+"),
+            lower_case_escapes(&percent(RFC_3986)),
+            hex.to_ascii_uppercase(),
+            hex,
+            base64::engine::general_purpose::STANDARD.encode(&text),
+            base64::engine::general_purpose::URL_SAFE.encode(&text),
+        ];
+        for form in &forms {
+            prop_assert!(masker.mask(form).contains("***"), "{form}");
+            // What is shown tells no more than its neighbours' bits of it.
+            let shown = masker.mask(form).replace("***", "");
+            prop_assert!(shown.len() <= form.len() - secret.len() + 6, "{form}: {shown}");
+        }
+    }
+
     #[test]
     fn any_secret_is_found_in_any_text(secret in "\\PC{5,30}", before in "\\PC{0,9}", after in "\\PC{0,9}") {
         prop_assume!(!secret.contains('*'));

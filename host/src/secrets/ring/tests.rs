@@ -1,6 +1,6 @@
 //! Keys, and what they open.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn key(byte: u8) -> String {
 }
 
 fn ring(keys: &str) -> Secrets {
-    let config = SecretsConfig { key: Some(keys.to_owned().into()), key_file: None };
+    let config = SecretsConfig { key: Some(keys.to_owned().into()), ..SecretsConfig::default() };
     Secrets::open(&config, Path::new("/nonexistent")).unwrap()
 }
 
@@ -71,7 +71,7 @@ fn a_key_file_is_made_once_for_its_owner_only() {
 fn keys_that_are_none_are_refused_without_being_shown() {
     let folder = tempfile::tempdir().unwrap();
     for bad in ["", "hunter2hunter2", "c2hvcnQ=", &format!("{},", key(1))] {
-        let config = SecretsConfig { key: Some(bad.to_owned().into()), key_file: None };
+        let config = SecretsConfig { key: Some(bad.to_owned().into()), ..SecretsConfig::default() };
         let error = Secrets::open(&config, folder.path()).unwrap_err();
         assert!(matches!(error, SecretsError::Malformed { .. }));
         assert!(bad.is_empty() || !error.to_string().contains(bad));
@@ -84,4 +84,55 @@ fn keys_that_are_none_are_refused_without_being_shown() {
         Secrets::open(&SecretsConfig::default(), Path::new("/nonexistent")),
         Err(SecretsError::KeyFile { .. })
     ));
+}
+
+#[test]
+fn keys_come_from_a_named_file_or_a_command_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |config: SecretsConfig| Secrets::open(&config, folder.path());
+    let by_command = |command: String| open(SecretsConfig { key_command: Some(command), ..SecretsConfig::default() });
+    let path = folder.path().join("keys");
+    let by_file = || open(SecretsConfig { key_file: Some(path.clone()), ..SecretsConfig::default() });
+    assert!(matches!(by_file(), Err(SecretsError::KeyFile { .. })), "one that is named is not made");
+    fs::write(&path, format!("{}\n\n{}\n", key(2), key(1))).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let sealed = ring(&key(1)).seal("p", b"hunter2");
+    assert_eq!(by_file().unwrap().unseal("p", &sealed).unwrap().expose(), "hunter2");
+    let secrets = by_command(format!("cat {}", path.display())).unwrap();
+    assert_eq!(secrets.unseal("p", &sealed).unwrap().expose(), "hunter2");
+    for (command, why) in [("exit 7", "exit status: 7"), ("echo", "holds no key"), ("echo hunter2", "holds no key")] {
+        let error = by_command(command.to_owned()).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains(command), "{error}");
+    }
+    let both = SecretsConfig { key: Some(key(1).into()), key_file: Some(path.clone()), key_command: None };
+    assert!(matches!(open(both), Err(SecretsError::SeveralSources)));
+}
+
+#[test]
+fn data_keys_seal_and_a_master_key_is_changed_without_touching_what_they_sealed() {
+    let old = ring(&key(1));
+    let before = old.seal("p", b"by the master key");
+    let (first, second) = (old.new_data_key(), old.new_data_key());
+    assert_ne!(first.id, second.id);
+    old.install(std::slice::from_ref(&first)).unwrap();
+    let by_first = old.seal("p", b"hunter2");
+    assert!(by_first.starts_with(&old.header()) && !before.starts_with(&old.header()));
+    old.install(&[second.clone(), first.clone()]).unwrap();
+    assert!(!by_first.starts_with(&old.header()));
+    for (sealed, plain) in [(&before, "by the master key"), (&by_first, "hunter2")] {
+        assert_eq!(old.unseal("p", sealed).unwrap().expose(), plain);
+    }
+    assert_eq!(old.rewrap(&first).unwrap(), None);
+
+    let both = ring(&format!("{},{}", key(2), key(1)));
+    let wrapped: Vec<_> = [&second, &first].map(|key| both.rewrap(key).unwrap().unwrap()).into();
+    both.install(&wrapped).unwrap();
+    let new = ring(&key(2));
+    new.install(&wrapped).unwrap();
+    assert_eq!(new.unseal("p", &by_first).unwrap().expose(), "hunter2");
+    assert!(matches!(new.unseal("p", &before), Err(SecretsError::WrongKey)), "it has to be sealed again before");
+    assert!(matches!(new.install(&[first.clone()]), Err(SecretsError::WrongKey)));
+    assert!(new.unseal("p", &by_first).is_ok(), "a failed change changes nothing");
+    let swapped = WrappedKey { id: second.id, wrapped: wrapped[1].wrapped.clone() };
+    assert!(matches!(new.install(&[swapped]), Err(SecretsError::Broken { .. })));
 }

@@ -50,7 +50,7 @@ pub async fn list(
             ListLine::new(PATH, row.id.as_str(), cells)
         })
         .collect();
-    let view = ListView {
+    let mut view = ListView {
         shell: frame.shell(Section::Connections, "connections", "Connections"),
         heading: "Connections",
         about: "Addresses and credentials of other systems. Passwords and extras are encrypted, and shown to nobody.",
@@ -63,6 +63,7 @@ pub async fn list(
         beside: None,
         rows,
     };
+    settings::tell_places(&ui.vault, &mut view, query.offset == 0, |found| &found.connections).await?;
     Ok(page(&view.offered()))
 }
 

@@ -1,6 +1,6 @@
 //! What variables, connections and pools have in common: a list, a form, a question before they go.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use askama::Template;
 use axum::response::Response;
@@ -11,10 +11,12 @@ use crate::{
     model::role::Permission,
     store::Page,
     ui::{
+        error::UiError,
         links,
         shell::{Frame, Section, Shell},
         show::{Crumbs, Pager},
     },
+    vault::{Found, Vault},
 };
 
 pub const ROWS: u32 = 100;
@@ -83,6 +85,37 @@ impl ListLine {
             key: key.to_owned(),
         }
     }
+}
+
+/// Shows where settings are kept, if any are outside of the database: as one more column, and the others as lines that can't be
+/// edited, on the first page. `names`: those of a place that are of this kind.
+///
+/// # Errors
+/// If a place can't be asked.
+pub async fn tell_places(
+    vault: &Vault,
+    view: &mut ListView,
+    is_first: bool,
+    names: fn(&Found) -> &BTreeSet<String>,
+) -> Result<(), UiError> {
+    if !vault.has_backends() {
+        return Ok(());
+    }
+    let outside = vault.outside().await?;
+    let place_of = |key: &str| outside.iter().find(|(_, found)| found.has(names(found), key)).map(|(place, _)| place);
+    view.columns.push("Kept in");
+    for row in &mut view.rows {
+        let hidden = place_of(&row.key).map(|place| format!(", hidden by {place}")).unwrap_or_default();
+        row.cells.push(format!("the database{hidden}"));
+    }
+    let all: BTreeSet<&String> = outside.iter().flat_map(|(_, found)| names(found)).collect();
+    for key in all.into_iter().filter(|_| is_first).take(ROWS as usize) {
+        let mut cells = vec![key.clone()];
+        cells.resize(view.columns.len() - 1, String::new());
+        cells.push(place_of(key).cloned().unwrap_or_default());
+        view.rows.push(ListLine { key: key.clone(), cells, edit_href: None, delete_href: None });
+    }
+    Ok(())
 }
 
 #[derive(Template)]

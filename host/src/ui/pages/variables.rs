@@ -43,7 +43,7 @@ pub async fn list(
             ListLine::new(PATH, row.key.as_str(), cells)
         })
         .collect();
-    let view = ListView {
+    let mut view = ListView {
         shell: frame.shell(Section::Variables, "variables", "Variables"),
         heading: "Variables",
         about: "Settings that tasks read if their DAG's grants name them. Values are encrypted, and shown to nobody.",
@@ -56,6 +56,7 @@ pub async fn list(
         beside: None,
         rows,
     };
+    settings::tell_places(&ui.vault, &mut view, query.offset == 0, |found| &found.variables).await?;
     Ok(page(&view.offered()))
 }
 

@@ -1,0 +1,1 @@
+INSERT INTO data_key (id, wrapped, created_at) VALUES ($1, $2, $3)

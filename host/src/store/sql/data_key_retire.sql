@@ -1,0 +1,1 @@
+UPDATE data_key SET retired_at = $1 WHERE retired_at IS NULL

@@ -1,0 +1,1 @@
+UPDATE data_key SET wrapped = $2 WHERE id = $1

@@ -1,0 +1,1 @@
+UPDATE connection SET sealed_extra = $3 WHERE id = $1 AND sealed_extra = $2
