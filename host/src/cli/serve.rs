@@ -81,13 +81,13 @@ async fn serve(config: ServeConfig) -> Result<()> {
 
 /// The page and the API on one address.
 fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Router {
-    let Services { scheduler, blobs, vault: Vault { store, secrets, vault }, .. } = services;
+    let Services { scheduler, blobs, vault: Vault { store, secrets, values }, .. } = services;
     let api = api::router(ApiState {
         scheduler: scheduler.clone(),
         store: store.clone(),
         blobs: blobs.clone(),
         secrets: secrets.clone(),
-        vault: vault.clone(),
+        vault: values.clone(),
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,
@@ -98,7 +98,7 @@ fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Rou
         store: store.clone(),
         blobs: blobs.clone(),
         secrets: secrets.clone(),
-        vault: vault.clone(),
+        vault: values.clone(),
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,

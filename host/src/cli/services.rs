@@ -82,7 +82,7 @@ pub struct Vault {
     pub store: Store,
     pub secrets: Secrets,
     /// Both, and what is kept outside.
-    pub vault: vault::Vault,
+    pub values: vault::Vault,
 }
 
 impl Vault {
@@ -100,7 +100,7 @@ impl Vault {
         let store = StoreConfig { path: data_dir.join("airlock.db"), synchronous: config.synchronous };
         let store = Store::open(&store).await.or_fail(Kind::Failed, || "can't use the database".into())?;
         let opened = vault::Vault::open(store.clone(), secrets.clone(), backends(config)?).await;
-        let vault = opened.map_err(|error| {
+        let values = opened.map_err(|error| {
             let is_wrong = matches!(error, VaultError::Secrets(_));
             let error = CliError::new(Kind::Failed, error);
             if !is_wrong {
@@ -111,7 +111,7 @@ impl Vault {
                  AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND",
             )
         })?;
-        Ok(Self { store, secrets, vault })
+        Ok(Self { store, secrets, values })
     }
 }
 
@@ -178,8 +178,8 @@ impl Services {
             telemetry: telemetry.clone(),
             ..ExecutorConfig::new(data_dir.to_owned())
         };
-        let Vault { store, vault: all, .. } = vault.clone();
-        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), all, events)
+        let Vault { store, values, .. } = vault.clone();
+        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), values, events)
             .or_fail(Kind::Failed, || "can't start the executor".into())?;
         if timetables {
             vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
@@ -198,7 +198,7 @@ impl Services {
                 .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
         // A trial is over soon, and tells nobody.
         let notifier = if timetables {
-            let connections = Connections::new(vault.vault.clone());
+            let connections = Connections::new(vault.values.clone());
             let notifier =
                 Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()), telemetry.metrics);
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;

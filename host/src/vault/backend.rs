@@ -91,21 +91,11 @@ impl Cached {
     }
 
     pub async fn variable(&self, key: &VariableKey) -> Result<Option<SecretString>, BackendError> {
-        if let Some(known) = remembered(&self.variables, key) {
-            return Ok(known);
-        }
-        let found = self.backend.variable(key).await?;
-        lock(&self.variables).put(key.clone(), (found.clone(), Instant::now()));
-        Ok(found)
+        remembered(&self.variables, key, self.backend.variable(key)).await
     }
 
     pub async fn connection(&self, id: &ConnectionId) -> Result<Option<ImportedConnection>, BackendError> {
-        if let Some(known) = remembered(&self.connections, id) {
-            return Ok(known);
-        }
-        let found = self.backend.connection(id).await?;
-        lock(&self.connections).put(id.clone(), (found.clone(), Instant::now()));
-        Ok(found)
+        remembered(&self.connections, id, self.backend.connection(id)).await
     }
 }
 
@@ -113,6 +103,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn remembered<K: std::hash::Hash + Eq, T: Clone>(cache: &Remembered<K, T>, key: &K) -> Option<Option<T>> {
-    lock(cache).get(key).filter(|(_, at)| at.elapsed() < CACHE).map(|(known, _)| known.clone())
+/// What was answered of late, or else what `ask` answers now.
+async fn remembered<K: Clone + std::hash::Hash + Eq, T: Clone>(
+    cache: &Remembered<K, T>,
+    key: &K,
+    ask: BoxFuture<'_, Result<Option<T>, BackendError>>,
+) -> Result<Option<T>, BackendError> {
+    let known = lock(cache).get(key).filter(|(_, at)| at.elapsed() < CACHE).cloned();
+    if let Some((known, _)) = known {
+        return Ok(known);
+    }
+    let found = ask.await?;
+    lock(cache).put(key.clone(), (found.clone(), Instant::now()));
+    Ok(found)
 }

@@ -57,7 +57,7 @@ impl Files {
         if text.len() as u64 > MAX_BYTES {
             return Err(failed(format!("the file is longer than {MAX_BYTES} bytes")));
         }
-        let text = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).unwrap_or(&text);
+        let text = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         Ok(Some(text.to_owned().into()))
     }
 }

@@ -122,7 +122,7 @@ impl Vault {
                 match sealed_anew(self, &row) {
                     Ok(sealed) => anew.push((row, sealed)),
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "a value stays as it is sealed")
+                        tracing::error!(error = &error as &dyn std::error::Error, "a value stays as it is sealed");
                     }
                 }
             }

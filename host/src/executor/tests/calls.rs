@@ -116,7 +116,7 @@ async fn a_variable_is_read_if_it_is_granted_and_masked_from_then_on() {
     let mut fixture = Fixture::pair(serde_json::json!({"variables": ["reports/*"]})).await;
     let a = fixture.attempt("a");
     let key = VariableKey::new("reports/target").unwrap();
-    let sealed = fixture.shared.secrets.seal(&place::variable(&key), b"swordfish");
+    let sealed = fixture.shared.vault.secrets().seal(&place::variable(&key), b"swordfish");
     let row = VariableRow { key, sealed, description: None, updated_at: now() };
     fixture.shared.store.variable_put(&row).await.unwrap();
     let ask = |key: &str| Call::VariableGet { key: key.into() };
@@ -132,7 +132,7 @@ async fn a_connection_is_read_if_it_is_granted_and_its_secrets_are_masked() {
     let mut fixture = Fixture::pair(serde_json::json!({"connection_secrets": ["db"], "connections": ["db2"]})).await;
     let a = fixture.attempt("a");
     let id = ConnectionId::new("db").unwrap();
-    let secrets = &fixture.shared.secrets;
+    let secrets = fixture.shared.vault.secrets();
     let row = ConnectionRow {
         conn_type: "postgres".into(),
         description: None,
@@ -160,7 +160,7 @@ async fn a_secret_that_was_moved_to_another_row_is_not_opened() {
     let mut fixture = Fixture::pair(serde_json::json!({"variables": ["mine"]})).await;
     let a = fixture.attempt("a");
     let (mine, others) = (VariableKey::new("mine").unwrap(), VariableKey::new("others").unwrap());
-    let sealed = fixture.shared.secrets.seal(&place::variable(&others), b"swordfish");
+    let sealed = fixture.shared.vault.secrets().seal(&place::variable(&others), b"swordfish");
     let row = VariableRow { key: mine, sealed, description: None, updated_at: now() };
     fixture.shared.store.variable_put(&row).await.unwrap();
     let answer = fixture.call(&a, Call::VariableGet { key: "mine".into() }).await;

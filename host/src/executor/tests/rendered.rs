@@ -14,7 +14,7 @@ async fn with_variable(input: &str, grants: serde_json::Value) -> (Fixture, Arc<
     ]);
     let fixture = Fixture::new(nodes, grants).await;
     let key = VariableKey::new("target").unwrap();
-    let sealed = fixture.shared.secrets.seal(&place::variable(&key), b"swordfish");
+    let sealed = fixture.shared.vault.secrets().seal(&place::variable(&key), b"swordfish");
     let row = VariableRow { key, sealed, description: None, updated_at: now() };
     fixture.shared.store.variable_put(&row).await.unwrap();
     let attempt = fixture.attempt("a");

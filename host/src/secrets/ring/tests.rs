@@ -131,7 +131,7 @@ fn data_keys_seal_and_a_master_key_is_changed_without_touching_what_they_sealed(
     new.install(&wrapped).unwrap();
     assert_eq!(new.unseal("p", &by_first).unwrap().expose(), "hunter2");
     assert!(matches!(new.unseal("p", &before), Err(SecretsError::WrongKey)), "it has to be sealed again before");
-    assert!(matches!(new.install(&[first.clone()]), Err(SecretsError::WrongKey)));
+    assert!(matches!(new.install(std::slice::from_ref(&first)), Err(SecretsError::WrongKey)));
     assert!(new.unseal("p", &by_first).is_ok(), "a failed change changes nothing");
     let swapped = WrappedKey { id: second.id, wrapped: wrapped[1].wrapped.clone() };
     assert!(matches!(new.install(&[swapped]), Err(SecretsError::Broken { .. })));
