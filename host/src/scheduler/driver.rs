@@ -38,6 +38,7 @@ use self::active_run::ActiveRun;
 use super::{
     AnswerRequest, Change, ClearRequest, Dependency, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
     dags::Dags,
+    retention::Ended,
     runs,
     tick::{Dispatch, Tick},
     version::Version,
@@ -262,6 +263,8 @@ pub struct Driver<D> {
     executor: D,
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     heartbeat: Arc<Heartbeat>,
+    /// Told of dags whose runs ended.
+    ended: Arc<Ended>,
     next_key: i64,
     next_event: i64,
     dags: Dags,
@@ -302,6 +305,7 @@ impl<D: Dispatch> Driver<D> {
         now: Timestamp,
         changes: broadcast::Sender<Arc<Vec<Change>>>,
         heartbeat: Arc<Heartbeat>,
+        ended: Arc<Ended>,
     ) -> Result<Self, StoreError> {
         let mut driver = Self {
             admission: Admission::new(config.parallelism),
@@ -311,6 +315,7 @@ impl<D: Dispatch> Driver<D> {
             executor,
             changes,
             heartbeat,
+            ended,
             next_key: 0,
             next_event: 0,
             dags: Dags::default(),

@@ -51,7 +51,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 pub use version::{VersionError, graph};
 
-use self::driver::{Driver, Heartbeat, Request};
+use self::{
+    driver::{Driver, Heartbeat, Request},
+    retention::Ended,
+};
 use crate::{
     blobs::Blobs,
     model::{
@@ -150,11 +153,13 @@ impl Scheduler {
             uploads: Arc::clone(&uploads),
             retention: retention::Handle::new(commands),
         };
-        let driver = Driver::recover(config, store, executor, clock.now(), changes, heartbeat).await?;
+        let ended = Arc::<Ended>::default();
+        let driver =
+            Driver::recover(config, store, executor, clock.now(), changes, heartbeat, Arc::clone(&ended)).await?;
         #[expect(clippy::disallowed_methods, reason = "whoever starts the scheduler waits for the `SchedulerTask`")]
         let task = {
             let collector = garbage::collect(scheduler.store.clone(), scheduler.blobs.clone(), garbage, uploads);
-            let retention = retention::Job::new(scheduler.clone(), retention_commands);
+            let retention = retention::Job::new(scheduler.clone(), retention_commands, ended);
             SchedulerTask {
                 garbage: AbortOnDropHandle::new(tokio::spawn(collector)),
                 triggers: AbortOnDropHandle::new(tokio::spawn(triggers::serve(scheduler.clone(), trigger_calls))),

@@ -41,6 +41,9 @@ impl<D: Dispatch> Driver<D> {
             tokio::time::sleep(COMMIT_RETRY).await;
         }
         tell(&self.config.telemetry, &turn, begun.elapsed());
+        for run in turn.told.iter().filter(|run| run.state.is_finished()) {
+            self.ended.tell(&run.dag_id);
+        }
         turn.tick.committed(&self.executor, &self.changes);
         Ok(())
     }

@@ -195,7 +195,9 @@ impl World {
         let config = SchedulerConfig { parallelism: PARALLELISM, ..SchedulerConfig::default() };
         let (changes, _) = tokio::sync::broadcast::channel(16);
         let heartbeat = Arc::new(Heartbeat::new(now));
-        Driver::recover(Arc::new(config), store.clone(), script.clone(), now, changes, heartbeat).await.unwrap()
+        Driver::recover(Arc::new(config), store.clone(), script.clone(), now, changes, heartbeat, Arc::default())
+            .await
+            .unwrap()
     }
 
     async fn turn(&mut self, mut requests: Vec<Request>, mut events: Vec<ExecutorEvent>) {

@@ -100,7 +100,7 @@ impl World {
         let (changes, _) = tokio::sync::broadcast::channel(16);
         let heartbeat = Arc::new(Heartbeat::new(now));
         let config = Arc::new(SchedulerConfig::default());
-        Driver::recover(config, store.clone(), script.clone(), now, changes, heartbeat).await.unwrap()
+        Driver::recover(config, store.clone(), script.clone(), now, changes, heartbeat, Arc::default()).await.unwrap()
     }
 
     /// The process dies and is started again; what ran is lost.

@@ -11,20 +11,22 @@
 //! nothing itself: the rules are `model::retention`, what is needed is known to the store and, for what is in memory, to the loop.
 
 mod agenda;
+mod ended;
 mod preview;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+pub(super) use ended::Ended;
 pub use preview::{DagPreview, Preview};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use self::agenda::{Agenda, Duty};
-use super::{Change, RequestError, Scheduler, driver::Request, garbage::paced};
+use super::{RequestError, Scheduler, driver::Request, garbage::paced};
 use crate::{
     blobs::keys,
     model::{
@@ -165,15 +167,14 @@ pub(super) struct Job {
     scheduler: Scheduler,
     clock: Clock,
     commands: mpsc::Receiver<Command>,
-    changes: broadcast::Receiver<Arc<Vec<Change>>>,
+    ended: Arc<Ended>,
     agenda: Agenda,
     said: BTreeMap<DagId, DagRetention>,
 }
 
 impl Job {
-    pub fn new(scheduler: Scheduler, commands: mpsc::Receiver<Command>) -> Self {
-        let changes = scheduler.subscribe();
-        Self { scheduler, clock: Clock, commands, changes, agenda: Agenda::default(), said: BTreeMap::new() }
+    pub fn new(scheduler: Scheduler, commands: mpsc::Receiver<Command>, ended: Arc<Ended>) -> Self {
+        Self { scheduler, clock: Clock, commands, ended, agenda: Agenda::default(), said: BTreeMap::new() }
     }
 
     /// Works until it is dropped.
@@ -193,11 +194,7 @@ impl Job {
                     None => return,
                     Some(command) => asked = self.told(command).await,
                 },
-                changes = self.changes.recv(), if listens => match changes {
-                    Ok(changes) => changes.iter().for_each(|change| self.changed(change)),
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.plan_anew().await,
-                    Err(broadcast::error::RecvError::Closed) => return,
-                },
+                dags = self.ended.take(), if listens => self.runs_ended(&dags),
                 () = tokio::time::sleep(sleep) => {}
             }
             while let Some(duty) = self.agenda.pop(self.clock.now()) {
@@ -236,8 +233,6 @@ impl Job {
     }
 
     async fn plan_anew(&mut self) {
-        // Who lagged has missed what it can't get back.
-        self.changes = self.changes.resubscribe();
         if let Err(error) = self.plan().await {
             tracing::warn!(error = %error, "what retention is to do can't be read now; this is tried again");
             self.agenda.add(Duty::Shared, self.clock.now().after(RETRY));
@@ -263,12 +258,12 @@ impl Job {
         }
     }
 
-    fn changed(&mut self, change: &Change) {
-        if let Change::Run { dag_id, state: Some(state), .. } = change
-            && state.is_finished()
-            && let Some(at) = self.policy(dag_id).look_after_end(self.clock.now())
-        {
-            self.agenda.add(Duty::Dag(dag_id.clone()), at);
+    fn runs_ended(&mut self, dags: &BTreeSet<DagId>) {
+        let now = self.clock.now();
+        for dag_id in dags {
+            if let Some(at) = self.policy(dag_id).look_after_end(now) {
+                self.agenda.add(Duty::Dag(dag_id.clone()), at);
+            }
         }
     }
 
