@@ -17,11 +17,11 @@ use airlock::{
         dag::{Catalog, Dag},
         ids::{DagId, Digest, RunId, TaskId},
         spec::ComponentKind,
-        state::RunType,
+        state::{RunState, RunType},
         time::Timestamp,
     },
     secrets::{Secrets, SecretsConfig},
-    store::{DagRunKey, InstanceKey, Store, StoreConfig, Synchronous},
+    store::{Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, Store, StoreConfig, Synchronous},
     vault::Vault,
 };
 use sha2::Digest as _;
@@ -53,6 +53,29 @@ pub struct Harness {
     run: Arc<RunContext>,
     component: Digest,
     folder: TempDir,
+}
+
+/// Logs are kept of runs that are there.
+async fn insert(store: &Store, run: &RunContext, deploy: Deploy) {
+    let version = store.deploy(&deploy).await.unwrap()[0].version;
+    let new = DagRunNew {
+        key: run.dag_run,
+        dag_id: run.dag_id.clone(),
+        run_id: run.run_id.clone(),
+        version,
+        run_type: run.run_type,
+        state: RunState::Running,
+        logical_date: None,
+        data_interval: None,
+        run_after: run.run_after,
+        queued_at: run.run_after,
+        start_date: Some(run.run_after),
+        conf: "{}".into(),
+        triggered_by: "test".into(),
+        triggering_user: None,
+        note: None,
+    };
+    store.commit(&Commit { dag_runs_new: vec![new], ..Commit::default() }).await.unwrap();
 }
 
 impl Harness {
@@ -101,9 +124,24 @@ impl Harness {
             params: "{}".into(),
         };
         let component = Digest(sha2::Sha256::digest(&*GUESTS).into());
-        blobs.put(&blobs::keys::component(&component, ComponentKind::Wasm), GUESTS.clone().into()).await.unwrap();
+        let blob = blobs::keys::component(&component, ComponentKind::Wasm);
+        blobs.put(&blob, GUESTS.clone().into()).await.unwrap();
         let module = executor.compile(GUESTS.clone().into()).await.unwrap();
         assert_eq!(module.dags[0].dag_id, "guests");
+        insert(
+            &store,
+            &run,
+            Deploy {
+                module: Arc::new(module),
+                digest: component,
+                blob,
+                size_bytes: 1,
+                uploaded_by: "ann".into(),
+                paused_default: false,
+                now: Timestamp::default(),
+            },
+        )
+        .await;
         Self { executor, store, blobs, events, dag: Arc::new(dag), run: Arc::new(run), component, folder }
     }
 
