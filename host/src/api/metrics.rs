@@ -8,8 +8,9 @@ use axum::{
 
 use super::{Api, error::ApiError};
 use crate::{
+    scheduler::Health,
     store::{MAX_PAGE, Page},
-    telemetry::PoolSlots,
+    telemetry::{Gauges, PoolSlots},
 };
 
 /// What Prometheus asks for and knows how to read.
@@ -21,15 +22,17 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
     responses((status = 200, body = String, content_type = "application/openmetrics-text")),
 )]
 pub async fn get_metrics(State(api): State<Api>) -> Result<Response, ApiError> {
-    let metrics = api.scheduler.metrics();
-    let health = api.scheduler.health();
-    metrics.scheduler(health.heartbeat, health.running, health.active_runs, api.scheduler.parallelism());
-    metrics.pools(pools(&api).await?);
-    match api.store.size_bytes() {
-        Ok(bytes) => metrics.database(bytes),
-        Err(error) => tracing::warn!(%error, "the size of the database is not known"),
-    }
-    Ok(([(CONTENT_TYPE, OPENMETRICS)], metrics.render()).into_response())
+    let Health { heartbeat, running, active_runs } = api.scheduler.health();
+    let size = api.store.size_bytes();
+    let now = Gauges {
+        heartbeat,
+        running,
+        parallelism: api.scheduler.parallelism(),
+        active_runs,
+        pools: pools(&api).await?,
+        database_bytes: size.inspect_err(|error| tracing::warn!(%error, "the database's size is not known")).ok(),
+    };
+    Ok(([(CONTENT_TYPE, OPENMETRICS)], api.scheduler.metrics().render(&now)).into_response())
 }
 
 async fn pools(api: &Api) -> Result<Vec<PoolSlots>, ApiError> {

@@ -1,6 +1,10 @@
 //! Figures for Prometheus, in the OpenMetrics text format.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -29,6 +33,7 @@ pub struct Metrics {
 struct Shared {
     registry: Registry,
     figures: Figures,
+    rendering: Mutex<()>,
 }
 
 impl fmt::Debug for Shared {
@@ -78,6 +83,21 @@ pub struct HttpRequest<'a> {
     pub took: Duration,
 }
 
+/// What is counted by nobody and asked for when it is told.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    pub heartbeat: Timestamp,
+    /// Task instances that run.
+    pub running: u32,
+    /// How many may.
+    pub parallelism: u32,
+    pub active_runs: u32,
+    /// All of them: others are told no more.
+    pub pools: Vec<PoolSlots>,
+    /// None: not known.
+    pub database_bytes: Option<u64>,
+}
+
 /// How the slots of a pool are used.
 #[derive(Debug)]
 pub struct PoolSlots {
@@ -121,7 +141,7 @@ figures! {
     /// Time from when a task instance could start, but for limits and pools, to its start
     task_queued_seconds: Histogram = "task_instance_queued_seconds", short();
     /// When the scheduler's loop went round last, in seconds since 1970
-    heartbeat: Gauge<f64, std::sync::atomic::AtomicU64> = "scheduler_heartbeat_timestamp_seconds";
+    heartbeat: Gauge<f64, AtomicU64> = "scheduler_heartbeat_timestamp_seconds";
     /// Task instances that run or are being started
     running: Gauge = "scheduler_running_task_instances";
     /// Task instances that may run at a time
@@ -150,6 +170,32 @@ figures! {
     database_bytes: Gauge = "database_bytes";
 }
 
+impl Figures {
+    fn set(&self, now: &Gauges) {
+        self.heartbeat.set(now.heartbeat.since(Timestamp::from_micros(0)).as_secs_f64());
+        self.running.set(now.running.into());
+        self.active_runs.set(now.active_runs.into());
+        self.parallelism.set(now.parallelism.into());
+        if let Some(bytes) = now.database_bytes {
+            self.database_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        self.pool_slots.clear();
+        for slots in &now.pools {
+            let states = [
+                ("open", slots.open),
+                ("running", Some(slots.running)),
+                ("queued", Some(slots.queued)),
+                ("scheduled", Some(slots.scheduled)),
+                ("deferred", Some(slots.deferred)),
+            ];
+            for (state, count) in states {
+                let Some(count) = count else { continue };
+                self.pool_slots.get_or_create(&PoolLabels { pool: slots.pool.to_string(), state }).set(count);
+            }
+        }
+    }
+}
+
 /// 100 us to 26 s.
 fn short() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 4.0, 10))
@@ -170,7 +216,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("airlock");
         let figures = Figures::new(&mut registry);
         registry.register("build", "This server", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { shared: Arc::new(Shared { registry, figures }) }
+        Self { shared: Arc::new(Shared { registry, figures, rendering: Mutex::default() }) }
     }
 }
 
@@ -179,8 +225,11 @@ impl Metrics {
         &self.shared.figures
     }
 
-    /// All figures as they are, in the OpenMetrics text format 1.0.
-    pub fn render(&self) -> String {
+    /// All figures, those of `now` among them, in the OpenMetrics text format 1.0.
+    pub fn render(&self, now: &Gauges) -> String {
+        // Whoever asks at the same time must not see half of it.
+        let _alone = self.shared.rendering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.figures().set(now);
         let mut text = String::new();
         // Writing to a string does not fail; what a figure wrote before it failed is of use.
         let _ = text::encode(&mut text, &self.shared.registry);
@@ -229,39 +278,6 @@ impl Metrics {
     /// A commit of the scheduler failed, and is tried again.
     pub fn commit_failed(&self) {
         self.figures().commit_failures.inc();
-    }
-
-    /// How the scheduler is.
-    pub fn scheduler(&self, heartbeat: Timestamp, running: u32, active_runs: u32, parallelism: u32) {
-        let figures = self.figures();
-        figures.heartbeat.set(heartbeat.since(Timestamp::from_micros(0)).as_secs_f64());
-        figures.running.set(running.into());
-        figures.active_runs.set(active_runs.into());
-        figures.parallelism.set(parallelism.into());
-    }
-
-    /// How the pools are used. Pools that are not among them are forgotten.
-    pub fn pools(&self, pools: impl IntoIterator<Item = PoolSlots>) {
-        let family = &self.figures().pool_slots;
-        family.clear();
-        for slots in pools {
-            let states = [
-                ("open", slots.open),
-                ("running", Some(slots.running)),
-                ("queued", Some(slots.queued)),
-                ("scheduled", Some(slots.scheduled)),
-                ("deferred", Some(slots.deferred)),
-            ];
-            for (state, count) in states {
-                let Some(count) = count else { continue };
-                family.get_or_create(&PoolLabels { pool: slots.pool.to_string(), state }).set(count);
-            }
-        }
-    }
-
-    /// How large the database is.
-    pub fn database(&self, bytes: u64) {
-        self.figures().database_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A request was answered.
@@ -315,7 +331,7 @@ mod tests {
             |method| HttpRequest { method, route: "/api/v2/dags", status: 200, took: Duration::from_millis(3) };
         metrics.answered(&request("GET"));
         metrics.answered(&request("BREW"));
-        let text = metrics.render();
+        let text = metrics.render(&Gauges::default());
         for line in [
             "# TYPE airlock_dag_runs_ended counter",
             r#"airlock_dag_runs_ended_total{dag_id="sales",state="failed"} 1"#,
@@ -329,7 +345,7 @@ mod tests {
             assert!(text.contains(line), "`{line}` is not in\n{text}");
         }
         metrics.dag_deleted(&dag_id);
-        assert!(!metrics.render().contains("sales"));
+        assert!(!metrics.render(&Gauges::default()).contains("sales"));
     }
 
     #[test]
@@ -343,12 +359,11 @@ mod tests {
             scheduled: 1,
             deferred: 0,
         };
-        metrics.pools([pool("narrow", Some(3)), pool("wide", None)]);
-        let text = metrics.render();
+        let told = |pools| metrics.render(&Gauges { pools, ..Gauges::default() });
+        let text = told(vec![pool("narrow", Some(3)), pool("wide", None)]);
         assert!(text.contains(r#"airlock_pool_slots{pool="narrow",state="open"} 3"#), "{text}");
         assert!(!text.contains(r#"pool="wide",state="open""#), "{text}");
-        metrics.pools([pool("wide", None)]);
-        assert!(!metrics.render().contains("narrow"));
+        assert!(!told(vec![pool("wide", None)]).contains("narrow"));
     }
 
     /// Who reads the docs finds every figure, and no other.
@@ -359,10 +374,10 @@ mod tests {
         metrics.dag_run_ended(&"d".parse().unwrap(), RunState::Success, None, at(1));
         metrics.task_try_ended(TaskState::Success, None, at(1));
         let (running, queued, scheduled, deferred) = (0, 0, 0, 0);
-        metrics.pools([PoolSlots { pool: "p".parse().unwrap(), open: None, running, queued, scheduled, deferred }]);
+        let pools = vec![PoolSlots { pool: "p".parse().unwrap(), open: None, running, queued, scheduled, deferred }];
         metrics.answered(&HttpRequest { method: "GET", route: "/", status: 200, took: Duration::ZERO });
         metrics.callback_tried(true);
-        let text = metrics.render();
+        let text = metrics.render(&Gauges { pools, ..Gauges::default() });
         let figures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         let docs = include_str!("../../../docs/monitoring.md");
         let named: Vec<_> = docs

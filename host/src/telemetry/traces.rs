@@ -37,8 +37,8 @@ const GATHER: Duration = Duration::from_secs(1);
 /// How long the receiver may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where traces go.
-#[derive(Debug, Clone)]
+/// Where traces go. It can't be printed: headers may be secrets.
+#[derive(Clone)]
 pub struct TracesConfig {
     /// An OTLP endpoint for traces over HTTP, as `http://127.0.0.1:4318/v1/traces`.
     pub url: String,
