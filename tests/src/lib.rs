@@ -1,5 +1,5 @@
 //! What the black-box tests stand on: the real binary on an empty folder, components built as a user builds them, an S3
-//! server, a browser.
+//! server, PostgreSQL, a browser.
 //!
 //! A test waits for conditions, never for time, and leaves nothing behind: whatever it started ends when its value is
 //! dropped. `cargo xtask test` builds the binary and the components first and names them in `AIRLOCK_TEST_BIN` and
@@ -13,6 +13,7 @@ pub mod build;
 pub mod cli;
 pub mod http;
 pub mod peer;
+pub mod postgres;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod server;
@@ -21,5 +22,6 @@ pub mod wait;
 pub use cli::Shell;
 pub use http::{Answer, Client};
 pub use peer::Peer;
+pub use postgres::Postgres;
 pub use server::{ADMIN_PASSWORD, Server};
 pub use wait::until;

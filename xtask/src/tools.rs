@@ -72,6 +72,17 @@ pub fn browser() -> Result<()> {
     apt_install(&missing)
 }
 
+/// PostgreSQL's server, which tests start on folders of their own.
+pub fn postgres() -> Result<()> {
+    if env::var_os("AIRLOCK_TEST_PG_BIN").is_some()
+        || Path::new("/usr/lib/postgresql").is_dir()
+        || is_installed("initdb")
+    {
+        return Ok(());
+    }
+    apt_install(&["postgresql"])
+}
+
 /// Python with `apache-airflow-client` and the axe-core that is in `axe-playwright-python`, in an environment of its own;
 /// answers the interpreter.
 pub fn python() -> Result<PathBuf> {
