@@ -11,6 +11,7 @@ use super::{
     error::ApiError,
     extract::{self, Paging, Path, Query},
     paths::{InstancePath, RunScopePath, TaskPath},
+    permit::Scoped,
     task_instances::{TaskInstanceResponse, find_instance, find_scope, show_all},
 };
 use crate::{
@@ -137,6 +138,7 @@ impl HitlDetail {
 )]
 pub async fn get_hitl_details(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<RunScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<HitlQuery>,
@@ -147,7 +149,8 @@ pub async fn get_hitl_details(
         Some(true) => WhichApprovals::Answered,
         Some(false) => WhichApprovals::Waiting,
     };
-    let listed = api.store.approval_list(&ApprovalFilter { dag_id, dag_run, which }, paging.page()).await?;
+    let filter = ApprovalFilter { dag_id, dags: scope.seen().clone(), dag_run, which };
+    let listed = api.store.approval_list(&filter, paging.page()).await?;
     let (mut rows, mut instances) = (Vec::new(), Vec::new());
     for row in listed.items {
         // One that is gone since its run's dag changed is not shown.

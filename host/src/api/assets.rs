@@ -15,9 +15,10 @@ use super::{
     error::ApiError,
     extract::{self, Paging, Path, Query, contains},
     paths::{AssetPath, DagAssetPath, DagPath, RunPath},
+    permit::Scoped,
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{CurrentUser, DagScope},
     model::{
         asset,
         ids::{DagId, RunId, TaskId},
@@ -255,13 +256,40 @@ impl From<&DagRunRow> for CreatedRunResponse {
 
 async fn find(api: &Api, id: i64) -> Result<AssetRow, ApiError> {
     let row = api.store.asset_get(id).await?;
-    row.ok_or_else(|| ApiError::not_found(format!("asset {id} does not exist")))
+    row.ok_or_else(|| missing(id))
 }
 
-async fn show_events(api: &Api, rows: Vec<AssetEventRow>) -> Result<Vec<AssetEventResponse>, ApiError> {
+fn missing(id: i64) -> ApiError {
+    ApiError::not_found(format!("asset {id} does not exist"))
+}
+
+/// Where dags that may be seen name an asset.
+async fn references(api: &Api, scope: &DagScope, ids: &[i64]) -> Result<Vec<AssetReference>, ApiError> {
+    let references = api.store.asset_reference_list(ids).await?;
+    Ok(references.into_iter().filter(|reference| scope.sees(&reference.dag_id)).collect())
+}
+
+/// An asset that a dag names which may be seen, and where such dags name it.
+async fn find_seen(api: &Api, scope: &DagScope, id: i64) -> Result<(AssetRow, Vec<AssetReference>), ApiError> {
+    let row = find(api, id).await?;
+    let references = references(api, scope, &[id]).await?;
+    if references.is_empty() && scope.seen().listed().is_some() {
+        return Err(missing(id));
+    }
+    Ok((row, references))
+}
+
+async fn show_events(
+    api: &Api,
+    scope: &DagScope,
+    rows: Vec<AssetEventRow>,
+) -> Result<Vec<AssetEventResponse>, ApiError> {
     let keys: Vec<_> = rows.iter().map(|row| row.key).collect();
     let mut runs: BTreeMap<i64, Vec<DagRunRow>> = BTreeMap::new();
     for (event, run) in api.store.dag_run_list_by_asset_events(&keys).await? {
+        if !scope.sees(&run.dag_id) {
+            continue;
+        }
         runs.entry(event).or_default().push(run);
     }
     Ok(rows
@@ -279,14 +307,15 @@ async fn show_events(api: &Api, rows: Vec<AssetEventRow>) -> Result<Vec<AssetEve
 )]
 pub async fn get_assets(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<AssetQuery>,
 ) -> Result<Json<AssetCollectionResponse>, ApiError> {
     let name = query.name_pattern.as_deref().and_then(contains);
     let uri = query.uri_pattern.as_deref().and_then(contains);
-    let listed = api.store.asset_list(name.as_deref(), uri.as_deref(), paging.page()).await?;
+    let listed = api.store.asset_list(name.as_deref(), uri.as_deref(), scope.seen(), paging.page()).await?;
     let ids: Vec<_> = listed.items.iter().map(|row| row.id).collect();
-    let references = api.store.asset_reference_list(&ids).await?;
+    let references = references(&api, &scope, &ids).await?;
     let assets = listed.items.into_iter().map(|row| AssetResponse::new(row, &references)).collect();
     Ok(Json(AssetCollectionResponse { assets, total_entries: listed.total }))
 }
@@ -295,9 +324,12 @@ pub async fn get_assets(
     get, path = "/api/v2/assets/{asset_id}", tag = "Asset", params(AssetPath),
     responses((status = 200, body = AssetResponse)),
 )]
-pub async fn get_asset(State(api): State<Api>, Path(path): Path<AssetPath>) -> Result<Json<AssetResponse>, ApiError> {
-    let row = find(&api, path.asset_id).await?;
-    let references = api.store.asset_reference_list(&[row.id]).await?;
+pub async fn get_asset(
+    State(api): State<Api>,
+    Scoped(scope): Scoped,
+    Path(path): Path<AssetPath>,
+) -> Result<Json<AssetResponse>, ApiError> {
+    let (row, references) = find_seen(&api, &scope, path.asset_id).await?;
     Ok(Json(AssetResponse::new(row, &references)))
 }
 
@@ -308,11 +340,13 @@ pub async fn get_asset(State(api): State<Api>, Path(path): Path<AssetPath>) -> R
 )]
 pub async fn get_asset_events(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<AssetEventQuery>,
 ) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
     let order = paging.order(&[("id", ()), ("timestamp", ())])?.map_or(Order::Descending, |((), order)| order);
     let filter = AssetEventFilter {
+        dags: scope.seen().clone(),
         asset: query.asset_id,
         source_dag_id: query.source_dag_id,
         source_run_id: query.source_run_id,
@@ -321,7 +355,7 @@ pub async fn get_asset_events(
         order,
     };
     let listed = api.store.asset_event_list(&filter, paging.page()).await?;
-    let asset_events = show_events(&api, listed.items).await?;
+    let asset_events = show_events(&api, &scope, listed.items).await?;
     Ok(Json(AssetEventCollectionResponse { asset_events, total_entries: listed.total }))
 }
 
@@ -367,17 +401,20 @@ pub async fn create_asset_event(
 )]
 pub async fn get_upstream_asset_events(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<RunPath>,
 ) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let rows = api.store.asset_event_list_of_run(run.key, MAX_UPSTREAM).await?;
-    let asset_events = show_events(&api, rows).await?;
+    let mut rows = api.store.asset_event_list_of_run(run.key, MAX_UPSTREAM).await?;
+    rows.retain(|row| row.source_dag_id.as_ref().is_none_or(|dag_id| scope.sees(dag_id)));
+    let asset_events = show_events(&api, &scope, rows).await?;
     let total_entries = i64::try_from(asset_events.len()).unwrap_or(i64::MAX);
     Ok(Json(AssetEventCollectionResponse { asset_events, total_entries }))
 }
 
 async fn queued(
     api: &Api,
+    scope: &DagScope,
     dag_id: Option<&DagId>,
     asset: Option<i64>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
@@ -385,7 +422,7 @@ async fn queued(
         find_dag(api, dag_id).await?;
     }
     if let Some(asset) = asset {
-        find(api, asset).await?;
+        find_seen(api, scope, asset).await?;
     }
     let view = |event: QueuedEvent| QueuedEventResponse {
         dag_display_name: event.dag_id.to_string(),
@@ -393,7 +430,8 @@ async fn queued(
         asset_id: event.asset,
         created_at: event.timestamp.to_utc(),
     };
-    let queued_events: Vec<_> = api.store.asset_queue_list(dag_id, asset).await?.into_iter().map(view).collect();
+    let queued = api.store.asset_queue_list(dag_id, asset).await?.into_iter();
+    let queued_events: Vec<_> = queued.filter(|event| scope.sees(&event.dag_id)).map(view).collect();
     let total_entries = i64::try_from(queued_events.len()).unwrap_or(i64::MAX);
     Ok(Json(QueuedEventCollectionResponse { queued_events, total_entries }))
 }
@@ -418,9 +456,10 @@ async fn unqueue(api: &Api, dag_id: Option<DagId>, asset: Option<i64>) -> Result
 )]
 pub async fn get_asset_queued_events(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<AssetPath>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, None, Some(path.asset_id)).await
+    queued(&api, &scope, None, Some(path.asset_id)).await
 }
 
 #[utoipa::path(
@@ -441,9 +480,10 @@ pub async fn delete_asset_queued_events(
 )]
 pub async fn get_dag_asset_queued_events(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<DagPath>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, Some(&path.dag_id), None).await
+    queued(&api, &scope, Some(&path.dag_id), None).await
 }
 
 #[utoipa::path(
@@ -464,9 +504,10 @@ pub async fn delete_dag_asset_queued_events(
 )]
 pub async fn get_dag_asset_queued_event(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<DagAssetPath>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, Some(&path.dag_id), Some(path.asset_id)).await
+    queued(&api, &scope, Some(&path.dag_id), Some(path.asset_id)).await
 }
 
 #[utoipa::path(

@@ -81,7 +81,12 @@ pub async fn audited(
 pub fn refusal(auth: &Auth, denied: &Denied, user: &CurrentUser, path: &str, request: &Request) -> Option<EventNew> {
     match denied {
         Denied::Forbidden { needed, .. } => Some(entry(auth, needed.as_str(), user, request, path)),
-        Denied::NoToken | Denied::UnknownToken | Denied::ForeignOrigin | Denied::Failed(_) => None,
+        Denied::NoToken
+        | Denied::UnknownToken
+        | Denied::ForeignOrigin
+        | Denied::NoDag(_)
+        | Denied::NotYours(_)
+        | Denied::Failed(_) => None,
     }
 }
 /// What the audit log says of an upload: nothing if it changed nothing.

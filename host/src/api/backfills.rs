@@ -11,9 +11,10 @@ use super::{
     error::ApiError,
     extract::{self, Paging, Path, Query},
     names::display_name,
+    permit::Scoped,
 };
 use crate::{
-    auth::CurrentUser,
+    auth::{CurrentUser, DagScope, NotYours},
     model::{backfill::ReprocessBehavior, ids::DagId, state::RunState, time::Timestamp},
     scheduler::{BackfillRequest, PlannedRun},
     store::{BackfillId, BackfillRow},
@@ -164,16 +165,28 @@ async fn show(api: &Api, row: BackfillRow) -> Result<BackfillResponse, ApiError>
     })
 }
 
+/// A backfill with whose dag the request may do what it does; that of a dag which the user may not see is none.
+async fn find(api: &Api, scope: &DagScope, id: i64) -> Result<BackfillRow, ApiError> {
+    let missing = || ApiError::not_found(format!("backfill {id} does not exist"));
+    let row = api.store.backfill_get(BackfillId(id)).await?.ok_or_else(missing)?;
+    match scope.check(&row.new.dag_id) {
+        Ok(()) => Ok(row),
+        Err(NotYours::Unknown(_)) => Err(missing()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[utoipa::path(
     get, path = "/api/v2/backfills", tag = "Backfill", params(Paging, BackfillQuery),
     responses((status = 200, body = BackfillCollectionResponse)),
 )]
 pub async fn list_backfills(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<BackfillQuery>,
 ) -> Result<Json<BackfillCollectionResponse>, ApiError> {
-    let listed = api.store.backfill_list(query.dag_id.as_ref(), paging.page()).await?;
+    let listed = api.store.backfill_list(query.dag_id.as_ref(), scope.seen(), paging.page()).await?;
     let mut backfills = Vec::with_capacity(listed.items.len());
     for row in listed.items {
         backfills.push(show(&api, row).await?);
@@ -187,9 +200,11 @@ pub async fn list_backfills(
 )]
 pub async fn create_backfill(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     user: CurrentUser,
     extract::Json(body): extract::Json<BackfillPostBody>,
 ) -> Result<Json<BackfillResponse>, ApiError> {
+    scope.check(&body.dag_id)?;
     let row = api.scheduler.backfill_create(body.request(Some(user.username))?).await?;
     Ok(Json(show(&api, row).await?))
 }
@@ -201,8 +216,10 @@ pub async fn create_backfill(
 )]
 pub async fn create_backfill_dry_run(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     extract::Json(body): extract::Json<BackfillPostBody>,
 ) -> Result<Json<DryRunBackfillCollectionResponse>, ApiError> {
+    scope.check(&body.dag_id)?;
     let planned = api.scheduler.backfill_dry_run(&body.request(None)?).await?;
     let view = |PlannedRun { run, plan }: &PlannedRun| DryRunBackfillResponse {
         logical_date: run.logical_date.to_utc(),
@@ -220,11 +237,10 @@ pub async fn create_backfill_dry_run(
 )]
 pub async fn get_backfill(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<BackfillPath>,
 ) -> Result<Json<BackfillResponse>, ApiError> {
-    let id = path.backfill_id;
-    let row = api.store.backfill_get(BackfillId(id)).await?;
-    let row = row.ok_or_else(|| ApiError::not_found(format!("backfill {id} does not exist")))?;
+    let row = find(&api, &scope, path.backfill_id).await?;
     Ok(Json(show(&api, row).await?))
 }
 
@@ -234,9 +250,11 @@ pub async fn get_backfill(
 )]
 pub async fn pause_backfill(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<BackfillPath>,
 ) -> Result<Json<BackfillResponse>, ApiError> {
-    let row = api.scheduler.backfill_set_paused(BackfillId(path.backfill_id), true).await?;
+    let found = find(&api, &scope, path.backfill_id).await?;
+    let row = api.scheduler.backfill_set_paused(found.id, true).await?;
     Ok(Json(show(&api, row).await?))
 }
 
@@ -246,9 +264,11 @@ pub async fn pause_backfill(
 )]
 pub async fn unpause_backfill(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<BackfillPath>,
 ) -> Result<Json<BackfillResponse>, ApiError> {
-    let row = api.scheduler.backfill_set_paused(BackfillId(path.backfill_id), false).await?;
+    let found = find(&api, &scope, path.backfill_id).await?;
+    let row = api.scheduler.backfill_set_paused(found.id, false).await?;
     Ok(Json(show(&api, row).await?))
 }
 
@@ -259,8 +279,10 @@ pub async fn unpause_backfill(
 )]
 pub async fn cancel_backfill(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<BackfillPath>,
 ) -> Result<Json<BackfillResponse>, ApiError> {
-    let row = api.scheduler.backfill_cancel(BackfillId(path.backfill_id)).await?;
+    let found = find(&api, &scope, path.backfill_id).await?;
+    let row = api.scheduler.backfill_cancel(found.id).await?;
     Ok(Json(show(&api, row).await?))
 }

@@ -21,9 +21,10 @@ use super::{
     error::ApiError,
     extract::{Paging, Path, Query},
     paths::ComponentPath,
+    permit::Scoped,
 };
 use crate::{
-    auth::{Audit, CurrentUser},
+    auth::{Audit, CurrentUser, DagScope},
     blobs::keys,
     model::{
         grants::Grant,
@@ -204,7 +205,7 @@ pub async fn post_component(
         return Err(ApiError::invalid(["body"], "the body is empty; send the bytes of a component, or dags in YAML"));
     }
     let size_bytes = wasm.len();
-    let mut deployed = api.scheduler.deploy(wasm, &user.username).await?;
+    let mut deployed = api.scheduler.deploy(wasm, &user.uploader()).await?;
     audit::uploaded(&audit, &deployed);
     let is_change = deployed.is_change();
     let mut dags = Vec::with_capacity(deployed.dags.len());
@@ -230,8 +231,9 @@ pub async fn post_component(
     Ok((status, Json(answer)))
 }
 
-async fn find(api: &Api, digest: Digest) -> Result<ComponentRow, ApiError> {
-    let row = api.store.component_get(digest).await?;
+/// A component that brought a dag which may be seen, or none, with those of its dags that may be.
+async fn find(api: &Api, scope: &DagScope, digest: Digest) -> Result<ComponentRow, ApiError> {
+    let row = api.store.component_get(digest).await?.and_then(|row| scope.of_component(row));
     row.ok_or_else(|| ApiError::not_found(format!("component `{digest}` does not exist")))
 }
 
@@ -242,10 +244,12 @@ async fn find(api: &Api, digest: Digest) -> Result<ComponentRow, ApiError> {
 )]
 pub async fn get_components(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ComponentCollectionResponse>, ApiError> {
-    let listed = api.store.component_list(paging.page()).await?;
-    let components = listed.items.into_iter().map(ComponentResponse::from).collect();
+    let listed = api.store.component_list(scope.seen(), paging.page()).await?;
+    let seen = listed.items.into_iter().filter_map(|row| scope.of_component(row));
+    let components = seen.map(ComponentResponse::from).collect();
     Ok(Json(ComponentCollectionResponse { components, total_entries: listed.total }))
 }
 
@@ -255,9 +259,10 @@ pub async fn get_components(
 )]
 pub async fn get_component(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<ComponentPath>,
 ) -> Result<Json<ComponentResponse>, ApiError> {
-    Ok(Json(find(&api, path.digest).await?.into()))
+    Ok(Json(find(&api, &scope, path.digest).await?.into()))
 }
 
 /// A component's bytes, as they were uploaded.
@@ -265,8 +270,12 @@ pub async fn get_component(
     get, path = "/api/v2/components/{digest}/wasm", tag = "Component", params(ComponentPath),
     responses((status = 200, content_type = "application/wasm", body = Vec<u8>)),
 )]
-pub async fn get_component_wasm(State(api): State<Api>, Path(path): Path<ComponentPath>) -> Result<Response, ApiError> {
-    content(&api, path.digest, ComponentKind::Wasm).await
+pub async fn get_component_wasm(
+    State(api): State<Api>,
+    Scoped(scope): Scoped,
+    Path(path): Path<ComponentPath>,
+) -> Result<Response, ApiError> {
+    content(&api, &scope, path.digest, ComponentKind::Wasm).await
 }
 
 /// The text of dags in YAML, as it was uploaded.
@@ -274,12 +283,28 @@ pub async fn get_component_wasm(State(api): State<Api>, Path(path): Path<Compone
     get, path = "/api/v2/components/{digest}/yaml", tag = "Component", params(ComponentPath),
     responses((status = 200, content_type = "application/yaml", body = Vec<u8>)),
 )]
-pub async fn get_component_yaml(State(api): State<Api>, Path(path): Path<ComponentPath>) -> Result<Response, ApiError> {
-    content(&api, path.digest, ComponentKind::Yaml).await
+pub async fn get_component_yaml(
+    State(api): State<Api>,
+    Scoped(scope): Scoped,
+    Path(path): Path<ComponentPath>,
+) -> Result<Response, ApiError> {
+    content(&api, &scope, path.digest, ComponentKind::Yaml).await
 }
 
-async fn content(api: &Api, digest: Digest, kind: ComponentKind) -> Result<Response, ApiError> {
-    let row = find(api, digest).await?;
+async fn content(api: &Api, scope: &DagScope, digest: Digest, kind: ComponentKind) -> Result<Response, ApiError> {
+    let row = api.store.component_get(digest).await?;
+    // It is the code of all its dags.
+    if let Some(row) = &row
+        && !row.dag_ids.iter().all(|dag_id| scope.sees(dag_id))
+        && scope.of_component(row.clone()).is_some()
+    {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "the component carries dags that you may not see, so that its code can't be shown",
+        ));
+    }
+    let row = find(api, scope, digest).await?;
     let is = row.module.kind.as_str();
     if row.module.kind != kind {
         let message = format!("component `{digest}` is not {}; get `/api/v2/components/{digest}/{is}`", kind.as_str());

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::broadcast::error::RecvError;
@@ -23,6 +23,7 @@ use super::{
     extract::{self, Paging, Patch, Path, Query, required},
     names::{DagVersionResponse, Names},
     paths::{DagPath, DagScopePath, RunPath},
+    permit::{Scoped, Visitor},
     ranges::DateRanges,
     task_instances::TaskInstanceCollectionResponse,
 };
@@ -321,6 +322,7 @@ impl DagRunCollectionResponse {
 )]
 pub async fn get_dag_runs(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<DagScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<DagRunQuery>,
@@ -337,6 +339,7 @@ pub async fn get_dag_runs(
     let (order_by, order) = order(&paging)?;
     let filter = DagRunFilter {
         dag_id,
+        dags: scope.seen().clone(),
         states: query.state,
         run_types,
         backfill: query.backfill_id.map(BackfillId),
@@ -357,6 +360,7 @@ pub async fn get_dag_runs(
 )]
 pub async fn get_list_dag_runs_batch(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<DagScopePath>,
     extract::Json(body): extract::Json<DagRunsBatchBody>,
 ) -> Result<Json<DagRunCollectionResponse>, ApiError> {
@@ -369,8 +373,10 @@ pub async fn get_list_dag_runs_batch(
     if dag_ids.len() > 1 {
         return Err(ApiError::invalid(["body", "dag_ids"], "only one dag, or all, can be asked for at a time"));
     }
+    dag_ids.iter().try_for_each(|dag_id| scope.check(dag_id))?;
     let filter = DagRunFilter {
         dag_id: dag_ids.into_iter().next(),
+        dags: scope.seen().clone(),
         states: body.states.unwrap_or_default().into_iter().flatten().collect(),
         run_types: Vec::new(),
         backfill: None,
@@ -494,11 +500,13 @@ pub async fn delete_dag_run(State(api): State<Api>, Path(path): Path<RunPath>) -
 )]
 pub async fn wait_dag_run(
     State(api): State<Api>,
+    visitor: Visitor,
     Path(path): Path<RunPath>,
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, ApiError> {
     find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let stream = state_lines(api, path, &query);
+    // Whoever may not see the run any more is told no more of it.
+    let stream = state_lines(api, path, &query).take_until(visitor.until_changed().boxed());
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((headers, Body::from_stream(stream)).into_response())
 }

@@ -14,11 +14,13 @@ use super::{
     extract::{self, Instant, Paging, Path, Query},
     names::{DagVersionResponse, display_name},
     paths::DagPath,
+    permit::Scoped,
 };
 use crate::{
     auth::Audit,
     model::{
         asset::AssetCondition,
+        dag_access::DagSet,
         ids::DagId,
         spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec},
         state::RunState,
@@ -181,7 +183,7 @@ pub struct NextRunQuery {
 }
 
 impl DagQuery {
-    fn filter(&self, paging: &Paging) -> Result<DagFilter, ApiError> {
+    fn filter(&self, dags: &DagSet, paging: &Paging) -> Result<DagFilter, ApiError> {
         let tag_match = match self.tags_match_mode.as_deref() {
             None | Some("any") => TagMatch::Any,
             Some("all") => TagMatch::All,
@@ -195,6 +197,7 @@ impl DagQuery {
         let (order_by, order) = paging.order(&known)?.unwrap_or_default();
         Ok(DagFilter {
             ids: Vec::new(),
+            dags: dags.clone(),
             dag_id_pattern: self.dag_id_pattern.as_deref().and_then(extract::contains),
             tags: self.tags.clone(),
             tag_match,
@@ -321,10 +324,11 @@ pub async fn find_dag(api: &Api, dag_id: &DagId) -> Result<DagRow, ApiError> {
 )]
 pub async fn get_dags(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<DagQuery>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
-    let listed = api.store.dag_list(&query.filter(&paging)?, paging.page()).await?;
+    let listed = api.store.dag_list(&query.filter(scope.seen(), &paging)?, paging.page()).await?;
     let now = api.clock.now();
     let dags = listed.items.iter().map(|dag| DagResponse::new(dag, now)).collect();
     Ok(Json(DagCollectionResponse { dags, total_entries: listed.total }))
@@ -338,13 +342,14 @@ pub async fn get_dags(
 pub async fn patch_dags(
     State(api): State<Api>,
     audit: Audit,
+    Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<DagQuery>,
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<DagPatchBody>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
     check_mask(&mask, &["is_paused"])?;
-    let mut filter = query.filter(&paging)?;
+    let mut filter = query.filter(scope.held(), &paging)?;
     match query.dag_id_pattern.as_deref() {
         None => return Ok(Json(DagCollectionResponse { dags: Vec::new(), total_entries: 0 })),
         Some("~") => filter.dag_id_pattern = None,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::identity::Denied;
 use crate::{
-    auth::AuthError,
+    auth::{AuthError, NotYours},
     blobs::BlobError,
     model::ids::NameError,
     scheduler::{CompileError, DeployError, LogError, RequestError},
@@ -228,6 +228,9 @@ impl From<DeployError> for ApiError {
             | DeployError::Duplicate(_)
             | DeployError::AssetCycle(_)
             | DeployError::Unknown => Self::invalid(["body"], error.to_string()),
+            DeployError::NotTheirs(_) | DeployError::LibraryOfAll | DeployError::NameOfOthers(_) => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
+            }
             DeployError::Blobs(error) => Self::from(error),
             DeployError::Store(error) => Self::from(error),
             DeployError::Stopped => Self::unavailable(error.to_string()),
@@ -265,6 +268,7 @@ impl From<AuthError> for ApiError {
             }
             AuthError::TokenName => Self::invalid(["body", "name"], text),
             AuthError::TokenRole { .. } => Self::invalid(["body", "role"], text),
+            AuthError::DagPermission(_) => Self::invalid(["body", "dag_permissions"], text),
             AuthError::TokenLifetime => Self::invalid(["body", "days"], text),
             AuthError::UserName(_) => Self::invalid(["body", "username"], text),
             AuthError::UserExists(_)
@@ -277,6 +281,12 @@ impl From<AuthError> for ApiError {
     }
 }
 
+impl From<NotYours> for ApiError {
+    fn from(error: NotYours) -> Self {
+        Denied::from(error).into()
+    }
+}
+
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
         let text = denied.to_string();
@@ -284,7 +294,10 @@ impl From<Denied> for ApiError {
             Denied::NoToken => Self::new(StatusCode::UNAUTHORIZED, "no_token", text),
             Denied::UnknownToken => Self::new(StatusCode::UNAUTHORIZED, "unknown_token", text),
             Denied::ForeignOrigin => Self::new(StatusCode::FORBIDDEN, "foreign_origin", text),
-            Denied::Forbidden { .. } => Self::new(StatusCode::FORBIDDEN, "forbidden", text),
+            Denied::Forbidden { .. } | Denied::NotYours(NotYours::Forbidden { .. }) => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", text)
+            }
+            Denied::NoDag(_) | Denied::NotYours(NotYours::Unknown(_)) => Self::not_found(text),
             Denied::Failed(error) => Self::from(error),
         }
     }

@@ -10,7 +10,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures_util::{Stream, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{
@@ -21,9 +21,10 @@ use tokio::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, error::ApiError, extract::Query};
+use super::{Api, error::ApiError, extract::Query, permit::Visitor};
 use crate::{
     model::{
+        dag_access::DagSet,
         ids::{DagId, RunId},
         state::{RunState, TaskState},
     },
@@ -109,21 +110,30 @@ impl From<&Change> for ChangeView {
     get, path = "/api/v2/events", tag = "Event", params(EventQuery),
     responses((status = 200, content_type = "text/event-stream", body = ChangesView)),
 )]
-pub async fn get_events(State(api): State<Api>, Query(query): Query<EventQuery>) -> Result<Response, ApiError> {
+pub async fn get_events(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Query(query): Query<EventQuery>,
+) -> Result<Response, ApiError> {
     if query.dag_run_id.is_some() && query.dag_id.is_none() {
         return Err(ApiError::invalid(["query", "dag_id"], "a run has its id within a dag; name the dag too"));
     }
     let slot = Arc::clone(&api.streams).try_acquire_owned();
     let slot = slot.map_err(|_| ApiError::unavailable("too many clients listen to events; try again later"))?;
+    // Before it is asked what may be seen, so that no dag that is new falls between.
+    let changes = api.scheduler.subscribe();
     let events = Events {
-        changes: api.scheduler.subscribe(),
+        changes,
+        seen: visitor.scope().await?.seen().clone(),
+        visitor: visitor.clone(),
         query,
         until: Instant::now() + LIFETIME,
         next_at: Instant::now(),
         is_first: true,
         _slot: slot,
     };
-    let response = Sse::new(events.into_stream()).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    let stream = events.into_stream().take_until(visitor.until_changed().boxed()).fuse();
+    let response = Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     // A proxy that gathers the answer would hold every event back.
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))];
     Ok((unbuffered, response).into_response())
@@ -132,6 +142,9 @@ pub async fn get_events(State(api): State<Api>, Query(query): Query<EventQuery>)
 /// One client's place in the stream of changes.
 struct Events {
     changes: Receiver<Arc<Vec<Change>>>,
+    visitor: Visitor,
+    /// The dags that the client may see.
+    seen: DagSet,
     query: EventQuery,
     until: Instant,
     next_at: Instant,
@@ -152,20 +165,37 @@ impl Events {
         })
     }
 
+    /// A dag that is new, or has other tags, may be one that the client may see.
+    async fn look_again(&mut self, changes: &[Change]) {
+        let is_of_dag = |change: &Change| matches!(change, Change::Dag { .. });
+        if self.seen.listed().is_some() && changes.iter().any(is_of_dag) {
+            match self.visitor.scope().await {
+                Ok(scope) => self.seen = scope.seen().clone(),
+                Err(error) => tracing::warn!(error = %error, "what a listener may see could not be read"),
+            }
+        }
+    }
+
     /// The changes since the last event, once there are any and the pause is over. None: there will be no more.
     async fn gather(&mut self) -> Option<ChangesView> {
         let mut view = ChangesView { changes: Vec::new(), reload: false };
         let mut latest = Latest::default();
         while latest.is_empty() && !view.reload {
             match self.changes.recv().await {
-                Ok(changes) => latest.add(&changes, &self.query),
+                Ok(changes) => {
+                    self.look_again(&changes).await;
+                    latest.add(&changes, &self.query, &self.seen);
+                }
                 Err(RecvError::Lagged(_)) => view.reload = true,
                 Err(RecvError::Closed) => return None,
             }
         }
         loop {
             match tokio::time::timeout_at(self.next_at, self.changes.recv()).await {
-                Ok(Ok(changes)) => latest.add(&changes, &self.query),
+                Ok(Ok(changes)) => {
+                    self.look_again(&changes).await;
+                    latest.add(&changes, &self.query, &self.seen);
+                }
                 Ok(Err(RecvError::Lagged(_))) => view.reload = true,
                 Ok(Err(RecvError::Closed)) | Err(_) => break,
             }
@@ -189,8 +219,9 @@ impl Latest {
         self.changes.is_empty() && !self.overflowed
     }
 
-    fn add(&mut self, changes: &[Change], query: &EventQuery) {
-        self.changes.extend(changes.iter().filter(|change| query.wants(change)).cloned());
+    fn add(&mut self, changes: &[Change], query: &EventQuery, seen: &DagSet) {
+        let is_told = |change: &&Change| query.wants(change) && seen.contains(change.dag_id());
+        self.changes.extend(changes.iter().filter(is_told).cloned());
         if self.changes.len() > MAX_CHANGES {
             // What is told last is what holds: runs and dags are kept, their tasks are to be read.
             self.overflowed = true;

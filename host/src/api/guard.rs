@@ -10,7 +10,7 @@ use axum::{
 };
 use tracing::Instrument;
 
-use super::{Api, audit, error::ApiError};
+use super::{Api, audit, error::ApiError, permit::permit};
 use crate::{
     auth::routes::{self, Access},
     telemetry::{HttpRequest, Metrics},
@@ -90,25 +90,24 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
     if access == Some(Access::Public) {
         return next.run(request).await;
     }
-    let user = match api.auth.identify(request.method(), request.headers()).await {
-        Ok(user) => user,
+    let (user, credential) = match api.auth.identify(request.method(), request.headers()).await {
+        Ok(found) => found,
         Err(denied) => return ApiError::from(denied).into_response(),
     };
-    match access.map(|access| user.check(access).map(|()| access)) {
-        Some(Ok(access)) => {
-            let path = path.to_owned();
-            request.extensions_mut().insert(user.clone());
+    let Some(access) = access else { return no_method().await.into_response() };
+    let path = path.to_owned();
+    match permit(&api.auth, (user.clone(), credential), access, &path, &mut request).await {
+        Ok(user) => {
             let done = audit::audited(&api.auth, (&user, access), &path, request, next).await;
             done.unwrap_or_else(|error| ApiError::from(error).into_response())
         }
-        Some(Err(denied)) => {
-            let event = audit::refusal(&api.auth, &denied, &user, path, &request);
+        Err(denied) => {
+            let event = audit::refusal(&api.auth, &denied, &user, &path, &request);
             if let Some(event) = event {
                 api.auth.record_denial(event).await;
             }
             ApiError::from(denied).into_response()
         }
-        None => no_method().await.into_response(),
     }
 }
 

@@ -8,8 +8,12 @@ use axum::{
 };
 
 use crate::{
-    auth::{Auth, AuthError, CurrentUser, NewSession, SessionKind, routes::Access},
-    model::role::{Permission, Role},
+    auth::{Auth, AuthError, Credential, CurrentUser, NewSession, NotYours, SessionKind},
+    model::{
+        ids::DagId,
+        role::{Permission, Role},
+    },
+    secrets::SecretString,
 };
 
 /// The cookie of the page's session.
@@ -28,6 +32,11 @@ pub enum Denied {
     ForeignOrigin,
     #[error("this needs the permission `{needed}`, which {} have; your role is {role}", needed.holders())]
     Forbidden { needed: Permission, role: Role },
+    /// Or none that the user may see.
+    #[error("dag `{0}` does not exist")]
+    NoDag(DagId),
+    #[error(transparent)]
+    NotYours(#[from] NotYours),
     #[error("users or sessions could not be read")]
     Failed(#[source] AuthError),
 }
@@ -48,27 +57,19 @@ impl Auth {
     ///
     /// # Errors
     /// If there is no good credential, or the origin is foreign.
-    pub async fn identify(&self, method: &Method, headers: &HeaderMap) -> Result<CurrentUser, Denied> {
+    pub async fn identify(&self, method: &Method, headers: &HeaderMap) -> Result<(CurrentUser, Credential), Denied> {
+        let shown = |secret: &str, kind| Credential { secret: SecretString::from(secret.to_owned()), kind };
         if let Some(authorization) = headers.get(header::AUTHORIZATION) {
             let token = authorization.to_str().ok().and_then(bearer).ok_or(Denied::UnknownToken)?;
-            return Ok(self.authenticate(token, SessionKind::Bearer).await?);
+            let user = self.authenticate(token, SessionKind::Bearer).await?;
+            return Ok((user, shown(token, SessionKind::Bearer)));
         }
         let secret = session_secret(headers).ok_or(Denied::NoToken)?;
         let user = self.authenticate(secret, SessionKind::Cookie).await?;
-        if method.is_safe() || same_origin(headers) { Ok(user) } else { Err(Denied::ForeignOrigin) }
-    }
-}
-
-impl CurrentUser {
-    /// Lets the user through if the route is one that the user may use.
-    ///
-    /// # Errors
-    /// If the user's role lacks the permission.
-    pub fn check(&self, access: Access) -> Result<(), Denied> {
-        match access {
-            Access::Needs(needed) if !self.may(needed) => Err(Denied::Forbidden { needed, role: self.role }),
-            Access::Needs(_) | Access::SignedIn | Access::Public => Ok(()),
+        if !method.is_safe() && !same_origin(headers) {
+            return Err(Denied::ForeignOrigin);
         }
+        Ok((user, shown(secret, SessionKind::Cookie)))
     }
 }
 

@@ -34,6 +34,7 @@ mod metrics;
 mod names;
 mod openapi;
 mod paths;
+pub mod permit;
 mod pools;
 mod ranges;
 mod recordings;
@@ -42,7 +43,7 @@ mod secrets;
 mod task_instances;
 mod tasks;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tokens;
 mod triggers;
 mod users;
@@ -150,6 +151,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(users::get_users, users::post_user))
         .routes(routes!(users::get_me, users::patch_me))
         .routes(routes!(users::patch_user, users::delete_user))
+        .routes(routes!(users::sign_out_me))
+        .routes(routes!(users::sign_out_user))
         .routes(routes!(api_tokens::get_tokens, api_tokens::post_token))
         .routes(routes!(api_tokens::revoke_token))
         .routes(routes!(components::get_components, components::post_component))

@@ -51,8 +51,13 @@ impl Modify for Common {
 }
 
 fn complete(operation: &mut Operation, access: Option<Access>) {
-    if let Some(Access::Needs(permission)) = access {
-        let needs = format!("Needs the permission `{permission}`, which {} have.", permission.holders());
+    if let Some(Access::Needs(permission) | Access::OfDag(permission) | Access::OfDags(permission)) = access {
+        let on = match access {
+            Some(Access::OfDag(_)) => " for the dag",
+            Some(Access::OfDags(_)) => " for the dags that it is about",
+            _ => "",
+        };
+        let needs = format!("Needs the permission `{permission}`{on}, which {} have.", permission.holders());
         operation.description = Some(match operation.description.take() {
             Some(said) => format!("{said}\n\n{needs}"),
             None => needs,

@@ -15,6 +15,7 @@ use super::{
     extract::{self, Paging, Patch, Path, Query, Scope},
     names::{DagVersionResponse, Names},
     paths::{DagPath, InstancePath, InstanceTryPath, MapIndex, RunScopePath, TaskPath, TaskTryPath},
+    permit::Scoped,
     ranges::DateRanges,
 };
 use crate::{
@@ -415,6 +416,7 @@ impl InstancePath {
 )]
 pub async fn get_task_instances(
     State(api): State<Api>,
+    Scoped(seen): Scoped,
     Path(path): Path<RunScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<TaskInstanceQuery>,
@@ -427,6 +429,7 @@ pub async fn get_task_instances(
     let (order_by, order) = order(&paging)?;
     let filter = TaskInstanceFilter {
         dag_id,
+        dags: seen.seen().clone(),
         dag_run,
         task_ids: query.task_id.into_iter().collect(),
         states,
@@ -449,6 +452,7 @@ pub async fn get_task_instances(
 )]
 pub async fn get_task_instances_batch(
     State(api): State<Api>,
+    Scoped(seen): Scoped,
     Path(path): Path<RunScopePath>,
     extract::Json(body): extract::Json<TaskInstancesBatchBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
@@ -461,6 +465,7 @@ pub async fn get_task_instances_batch(
     if dag_ids.len() > 1 || run_ids.len() > 1 {
         return Err(ApiError::invalid(["body"], "only one dag and one run, or all, can be asked for at a time"));
     }
+    dag_ids.iter().try_for_each(|dag_id| seen.check(dag_id))?;
     let dag_id = dag_ids.into_iter().next().map_or(Scope::All, Scope::One);
     let (dag_id, dag_run) = find_scope(&api, dag_id, scope(&run_ids)).await?;
     let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
@@ -470,6 +475,7 @@ pub async fn get_task_instances_batch(
     };
     let filter = TaskInstanceFilter {
         dag_id,
+        dags: seen.seen().clone(),
         dag_run,
         task_ids: body.task_ids.unwrap_or_default(),
         states,

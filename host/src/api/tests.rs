@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+pub(crate) mod dag_access;
 mod resources;
 mod webhooks;
 
@@ -44,6 +45,7 @@ const HOSTILE: &str = "'; DROP TABLE dag_run; -- <script>alert(1)</script> \u{20
 
 struct TestApi {
     router: Router,
+    store: Store,
     token: String,
     _scheduler: SchedulerTask,
     _folder: TempDir,
@@ -107,8 +109,10 @@ impl TestApi {
 
         let logs = scheduler.logs().clone();
         let config = ApiConfig::default();
+        let kept = store.clone();
         let state = ApiState { scheduler, store, blobs, secrets, vault, auth, logs, clock: Clock, config };
-        let mut api = Self { router: router(state), token: String::new(), _scheduler: task, _folder: folder };
+        let mut api =
+            Self { router: router(state), store: kept, token: String::new(), _scheduler: task, _folder: folder };
         let body = json!({"username": "admin", "password": PASSWORD});
         let token = api.post("/auth/token", body).await.ok();
         api.token = token["access_token"].as_str().unwrap().to_owned();

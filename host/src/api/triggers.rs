@@ -11,6 +11,7 @@ use super::{
     extract::{Paging, Path, Query},
     names::Names,
     paths::RunPath,
+    permit::Scoped,
 };
 use crate::{
     model::ids::{DagId, RunId},
@@ -67,6 +68,7 @@ fn task(dag_id: &DagId, run_id: &RunId, origin: &OriginRow) -> TriggeringTaskRes
 )]
 pub async fn get_triggers(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<RunPath>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<TriggersResponse>, ApiError> {
@@ -74,10 +76,11 @@ pub async fn get_triggers(
     let mut triggering_task = None;
     if let Some(origin) = api.store.origin_get(run.key).await?
         && let Some(parent) = api.store.dag_run_get_by_key(origin.parent.dag_run).await?
+        && scope.sees(&parent.dag_id)
     {
         triggering_task = Some(task(&parent.dag_id, &parent.run_id, &origin));
     }
-    let listed = api.store.dag_run_list_started_by(run.key, paging.page()).await?;
+    let listed = api.store.dag_run_list_started_by(run.key, scope.seen(), paging.page()).await?;
     let names = Names::of_versions(&api, listed.items.iter().map(|started| started.run.version)).await?;
     let now = api.clock.now();
     let DagRunRow { dag_id, run_id, .. } = run;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::{Audit, CurrentUser},
-    model::role::Role,
+    model::{dag_access::DagPermission, role::Role},
     secrets::{MASK, SecretString},
     store::UserRow,
 };
@@ -23,10 +23,24 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UserResponse {
     username: String,
-    /// `viewer`, `author`, `operator` or `admin`.
+    /// `member`, `viewer`, `author`, `operator` or `admin`.
     role: &'static str,
+    /// Roles on some dags, where they are stronger.
+    #[schema(value_type = Vec<DagPermissionView>)]
+    dag_permissions: Vec<DagPermission>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+}
+
+/// A role on some dags.
+#[derive(ToSchema)]
+#[schema(as = DagPermission)]
+#[expect(dead_code, reason = "it says in the document what the model's type reads and writes")]
+pub struct DagPermissionView {
+    /// An id (`load`), the beginning of ids (`sales-*`), or a tag (`tag:sales`).
+    dags: String,
+    /// `viewer`, `author` or `operator`.
+    role: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,6 +53,9 @@ pub struct UserCollectionResponse {
 pub struct MeResponse {
     username: String,
     role: &'static str,
+    /// Roles on some dags, where they are stronger; with a token no more than it may.
+    #[schema(value_type = Vec<DagPermissionView>)]
+    dag_permissions: Vec<DagPermission>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -52,13 +69,16 @@ pub struct UserBody {
     #[serde(default = "viewer")]
     #[schema(value_type = String, default = "viewer")]
     role: Role,
+    #[serde(default)]
+    #[schema(value_type = Vec<DagPermissionView>)]
+    dag_permissions: Vec<DagPermission>,
 }
 
 fn viewer() -> Role {
     Role::Viewer
 }
 
-/// One of both.
+/// One of them.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserPatchBody {
@@ -68,6 +88,10 @@ pub struct UserPatchBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     role: Option<Role>,
+    /// All that the user has from then on.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<DagPermissionView>>)]
+    dag_permissions: Option<Vec<DagPermission>>,
 }
 
 impl From<UserRow> for UserResponse {
@@ -75,6 +99,7 @@ impl From<UserRow> for UserResponse {
         Self {
             username: row.username,
             role: row.role.as_str(),
+            dag_permissions: row.dag_permissions,
             created_at: row.created_at.to_utc(),
             updated_at: row.updated_at.to_utc(),
         }
@@ -84,7 +109,8 @@ impl From<UserRow> for UserResponse {
 /// Who the request comes from.
 #[utoipa::path(get, path = "/api/v2/users/me", tag = "User", responses((status = 200, body = MeResponse)))]
 pub async fn get_me(user: CurrentUser) -> Json<MeResponse> {
-    Json(MeResponse { username: user.username, role: user.role.as_str() })
+    let dag_permissions = user.dags.permissions().to_vec();
+    Json(MeResponse { role: user.role().as_str(), dag_permissions, username: user.username })
 }
 
 /// What the user who asks may change.
@@ -116,6 +142,22 @@ pub async fn patch_me(
     Ok(get_me(user).await)
 }
 
+/// Ends all sessions and tokens of whoever asks, this one too.
+#[utoipa::path(post, path = "/api/v2/users/me/signOut", tag = "User", responses((status = 204)))]
+pub async fn sign_out_me(State(api): State<Api>, user: CurrentUser) -> Result<StatusCode, ApiError> {
+    api.auth.sign_out_everywhere(&user.username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends all sessions and tokens of a user.
+#[utoipa::path(
+    post, path = "/api/v2/users/{username}/signOut", tag = "User", params(UserPath), responses((status = 204)),
+)]
+pub async fn sign_out_user(State(api): State<Api>, Path(path): Path<UserPath>) -> Result<StatusCode, ApiError> {
+    api.auth.sign_out_everywhere(&path.username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 #[utoipa::path(get, path = "/api/v2/users", tag = "User", params(Paging), responses((status = 200, body = UserCollectionResponse)))]
 pub async fn get_users(
     State(api): State<Api>,
@@ -135,13 +177,13 @@ pub async fn post_user(
     audit: Audit,
     extract::Json(body): extract::Json<UserBody>,
 ) -> Result<(StatusCode, Json<UserResponse>), ApiError> {
-    let user =
-        api.auth.user_create(&body.username, body.password.as_ref().map(SecretString::expose), body.role).await?;
-    audit.change(&user.username, &Value::Null, &json!({"role": user.role}));
+    let password = body.password.as_ref().map(SecretString::expose);
+    let user = api.auth.user_create(&body.username, password, body.role, body.dag_permissions).await?;
+    audit.change(&user.username, &Value::Null, &user.shown());
     Ok((StatusCode::CREATED, Json(user.into())))
 }
 
-/// Gives a user another role, or a new password, which ends all of the user's sessions and tokens.
+/// Gives a user another role, other DAG permissions, or a new password, which ends all of the user's sessions and tokens.
 #[utoipa::path(
     patch, path = "/api/v2/users/{username}", tag = "User", params(UserPath), request_body = UserPatchBody,
     responses((status = 200, body = UserResponse)),
@@ -152,15 +194,17 @@ pub async fn patch_user(
     Path(path): Path<UserPath>,
     extract::Json(body): extract::Json<UserPatchBody>,
 ) -> Result<Json<UserResponse>, ApiError> {
-    let before = api.store.user_get(&path.username).await?.map(|user| json!({"role": user.role}));
+    let before = api.store.user_get(&path.username).await?.map(|user| user.shown());
     let is_password = body.password.is_some();
-    let user = match (body.role, body.password) {
-        (Some(role), None) => api.auth.user_set_role(&path.username, role).await?,
-        (None, Some(password)) => api.auth.user_set_password(&path.username, password.expose()).await?,
-        // Both would be two changes, of which the second can fail.
-        _ => return Err(ApiError::invalid(["body"], "give either a `role` or a `password`")),
+    let user = match (body.role, body.password, body.dag_permissions) {
+        (Some(role), None, None) => api.auth.user_set_role(&path.username, role).await?,
+        (None, Some(password), None) => api.auth.user_set_password(&path.username, password.expose()).await?,
+        (None, None, Some(permissions)) => api.auth.user_set_dag_permissions(&path.username, permissions).await?,
+        // More would be several changes, of which the second can fail.
+        _ => return Err(ApiError::invalid(["body"], "give one of `role`, `password` and `dag_permissions`")),
     };
-    let after = json!({"role": user.role, "password": if is_password { MASK } else { "unchanged" }});
+    let mut after = user.shown();
+    after["password"] = if is_password { MASK } else { "unchanged" }.into();
     audit.change(&user.username, &before.unwrap_or_default(), &after);
     Ok(Json(user.into()))
 }

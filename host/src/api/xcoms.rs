@@ -24,6 +24,7 @@ use super::{
     extract::{self, Paging, Path, Query},
     names::Names,
     paths::{MapIndex, TaskPath, TaskScopePath, XComPath},
+    permit::Scoped,
     ranges::DateRanges,
     task_instances::{find_instance, find_scope},
 };
@@ -142,6 +143,7 @@ impl XComResponse {
 )]
 pub async fn get_xcom_entries(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<TaskScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<XComQuery>,
@@ -150,6 +152,7 @@ pub async fn get_xcom_entries(
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
     let filter = XComFilter {
         dag_id,
+        dags: scope.seen().clone(),
         dag_run,
         task_id: path.task_id.one(),
         map_index: query.map_index,

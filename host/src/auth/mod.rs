@@ -7,6 +7,7 @@
 //! request shows its secret is in `api::identity`.
 
 mod audit;
+mod dags;
 mod password;
 pub mod routes;
 mod secret;
@@ -22,15 +23,18 @@ use std::{
 };
 
 pub use audit::Audit;
+pub use dags::{DagScope, NotYours};
 use lru::LruCache;
 pub use password::{MAX_PASSWORD_BYTES, PasswordError, PasswordRules};
-pub use sessions::{NewSession, SessionKind};
+pub use sessions::{Credential, NewSession, SessionKind};
 pub use tokens::{NewToken, TokenRequest};
+use tokio::sync::watch;
 pub use users::WEBHOOK_USER;
 
 use self::{audit::Outbox, password::Passwords, sessions::Verified, throttle::Throttle};
 use crate::{
     model::{
+        dag_access::{DagAccess, DagPermissionError, Uploader},
         denials::Denials,
         role::{Permission, Role},
         time::{Clock, Timestamp},
@@ -45,15 +49,30 @@ const CACHED_TOKENS: NonZeroUsize = NonZeroUsize::new(4_096).expect("it is not z
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentUser {
     pub username: String,
-    pub role: Role,
+    /// What the user, or the token that the request shows, may do.
+    pub dags: DagAccess,
+    /// The role on the dag that the request's path names, if it names one.
+    pub on_dag: Option<Role>,
     pub kind: SessionKind,
     /// The name of the API token that the request shows, if it is one.
     pub token: Option<String>,
 }
 
 impl CurrentUser {
+    /// The role that counts for all dags, and for what is about none.
+    pub fn role(&self) -> Role {
+        self.dags.general()
+    }
+
+    /// The user as one who uploads.
+    pub fn uploader(&self) -> Uploader {
+        Uploader { username: self.username.clone(), access: self.dags.clone() }
+    }
+
+    /// Whether the user may do that with the dag that the request is about, or at all.
     pub fn may(&self, permission: Permission) -> bool {
-        self.role.may(permission)
+        let on_dag = self.on_dag.filter(|_| permission.is_of_dag());
+        self.role().may(permission) || on_dag.is_some_and(|role| role.may(permission))
     }
 }
 
@@ -120,6 +139,8 @@ pub enum AuthError {
     TokenName,
     #[error("a token of role {role} can't be made; the strongest is {limit} here")]
     TokenRole { role: Role, limit: Role },
+    #[error(transparent)]
+    DagPermission(#[from] DagPermissionError),
     #[error("a token is good for 1 to 366 days")]
     TokenLifetime,
     #[error("the user has {} tokens already; revoke some", tokens::MAX_TOKENS)]
@@ -145,6 +166,8 @@ struct Inner {
     denials: Mutex<Denials>,
     /// When sessions that are over were deleted last.
     cleaned_at: Mutex<Timestamp>,
+    /// Told when somebody's rights changed, or a session or token ended.
+    changed: watch::Sender<()>,
 }
 
 impl Auth {
@@ -160,6 +183,7 @@ impl Auth {
                 audit: Outbox::default(),
                 denials: Mutex::default(),
                 cleaned_at: Mutex::new(Timestamp::default()),
+                changed: watch::Sender::default(),
             }),
         }
     }

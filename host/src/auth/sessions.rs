@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::PoisonError, time::Duration};
 
-use super::{Auth, AuthError, CurrentUser, secret};
+use super::{Auth, AuthError, CurrentUser, secret, users::shorten};
 use crate::{
     model::time::Timestamp,
     secrets::SecretString,
@@ -13,6 +13,16 @@ use crate::{
 const TOKEN_REMEMBERED: Duration = Duration::from_hours(30 * 24);
 /// Sessions that are over are deleted so often.
 const CLEAN_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Whoever listens for long is looked at again so often, for what other processes change.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a request showed, for requests that last.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    pub secret: SecretString,
+    pub kind: SessionKind,
+}
 
 /// Where a secret is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +147,10 @@ impl Auth {
     }
 
     async fn session_look_up(&self, hash: &[u8; 32], now: Timestamp) -> Result<Verified, AuthError> {
-        let (row, role) = self.inner.store.session_get(hash).await?.ok_or(AuthError::UnknownToken)?;
+        let (row, dags) = self.inner.store.session_get(hash).await?.ok_or(AuthError::UnknownToken)?;
         let row = self.renew(row, now).await?;
         let kind = SessionKind::of(&row.kind).ok_or(AuthError::UnknownToken)?;
-        let user = CurrentUser { username: row.username, role, kind, token: None };
+        let user = CurrentUser { username: row.username, dags, on_dag: None, kind, token: None };
         Ok(Verified { user, expires_at: row.expires_at, checked_at: now })
     }
 
@@ -167,6 +177,7 @@ impl Auth {
         if let Some(hash) = secret::hash(secret) {
             self.inner.store.session_delete(&hash).await?;
             self.cache().pop(&hash);
+            self.inner.changed.send_replace(());
         }
         Ok(())
     }
@@ -198,6 +209,37 @@ impl Auth {
     /// Asks the store anew for every token.
     pub(super) fn forget_verified(&self) {
         self.cache().clear();
+        self.inner.changed.send_replace(());
+    }
+
+    /// Ends all sessions and tokens of a user at once; what they listen to ends, too.
+    ///
+    /// # Errors
+    /// If the user does not exist, or the store fails.
+    pub async fn sign_out_everywhere(&self, username: &str) -> Result<(), AuthError> {
+        if self.inner.store.user_get(username).await?.is_none() {
+            return Err(AuthError::UnknownUser(shorten(username)));
+        }
+        self.end_sessions_of(username).await
+    }
+
+    /// Returns once `credential` no longer is what it was when `user` showed it: it ended, or the user's rights changed. It is
+    /// noticed at once if it happens in this process, else within [`WATCH_INTERVAL`].
+    pub async fn until_changed(&self, credential: &Credential, user: &CurrentUser) {
+        let mut changed = self.inner.changed.subscribe();
+        loop {
+            let found = self.authenticate(credential.secret.expose(), credential.kind).await;
+            let is_same = match &found {
+                Ok(found) => (&found.username, &found.dags) == (&user.username, &user.dags),
+                // A database that can't be asked ends nobody's stream.
+                Err(error) => matches!(error, AuthError::Store(_)),
+            };
+            if !is_same {
+                return;
+            }
+            // Either way it is time to look; the sender lives as long as this doorkeeper.
+            let _ = tokio::time::timeout(WATCH_INTERVAL, changed.changed()).await;
+        }
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, lru::LruCache<[u8; 32], Verified>> {

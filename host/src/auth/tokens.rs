@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Auth, AuthError, CurrentUser, SessionKind, secret, sessions::Verified, users::shorten};
 use crate::{
     model::{
+        dag_access::DagAccess,
         role::{Permission, Role},
         time::Timestamp,
     },
@@ -29,7 +30,7 @@ pub struct TokenRequest {
     /// Whose it is; none: of whoever asks.
     pub username: Option<String>,
     pub name: String,
-    /// None: that of its user, or of whoever asks if that is weaker.
+    /// The most that it may do, on whichever dags; none: as much as its user, or whoever asks if that is less.
     pub role: Option<Role>,
     /// From an instant to [`MAX_LIFETIME`]; none: [`DEFAULT_LIFETIME`].
     pub lifetime: Option<Duration>,
@@ -63,7 +64,8 @@ impl Auth {
         if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
             return Err(AuthError::TokenName);
         }
-        let limit = owner.role.min(by.role);
+        let owner_access = DagAccess::new(owner.role, &owner.dag_permissions);
+        let limit = owner_access.strongest().min(by.dags.strongest());
         let role = request.role.unwrap_or(limit);
         if role > limit {
             return Err(AuthError::TokenRole { role, limit });
@@ -135,14 +137,15 @@ impl Auth {
     /// The token with this hash, as the store has it, and remembers that it was used.
     pub(super) async fn token_look_up(&self, hash: &[u8; 32], now: Timestamp) -> Result<Verified, AuthError> {
         let found = self.inner.store.api_token_get_by_hash(hash).await?;
-        let (row, user_role) = found.ok_or(AuthError::UnknownToken)?;
+        let (row, access) = found.ok_or(AuthError::UnknownToken)?;
         let is_stale = row.last_used_at.is_none_or(|last| now.since(last) >= USED_INTERVAL);
         if is_stale && row.expires_at > now {
             self.inner.store.api_token_set_used(row.id, now).await?;
         }
         let user = CurrentUser {
             username: row.username,
-            role: row.role.min(user_role),
+            dags: access.limited(row.role),
+            on_dag: None,
             kind: SessionKind::Bearer,
             token: Some(row.name),
         };

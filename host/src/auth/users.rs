@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Auth, AuthError, CurrentUser, password::Passwords, secret};
 use crate::{
-    model::role::Role,
+    model::{dag_access::DagPermission, role::Role},
     secrets::SecretString,
     store::{Listed, Page, UserRow},
 };
@@ -24,20 +24,27 @@ impl Auth {
             return Ok(None);
         }
         if let Some(password) = password {
-            self.user_create(FIRST_USER, Some(password.expose()), Role::Admin).await?;
+            self.user_create(FIRST_USER, Some(password.expose()), Role::Admin, Vec::new()).await?;
             return Ok(None);
         }
         let password = SecretString::from(secret::generate_password());
-        self.user_create(FIRST_USER, Some(password.expose()), Role::Admin).await?;
+        self.user_create(FIRST_USER, Some(password.expose()), Role::Admin, Vec::new()).await?;
         Ok(Some(password))
     }
 
     /// Makes a user; without a password, a service account, which tokens alone act for.
     ///
     /// # Errors
-    /// If the name or the password can't be used, or the user exists.
-    pub async fn user_create(&self, username: &str, password: Option<&str>, role: Role) -> Result<UserRow, AuthError> {
+    /// If the name, the password or the DAG permissions can't be used, or the user exists.
+    pub async fn user_create(
+        &self,
+        username: &str,
+        password: Option<&str>,
+        role: Role,
+        permissions: Vec<DagPermission>,
+    ) -> Result<UserRow, AuthError> {
         check_name(username)?;
+        let dag_permissions = DagPermission::checked(permissions)?;
         password.map_or(Ok(()), Passwords::check_rules)?;
         if self.inner.store.user_get(username).await?.is_some() {
             return Err(AuthError::UserExists(username.to_owned()));
@@ -47,7 +54,14 @@ impl Auth {
             None => String::new(),
         };
         let now = self.inner.clock.now();
-        let user = UserRow { username: username.to_owned(), password_hash, role, created_at: now, updated_at: now };
+        let user = UserRow {
+            username: username.to_owned(),
+            password_hash,
+            role,
+            dag_permissions,
+            created_at: now,
+            updated_at: now,
+        };
         self.inner.store.user_put(&user).await?;
         Ok(user)
     }
@@ -93,13 +107,22 @@ impl Auth {
         self.user_set_password(&by.username, password).await
     }
 
-    /// Gives a user another role and, if there is one, a new password: both or none.
+    /// Gives a user another role, these DAG permissions and, if there is one, a new password: all or nothing.
     ///
     /// # Errors
-    /// As [`user_set_role`](Self::user_set_role) and [`user_set_password`](Self::user_set_password).
-    pub async fn user_update(&self, username: &str, role: Role, password: Option<&str>) -> Result<UserRow, AuthError> {
+    /// As [`user_set_role`](Self::user_set_role), [`user_set_dag_permissions`](Self::user_set_dag_permissions) and
+    /// [`user_set_password`](Self::user_set_password).
+    pub async fn user_update(
+        &self,
+        username: &str,
+        role: Role,
+        permissions: Vec<DagPermission>,
+        password: Option<&str>,
+    ) -> Result<UserRow, AuthError> {
         password.map_or(Ok(()), Passwords::check_rules)?;
-        let user = self.user_set_role(username, role).await?;
+        let permissions = DagPermission::checked(permissions)?;
+        self.user_set_role(username, role).await?;
+        let user = self.user_set_dag_permissions(username, permissions).await?;
         match password {
             Some(password) => self.user_set_password(username, password).await,
             None => Ok(user),
@@ -116,6 +139,22 @@ impl Auth {
         let user = self.inner.store.user_get(username).await?;
         let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
         if changed { Ok(user) } else { Err(AuthError::LastAdmin(user.username)) }
+    }
+
+    /// Gives a user these DAG permissions and no others. What the user's sessions and tokens may do changes at once.
+    ///
+    /// # Errors
+    /// If the user does not exist, or the permissions can't be.
+    pub async fn user_set_dag_permissions(
+        &self,
+        username: &str,
+        permissions: Vec<DagPermission>,
+    ) -> Result<UserRow, AuthError> {
+        let permissions = DagPermission::checked(permissions)?;
+        self.inner.store.user_set_dag_permissions(username, &permissions, self.inner.clock.now()).await?;
+        self.forget_verified();
+        let user = self.inner.store.user_get(username).await?;
+        user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))
     }
 
     /// # Errors

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     blobs::{Blobs, keys},
-    model::{ids::Digest, time::Timestamp},
+    model::{dag_access::DagSet, ids::Digest, time::Timestamp},
     store::{self, Inventory, KeptBlob, MAX_PAGE, Page, Store},
 };
 
@@ -103,7 +103,7 @@ pub async fn create(plan: &Plan<'_>, now: Timestamp) -> Result<Created, BackupEr
 async fn name_components(store: &Store, inventory: &mut Inventory) -> Result<(), BackupError> {
     let mut offset = 0;
     loop {
-        let components = store.component_list(Page { limit: MAX_PAGE, offset }).await?.items;
+        let components = store.component_list(&DagSet::all(), Page { limit: MAX_PAGE, offset }).await?.items;
         for row in &components {
             inventory.name_component(&keys::component(&row.digest, row.module.kind)).await?;
         }

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     blobs::{BlobInfo, Blobs, keys},
-    model::time::{Clock, Timestamp},
+    model::{
+        dag_access::DagSet,
+        time::{Clock, Timestamp},
+    },
     store::{Inventory, MAX_PAGE, NamedBlob, Page, Store},
 };
 
@@ -194,7 +197,8 @@ async fn name_components(store: &Store, inventory: &mut Inventory) -> Result<()>
     let failed = || "can't read the components".to_owned();
     let mut offset = 0;
     loop {
-        let components = store.component_list(Page { limit: MAX_PAGE, offset }).await.or_fail(Kind::Failed, failed)?;
+        let page = Page { limit: MAX_PAGE, offset };
+        let components = store.component_list(&DagSet::all(), page).await.or_fail(Kind::Failed, failed)?;
         for row in &components.items {
             let blob = keys::component(&row.digest, row.module.kind);
             inventory.name_component(&blob).await.or_fail(Kind::Failed, failed)?;

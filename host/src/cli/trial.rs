@@ -23,6 +23,7 @@ use super::{
 use crate::{
     executor::{LogLine, Logs},
     model::{
+        dag_access::Uploader,
         ids::{DagId, RunId},
         state::{RunState, TaskState},
         time::Timestamp,
@@ -158,7 +159,8 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 /// Takes in a component that carries `dag_id`.
 async fn deploy(scheduler: &Scheduler, file: &Path, wasm: Vec<u8>, dag_id: &DagId) -> Result<()> {
-    let deployed = scheduler.deploy(wasm.into(), "cli").await.map_err(|error| deploy_refusal(file, error))?;
+    let deployed =
+        scheduler.deploy(wasm.into(), &Uploader::owner("cli")).await.map_err(|error| deploy_refusal(file, error))?;
     if deployed.dags.iter().any(|dag| dag.dag_id == *dag_id) {
         return Ok(());
     }

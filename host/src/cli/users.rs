@@ -11,10 +11,11 @@ use super::{
 use crate::{
     auth::{Auth, AuthConfig, AuthError},
     model::{
+        dag_access::DagPermission,
         role::{Permission, Role},
         time::Clock,
     },
-    store::{EventNew, Page},
+    store::{EventNew, Page, UserRow},
 };
 
 #[derive(Debug, clap::Args)]
@@ -32,15 +33,26 @@ enum UsersCommand {
     /// Create a user; asks for the password, or reads a line of standard input.
     Add {
         username: String,
-        /// viewer, author, operator or admin.
+        /// member, viewer, author, operator or admin: for all dags.
         #[arg(long, default_value_t = Role::Viewer)]
         role: Role,
+        /// A role on some dags, as `load=viewer`, `sales-*=author` or `tag:sales=operator`; may be repeated.
+        #[arg(long, value_name = "DAGS=ROLE")]
+        dags: Vec<DagPermission>,
         /// Without a password: a service account, which tokens alone act for.
         #[arg(long)]
         service: bool,
     },
-    /// Give a user another role: viewer, author, operator or admin.
+    /// Give a user another role for all dags: member, viewer, author, operator or admin.
     SetRole { username: String, role: Role },
+    /// Say on which dags a user has which role, as `sales-*=author`, in place of what was said before. Airflow: DAG-level permissions.
+    SetDags {
+        username: String,
+        #[arg(value_name = "DAGS=ROLE")]
+        permissions: Vec<DagPermission>,
+    },
+    /// End all sessions and tokens of a user.
+    SignOut { username: String },
     /// Give a user a new password; ends the user's sessions and tokens.
     SetPassword { username: String },
     /// Delete a user; ends the user's sessions and tokens.
@@ -57,21 +69,43 @@ impl UsersArgs {
                 let users = auth.user_list(Page::first(1000)).await.map_err(refusal)?.items;
                 let rows: Vec<_> = users
                     .iter()
-                    .map(|user| json!({"username": user.username, "role": user.role, "created_at": user.created_at}))
+                    .map(|user| {
+                        let on_dags: Vec<_> = user.dag_permissions.iter().map(ToString::to_string).collect();
+                        let (username, created_at) = (&user.username, user.created_at);
+                        json!({"username": username, "role": user.role, "on_dags": on_dags.join(" "), "created_at": created_at})
+                    })
                     .collect();
-                format.list(&rows, &[("username", "/username"), ("role", "/role"), ("created_at", "/created_at")])
+                let columns = [
+                    ("username", "/username"),
+                    ("role", "/role"),
+                    ("on dags", "/on_dags"),
+                    ("created_at", "/created_at"),
+                ];
+                format.list(&rows, &columns)
             }
-            UsersCommand::Add { username, role, service } => {
+            UsersCommand::Add { username, role, dags, service } => {
                 let password = if service { None } else { Some(password_of(&username)?) };
-                auth.user_create(&username, password.as_deref(), role).await.map_err(refusal)?;
-                record(&auth, "add", &username, Some(role)).await?;
+                let user = auth.user_create(&username, password.as_deref(), role, dags).await.map_err(refusal)?;
+                record(&auth, "add", &username, Some(&user)).await?;
                 note(&format!("user `{username}` is created, as {role}"));
                 Ok(())
             }
             UsersCommand::SetRole { username, role } => {
-                auth.user_set_role(&username, role).await.map_err(refusal)?;
-                record(&auth, "set-role", &username, Some(role)).await?;
+                let user = auth.user_set_role(&username, role).await.map_err(refusal)?;
+                record(&auth, "set-role", &username, Some(&user)).await?;
                 note(&format!("user `{username}` is {role} now"));
+                Ok(())
+            }
+            UsersCommand::SetDags { username, permissions } => {
+                let user = auth.user_set_dag_permissions(&username, permissions).await.map_err(refusal)?;
+                record(&auth, "set-dags", &username, Some(&user)).await?;
+                note(&format!("user `{username}` has {} DAG permissions now", user.dag_permissions.len()));
+                Ok(())
+            }
+            UsersCommand::SignOut { username } => {
+                auth.sign_out_everywhere(&username).await.map_err(refusal)?;
+                record(&auth, "sign-out", &username, None).await?;
+                note(&format!("all sessions and tokens of user `{username}` are over"));
                 Ok(())
             }
             UsersCommand::SetPassword { username } => {
@@ -91,13 +125,10 @@ impl UsersArgs {
 }
 
 /// Writes the change into the audit log, as nobody's: whoever owns the machine did it.
-async fn record(auth: &Auth, command: &str, username: &str, role: Option<Role>) -> Result<()> {
+async fn record(auth: &Auth, command: &str, username: &str, user: Option<&UserRow>) -> Result<()> {
     let event = auth.event(Permission::UserWrite.as_str(), None, None, format!("airlock users {command}"));
-    let event = EventNew {
-        object: Some(username.to_owned()),
-        after: role.map(|role| json!({ "role": role }).to_string()),
-        ..event
-    };
+    let event =
+        EventNew { object: Some(username.to_owned()), after: user.map(|user| user.shown().to_string()), ..event };
     auth.record(event).await.map_err(|error| refusal(error.into()))
 }
 
@@ -112,6 +143,7 @@ fn refusal(error: AuthError) -> CliError {
         | AuthError::PresentPassword
         | AuthError::TokenName
         | AuthError::TokenRole { .. }
+        | AuthError::DagPermission(_)
         | AuthError::TokenLifetime => Kind::Usage,
         AuthError::Throttled { .. }
         | AuthError::WrongPassword

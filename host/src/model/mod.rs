@@ -8,6 +8,7 @@ pub mod backfill;
 pub mod callback;
 pub mod cron;
 pub mod dag;
+pub mod dag_access;
 pub mod denials;
 pub mod expand;
 pub mod grants;

@@ -1,4 +1,6 @@
-//! Who may do what: four roles, each of which may do all that the one before it may.
+//! Who may do what: five roles, each of which may do all that the one before it may.
+//!
+//! A role is for all dags; [`super::dag_access`] gives another one on some of them.
 
 use std::{fmt, str::FromStr};
 
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Signs in, and sees the dags that DAG permissions name.
+    Member,
     /// Sees dags, runs, logs, results; no values of variables and connections.
     Viewer,
     /// Also uploads, triggers, clears and answers.
@@ -20,10 +24,11 @@ pub enum Role {
 
 impl Role {
     /// All roles, weakest first.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Author, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Member, Self::Viewer, Self::Author, Self::Operator, Self::Admin];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Member => "member",
             Self::Viewer => "viewer",
             Self::Author => "author",
             Self::Operator => "operator",
@@ -44,7 +49,7 @@ impl fmt::Display for Role {
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a role; use viewer, author, operator or admin")]
+#[error("`{0}` is not a role; use member, viewer, author, operator or admin")]
 pub struct RoleError(String);
 
 impl FromStr for Role {
@@ -117,6 +122,35 @@ permissions! {
 }
 
 impl Permission {
+    /// Whether it is about single dags, so that a DAG permission can give it.
+    pub fn is_of_dag(self) -> bool {
+        match self {
+            Self::Read
+            | Self::DagUpload
+            | Self::RunTrigger
+            | Self::TaskClear
+            | Self::ApprovalAnswer
+            | Self::DagPause
+            | Self::DagDelete
+            | Self::RunMark
+            | Self::RunDelete
+            | Self::XComWrite
+            | Self::BackfillWrite
+            | Self::AssetWrite
+            | Self::WebhookWrite
+            | Self::RetentionWrite => true,
+            Self::PoolWrite
+            | Self::SettingRead
+            | Self::VariableWrite
+            | Self::ConnectionWrite
+            | Self::SettingsImport
+            | Self::AuditRead
+            | Self::GrantWrite
+            | Self::SecretRotate
+            | Self::UserWrite => false,
+        }
+    }
+
     /// Who has it, in words: "operators and admins".
     pub fn holders(self) -> String {
         let roles: Vec<_> =
@@ -143,14 +177,14 @@ mod tests {
     fn a_stronger_role_may_all_that_a_weaker_one_may() {
         for permission in Permission::ALL {
             let may: Vec<_> = Role::ALL.into_iter().map(|role| role.may(*permission)).collect();
-            assert!(may.is_sorted() && may[3], "{permission}");
+            assert!(may.is_sorted() && !may[0] && may[4], "{permission}");
         }
         for role in Role::ALL {
             assert_eq!(role.as_str().parse(), Ok(role));
         }
         assert_eq!(
             "root".parse::<Role>().unwrap_err().to_string(),
-            "`root` is not a role; use viewer, author, operator or admin"
+            "`root` is not a role; use member, viewer, author, operator or admin"
         );
     }
 

@@ -14,8 +14,10 @@ use crate::{
     model::{
         asset::{self, DagAssets},
         dag::{Catalog, Dag},
+        dag_access::Uploader,
         grants::Decisions,
         ids::{ComponentName, DagId, Digest},
+        role::Permission,
         spec::{ComponentKind, DagSpec, ModuleSpec},
         yaml::{self, DagFile, Libraries},
     },
@@ -29,9 +31,9 @@ impl Scheduler {
     /// the blob is written, the rows are committed, the loop is told.
     ///
     /// # Errors
-    /// If it is neither a component of our world nor YAML, its dags are wrong, or it can't be stored; then nothing has
-    /// changed.
-    pub async fn deploy(&self, bytes: Bytes, user: &str) -> Result<Deployed, DeployError> {
+    /// If it is neither a component of our world nor YAML, its dags are wrong or not the uploader's, or it can't be stored; then
+    /// nothing has changed.
+    pub async fn deploy(&self, bytes: Bytes, by: &Uploader) -> Result<Deployed, DeployError> {
         let digest = Digest(Sha256::digest(&bytes).into());
         let known = self.store.component_get(digest).await?;
         let module = if is_wasm(&bytes) {
@@ -40,6 +42,8 @@ impl Scheduler {
             {
                 let dag_ids: Vec<_> = dags.iter().map(|dag| dag.dag_id.clone()).collect();
                 let before = self.specs(&dag_ids).await?;
+                self.check_uploader(by, &row.module.name, before.iter().map(|(id, spec)| (id, &**spec)), &before)
+                    .await?;
                 let specs = before.iter().map(|(dag_id, spec)| (dag_id.clone(), spec.as_ref())).collect();
                 let grants = self.grants_differences(&before, specs).await?;
                 return Ok(Deployed { digest, created: false, entries: entry_names(&row.module), dags, grants });
@@ -50,6 +54,10 @@ impl Scheduler {
         } else {
             self.read_yaml(bytes.clone()).await?
         };
+        let specs = named(&module.dags);
+        let dag_ids: Vec<_> = specs.keys().cloned().collect();
+        let before = self.specs(&dag_ids).await?;
+        self.check_uploader(by, &module.name, specs.iter().map(|(id, spec)| (id, *spec)), &before).await?;
         self.check_assets(&module.dags).await?;
         let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let blob = keys::component(&digest, module.kind);
@@ -60,20 +68,53 @@ impl Scheduler {
             digest,
             blob,
             size_bytes,
-            uploaded_by: user.to_owned(),
+            uploaded_by: by.username.clone(),
             paused_default: self.config.dags_paused_at_creation,
             now: self.clock.now(),
         };
-        let specs = named(&deploy.module.dags);
-        let dag_ids: Vec<_> = specs.keys().cloned().collect();
-        let before = self.specs(&dag_ids).await?;
         let dags = self.store.deploy(&deploy).await?;
         drop(in_flight);
         let changed: Vec<_> = dags.iter().filter(|dag| dag.changed).map(|dag| dag.dag_id.clone()).collect();
         self.reload_dags(changed.clone()).await.map_err(|_| DeployError::Stopped)?;
         self.publish(changed.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());
-        let grants = self.grants_differences(&before, specs).await?;
+        let grants = self.grants_differences(&before, named(&deploy.module.dags)).await?;
         Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags, grants })
+    }
+
+    /// Whoever may not upload everything brings dags that are theirs, by what they were `before` and by what they become, and
+    /// takes no name from a component of others.
+    async fn check_uploader(
+        &self,
+        by: &Uploader,
+        name: &str,
+        dags: impl Iterator<Item = (&DagId, &DagSpec)>,
+        before: &BTreeMap<DagId, Arc<DagSpec>>,
+    ) -> Result<(), DeployError> {
+        if !by.is_limited() {
+            return Ok(());
+        }
+        let is_theirs = |dag_id: &DagId, spec: &DagSpec| by.access.may(Permission::DagUpload, dag_id, &spec.tags);
+        let mut has_dags = false;
+        for (dag_id, spec) in dags {
+            has_dags = true;
+            if !is_theirs(dag_id, spec) || before.get(dag_id).is_some_and(|old| !is_theirs(dag_id, old)) {
+                return Err(DeployError::NotTheirs(dag_id.clone()));
+            }
+        }
+        if !has_dags {
+            return Err(DeployError::LibraryOfAll);
+        }
+        if let Some(other) = self.store.component_named(name).await? {
+            for (dag_id, spec) in self.specs(&other.dag_ids).await? {
+                if !is_theirs(&dag_id, &spec) {
+                    return Err(DeployError::NameOfOthers(name.to_owned()));
+                }
+            }
+            if other.dag_ids.is_empty() {
+                return Err(DeployError::NameOfOthers(name.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The newest versions of those of the dags that are there.

@@ -257,6 +257,12 @@ pub enum DeployError {
         shown(.0)
     )]
     AssetCycle(Vec<DagId>),
+    #[error("dag `{0}` is not yours to upload: your role on it is too weak, as it is or as it would become")]
+    NotTheirs(DagId),
+    #[error("a component without dags is for everybody's; who uploads one needs the role author for all dags")]
+    LibraryOfAll,
+    #[error("a component named `{0}` is there, and not only of dags that are yours; give this one another name")]
+    NameOfOthers(String),
     #[error("the component could not be stored")]
     Blobs(#[from] crate::blobs::BlobError),
     #[error("the component could not be recorded")]
@@ -270,9 +276,15 @@ impl DeployError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Compile(error) => matches!(error, CompileError::Refused(_)),
-            Self::Dag(_) | Self::Yaml(_) | Self::Name(_) | Self::Duplicate(_) | Self::AssetCycle(_) | Self::Unknown => {
-                true
-            }
+            Self::Dag(_)
+            | Self::Yaml(_)
+            | Self::Name(_)
+            | Self::Duplicate(_)
+            | Self::AssetCycle(_)
+            | Self::NotTheirs(_)
+            | Self::LibraryOfAll
+            | Self::NameOfOthers(_)
+            | Self::Unknown => true,
             Self::Blobs(_) | Self::Store(_) | Self::Stopped => false,
         }
     }

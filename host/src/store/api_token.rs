@@ -2,8 +2,8 @@
 
 use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
 
-use super::{Listed, MAX_PAGE, Page, Store, StoreError};
-use crate::model::{role::Role, time::Timestamp};
+use super::{Listed, MAX_PAGE, Page, Store, StoreError, dag_permission};
+use crate::model::{dag_access::DagAccess, role::Role, time::Timestamp};
 
 /// A token of a user. Its secret is not stored.
 #[derive(Debug, Clone)]
@@ -78,12 +78,14 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// The token with this secret, expired or not, and its user's present role.
-    pub async fn api_token_get_by_hash(&self, hash: &[u8; 32]) -> Result<Option<(ApiTokenRow, Role)>, StoreError> {
+    /// The token with this secret, expired or not, and what its user may do at present.
+    pub async fn api_token_get_by_hash(&self, hash: &[u8; 32]) -> Result<Option<(ApiTokenRow, DagAccess)>, StoreError> {
         let query = sqlx::query(include_str!("sql/api_token_get_by_hash.sql")).bind(hash.as_slice());
         let row = query.fetch_optional(self.readers()).await?;
         Ok(row
-            .map(|row| Ok::<_, sqlx::Error>((ApiTokenRow::from_row(&row)?, row.try_get("user_role")?)))
+            .map(|row| {
+                Ok::<_, sqlx::Error>((ApiTokenRow::from_row(&row)?, dag_permission::access_of_row(&row, "user_role")?))
+            })
             .transpose()?)
     }
 

@@ -2,9 +2,13 @@
 
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{DagRunKey, InstanceKey, Listed, MAX_PAGE, MAX_TOTAL, Page, Store, StoreError};
+use super::{
+    DagRunKey, InstanceKey, Listed, Page, Store, StoreError,
+    filter::{Builder, counting, push_count_end, push_dags, push_page},
+};
 use crate::model::{
     approval::{Answer, Question},
+    dag_access::DagSet,
     ids::{DagId, RunId},
     time::Timestamp,
 };
@@ -57,6 +61,7 @@ pub enum WhichApprovals {
 #[derive(Debug, Clone, Default)]
 pub struct ApprovalFilter {
     pub dag_id: Option<DagId>,
+    pub dags: DagSet,
     pub dag_run: Option<DagRunKey>,
     pub which: WhichApprovals,
 }
@@ -88,26 +93,38 @@ impl Store {
     }
 
     pub async fn approval_list(&self, filter: &ApprovalFilter, page: Page) -> Result<Listed<ApprovalRow>, StoreError> {
-        let (list, count) = if filter.which == WhichApprovals::Waiting {
-            (include_str!("sql/approval_list_waiting.sql"), include_str!("sql/approval_count_waiting.sql"))
+        let mut list = Builder::new(include_str!("sql/approval_list.sql"));
+        push_filter(&mut list, filter)?;
+        list.push(if filter.which == WhichApprovals::Waiting {
+            " ORDER BY a.created_at, a.dag_run, a.task_id, a.map_index"
         } else {
-            (include_str!("sql/approval_list.sql"), include_str!("sql/approval_count.sql"))
-        };
-        let answered = filter.which == WhichApprovals::Answered;
-        let items = sqlx::query_as(list)
-            .bind(&filter.dag_id)
-            .bind(filter.dag_run)
-            .bind(answered)
-            .bind(page.limit.min(MAX_PAGE))
-            .bind(page.offset)
-            .fetch_all(self.readers());
-        let total = sqlx::query_scalar(count)
-            .bind(&filter.dag_id)
-            .bind(filter.dag_run)
-            .bind(answered)
-            .bind(MAX_TOTAL)
-            .fetch_one(self.readers());
-        let (items, total) = tokio::try_join!(items, total)?;
+            " ORDER BY a.dag_run DESC, a.task_id DESC, a.map_index DESC, a.try_number DESC, a.subject DESC"
+        });
+        push_page(&mut list, page);
+        let mut count = counting(include_str!("sql/approval_count.sql"));
+        push_filter(&mut count, filter)?;
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
         Ok(Listed { items, total })
     }
+}
+
+fn push_filter(builder: &mut Builder, filter: &ApprovalFilter) -> Result<(), StoreError> {
+    match filter.which {
+        WhichApprovals::All => {}
+        // As the partial index of those that wait says it.
+        WhichApprovals::Waiting => drop(builder.push(" AND a.waiting = 1")),
+        WhichApprovals::Answered => drop(builder.push(" AND a.answer IS NOT NULL")),
+    }
+    if let Some(dag_id) = &filter.dag_id {
+        builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
+    }
+    push_dags(builder, "r.dag_id", &filter.dags)?;
+    if let Some(run) = filter.dag_run {
+        builder.push(" AND a.dag_run = ").push_bind(run);
+    }
+    Ok(())
 }

@@ -6,12 +6,13 @@ use sqlx::{
 };
 
 use super::{
-    DagRunKey, DagRunRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
+    DagRunKey, DagRunRow, Listed, Order, Page, Store, StoreError,
     codec::json,
-    filter::{Builder, counting, push_count_end, push_page},
+    filter::{Builder, counting, push_count_end, push_dags, push_page},
 };
 use crate::model::{
     asset::AssetCondition,
+    dag_access::DagSet,
     ids::{AssetName, DagId, RunId, TaskId},
     spec::DagSpec,
     time::Timestamp,
@@ -74,6 +75,8 @@ pub struct QueuedEvent {
 /// Which events. `None` asks for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct AssetEventFilter {
+    /// Events of assets that one of these names, by one of these or by hand.
+    pub dags: DagSet,
     pub asset: Option<i64>,
     pub source_dag_id: Option<DagId>,
     pub source_run_id: Option<RunId>,
@@ -150,25 +153,32 @@ impl Store {
         Ok(sqlx::query_scalar(include_str!("sql/asset_event_next_key.sql")).fetch_one(self.readers()).await?)
     }
 
-    /// Assets by name; `name` and `uri` are patterns of LIKE with `\\` as escape.
+    /// Assets by name, of those that one of `dags` names; `name` and `uri` are patterns of LIKE with `\\` as escape.
     pub async fn asset_list(
         &self,
         name: Option<&str>,
         uri: Option<&str>,
+        dags: &DagSet,
         page: Page,
     ) -> Result<Listed<AssetRow>, StoreError> {
-        let items = sqlx::query_as(include_str!("sql/asset_list.sql"))
-            .bind(name)
-            .bind(uri)
-            .bind(page.limit.min(MAX_PAGE))
-            .bind(page.offset)
-            .fetch_all(self.readers());
-        let total = sqlx::query_scalar(include_str!("sql/asset_count.sql"))
-            .bind(name)
-            .bind(uri)
-            .bind(MAX_TOTAL)
-            .fetch_one(self.readers());
-        let (items, total) = tokio::try_join!(items, total)?;
+        let filtered = |mut builder: Builder| {
+            for (column, pattern) in [("a.name", name), ("a.uri", uri)] {
+                if let Some(pattern) = pattern {
+                    builder.push(" AND ").push(column).push(" LIKE ").push_bind(pattern.to_owned());
+                    builder.push(" ESCAPE '\\'");
+                }
+            }
+            push_named_by(&mut builder, "a.id", dags).map(|()| builder)
+        };
+        let mut list = filtered(Builder::new(include_str!("sql/asset_list.sql")))?;
+        list.push(" ORDER BY a.name");
+        push_page(&mut list, page);
+        let mut count = filtered(counting(include_str!("sql/asset_count.sql")))?;
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
         Ok(Listed { items, total })
     }
 
@@ -194,11 +204,11 @@ impl Store {
         page: Page,
     ) -> Result<Listed<AssetEventRow>, StoreError> {
         let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
-        push_filter(&mut list, filter);
+        push_filter(&mut list, filter)?;
         list.push(" ORDER BY e.key").push(filter.order.sql());
         push_page(&mut list, page);
         let mut count = counting(include_str!("sql/asset_event_count.sql"));
-        push_filter(&mut count, filter);
+        push_filter(&mut count, filter)?;
         push_count_end(&mut count);
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
@@ -244,7 +254,23 @@ impl Store {
     }
 }
 
-fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) {
+/// One of `dags` names the asset in `column`.
+fn push_named_by(builder: &mut Builder, column: &'static str, dags: &DagSet) -> Result<(), StoreError> {
+    if dags.listed().is_some() {
+        builder.push(" AND ").push(column).push(" IN (SELECT n.asset FROM asset_reference AS n WHERE TRUE");
+        push_dags(builder, "n.dag_id", dags)?;
+        builder.push(")");
+    }
+    Ok(())
+}
+
+fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) -> Result<(), StoreError> {
+    if filter.dags.listed().is_some() {
+        push_named_by(builder, "e.asset", &filter.dags)?;
+        builder.push(" AND (e.source_dag_id IS NULL OR (TRUE");
+        push_dags(builder, "e.source_dag_id", &filter.dags)?;
+        builder.push("))");
+    }
     if let Some(asset) = filter.asset {
         builder.push(" AND e.asset = ").push_bind(asset);
     }
@@ -260,6 +286,7 @@ fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) {
     if let Some(map_index) = filter.source_map_index {
         builder.push(" AND e.source_map_index = ").push_bind(map_index);
     }
+    Ok(())
 }
 
 /// Records the assets that a dag's new version names, and where.

@@ -2,9 +2,13 @@
 
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{DagRunKey, DagRunRow, Listed, MAX_PAGE, MAX_TOTAL, Page, Store, StoreError};
+use super::{
+    DagRunKey, DagRunRow, Listed, Page, Store, StoreError,
+    filter::{Builder, counting, push_count_end, push_dags, push_page},
+};
 use crate::model::{
     backfill::{Intervals, ReprocessBehavior},
+    dag_access::DagSet,
     ids::DagId,
     state::RunState,
     time::Timestamp,
@@ -104,14 +108,28 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// The backfills of a dag, or of all dags, the newest first.
-    pub async fn backfill_list(&self, dag_id: Option<&DagId>, page: Page) -> Result<Listed<BackfillRow>, StoreError> {
-        let list = sqlx::query_as(include_str!("sql/backfill_list.sql"))
-            .bind(dag_id)
-            .bind(page.limit.min(MAX_PAGE))
-            .bind(page.offset);
-        let count = sqlx::query_scalar(include_str!("sql/backfill_count.sql")).bind(dag_id).bind(MAX_TOTAL);
-        let (items, total) = tokio::try_join!(list.fetch_all(self.readers()), count.fetch_one(self.readers()))?;
+    /// The backfills of a dag, or of all of `dags`, the newest first.
+    pub async fn backfill_list(
+        &self,
+        dag_id: Option<&DagId>,
+        dags: &DagSet,
+        page: Page,
+    ) -> Result<Listed<BackfillRow>, StoreError> {
+        let filtered = |mut builder: Builder| {
+            if let Some(dag_id) = dag_id {
+                builder.push(" AND b.dag_id = ").push_bind(dag_id.clone());
+            }
+            push_dags(&mut builder, "b.dag_id", dags).map(|()| builder)
+        };
+        let mut list = filtered(Builder::new(include_str!("sql/backfill_list.sql")))?;
+        list.push(" ORDER BY b.id DESC");
+        push_page(&mut list, page);
+        let mut count = filtered(counting(include_str!("sql/backfill_count.sql")))?;
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
         Ok(Listed { items, total })
     }
 

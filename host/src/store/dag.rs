@@ -15,9 +15,10 @@ use sqlx::{
 use super::{
     ComponentRow, DagRow, DagVersionKey, DagVersionRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
     codec::{json, pack, unpack},
-    filter::{Builder, counting, push_any, push_count_end, push_page},
+    filter::{Builder, counting, push_any, push_count_end, push_dags, push_page},
 };
 use crate::model::{
+    dag_access::DagSet,
     ids::{DagId, Digest},
     spec::{DagSpec, ModuleSpec},
     state::RunState,
@@ -72,6 +73,7 @@ pub enum DagOrder {
 #[derive(Debug, Clone, Default)]
 pub struct DagFilter {
     pub ids: Vec<DagId>,
+    pub dags: DagSet,
     /// SQL LIKE: `%` any text, `_` any character. Airflow: `dag_id_pattern`.
     pub dag_id_pattern: Option<String>,
     pub tags: Vec<String>,
@@ -259,15 +261,19 @@ impl Store {
         Ok(query.fetch_all(self.readers()).await?)
     }
 
-    /// Components, the newest first.
-    pub async fn component_list(&self, page: Page) -> Result<Listed<ComponentRow>, StoreError> {
-        let rows = sqlx::query(include_str!("sql/component_list.sql"))
-            .bind(page.limit.min(MAX_PAGE))
-            .bind(page.offset)
-            .fetch_all(self.readers());
-        let total =
-            sqlx::query_scalar(include_str!("sql/component_count.sql")).bind(MAX_TOTAL).fetch_one(self.readers());
-        let (rows, total) = tokio::try_join!(rows, total)?;
+    /// Components, the newest first: those that brought no dag, or one of `dags`.
+    pub async fn component_list(&self, dags: &DagSet, page: Page) -> Result<Listed<ComponentRow>, StoreError> {
+        let mut list = Builder::new(include_str!("sql/component_list.sql"));
+        push_brought(&mut list, dags)?;
+        list.push(" ORDER BY c.uploaded_at DESC, c.digest");
+        push_page(&mut list, page);
+        let mut count = counting(include_str!("sql/component_count.sql"));
+        push_brought(&mut count, dags)?;
+        push_count_end(&mut count);
+        let (rows, total) = tokio::try_join!(
+            list.build().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
         Ok(Listed { items: self.component_rows(&rows).await?, total })
     }
 
@@ -500,8 +506,20 @@ async fn put_dag(
     Ok(DeployedDag { dag_id, version, version_number, created, changed: true })
 }
 
+/// The component brought no dag, or one of `dags`.
+fn push_brought(builder: &mut Builder, dags: &DagSet) -> Result<(), StoreError> {
+    if dags.listed().is_some() {
+        builder.push(" AND (NOT EXISTS (SELECT 1 FROM dag_version AS v WHERE v.component = c.digest)");
+        builder.push(" OR EXISTS (SELECT 1 FROM dag_version AS v WHERE v.component = c.digest");
+        push_dags(builder, "v.dag_id", dags)?;
+        builder.push("))");
+    }
+    Ok(())
+}
+
 fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreError> {
     push_any(builder, "d.dag_id", &filter.ids)?;
+    push_dags(builder, "d.dag_id", &filter.dags)?;
     if let Some(pattern) = &filter.dag_id_pattern {
         builder.push(" AND d.dag_id LIKE ").push_bind(pattern.clone());
     }

@@ -5,9 +5,10 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use super::{
     BackfillId, DagRunKey, DagRunRow, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
     codec::json,
-    filter::{Builder, counting, push_count_end, push_page, push_range, push_words},
+    filter::{Builder, counting, push_count_end, push_dags, push_page, push_range, push_words},
 };
 use crate::model::{
+    dag_access::DagSet,
     ids::{DagId, RunId},
     state::{RunState, RunType},
     time::{DataInterval, Timestamp},
@@ -30,6 +31,7 @@ pub enum DagRunOrder {
 #[derive(Debug, Clone, Default)]
 pub struct DagRunFilter {
     pub dag_id: Option<DagId>,
+    pub dags: DagSet,
     pub states: Vec<RunState>,
     /// Empty: all.
     pub run_types: Vec<RunType>,
@@ -114,7 +116,7 @@ impl Store {
     }
 
     pub async fn dag_run_list(&self, filter: &DagRunFilter, page: Page) -> Result<Listed<DagRunRow>, StoreError> {
-        let (mut list, mut count) = (list_query(filter, page), count_query(filter));
+        let (mut list, mut count) = (list_query(filter, page)?, count_query(filter)?);
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -170,9 +172,9 @@ impl Store {
     }
 }
 
-pub(super) fn list_query(filter: &DagRunFilter, page: Page) -> Builder {
+pub(super) fn list_query(filter: &DagRunFilter, page: Page) -> Result<Builder, StoreError> {
     let mut list = Builder::new(include_str!("sql/dag_run_list.sql"));
-    push_filter(&mut list, filter);
+    push_filter(&mut list, filter)?;
     let column = match filter.order_by {
         DagRunOrder::Key => "r.key",
         DagRunOrder::RunAfter => "r.run_after",
@@ -185,20 +187,21 @@ pub(super) fn list_query(filter: &DagRunFilter, page: Page) -> Builder {
         list.push(", r.key").push(filter.order.sql());
     }
     push_page(&mut list, page);
-    list
+    Ok(list)
 }
 
-pub(super) fn count_query(filter: &DagRunFilter) -> Builder {
+pub(super) fn count_query(filter: &DagRunFilter) -> Result<Builder, StoreError> {
     let mut count = counting(include_str!("sql/dag_run_count.sql"));
-    push_filter(&mut count, filter);
+    push_filter(&mut count, filter)?;
     push_count_end(&mut count);
-    count
+    Ok(count)
 }
 
-fn push_filter(builder: &mut Builder, filter: &DagRunFilter) {
+fn push_filter(builder: &mut Builder, filter: &DagRunFilter) -> Result<(), StoreError> {
     if let Some(dag_id) = &filter.dag_id {
         builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
     }
+    push_dags(builder, "r.dag_id", &filter.dags)?;
     push_run_states(builder, &filter.states);
     push_words(builder, "r.run_type", filter.run_types.iter().map(|run_type| run_type.as_str()));
     if let Some(backfill) = filter.backfill {
@@ -211,6 +214,7 @@ fn push_filter(builder: &mut Builder, filter: &DagRunFilter) {
     push_range(builder, "r.run_after", filter.run_after);
     push_range(builder, "r.start_date", filter.start_date);
     push_range(builder, "r.end_date", filter.end_date);
+    Ok(())
 }
 
 /// Names the predicate of a partial index where it covers all that is asked for.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::StoreError;
-use crate::model::time::Timestamp;
+use crate::model::{dag_access::DagSet, time::Timestamp};
 
 /// Rows of a page at most.
 pub const MAX_PAGE: u32 = 1_000;
@@ -98,6 +98,16 @@ pub(super) fn push_any<T: Serialize>(
     if !values.is_empty() {
         builder.push(" AND ").push(column).push(" IN (SELECT value FROM json_each(");
         builder.push_bind(super::codec::json(values)?).push("))");
+    }
+    Ok(())
+}
+
+/// `column` is one of `dags`.
+pub(super) fn push_dags(builder: &mut Builder, column: &'static str, dags: &DagSet) -> Result<(), StoreError> {
+    match dags.listed() {
+        None => {}
+        Some(dags) if dags.is_empty() => drop(builder.push(" AND FALSE")),
+        Some(dags) => push_any(builder, column, &dags.iter().collect::<Vec<_>>())?,
     }
     Ok(())
 }

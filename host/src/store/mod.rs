@@ -19,6 +19,7 @@ mod callback;
 mod codec;
 mod commit;
 mod dag;
+mod dag_permission;
 mod dag_run;
 mod data_key;
 mod deletion;
@@ -171,6 +172,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (63, "grants", include_str!("../../../migrations/sqlite/0063_grants.sql")),
     (64, "data keys", include_str!("../../../migrations/sqlite/0064_data_keys.sql")),
     (69, "event log retention", include_str!("../../../migrations/sqlite/0069_event_log_retention.sql")),
+    (73, "dag permissions", include_str!("../../../migrations/sqlite/0073_dag_permissions.sql")),
 ];
 
 /// The numbers of the migrations that this version knows, and that a database which it has opened went through.

@@ -2,7 +2,11 @@
 
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{DagRunKey, DagRunRow, Listed, MAX_PAGE, MAX_TOTAL, OriginRow, Page, Parent, Store, StoreError};
+use super::{
+    DagRunKey, DagRunRow, Listed, OriginRow, Page, Parent, Store, StoreError,
+    filter::{Builder, counting, push_count_end, push_dags, push_page},
+};
+use crate::model::dag_access::DagSet;
 
 impl sqlx::FromRow<'_, SqliteRow> for OriginRow {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
@@ -41,22 +45,26 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// The runs that tasks and callbacks of `parent` started, as they were made.
+    /// The runs of `dags` that tasks and callbacks of `parent` started, as they were made.
     pub async fn dag_run_list_started_by(
         &self,
         parent: DagRunKey,
+        dags: &DagSet,
         page: Page,
     ) -> Result<Listed<StartedRun>, StoreError> {
-        let items = sqlx::query_as(include_str!("sql/dag_run_list_started_by.sql"))
-            .bind(parent)
-            .bind(page.limit.min(MAX_PAGE))
-            .bind(page.offset)
-            .fetch_all(self.readers());
-        let total = sqlx::query_scalar(include_str!("sql/origin_count.sql"))
-            .bind(parent)
-            .bind(MAX_TOTAL)
-            .fetch_one(self.readers());
-        let (items, total) = tokio::try_join!(items, total)?;
+        let filtered = |mut builder: Builder| {
+            builder.push(" AND o.parent_run = ").push_bind(parent);
+            push_dags(&mut builder, "r.dag_id", dags).map(|()| builder)
+        };
+        let mut list = filtered(Builder::new(include_str!("sql/dag_run_list_started_by.sql")))?;
+        list.push(" ORDER BY o.dag_run");
+        push_page(&mut list, page);
+        let mut count = filtered(counting(include_str!("sql/dag_run_count_started_by.sql")))?;
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
         Ok(Listed { items, total })
     }
 }

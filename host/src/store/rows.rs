@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::{
+    dag_access::DagPermission,
     ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey},
     role::Role,
     spec::{DagSpec, ModuleSpec},
@@ -261,8 +262,17 @@ pub struct UserRow {
     /// An argon2 PHC string; empty: there is no password.
     pub password_hash: String,
     pub role: Role,
+    /// Sorted.
+    pub dag_permissions: Vec<DagPermission>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl UserRow {
+    /// What the audit log shows of it.
+    pub fn shown(&self) -> Value {
+        json!({"role": self.role, "dag_permissions": self.dag_permissions})
+    }
 }
 
 /// A session of the page or a bearer token of the API. The secret itself is not stored.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
 
 use super::{
-    ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store, StoreError, UserRow, VariableRow,
+    ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store, StoreError, UserRow,
+    VariableRow, dag_permission,
 };
 use crate::model::{
+    dag_access::DagAccess,
     ids::{ConnectionId, PoolName, VariableKey},
     role::Role,
     state::TaskState,
@@ -48,6 +50,7 @@ impl FromRow<'_, SqliteRow> for UserRow {
             username: row.try_get("username")?,
             password_hash: row.try_get("password_hash")?,
             role: row.try_get("role")?,
+            dag_permissions: dag_permission::of_row(row)?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
         })
@@ -207,12 +210,13 @@ impl Store {
         Ok(sqlx::query_scalar(include_str!("sql/user_count.sql")).fetch_one(self.readers()).await?)
     }
 
-    /// Stores a user; one of the same name gets the new password and keeps its role.
+    /// Stores a user; one of the same name gets the new password and keeps its role and DAG permissions.
     pub async fn user_put(&self, user: &UserRow) -> Result<(), StoreError> {
         let query = sqlx::query(include_str!("sql/user_put.sql"))
             .bind(&user.username)
             .bind(&user.password_hash)
             .bind(user.role)
+            .bind(dag_permission::column(&user.dag_permissions)?)
             .bind(user.created_at)
             .bind(user.updated_at);
         self.write(query).await?;
@@ -230,11 +234,13 @@ impl Store {
         Ok(self.write(sqlx::query(include_str!("sql/user_delete.sql")).bind(username)).await? == 1)
     }
 
-    /// The session with this secret, expired or not, and its user's present role.
-    pub async fn session_get(&self, secret_hash: &[u8; 32]) -> Result<Option<(SessionRow, Role)>, StoreError> {
+    /// The session with this secret, expired or not, and what its user may do at present.
+    pub async fn session_get(&self, secret_hash: &[u8; 32]) -> Result<Option<(SessionRow, DagAccess)>, StoreError> {
         let query = sqlx::query(include_str!("sql/session_get.sql")).bind(secret_hash.as_slice());
         let row = query.fetch_optional(self.readers()).await?;
-        Ok(row.map(|row| Ok::<_, sqlx::Error>((SessionRow::from_row(&row)?, row.try_get("role")?))).transpose()?)
+        let read =
+            |row| Ok::<_, sqlx::Error>((SessionRow::from_row(&row)?, dag_permission::access_of_row(&row, "role")?));
+        Ok(row.map(read).transpose()?)
     }
 
     /// Stores a session; one with the same secret gets the new expiry.

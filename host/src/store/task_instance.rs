@@ -7,9 +7,10 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use super::{
     DagRunKey, InstanceKey, Listed, Order, Page, Range, Store, StoreError, TaskInstanceRow,
     codec::json,
-    filter::{Builder, counting, push_any, push_count_end, push_page, push_range, push_words},
+    filter::{Builder, counting, push_any, push_count_end, push_dags, push_page, push_range, push_words},
 };
 use crate::model::{
+    dag_access::DagSet,
     ids::{DagId, PoolName, TaskId},
     state::TaskState,
 };
@@ -31,6 +32,7 @@ pub enum TaskInstanceOrder {
 #[derive(Debug, Clone, Default)]
 pub struct TaskInstanceFilter {
     pub dag_id: Option<DagId>,
+    pub dags: DagSet,
     pub dag_run: Option<DagRunKey>,
     pub task_ids: Vec<TaskId>,
     pub states: Vec<TaskState>,
@@ -185,7 +187,10 @@ impl Store {
 
 impl TaskInstanceFilter {
     fn filters_runs(&self) -> bool {
-        self.dag_id.is_some() || self.logical_date != Range::default() || self.run_after != Range::default()
+        self.dag_id.is_some()
+            || self.dags != DagSet::all()
+            || self.logical_date != Range::default()
+            || self.run_after != Range::default()
     }
 }
 
@@ -232,6 +237,7 @@ fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(),
     if let Some(dag_id) = &filter.dag_id {
         builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
     }
+    push_dags(builder, "r.dag_id", &filter.dags)?;
     if let Some(run) = filter.dag_run {
         builder.push(" AND t.dag_run = ").push_bind(run);
     }

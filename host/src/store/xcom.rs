@@ -7,9 +7,10 @@ use super::{
     XComValue,
     codec::json,
     commit::key,
-    filter::{Builder, counting, push_count_end, push_page, push_range},
+    filter::{Builder, counting, push_count_end, push_dags, push_page, push_range},
 };
 use crate::model::{
+    dag_access::DagSet,
     ids::{DagId, TaskId, XComKey},
     time::Timestamp,
 };
@@ -18,6 +19,7 @@ use crate::model::{
 #[derive(Debug, Clone, Default)]
 pub struct XComFilter {
     pub dag_id: Option<DagId>,
+    pub dags: DagSet,
     pub dag_run: Option<super::DagRunKey>,
     pub task_id: Option<TaskId>,
     pub map_index: Option<i32>,
@@ -73,7 +75,7 @@ impl sqlx::FromRow<'_, SqliteRow> for ArtifactRow {
 impl Store {
     /// XComs without their values, by run, task, map index and key.
     pub async fn xcom_list(&self, filter: &XComFilter, page: Page) -> Result<Listed<XComRow>, StoreError> {
-        let (mut list, mut count) = (list_query(filter, page), count_query(filter));
+        let (mut list, mut count) = (list_query(filter, page)?, count_query(filter)?);
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -199,11 +201,14 @@ impl Store {
 
 impl XComFilter {
     fn filters_runs(&self) -> bool {
-        self.dag_id.is_some() || self.logical_date != Range::default() || self.run_after != Range::default()
+        self.dag_id.is_some()
+            || self.dags != DagSet::all()
+            || self.logical_date != Range::default()
+            || self.run_after != Range::default()
     }
 }
 
-pub(super) fn list_query(filter: &XComFilter, page: Page) -> Builder {
+pub(super) fn list_query(filter: &XComFilter, page: Page) -> Result<Builder, StoreError> {
     // Where runs are filtered, they are walked in order and their rows within them; else all rows in order. Either way the
     // limit ends the walk.
     let by_runs = filter.filters_runs();
@@ -212,28 +217,29 @@ pub(super) fn list_query(filter: &XComFilter, page: Page) -> Builder {
     } else {
         include_str!("sql/xcom_list.sql")
     });
-    push_filter(&mut list, filter);
+    push_filter(&mut list, filter)?;
     let run = if by_runs { "r.key" } else { "x.dag_run" };
     list.push(" ORDER BY ").push(run).push(", x.task_id, x.map_index, x.key");
     push_page(&mut list, page);
-    list
+    Ok(list)
 }
 
-pub(super) fn count_query(filter: &XComFilter) -> Builder {
+pub(super) fn count_query(filter: &XComFilter) -> Result<Builder, StoreError> {
     let mut count = counting(if filter.filters_runs() {
         include_str!("sql/xcom_count_by_runs.sql")
     } else {
         include_str!("sql/xcom_count.sql")
     });
-    push_filter(&mut count, filter);
+    push_filter(&mut count, filter)?;
     push_count_end(&mut count);
-    count
+    Ok(count)
 }
 
-fn push_filter(builder: &mut Builder, filter: &XComFilter) {
+fn push_filter(builder: &mut Builder, filter: &XComFilter) -> Result<(), StoreError> {
     if let Some(dag_id) = &filter.dag_id {
         builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
     }
+    push_dags(builder, "r.dag_id", &filter.dags)?;
     if let Some(run) = filter.dag_run {
         builder.push(" AND x.dag_run = ").push_bind(run);
     }
@@ -249,4 +255,5 @@ fn push_filter(builder: &mut Builder, filter: &XComFilter) {
     // The plus keeps the walk in the list's order: an index on dates would have all rows read and sorted first.
     push_range(builder, "+r.logical_date", filter.logical_date);
     push_range(builder, "+r.run_after", filter.run_after);
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The small JSON answers that the page's scripts draw from.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::Bytes,
@@ -20,6 +22,8 @@ use super::{
     show::told,
 };
 use crate::{
+    api::permit::Scoped,
+    auth::DagScope,
     model::ids::{DagId, RunId},
     store::{DagRunFilter, DagRunOrder, DagRunRow, DagVersionKey, Order, Page},
 };
@@ -124,9 +128,22 @@ pub async fn states(
     Ok(Json(json!({ "state": run.state, "cells": cells, "mapped": mapped })).into_response())
 }
 
-/// `GET /ui/dag_versions/{version}/tasks`: the names of the grid's rows.
-pub async fn version_tasks(State(ui): State<UiState>, Path(version): Path<i64>) -> Result<Response, UiError> {
+/// The shape of a version of a dag that may be seen.
+async fn seen_shape(ui: &UiState, scope: &DagScope, version: i64) -> Result<Arc<Shape>, UiError> {
     let shape = ui.shapes.get(&ui.store, DagVersionKey(version)).await?;
+    if scope.sees(&DagId::new(&shape.spec.dag_id)?) {
+        return Ok(shape);
+    }
+    Err(UiError::NotFound(format!("dag_version {version} does not exist")))
+}
+
+/// `GET /ui/dag_versions/{version}/tasks`: the names of the grid's rows.
+pub async fn version_tasks(
+    State(ui): State<UiState>,
+    Scoped(scope): Scoped,
+    Path(version): Path<i64>,
+) -> Result<Response, UiError> {
+    let shape = seen_shape(&ui, &scope, version).await?;
     Ok(immutable(shape.tasks_json()))
 }
 
@@ -145,10 +162,11 @@ fn yes() -> bool {
 /// `GET /ui/dag_versions/{version}/graph`: where the boxes stand.
 pub async fn version_graph(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     Path(version): Path<i64>,
     Query(query): Query<GraphQuery>,
 ) -> Result<Response, UiError> {
-    let shape = ui.shapes.get(&ui.store, DagVersionKey(version)).await?;
+    let shape = seen_shape(&ui, &scope, version).await?;
     let graph = tokio::task::spawn_blocking(move || shape.graph_json(query.fold, &query.groups))
         .await
         .map_err(UiError::internal)?;

@@ -8,7 +8,7 @@ use axum::{
 
 use super::shell::{Frame, Section, Shell, page_with};
 use crate::{
-    auth::AuthError,
+    auth::{AuthError, NotYours},
     model::ids::NameError,
     scheduler::{LogError, RequestError, VersionError},
     store::StoreError,
@@ -69,6 +69,7 @@ impl From<AuthError> for UiError {
             | AuthError::PresentPassword
             | AuthError::TokenName
             | AuthError::TokenRole { .. }
+            | AuthError::DagPermission(_)
             | AuthError::TokenLifetime => Self::Invalid(error.to_string()),
             AuthError::WrongPassword
             | AuthError::Throttled { .. }
@@ -77,6 +78,15 @@ impl From<AuthError> for UiError {
             | AuthError::PasswordByToken
             | AuthError::TokenOfOther => Self::Forbidden(error.to_string()),
             AuthError::Store(error) => Self::internal(error),
+        }
+    }
+}
+
+impl From<NotYours> for UiError {
+    fn from(error: NotYours) -> Self {
+        match error {
+            NotYours::Unknown(_) => Self::NotFound(error.to_string()),
+            NotYours::Forbidden { .. } => Self::Forbidden(error.to_string()),
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -26,7 +26,11 @@ use super::{
     shell::Frame,
 };
 use crate::{
-    model::ids::{DagId, RunId, TaskId},
+    api::permit::Visitor,
+    model::{
+        dag_access::DagSet,
+        ids::{DagId, RunId, TaskId},
+    },
     scheduler::{Change, LogError, LogLine},
     store::InstanceKey,
 };
@@ -86,6 +90,9 @@ type LogStream = Pin<Box<dyn Stream<Item = Result<Vec<LogLine>, LogError>> + Sen
 
 struct Feed {
     query: EventsQuery,
+    visitor: Visitor,
+    /// The dags that the page may show.
+    seen: DagSet,
     shape: Option<Arc<Shape>>,
     changes: Receiver<Arc<Vec<Change>>>,
     log: Option<LogStream>,
@@ -99,11 +106,14 @@ struct Feed {
 /// `GET /ui/events`: `change` and `log`, as the page asks by its query.
 pub async fn events(
     State(ui): State<UiState>,
+    visitor: Visitor,
     frame: Frame,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, UiError> {
     let changes = ui.scheduler.subscribe();
+    let scope = visitor.scope().await.map_err(UiError::internal)?;
+    query.dag.as_ref().map_or(Ok(()), |dag_id| scope.check(dag_id))?;
     let last_seen: Option<u64> =
         headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let next_line = last_seen.unwrap_or(0).max(query.after);
@@ -128,6 +138,8 @@ pub async fn events(
     let feed = Feed {
         filter: LogFilter::new(&query.level, &query.q).in_zone(zone.shown),
         query,
+        visitor: visitor.clone(),
+        seen: scope.seen().clone(),
         shape,
         changes,
         log,
@@ -141,7 +153,8 @@ pub async fn events(
         let event = feed.next().await?;
         Some((Ok::<_, Infallible>(event), feed))
     })
-    .take_until(async move { stopping.cancelled().await });
+    .take_until(async move { stopping.cancelled().await })
+    .take_until(visitor.until_changed().boxed());
     let hello = stream::once(async { Ok(Event::default().comment("airlock").retry(Duration::from_secs(2))) });
     Ok(Sse::new(hello.chain(events).fuse()).keep_alive(KeepAlive::default()).into_response())
 }
@@ -164,7 +177,10 @@ impl Feed {
                     return Event::default().event("change").json_data(changes).ok();
                 }
                 batch = self.changes.recv() => match batch {
-                    Ok(batch) => batch.iter().for_each(|change| self.absorb(change)),
+                    Ok(batch) => {
+                        self.look_again(&batch).await;
+                        batch.iter().for_each(|change| self.absorb(change));
+                    }
                     Err(RecvError::Lagged(_)) => {
                         self.pending.any = true;
                         self.pending.again = true;
@@ -191,9 +207,20 @@ impl Feed {
         }
     }
 
+    /// A dag that is new, or has other tags, may be one that the user may see.
+    async fn look_again(&mut self, changes: &[Change]) {
+        let is_of_dag = |change: &Change| matches!(change, Change::Dag { .. });
+        if self.seen.listed().is_some() && changes.iter().any(is_of_dag) {
+            match self.visitor.scope().await {
+                Ok(scope) => self.seen = scope.seen().clone(),
+                Err(error) => tracing::warn!(error = %error, "what a page may show could not be read"),
+            }
+        }
+    }
+
     fn absorb(&mut self, change: &Change) {
-        let Self { query, shape, pending, .. } = self;
-        if query.dag.as_ref().is_some_and(|dag_id| change.dag_id() != dag_id) {
+        let Self { query, seen, shape, pending, .. } = self;
+        if query.dag.as_ref().is_some_and(|dag_id| change.dag_id() != dag_id) || !seen.contains(change.dag_id()) {
             return;
         }
         if let (Some(wanted), Some(run_id)) = (&query.run, change.run_id())

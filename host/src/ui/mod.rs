@@ -44,9 +44,10 @@ use crate::{
     api::{
         audit,
         identity::{Denied, same_origin},
+        permit::permit,
     },
     auth::{
-        Auth, CurrentUser,
+        Auth, Credential, CurrentUser, NotYours,
         routes::{self, Access},
     },
     blobs::Blobs,
@@ -177,6 +178,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/audit", get(pages::audit::list))
         .route("/password", get(users::ask_password).post(users::change_password))
         .route("/tokens", get(tokens::list))
+        .route("/tokens/sign-out", get(tokens::confirm_sign_out).post(tokens::sign_out))
         .route("/tokens/new", get(tokens::ask).post(tokens::make))
         .route("/tokens/revoke", get(tokens::confirm_revoke).post(tokens::revoke))
         .route("/ui/theme", post(sign_in::theme))
@@ -223,7 +225,7 @@ async fn headers(request: Request, next: Next) -> Response {
 /// Lets only those in who have signed in, asks the others to, and turns what goes wrong into a page.
 async fn guard(State(ui): State<UiState>, mut request: Request, next: Next) -> Response {
     let found = ui.auth.identify(request.method(), request.headers()).await;
-    if let Ok(user) = &found {
+    if let Ok((user, _)) = &found {
         request.extensions_mut().insert(user.clone());
     }
     let (parts, body) = request.into_parts();
@@ -235,29 +237,34 @@ async fn guard(State(ui): State<UiState>, mut request: Request, next: Next) -> R
     let request = Request::from_parts(parts, body);
     let response = match (refusal, found) {
         (Some(response), _) => response,
-        (None, Ok(user)) => serve(&ui, user, request, next).await,
+        (None, Ok(found)) => serve(&ui, found, request, next).await,
         (None, Err(_)) => next.run(request).await,
     };
     error::as_page(response, frame)
 }
 
 /// Answers a user as far as the user's role goes, and writes down what changes. A page that is not in the table is nobody's.
-async fn serve(ui: &UiState, user: CurrentUser, request: Request, next: Next) -> Response {
+async fn serve(ui: &UiState, found: (CurrentUser, Credential), mut request: Request, next: Next) -> Response {
     // What is no page at all is told so by the router.
     let Some(path) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
     let path = path.as_str();
     let Some(access) = routes::access(request.method().as_str(), path) else {
         return error::refuse(StatusCode::METHOD_NOT_ALLOWED, "This address does not take that.");
     };
-    if let Err(denied) = user.check(access) {
-        let event = audit::refusal(&ui.auth, &denied, &user, path, &request);
-        if let Some(event) = event {
-            ui.auth.record_denial(event).await;
+    let user = found.0.clone();
+    match permit(&ui.auth, found, access, path, &mut request).await {
+        Ok(user) => {
+            let done = audit::audited(&ui.auth, (&user, access), path, request, next).await;
+            done.unwrap_or_else(|error| UiError::from(error).into_response())
         }
-        return error::refuse(StatusCode::FORBIDDEN, &denied.to_string());
+        Err(denied) => {
+            let event = audit::refusal(&ui.auth, &denied, &user, path, &request);
+            if let Some(event) = event {
+                ui.auth.record_denial(event).await;
+            }
+            refused(&denied)
+        }
     }
-    let done = audit::audited(&ui.auth, (&user, access), path, request, next).await;
-    done.unwrap_or_else(|error| UiError::from(error).into_response())
 }
 
 /// What the table of routes says about the request; none if there is no such page.
@@ -287,9 +294,19 @@ fn refusal(denied: &Denied, parts: &Parts) -> Option<Response> {
             let here = parts.uri.path_and_query().map_or("/dags", PathAndQuery::as_str);
             Some(Redirect::to(&links::with_query("/login", &[("next", links::local(here))])).into_response())
         }
-        Denied::ForeignOrigin | Denied::Forbidden { .. } => {
-            Some(error::refuse(StatusCode::FORBIDDEN, &denied.to_string()))
-        }
-        Denied::Failed(error) => Some(UiError::internal(error.to_string()).into_response()),
+        _ => Some(refused(denied)),
     }
+}
+
+/// What somebody gets who is known, and may not do it.
+fn refused(denied: &Denied) -> Response {
+    let status = match denied {
+        Denied::NoToken | Denied::UnknownToken => StatusCode::UNAUTHORIZED,
+        Denied::ForeignOrigin | Denied::Forbidden { .. } | Denied::NotYours(NotYours::Forbidden { .. }) => {
+            StatusCode::FORBIDDEN
+        }
+        Denied::NoDag(_) | Denied::NotYours(NotYours::Unknown(_)) => StatusCode::NOT_FOUND,
+        Denied::Failed(error) => return UiError::internal(error.to_string()).into_response(),
+    };
+    error::refuse(status, &denied.to_string())
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     auth::CurrentUser,
     model::{
+        ids::DagId,
         role::{Permission, Role},
         spec::DagSpec,
     },
@@ -45,12 +46,13 @@ pub enum Section {
 }
 
 impl Section {
-    /// What it takes to see it.
-    fn permission(self) -> Permission {
+    /// What it takes to see it, for all dags; none: it shows everybody what is theirs.
+    fn permission(self) -> Option<Permission> {
         match self {
-            Self::Users => Permission::UserWrite,
-            Self::Audit => Permission::AuditRead,
-            _ => Permission::Read,
+            Self::Users => Some(Permission::UserWrite),
+            Self::Audit => Some(Permission::AuditRead),
+            Self::Variables | Self::Connections | Self::Pools => Some(Permission::Read),
+            Self::Dags | Self::Approvals | Self::Assets | Self::Components | Self::Tokens | Self::None => None,
         }
     }
 }
@@ -189,8 +191,7 @@ impl Frame {
             title: title.into(),
             section,
             page,
-            role: self.user.as_ref().map(|user| user.role),
-            user: self.user.map(|user| user.username),
+            user: self.user,
             theme: self.theme,
             zone: self.zone,
             notice: self.notice.map(|text| Notice { kind: "", text }),
@@ -206,8 +207,7 @@ pub struct Shell {
     section: Section,
     /// Names the page for scripts and tests.
     pub page: &'static str,
-    pub user: Option<String>,
-    pub role: Option<Role>,
+    user: Option<CurrentUser>,
     pub theme: &'static str,
     zone: ZoneChoice,
     pub notice: Option<Notice>,
@@ -224,9 +224,29 @@ impl Shell {
         self
     }
 
+    /// Who has signed in.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_ref().map(|user| user.username.as_str())
+    }
+
+    /// The user's role for all dags.
+    pub fn role(&self) -> Option<Role> {
+        self.user.as_ref().map(CurrentUser::role)
+    }
+
     /// Whether the page may offer what needs `permission`. The server refuses it anyway to whoever may not do it.
     pub fn may(&self, permission: Permission) -> bool {
-        self.role.is_some_and(|role| role.may(permission))
+        self.user.as_ref().is_some_and(|user| user.may(permission))
+    }
+
+    /// The same for a dag that the page's address does not name.
+    pub fn may_with(&self, permission: Permission, dag_id: &DagId, tags: &[String]) -> bool {
+        self.user.as_ref().is_some_and(|user| user.dags.may(permission, dag_id, tags))
+    }
+
+    /// The same for whichever dag.
+    pub fn may_somewhere(&self, permission: Permission) -> bool {
+        self.user.as_ref().is_some_and(|user| user.dags.may_somewhere(permission))
     }
 
     pub fn asset(&self, name: &str) -> String {
@@ -242,13 +262,20 @@ impl Shell {
         self.items(ADMIN_SECTIONS)
     }
 
+    /// Whether the menu Admin has anything for the user.
+    pub fn has_admin(&self) -> bool {
+        self.admin_nav().next().is_some()
+    }
+
     /// Whether this page is one of the menu Admin.
     pub fn is_admin(&self) -> bool {
         self.admin_nav().any(|item| item.current)
     }
 
     fn items(&self, sections: &'static [(Section, &'static str, &'static str)]) -> impl Iterator<Item = NavItem> {
-        let offered = sections.iter().filter(|(section, ..)| self.may(section.permission()));
+        let offered = sections.iter().filter(|(section, ..)| {
+            section.permission().is_none_or(|needed| self.role().is_some_and(|role| role.may(needed)))
+        });
         offered.map(|&(section, name, label)| NavItem {
             name,
             label,

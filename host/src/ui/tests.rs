@@ -189,7 +189,7 @@ impl World {
             seed(&store, &blobs, &version.dag_id, version.version).await;
         }
         let auth = Auth::new(AuthConfig::default(), store.clone(), clock);
-        auth.user_create("ada", Some("a long password"), Role::Admin).await.unwrap();
+        auth.user_create("ada", Some("a long password"), Role::Admin, Vec::new()).await.unwrap();
         let session = auth.open("ada", SessionKind::Cookie).await.unwrap();
         let ui = UiState {
             logs: scheduler.logs().clone(),
@@ -238,8 +238,16 @@ impl World {
 
     /// Goes on as a new user of this role.
     async fn sign_in_as(&mut self, role: Role) {
-        self.ui.auth.user_create(role.as_str(), Some("a long password"), role).await.unwrap();
+        self.ui.auth.user_create(role.as_str(), Some("a long password"), role, Vec::new()).await.unwrap();
         let session = self.ui.auth.open(role.as_str(), SessionKind::Cookie).await.unwrap();
+        self.cookie = format!("airlock_session={}", session.secret.expose());
+    }
+
+    /// Goes on as a new user, a member with these DAG permissions.
+    async fn sign_in_with(&mut self, username: &str, permissions: &[&str]) {
+        let permissions = permissions.iter().map(|text| text.parse().unwrap()).collect();
+        self.ui.auth.user_create(username, None, Role::Member, permissions).await.unwrap();
+        let session = self.ui.auth.open(username, SessionKind::Cookie).await.unwrap();
         self.cookie = format!("airlock_session={}", session.secret.expose());
     }
 

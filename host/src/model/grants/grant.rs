@@ -200,7 +200,9 @@ impl<'de> Deserialize<'de> for Grant {
 pub struct NamePattern(String);
 
 impl NamePattern {
-    fn new<T>(text: &str, check: impl Fn(&str) -> Result<T, NameError>) -> Result<Self, String> {
+    /// # Errors
+    /// If there is no name that `check` lets through and it matches; says why.
+    pub fn new<T>(text: &str, check: impl Fn(&str) -> Result<T, NameError>) -> Result<Self, String> {
         let prefix = text.strip_suffix('*').unwrap_or(text);
         if prefix.is_empty() && !text.is_empty() {
             return Err("a prefix must have at least one character before `*`".to_owned());
@@ -219,6 +221,10 @@ impl NamePattern {
 
     fn covers(&self, other: &Self) -> bool {
         self == other || self.prefix().is_some_and(|prefix| other.0.trim_end_matches('*').starts_with(prefix))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Of two patterns that have a name in common, one is part of the other.

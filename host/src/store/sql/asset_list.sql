@@ -1,6 +1,4 @@
 SELECT a.id, a.name, a.uri, a.asset_group, a.extra, a.created_at, a.updated_at, e.key AS last_event, e.timestamp AS last_event_at
 FROM asset AS a
 LEFT JOIN asset_event AS e ON e.key = (SELECT max(key) FROM asset_event WHERE asset = a.id)
-WHERE a.name LIKE coalesce($1, '%') ESCAPE '\' AND a.uri LIKE coalesce($2, '%') ESCAPE '\'
-ORDER BY a.name
-LIMIT $3 OFFSET $4
+WHERE TRUE

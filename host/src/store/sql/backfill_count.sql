@@ -1,1 +1,1 @@
-SELECT count(*) FROM (SELECT 1 FROM backfill WHERE $1 IS NULL OR dag_id = $1 LIMIT $2)
+SELECT 1 FROM backfill AS b WHERE TRUE

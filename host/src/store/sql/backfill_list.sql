@@ -1,1 +1,1 @@
-SELECT * FROM backfill WHERE $1 IS NULL OR dag_id = $1 ORDER BY id DESC LIMIT $2 OFFSET $3
+SELECT * FROM backfill AS b WHERE TRUE

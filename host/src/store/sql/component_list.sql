@@ -1,4 +1,3 @@
-SELECT digest, size_bytes, uploaded_at, uploaded_by, module
-FROM component
-ORDER BY uploaded_at DESC, digest
-LIMIT $1 OFFSET $2
+SELECT c.digest, c.size_bytes, c.uploaded_at, c.uploaded_by, c.module
+FROM component AS c
+WHERE TRUE

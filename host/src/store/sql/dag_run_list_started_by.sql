@@ -4,6 +4,4 @@ SELECT r.key, r.dag_id, r.run_id, r.version, v.version_number, r.run_type, r.sta
 FROM dag_run_origin AS o
 CROSS JOIN dag_run AS r ON r.key = o.dag_run
 JOIN dag_version AS v ON v.key = r.version
-WHERE o.parent_run = $1
-ORDER BY o.dag_run
-LIMIT $2 OFFSET $3
+WHERE TRUE

@@ -1,1 +1,3 @@
-SELECT username, password_hash, role, created_at, updated_at FROM airlock_user ORDER BY username LIMIT $1 OFFSET $2
+SELECT username, password_hash, role, dag_permissions, created_at, updated_at FROM airlock_user
+ORDER BY username
+LIMIT $1 OFFSET $2

@@ -49,7 +49,14 @@ async fn a_deleted_user_has_no_sessions() {
     let store = TestStore::new().await;
     for name in ["ann", "bob"] {
         let (username, password_hash) = (name.to_owned(), "h".to_owned());
-        let user = UserRow { username, password_hash, role: Role::Admin, created_at: at(1), updated_at: at(1) };
+        let user = UserRow {
+            username,
+            password_hash,
+            role: Role::Admin,
+            dag_permissions: Vec::new(),
+            created_at: at(1),
+            updated_at: at(1),
+        };
         store.user_put(&user).await.unwrap();
     }
     assert_eq!(store.user_count().await.unwrap(), 2);
@@ -66,9 +73,9 @@ async fn a_deleted_user_has_no_sessions() {
     assert!(store.session_put(&session(9, "nobody", 9)).await.is_err());
     assert_eq!(store.session_delete_expired(at(5)).await.unwrap(), 1);
     let (session, role) = store.session_get(&[2; 32]).await.unwrap().unwrap();
-    assert_eq!((session.username.as_str(), role), ("ann", Role::Admin));
+    assert_eq!((session.username.as_str(), role.general()), ("ann", Role::Admin));
     assert!(store.user_set_role("ann", Role::Viewer, at(6)).await.unwrap());
-    assert_eq!(store.session_get(&[2; 32]).await.unwrap().unwrap().1, Role::Viewer);
+    assert_eq!(store.session_get(&[2; 32]).await.unwrap().unwrap().1.general(), Role::Viewer);
     assert!(!store.user_set_role("bob", Role::Operator, at(6)).await.unwrap(), "the last admin");
     assert!(!store.user_delete("bob").await.unwrap(), "the last admin");
     assert!(store.user_delete("ann").await.unwrap());

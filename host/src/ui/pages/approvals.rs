@@ -17,6 +17,7 @@ use super::{
     task::{self, Found, TaskPath},
 };
 use crate::{
+    api::permit::Scoped,
     auth::{CurrentUser, WEBHOOK_USER},
     scheduler::{AnswerRequest, RequestError},
     store::{ApprovalFilter, ApprovalRow, Page, WhichApprovals},
@@ -116,10 +117,12 @@ pub struct AnswerQuery {
 /// `GET /approvals`
 pub async fn list(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let filter = ApprovalFilter { which: WhichApprovals::Waiting, ..ApprovalFilter::default() };
+    let filter =
+        ApprovalFilter { dags: scope.seen().clone(), which: WhichApprovals::Waiting, ..ApprovalFilter::default() };
     let listed = ui.store.approval_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
     let zone = frame.zones_of_none();
     let line = |row: ApprovalRow| Line {

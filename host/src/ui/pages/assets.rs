@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::run::label;
 use crate::{
-    auth::CurrentUser,
+    api::permit::Scoped,
+    auth::{CurrentUser, DagScope},
     model::ids::{AssetName, DagId},
     store::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, DagRunRow, Order, Page},
     ui::{
@@ -101,12 +102,13 @@ fn href(id: i64) -> String {
 /// `GET /assets`
 pub async fn list(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.asset_list(None, None, Page { limit: ROWS, offset: query.offset }).await?;
+    let listed = ui.store.asset_list(None, None, scope.seen(), Page { limit: ROWS, offset: query.offset }).await?;
     let ids: Vec<_> = listed.items.iter().map(|row| row.id).collect();
-    let references = ui.store.asset_reference_list(&ids).await?;
+    let references = references(&ui, &scope, &ids).await?;
     let zone = frame.zones_of_none();
     let line = |row: AssetRow| Line {
         href: href(row.id),
@@ -131,6 +133,22 @@ async fn find(ui: &UiState, id: i64) -> Result<AssetRow, UiError> {
     ui.store.asset_get(id).await?.ok_or_else(missing)
 }
 
+/// Where dags that may be seen name the assets.
+async fn references(ui: &UiState, scope: &DagScope, ids: &[i64]) -> Result<Vec<AssetReference>, UiError> {
+    let references = ui.store.asset_reference_list(ids).await?;
+    Ok(references.into_iter().filter(|reference| scope.sees(&reference.dag_id)).collect())
+}
+
+/// An asset that a dag names which may be seen, and where such dags name it.
+async fn find_seen(ui: &UiState, scope: &DagScope, id: i64) -> Result<(AssetRow, Vec<AssetReference>), UiError> {
+    let row = find(ui, id).await?;
+    let references = references(ui, scope, &[id]).await?;
+    if references.is_empty() && scope.seen().listed().is_some() {
+        return Err(UiError::NotFound(format!("asset {id} does not exist")));
+    }
+    Ok((row, references))
+}
+
 /// The task instance that made the event, or who did.
 pub fn source(event: &AssetEventRow) -> Html {
     match (&event.source_dag_id, &event.source_run_id, &event.source_task_id) {
@@ -145,22 +163,29 @@ pub fn source(event: &AssetEventRow) -> Html {
 /// `GET /assets/{asset_id}`
 pub async fn show(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     Path(asset_id): Path<i64>,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let row = find(&ui, asset_id).await?;
-    let references = ui.store.asset_reference_list(&[row.id]).await?;
+    let (row, references) = find_seen(&ui, &scope, asset_id).await?;
     let zone = frame.zones_of_none();
     let mut waiting: BTreeMap<DagId, usize> = BTreeMap::new();
-    for event in ui.store.asset_queue_list(None, Some(row.id)).await? {
+    let queued = ui.store.asset_queue_list(None, Some(row.id)).await?;
+    for event in queued.into_iter().filter(|event| scope.sees(&event.dag_id)) {
         *waiting.entry(event.dag_id).or_default() += 1;
     }
-    let filter = AssetEventFilter { asset: Some(row.id), order: Order::Descending, ..AssetEventFilter::default() };
+    let filter = AssetEventFilter {
+        dags: scope.seen().clone(),
+        asset: Some(row.id),
+        order: Order::Descending,
+        ..AssetEventFilter::default()
+    };
     let listed = ui.store.asset_event_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
     let keys: Vec<_> = listed.items.iter().map(|event| event.key).collect();
     let mut consumed: BTreeMap<i64, Vec<DagRunRow>> = BTreeMap::new();
-    for (event, run) in ui.store.dag_run_list_by_asset_events(&keys).await? {
+    let runs = ui.store.dag_run_list_by_asset_events(&keys).await?;
+    for (event, run) in runs.into_iter().filter(|(_, run)| scope.sees(&run.dag_id)) {
         consumed.entry(event).or_default().push(run);
     }
     let runs = |event: i64| {
@@ -214,9 +239,17 @@ pub struct NameQuery {
 }
 
 /// `GET /assets/named?name=...`
-pub async fn named_one(State(ui): State<UiState>, Query(query): Query<NameQuery>) -> Result<Redirect, UiError> {
+pub async fn named_one(
+    State(ui): State<UiState>,
+    Scoped(scope): Scoped,
+    Query(query): Query<NameQuery>,
+) -> Result<Redirect, UiError> {
     let missing = || UiError::NotFound(format!("asset `{}` does not exist", query.name));
     let row = ui.store.asset_get_by_name(&query.name).await?.ok_or_else(missing)?;
+    find_seen(&ui, &scope, row.id).await.map_err(|error| match error {
+        UiError::NotFound(_) => missing(),
+        other => other,
+    })?;
     Ok(Redirect::to(&href(row.id)))
 }
 

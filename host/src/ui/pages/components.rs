@@ -11,8 +11,8 @@ use axum::{
 use serde::Deserialize;
 
 use crate::{
-    api::audit,
-    auth::{Audit, CurrentUser},
+    api::{audit, permit::Scoped},
+    auth::{Audit, CurrentUser, DagScope},
     blobs::keys,
     model::{
         ids::{DagId, Digest},
@@ -63,8 +63,14 @@ pub struct ComponentsQuery {
     offset: u32,
 }
 
-async fn view(ui: &UiState, frame: Frame, offset: u32, error: Option<String>) -> Result<ComponentsView, UiError> {
-    let listed = ui.store.component_list(Page { limit: ROWS, offset }).await?;
+async fn view(
+    ui: &UiState,
+    frame: Frame,
+    scope: &DagScope,
+    offset: u32,
+    error: Option<String>,
+) -> Result<ComponentsView, UiError> {
+    let listed = ui.store.component_list(scope.seen(), Page { limit: ROWS, offset }).await?;
     let zone = frame.zones_of_none();
     let line = |row: &ComponentRow| ComponentLine {
         short: short(&row.digest),
@@ -77,7 +83,8 @@ async fn view(ui: &UiState, frame: Frame, offset: u32, error: Option<String>) ->
         by: row.uploaded_by.clone(),
         digest: row.digest,
     };
-    let rows: Vec<_> = listed.items.iter().map(line).collect();
+    let rows: Vec<_> =
+        listed.items.into_iter().filter_map(|row| scope.of_component(row)).map(|row| line(&row)).collect();
     let start = usize::try_from(offset).unwrap_or(0);
     Ok(ComponentsView {
         shell: frame.shell(Section::Components, "components", "Components"),
@@ -98,15 +105,17 @@ fn names(dags: &[DagId]) -> String {
 /// `GET /components`
 pub async fn list(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     Query(query): Query<ComponentsQuery>,
 ) -> Result<Response, UiError> {
-    Ok(page(&view(&ui, frame, query.offset, None).await?))
+    Ok(page(&view(&ui, frame, &scope, query.offset, None).await?))
 }
 
 /// `POST /components`: a form with the file as its field `component`.
 pub async fn upload(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     audit: Audit,
     user: CurrentUser,
@@ -120,7 +129,7 @@ pub async fn upload(
         }
     }
     let refused = match wasm {
-        Some(wasm) if !wasm.is_empty() => match ui.scheduler.deploy(wasm, &user.username).await {
+        Some(wasm) if !wasm.is_empty() => match ui.scheduler.deploy(wasm, &user.uploader()).await {
             Ok(deployed) => {
                 audit::uploaded(&audit, &deployed);
                 let dags: Vec<_> = deployed.dags.iter().map(|dag| dag.dag_id.to_string()).collect();
@@ -145,7 +154,7 @@ pub async fn upload(
         },
         _ => "no file was chosen; choose a component (.wasm), or dags in YAML".to_owned(),
     };
-    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &view(&ui, frame, 0, Some(refused)).await?))
+    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &view(&ui, frame, &scope, 0, Some(refused)).await?))
 }
 
 #[derive(Template)]
@@ -181,9 +190,16 @@ struct EntryView {
 }
 
 /// `GET /components/{digest}`
-pub async fn show(State(ui): State<UiState>, frame: Frame, Path(digest): Path<Digest>) -> Result<Response, UiError> {
+pub async fn show(
+    State(ui): State<UiState>,
+    Scoped(scope): Scoped,
+    frame: Frame,
+    Path(digest): Path<Digest>,
+) -> Result<Response, UiError> {
     let missing = || UiError::NotFound(format!("component `{digest}` does not exist"));
-    let row = ui.store.component_get(digest).await?.ok_or_else(missing)?;
+    let whole = ui.store.component_get(digest).await?.ok_or_else(missing)?;
+    let brought = whole.dag_ids.len();
+    let row = scope.of_component(whole).ok_or_else(missing)?;
     let mut dags = Vec::new();
     for dag_id in row.dag_ids.iter().take(200) {
         let Some(dag) = ui.store.dag_get(dag_id).await? else { continue };
@@ -197,6 +213,8 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(digest): Path<Di
     }
     let source = match row.module.kind {
         ComponentKind::Wasm => None,
+        // It is the text of dags that may not be seen, too.
+        ComponentKind::Yaml if row.dag_ids.len() < brought => None,
         ComponentKind::Yaml => {
             let stored =
                 ui.blobs.get(&keys::component(&digest, ComponentKind::Yaml)).await.map_err(UiError::internal)?;
@@ -204,7 +222,11 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(digest): Path<Di
         }
     };
     let users = ui.store.component_users(digest).await?;
-    let users = users.into_iter().map(|dag_id| (dag_id.clone(), links::dag(&dag_id))).collect();
+    let users = users
+        .into_iter()
+        .filter(|dag_id| scope.sees(dag_id))
+        .map(|dag_id| (dag_id.clone(), links::dag(&dag_id)))
+        .collect();
     let facts = Facts::new()
         .text("Name", named(&row))
         .html("SHA-256", Html::new().markup("<code>").text(digest).markup("</code>"))

@@ -56,11 +56,11 @@ pub async fn list(
         about: "Addresses and credentials of other systems. Passwords and extras are encrypted, and shown to nobody.",
         empty: "Tasks read a connection by its id, if the DAG has the grant connection:<id>.",
         new_href: "/connections/edit",
-        permission: Permission::ConnectionWrite,
+        permission: Some(Permission::ConnectionWrite),
         new_label: "New connection",
         columns: vec!["Id", "Type", "Host", "Login", "Password", "Description"],
         pager: query.pager(PATH, rows.len(), listed.total),
-        beside: None,
+        beside: Vec::new(),
         rows,
     };
     settings::tell_places(&ui.vault, &mut view, query.offset == 0, |found| &found.connections).await?;

@@ -14,7 +14,8 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use crate::{
-    model::{ids::DagId, spec::ScheduleSpec, state::RunState, time::Timestamp},
+    api::permit::Scoped,
+    model::{ids::DagId, role::Permission, spec::ScheduleSpec, state::RunState, time::Timestamp},
     store::{DagFilter, DagRow, DagRunRow, Page},
     ui::{
         UiState,
@@ -51,6 +52,8 @@ struct DagLine {
     description: Option<String>,
     is_paused: bool,
     switch: Switch,
+    may_pause: bool,
+    may_trigger: bool,
     tags: Vec<Tag>,
     schedule: String,
     zone: Option<String>,
@@ -201,10 +204,12 @@ pub struct DagsQuery {
 /// `GET /dags`
 pub async fn list(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     Query(query): Query<DagsQuery>,
 ) -> Result<Response, UiError> {
     let filter = DagFilter {
+        dags: scope.seen().clone(),
         dag_id_pattern: (!query.q.is_empty()).then(|| like(&query.q)),
         tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
         paused: query.paused.parse().ok(),
@@ -237,6 +242,8 @@ pub async fn list(
             href: links::dag(&dag.dag_id),
             description: dag.spec.description.clone(),
             is_paused: dag.is_paused,
+            may_pause: shell.may_with(Permission::DagPause, &dag.dag_id, &dag.spec.tags),
+            may_trigger: shell.may_with(Permission::RunTrigger, &dag.dag_id, &dag.spec.tags),
             switch: Switch {
                 dag_id: dag.dag_id.clone(),
                 is_paused: dag.is_paused,

@@ -45,11 +45,11 @@ pub async fn list(
         about: "A pool limits how many task instances that name it run at a time, over all DAGs.",
         empty: "Tasks that name no pool are in default_pool.",
         new_href: "/pools/edit",
-        permission: Permission::PoolWrite,
+        permission: Some(Permission::PoolWrite),
         new_label: "New pool",
         columns: vec!["Name", "Slots", "Waiting tasks hold slots", "Description"],
         pager: query.pager(PATH, rows.len(), listed.total),
-        beside: None,
+        beside: Vec::new(),
         rows,
     };
     Ok(page(&view.offered()))

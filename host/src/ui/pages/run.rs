@@ -21,6 +21,8 @@ use super::{
     dag::{Chip, GraphView, fold_link, trigger_of},
 };
 use crate::{
+    api::permit::Scoped,
+    auth::DagScope,
     model::{
         ids::{DagId, RunId, TaskId},
         state::{RunState, RunType, TaskState},
@@ -180,6 +182,7 @@ impl RunQuery {
 /// `GET /dags/{dag_id}/runs/{run_id}`
 pub async fn show(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     Path((dag_id, run_id)): Path<(DagId, RunId)>,
     Query(query): Query<RunQuery>,
@@ -273,7 +276,7 @@ pub async fn show(
         state_name: run.state.as_str(),
         is_finished: run.state.is_finished(),
         message: run.message.as_deref().map(|text| doc::line(&ansi::plain(text))).unwrap_or_default(),
-        facts: with_triggers(&ui, &run, facts(&run, zone, now)).await?,
+        facts: with_triggers(&ui, &scope, &run, facts(&run, zone, now)).await?,
         callbacks: callbacks::lines(&ui.store, &run, zone).await?,
         progress: Html::new().markup(Progress(&counts)),
         graph,
@@ -338,9 +341,10 @@ fn facts(run: &DagRunRow, zone: Zones, now: Timestamp) -> Facts {
 }
 
 /// Adds the ways to the task that started the run and to the runs that its tasks started.
-async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Result<Facts, UiError> {
+async fn with_triggers(ui: &UiState, scope: &DagScope, run: &DagRunRow, mut facts: Facts) -> Result<Facts, UiError> {
     if let Some(origin) = ui.store.origin_get(run.key).await?
         && let Some(parent) = ui.store.dag_run_get_by_key(origin.parent.dag_run).await?
+        && scope.sees(&parent.dag_id)
     {
         let (href, what) = match &origin.parent.task {
             Some((task_id, map_index)) => (
@@ -359,6 +363,9 @@ async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Resul
     if run.run_type == RunType::AssetTriggered {
         let mut list = Html::new();
         for event in ui.store.asset_event_list_of_run(run.key, STARTED).await? {
+            if !event.source_dag_id.as_ref().is_none_or(|dag_id| scope.sees(dag_id)) {
+                continue;
+            }
             list = list
                 .markup("<div>")
                 .link(&links::asset(&event.name), &event.name)
@@ -368,7 +375,7 @@ async fn with_triggers(ui: &UiState, run: &DagRunRow, mut facts: Facts) -> Resul
         }
         facts = facts.html("Asset events", list);
     }
-    let started = ui.store.dag_run_list_started_by(run.key, Page::first(STARTED)).await?;
+    let started = ui.store.dag_run_list_started_by(run.key, scope.seen(), Page::first(STARTED)).await?;
     if !started.items.is_empty() {
         let mut list = Html::new();
         for StartedRun { run, .. } in &started.items {

@@ -57,13 +57,13 @@ pub struct ListView {
     pub empty: &'static str,
     pub new_href: &'static str,
     pub new_label: &'static str,
-    /// What it takes to change something.
-    pub permission: Permission,
+    /// What it takes to change something; none: everybody may.
+    pub permission: Option<Permission>,
     pub columns: Vec<&'static str>,
     pub rows: Vec<ListLine>,
     pub pager: Pager,
-    /// Another page that belongs to it, and its name.
-    pub beside: Option<(&'static str, &'static str)>,
+    /// Other pages that belong to it, and their names.
+    pub beside: Vec<(&'static str, &'static str)>,
 }
 
 pub struct ListLine {
@@ -131,10 +131,14 @@ pub struct FormView {
 }
 
 impl ListView {
+    fn may_change(&self) -> bool {
+        self.permission.is_none_or(|permission| self.shell.may(permission))
+    }
+
     /// The list as whoever asks may use it: who may change nothing is offered nothing.
     #[must_use]
     pub fn offered(mut self) -> Self {
-        if !self.shell.may(self.permission) {
+        if !self.may_change() {
             for row in &mut self.rows {
                 (row.edit_href, row.delete_href) = (None, None);
             }

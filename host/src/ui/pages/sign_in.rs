@@ -38,7 +38,7 @@ pub struct NextQuery {
 /// `GET /login`
 pub async fn show(frame: Frame, Query(query): Query<NextQuery>) -> Response {
     let shell = frame.shell(Section::None, "sign-in", "Sign in");
-    if shell.user.is_some() {
+    if shell.user().is_some() {
         return Redirect::to(links::local(&query.next)).into_response();
     }
     let next = links::local(&query.next).to_owned();

@@ -63,11 +63,11 @@ pub async fn list(
         about: "Programs send them as `Authorization: Bearer`. A token acts in its user's name, with its own role.",
         empty: "Make one for a program that uses the API, or for `airlock` in a pipeline (AIRLOCK_TOKEN).",
         new_href: "/tokens/new",
-        permission: Permission::Read,
+        permission: None,
         new_label: "New token",
         columns: vec!["Name", "User", "Role", "Created", "Expires", "Last used"],
         pager: query.pager(PATH, rows.len(), listed.total),
-        beside: Some(("/password", "Change password")),
+        beside: vec![("/password", "Change password"), ("/tokens/sign-out", "Sign out everywhere")],
         rows,
     }))
 }
@@ -88,7 +88,8 @@ fn form(frame: Frame, typed: TokenForm, error: Option<String>) -> FormView {
     let text = |name, label, value| SettingField::new(SettingKind::Text, name, label, value);
     let mut fields = vec![
         text("name", "Name", typed.name).required().help("What it is for."),
-        text("role", "Role", typed.role).help("viewer, author, operator or admin; not above the user's own."),
+        text("role", "Role", typed.role)
+            .help("member, viewer, author, operator or admin; not above the user's own. It counts on each DAG."),
         text("days", "Days", typed.days).help("How long it is good: 1 to 366."),
     ];
     if frame.may(Permission::UserWrite) {
@@ -107,7 +108,7 @@ fn form(frame: Frame, typed: TokenForm, error: Option<String>) -> FormView {
 
 /// `GET /tokens/new`
 pub async fn ask(user: CurrentUser, frame: Frame) -> Response {
-    let typed = TokenForm { role: user.role.to_string(), days: "90".to_owned(), ..TokenForm::default() };
+    let typed = TokenForm { role: user.dags.strongest().to_string(), days: "90".to_owned(), ..TokenForm::default() };
     page(&form(frame, typed, None))
 }
 
@@ -203,4 +204,26 @@ pub async fn revoke(
     let row = ui.auth.token_revoke(&user, query.key).await?;
     audit.change(&row.name, &row.shown(), &serde_json::Value::Null);
     Ok(go_and_tell(PATH, &format!("Token {} was revoked.", row.name)))
+}
+
+/// `GET /tokens/sign-out`
+pub async fn confirm_sign_out(frame: Frame) -> Response {
+    let question = Question {
+        section: Section::Tokens,
+        crumbs: Crumbs::new([(PATH.to_owned(), "Tokens".to_owned())]),
+        text: "Sign out everywhere?".to_owned(),
+        lines: vec!["All of your sessions and tokens end at once, this one too.".to_owned()],
+        action: format!("{PATH}/sign-out"),
+        fields: Vec::new(),
+        verb: "Sign out",
+        dangerous: true,
+        back: PATH.to_owned(),
+    };
+    confirm(frame, question)
+}
+
+/// `POST /tokens/sign-out`: all sessions and tokens of whoever asks.
+pub async fn sign_out(State(ui): State<UiState>, user: CurrentUser) -> Result<Response, UiError> {
+    ui.auth.sign_out_everywhere(&user.username).await?;
+    Ok(go_and_tell("/login", "You are signed out everywhere."))
 }

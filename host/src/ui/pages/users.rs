@@ -13,7 +13,10 @@ use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, S
 use crate::{
     api::identity::Peer,
     auth::{Audit, AuthError, CurrentUser},
-    model::role::{Permission, Role},
+    model::{
+        dag_access::{DagPermission, DagPermissionError},
+        role::{Permission, Role},
+    },
     secrets::MASK,
     store::UserRow,
     ui::{
@@ -38,25 +41,34 @@ pub async fn list(
         .items
         .iter()
         .map(|row| {
-            let cells = [row.role.to_string(), told(row.created_at, zone.shown), told(row.updated_at, zone.shown)];
+            let cells = [
+                row.role.to_string(),
+                lines(&row.dag_permissions, ", "),
+                told(row.created_at, zone.shown),
+                told(row.updated_at, zone.shown),
+            ];
             ListLine::new(PATH, &row.username, cells)
         })
         .collect();
     let view = ListView {
         shell: frame.shell(Section::Users, "users", "Users"),
         heading: "Users",
-        about: "Viewers look. Authors also upload, trigger and clear. Operators also pause, mark, backfill and keep \
+        about: "Members see the DAGs that DAG permissions name. Viewers look at all. Authors also upload, trigger and clear. Operators also pause, mark, backfill and keep \
                 pools, variables and connections. Admins also keep users.",
         empty: "There is always one.",
         new_href: "/users/edit",
-        permission: Permission::UserWrite,
+        permission: Some(Permission::UserWrite),
         new_label: "New user",
-        columns: vec!["Name", "Role", "Created", "Changed"],
+        columns: vec!["Name", "Role", "On some DAGs", "Created", "Changed"],
         pager: query.pager(PATH, rows.len(), listed.total),
-        beside: None,
+        beside: Vec::new(),
         rows,
     };
     Ok(page(&view.offered()))
+}
+
+fn lines(permissions: &[DagPermission], between: &str) -> String {
+    permissions.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
 }
 
 async fn find(ui: &UiState, username: &str) -> Result<UserRow, UiError> {
@@ -70,16 +82,30 @@ pub struct UserForm {
     key: String,
     #[serde(default)]
     role: String,
+    /// One in a line.
+    #[serde(default)]
+    dag_permissions: String,
     #[serde(default)]
     password: String,
     #[serde(default)]
+    sign_out: bool,
+    #[serde(default)]
     is_new: bool,
+}
+
+impl UserForm {
+    fn read(&self) -> Result<(Role, Vec<DagPermission>), DagPermissionError> {
+        let lines = self.dag_permissions.lines().map(str::trim).filter(|line| !line.is_empty());
+        Ok((self.role.trim().parse()?, lines.map(str::parse).collect::<Result<_, _>>()?))
+    }
 }
 
 fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
     let is_new = typed.is_new;
     let heading = if is_new { "New user".to_owned() } else { format!("User {}", typed.key) };
     let password = SettingField::new(SettingKind::Password, "password", "Password", "");
+    let sign_out = SettingField::new(SettingKind::Check, "sign_out", "Sign out everywhere", "")
+        .help(" Ends the user's sessions and tokens.");
     FormView {
         shell: frame.shell(Section::Users, "user", heading.clone()),
         crumbs: Crumbs::new([(PATH.to_owned(), "Users".to_owned())]),
@@ -88,16 +114,21 @@ fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
         action: "/users/edit".into(),
         fields: vec![
             SettingField::key("key", "Name", &typed.key, is_new),
-            SettingField::new(SettingKind::Text, "role", "Role", typed.role)
-                .required()
-                .help("viewer, author, operator or admin."),
+            SettingField::new(SettingKind::Text, "role", "Role", typed.role).required().help(
+                "member, viewer, author, operator or admin: for all DAGs. A member sees those that are named below.",
+            ),
+            SettingField::new(SettingKind::Area, "dag_permissions", "On some DAGs", typed.dag_permissions)
+                .help("A role on some DAGs, one in a line: load=viewer, sales-*=author, tag:sales=operator."),
             if is_new {
                 password.help("At least 8 characters. Without one the user can't sign in: tokens alone act for it.")
             } else {
                 password.help("A new one ends the user's sessions and tokens. Leave it empty to keep the present one.")
             },
             SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
-        ],
+        ]
+        .into_iter()
+        .chain((!is_new).then_some(sign_out))
+        .collect(),
         back: PATH.into(),
     }
 }
@@ -107,21 +138,25 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
     let typed = if query.key.is_empty() {
         UserForm { role: Role::Viewer.to_string(), is_new: true, ..UserForm::default() }
     } else {
-        let role = find(&ui, &query.key).await?.role.to_string();
-        UserForm { key: query.key, role, ..UserForm::default() }
+        let row = find(&ui, &query.key).await?;
+        let dag_permissions = lines(&row.dag_permissions, "\n");
+        UserForm { key: query.key, role: row.role.to_string(), dag_permissions, ..UserForm::default() }
     };
     Ok(page(&form(frame, typed, None)))
 }
 
-async fn apply(ui: &UiState, typed: &UserForm, role: Role) -> Result<(), AuthError> {
+async fn apply(ui: &UiState, typed: &UserForm) -> Result<UserRow, AuthError> {
+    let (role, permissions) = typed.read()?;
     let username = typed.key.trim();
     let password = Some(typed.password.as_str()).filter(|password| !password.is_empty());
     if typed.is_new {
-        ui.auth.user_create(username, password, role).await?;
-        return Ok(());
+        return ui.auth.user_create(username, password, role, permissions).await;
     }
-    ui.auth.user_update(username, role, password).await?;
-    Ok(())
+    let user = ui.auth.user_update(username, role, permissions, password).await?;
+    if typed.sign_out {
+        ui.auth.sign_out_everywhere(username).await?;
+    }
+    Ok(user)
 }
 
 /// `POST /users/edit`
@@ -131,23 +166,17 @@ pub async fn save(
     frame: Frame,
     Form(typed): Form<UserForm>,
 ) -> Result<Response, UiError> {
-    let before = ui.store.user_get(typed.key.trim()).await?.map(|user| json!({"role": user.role}));
-    let done = match typed.role.trim().parse::<Role>() {
-        Ok(role) => match apply(&ui, &typed, role).await {
-            Ok(()) => Ok(()),
-            Err(error @ AuthError::Store(_)) => return Err(error.into()),
-            Err(error) => Err(error.to_string()),
-        },
-        Err(error) => Err(error.to_string()),
-    };
-    match done {
-        Ok(()) => {
-            let password = if typed.password.is_empty() { "unchanged" } else { MASK };
-            let after = json!({"role": typed.role.trim(), "password": password});
+    let before = ui.store.user_get(typed.key.trim()).await?.map(|user| user.shown());
+    match apply(&ui, &typed).await {
+        Ok(user) => {
+            let mut after = user.shown();
+            after["password"] = if typed.password.is_empty() { "unchanged" } else { MASK }.into();
+            after["signed_out"] = typed.sign_out.into();
             audit.change(typed.key.trim(), &before.unwrap_or_default(), &after);
             Ok(go_and_tell(PATH, &format!("User {} was saved.", typed.key.trim())))
         }
-        Err(text) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text)))),
+        Err(error @ AuthError::Store(_)) => Err(error.into()),
+        Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(error.to_string())))),
     }
 }
 
@@ -165,7 +194,7 @@ pub async fn confirm_delete(
 /// `POST /users/delete`
 pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
     let row = find(&ui, &query.key).await?;
-    audit.change(&query.key, &json!({"role": row.role}), &serde_json::Value::Null);
+    audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
     ui.auth.user_delete(&query.key).await?;
     Ok(go_and_tell(PATH, &format!("User {} was deleted.", query.key)))
 }

@@ -49,11 +49,11 @@ pub async fn list(
         about: "Settings that tasks read if their DAG's grants name them. Values are encrypted, and shown to nobody.",
         empty: "Tasks read a variable by its key, if the DAG has the grant variable:<key>.",
         new_href: "/variables/edit",
-        permission: Permission::VariableWrite,
+        permission: Some(Permission::VariableWrite),
         new_label: "New variable",
         columns: vec!["Key", "Description", "Value", "Changed"],
         pager: query.pager(PATH, rows.len(), listed.total),
-        beside: None,
+        beside: Vec::new(),
         rows,
     };
     settings::tell_places(&ui.vault, &mut view, query.offset == 0, |found| &found.variables).await?;

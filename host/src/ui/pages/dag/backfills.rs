@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::DagHead;
 use crate::{
     auth::CurrentUser,
-    model::{ids::DagId, time::Timestamp},
+    model::{dag_access::DagSet, ids::DagId, time::Timestamp},
     scheduler::{BackfillRequest, PlannedRun, RequestError},
     store::{BackfillId, BackfillRow, DagRow, Page},
     ui::{
@@ -142,7 +142,7 @@ async fn view(
 ) -> Result<Response, UiError> {
     let zone = frame.zones(&dag.spec);
     let limit = u32::try_from(ROWS).unwrap_or(u32::MAX);
-    let listed = ui.store.backfill_list(Some(&dag.dag_id), Page { limit, offset: 0 }).await?;
+    let listed = ui.store.backfill_list(Some(&dag.dag_id), &DagSet::all(), Page { limit, offset: 0 }).await?;
     let base = format!("{}/backfills", links::dag(&dag.dag_id));
     let shell = frame.shell(Section::Dags, "dag-backfills", format!("{} backfills", dag.dag_id));
     let (preview, error) = match outcome {

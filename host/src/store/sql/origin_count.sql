@@ -1,1 +1,0 @@
-SELECT count(*) FROM (SELECT 1 FROM dag_run_origin WHERE parent_run = $1 LIMIT $2)
