@@ -41,7 +41,7 @@ async fn another_component_takes_a_dag_over_and_old_versions_stay() {
     let by_tag = |tag: &str| DagFilter { tags: vec![tag.into()], ..DagFilter::default() };
     assert_eq!(store.dag_list(&by_tag("all"), Page::default()).await.unwrap().total, 0);
     assert_eq!(store.dag_list(&by_tag("new"), Page::default()).await.unwrap().total, 1);
-    assert_eq!(store.component_list(&Default::default(), Page::default()).await.unwrap().total, 2);
+    assert_eq!(store.component_list(&crate::model::dag_access::DagSet::all(), Page::default()).await.unwrap().total, 2);
 }
 
 #[tokio::test]

@@ -199,8 +199,11 @@ async fn an_instance_starts_a_run_once() {
     assert_eq!(again.key, child.key);
     world.crash().await;
     assert_eq!(world.trigger_with("b", by(&a, 2, false)).await.unwrap().key, child.key);
-    let started =
-        world.store.dag_run_list_started_by(a.key, &Default::default(), crate::store::Page::first(10)).await.unwrap();
+    let started = world
+        .store
+        .dag_run_list_started_by(a.key, &crate::model::dag_access::DagSet::all(), crate::store::Page::first(10))
+        .await
+        .unwrap();
     assert_eq!((started.total, started.items[0].run.key), (1, child.key));
 
     let other = world.trigger("a", "other", None).await;
