@@ -109,7 +109,7 @@ pub fn same_origin(headers: &HeaderMap) -> bool {
     origin.split_once("://").is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host))
 }
 
-/// Whether the client speaks https, to us or to a proxy that says so. A lie only hurts whoever tells it.
+/// Whether the client speaks https, to us or to a proxy that is believed: nobody else's header comes so far.
 pub fn is_https(headers: &HeaderMap) -> bool {
     headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }

@@ -1,9 +1,19 @@
 //! Sockets: accepts connections, hands their requests to the router, and ends in good order.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
-use futures_util::FutureExt;
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+};
+use futures_util::{FutureExt, TryFutureExt as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -11,6 +21,15 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::ServiceExt;
+
+use super::tls::Tls;
+use crate::{api::identity::is_https, model::proxies::TrustedProxies};
+
+/// Where a proxy says whom it was asked by, and over what.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Browsers that were here over TLS come by nothing else for a year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8_192;
@@ -21,8 +40,17 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How long to wait when the system has no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What stands between the network and the router.
+#[derive(Clone, Default)]
+pub struct Front {
+    /// None: what comes is plain HTTP.
+    pub tls: Option<Tls>,
+    pub proxies: TrustedProxies,
+}
+
 /// Serves `app` on `listener` until `end`, and then what is under way for a little longer.
-pub async fn serve(listener: TcpListener, app: Router, end: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl Future<Output = ()>) {
+    let front = Arc::new(front);
     let mut server = Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     server.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
@@ -49,13 +77,24 @@ pub async fn serve(listener: TcpListener, app: Router, end: impl Future<Output =
         };
         // Answers are small: waiting to fill a packet would only delay them.
         let _ = socket.set_nodelay(true);
-        let service = TowerToHyperService::new(for_peer(app.clone(), peer));
-        let server = Arc::clone(&server);
+        let service = TowerToHyperService::new(for_peer(app.clone(), Arc::clone(&front), peer));
+        let (server, front) = (Arc::clone(&server), Arc::clone(&front));
         let watcher = graceful.watcher();
         connections.spawn(async move {
-            let connection = server.serve_connection_with_upgrades(TokioIo::new(socket), service);
-            // A client that goes away is no fault of the server.
-            let _ = watcher.watch(connection).await;
+            // A client that goes away, or does not speak TLS, is no fault of the server.
+            match &front.tls {
+                None => {
+                    let connection = server.serve_connection_with_upgrades(TokioIo::new(socket), service);
+                    let _ = watcher.watch(connection).await;
+                }
+                Some(tls) => match tls.accept(socket).await {
+                    Ok(stream) => {
+                        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                        let _ = watcher.watch(connection).await;
+                    }
+                    Err(error) => tracing::debug!(%error, %peer, "no agreement on keys"),
+                },
+            }
             drop(slot);
         });
         while connections.try_join_next().is_some() {}
@@ -67,9 +106,10 @@ pub async fn serve(listener: TcpListener, app: Router, end: impl Future<Output =
     connections.shutdown().await;
 }
 
-/// `app`, told where its requests come from.
+/// `app`, told where its requests come from, and whether they came over TLS.
 fn for_peer(
     app: Router,
+    front: Arc<Front>,
     peer: SocketAddr,
 ) -> impl tower::Service<
     Request<hyper::body::Incoming>,
@@ -80,7 +120,50 @@ fn for_peer(
 + Send
 + 'static {
     tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        app.clone().oneshot(request.map(Body::new)).boxed()
+        let client = front.client(peer, request.headers_mut());
+        let is_secure = is_https(request.headers());
+        if let Some(host) = authority(&request) {
+            request.headers_mut().entry(header::HOST).or_insert(host);
+        }
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
+        let answer = app.clone().oneshot(request.map(Body::new));
+        let answer = answer.map_ok(move |mut response| {
+            if is_secure {
+                response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+            }
+            response
+        });
+        answer.boxed()
     })
+}
+
+/// The host that HTTP/2 names beside the headers.
+fn authority(request: &Request<hyper::body::Incoming>) -> Option<HeaderValue> {
+    HeaderValue::from_str(request.uri().authority()?.as_str()).ok()
+}
+
+impl Front {
+    /// Whom a request comes from, as far as that is believed. Leaves no header that says otherwise.
+    fn client(&self, peer: SocketAddr, headers: &mut HeaderMap) -> IpAddr {
+        let is_believed = self.proxies.trusts(peer.ip());
+        let client = if is_believed {
+            let named: Vec<_> = headers
+                .get_all(FORWARDED_FOR)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(|line| line.split(','))
+                .collect();
+            self.proxies.client(peer.ip(), named.into_iter())
+        } else {
+            headers.remove(FORWARDED_PROTO);
+            peer.ip()
+        };
+        if self.tls.is_some() && !is_believed {
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+        } else if self.tls.is_some() {
+            // A proxy that speaks TLS to us may have been spoken to without.
+            headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("https"));
+        }
+        client
+    }
 }

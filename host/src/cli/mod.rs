@@ -33,6 +33,7 @@ mod services;
 mod settings;
 mod storage;
 mod tasks;
+mod tls;
 mod tokens;
 mod transfer;
 mod trial;

@@ -6,16 +6,18 @@ use axum::{Router, middleware::from_fn_with_state};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
-    http, log,
+    http::{self, Front},
+    log,
     output::print,
     services::{DataDir, Services, Vault},
     settings::{ServeConfig, SettingArgs, Settings},
+    tls::Tls,
 };
 use crate::{
     api::{self, ApiConfig, ApiState},
@@ -48,6 +50,9 @@ async fn serve(config: ServeConfig) -> Result<()> {
 
     let data_dir = DataDir::lock(&config.data_dir)?;
     let (listener, address) = listen(config.listen).await?;
+    let tls = config.tls.clone().map(Tls::open).transpose();
+    let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
+    let front = Front { tls, proxies: config.trusted_proxies.clone() };
     let vault = Vault::open(&config, data_dir.path()).await?;
     let services = Services::start(&config, vault, data_dir.path(), true).await?;
     let auth = Auth::new(AuthConfig::default(), services.vault.store.clone(), Clock);
@@ -57,7 +62,8 @@ async fn serve(config: ServeConfig) -> Result<()> {
     let stopping = CancellationToken::new();
     let app = router(&services, &auth, &stopping);
 
-    print(&format!("airlock {} serves http://{address}\n", env!("CARGO_PKG_VERSION")))?;
+    let scheme = if front.tls.is_some() { "https" } else { "http" };
+    print(&format!("airlock {} serves {scheme}://{address}\n", env!("CARGO_PKG_VERSION")))?;
     if let Some(password) = made {
         print(&format!("user: admin  password: {}  (shown once)\n", password.expose()))?;
     }
@@ -71,12 +77,26 @@ async fn serve(config: ServeConfig) -> Result<()> {
         tracing::info!("shutting down");
         stopping.cancel();
     };
-    http::serve(listener, app, end).await;
+    let reload = reload(front.tls.clone(), signal(SignalKind::hangup())?);
+    tokio::select! {
+        () = http::serve(listener, app, front, end) => {}
+        () = reload => {}
+    }
     tokio::select! {
         () = services.stop() => {}
         _ = interrupt.recv() => tracing::warn!("interrupted again: not waiting for the rest"),
     }
     Ok(())
+}
+
+/// Reads the certificate anew whenever the server is told to. Never ends.
+async fn reload(tls: Option<Tls>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        if let Some(tls) = &tls {
+            tls.look_again(true).await;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The page and the API on one address.

@@ -18,11 +18,15 @@ use http::{HeaderName, HeaderValue};
 use reqwest::Url;
 
 pub use self::list::SETTINGS;
-use super::error::{CliError, Kind, OrFail, Result};
+use super::{
+    error::{CliError, Kind, OrFail, Result},
+    tls::TlsFiles,
+};
 use crate::{
     model::{
         cron::Cron,
         grants::GrantsPolicy,
+        proxies::TrustedProxies,
         recording::Recording,
         retention::{MAX_COUNT, MAX_DAYS, Retention},
     },
@@ -342,6 +346,8 @@ impl FromStr for LogFormat {
 pub struct ServeConfig {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
+    pub tls: Option<TlsFiles>,
+    pub trusted_proxies: TrustedProxies,
     pub parallelism: u32,
     pub synchronous: Synchronous,
     pub storage_url: Option<String>,
@@ -387,6 +393,8 @@ impl ServeConfig {
         Ok(Self {
             data_dir: settings.require("data_dir", |path: &PathBuf| !path.as_os_str().is_empty())?,
             listen: settings.require("listen", |_| true)?,
+            tls: tls(settings)?,
+            trusted_proxies: settings.get("server.trusted_proxies")?.unwrap_or_default(),
             parallelism: settings.require("parallelism", |count| (1..=100_000).contains(count))?,
             synchronous: match settings
                 .require("database.synchronous", |text: &String| text == "full" || text == "normal")?
@@ -416,6 +424,17 @@ impl ServeConfig {
             })?,
             log_format: settings.require("log.format", |_| true)?,
         })
+    }
+}
+
+fn tls(settings: &Settings) -> Result<Option<TlsFiles>> {
+    match (settings.get("tls.cert")?, settings.get("tls.key")?) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(CliError::text(Kind::Usage, "`tls.cert` is set and `tls.key` is not")
+            .hint("name the file of the certificate's key")),
+        (None, Some(_)) => Err(CliError::text(Kind::Usage, "`tls.key` is set and `tls.cert` is not")
+            .hint("name the file of the certificate")),
     }
 }
 

@@ -19,6 +19,28 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "tls.cert",
+        accepts: "PATH",
+        default: None,
+        help: "The server's certificate and those between it and its root, as PEM: the page and the API are served over TLS. Read \
+               anew when it changes",
+        secret: false,
+    },
+    Setting {
+        key: "tls.key",
+        accepts: "PATH",
+        default: None,
+        help: "The certificate's private key, as PEM",
+        secret: false,
+    },
+    Setting {
+        key: "server.trusted_proxies",
+        accepts: "addresses and nets, divided by commas",
+        default: None,
+        help: "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, as `10.0.0.0/8,127.0.0.1`; nobody else's are",
+        secret: false,
+    },
+    Setting {
         key: "parallelism",
         accepts: "1 to 100000",
         default: Some("256"),

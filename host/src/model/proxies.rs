@@ -1,0 +1,80 @@
+//! Which proxies are believed, and what follows for a request that came through some.
+
+use std::{net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+
+/// Addresses in a request's `X-Forwarded-For` that are looked at, from the nearest on.
+const MAX_HOPS: usize = 20;
+
+/// The addresses of proxies that are believed. As text `10.0.0.0/8,192.0.2.7`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+/// A text that names no addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither an address nor a net, as `10.0.0.0/8`")]
+pub struct TrustedProxiesError(String);
+
+impl FromStr for TrustedProxies {
+    type Err = TrustedProxiesError;
+
+    fn from_str(text: &str) -> Result<Self, TrustedProxiesError> {
+        let net = |part: &str| {
+            let address = part.parse::<IpAddr>().map(IpNet::from);
+            part.parse().or(address).map_err(|_| TrustedProxiesError(part.chars().take(80).collect()))
+        };
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(net).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl TrustedProxies {
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whom a request of `peer` comes from: `forwarded_for` names whom each proxy was asked by, the nearest last. What stands
+    /// before the first that is not believed anybody could have written.
+    pub fn client<'a>(&self, peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+        let mut client = peer.to_canonical();
+        for named in forwarded_for.rev().take(MAX_HOPS) {
+            if !self.trusts(client) {
+                break;
+            }
+            match named.trim().parse::<IpAddr>() {
+                Ok(address) => client = address.to_canonical(),
+                Err(_) => break,
+            }
+        }
+        client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_nearest_that_is_not_believed() {
+        let proxies: TrustedProxies = " 10.0.0.0/8, 192.0.2.7 ,fd00::/8".parse().unwrap();
+        for (peer, forwarded, client) in [
+            ("203.0.113.5", &["1.1.1.1"][..], "203.0.113.5"),
+            ("10.1.2.3", &[], "10.1.2.3"),
+            ("10.1.2.3", &["1.1.1.1"], "1.1.1.1"),
+            ("10.1.2.3", &["6.6.6.6", "1.1.1.1"], "1.1.1.1"),
+            ("10.1.2.3", &["6.6.6.6", "1.1.1.1", "192.0.2.7"], "1.1.1.1"),
+            ("::ffff:10.1.2.3", &["::ffff:1.1.1.1"], "1.1.1.1"),
+            ("fd00::1", &["2001:db8::1"], "2001:db8::1"),
+            ("10.1.2.3", &["1.1.1.1", "unknown"], "10.1.2.3"),
+            ("10.1.2.3", &["1.1.1.1", "10.0.0.9"], "1.1.1.1"),
+        ] {
+            let (peer, client): (IpAddr, IpAddr) = (peer.parse().unwrap(), client.parse().unwrap());
+            assert_eq!(proxies.client(peer, forwarded.iter().copied()), client, "{peer} {forwarded:?}");
+        }
+        let none: TrustedProxies = "".parse().unwrap();
+        assert_eq!(none.client("10.1.2.3".parse().unwrap(), ["1.1.1.1"].into_iter()).to_string(), "10.1.2.3");
+        assert!("10.0.0.0/33".parse::<TrustedProxies>().is_err() && "proxy".parse::<TrustedProxies>().is_err());
+    }
+}
