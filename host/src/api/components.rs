@@ -4,9 +4,10 @@ use axum::{
     Json,
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
@@ -36,6 +37,8 @@ use crate::{
     store::ComponentRow,
 };
 
+/// The header of an upload with its signature.
+pub const SIGNATURE: HeaderName = HeaderName::from_static("x-airlock-component-signature");
 /// The largest component in bytes.
 pub const MAX_COMPONENT_BYTES: usize = 64 << 20;
 
@@ -98,6 +101,8 @@ pub struct ComponentResponse {
     sdk: String,
     uploaded_at: DateTime<Utc>,
     uploaded_by: String,
+    /// Whose signature it came with, by the name in the setting `components.signers`.
+    signer: Option<String>,
     /// The dags that it brought.
     dag_ids: Vec<String>,
     entries: Vec<EntryResponse>,
@@ -159,10 +164,21 @@ impl From<ComponentRow> for ComponentResponse {
             sdk: row.module.sdk.clone(),
             uploaded_at: row.uploaded_at.to_utc(),
             uploaded_by: row.uploaded_by,
+            signer: row.signer,
             dag_ids: row.dag_ids.iter().map(ToString::to_string).collect(),
             entries: row.module.entries.iter().map(EntryResponse::from).collect(),
         }
     }
+}
+
+/// The signature of a header: a header has no lines, so it is in base64.
+fn read_signature(header: &HeaderValue) -> Result<String, ApiError> {
+    let bytes = BASE64_STANDARD.decode(header.as_bytes()).ok();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| {
+        let msg = "it must be the text that `minisign -Sm FILE` writes to `FILE.minisig`, in base64";
+        ApiError::invalid(["header", SIGNATURE.as_str()], msg)
+    })
 }
 
 /// Reads the body, at most [`MAX_COMPONENT_BYTES`] of it.
@@ -189,6 +205,7 @@ async fn receive(request: Request) -> Result<Bytes, ApiError> {
 /// Uploads a component, or dags in YAML. The dags are active when this answers: 201, or 200 if nothing changed.
 #[utoipa::path(
     post, path = "/api/v2/components", tag = "Component",
+    params(("x-airlock-component-signature" = Option<String>, Header, description = "what `minisign -Sm FILE` writes to `FILE.minisig`, in base64")),
     request_body(content((Vec<u8> = "application/wasm"), (String = "application/yaml"))),
     responses((status = 201, body = UploadResponse), (status = 200, description = "nothing changed", body = UploadResponse)),
 )]
@@ -200,12 +217,13 @@ pub async fn post_component(
 ) -> Result<(StatusCode, Json<UploadResponse>), ApiError> {
     // Few at a time: each is in memory while it is received and compiled.
     let _slot = api.uploads.acquire().await.map_err(|_| ApiError::unavailable("the server is shutting down"))?;
+    let signature = request.headers().get(SIGNATURE).map(read_signature).transpose()?;
     let wasm = receive(request).await?;
     if wasm.is_empty() {
         return Err(ApiError::invalid(["body"], "the body is empty; send the bytes of a component, or dags in YAML"));
     }
     let size_bytes = wasm.len();
-    let mut deployed = api.scheduler.deploy(wasm, &user.uploader()).await?;
+    let mut deployed = api.scheduler.deploy(wasm, signature.as_deref(), &user.uploader()).await?;
     audit::uploaded(&audit, &deployed);
     let is_change = deployed.is_change();
     let mut dags = Vec::with_capacity(deployed.dags.len());

@@ -227,6 +227,7 @@ impl From<DeployError> for ApiError {
             | DeployError::Name(_)
             | DeployError::Duplicate(_)
             | DeployError::AssetCycle(_)
+            | DeployError::Signature(_)
             | DeployError::Unknown => Self::invalid(["body"], error.to_string()),
             DeployError::NotTheirs(_) | DeployError::LibraryOfAll | DeployError::NameOfOthers(_) => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())

@@ -77,6 +77,8 @@ use crate::{
     vault::Vault,
 };
 
+pub use components::SIGNATURE;
+
 /// Uploads that are received and compiled at a time; more wait.
 const UPLOADS: usize = 2;
 

@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 pub(crate) mod dag_access;
 mod resources;
+mod signatures;
 mod webhooks;
 
 use std::sync::Arc;
@@ -85,6 +86,10 @@ impl Answer {
 
 impl TestApi {
     async fn new() -> Self {
+        Self::with(SchedulerConfig::default()).await
+    }
+
+    async fn with(config: SchedulerConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
         let store = Store::open(&store).await.unwrap();
@@ -93,6 +98,7 @@ impl TestApi {
         seed(&store, &blobs).await;
 
         let (events, receiver) = mpsc::channel(16);
+        let scheduler_config = config;
         let config = ExecutorConfig {
             // Nothing is dispatched: the dag is paused.
             binary: Some("/bin/false".into()),
@@ -100,9 +106,8 @@ impl TestApi {
         };
         let vault = Vault::new(store.clone(), secrets.clone());
         let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
-        let config = SchedulerConfig::default();
         let (scheduler, task) =
-            Scheduler::start(config, store.clone(), blobs.clone(), executor, receiver).await.unwrap();
+            Scheduler::start(scheduler_config, store.clone(), blobs.clone(), executor, receiver).await.unwrap();
         let config = AuthConfig { password: PasswordRules { memory_kib: 64, passes: 1 }, ..AuthConfig::default() };
         let auth = Auth::new(config, store.clone(), Clock);
         assert!(auth.ensure_admin(Some(SecretString::from(PASSWORD.to_owned()))).await.unwrap().is_none());
@@ -204,6 +209,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
         blob: "components/test.wasm".into(),
         size_bytes: i64::try_from(wasm.len()).unwrap(),
         uploaded_by: "ann".into(),
+        signer: None,
         paused_default: true,
         now: at(0),
     };

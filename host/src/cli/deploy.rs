@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::TryStreamExt;
 use reqwest::{Body, Method, header};
 use serde_json::Value;
@@ -9,11 +10,11 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     client::Client,
-    error::{Kind, OrFail, Result},
+    error::{CliError, Kind, OrFail, Result},
     output::{self, Format},
     progress,
 };
-use crate::model::spec::ComponentKind;
+use crate::{api::SIGNATURE, model::spec::ComponentKind};
 
 #[derive(Debug, clap::Args)]
 pub struct DeployArgs {
@@ -21,12 +22,19 @@ pub struct DeployArgs {
     /// components go first, so that the dags find them.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// What `minisign -Sm FILE` wrote; default: `FILE.minisig`, if it is there.
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
 }
 
 impl DeployArgs {
     /// Uploads one file after the other and lists the dags that they carry.
     pub async fn run(self, client: &Client, format: Format) -> Result<()> {
-        let dags = upload_all(client, &self.files).await?;
+        if self.signature.is_some() && self.files.len() > 1 {
+            let text = "a signature is of one file, and several are given";
+            return Err(CliError::text(Kind::Usage, text).hint("put each signature beside its file, as `FILE.minisig`"));
+        }
+        let dags = upload_all(client, &self.files, self.signature.as_deref()).await?;
         for dag in &dags {
             tell_grants(dag);
         }
@@ -69,11 +77,12 @@ pub fn tell_grants(dag: &Value) {
 ///
 /// # Errors
 /// The first file that can't be read or is refused; what was uploaded before stays.
-pub async fn upload_all(client: &Client, files: &[PathBuf]) -> Result<Vec<Value>> {
+pub async fn upload_all(client: &Client, files: &[PathBuf], signature: Option<&Path>) -> Result<Vec<Value>> {
     let (texts, components): (Vec<_>, Vec<_>) = files.iter().partition(|path| is_yaml(path));
     let mut dags = Vec::new();
     for path in components.into_iter().chain(texts) {
-        let mut answer = upload(client, path).await.map_err(|error| error.in_front(format!("`{}`", path.display())))?;
+        let answer = upload(client, path, signature).await;
+        let mut answer = answer.map_err(|error| error.in_front(format!("`{}`", path.display())))?;
         let digest = answer.get("digest").cloned().unwrap_or_default();
         if let Some(Value::Array(carried)) = answer.get_mut("dags").map(Value::take) {
             dags.extend(carried.into_iter().map(|mut dag| {
@@ -87,7 +96,25 @@ pub async fn upload_all(client: &Client, files: &[PathBuf]) -> Result<Vec<Value>
     Ok(dags)
 }
 
-async fn upload(client: &Client, path: &Path) -> Result<Value> {
+/// The signature at `named`, or beside the file, if there is one.
+async fn read_signature(path: &Path, named: Option<&Path>) -> Result<Option<Vec<u8>>> {
+    let beside = {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".minisig");
+        PathBuf::from(beside)
+    };
+    match tokio::fs::read(named.unwrap_or(&beside)).await {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let named = named.unwrap_or(&beside).display().to_string();
+            Err(error).or_fail(Kind::Usage, || format!("its signature `{named}` can't be read"))
+        }
+    }
+}
+
+async fn upload(client: &Client, path: &Path, signature: Option<&Path>) -> Result<Value> {
+    let signature = read_signature(path, signature).await?;
     let kind = if is_yaml(path) { ComponentKind::Yaml } else { ComponentKind::Wasm };
     let read = || "can't be read".to_owned();
     let file = tokio::fs::File::open(path).await.or_fail(Kind::Usage, read)?;
@@ -95,11 +122,14 @@ async fn upload(client: &Client, path: &Path) -> Result<Value> {
     let bar = progress::bytes(path.display().to_string(), size);
     let sent = bar.clone();
     let body = ReaderStream::with_capacity(file, 64 << 10).inspect_ok(move |part| sent.inc(part.len() as u64));
-    let request = client
+    let mut request = client
         .request(Method::POST, &["components"], &[])?
         .header(header::CONTENT_TYPE, kind.media_type())
-        .header(header::CONTENT_LENGTH, size)
-        .body(Body::wrap_stream(body));
+        .header(header::CONTENT_LENGTH, size);
+    if let Some(signature) = signature {
+        request = request.header(SIGNATURE, BASE64_STANDARD.encode(signature));
+    }
+    let request = request.body(Body::wrap_stream(body));
     let answer = client.send(request).await;
     bar.finish_and_clear();
     answer

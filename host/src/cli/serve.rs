@@ -77,7 +77,9 @@ async fn serve(config: ServeConfig) -> Result<()> {
         tracing::info!("shutting down");
         stopping.cancel();
     };
-    let reload = reload(front.tls.clone(), signal(SignalKind::hangup())?);
+    // Without TLS it ends the server, as it does whatever else is started in a terminal.
+    let hangup = front.tls.is_some().then(|| signal(SignalKind::hangup())).transpose()?;
+    let reload = reload(front.tls.clone().zip(hangup));
     tokio::select! {
         () = http::serve(listener, app, front, end) => {}
         () = reload => {}
@@ -90,9 +92,9 @@ async fn serve(config: ServeConfig) -> Result<()> {
 }
 
 /// Reads the certificate anew whenever the server is told to. Never ends.
-async fn reload(tls: Option<Tls>, mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        if let Some(tls) = &tls {
+async fn reload(on: Option<(Tls, Signal)>) {
+    if let Some((tls, mut hangup)) = on {
+        while hangup.recv().await.is_some() {
             tls.look_again(true).await;
         }
     }

@@ -186,6 +186,7 @@ impl Services {
         }
         let scheduler_config = SchedulerConfig {
             parallelism: config.parallelism,
+            signers: config.signers.clone(),
             grants_policy: config.grants_policy.clone(),
             timetables,
             telemetry: telemetry.clone(),

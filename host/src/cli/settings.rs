@@ -31,6 +31,7 @@ use crate::{
         retention::{MAX_COUNT, MAX_DAYS, Retention},
     },
     scheduler::RetentionConfig,
+    secrets::signers::Signers,
     store::Synchronous,
     vault::{CONNECTION_PREFIX, HashiCorpConfig, Login, VARIABLE_PREFIX},
 };
@@ -348,6 +349,7 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     pub tls: Option<TlsFiles>,
     pub trusted_proxies: TrustedProxies,
+    pub signers: Signers,
     pub parallelism: u32,
     pub synchronous: Synchronous,
     pub storage_url: Option<String>,
@@ -395,6 +397,7 @@ impl ServeConfig {
             listen: settings.require("listen", |_| true)?,
             tls: tls(settings)?,
             trusted_proxies: settings.get("server.trusted_proxies")?.unwrap_or_default(),
+            signers: settings.get("components.signers")?.unwrap_or_default(),
             parallelism: settings.require("parallelism", |count| (1..=100_000).contains(count))?,
             synchronous: match settings
                 .require("database.synchronous", |text: &String| text == "full" || text == "normal")?

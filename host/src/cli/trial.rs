@@ -159,8 +159,10 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 /// Takes in a component that carries `dag_id`.
 async fn deploy(scheduler: &Scheduler, file: &Path, wasm: Vec<u8>, dag_id: &DagId) -> Result<()> {
-    let deployed =
-        scheduler.deploy(wasm.into(), &Uploader::owner("cli")).await.map_err(|error| deploy_refusal(file, error))?;
+    let deployed = scheduler
+        .deploy(wasm.into(), None, &Uploader::owner("cli"))
+        .await
+        .map_err(|error| deploy_refusal(file, error))?;
     if deployed.dags.iter().any(|dag| dag.dag_id == *dag_id) {
         return Ok(());
     }

@@ -31,13 +31,15 @@ impl Scheduler {
     /// the blob is written, the rows are committed, the loop is told.
     ///
     /// # Errors
-    /// If it is neither a component of our world nor YAML, its dags are wrong or not the uploader's, or it can't be stored; then
+    /// If it is not signed as it must be, is neither a component of our world nor YAML, its dags are wrong or not the uploader's, or it can't be stored; then
     /// nothing has changed.
-    pub async fn deploy(&self, bytes: Bytes, by: &Uploader) -> Result<Deployed, DeployError> {
+    pub async fn deploy(&self, bytes: Bytes, signature: Option<&str>, by: &Uploader) -> Result<Deployed, DeployError> {
+        let signer = self.config.signers.check(&bytes, signature)?;
         let digest = Digest(Sha256::digest(&bytes).into());
         let known = self.store.component_get(digest).await?;
         let module = if is_wasm(&bytes) {
             if let Some(row) = &known
+                && (signer.is_none() || row.signer == signer)
                 && let Some(dags) = self.all_current(row).await?
             {
                 let dag_ids: Vec<_> = dags.iter().map(|dag| dag.dag_id.clone()).collect();
@@ -46,7 +48,14 @@ impl Scheduler {
                     .await?;
                 let specs = before.iter().map(|(dag_id, spec)| (dag_id.clone(), spec.as_ref())).collect();
                 let grants = self.grants_differences(&before, specs).await?;
-                return Ok(Deployed { digest, created: false, entries: entry_names(&row.module), dags, grants });
+                return Ok(Deployed {
+                    digest,
+                    created: false,
+                    entries: entry_names(&row.module),
+                    dags,
+                    grants,
+                    signer,
+                });
             }
             let module = self.executor.compile(bytes.clone()).await?;
             check_dags(&module)?;
@@ -69,6 +78,7 @@ impl Scheduler {
             blob,
             size_bytes,
             uploaded_by: by.username.clone(),
+            signer: signer.clone(),
             paused_default: self.config.dags_paused_at_creation,
             now: self.clock.now(),
         };
@@ -78,7 +88,12 @@ impl Scheduler {
         self.reload_dags(changed.clone()).await.map_err(|_| DeployError::Stopped)?;
         self.publish(changed.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());
         let grants = self.grants_differences(&before, named(&deploy.module.dags)).await?;
-        Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags, grants })
+        Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags, grants, signer })
+    }
+
+    /// Whether whatever is uploaded has to be signed.
+    pub fn asks_for_signatures(&self) -> bool {
+        self.config.signers.ask()
     }
 
     /// Whoever may not upload everything brings dags that are theirs, by what they were `before` and by what they become, and

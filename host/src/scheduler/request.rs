@@ -14,6 +14,7 @@ use crate::{
         time::{DataInterval, Timestamp},
         yaml::YamlError,
     },
+    secrets::signers::{SignatureError, Signers},
     store::{DagRunKey, DeployedDag, OriginRow, Parent, StoreError},
     telemetry::Telemetry,
 };
@@ -25,6 +26,8 @@ pub struct SchedulerConfig {
     pub parallelism: u32,
     /// Whether a new dag starts paused unless it says otherwise. Airflow: `dags_are_paused_at_creation`.
     pub dags_paused_at_creation: bool,
+    /// Whose components are accepted; empty: everybody's.
+    pub signers: Signers,
     /// Which requests of dags wait for an admin.
     pub grants_policy: GrantsPolicy,
     /// Whether timetables make runs; else runs are made by hand only, as for a trial.
@@ -42,6 +45,7 @@ impl Default for SchedulerConfig {
         Self {
             parallelism: 256,
             dags_paused_at_creation: false,
+            signers: Signers::default(),
             grants_policy: GrantsPolicy::default(),
             timetables: true,
             safety_interval: Duration::from_secs(5),
@@ -186,6 +190,8 @@ pub struct Deployed {
     pub dags: Vec<DeployedDag>,
     /// What each of the dags asks to reach that it did not before.
     pub grants: BTreeMap<DagId, GrantsDifference>,
+    /// Who signed it, if somebody has to.
+    pub signer: Option<String>,
 }
 
 impl Deployed {
@@ -205,7 +211,11 @@ impl Deployed {
     /// What the audit log says of it: the dags by their versions.
     pub fn shown(&self) -> serde_json::Value {
         let dags = self.dags.iter().map(|dag| (dag.dag_id.to_string(), dag.version_number.into()));
-        serde_json::json!({"dags": dags.collect::<serde_json::Map<_, _>>()})
+        let mut shown = serde_json::json!({"dags": dags.collect::<serde_json::Map<_, _>>()});
+        if let Some(signer) = &self.signer {
+            shown["signer"] = signer.as_str().into();
+        }
+        shown
     }
 }
 
@@ -257,6 +267,8 @@ pub enum DeployError {
         shown(.0)
     )]
     AssetCycle(Vec<DagId>),
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     #[error("dag `{0}` is not yours to upload: your role on it is too weak, as it is or as it would become")]
     NotTheirs(DagId),
     #[error("a component without dags is for everybody's; who uploads one needs the role author for all dags")]
@@ -281,6 +293,7 @@ impl DeployError {
             | Self::Name(_)
             | Self::Duplicate(_)
             | Self::AssetCycle(_)
+            | Self::Signature(_)
             | Self::NotTheirs(_)
             | Self::LibraryOfAll
             | Self::NameOfOthers(_)

@@ -56,6 +56,11 @@ impl fmt::Debug for Signers {
 }
 
 impl Signers {
+    /// Whether whatever is uploaded has to be signed.
+    pub fn ask(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Who signed `bytes`. None: nobody has to, and nobody whose key is known did.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ pub struct Deploy {
     pub blob: String,
     pub size_bytes: i64,
     pub uploaded_by: String,
+    /// Who signed it, if that was asked for.
+    pub signer: Option<String>,
     /// Whether a new dag that does not say so itself is paused.
     pub paused_default: bool,
     pub now: Timestamp,
@@ -144,6 +146,7 @@ struct Component {
     uploaded_at: Timestamp,
     uploaded_by: String,
     module: Vec<u8>,
+    signer: Option<String>,
 }
 
 impl sqlx::FromRow<'_, SqliteRow> for Component {
@@ -154,6 +157,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Component {
             uploaded_at: row.try_get("uploaded_at")?,
             uploaded_by: row.try_get("uploaded_by")?,
             module: row.try_get("module")?,
+            signer: row.try_get("signer")?,
         })
     }
 }
@@ -219,6 +223,7 @@ impl Store {
             .bind(deploy.now)
             .bind(&deploy.uploaded_by)
             .bind(module)
+            .bind(&deploy.signer)
             .execute(&mut *transaction)
             .await?;
         // It may have been about to go.
@@ -299,6 +304,7 @@ impl Store {
                 dag_ids: dag_ids.remove(&component.digest).unwrap_or_default(),
                 uploaded_at: component.uploaded_at,
                 uploaded_by: component.uploaded_by,
+                signer: component.signer,
             })
         };
         components.into_iter().map(row).collect()

@@ -173,6 +173,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (64, "data keys", include_str!("../../../migrations/sqlite/0064_data_keys.sql")),
     (69, "event log retention", include_str!("../../../migrations/sqlite/0069_event_log_retention.sql")),
     (73, "dag permissions", include_str!("../../../migrations/sqlite/0073_dag_permissions.sql")),
+    (74, "component signer", include_str!("../../../migrations/sqlite/0074_component_signer.sql")),
 ];
 
 /// The numbers of the migrations that this version knows, and that a database which it has opened went through.

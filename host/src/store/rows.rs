@@ -40,6 +40,8 @@ pub struct ComponentRow {
     pub dag_ids: Vec<DagId>,
     pub uploaded_at: Timestamp,
     pub uploaded_by: String,
+    /// Whose signature it came with, if one was asked for.
+    pub signer: Option<String>,
 }
 
 /// A dag with its newest version.

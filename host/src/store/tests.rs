@@ -93,6 +93,7 @@ fn deploy(component: u8, dags: Vec<DagSpec>) -> Deploy {
         blob: "components/test.wasm".into(),
         size_bytes: 10,
         uploaded_by: "ann".into(),
+        signer: None,
         paused_default: false,
         now: at(0),
     }

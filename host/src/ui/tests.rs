@@ -171,6 +171,7 @@ impl World {
             blob: "components/test.wasm".into(),
             size_bytes: 345_678,
             uploaded_by: EVIL.into(),
+            signer: None,
             paused_default: false,
             now: at(NOW),
         };

@@ -77,6 +77,7 @@ fn component(digest: u8, dag: DagSpec) -> Deploy {
         blob: format!("components/{digest}.wasm"),
         size_bytes: 3,
         uploaded_by: "ann".into(),
+        signer: None,
         paused_default: true,
         now: at(0),
     }
@@ -351,6 +352,14 @@ async fn whoever_edits_some_dags_changes_no_others() {
     api.get("/api/v2/variables").await.refused(403);
 }
 
+/// A component `lib` with the entry `work`, and no dag.
+pub(super) async fn library(store: &Store) {
+    let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+    let library = ModuleSpec { name: "lib".into(), sdk: "test".into(), entries: vec![work], ..ModuleSpec::default() };
+    let library = Deploy { module: Arc::new(library), ..component(23, DagSpec::new("none")) };
+    store.deploy(&library).await.unwrap();
+}
+
 async fn upload(api: &TestApi, dag_id: &str, tag: &str) -> super::Answer {
     let text = format!("dag_id: {dag_id}\ntags: [{tag}]\ntasks: {{a: {{uses: lib/work}}}}\n");
     let request = api.request(Method::POST, "/api/v2/components").header("content-type", "application/yaml");
@@ -361,10 +370,7 @@ async fn upload(api: &TestApi, dag_id: &str, tag: &str) -> super::Answer {
 async fn an_upload_brings_dags_that_are_the_uploaders_before_and_after() {
     let mut api = TestApi::new().await;
     seed(&api.store).await;
-    let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
-    let library = ModuleSpec { name: "lib".into(), sdk: "test".into(), entries: vec![work], ..ModuleSpec::default() };
-    let library = Deploy { module: Arc::new(library), ..component(23, DagSpec::new("none")) };
-    api.store.deploy(&library).await.unwrap();
+    library(&api.store).await;
     api.sign_in_with("ada", json!([{"dags": "sales-*", "role": "author"}, {"dags": "tag:mine", "role": "author"}]))
         .await;
     upload(&api, "sales-eu", "x").await.ok();

@@ -41,6 +41,13 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "components.signers",
+        accepts: "NAME=KEY, divided by commas",
+        default: None,
+        help: "Public keys of minisign, as `ann=RWQ...,build=RWR...`: only what is signed by one of them may be uploaded",
+        secret: false,
+    },
+    Setting {
         key: "parallelism",
         accepts: "1 to 100000",
         default: Some("256"),

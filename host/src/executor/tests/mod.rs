@@ -97,6 +97,7 @@ impl Fixture {
             blob: "components/test.wasm".into(),
             size_bytes: 1,
             uploaded_by: "ann".into(),
+            signer: None,
             paused_default: false,
             now: now(),
         };

@@ -169,6 +169,7 @@ impl World {
             blob: "components/test.wasm".into(),
             size_bytes: 1,
             uploaded_by: "test".into(),
+            signer: None,
             paused_default: false,
             now,
         };

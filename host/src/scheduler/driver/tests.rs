@@ -87,6 +87,7 @@ impl World {
             blob: "components/test.wasm".into(),
             size_bytes: 1,
             uploaded_by: "test".into(),
+            signer: None,
             paused_default: false,
             now: at(0),
         };

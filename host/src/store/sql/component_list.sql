@@ -1,3 +1,3 @@
-SELECT c.digest, c.size_bytes, c.uploaded_at, c.uploaded_by, c.module
+SELECT c.digest, c.size_bytes, c.uploaded_at, c.uploaded_by, c.module, c.signer
 FROM component AS c
 WHERE TRUE

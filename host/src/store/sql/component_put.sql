@@ -1,3 +1,3 @@
-INSERT INTO component (digest, size_bytes, uploaded_at, uploaded_by, module)
-VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (digest) DO NOTHING
+INSERT INTO component (digest, size_bytes, uploaded_at, uploaded_by, module, signer)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (digest) DO UPDATE SET signer = coalesce(excluded.signer, component.signer)

@@ -41,6 +41,8 @@ pub fn short(digest: &Digest) -> String {
 struct ComponentsView {
     shell: Shell,
     error: Option<String>,
+    /// What is uploaded has to be signed.
+    is_signed: bool,
     rows: Vec<ComponentLine>,
     pager: Pager,
 }
@@ -89,6 +91,7 @@ async fn view(
     Ok(ComponentsView {
         shell: frame.shell(Section::Components, "components", "Components"),
         error,
+        is_signed: ui.scheduler.asks_for_signatures(),
         pager: Pager::new(start, ROWS as usize, rows.len(), listed.total, |at| format!("/components?offset={at}")),
         rows,
     })
@@ -112,7 +115,7 @@ pub async fn list(
     Ok(page(&view(&ui, frame, &scope, query.offset, None).await?))
 }
 
-/// `POST /components`: a form with the file as its field `component`.
+/// `POST /components`: a form with the file as its field `component`, and what signs it as `signature`.
 pub async fn upload(
     State(ui): State<UiState>,
     Scoped(scope): Scoped,
@@ -122,14 +125,18 @@ pub async fn upload(
     mut form: Multipart,
 ) -> Result<Response, UiError> {
     let unreadable = |error: axum::extract::multipart::MultipartError| UiError::Invalid(error.body_text());
-    let mut wasm = None;
+    let (mut wasm, mut signature) = (None, None);
     while let Some(field) = form.next_field().await.map_err(unreadable)? {
         if field.name() == Some("component") {
             wasm = Some(field.bytes().await.map_err(unreadable)?);
+        } else if field.name() == Some("signature") {
+            let bytes = field.bytes().await.map_err(unreadable)?;
+            signature = Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|text| !text.is_empty());
         }
     }
     let refused = match wasm {
-        Some(wasm) if !wasm.is_empty() => match ui.scheduler.deploy(wasm, &user.uploader()).await {
+        Some(wasm) if !wasm.is_empty() => match ui.scheduler.deploy(wasm, signature.as_deref(), &user.uploader()).await
+        {
             Ok(deployed) => {
                 audit::uploaded(&audit, &deployed);
                 let dags: Vec<_> = deployed.dags.iter().map(|dag| dag.dag_id.to_string()).collect();
@@ -233,7 +240,8 @@ pub async fn show(
         .text("Size", Size(row.size_bytes))
         .text("SDK", &row.module.sdk)
         .html("Uploaded", When { at: Some(row.uploaded_at), zone: frame.zones_of_none() })
-        .text("By", &row.uploaded_by);
+        .text("By", &row.uploaded_by)
+        .maybe("Signed by", row.signer.clone());
     Ok(page(&ComponentView {
         shell: frame.shell(Section::Components, "component", format!("Component {}", short(&digest))),
         crumbs: Crumbs::new([("/components".to_owned(), "Components".to_owned())]),
