@@ -98,7 +98,7 @@ async fn reload(on: Option<(Tls, Signal)>) {
             tls.look_again(true).await;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The page and the API on one address.

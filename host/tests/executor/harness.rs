@@ -137,6 +137,7 @@ impl Harness {
                 blob,
                 size_bytes: 1,
                 uploaded_by: "ann".into(),
+                signer: None,
                 paused_default: false,
                 now: Timestamp::default(),
             },
