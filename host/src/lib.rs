@@ -18,6 +18,8 @@ pub mod vault;
 
 pub mod connections;
 
+pub mod databases;
+
 pub mod executor;
 pub mod notifier;
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod host;
 mod http;
+mod objects;
+mod sql;
 
 use std::{
     io::Write as _,

@@ -59,8 +59,10 @@ mod error;
 mod guest;
 pub mod http;
 mod logging;
+pub mod objects;
 mod options;
 mod sensor;
+pub mod sql;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod value;
@@ -224,7 +226,7 @@ pub mod prelude {
     pub use crate::{
         Asset, Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke,
         Result, ResultExt, Skip, TriggerRule, WeightRule, approval, artifacts, assets, bail, connections, dag, dags,
-        data, ensure, http, task, variables, webhook, xcom,
+        data, ensure, http, objects, sql, task, variables, webhook, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};
@@ -329,4 +331,6 @@ pub mod __private {
 #[doc = include_str!("../../docs/replay.md")]
 #[doc = include_str!("../../docs/cache.md")]
 #[doc = include_str!("../../docs/http.md")]
+#[doc = include_str!("../../docs/sql.md")]
+#[doc = include_str!("../../docs/objects.md")]
 struct Docs;

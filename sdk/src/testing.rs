@@ -41,10 +41,13 @@ mod approvals;
 mod assets;
 mod dags;
 mod http;
+mod objects;
 mod run;
+mod sql;
 
 pub use dags::Triggered;
 pub use run::{DagRun, TaskState};
+pub use sql::Asked;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<RefCell<State>>>> = const { RefCell::new(None) };
@@ -75,6 +78,8 @@ struct State {
     dags: dags::Dags,
     assets: assets::Assets,
     http: http::Http,
+    sql: sql::Sql,
+    objects: objects::Buckets,
     answers: approvals::Answers,
     /// Of the present attempt.
     dag_id: String,
@@ -139,6 +144,8 @@ impl Host {
             dags: dags::Dags::default(),
             assets: assets::Assets::default(),
             http: http::Http::default(),
+            sql: sql::Sql::default(),
+            objects: objects::Buckets::new(),
             answers: approvals::Answers::new(),
             dag_id: String::new(),
             place: (String::new(), None),
@@ -398,6 +405,8 @@ pub(crate) mod host {
         assets::{asset_events, asset_set_extra, asset_triggering},
         dags::{dag_look, dag_trigger},
         http::{Incoming, http_send},
+        objects::{Download, Upload, object_delete, object_get, object_head, object_list, object_put},
+        sql::{Rows, Session, sql_open},
     };
     use crate::{
         connections::Connection,

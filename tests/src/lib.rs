@@ -1,5 +1,5 @@
 //! What the black-box tests stand on: the real binary on an empty folder, components built as a user builds them, an S3
-//! server, PostgreSQL, a browser.
+//! server, PostgreSQL, MariaDB, a browser.
 //!
 //! A test waits for conditions, never for time, and leaves nothing behind: whatever it started ends when its value is
 //! dropped. `cargo xtask test` builds the binary and the components first and names them in `AIRLOCK_TEST_BIN` and
@@ -11,7 +11,9 @@
 pub mod browser;
 pub mod build;
 pub mod cli;
+mod daemon;
 pub mod http;
+pub mod mariadb;
 pub mod peer;
 pub mod postgres;
 #[cfg(feature = "s3")]
@@ -21,6 +23,7 @@ pub mod wait;
 
 pub use cli::Shell;
 pub use http::{Answer, Client};
+pub use mariadb::MariaDb;
 pub use peer::Peer;
 pub use postgres::Postgres;
 pub use server::{ADMIN_PASSWORD, Server};

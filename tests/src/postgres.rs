@@ -5,23 +5,27 @@
 
 use std::{
     env, fs,
-    net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::wait::until;
+use crate::{
+    daemon::{self, free_port, succeed},
+    wait::until,
+};
 
 /// The one user, who may do everything.
 pub const USER: &str = "airlock";
 /// That user's password.
 pub const PASSWORD: &str = "airlock-test-password";
+
+/// Whom it may run as.
+const ACCOUNTS: &[&str] = &["postgres", "nobody"];
 
 /// How long the server may take until it answers: it shares the machine with other tests.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -42,11 +46,8 @@ impl Postgres {
         let folder = TempDir::with_prefix("airlock-postgres-").expect("a temporary folder can be made");
         let password = folder.path().join("password");
         fs::write(&password, PASSWORD).expect("the temporary folder can be written");
-        if let Some((uid, gid)) = account() {
-            for path in [folder.path(), &password] {
-                chown(path, Some(uid), Some(gid)).expect("root may give a folder away");
-            }
-        }
+        daemon::give(folder.path(), ACCOUNTS);
+        daemon::give(&password, ACCOUNTS);
         let programs = programs();
         let mut initdb = command(&programs, "initdb", folder.path());
         initdb.args(["--pgdata=data", "--pwfile=password", "--username", USER]);
@@ -144,25 +145,8 @@ fn programs() -> PathBuf {
     )
 }
 
-/// User and group to run as, where we are root.
-fn account() -> Option<(u32, u32)> {
-    if !geteuid().is_root() {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").expect("the system has users");
-    ["postgres", "nobody"].into_iter().find_map(|name| {
-        let fields: Vec<_> = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|f| f[0] == name)?;
-        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
-    })
-}
-
 fn command(programs: &Path, program: &str, folder: &Path) -> Command {
-    let mut command = Command::new(programs.join(program));
-    command.current_dir(folder).stdin(Stdio::null()).env("LC_ALL", "C");
-    if let Some((uid, gid)) = account() {
-        command.uid(uid).gid(gid);
-    }
-    command
+    daemon::command(&programs.join(program), folder, ACCOUNTS)
 }
 
 /// Nothing is written to disk for good: it is the machine's crash that would lose it, not the server's.
@@ -175,18 +159,4 @@ fn spawn(programs: &Path, folder: &Path, port: u16) -> Child {
     }
     postgres.stdout(Stdio::null()).stderr(log.expect("the temporary folder can be written"));
     postgres.spawn().expect("PostgreSQL can be started")
-}
-
-/// Runs a program to its end and answers what it printed.
-fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed: {error}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A port that nobody listens on just now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener.local_addr().expect("a listener has an address").port()
 }

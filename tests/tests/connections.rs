@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use airlock_tests::{
-    Client, Peer, Server, build,
+    Client, Peer, Server, Shell, build,
     s3::{BUCKET, Bucket},
     until,
 };
@@ -150,4 +150,50 @@ async fn a_connection_that_can_not_serve_says_why() {
         let (state, _, log) = run(&client, &text).await;
         assert!(state == "failed" && log.contains(why), "{id}: {log}");
     }
+}
+
+#[tokio::test]
+async fn a_test_says_whether_a_connection_leads_somewhere_and_is_no_way_to_look_around() {
+    let peer = Peer::answering(|taken| {
+        (if taken.head.contains("Basic YWRhOnMzY3JldC1wdw==") { 200 } else { 401 }, String::new())
+    })
+    .await;
+    let (server, client) = server().await;
+    let fields =
+        |password: &str| json!({"conn_type": "http", "host": peer.url("/"), "login": "ada", "password": password});
+    set(&client, "good", fields("s3cret-pw"), json!({})).await;
+    set(&client, "bad", fields("other-secret"), json!({})).await;
+    set(&client, "test", json!({"conn_type": "generic"}), json!({})).await;
+    set(&client, "cloud", json!({"conn_type": "http", "host": "http://169.254.169.254"}), json!({})).await;
+    let stored = async |id: &str| client.post(&format!("/api/v2/connections/{id}/test"), &json!({})).await.ok();
+    assert_eq!(stored("good").await, json!({"status": true, "message": "the server was reached: HTTP 200"}));
+    for (id, expected) in [("bad", "refuses the credentials"), ("test", "can't be tested"), ("cloud", "link-local")] {
+        let told = stored(id).await;
+        assert!(told["status"] == false && told["message"].as_str().unwrap().contains(expected), "{told}");
+    }
+    assert_eq!(client.get("/api/v2/connections/test").await.ok()["conn_type"], "generic", "one may be called so");
+
+    // One that is not kept, with its own password: those that are kept go to no other host.
+    let mut body = fields("s3cret-pw");
+    body["connection_id"] = json!("new");
+    assert_eq!(client.post("/api/v2/connections/test", &body).await.ok()["status"], true);
+    body["connection_id"] = json!("good");
+    body["password"] = json!("***");
+    let refused = client.post("/api/v2/connections/test", &body).await;
+    assert!(refused.status == 422 && refused.body.to_string().contains("it is masked"), "{}", refused.body);
+    assert_eq!(client.get("/api/v2/connections/new").await.status, 404);
+
+    let shell = Shell::signed_in(&server).await;
+    shell.run(&["connections", "test", "good"]).await.ok();
+    let failed = shell.run(&["connections", "test", "bad"]).await;
+    assert!(format!("{failed:?}").contains("refuses the credentials"), "{failed:?}");
+
+    // Not more than so many, by whatever way, and each is written down.
+    let mut last = client.post("/api/v2/connections/test/test", &json!({})).await;
+    for _ in 0..10 {
+        last = client.post("/api/v2/connections/test/test", &json!({})).await;
+    }
+    assert_eq!(last.status, 429, "{}", last.body);
+    let log = client.get("/api/v2/eventLogs?limit=100").await.ok().to_string();
+    assert!(log.contains("test") && !log.contains("other-secret") && !log.contains("s3cret-pw"), "{log}");
 }

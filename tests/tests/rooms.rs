@@ -24,7 +24,7 @@ const NO_IO: &[(&str, &str)] = &[
     ("rand", "randomness is an argument"),
     ("wasmtime", "guests run in the child processes only"),
 ];
-const NO_SQL: (&str, &str) = ("sqlx", "SQL stands in the room `store` only");
+const NO_SQL: (&str, &str) = ("sqlx", "SQL stands in the rooms `store` and `databases` only");
 const NO_HTTP: (&str, &str) = ("axum", "HTTP is the business of `api` and `ui`");
 const NO_WASM: (&str, &str) = ("wasmtime", "guests run in the child processes of `sandbox` only");
 
@@ -40,15 +40,17 @@ const ROOMS: &[Room] = &[
     Room { name: "sandbox", rooms: &["wire"], never: &[NO_SQL, NO_HTTP] },
     Room { name: "vault", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "connections", rooms: &["store", "blobs", "secrets", "vault"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
+    // Its SQL is that of tasks, in databases of others.
+    Room { name: "databases", rooms: &["secrets", "connections"], never: &[NO_HTTP, NO_WASM] },
     Room {
         name: "executor",
-        rooms: &["wire", "store", "blobs", "secrets", "vault", "connections", "telemetry"],
+        rooms: &["wire", "store", "blobs", "secrets", "vault", "connections", "databases", "telemetry"],
         never: &[NO_SQL, NO_HTTP, NO_WASM],
     },
     Room { name: "notifier", rooms: &["store", "secrets", "connections", "telemetry"], never: &[NO_SQL, NO_WASM] },
     Room {
         name: "scheduler",
-        rooms: &["engine", "store", "blobs", "executor", "notifier", "telemetry"],
+        rooms: &["engine", "store", "blobs", "vault", "executor", "notifier", "telemetry"],
         never: &[NO_SQL, NO_HTTP, NO_WASM],
     },
     Room { name: "auth", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },

@@ -28,7 +28,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     }
     tools::wasm_target()?;
     tools::browser()?;
-    tools::postgres()?;
+    tools::databases()?;
     let python = tools::python()?;
     if args.filter.is_none() {
         run_cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;

@@ -72,15 +72,17 @@ pub fn browser() -> Result<()> {
     apt_install(&missing)
 }
 
-/// PostgreSQL's server, which tests start on folders of their own.
-pub fn postgres() -> Result<()> {
-    if env::var_os("AIRLOCK_TEST_PG_BIN").is_some()
-        || Path::new("/usr/lib/postgresql").is_dir()
-        || is_installed("initdb")
-    {
-        return Ok(());
+/// Servers of databases, which tests start on folders of their own.
+pub fn databases() -> Result<()> {
+    let has_postgres = env::var_os("AIRLOCK_TEST_PG_BIN").is_some() || Path::new("/usr/lib/postgresql").is_dir();
+    let mut missing = Vec::new();
+    if !has_postgres && !is_installed("initdb") {
+        missing.push("postgresql");
     }
-    apt_install(&["postgresql"])
+    if !is_installed("mariadbd") {
+        missing.push("mariadb-server");
+    }
+    apt_install(&missing)
 }
 
 /// Python with `apache-airflow-client` and the axe-core that is in `axe-playwright-python`, in an environment of its own;

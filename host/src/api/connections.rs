@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     auth::{Audit, CurrentUser},
-    model::{ids::ConnectionId, role::Permission},
+    model::{ids::ConnectionId, role::Permission, time::Timestamp},
     secrets::{MASK, SecretString, place, redact, restore},
     store::ConnectionRow,
+    vault::Connection,
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -111,6 +112,34 @@ impl ConnectionBody {
             updated_at: api.clock.now(),
         };
         Ok((row, is_whole))
+    }
+
+    /// The connection that it is, with the secrets that stand in it.
+    pub fn into_unkept(self, now: Timestamp) -> Result<Connection, ApiError> {
+        self.check()?;
+        for (field, secret) in [("password", &self.password), ("extra", &self.extra)] {
+            if secret.as_ref().is_some_and(|secret| secret.expose().contains(MASK)) {
+                let text = "it is masked; write it, or test the connection that is kept by its id";
+                return Err(ApiError::invalid(["body", field], text));
+            }
+        }
+        let given = |secret: Option<SecretString>| secret.filter(|secret| !secret.expose().is_empty());
+        Ok(Connection {
+            password: given(self.password),
+            extra: given(self.extra),
+            row: ConnectionRow {
+                id: self.connection_id,
+                conn_type: self.conn_type,
+                description: self.description,
+                host: self.host,
+                schema: self.schema,
+                login: self.login,
+                port: self.port,
+                sealed_password: None,
+                sealed_extra: None,
+                updated_at: now,
+            },
+        })
     }
 
     fn check(&self) -> Result<(), ApiError> {

@@ -13,6 +13,7 @@ pub mod audit;
 mod backfills;
 mod callbacks;
 mod components;
+mod connection_tests;
 mod connections;
 mod dag_runs;
 mod dag_versions;
@@ -212,6 +213,12 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(variables::get_variable, variables::patch_variable, variables::delete_variable))
         .routes(routes!(connections::get_connections, connections::post_connection))
         .routes(routes!(connections::get_connection, connections::patch_connection, connections::delete_connection))
+        .routes(routes!(connection_tests::post_connection_test))
+        .routes(routes!(connection_tests::post_stored_connection_test))
+        .route(
+            "/api/v2/connections/test",
+            get(connection_tests::get_test).patch(connection_tests::patch_test).delete(connection_tests::delete_test),
+        )
         .routes(routes!(pools::get_pools, pools::post_pool))
         .routes(routes!(pools::get_pool, pools::patch_pool, pools::delete_pool))
         .routes(routes!(assets::get_assets))

@@ -76,7 +76,15 @@ fn s3<'a>(
             }
         }
     }
-    let retry = RetryConfig {
+    let objects =
+        builder.with_client_options(client).with_retry(retries()).build().map_err(|error| error.to_string())?;
+    let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
+    Ok((Arc::new(objects), prefix))
+}
+
+/// How often a request is made again that may work later.
+pub(super) fn retries() -> RetryConfig {
+    RetryConfig {
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),
@@ -84,8 +92,5 @@ fn s3<'a>(
         },
         max_retries: 5,
         retry_timeout: RETRY_TIMEOUT,
-    };
-    let objects = builder.with_client_options(client).with_retry(retry).build().map_err(|error| error.to_string())?;
-    let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
-    Ok((Arc::new(objects), prefix))
+    }
 }

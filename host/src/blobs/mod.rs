@@ -4,6 +4,7 @@
 //! never. It decides no race: keys are unique (see [`keys`]) and the database says which of them counts. So it asks
 //! nothing of a server but GET, PUT, COPY, DELETE, LIST and multipart uploads.
 
+mod bucket;
 mod error;
 pub mod keys;
 mod location;
@@ -14,9 +15,13 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use object_store::{GetResult, ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Path};
+use object_store::{
+    Attribute, Attributes, GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, memory::InMemory,
+    path::Path,
+};
 use tokio_util::task::TaskTracker;
 
+pub use bucket::{BucketConfig, BucketKeys};
 pub use error::BlobError;
 pub use signature::Signer;
 pub use writer::BlobWriter;
@@ -46,6 +51,8 @@ pub struct BlobInfo {
     pub key: String,
     pub size_bytes: u64,
     pub modified_at: Timestamp,
+    /// Changes with the object, if the storage says so.
+    pub etag: Option<String>,
 }
 
 impl Blobs {
@@ -93,7 +100,7 @@ impl Blobs {
 
     /// Begins an object of unknown length. It is there when [`BlobWriter::finish`] returns.
     pub fn writer(&self, key: &str) -> Result<BlobWriter, BlobError> {
-        Ok(BlobWriter::new(Arc::clone(&self.objects), self.path(key)?, self.aborts.clone()))
+        Ok(BlobWriter::new(Arc::clone(&self.objects), self.path(key)?, Attributes::new(), self.aborts.clone()))
     }
 
     /// Makes `to` an object of the same bytes as `from`, without moving them through here: a second name in a folder, a copy by
@@ -130,12 +137,42 @@ impl Blobs {
     /// The objects whose keys start with the folder `prefix`, in no order.
     pub fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<BlobInfo, BlobError>>, BlobError> {
         let (path, own) = (self.path(prefix)?, self.prefix.clone());
-        let info = move |meta: object_store::ObjectMeta| {
-            let parts = meta.location.prefix_match(&own).into_iter().flatten();
-            let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-            BlobInfo { key, size_bytes: meta.size, modified_at: meta.last_modified.into() }
-        };
-        Ok(self.objects.list(Some(&path)).map_ok(info).map_err(BlobError::from).boxed())
+        let listed = self.objects.list(Some(&path)).map_ok(move |meta| BlobInfo::of(meta, &own));
+        Ok(listed.map_err(BlobError::from).boxed())
+    }
+
+    /// The objects below the folder `prefix` whose keys come later than `after`: in a bucket, by their keys.
+    pub fn list_after(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, Result<BlobInfo, BlobError>>, BlobError> {
+        let Some(after) = after else { return self.list(prefix) };
+        let (path, own) = (self.path(prefix)?, self.prefix.clone());
+        let listed = self.objects.list_with_offset(Some(&path), &self.path(after)?);
+        Ok(listed.map_ok(move |meta| BlobInfo::of(meta, &own)).map_err(BlobError::from).boxed())
+    }
+
+    /// What is known of an object.
+    pub async fn info(&self, key: &str) -> Result<Option<BlobInfo>, BlobError> {
+        let found = found(self.objects.head(&self.path(key)?).await)?;
+        Ok(found.map(|meta| BlobInfo::of(meta, &self.prefix)))
+    }
+
+    /// The bytes of an object that is still the one that `info` tells of; none if it is not.
+    pub async fn get_range_of(&self, info: &BlobInfo, range: Range<u64>) -> Result<Option<Bytes>, BlobError> {
+        let options = GetOptions { range: Some(range.into()), if_match: info.etag.clone(), ..GetOptions::default() };
+        match found(self.objects.get_opts(&self.path(&info.key)?, options).await) {
+            Ok(Some(object)) => Ok(Some(object.bytes().await?)),
+            Ok(None) | Err(BlobError::Refused(object_store::Error::Precondition { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`writer`](Self::writer), with a media type.
+    pub fn writer_of(&self, key: &str, media_type: &str) -> Result<BlobWriter, BlobError> {
+        let attributes = Attributes::from_iter([(Attribute::ContentType, media_type.to_owned())]);
+        Ok(BlobWriter::new(Arc::clone(&self.objects), self.path(key)?, attributes, self.aborts.clone()))
     }
 
     /// Whether the storage answers and accepts the credentials.
@@ -157,6 +194,14 @@ impl Blobs {
     fn path(&self, key: &str) -> Result<Path, BlobError> {
         let key = Path::parse(key).map_err(|source| object_store::Error::InvalidPath { source })?;
         Ok(self.prefix.parts().chain(key.parts()).collect())
+    }
+}
+
+impl BlobInfo {
+    fn of(meta: ObjectMeta, prefix: &Path) -> Self {
+        let parts = meta.location.prefix_match(prefix).into_iter().flatten();
+        let key = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+        Self { key, size_bytes: meta.size, modified_at: meta.last_modified.into(), etag: meta.e_tag }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, PutPayloadMut, path::Path};
+use object_store::{Attributes, MultipartUpload, ObjectStore, PutPayload, PutPayloadMut, path::Path};
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +19,7 @@ const PARTS_UNDER_WAY: usize = 2;
 pub struct BlobWriter {
     objects: Arc<dyn ObjectStore>,
     path: Path,
+    attributes: Attributes,
     part: PutPayloadMut,
     /// None: all of it is still in `part`.
     upload: Option<Box<dyn MultipartUpload>>,
@@ -27,8 +28,8 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>, path: Path, aborts: TaskTracker) -> Self {
-        Self { objects, path, part: PutPayloadMut::new(), upload: None, parts: JoinSet::new(), aborts }
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, path: Path, attributes: Attributes, aborts: TaskTracker) -> Self {
+        Self { objects, path, attributes, part: PutPayloadMut::new(), upload: None, parts: JoinSet::new(), aborts }
     }
 
     /// Adds `bytes`; waits while too much is under way.
@@ -48,7 +49,8 @@ impl BlobWriter {
     pub async fn finish(mut self) -> Result<(), BlobError> {
         if self.upload.is_none() {
             let payload = PutPayload::from(mem::take(&mut self.part));
-            self.objects.put(&self.path, payload).await?;
+            let options = mem::take(&mut self.attributes).into();
+            self.objects.put_opts(&self.path, payload, options).await?;
             return Ok(());
         }
         if self.part.content_length() > 0 {
@@ -65,10 +67,11 @@ impl BlobWriter {
 
     async fn send_part(&mut self) -> Result<(), BlobError> {
         self.wait_for_parts(PARTS_UNDER_WAY - 1).await?;
-        let upload = match &mut self.upload {
-            Some(upload) => upload,
-            None => self.upload.insert(self.objects.put_multipart(&self.path).await?),
-        };
+        if self.upload.is_none() {
+            let options = mem::take(&mut self.attributes).into();
+            self.upload = Some(self.objects.put_multipart_opts(&self.path, options).await?);
+        }
+        let Some(upload) = &mut self.upload else { return Ok(()) };
         let part = PutPayload::from(mem::take(&mut self.part));
         self.parts.spawn(upload.put_part(part));
         Ok(())

@@ -31,6 +31,8 @@ pub enum ConnectionsCommand {
     Get { id: String },
     /// Create a connection, or change one.
     Set(Box<SetArgs>),
+    /// Try a connection out: whether the system is reached, and lets us in.
+    Test { id: String },
     /// Delete a connection.
     Delete { id: String },
     /// Create and change connections from Airflow's JSON: an object from id to the connection's fields, or to its URI.
@@ -87,6 +89,15 @@ impl ConnectionsCommand {
                 )
             }
             Self::Get { id } => format.object(&client()?.get(&["connections", &id], &[]).await?),
+            Self::Test { id } => {
+                let tested = client()?.post(&["connections", &id, "test"], &json!({})).await?;
+                let message = tested["message"].as_str().unwrap_or_default().to_owned();
+                if tested["status"] == true {
+                    note(&message);
+                    return Ok(());
+                }
+                Err(CliError::text(Kind::Failed, format!("connection `{id}` can't be used: {message}")))
+            }
             Self::Set(args) => args.run(&client()?).await,
             Self::Delete { id } => client()?.delete(&["connections", &id]).await,
             Self::Import { file, existing } => {

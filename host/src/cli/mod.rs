@@ -100,7 +100,7 @@ enum Command {
     /// Variables: list, get, set, delete, import, export.
     #[command(subcommand)]
     Variables(variables::VariablesCommand),
-    /// Connections: list, get, set, delete, import, export.
+    /// Connections: list, get, set, test, delete, import, export.
     #[command(subcommand)]
     Connections(connections::ConnectionsCommand),
     /// Pools: list, set, delete.

@@ -19,6 +19,7 @@ use crate::{
     backup::{self, Schedule},
     blobs::Blobs,
     connections::Connections,
+    databases::DatabasesConfig,
     executor::{Executor, ExecutorConfig},
     notifier::Notifier,
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
@@ -173,6 +174,7 @@ impl Services {
         let executor_config = ExecutorConfig {
             parallelism: config.parallelism,
             egress_allow_private: config.egress_allow_private,
+            databases: DatabasesConfig { sqlite_folder: config.sqlite_folder.clone() },
             record: config.record,
             max_recording_bytes: config.max_recording_bytes,
             telemetry: telemetry.clone(),

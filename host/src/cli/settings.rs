@@ -363,6 +363,7 @@ pub struct ServeConfig {
     pub admin_password: Option<String>,
     pub grants_policy: GrantsPolicy,
     pub egress_allow_private: bool,
+    pub sqlite_folder: Option<PathBuf>,
     pub record: Recording,
     pub max_recording_bytes: u64,
     pub traces_url: Option<String>,
@@ -415,6 +416,7 @@ impl ServeConfig {
             admin_password: settings.get("admin_password")?,
             grants_policy: settings.require("grants.policy", |_| true)?,
             egress_allow_private: settings.require("egress.allow_private", |_| true)?,
+            sqlite_folder: settings.get("sql.sqlite_folder")?,
             record: settings.require("recording.default", |_| true)?,
             max_recording_bytes: settings
                 .require("recording.max_bytes", |bytes| (1 << 10..=1 << 30).contains(bytes))?,

@@ -179,7 +179,7 @@ impl Endpoint {
 }
 
 /// The connection's own URL. `endpoint_url` is that of an `aws` connection, whose host is often empty.
-fn base(connection: &Connection, endpoint_url: Option<&str>) -> Result<Url, &'static str> {
+pub(super) fn base(connection: &Connection, endpoint_url: Option<&str>) -> Result<Url, &'static str> {
     let row = &connection.row;
     let host = row.host.as_deref().filter(|host| !host.is_empty()).or(endpoint_url).ok_or("has no host")?;
     let text = if host.contains("://") {

@@ -2,12 +2,18 @@
 //!
 //! Tasks and callbacks name a connection; what it holds stays here.
 
+mod bucket;
 mod endpoint;
+mod network;
 mod tokens;
 
 use serde_json::Value;
 
-pub use self::endpoint::{Endpoint, EndpointError};
+pub use self::{
+    bucket::Bucket,
+    endpoint::{Endpoint, EndpointError},
+    network::{AddressRefused, LookupError, Lookups, Reach, Resolver, refused_literally},
+};
 pub use crate::vault::Connection;
 use crate::{
     model::ids::ConnectionId,

@@ -5,7 +5,9 @@ mod artifacts;
 mod assets;
 mod dags;
 mod http;
+mod objects;
 pub(super) mod settings;
+mod sql;
 mod xcoms;
 
 use std::sync::Arc;
@@ -18,7 +20,10 @@ pub(super) use {
 };
 
 use super::{Shared, books::Attempt, outbox::Outbox};
-use crate::wire::{Call, CallError, CallKey, Level, Reply};
+use crate::{
+    databases::Statement,
+    wire::{Call, CallError, CallKey, Level, Reply},
+};
 
 /// Takes in a call of `attempt` and sees to it that it is answered. Does not wait.
 /// `taken` is the memory that the request takes.
@@ -98,6 +103,25 @@ async fn serve(
         Call::ApprovalFind { subject } => approvals::find(shared, attempt, &subject).await,
         Call::DagLook(wait) => dags::look(shared, attempt, &wait).await,
         Call::DagTrigger(request) => dags::trigger(shared, attempt, request).await,
+        Call::ObjectGet { connection, key } => Box::pin(objects::get(shared, attempt, &connection, &key)).await,
+        Call::ObjectPut { connection, key, media_type } => {
+            Box::pin(objects::put(shared, attempt, &connection, &key, &media_type)).await
+        }
+        Call::ObjectList { connection, prefix, after, limit } => {
+            Box::pin(objects::list(shared, attempt, &connection, &prefix, after.as_deref(), limit)).await
+        }
+        Call::ObjectHead { connection, key } => Box::pin(objects::head(shared, attempt, &connection, &key)).await,
+        Call::ObjectDelete { connection, key } => Box::pin(objects::delete(shared, attempt, &connection, &key)).await,
+        // Boxed, for others would be as large.
+        Call::SqlOpen { id } => Box::pin(sql::open(shared, attempt, &id)).await,
+        Call::SqlQuery { session, statement, parameters } => {
+            sql::query(attempt, session, Statement { text: statement, parameters }).await
+        }
+        Call::SqlExecute { session, statement, parameters } => {
+            sql::execute(attempt, session, Statement { text: statement, parameters }).await
+        }
+        Call::SqlTransaction { session, act } => sql::transaction(attempt, session, act).await,
+        Call::SqlNext { stream } => sql::next(attempt, stream).await,
         Call::StreamDrop { .. } => Ok(Reply::Unit),
     }
 }

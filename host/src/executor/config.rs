@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{model::recording::Recording, telemetry::Telemetry};
+use crate::{databases::DatabasesConfig, model::recording::Recording, telemetry::Telemetry};
 
 /// How an executor runs attempts. Each has a default that suits a laptop.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct ExecutorConfig {
     pub compile_timeout: Duration,
     /// Whether tasks may speak HTTP to loopback and private addresses. For tests and closed networks.
     pub egress_allow_private: bool,
+    /// How tasks may use databases.
+    pub databases: DatabasesConfig,
     /// Which attempts are recorded, where neither task nor dag says.
     pub record: Recording,
     /// The largest recording of an attempt, before it is compressed; a larger one is dropped.
@@ -45,6 +47,7 @@ impl ExecutorConfig {
             compilers: 2,
             compile_timeout: Duration::from_secs(125),
             egress_allow_private: false,
+            databases: DatabasesConfig::default(),
             record: Recording::Off,
             max_recording_bytes: 64 << 20,
             runner_silence: Duration::from_secs(15),

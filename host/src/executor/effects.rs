@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    blobs::BlobWriter,
-    model::ids::{AssetName, DagId, Digest, XComKey},
+    blobs::{BlobInfo, BlobWriter, Blobs},
+    databases::{self, Rows},
+    model::ids::{AssetName, ConnectionId, DagId, Digest, XComKey},
     secrets::{Masker, SecretString},
     store::XComBody,
     wire::{CallError, StreamKey},
@@ -25,12 +26,16 @@ const MAX_XCOMS: usize = 1_000;
 const MAX_XCOM_BYTES: u64 = 256 << 20;
 const MAX_ARTIFACTS: usize = 1_000;
 const MAX_ARTIFACT_BYTES: u64 = 10 << 30;
+/// Written to storages of connections.
+const MAX_OBJECT_BYTES: u64 = 50 << 30;
 /// Host calls of one attempt that are under way at a time.
 const MAX_CALLS: u32 = 128;
 /// Artifacts and responses of one attempt that are open at a time.
 const MAX_STREAMS: usize = 128;
 /// HTTP exchanges of one attempt at a time, counted until the response is read to its end or dropped.
 const MAX_HTTP: usize = 64;
+/// Connections to databases that are open at a time.
+const MAX_SESSIONS: usize = 8;
 /// Lines about missing grants in one attempt's log.
 const MAX_DENIED_LINES: u32 = 20;
 
@@ -57,6 +62,39 @@ pub(super) enum Stream {
     Writer(Arc<tokio::sync::Mutex<Option<Writer>>>),
     Reader(Arc<tokio::sync::Mutex<Reader>>),
     Body(Arc<tokio::sync::Mutex<Body>>),
+    Object(Arc<tokio::sync::Mutex<Object>>),
+    Upload(Arc<tokio::sync::Mutex<Option<Upload>>>),
+    Session(Arc<Session>),
+    Rows(Arc<tokio::sync::Mutex<Rows>>),
+}
+
+/// An object of a connection that is being read.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub blobs: Blobs,
+    pub connection: ConnectionId,
+    pub info: BlobInfo,
+    /// How far it was read from the storage.
+    pub at: u64,
+    /// Read from the storage, not yet by the guest.
+    pub rest: Bytes,
+}
+
+/// One that is being written.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub connection: ConnectionId,
+    pub to: BlobWriter,
+    pub size_bytes: u64,
+    /// One of the writers that may be open at a time in all.
+    pub _slot: OwnedSemaphorePermit,
+}
+
+/// A connection to a database.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub session: databases::Session,
+    pub _slot: OwnedSemaphorePermit,
 }
 
 /// An artifact that is being written.
@@ -110,10 +148,13 @@ pub(super) struct Effects {
     /// Ends what is under way for the attempt.
     pub over: CancellationToken,
     pub http: Arc<Semaphore>,
+    pub sessions: Arc<Semaphore>,
     /// Blobs that were replaced.
     pub garbage: Vec<String>,
     /// Bytes of all writers, finished or not; discarded ones count.
     artifact_bytes: u64,
+    /// Bytes of all objects, finished or not.
+    object_bytes: u64,
     last_stream: u32,
     /// How many runs of each dag were asked for.
     runs: BTreeMap<DagId, u32>,
@@ -134,8 +175,10 @@ impl Default for Effects {
             unrecorded: Vec::new(),
             over: CancellationToken::new(),
             http: Arc::new(Semaphore::new(MAX_HTTP)),
+            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
             garbage: Vec::new(),
             artifact_bytes: 0,
+            object_bytes: 0,
             last_stream: 0,
             runs: BTreeMap::new(),
             calls: 0,
@@ -211,7 +254,7 @@ impl Effects {
     pub fn open_stream(&mut self, stream: Stream) -> Result<StreamKey, CallError> {
         if self.streams.len() >= MAX_STREAMS {
             return Err(CallError::Unavailable(format!(
-                "more than {MAX_STREAMS} artifacts and responses open at a time"
+                "more than {MAX_STREAMS} artifacts, responses and answers open at a time"
             )));
         }
         self.last_stream += 1;
@@ -258,6 +301,17 @@ impl Effects {
             )));
         }
         self.artifact_bytes = all;
+        Ok(())
+    }
+
+    pub fn count_object_bytes(&mut self, bytes: usize) -> Result<(), CallError> {
+        let all = self.object_bytes + bytes as u64;
+        if all > MAX_OBJECT_BYTES {
+            return Err(CallError::TooLarge(format!(
+                "the objects have {all} bytes in all; the limit of an attempt is {MAX_OBJECT_BYTES}"
+            )));
+        }
+        self.object_bytes = all;
         Ok(())
     }
 

@@ -4,32 +4,20 @@
 //! has must be allowed, each time a connection is made (so that a name can't be rebound). No proxy, no redirect, no cookie,
 //! no decompression. Connections are shared between attempts: who may use one is decided per request, by the grants.
 
-use std::{
-    error::Error,
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
-
-use reqwest::{
-    Client, Method, Request, Response, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
-use tokio::sync::Semaphore;
+use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Shared, attempt::Granted, books::Attempt, calls::settings};
 use crate::{
-    connections::{Endpoint, EndpointError},
+    connections::{AddressRefused, Endpoint, EndpointError, Lookups, Reach, Resolver, refused_literally},
     model::ids::ConnectionId,
     wire::CallError,
 };
+use reqwest::{
+    Client, Method, Request, Response, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Names that are looked up at a time: each takes a thread while it lasts.
-const MAX_LOOKUPS: usize = 32;
 /// From the request to the head of its response.
 const MAX_HEAD_TIMEOUT: Duration = Duration::from_mins(10);
 const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_mins(1);
@@ -78,15 +66,6 @@ pub(super) struct Egress {
     allow_private: bool,
 }
 
-/// Whose word a host is.
-#[derive(Debug, Clone, Copy)]
-enum Reach {
-    /// A task's: public addresses.
-    Public,
-    /// An operator's: all but those where machines keep their credentials.
-    Private,
-}
-
 /// Where a request goes.
 #[derive(Debug)]
 enum Destination {
@@ -98,10 +77,9 @@ enum Destination {
 impl Egress {
     /// # Errors
     /// If the system's certificates can't be used.
-    pub fn new(allow_private: bool) -> Result<Self, reqwest::Error> {
+    pub fn new(allow_private: bool, lookups: &Lookups) -> Result<Self, reqwest::Error> {
         // Answers with an error if one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
         let client = |reach| {
             Client::builder()
                 .no_proxy()
@@ -110,11 +88,16 @@ impl Egress {
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_max_idle_per_host(16)
                 .pool_idle_timeout(Duration::from_secs(30))
-                .dns_resolver(Arc::new(Resolver { reach, lookups: Arc::clone(&lookups) }))
+                .dns_resolver(Arc::new(Resolver { reach, lookups: lookups.clone() }))
                 .build()
         };
         let of_tasks = if allow_private { Reach::Private } else { Reach::Public };
         Ok(Self { client: client(of_tasks)?, by_connection: client(Reach::Private)?, allow_private })
+    }
+
+    /// The client to hosts that connections name.
+    pub fn by_connection(&self) -> &Client {
+        &self.by_connection
     }
 
     /// Sends `request` if the attempt's grants allow it; answers when the head of the response is there.
@@ -243,47 +226,6 @@ fn own_headers(headers: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, CallError> 
     Ok(own)
 }
 
-/// Looks names up with the system's resolver and lets a name pass only if all of its addresses may be connected to.
-struct Resolver {
-    reach: Reach,
-    lookups: Arc<Semaphore>,
-}
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.reach;
-        let lookups = Arc::clone(&self.lookups);
-        Box::pin(async move {
-            let _permit = lookups.acquire_owned().await?;
-            let lookup = tokio::net::lookup_host((name.as_str(), 0));
-            let found: Vec<SocketAddr> = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await??.collect();
-            for address in found.iter().map(SocketAddr::ip) {
-                if let Some(why) = reach.refuses(address) {
-                    return Err(AddressRefused { host: name.as_str().to_owned(), address, why }.into());
-                }
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// A host has an address that tasks may not connect to.
-#[derive(Debug)]
-struct AddressRefused {
-    host: String,
-    address: IpAddr,
-    why: &'static str,
-}
-
-impl fmt::Display for AddressRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, address, why } = self;
-        write!(f, "`{host}` has the address {address}, which is {why}; tasks may reach public addresses only")
-    }
-}
-
-impl Error for AddressRefused {}
-
 /// Our own refusal, if that is what lies at the ground of `error`.
 fn refusal(error: &reqwest::Error) -> Option<CallError> {
     let mut source = error.source();
@@ -312,85 +254,11 @@ fn shorten(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-impl Reach {
-    fn refuses(self, address: IpAddr) -> Option<&'static str> {
-        let why = why_refused(address);
-        match self {
-            Self::Public => why,
-            Self::Private => why.filter(|why| METADATA.contains(why)),
-        }
-    }
-}
-
-/// Where machines in clouds find their credentials: nobody's word opens these.
-const METADATA: [&str; 2] = ["link-local", "a cloud's metadata service"];
-
-/// Why an operator's host is refused, if it is an address itself: no name is looked up then.
-fn refused_literally(host: &str) -> Option<&'static str> {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
-    Reach::Private.refuses(address)
-}
-
 fn by_connection(error: EndpointError) -> CallError {
     match error {
         EndpointError::Wrong(why) => CallError::Invalid(why),
         EndpointError::Unavailable(why) => CallError::Unavailable(why),
     }
-}
-
-/// Why no task may connect to `address`; none if it is a public one.
-fn why_refused(address: IpAddr) -> Option<&'static str> {
-    match address {
-        IpAddr::V4(v4) => why_refused_v4(v4),
-        IpAddr::V6(v6) => why_refused_v6(v6),
-    }
-}
-
-/// IANA IPv4 special-purpose address registry, and the addresses where clouds keep credentials.
-fn why_refused_v4(address: Ipv4Addr) -> Option<&'static str> {
-    let why = match address.octets() {
-        [0, ..] => "of this network",
-        [127, ..] => "loopback",
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => "private",
-        [100, 64..=127, ..] => "shared (carrier-grade NAT)",
-        [169, 254, ..] => "link-local",
-        [168, 63, 129, 16] => "a cloud's metadata service",
-        [192, 0, 0 | 2, _]
-        | [192, 88, 99, _]
-        | [198, 18 | 19, ..]
-        | [198, 51, 100, _]
-        | [203, 0, 113, _]
-        | [240..=255, ..] => "reserved",
-        [224..=239, ..] => "multicast",
-        _ => return None,
-    };
-    Some(why)
-}
-
-/// Global unicast only; an address that carries an IPv4 address is judged by that.
-fn why_refused_v6(address: Ipv6Addr) -> Option<&'static str> {
-    if let Some(v4) = address.to_ipv4_mapped() {
-        return why_refused_v4(v4);
-    }
-    let segments = address.segments();
-    let inner = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Ipv4Addr::new(a, b, c, d)
-    };
-    let why = match segments {
-        // NAT64, RFC 6052
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => return why_refused_v4(inner(high, low)),
-        [0, 0, 0, 0, 0, 0, 0, 1] => "loopback",
-        [0xfc00..=0xfdff, ..] => "private",
-        [0xfe80..=0xfebf, ..] => "link-local",
-        [0xff00..=0xffff, ..] => "multicast",
-        [0x2002, ..] => "a 6to4 tunnel",
-        [0x2001, 0, ..] => "a Teredo tunnel",
-        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => "reserved",
-        [0x2000..=0x3fff, ..] => return None,
-        _ => "not a public address",
-    };
-    Some(why)
 }
 
 #[cfg(test)]
@@ -405,55 +273,8 @@ mod tests {
     }
 
     #[test]
-    fn only_public_addresses_may_be_reached() {
-        for inside in [
-            "127.0.0.1",
-            "127.1.2.3",
-            "0.0.0.0",
-            "10.0.0.1",
-            "172.31.255.255",
-            "192.168.1.1",
-            "100.100.100.200",
-            "169.254.169.254",
-            "168.63.129.16",
-            "192.0.0.170",
-            "198.18.0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::127.0.0.1",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "64:ff9b::a9fe:a9fe",
-            "64:ff9b::7f00:1",
-            "64:ff9b:1::1",
-            "2002:a9fe:a9fe::",
-            "2001:0:1::1",
-            "2001:db8::1",
-            "fc00::1",
-            "fd00:ec2::254",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
-        ] {
-            assert!(why_refused(inside.parse().unwrap()).is_some(), "{inside}");
-        }
-        // Nor may connections lead to where machines keep their credentials.
-        for (address, refused) in
-            [("169.254.169.254", true), ("168.63.129.16", true), ("fe80::1", true), ("10.0.0.1", false)]
-        {
-            assert_eq!(Reach::Private.refuses(address.parse().unwrap()).is_some(), refused, "{address}");
-        }
-        for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"]
-        {
-            assert_eq!(why_refused(outside.parse().unwrap()), None, "{outside}");
-        }
-    }
-
-    #[test]
     fn a_url_is_judged_by_the_host_that_would_be_connected_to() {
-        let egress = Egress::new(false).unwrap();
+        let egress = Egress::new(false, &Lookups::default()).unwrap();
         let granted = grants(&["api.example.org", "127.0.0.1", "2130706433", "0x7f.1", "localhost:8080"]);
         let asked = grants(&["waiting.org:8443"]);
         let dag_id = DagId::new("d").unwrap();
@@ -509,7 +330,7 @@ mod tests {
     async fn a_granted_name_with_a_private_address_is_refused_before_a_packet_is_sent() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let egress = Egress::new(false).unwrap();
+        let egress = Egress::new(false, &Lookups::default()).unwrap();
         let refused = get(&egress, &format!("http://localhost:{port}/")).await.unwrap_err();
         assert!(matches!(&refused, CallError::Denied(why) if why.contains("loopback")), "{refused:?}");
         let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
@@ -521,7 +342,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let egress = Egress::new(true).unwrap();
+        let egress = Egress::new(true, &Lookups::default()).unwrap();
         let error = get(&egress, &format!("http://127.0.0.1:{port}/?token=hush")).await.unwrap_err();
         assert!(matches!(&error, CallError::Unavailable(why) if !why.contains("hush")), "{error:?}");
     }

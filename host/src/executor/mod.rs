@@ -32,6 +32,7 @@ mod inputs;
 mod logs;
 mod memory;
 mod outbox;
+mod probe;
 mod recording;
 mod rendered;
 mod replay;
@@ -58,6 +59,7 @@ pub use attempt::{
 };
 pub use config::ExecutorConfig;
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
+pub use probe::Tested;
 pub use recording::{Recording, RecordingError};
 pub use replay::{Given, Placeholder, Replay, ReplayError, Replayed};
 
@@ -70,13 +72,15 @@ use self::{
     egress::Egress,
     inputs::{InputError, Inputs},
     memory::Budget,
+    probe::Probes,
     recording::{Held, Recorder},
     results::Results,
     runner::{Ready, Runner},
 };
 use crate::{
     blobs::Blobs,
-    connections::Connections,
+    connections::{Connections, Lookups},
+    databases::Databases,
     model::spec::ModuleSpec,
     store::{InstanceKey, Store},
     telemetry::TryId,
@@ -146,6 +150,9 @@ struct Shared {
     code: Code,
     egress: Egress,
     connections: Connections,
+    databases: Databases,
+    lookups: Lookups,
+    probes: Probes,
     denials: Denials,
     inbound: Budget,
     outbound: Budget,
@@ -269,8 +276,13 @@ impl Shared {
         let slots = config.parallelism.div_ceil(count) + config.parallelism / 16 + 4;
         let books = Arc::new(Books::default());
         let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
+        let lookups = Lookups::default();
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self {
-            egress: Egress::new(config.egress_allow_private).map_err(ExecutorError::Egress)?,
+            egress: Egress::new(config.egress_allow_private, &lookups).map_err(ExecutorError::Egress)?,
+            databases: Databases::new(config.databases.clone(), lookups.clone(), tasks.clone(), closing.clone()),
+            lookups,
+            probes: Probes::default(),
             connections: Connections::new(vault.clone()),
             denials: Denials::default(),
             binary,
@@ -288,8 +300,8 @@ impl Shared {
             outbound: Budget::new(VALUES_MIB),
             request_bodies: Budget::new(REQUEST_BODIES_MIB),
             writers: Arc::new(Semaphore::new(MAX_WRITERS)),
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
+            tasks,
+            closing,
             config,
         })
     }

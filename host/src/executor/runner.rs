@@ -31,7 +31,7 @@ use super::{
     outbox::{self, Outbox},
 };
 use crate::{
-    model::ids::Digest,
+    model::{ids::Digest, sql::Datum},
     wire::{AttemptEnd, AttemptKey, Call, FrameError, FrameReader, FrameWriter, FromRunner, RunAttempt, ToRunner},
 };
 
@@ -442,6 +442,9 @@ async fn take(
             let Some(attempt) = find(attempt) else { return Ok(()) };
             let size = match &request {
                 Call::XComPush { value, .. } => value.bytes.len(),
+                Call::SqlQuery { parameters, .. } | Call::SqlExecute { parameters, .. } => {
+                    parameters.iter().map(Datum::size_bytes).sum()
+                }
                 _ => 0,
             };
             let memory = shared.inbound.reserve(size as u64).await;

@@ -19,6 +19,7 @@ pub mod retention;
 pub mod retry;
 pub mod role;
 pub mod spec;
+pub mod sql;
 pub mod state;
 pub mod template;
 pub mod time;

@@ -67,9 +67,10 @@ use crate::{
     },
     store::{DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
     telemetry::Metrics,
+    vault::Connection,
 };
 pub use crate::{
-    executor::{CompileError, Executor, ExecutorEvent, LogError, LogFrom, LogLine, LogPage, Logs},
+    executor::{CompileError, Executor, ExecutorEvent, LogError, LogFrom, LogLine, LogPage, Logs, Tested},
     store::DeployedDag,
 };
 
@@ -347,6 +348,11 @@ impl Scheduler {
     /// Logs of attempts, live and stored.
     pub fn logs(&self) -> &Logs {
         self.executor.logs()
+    }
+
+    /// Tries a connection out for a user.
+    pub async fn test_connection(&self, connection: &Connection, username: &str) -> Tested {
+        self.executor.test_connection(connection, username, Clock.now()).await
     }
 
     /// Takes no more requests and ends the loop; what runs is left to the next start.

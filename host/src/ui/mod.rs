@@ -168,6 +168,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/variables/delete", get(variables::confirm_delete).post(variables::delete))
         .route("/connections", get(connections::list))
         .route("/connections/edit", get(connections::edit).post(connections::save))
+        .route("/connections/test", post(connections::test))
         .route("/connections/delete", get(connections::confirm_delete).post(connections::delete))
         .route("/pools", get(pools::list))
         .route("/pools/edit", get(pools::edit).post(pools::save))

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     approval::Answer,
     ids::{AssetName, DagId, Digest, RunId, TaskId},
+    sql::{Column, Datum, Row, Transaction},
     state::{RunState, TaskState},
     time::Timestamp,
     wait::{RunWait, Wait},
@@ -30,7 +31,7 @@ pub struct AttemptKey(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CallKey(pub u32);
 
-/// Stands for an open artifact writer, reader or HTTP exchange of an attempt. Given out by the supervisor.
+/// Stands for an open artifact, HTTP exchange, session of a database or answer of it, of an attempt. Given out by the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StreamKey(pub u32);
 
@@ -186,6 +187,32 @@ pub enum Reply {
     Look(Look),
     AssetEvents(Vec<AssetEvent>),
     Approval(Option<Answer>),
+    /// A query was answered; its rows are read from `stream`.
+    Rows {
+        stream: StreamKey,
+        columns: Vec<Column>,
+    },
+    /// The next rows; none at the end.
+    Batch(Vec<Row>),
+    /// An object was opened; its bytes are read from `stream`.
+    Object {
+        stream: StreamKey,
+        info: ObjectInfo,
+    },
+    ObjectInfo(ObjectInfo),
+    Objects {
+        objects: Vec<ObjectInfo>,
+        has_more: bool,
+    },
+}
+
+/// As `objects.object`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectInfo {
+    pub key: String,
+    pub size_bytes: u64,
+    pub modified_at: Timestamp,
+    pub etag: Option<String>,
 }
 
 /// As `assets.asset-event`.
@@ -378,6 +405,57 @@ pub enum Call {
     },
     DagLook(RunWait),
     DagTrigger(RunRequest),
+    /// Answers [`Reply::Stream`]: a session.
+    SqlOpen {
+        id: String,
+    },
+    /// Answers [`Reply::Rows`].
+    SqlQuery {
+        session: StreamKey,
+        statement: String,
+        parameters: Vec<Datum>,
+    },
+    /// Answers [`Reply::Size`].
+    SqlExecute {
+        session: StreamKey,
+        statement: String,
+        parameters: Vec<Datum>,
+    },
+    SqlTransaction {
+        session: StreamKey,
+        act: Transaction,
+    },
+    /// Answers [`Reply::Batch`].
+    SqlNext {
+        stream: StreamKey,
+    },
+    /// Answers [`Reply::Object`].
+    ObjectGet {
+        connection: String,
+        key: String,
+    },
+    /// Answers [`Reply::Stream`], which is written and finished as an artifact's.
+    ObjectPut {
+        connection: String,
+        key: String,
+        media_type: String,
+    },
+    /// Answers [`Reply::Objects`].
+    ObjectList {
+        connection: String,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    },
+    /// Answers [`Reply::ObjectInfo`].
+    ObjectHead {
+        connection: String,
+        key: String,
+    },
+    ObjectDelete {
+        connection: String,
+        key: String,
+    },
 }
 
 /// One line of a task's log.

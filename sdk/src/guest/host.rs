@@ -4,8 +4,12 @@ use std::{ops::Range, sync::OnceLock};
 
 use chrono::{DateTime, Utc};
 
-pub use super::http::{Incoming, http_send};
 use super::{Value, imports, instant};
+pub use super::{
+    http::{Incoming, http_send},
+    objects::{Download, Upload, object_delete, object_get, object_head, object_list, object_put},
+    sql::{Rows, Session, sql_open},
+};
 use crate::{
     approval::{Question, RawAnswer},
     assets::{EventSource, RawEvent},

@@ -1,10 +1,12 @@
 //! Dags of every shape that a dag may have, each as small as its point allows.
 
 mod asked;
+mod databases;
 mod made;
 mod others;
 mod recorded;
 mod remembered;
+mod stored;
 
 use airlock_sdk::prelude::*;
 
@@ -277,7 +279,7 @@ airlock_sdk::export!(
         remembered::remembered_each,
         remembered::remembered_wait,
     ],
-    tasks = [say_and_wait]
+    tasks = [say_and_wait, databases::statements, stored::stored]
 );
 
 #[cfg(test)]

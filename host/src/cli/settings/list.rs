@@ -171,6 +171,13 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "sql.sqlite_folder",
+        accepts: "FOLDER",
+        default: None,
+        help: "The folder of the files that connections of type sqlite name; without it they can't be used",
+        secret: false,
+    },
+    Setting {
         key: "recording.default",
         accepts: "off|failure|always",
         default: Some("off"),

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
-use super::{Shared, check_media_type, http, over, storage_failed, xcoms::instance_of};
+use super::{Shared, check_media_type, http, objects, over, storage_failed, xcoms::instance_of};
 use crate::{
     blobs,
     executor::{
@@ -31,16 +31,21 @@ pub(super) async fn create(
     check_name(&name)?;
     check_media_type(&media_type)?;
     attempt.effects(|effects| effects.admit_artifact(&name)).ok_or_else(over)??;
-    let slot = tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(&shared.writers).acquire_owned()).await;
-    let Ok(Ok(slot)) = slot else {
-        return Err(CallError::Unavailable("too many artifacts are being written just now".into()));
-    };
+    let slot = writer_slot(shared).await?;
     let blob = blobs::keys::artifact(uuid::Uuid::now_v7());
     let to = shared.blobs.writer(&blob).map_err(|error| storage_failed(&error))?;
     let writer = Writer { name, media_type, blob, to, hash: Sha256::new(), size_bytes: 0, _slot: slot };
     let stream = Stream::Writer(Arc::new(Mutex::new(Some(writer))));
     let stream = attempt.effects(|effects| effects.open_stream(stream)).ok_or_else(over)??;
     Ok(Reply::Stream { stream, size: 0 })
+}
+
+/// Leave to write something, of all attempts together.
+pub(super) async fn writer_slot(shared: &Shared) -> Result<OwnedSemaphorePermit, CallError> {
+    match tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(&shared.writers).acquire_owned()).await {
+        Ok(Ok(slot)) => Ok(slot),
+        _ => Err(CallError::Unavailable("too many artifacts and objects are being written just now".into())),
+    }
 }
 
 pub(super) async fn write(attempt: &Attempt, stream: StreamKey, chunk: Vec<u8>) -> Result<Reply, CallError> {
@@ -50,7 +55,10 @@ pub(super) async fn write(attempt: &Attempt, stream: StreamKey, chunk: Vec<u8>) 
             chunk.len()
         )));
     }
-    let writer = writer(attempt, stream)?;
+    let writer = match find(attempt, stream)? {
+        Stream::Upload(upload) => return objects::write(attempt, &upload, chunk).await,
+        other => writer(other)?,
+    };
     let mut writer = writer.lock().await;
     let open = writer.as_mut().ok_or_else(closed)?;
     attempt.effects(|effects| effects.count_artifact_bytes(&open.name, chunk.len())).ok_or_else(over)??;
@@ -65,7 +73,10 @@ pub(super) async fn write(attempt: &Attempt, stream: StreamKey, chunk: Vec<u8>) 
 }
 
 pub(super) async fn finish(shared: &Shared, attempt: &Attempt, stream: StreamKey) -> Result<Reply, CallError> {
-    let writer = writer(attempt, stream)?;
+    let writer = match find(attempt, stream)? {
+        Stream::Upload(upload) => return objects::finish(attempt, stream, &upload).await,
+        other => writer(other)?,
+    };
     let Writer { name, media_type, blob, to, hash, size_bytes, _slot } =
         writer.lock().await.take().ok_or_else(closed)?;
     to.finish().await.map_err(|error| storage_failed(&error))?;
@@ -130,7 +141,9 @@ pub(super) async fn read(
             Ok(Reply::Bytes(split(&mut reader.rest, max)))
         }
         Stream::Body(body) => http::read(&mut *body.lock().await, max).await,
-        Stream::Writer(_) => Err(CallError::Invalid("an artifact that is being written can't be read".into())),
+        Stream::Object(object) => objects::read(&mut *object.lock().await, max).await,
+        Stream::Writer(_) | Stream::Upload(_) => Err(CallError::Invalid("what is being written can't be read".into())),
+        Stream::Session(_) | Stream::Rows(_) => Err(CallError::Invalid("a database is no stream of bytes".into())),
     }
 }
 
@@ -144,10 +157,10 @@ fn find(attempt: &Attempt, stream: StreamKey) -> Result<Stream, CallError> {
     attempt.effects(|effects| effects.streams.get(&stream).cloned()).ok_or_else(over)?.ok_or_else(closed)
 }
 
-fn writer(attempt: &Attempt, stream: StreamKey) -> Result<Arc<Mutex<Option<Writer>>>, CallError> {
-    match find(attempt, stream)? {
+fn writer(stream: Stream) -> Result<Arc<Mutex<Option<Writer>>>, CallError> {
+    match stream {
         Stream::Writer(writer) => Ok(writer),
-        Stream::Reader(_) | Stream::Body(_) => Err(CallError::Invalid("what is being read can't be written".into())),
+        _ => Err(CallError::Invalid("what is being read can't be written".into())),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::{RecordedCall, Recording};
 use crate::{
+    model::sql::Datum,
     secrets::{Masker, placeholder},
     wire::{AttemptEnd, Call, CallError, Reply, StreamKey, Value},
 };
@@ -73,12 +74,40 @@ pub(in crate::executor) fn mask_request(masker: &Masker, request: &mut Call) {
             mask_text(masker, task_id);
             mask_text(masker, key);
         }
-        Call::VariableGet { key: text } | Call::ConnectionGet { id: text } | Call::ApprovalFind { subject: text } => {
-            mask_text(masker, text);
+        Call::VariableGet { key: text }
+        | Call::ConnectionGet { id: text }
+        | Call::SqlOpen { id: text }
+        | Call::ApprovalFind { subject: text } => mask_text(masker, text),
+        Call::SqlQuery { session: _, statement, parameters }
+        | Call::SqlExecute { session: _, statement, parameters } => {
+            mask_text(masker, statement);
+            for parameter in parameters {
+                match parameter {
+                    Datum::Decimal(text) | Datum::Text(text) | Datum::Time(text) | Datum::Json(text) => {
+                        mask_text(masker, text);
+                    }
+                    Datum::Bytes(bytes) => mask_bytes(masker, bytes),
+                    Datum::Null | Datum::Boolean(_) | Datum::Integer(_) | Datum::Float(_) => {}
+                }
+            }
         }
         Call::ArtifactCreate { name, media_type } => {
             mask_text(masker, name);
             mask_text(masker, media_type);
+        }
+        Call::ObjectGet { connection, key }
+        | Call::ObjectPut { connection, key, media_type: _ }
+        | Call::ObjectHead { connection, key }
+        | Call::ObjectDelete { connection, key } => {
+            mask_text(masker, connection);
+            mask_text(masker, key);
+        }
+        Call::ObjectList { connection, prefix, after, limit: _ } => {
+            mask_text(masker, connection);
+            mask_text(masker, prefix);
+            if let Some(after) = after {
+                mask_text(masker, after);
+            }
         }
         Call::ArtifactWrite { chunk, .. } => mask_bytes(masker, chunk),
         Call::ArtifactOpen { task_id, name, .. } => {
@@ -107,6 +136,8 @@ pub(in crate::executor) fn mask_request(masker: &Masker, request: &mut Call) {
         | Call::StreamDrop { .. }
         | Call::AssetTriggering
         | Call::AssetEvents { .. }
+        | Call::SqlTransaction { .. }
+        | Call::SqlNext { .. }
         | Call::DagLook(_) => {}
     }
 }
@@ -136,8 +167,24 @@ fn blot_reply(masker: &Masker, reply: &mut Reply) {
                 blot_text(masker, &mut answer.values);
             }
         }
+        Reply::Object { stream: _, info } | Reply::ObjectInfo(info) => blot_text(masker, &mut info.key),
+        Reply::Objects { objects, has_more: _ } => {
+            for info in objects {
+                blot_text(masker, &mut info.key);
+            }
+        }
+        Reply::Rows { stream: _, columns } => columns.iter_mut().for_each(|column| blot_text(masker, &mut column.name)),
+        Reply::Batch(rows) => rows.iter_mut().flatten().for_each(|datum| blot_datum(masker, datum)),
         // Pieces of streams are done as a whole.
         Reply::Bytes(_) | Reply::Unit | Reply::Stream { .. } | Reply::Size(_) | Reply::DagRun(_) | Reply::Look(_) => {}
+    }
+}
+
+fn blot_datum(masker: &Masker, datum: &mut Datum) {
+    match datum {
+        Datum::Decimal(text) | Datum::Text(text) | Datum::Time(text) | Datum::Json(text) => blot_text(masker, text),
+        Datum::Bytes(bytes) => masker.blot(bytes),
+        Datum::Null | Datum::Boolean(_) | Datum::Integer(_) | Datum::Float(_) => {}
     }
 }
 
@@ -192,7 +239,10 @@ mod tests {
     use base64::{Engine as _, prelude::BASE64_STANDARD};
 
     use super::{super::tests::run, *};
-    use crate::wire::{Connection, Input, Tape};
+    use crate::{
+        model::sql::Column,
+        wire::{Connection, Input, Tape},
+    };
 
     const SECRET: &str = "hunter2-4711";
 
@@ -236,6 +286,15 @@ mod tests {
             ),
             call(read(), Reply::Bytes(SECRET.as_bytes()[..5].to_vec())),
             call(read(), Reply::Bytes(SECRET.as_bytes()[5..].to_vec())),
+            call(
+                Call::SqlQuery {
+                    session: stream,
+                    statement: format!("select '{SECRET}'"),
+                    parameters: vec![Datum::Text(SECRET.into()), Datum::Bytes(SECRET.into())],
+                },
+                Reply::Rows { stream, columns: vec![Column { name: SECRET.into(), type_name: "text".into() }] },
+            ),
+            call(Call::SqlNext { stream }, Reply::Batch(vec![vec![Datum::Text(SECRET.into()), Datum::Null]])),
             RecordedCall {
                 request: Call::ApprovalFind { subject: SECRET.into() },
                 reply: Some(Err(CallError::NotFound(format!("no `{SECRET}`")))),

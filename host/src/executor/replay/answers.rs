@@ -100,6 +100,8 @@ struct Stream {
     rest: VecDeque<Option<Result<Reply, CallError>>>,
     /// It was read to its end.
     ended: bool,
+    /// Its key when it was recorded.
+    recorded: StreamKey,
     /// It is written: what is not recorded of it is taken.
     is_sink: bool,
     size: u64,
@@ -142,8 +144,21 @@ impl Answers {
             Call::StreamRead { stream, max_bytes } => self.read(*stream, *max_bytes as usize),
             Call::ArtifactWrite { stream, chunk } => self.write(*stream, Some(chunk.len())),
             Call::ArtifactFinish { stream } => self.write(*stream, None),
-            _ => self.look_up(request),
+            Call::SqlNext { stream } => self.next_rows(*stream),
+            _ => self.look_up(&self.with_recorded_session(request)),
         }
+    }
+
+    /// A request as it was recorded, where sessions had other keys.
+    fn with_recorded_session(&self, request: &Call) -> Call {
+        let mut request = request.clone();
+        if let Call::SqlQuery { session, .. } | Call::SqlExecute { session, .. } | Call::SqlTransaction { session, .. } =
+            &mut request
+            && let Some(stream) = self.streams.get(session)
+        {
+            *session = stream.recorded;
+        }
+        request
     }
 
     fn look_up(&mut self, request: &Call) -> Said {
@@ -190,7 +205,13 @@ impl Answers {
     /// A recorded reply, with keys of this replay and values that were given; its secrets are masked from now on.
     fn own(&mut self, request: &Call, mut reply: Reply) -> Reply {
         match (&mut reply, request) {
-            (Reply::Stream { stream, .. } | Reply::Response { stream, .. }, _) => *stream = self.open(request, *stream),
+            (
+                Reply::Stream { stream, .. }
+                | Reply::Response { stream, .. }
+                | Reply::Rows { stream, .. }
+                | Reply::Object { stream, .. },
+                _,
+            ) => *stream = self.open(request, *stream),
             (Reply::Text(text), Call::VariableGet { key }) => match self.given.variables.get(key) {
                 Some(given) => given.clone_into(text),
                 None if is_placeholder(text) => drop(self.placeholders.insert(Placeholder::Variable(key.clone()))),
@@ -212,15 +233,16 @@ impl Answers {
 
     fn open(&mut self, request: &Call, recorded: StreamKey) -> StreamKey {
         let of = |call: &Call| match call {
-            Call::StreamRead { stream, .. } | Call::ArtifactWrite { stream, .. } | Call::ArtifactFinish { stream } => {
-                *stream == recorded
-            }
+            Call::StreamRead { stream, .. }
+            | Call::ArtifactWrite { stream, .. }
+            | Call::ArtifactFinish { stream }
+            | Call::SqlNext { stream } => *stream == recorded,
             _ => false,
         };
         let rest = self.calls.iter().filter(|call| of(&call.request)).map(|call| call.reply.clone()).collect();
         self.last_stream += 1;
-        let is_sink = matches!(request, Call::ArtifactCreate { .. });
-        let stream = Stream { what: describe(request), rest, ended: false, is_sink, size: 0 };
+        let is_sink = matches!(request, Call::ArtifactCreate { .. } | Call::ObjectPut { .. });
+        let stream = Stream { what: describe(request), rest, ended: false, recorded, is_sink, size: 0 };
         self.streams.insert(StreamKey(self.last_stream), stream);
         StreamKey(self.last_stream)
     }
@@ -243,6 +265,24 @@ impl Answers {
             None if stream.ended => Said::Reply(Ok(Reply::Bytes(Vec::new()))),
             None => {
                 let what = format!("more of {} than was read when it was recorded", stream.what);
+                Said::Diverged(self.diverged(&what))
+            }
+        }
+    }
+
+    fn next_rows(&mut self, key: StreamKey) -> Said {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return Said::Diverged("rows that are not open".into());
+        };
+        match stream.rest.pop_front() {
+            Some(None) => Said::Stopped,
+            Some(Some(reply)) => {
+                stream.ended = matches!(&reply, Ok(Reply::Batch(rows)) if rows.is_empty());
+                Said::Reply(reply)
+            }
+            None if stream.ended => Said::Reply(Ok(Reply::Batch(Vec::new()))),
+            None => {
+                let what = format!("more rows of {} than were read when it was recorded", stream.what);
                 Said::Diverged(self.diverged(&what))
             }
         }
@@ -279,7 +319,11 @@ impl Answers {
 fn is_of_stream(call: &Call) -> bool {
     matches!(
         call,
-        Call::StreamRead { .. } | Call::StreamDrop { .. } | Call::ArtifactWrite { .. } | Call::ArtifactFinish { .. }
+        Call::StreamRead { .. }
+            | Call::StreamDrop { .. }
+            | Call::ArtifactWrite { .. }
+            | Call::ArtifactFinish { .. }
+            | Call::SqlNext { .. }
     )
 }
 
@@ -295,6 +339,9 @@ fn is_like(one: &Call, other: &Call) -> bool {
         | (Call::AssetEvents { asset, .. }, Call::AssetEvents { asset: other, .. }) => asset == other,
         (Call::DagLook(wait), Call::DagLook(other)) => wait.of == other.of,
         (Call::DagTrigger(run), Call::DagTrigger(other)) => run.dag_id == other.dag_id,
+        (Call::SqlQuery { statement, .. }, Call::SqlQuery { statement: other, .. })
+        | (Call::SqlExecute { statement, .. }, Call::SqlExecute { statement: other, .. }) => statement == other,
+        (Call::SqlTransaction { act, .. }, Call::SqlTransaction { act: other, .. }) => act == other,
         _ => false,
     }
 }
@@ -306,6 +353,10 @@ fn is_only_read(call: &Call) -> bool {
         | Call::XComPullRuns { .. }
         | Call::VariableGet { .. }
         | Call::ConnectionGet { .. }
+        | Call::SqlOpen { .. }
+        | Call::ObjectGet { .. }
+        | Call::ObjectList { .. }
+        | Call::ObjectHead { .. }
         | Call::ArtifactOpen { .. }
         | Call::AssetTriggering
         | Call::AssetEvents { .. }
@@ -319,7 +370,13 @@ fn is_only_read(call: &Call) -> bool {
         | Call::StreamRead { .. }
         | Call::StreamDrop { .. }
         | Call::AssetSetExtra { .. }
-        | Call::DagTrigger(_) => false,
+        | Call::DagTrigger(_)
+        | Call::ObjectPut { .. }
+        | Call::ObjectDelete { .. }
+        | Call::SqlQuery { .. }
+        | Call::SqlExecute { .. }
+        | Call::SqlTransaction { .. }
+        | Call::SqlNext { .. } => false,
     }
 }
 
@@ -342,6 +399,18 @@ fn describe(call: &Call) -> String {
         Call::ApprovalFind { subject } => format!("the answer to `{subject}`"),
         Call::DagLook(wait) => format!("a look at dag `{}`", wait.of.dag_id),
         Call::DagTrigger(run) => format!("a run of dag `{}`", run.dag_id),
+        Call::ObjectGet { connection, key } | Call::ObjectHead { connection, key } => {
+            format!("object `{key}` of connection `{connection}`")
+        }
+        Call::ObjectPut { connection, key, .. } => format!("a new object `{key}` of connection `{connection}`"),
+        Call::ObjectDelete { connection, key } => format!("the end of object `{key}` of connection `{connection}`"),
+        Call::ObjectList { connection, prefix, .. } => {
+            format!("the objects of connection `{connection}` below `{prefix}`")
+        }
+        Call::SqlOpen { id } => format!("the database of connection `{id}`"),
+        Call::SqlQuery { statement, .. } | Call::SqlExecute { statement, .. } => format!("the statement `{statement}`"),
+        Call::SqlTransaction { act, .. } => format!("a {}", act.statement()),
+        Call::SqlNext { .. } => "more rows".to_owned(),
     };
     text.chars().take(300).collect()
 }
@@ -349,7 +418,10 @@ fn describe(call: &Call) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Connection, Value};
+    use crate::{
+        model::sql::Datum,
+        wire::{Connection, Value},
+    };
 
     fn variable(key: &str) -> Call {
         Call::VariableGet { key: key.into() }
@@ -430,6 +502,43 @@ mod tests {
         assert_eq!(said(answers.answer(&Call::StreamRead { stream: two, max_bytes: 4 })), "part");
         let why = said(answers.answer(&Call::StreamRead { stream: two, max_bytes: 4 }));
         assert!(why.contains("more of POST http://h/2"), "{why}");
+    }
+
+    #[test]
+    fn statements_are_answered_in_the_session_that_asked() {
+        let session = |key| Some(Ok(Reply::Stream { stream: StreamKey(key), size: 0 }));
+        let open = || Call::SqlOpen { id: "db".into() };
+        let query = |key: u32, parameter| Call::SqlQuery {
+            session: StreamKey(key),
+            statement: "select $1".into(),
+            parameters: vec![Datum::Integer(parameter)],
+        };
+        let rows = |key| Some(Ok(Reply::Rows { stream: StreamKey(key), columns: Vec::new() }));
+        let next = |key| Call::SqlNext { stream: StreamKey(key) };
+        let batch = |values: &[i64]| Reply::Batch(values.iter().map(|value| vec![Datum::Integer(*value)]).collect());
+        let mut answers = recorded(vec![
+            (open(), session(11)),
+            (open(), session(12)),
+            (query(12, 7), rows(13)),
+            (next(13), Some(Ok(batch(&[7])))),
+            (query(11, 7), rows(14)),
+            (next(14), Some(Ok(batch(&[8])))),
+            (next(14), Some(Ok(batch(&[])))),
+        ]);
+        let mut opened = |request: &Call| match answers.answer(request) {
+            Said::Reply(Ok(Reply::Stream { stream, .. } | Reply::Rows { stream, .. })) => stream.0,
+            other => panic!("{other:?}"),
+        };
+        let (one, two) = (opened(&open()), opened(&open()));
+        let of_one = opened(&query(one, 7));
+        let of_two = opened(&query(two, 7));
+        let mut read = |key: u32| match answers.answer(&next(key)) {
+            Said::Reply(Ok(Reply::Batch(rows))) => format!("{rows:?}"),
+            other => said(other),
+        };
+        assert_eq!([read(of_one), read(of_one), read(of_one)], ["[[Integer(8)]]", "[]", "[]"]);
+        assert_eq!(read(of_two), "[[Integer(7)]]");
+        assert!(read(of_two).contains("more rows of the statement `select $1`"));
     }
 
     #[test]

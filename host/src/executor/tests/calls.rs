@@ -238,7 +238,7 @@ async fn http_goes_to_granted_hosts_only_and_without_what_is_not_the_tasks_busin
     assert!(other.contains("`http:example.org`"), "{other}");
 
     let shared = Arc::get_mut(&mut fixture.shared).unwrap();
-    shared.egress = crate::executor::egress::Egress::new(true).unwrap();
+    shared.egress = crate::executor::egress::Egress::new(true, &crate::connections::Lookups::default()).unwrap();
     let server = async {
         let (mut peer, _) = listener.accept().await.unwrap();
         let mut asked = Vec::new();

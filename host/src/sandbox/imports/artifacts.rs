@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The most that one call carries. `wit/task.wit`.
-const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// An artifact that is being written.
 pub struct Writer {
@@ -46,7 +46,8 @@ impl Drop for Stream {
 }
 
 impl Guest {
-    fn stream(&self, key: StreamKey) -> Stream {
+    /// What the supervisor opened for the guest.
+    pub fn stream(&self, key: StreamKey) -> Stream {
         Stream { key, attempt: self.attempt.clone(), closed: false }
     }
 }

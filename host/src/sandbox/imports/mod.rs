@@ -9,6 +9,8 @@ mod connections;
 pub mod dags;
 pub mod http;
 mod log;
+pub mod objects;
+pub mod sql;
 mod variables;
 mod xcom;
 
@@ -91,6 +93,11 @@ fn unexpected(reply: &Reply) -> wasmtime::Error {
         Reply::Look(_) => "Look",
         Reply::AssetEvents(_) => "AssetEvents",
         Reply::Approval(_) => "Approval",
+        Reply::Rows { .. } => "Rows",
+        Reply::Batch(_) => "Batch",
+        Reply::Object { .. } => "Object",
+        Reply::ObjectInfo(_) => "ObjectInfo",
+        Reply::Objects { .. } => "Objects",
     };
     format_err!("the supervisor answered a host call with `{kind}`, which does not fit it; this is a bug of airlock")
 }

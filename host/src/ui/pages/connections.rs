@@ -7,11 +7,13 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
+use serde_json::json;
 
 use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given};
 use crate::{
-    auth::Audit,
+    auth::{Audit, CurrentUser},
     model::{ids::ConnectionId, role::Permission},
+    scheduler::Tested,
     secrets::place,
     store::ConnectionRow,
     ui::{
@@ -47,7 +49,7 @@ pub async fn list(
                 secret.to_owned(),
                 row.description.clone().unwrap_or_default(),
             ];
-            ListLine::new(PATH, row.id.as_str(), cells)
+            ListLine { test_action: Some("/connections/test"), ..ListLine::new(PATH, row.id.as_str(), cells) }
         })
         .collect();
     let mut view = ListView {
@@ -210,6 +212,32 @@ pub async fn save(
     audit.change(row.id.as_str(), &before, &row.shown());
     ui.store.connection_put(&row).await?;
     Ok(go_and_tell(PATH, &format!("Connection {} was saved.", row.id)))
+}
+
+/// `POST /connections/test`
+pub async fn test(
+    State(ui): State<UiState>,
+    audit: Audit,
+    user: CurrentUser,
+    Form(query): Form<KeyQuery>,
+) -> Result<Response, UiError> {
+    let id = ConnectionId::new(&query.key)?;
+    let missing = || UiError::NotFound(format!("connection `{id}` does not exist"));
+    let connection = ui.vault.connection(&id).await?.ok_or_else(missing)?;
+    let (status, told) = match ui.scheduler.test_connection(&connection, &user.username).await {
+        Tested::Reached(found) => (true, format!("Connection {id}: {found}.")),
+        Tested::Failed(why) => (false, format!("Connection {id} can't be used: {why}.")),
+        Tested::TooMany(wait) => {
+            return Ok(go_and_tell(
+                PATH,
+                &format!("Too many connections are tested; wait {} s.", wait.as_secs().max(1)),
+            ));
+        }
+    };
+    let row = &connection.row;
+    let after = json!({"conn_type": row.conn_type, "host": row.host, "port": row.port, "status": status});
+    audit.change(id.as_str(), &serde_json::Value::Null, &after);
+    Ok(go_and_tell(PATH, &told))
 }
 
 /// `GET /connections/delete?key=...`

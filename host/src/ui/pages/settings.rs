@@ -72,6 +72,8 @@ pub struct ListLine {
     /// None of whoever may only look.
     pub edit_href: Option<String>,
     pub delete_href: Option<String>,
+    /// Where it can be tried out.
+    pub test_action: Option<&'static str>,
 }
 
 impl ListLine {
@@ -82,6 +84,7 @@ impl ListLine {
             cells: std::iter::once(key.to_owned()).chain(rest).collect(),
             edit_href: Some(address("edit")),
             delete_href: Some(address("delete")),
+            test_action: None,
             key: key.to_owned(),
         }
     }
@@ -113,7 +116,7 @@ pub async fn tell_places(
         let mut cells = vec![key.clone()];
         cells.resize(view.columns.len() - 1, String::new());
         cells.push(place_of(key).cloned().unwrap_or_default());
-        view.rows.push(ListLine { key: key.clone(), cells, edit_href: None, delete_href: None });
+        view.rows.push(ListLine { key: key.clone(), cells, edit_href: None, delete_href: None, test_action: None });
     }
     Ok(())
 }
@@ -140,7 +143,7 @@ impl ListView {
     pub fn offered(mut self) -> Self {
         if !self.may_change() {
             for row in &mut self.rows {
-                (row.edit_href, row.delete_href) = (None, None);
+                (row.edit_href, row.delete_href, row.test_action) = (None, None, None);
             }
         }
         self

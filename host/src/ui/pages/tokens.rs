@@ -54,7 +54,7 @@ pub async fn list(
             ];
             let key = row.id.to_string();
             let revoke = links::with_query(&format!("{PATH}/revoke"), &[("key", &key)]);
-            ListLine { key, cells, edit_href: None, delete_href: Some(revoke) }
+            ListLine { key, cells, edit_href: None, delete_href: Some(revoke), test_action: None }
         })
         .collect();
     Ok(page(&ListView {

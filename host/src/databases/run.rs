@@ -1,0 +1,227 @@
+//! The task that has a connection and does what its session is asked.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use sqlx::{AssertSqlSafe, Connection, Database, Either, Executor, SqlSafeStr, Statement as _};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    DatabaseError, Shared,
+    relay::{MAX_ROW_BYTES, Meter},
+    session::{self, Asked, Command, Failure, Session, Sink, Statement},
+};
+use crate::model::sql::{Column, Datum, Row, Transaction};
+
+/// SQLSTATEs (or their classes) of what another try may not meet: lost connections, transactions that were in each other's way,
+/// want of resources, locks, and a server that is being shut down.
+const PASSING: [&str; 5] = ["08", "40", "53", "55P03", "57"];
+
+/// How one kind of server is spoken to.
+pub(super) trait Dialect: Sized + Send + 'static {
+    type Database: Database;
+
+    /// The parameters, as the statement wants them.
+    ///
+    /// # Errors
+    /// A text for people, if one of them can't be.
+    fn arguments(
+        parameters: &[Datum],
+        prepared: &<Self::Database as Database>::Statement,
+    ) -> Result<<Self::Database as Database>::Arguments, String>;
+
+    fn column(column: &<Self::Database as Database>::Column) -> Column;
+
+    /// # Errors
+    /// A text for people, if a value is of a type that can't be read.
+    fn row(row: &<Self::Database as Database>::Row) -> Result<Row, String>;
+
+    fn rows_affected(result: &<Self::Database as Database>::QueryResult) -> u64;
+
+    /// What becomes of a connection that is good and that nobody needs any more.
+    fn keep(shared: &Arc<Shared>, driver: Driver<Self>) -> impl Future<Output = ()> + Send;
+}
+
+/// A connection to a server.
+pub(super) struct Driver<D: Dialect> {
+    pub connection: <D::Database as Database>::Connection,
+    pub meter: Meter,
+    /// Whose it is, so that nobody with other credentials gets it.
+    pub owner: [u8; 32],
+}
+
+impl<D: Dialect> std::fmt::Debug for Driver<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}
+
+/// A session on `driver`.
+pub(super) fn start<D: Dialect>(shared: &Arc<Shared>, driver: Driver<D>, place: OwnedSemaphorePermit) -> Session
+where
+    for<'c> &'c mut <D::Database as Database>::Connection: Executor<'c, Database = D::Database>,
+    <D::Database as Database>::Arguments: sqlx::IntoArguments<D::Database>,
+{
+    let (session, asked) = Session::new();
+    let owned = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        let kept = serve(driver, asked).await;
+        if let Some(driver) = kept {
+            D::keep(&owned, driver).await;
+        }
+        drop(place);
+    });
+    session
+}
+
+/// Until the session is dropped, or the connection lost. Answers the connection if it can be used on.
+async fn serve<D: Dialect>(mut driver: Driver<D>, mut asked: Asked) -> Option<Driver<D>>
+where
+    for<'c> &'c mut <D::Database as Database>::Connection: Executor<'c, Database = D::Database>,
+    <D::Database as Database>::Arguments: sqlx::IntoArguments<D::Database>,
+{
+    let mut in_transaction = false;
+    while let Some(command) = asked.commands.recv().await {
+        let failed = match command {
+            Command::Query(statement, reply) => {
+                let mut sink = Sink::rows(&mut asked, reply);
+                match driver.run(&statement, &mut sink).await {
+                    Ok(_) => sink.finish().await.err(),
+                    Err(Failure::Refused(error)) => {
+                        sink.fail(error).await;
+                        None
+                    }
+                    Err(Failure::Broken(error)) => {
+                        sink.fail(error).await;
+                        Some(Failure::Over)
+                    }
+                    Err(Failure::Over) => Some(Failure::Over),
+                }
+            }
+            Command::Execute(statement, reply) => {
+                let done = driver.run(&statement, &mut Sink::none(&mut asked)).await;
+                tell(done, reply)
+            }
+            Command::Transaction(act, reply) => match check(act, in_transaction) {
+                Ok(()) => {
+                    let done = driver.transact(act, &Sink::none(&mut asked)).await;
+                    if done.is_ok() {
+                        in_transaction = act == Transaction::Begin;
+                    }
+                    tell(done, reply)
+                }
+                Err(error) => {
+                    // Who asked may be gone.
+                    let _ = reply.send(Err(error));
+                    None
+                }
+            },
+        };
+        if failed.is_some() {
+            return None;
+        }
+    }
+    // A connection that is closed rolls back by itself.
+    (!in_transaction).then_some(driver)
+}
+
+/// Answers; the failure, if it ends the connection.
+pub(super) fn tell<T>(
+    done: Result<T, Failure>,
+    reply: tokio::sync::oneshot::Sender<Result<T, DatabaseError>>,
+) -> Option<Failure> {
+    let (answer, failed) = match done {
+        Ok(answer) => (Ok(answer), None),
+        Err(Failure::Refused(error)) => (Err(error), None),
+        Err(Failure::Broken(error)) => (Err(error), Some(Failure::Over)),
+        Err(Failure::Over) => (Err(session::lost()), Some(Failure::Over)),
+    };
+    // Who asked may be gone.
+    let _ = reply.send(answer);
+    failed
+}
+
+/// Whether `act` makes sense now.
+pub(super) fn check(act: Transaction, in_transaction: bool) -> Result<(), DatabaseError> {
+    match (act, in_transaction) {
+        (Transaction::Begin, true) => {
+            Err(DatabaseError::Invalid("a transaction is under way; commit it or roll it back first".into()))
+        }
+        (Transaction::Commit | Transaction::Rollback, false) => {
+            Err(DatabaseError::Invalid("there is no transaction to end".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<D: Dialect> Driver<D>
+where
+    for<'c> &'c mut <D::Database as Database>::Connection: Executor<'c, Database = D::Database>,
+    <D::Database as Database>::Arguments: sqlx::IntoArguments<D::Database>,
+{
+    /// Runs a statement to its end; answers how many rows it changed.
+    async fn run(&mut self, statement: &Statement, sink: &mut Sink<'_>) -> Result<u64, Failure> {
+        self.meter.reset();
+        let text = AssertSqlSafe(statement.text.clone()).into_sql_str();
+        let prepared = sink.within(self.connection.prepare(text)).await?;
+        let prepared = prepared.map_err(|error| failure(&self.meter, &error))?;
+        let arguments = D::arguments(&statement.parameters, &prepared).map_err(Failure::invalid)?;
+        sink.columns(prepared.columns().iter().map(D::column).collect());
+        let mut answers = self.connection.fetch_many(prepared.query_with(arguments));
+        let mut changed = 0;
+        // What was read wrong is told when all is read: the connection can be used on then.
+        let mut unreadable = None;
+        while let Some(answer) = sink.within(answers.next()).await? {
+            match answer.map_err(|error| failure(&self.meter, &error))? {
+                Either::Left(result) => changed += D::rows_affected(&result),
+                Either::Right(row) => {
+                    let row_bytes = self.meter.reset();
+                    if unreadable.is_some() || !sink.wants_rows() {
+                        sink.skip(row_bytes)?;
+                        continue;
+                    }
+                    match D::row(&row) {
+                        Ok(row) => sink.row(row).await?,
+                        Err(why) => unreadable = Some(why),
+                    }
+                }
+            }
+        }
+        match unreadable {
+            Some(why) => Err(Failure::invalid(why)),
+            None => Ok(changed),
+        }
+    }
+
+    async fn transact(&mut self, act: Transaction, sink: &Sink<'_>) -> Result<(), Failure> {
+        let done = sink.within(self.connection.execute(act.statement())).await?;
+        done.map(drop).map_err(|error| failure(&self.meter, &error))
+    }
+
+    /// Says goodbye, so that the server need not find out.
+    pub async fn close(self) {
+        // It is dropped either way.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.connection.close()).await;
+    }
+}
+
+/// What the database says, and whether it can be asked on.
+pub(super) fn failure(meter: &Meter, error: &sqlx::Error) -> Failure {
+    match error {
+        sqlx::Error::Database(said) => {
+            let text = format!("the database says: {}", said.message());
+            let code = said.code().unwrap_or_default();
+            let passes = PASSING.iter().any(|class| code.starts_with(class));
+            Failure::Refused(if passes { DatabaseError::Unavailable(text) } else { DatabaseError::Invalid(text) })
+        }
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+            Failure::invalid(error.to_string())
+        }
+        _ if meter.is_above() => Failure::Broken(DatabaseError::TooLarge(format!(
+            "a row is larger than the limit of {MAX_ROW_BYTES} bytes; the connection is closed"
+        ))),
+        other => {
+            Failure::Broken(DatabaseError::Unavailable(format!("the connection to the database is lost: {other}")))
+        }
+    }
+}
