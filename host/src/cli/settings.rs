@@ -29,9 +29,9 @@ use crate::{
         proxies::TrustedProxies,
         recording::Recording,
         retention::{MAX_COUNT, MAX_DAYS, Retention},
+        signers::Signers,
     },
     scheduler::RetentionConfig,
-    secrets::signers::Signers,
     store::Synchronous,
     vault::{CONNECTION_PREFIX, HashiCorpConfig, Login, VARIABLE_PREFIX},
 };

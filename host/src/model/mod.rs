@@ -18,6 +18,7 @@ pub mod recording;
 pub mod retention;
 pub mod retry;
 pub mod role;
+pub mod signers;
 pub mod spec;
 pub mod sql;
 pub mod state;

@@ -10,11 +10,11 @@ use crate::{
         dag::DagError,
         grants::{Grant, GrantsPolicy},
         ids::{DagId, Digest, NameError, RunId, TaskId},
+        signers::{SignatureError, Signers},
         state::TaskState,
         time::{DataInterval, Timestamp},
         yaml::YamlError,
     },
-    secrets::signers::{SignatureError, Signers},
     store::{DagRunKey, DeployedDag, OriginRow, Parent, StoreError},
     telemetry::Telemetry,
 };

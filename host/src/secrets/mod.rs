@@ -10,7 +10,6 @@ pub mod place;
 mod redact;
 mod ring;
 mod secret;
-pub mod signers;
 mod source;
 
 pub use error::SecretsError;

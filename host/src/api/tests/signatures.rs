@@ -5,8 +5,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::{Answer, TestApi, dag_access::library};
 use crate::{
+    model::signers::tests::{ANN, DAG, DAG_BY_ANN},
     scheduler::SchedulerConfig,
-    secrets::signers::tests::{ANN, DAG, DAG_BY_ANN},
 };
 
 async fn upload(api: &TestApi, text: &str, signature: Option<&str>) -> Answer {
