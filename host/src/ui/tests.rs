@@ -792,6 +792,16 @@ async fn secrets_go_in_and_never_out() {
         assert!(!answer.body.contains("hunter2") && !answer.body.contains("<script>"), "{path}");
     }
 
+    // It can be tried out, which tells no secret either. (The name leads nowhere: RFC 6761.)
+    let list = world.get("/connections").await.body;
+    assert!(list.contains("<form method=\"post\" action=\"/connections/test\">"), "{list}");
+    let elsewhere = [("key", "db"), ("conn_type", "postgres"), ("host", "db.invalid")];
+    assert_eq!(world.post("/connections/edit", &elsewhere).await.status, StatusCode::SEE_OTHER);
+    let tested = world.post("/connections/test", &[("key", "db")]).await;
+    assert_eq!((tested.status, tested.header("location")), (StatusCode::SEE_OTHER, "/connections"));
+    assert!(!tested.body.contains("hunter2"));
+    assert_eq!(world.post("/connections/test", &[("key", "absent")]).await.status, StatusCode::NOT_FOUND);
+
     // An empty value keeps what is there.
     let edited = [("key", "reports/a"), ("value", ""), ("description", "new")];
     assert_eq!(world.post("/variables/edit", &edited).await.status, StatusCode::SEE_OTHER);
