@@ -334,6 +334,7 @@ fn describe_node(node: &Node, graph: &Graph, definition: &Definition) -> runner:
         trigger_rule: options.trigger_rule.into(),
         pool: options.pool.as_ref().to_owned(),
         pool_slots: options.pool_slots,
+        queue: options.queue.as_deref().map(ToOwned::to_owned),
         priority_weight: options.priority_weight,
         depends_on_past: options.depends_on_past,
         wait_for_downstream: options.wait_for_downstream,

@@ -194,6 +194,7 @@ pub use airlock_sdk_macros::data;
 /// | `timeout = "5m"` | the longest that an attempt may take |
 /// | `trigger_rule = "all_done"` | when it may start; Airflow's words |
 /// | `pool = ".."`, `pool_slots = 2` | the pool, and how many of its slots an attempt takes |
+/// | `queue = ".."` | the queue in which attempts wait for a worker that serves it; `default` if it is left out |
 /// | `priority_weight = 2` | higher goes first |
 /// | `depends_on_past` | an instance waits until the task succeeded or was skipped in the run before |
 /// | `wait_for_downstream` | the same, and the tasks directly downstream of it in that run, too |

@@ -71,6 +71,8 @@ pub struct Options {
     pub trigger_rule: TriggerRule,
     pub pool: Cow<'static, str>,
     pub pool_slots: u32,
+    /// None: `default`.
+    pub queue: Option<Cow<'static, str>>,
     pub priority_weight: i32,
     /// None: as the dag says.
     pub weight_rule: Option<WeightRule>,
@@ -118,6 +120,7 @@ impl Options {
         trigger_rule: TriggerRule::AllSuccess,
         pool: Cow::Borrowed("default_pool"),
         pool_slots: 1,
+        queue: None,
         priority_weight: 1,
         weight_rule: None,
         map_index_template: None,

@@ -208,8 +208,13 @@ class Suite:
         refused(409, connections.post_connection, body)
         read = connections.get_connection(name)
         require(secret not in read.model_dump_json(), "the password is shown")
-        changed = airflow.ConnectionBody(connection_id=name, conn_type="http", host="example.com")
-        patched = connections.patch_connection(name, changed, update_mask=["host"])
+        extra = '{"token": "%s"}' % secret
+        changed = airflow.ConnectionBody(
+            connection_id=name, conn_type="http", host="example.com", password=secret, extra=extra
+        )
+        # Unlike in Airflow, secrets do not go along to another host.
+        refused(422, connections.patch_connection, name, changed, update_mask=["host"])
+        patched = connections.patch_connection(name, changed, update_mask=["host", "password", "extra"])
         require(patched.host == "example.com" and patched.login == "ada", f"the connection is {patched}")
         require(connections.get_connections(connection_id_pattern=name).total_entries == 1, "it is not listed")
         connections.delete_connection(name)

@@ -1,5 +1,5 @@
 //! What the black-box tests stand on: the real binary on an empty folder, components built as a user builds them, an S3
-//! server, PostgreSQL, MariaDB, a browser.
+//! server, PostgreSQL, MariaDB, a browser; and all of them at once while things go wrong ([`chaos`]).
 //!
 //! A test waits for conditions, never for time, and leaves nothing behind: whatever it started ends when its value is
 //! dropped. `cargo xtask test` builds the binary and the components first and names them in `AIRLOCK_TEST_BIN` and
@@ -10,16 +10,20 @@
 #[cfg(feature = "browser")]
 pub mod browser;
 pub mod build;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 pub mod cli;
 mod daemon;
 pub mod http;
 pub mod mariadb;
 pub mod peer;
 pub mod postgres;
+pub mod proxy;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod server;
 pub mod wait;
+pub mod worker;
 
 pub use cli::Shell;
 pub use http::{Answer, Client};
@@ -28,3 +32,4 @@ pub use peer::Peer;
 pub use postgres::Postgres;
 pub use server::{ADMIN_PASSWORD, Server};
 pub use wait::until;
+pub use worker::Worker;

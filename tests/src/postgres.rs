@@ -30,6 +30,28 @@ const ACCOUNTS: &[&str] = &["postgres", "nobody"];
 /// How long the server may take until it answers: it shares the machine with other tests.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Makes a schema for `folder` in the database of `url`; the URL by which it is used.
+pub fn schema(url: &str, folder: &Path) -> String {
+    let name = folder
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase()
+        .replace(|c: char| !c.is_alphanumeric(), "_");
+    // Whoever it runs as can go there.
+    let mut psql = command(&programs(), "psql", Path::new("/"));
+    succeed(psql.args(["--no-psqlrc", "--quiet", "--command", &format!("CREATE SCHEMA {name}"), url]));
+    format!("{url}?options=-c%20search_path%3D{name}")
+}
+
+/// What a statement answers in the database of `url`, as [`Postgres::sql`] does; none if the server does not answer, or refuses it.
+pub fn ask(url: &str, statement: &str) -> Option<String> {
+    let mut psql = command(&programs(), "psql", Path::new("/"));
+    psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", "--command"]);
+    let output = psql.args([statement, url]).env("PGCONNECT_TIMEOUT", "5").output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// A server that is there for one test. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Postgres {
@@ -38,11 +60,21 @@ pub struct Postgres {
     child: Child,
     port: u16,
     databases: AtomicU32,
+    is_durable: bool,
 }
 
 impl Postgres {
     /// A server that has one database, `postgres`; [`database`](Self::database) makes more.
     pub async fn start() -> Self {
+        Self::new(false).await
+    }
+
+    /// As [`start`](Self::start), but what is committed is on disk.
+    pub async fn start_durable() -> Self {
+        Self::new(true).await
+    }
+
+    async fn new(is_durable: bool) -> Self {
         let folder = TempDir::with_prefix("airlock-postgres-").expect("a temporary folder can be made");
         let password = folder.path().join("password");
         fs::write(&password, PASSWORD).expect("the temporary folder can be written");
@@ -54,8 +86,8 @@ impl Postgres {
         initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]);
         succeed(&mut initdb);
         let port = free_port();
-        let child = spawn(&programs, folder.path(), port);
-        let mut postgres = Self { folder, programs, child, port, databases: AtomicU32::new(0) };
+        let child = spawn(&programs, folder.path(), port, is_durable);
+        let mut postgres = Self { folder, programs, child, port, databases: AtomicU32::new(0), is_durable };
         postgres.answers().await;
         postgres
     }
@@ -85,6 +117,20 @@ impl Postgres {
         succeed(&mut psql).trim().to_owned()
     }
 
+    /// Lets `clients` run a script of pgbench over and over again in `database`; how often a second all of them together did.
+    pub fn pgbench(&self, database: &str, script: &str, clients: u32, time: Duration) -> f64 {
+        let path = self.folder.path().join("script");
+        fs::write(&path, script).expect("the temporary folder can be written");
+        daemon::give(&path, ACCOUNTS);
+        let (clients, time) = (clients.to_string(), time.as_secs().max(1).to_string());
+        let mut pgbench = command(&self.programs, "pgbench", self.folder.path());
+        pgbench.args(["--no-vacuum", "--file=script", "--client", &clients, "--jobs", &clients, "--time", &time]);
+        pgbench.args(["--host=127.0.0.1", "--port", &self.port.to_string(), "--username", USER]);
+        let told = succeed(pgbench.env("PGPASSWORD", PASSWORD).arg(database));
+        let tps = told.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next());
+        tps.and_then(|tps| tps.parse().ok()).unwrap_or_else(|| panic!("pgbench tells no figure: {told}"))
+    }
+
     /// Ends the server as a crash of its own would: clients lose their connections, what was not committed is gone.
     pub fn kill(&mut self) {
         self.signal(Signal::QUIT);
@@ -93,7 +139,7 @@ impl Postgres {
 
     /// Starts it again after [`kill`](Self::kill), on the same port.
     pub async fn restart(&mut self) {
-        self.child = spawn(&self.programs, self.folder.path(), self.port);
+        self.child = spawn(&self.programs, self.folder.path(), self.port, self.is_durable);
         self.answers().await;
     }
 
@@ -108,7 +154,8 @@ impl Postgres {
         .await;
     }
 
-    fn log(&self) -> String {
+    /// What the server wrote to its log.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
@@ -149,12 +196,19 @@ fn command(programs: &Path, program: &str, folder: &Path) -> Command {
     daemon::command(&programs.join(program), folder, ACCOUNTS)
 }
 
-/// Nothing is written to disk for good: it is the machine's crash that would lose it, not the server's.
-fn spawn(programs: &Path, folder: &Path, port: u16) -> Child {
+/// Unless it is durable, nothing is written to disk for good: it is the machine's crash that would lose it, not the server's.
+fn spawn(programs: &Path, folder: &Path, port: u16, is_durable: bool) -> Child {
     let log = fs::File::options().create(true).append(true).open(folder.join("log"));
     let mut postgres = command(programs, "postgres", folder);
     postgres.args(["-D", "data", "-p", &port.to_string(), "-h", "127.0.0.1"]);
-    for setting in ["fsync=off", "unix_socket_directories=", "shared_buffers=32MB", "max_connections=200"] {
+    let fsync = if is_durable { "fsync=on" } else { "fsync=off" };
+    for setting in [
+        fsync,
+        "unix_socket_directories=",
+        "shared_buffers=32MB",
+        "max_connections=200",
+        "log_parameter_max_length_on_error=2kB",
+    ] {
         postgres.args(["-c", setting]);
     }
     postgres.stdout(Stdio::null()).stderr(log.expect("the temporary folder can be written"));

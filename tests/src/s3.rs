@@ -78,6 +78,12 @@ impl Bucket {
             .expect("the temporary folder can be written");
     }
 
+    /// Reads an object, past the server; none if it is not there.
+    pub fn read(&self, key: &str) -> Option<Vec<u8>> {
+        let local = self.local.as_ref().expect("only a local server has a folder");
+        std::fs::read(local.folder.path().join(BUCKET).join(key)).ok()
+    }
+
     /// Takes the server down: connections are refused. Only a server of this process can be taken down.
     pub fn go_down(&mut self) {
         self.local.as_mut().expect("only a local server can be taken down").serving = None;

@@ -12,10 +12,14 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{build, http::Client, wait::until};
+use crate::{build, http::Client, postgres, wait::until};
 
 /// The password of `admin` on every server of the tests.
 pub const ADMIN_PASSWORD: &str = "correct horse battery staple";
+
+/// Names a database of PostgreSQL in which each server is to have a schema of its own.
+const DATABASE: &str = "AIRLOCK_TEST_DATABASE_URL";
+const SERVERS_DATABASE: &str = "AIRLOCK_DATABASE_URL";
 
 /// A server, and the folder that it keeps its data in. Ends when it is dropped.
 #[derive(Debug)]
@@ -49,6 +53,13 @@ impl Builder {
         self
     }
 
+    /// Adds a flag without a value.
+    #[must_use]
+    pub fn switch(mut self, flag: &str) -> Self {
+        self.config.args.push(flag.into());
+        self
+    }
+
     /// Adds a variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -66,8 +77,13 @@ impl Builder {
     /// Starts the server and waits until it is healthy.
     pub async fn start(self) -> Server {
         let folder = TempDir::with_prefix("airlock-test-").expect("a temporary folder can be made");
-        let child = spawn(folder.path(), &self.config, "127.0.0.1:0");
-        let mut server = Server { folder, config: self.config, child, url: String::new() };
+        let mut config = self.config;
+        if let (Ok(url), None) = (std::env::var(DATABASE), config.env.iter().find(|(name, _)| name == SERVERS_DATABASE))
+        {
+            config.env.push((SERVERS_DATABASE.to_owned(), postgres::schema(&url, folder.path())));
+        }
+        let child = spawn(folder.path(), &config, "127.0.0.1:0");
+        let mut server = Server { folder, config, child, url: String::new() };
         server.url = server.address().await;
         server.healthy().await;
         server
@@ -108,6 +124,11 @@ impl Server {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// Whether its process is gone.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Asks the server to end and waits until it has.
     pub async fn stop(&mut self) -> ExitStatus {
         signal(&self.child, Signal::TERM);
@@ -118,10 +139,15 @@ impl Server {
     /// [`stop`](Self::stop), and waits until it is healthy. Answers how long that took.
     pub async fn restart(&mut self) -> Duration {
         let start = Instant::now();
-        let address = self.url.trim_start_matches("http://").to_owned();
-        self.child = spawn(self.folder.path(), &self.config, &address);
+        self.start_again();
         self.healthy().await;
         start.elapsed()
+    }
+
+    /// As [`restart`](Self::restart), without waiting: it may end at once.
+    pub fn start_again(&mut self) {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        self.child = spawn(self.folder.path(), &self.config, &address);
     }
 
     /// A file on the server's own disk, as this process can reach it.

@@ -54,6 +54,11 @@ async fn exit_codes_tell_scripts_what_happened() {
     let shell = Shell::signed_in(&server).await;
     shell.run(&["deploy", &wasm("hostile"), &wasm("hello")]).await.ok();
 
+    // What has no dag says what it is good for.
+    let tasks = shell.run(&["deploy", &wasm("control")]).await;
+    assert!(tasks.err.contains("tasks for dags in YAML") && tasks.err.contains("short_circuit"), "{}", tasks.err);
+    tasks.ok();
+
     // A failed run, waited for.
     let failed = shell.run(&["dags", "trigger", "hostile_panics", "--wait"]).await;
     assert!(failed.out.contains("failed"));
@@ -192,7 +197,7 @@ async fn one_data_directory_has_one_server() {
 async fn a_wrong_key_is_noticed_at_the_start() {
     let mut server = Server::start().await;
     server.stop().await;
-    fs::write(server.data_dir().join("secret.key"), "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    fs::write(server.data_dir().join("secret.key"), "P5cVGF1tb4aGzNhQnJ8vY3t1dWkRmB0oE7sCqLh2wXg=\n").unwrap();
     let data_dir = server.data_dir().to_string_lossy().into_owned();
     let started = Shell::new().run(&["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"]).await;
     assert!(started.failed(1).contains("secret.key"));

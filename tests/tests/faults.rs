@@ -7,36 +7,14 @@ use std::{
     time::Duration,
 };
 
-use airlock_tests::{Client, Server, build, http::RUN_LIMIT, s3::Bucket, until};
+use crate::load::{all_ended_right, load};
+use airlock_tests::{Server, build, http::RUN_LIMIT, s3::Bucket, until};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// `kill -9` so often in this test; `AIRLOCK_TEST_KILLS` says another number.
 const KILLS: u32 = 20;
-
-/// Triggers runs until it is aborted, and notes those that the server accepted.
-async fn load(client: Client, accepted: Arc<Mutex<Vec<(String, String)>>>) {
-    for number in 0_u64.. {
-        let (dag_id, conf) = match number % 3 {
-            0 => ("canary", json!({"text": format!("n{number}")})),
-            1 => ("busy_bees", json!({"steps": 2})),
-            _ => ("retried", json!({})),
-        };
-        let body = json!({"logical_date": null, "conf": conf});
-        let request = client.request(Method::POST, &format!("/api/v2/dags/{dag_id}/dagRuns")).json(&body);
-        let answer = tokio::time::timeout(Duration::from_secs(5), client.try_send(request)).await.ok().flatten();
-        match answer.filter(|answer| answer.status.is_success()) {
-            Some(answer) => {
-                let run_id = answer.body["dag_run_id"].as_str().unwrap().to_owned();
-                accepted.lock().unwrap().push((dag_id.to_owned(), run_id));
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            None => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
 
 #[tokio::test]
 async fn no_accepted_run_is_lost_and_no_task_succeeds_twice_over_kill_9() {
@@ -63,27 +41,10 @@ async fn no_accepted_run_is_lost_and_no_task_succeeds_twice_over_kill_9() {
     let accepted = accepted.lock().unwrap().clone();
     println!("{} runs accepted over {kills} kills", accepted.len());
     assert!(accepted.len() > kills as usize, "the load was a load");
-    for (dag_id, run_id) in &accepted {
-        let run = client.finished(dag_id, run_id).await;
-        assert_eq!(run["state"], "success", "{dag_id} {run_id}");
-        let instances = client.instances(dag_id, run_id).await;
-        assert!(instances.iter().all(|instance| instance["state"] == "success"), "{instances:?}");
-        for instance in &instances {
-            let task_id = instance["task_id"].as_str().unwrap();
-            let successes = successes(&client, dag_id, run_id, task_id).await;
-            assert_eq!(successes, 1, "{dag_id} {run_id} {task_id} succeeded {successes} times");
-        }
-    }
+    all_ended_right(&client, &accepted).await;
     // Nothing else was made up either.
     let all = client.list("/api/v2/dags/~/dagRuns", "dag_runs").await;
     assert!(all.iter().all(|run| run["state"] == "success" || run["state"] == "queued" || run["state"] == "running"));
-}
-
-/// How many tries of a task instance succeeded.
-async fn successes(client: &Client, dag_id: &str, run_id: &str, task_id: &str) -> usize {
-    let path = format!("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/tries");
-    let tries = client.get(&path).await.ok();
-    tries["task_instances"].as_array().unwrap().iter().filter(|attempt| attempt["state"] == "success").count()
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! One program for all of them: each would carry the browser's and the servers' libraries again.
 
 mod approvals;
+mod attacks;
 mod backfill;
 mod backup;
 mod cache;
 mod callbacks;
+mod chaos;
 mod cli;
+mod cluster;
 mod connections;
 mod dev;
 mod events;
@@ -13,8 +16,10 @@ mod faults;
 mod grants;
 mod hostile;
 mod keys;
+mod load;
 mod monitoring;
 mod objects;
+mod openapi;
 mod page;
 mod pipelines;
 mod python;
@@ -27,4 +32,5 @@ mod sql;
 mod templates;
 mod uploads;
 mod versions;
+mod workers;
 mod yaml;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// Two keys of 32 bytes.
 const KEYS: [&str; 2] =
-    ["AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="];
+    ["9jgTwVVan2yDl8r0jtlkfsPDqvLv8eVsbcCFQQYX8kY=", "phcuOKbUvt8obZt6E5q2SudxoX8Upokq2ZLNAmqxq6Q="];
 
 async fn set(client: &Client, key: &str, value: &str) {
     client.post("/api/v2/variables", &json!({"key": key, "value": value})).await.ok();

@@ -15,6 +15,9 @@ pub struct BenchArgs {
     /// How the figures are printed.
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
+    /// Several processes on PostgreSQL, instead of one on SQLite.
+    #[arg(long)]
+    postgres: bool,
     /// The workloads whose name contains this only.
     filter: Option<String>,
 }
@@ -35,6 +38,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     bench.env("AIRLOCK_TEST_BIN", release.join("airlock")).env("AIRLOCK_TEST_WASM_DIR", components);
     if matches!(args.output, Output::Json) {
         bench.args(["--output", "json"]);
+    }
+    if args.postgres {
+        tools::databases()?;
+        bench.arg("--postgres");
     }
     bench.args(&args.filter);
     shell::run(&mut bench)

@@ -1,11 +1,13 @@
 //! `cargo xtask test`.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
     shell::{self, Stream, cargo, run_watched, say, target_dir},
-    tools,
+    supply, tools,
 };
 
 #[derive(Debug, Args)]
@@ -25,6 +27,7 @@ struct Count {
 pub fn run(args: &TestArgs) -> Result<()> {
     if args.filter.is_none() {
         run_cargo(&["fmt", "--all", "--check"])?;
+        supply::check()?;
     }
     tools::wasm_target()?;
     tools::browser()?;
@@ -40,19 +43,27 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let mut count = Count::default();
     let mut all_well = true;
     let has_nextest = tools::is_installed("cargo-nextest");
-    let mut tests = if has_nextest {
-        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+    let stream = if has_nextest { Stream::Err } else { Stream::Out };
+    let mut test = |tests: &mut Command| {
+        tests.args(&args.filter);
+        tests
+            .env("AIRLOCK_TEST_BIN", target_dir().join("debug").join("airlock"))
+            .env("AIRLOCK_TEST_WASM_DIR", &components)
+            .env("AIRLOCK_TEST_PYTHON", &python);
+        run_watched(tests, stream, |line| count.read(line))
+    };
+    if has_nextest {
+        all_well &= test(&mut cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]))?;
+        all_well &= test(
+            with_postgres()
+                .args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"])
+                .args(["-E", ON_POSTGRES]),
+        )?;
     } else {
         say("cargo-nextest is not installed: the tests run with `cargo test`, one file after the other");
-        cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
-    };
-    tests.args(&args.filter);
-    tests
-        .env("AIRLOCK_TEST_BIN", target_dir().join("debug").join("airlock"))
-        .env("AIRLOCK_TEST_WASM_DIR", components)
-        .env("AIRLOCK_TEST_PYTHON", python);
-    let stream = if has_nextest { Stream::Err } else { Stream::Out };
-    all_well &= run_watched(&mut tests, stream, |line| count.read(line))?;
+        all_well &= test(&mut cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"]))?;
+        all_well &= test(with_postgres().args(["test", "--package", "airlock", "--lib", "--no-fail-fast"]))?;
+    }
 
     if args.filter.is_none() {
         let mut docs = cargo(&["test", "--doc", "--package", "airlock-sdk"]);
@@ -67,6 +78,17 @@ pub fn run(args: &TestArgs) -> Result<()> {
         bail!("no test has that name");
     }
     Ok(())
+}
+
+/// What is tested again on PostgreSQL: all that reads and writes the database, but what is about SQLite's disk.
+const ON_POSTGRES: &str = "(package(airlock) & kind(lib) & test(/^(store|scheduler|api|ui|vault|executor)::/)) \
+    | (package(airlock-tests) & test(/^(approvals|backfill|cache|callbacks|events|faults|keys|pipelines|shapes|templates|versions|yaml)::/) & !test(a_full_disk))";
+
+/// `cargo ...`, beside a server of PostgreSQL whose database `AIRLOCK_TEST_DATABASE_URL` names.
+fn with_postgres() -> Command {
+    let mut command = Command::new(target_dir().join("debug/examples/with_postgres"));
+    command.current_dir(shell::root()).arg(env!("CARGO"));
+    command
 }
 
 fn run_cargo(args: &[&str]) -> Result<()> {

@@ -85,12 +85,13 @@ pub fn databases() -> Result<()> {
     apt_install(&missing)
 }
 
-/// Python with `apache-airflow-client` and the axe-core that is in `axe-playwright-python`, in an environment of its own;
+/// Python with `apache-airflow-client`, `schemathesis` and the axe-core that is in `axe-playwright-python`, in an environment of its own;
 /// answers the interpreter.
 pub fn python() -> Result<PathBuf> {
     const CLIENT: &str = "apache-airflow-client==3.3.2";
     const AXE: &str = "axe-playwright-python==0.1.8";
-    let wanted = [CLIENT, AXE].join("\n");
+    const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+    let wanted = [CLIENT, AXE, SCHEMATHESIS].join("\n");
     let venv = target_dir().join("test-python");
     let python = venv.join("bin").join("python");
     let mark = venv.join("installed");
@@ -107,7 +108,7 @@ pub fn python() -> Result<PathBuf> {
         make_venv()?;
     }
     // axe comes alone: the browser is driven by the tests, not by what that package brings.
-    for packages in [&[CLIENT][..], &["--no-deps", AXE]] {
+    for packages in [&[CLIENT, SCHEMATHESIS][..], &["--no-deps", AXE]] {
         let mut pip = Command::new(&python);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
         run(&mut pip).context("can't install Python packages; pip needs PyPI (or a mirror in PIP_INDEX_URL)")?;

@@ -46,7 +46,8 @@ fn entry(auth: &Auth, word: &str, user: &CurrentUser, request: &Request, path: &
     entry
 }
 
-/// Runs the handler, and writes what it changed before it is answered. It is carried out to its end even if the client goes
+/// Runs the handler, and writes what it changed before it is answered, unless that was committed with the change itself.
+/// It is carried out to its end even if the client goes
 /// away: who hangs up must not escape the log.
 ///
 /// # Errors
@@ -63,7 +64,7 @@ pub async fn audited(
     request.extensions_mut().insert(audit.clone());
     let auth = auth.clone();
     let changing = async move {
-        let response = next.run(request).await;
+        let response = audit.clone().scope(next.run(request)).await;
         let status = response.status();
         let is_done = status.is_success() || status.is_redirection() || audit.has_begun();
         if let Some(event) = audit.take().filter(|_| is_done) {

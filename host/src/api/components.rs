@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use serde::Serialize;
@@ -33,14 +32,12 @@ use crate::{
         spec::{ComponentKind, EntrySpec},
         yaml,
     },
-    scheduler::GrantsDifference,
+    scheduler::{GrantsDifference, IntakeError, MAX_UPLOAD_BYTES, Upload},
     store::ComponentRow,
 };
 
 /// The header of an upload with its signature.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("x-airlock-component-signature");
-/// The largest component in bytes.
-pub const MAX_COMPONENT_BYTES: usize = 64 << 20;
 
 /// What an upload did.
 #[derive(Debug, Serialize, ToSchema)]
@@ -181,25 +178,17 @@ fn read_signature(header: &HeaderValue) -> Result<String, ApiError> {
     })
 }
 
-/// Reads the body, at most [`MAX_COMPONENT_BYTES`] of it.
-async fn receive(request: Request) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        ApiError::too_large(format!("the component is larger than {} MiB, the most allowed", MAX_COMPONENT_BYTES >> 20))
-    };
+/// Reads the body.
+async fn receive(request: Request, mut upload: Upload) -> Result<Upload, ApiError> {
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > MAX_COMPONENT_BYTES as u64) {
-        return Err(too_large());
+    if length.is_some_and(|length: u64| length > MAX_UPLOAD_BYTES as u64) {
+        return Err(IntakeError::TooLarge.into());
     }
-    let mut bytes = BytesMut::new();
     let mut body = request.into_body().into_data_stream();
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|_| ApiError::bad_request("the body could not be read to its end"))?;
-        if bytes.len() + piece.len() > MAX_COMPONENT_BYTES {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&piece);
+        upload.push(&piece.map_err(|_| ApiError::bad_request("the body could not be read to its end"))?)?;
     }
-    Ok(bytes.freeze())
+    Ok(upload)
 }
 
 /// Uploads a component, or dags in YAML. The dags are active when this answers: 201, or 200 if nothing changed.
@@ -215,15 +204,15 @@ pub async fn post_component(
     user: CurrentUser,
     request: Request,
 ) -> Result<(StatusCode, Json<UploadResponse>), ApiError> {
-    // Few at a time: each is in memory while it is received and compiled.
-    let _slot = api.uploads.acquire().await.map_err(|_| ApiError::unavailable("the server is shutting down"))?;
     let signature = request.headers().get(SIGNATURE).map(read_signature).transpose()?;
-    let wasm = receive(request).await?;
+    let mut upload = receive(request, api.scheduler.upload(&user.username)?).await?;
+    let wasm = upload.take();
     if wasm.is_empty() {
         return Err(ApiError::invalid(["body"], "the body is empty; send the bytes of a component, or dags in YAML"));
     }
     let size_bytes = wasm.len();
     let mut deployed = api.scheduler.deploy(wasm, signature.as_deref(), &user.uploader()).await?;
+    drop(upload);
     audit::uploaded(&audit, &deployed);
     let is_change = deployed.is_change();
     let mut dags = Vec::with_capacity(deployed.dags.len());

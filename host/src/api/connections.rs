@@ -17,7 +17,7 @@ use crate::{
     model::{ids::ConnectionId, role::Permission, time::Timestamp},
     secrets::{MASK, SecretString, place, redact, restore},
     store::ConnectionRow,
-    vault::Connection,
+    vault::{Connection, Kept, refuse_moved_secret},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,6 +91,7 @@ impl ConnectionBody {
     pub async fn import(self, api: &Api) -> Result<(ConnectionRow, bool), ApiError> {
         self.check()?;
         let old = api.store.connection_get(&self.connection_id).await?;
+        let kept = self.kept(|_| true);
         let id = self.connection_id;
         let mut is_whole = true;
         let mut import = |place: &str, new: Option<&SecretString>, old: Option<&Vec<u8>>| {
@@ -98,7 +99,7 @@ impl ConnectionBody {
             is_whole &= !is_left_out;
             seal(api, place, new.filter(|_| !is_left_out), old)
         };
-        let (password, extra) = old.map_or((None, None), |old| (old.sealed_password, old.sealed_extra));
+        let (password, extra) = old.clone().map_or((None, None), |old| (old.sealed_password, old.sealed_extra));
         let row = ConnectionRow {
             sealed_password: import(&place::connection_password(&id), self.password.as_ref(), password.as_ref())?,
             sealed_extra: import(&place::connection_extra(&id), self.extra.as_ref(), extra.as_ref())?,
@@ -111,7 +112,18 @@ impl ConnectionBody {
             port: self.port,
             updated_at: api.clock.now(),
         };
+        if let Some(old) = old {
+            check_moved(api, old, &row, kept)?;
+        }
         Ok((row, is_whole))
+    }
+
+    /// Which secrets stay what they are, if those fields are changed that are `asked` for.
+    fn kept(&self, asked: impl Fn(&str) -> bool) -> Kept {
+        let is_kept = |field: &str, secret: &Option<SecretString>| {
+            !asked(field) || secret.as_ref().is_some_and(|secret| secret.expose().contains(MASK))
+        };
+        Kept { password: is_kept("password", &self.password), extra: is_kept("extra", &self.extra) }
     }
 
     /// The connection that it is, with the secrets that stand in it.
@@ -210,6 +222,13 @@ fn seal(
     Ok(Some(api.secrets.seal(place, text.expose().as_bytes())))
 }
 
+/// Refuses to send a secret elsewhere that was not given anew.
+fn check_moved(api: &Api, old: ConnectionRow, new: &ConnectionRow, kept: Kept) -> Result<(), ApiError> {
+    let (before, after) = (api.vault.opened(old)?, api.vault.opened(new.clone())?);
+    refuse_moved_secret(&before, &after, kept)
+        .map_err(|error| ApiError::invalid(["body", "password"], error.to_string()))
+}
+
 #[utoipa::path(
     get, path = "/api/v2/connections", tag = "Connection", params(Paging, ConnectionQuery),
     responses((status = 200, body = ConnectionCollectionResponse)),
@@ -290,8 +309,9 @@ pub async fn patch_connection(
         return Err(ApiError::bad_request("the connection_id in the body is not that of the path"));
     }
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    let kept = body.kept(asked);
     let mut row = find(&api, &path.connection_id).await?;
-    let before = row.shown();
+    let before = row.clone();
     if asked("password") {
         let at = place::connection_password(&row.id);
         row.sealed_password = seal(&api, &at, body.password.as_ref(), row.sealed_password.as_ref())?;
@@ -316,7 +336,9 @@ pub async fn patch_connection(
         row.port = body.port;
     }
     row.updated_at = api.clock.now();
-    audit.change(row.id.as_str(), &before, &row.shown());
+    let shown = before.shown();
+    check_moved(&api, before, &row, kept)?;
+    audit.change(row.id.as_str(), &shown, &row.shown());
     api.store.connection_put(&row).await?;
     Ok(Json(show(&api, &user, &row)?))
 }

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::broadcast::error::RecvError;
@@ -397,14 +397,12 @@ pub async fn get_list_dag_runs_batch(
 )]
 pub async fn trigger_dag_run(
     State(api): State<Api>,
-    audit: Audit,
     user: CurrentUser,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<TriggerDagRunBody>,
 ) -> Result<Json<DagRunResponse>, ApiError> {
     let request = RunRequest { user: Some(user.username), ..RunRequest::try_from(body)? };
     let run = api.scheduler.trigger(&path.dag_id, request).await?;
-    audit.run(run.run_id.as_str());
     Ok(Json(show(&api, run).await?))
 }
 
@@ -471,9 +469,11 @@ pub async fn clear_dag_run(
         dry_run: body.dry_run,
         ..ClearRequest::of_run(path.dag_id.clone(), path.dag_run_id.clone())
     };
-    let cleared = api.scheduler.task_clear(request).await?;
     if body.dry_run {
         audit.nothing();
+    }
+    let cleared = api.scheduler.task_clear(request).await?;
+    if body.dry_run {
         return Ok(Json(TaskInstanceCollectionResponse::of(&api, cleared).await?).into_response());
     }
     if let Some(note) = &body.note {
@@ -506,7 +506,7 @@ pub async fn wait_dag_run(
 ) -> Result<Response, ApiError> {
     find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     // Whoever may not see the run any more is told no more of it.
-    let stream = state_lines(api, path, &query).take_until(visitor.until_changed().boxed());
+    let stream = visitor.listen(state_lines(api, path, &query))?;
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((headers, Body::from_stream(stream)).into_response())
 }

@@ -436,8 +436,8 @@ pub async fn patch_dag(
     extract::Json(body): extract::Json<DagPatchBody>,
 ) -> Result<Json<DagResponse>, ApiError> {
     check_mask(&mask, &["is_paused"])?;
-    api.scheduler.dag_set_paused(&path.dag_id, body.is_paused).await?;
     audit.change(path.dag_id.as_str(), &Value::Null, &json!({"is_paused": body.is_paused}));
+    api.scheduler.dag_set_paused(&path.dag_id, body.is_paused).await?;
     let dag = find_dag(&api, &path.dag_id).await?;
     Ok(Json(DagResponse::new(&dag, api.clock.now())))
 }

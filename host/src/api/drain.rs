@@ -13,6 +13,7 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     extract::Request,
+    http::header,
     middleware::Next,
     response::Response,
 };
@@ -25,6 +26,10 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Sees to it that an answer reaches also those that are still sending.
 pub async fn drain(request: Request, next: Next) -> Response {
+    // Whoever waits to be told to send has sent nothing, and to ask for the body would tell them.
+    if request.headers().contains_key(header::EXPECT) {
+        return next.run(request).await;
+    }
     next.run(request.map(|body| Body::new(Drained(body)))).await
 }
 

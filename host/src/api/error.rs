@@ -14,8 +14,8 @@ use super::identity::Denied;
 use crate::{
     auth::{AuthError, NotYours},
     blobs::BlobError,
-    model::ids::NameError,
-    scheduler::{CompileError, DeployError, LogError, RequestError},
+    model::{ids::NameError, shares::Full},
+    scheduler::{CompileError, DeployError, IntakeError, LogError, RequestError},
     secrets::SecretsError,
     store::StoreError,
     vault::VaultError,
@@ -44,13 +44,12 @@ pub struct WrongInput {
     #[serde(rename = "type")]
     kind: &'static str,
     /// Where it is, as `["body", "conf", "target"]`.
-    #[schema(value_type = Vec<Object>)]
     loc: Vec<Place>,
     msg: String,
 }
 
 /// A step on the way to an input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Place {
     Name(String),
@@ -92,6 +91,11 @@ impl ApiError {
 
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    }
+
+    /// 429: the same request may do after `retry_after`.
+    pub fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
     }
 
     /// 503: the same request may do later.
@@ -232,9 +236,20 @@ impl From<DeployError> for ApiError {
             DeployError::NotTheirs(_) | DeployError::LibraryOfAll | DeployError::NameOfOthers(_) => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
             }
+            DeployError::TooMany(error) => Self::from(error),
             DeployError::Blobs(error) => Self::from(error),
             DeployError::Store(error) => Self::from(error),
             DeployError::Stopped => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::TooLarge => Self::too_large(error.to_string()),
+            IntakeError::Full(Full::One) => Self::too_many(error.to_string(), Duration::from_secs(10)),
+            IntakeError::Full(Full::All) => Self::unavailable(error.to_string()),
         }
     }
 }
@@ -257,10 +272,9 @@ impl From<AuthError> for ApiError {
         match error {
             AuthError::WrongPassword => Self::new(StatusCode::UNAUTHORIZED, "wrong_password", text),
             AuthError::UnknownToken => Self::new(StatusCode::UNAUTHORIZED, "unknown_token", text),
-            AuthError::Throttled { retry_after } => Self {
-                retry_after: Some(retry_after),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", text)
-            },
+            AuthError::Throttled { retry_after } => {
+                Self { code: "too_many_attempts", ..Self::too_many(text, retry_after) }
+            }
             AuthError::Password(crate::auth::PasswordError::Hash) => Self::internal(&error),
             AuthError::PresentPassword => Self::invalid(["body", "present_password"], text),
             AuthError::Password(_) => Self::invalid(["body", "password"], text),
@@ -277,6 +291,8 @@ impl From<AuthError> for ApiError {
             | AuthError::TokenExists(_)
             | AuthError::TooManyTokens => Self::conflict(text),
             AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) => Self::not_found(text),
+            AuthError::TooManyListeners(Full::One) => Self::too_many(text, Duration::from_secs(1)),
+            AuthError::TooManyListeners(Full::All) => Self::unavailable(text),
             AuthError::Store(error) => Self::from(error),
         }
     }

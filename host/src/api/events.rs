@@ -10,13 +10,10 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit,
-        broadcast::{Receiver, error::RecvError},
-    },
+    sync::broadcast::{Receiver, error::RecvError},
     time::Instant,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -118,8 +115,6 @@ pub async fn get_events(
     if query.dag_run_id.is_some() && query.dag_id.is_none() {
         return Err(ApiError::invalid(["query", "dag_id"], "a run has its id within a dag; name the dag too"));
     }
-    let slot = Arc::clone(&api.streams).try_acquire_owned();
-    let slot = slot.map_err(|_| ApiError::unavailable("too many clients listen to events; try again later"))?;
     // Before it is asked what may be seen, so that no dag that is new falls between.
     let changes = api.scheduler.subscribe();
     let events = Events {
@@ -130,9 +125,8 @@ pub async fn get_events(
         until: Instant::now() + LIFETIME,
         next_at: Instant::now(),
         is_first: true,
-        _slot: slot,
     };
-    let stream = events.into_stream().take_until(visitor.until_changed().boxed()).fuse();
+    let stream = visitor.listen(events.into_stream())?.fuse();
     let response = Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     // A proxy that gathers the answer would hold every event back.
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))];
@@ -149,7 +143,6 @@ struct Events {
     until: Instant,
     next_at: Instant,
     is_first: bool,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl Events {

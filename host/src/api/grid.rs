@@ -13,7 +13,7 @@ use super::{
     extract::{Path, Query},
     paths::RunPath,
 };
-use crate::model::state::TaskState;
+use crate::{model::state::TaskState, store::StateOfTask};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GridResponse {
@@ -40,22 +40,6 @@ pub struct GridQuery {
     tasks: bool,
 }
 
-/// Which state of several a summary shows: the first of these that one of them is in.
-const PRECEDENCE: &[TaskState] = &[
-    TaskState::Failed,
-    TaskState::UpstreamFailed,
-    TaskState::UpForRetry,
-    TaskState::UpForReschedule,
-    TaskState::Restarting,
-    TaskState::Running,
-    TaskState::Queued,
-    TaskState::Scheduled,
-    TaskState::None,
-    TaskState::Success,
-    TaskState::Skipped,
-    TaskState::Removed,
-];
-
 /// The states of all tasks of a run, packed.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/grid", tag = "DagRun", params(RunPath, GridQuery),
@@ -71,9 +55,7 @@ pub async fn get_grid(
     let mut task_ids: Vec<_> =
         version.iter().flat_map(|version| &version.spec.nodes).map(|node| node.task_id.clone()).collect();
     task_ids.sort_unstable();
-    let instances = api.store.task_instance_states(run.key).await?;
-    let instances = instances.iter().map(|(task_id, map_index, state)| (task_id.as_str(), *map_index, *state));
-    let (states, mapped) = pack(&task_ids, instances);
+    let (states, mapped) = pack(&task_ids, &api.store.task_instance_states(run.key).await?);
     Ok(Json(GridResponse {
         dag_id: run.dag_id.to_string(),
         dag_run_id: run.run_id.to_string(),
@@ -89,47 +71,38 @@ pub async fn get_grid(
 type Mapped = BTreeMap<usize, BTreeMap<&'static str, u32>>;
 
 /// The letters of `task_ids` (ascending), and what is in the mapped ones.
-fn pack<'a>(task_ids: &[String], instances: impl Iterator<Item = (&'a str, i32, TaskState)>) -> (String, Mapped) {
-    let mut states = vec![TaskState::None.letter(); task_ids.len()];
+fn pack(task_ids: &[String], states: &[StateOfTask]) -> (String, Mapped) {
+    let mut letters = vec![None; task_ids.len()];
     let mut mapped = Mapped::new();
-    for (task_id, map_index, state) in instances {
+    for of in states {
         // A task that the version no longer has is not in its grid.
-        let Ok(place) = task_ids.binary_search_by(|id| id.as_str().cmp(task_id)) else { continue };
-        if map_index < 0 {
-            states[place] = state.letter();
-        } else {
-            *mapped.entry(place).or_default().entry(state.as_str()).or_default() += 1;
+        let Ok(place) = task_ids.binary_search_by(|id| id.as_str().cmp(of.task_id.as_str())) else { continue };
+        letters[place] = Some(letters[place].map_or(of.state, |other: TaskState| other.summary(of.state)));
+        if of.mapped > 0 {
+            mapped.entry(place).or_default().insert(of.state.as_str(), of.mapped);
         }
     }
-    for (place, counts) in &mapped {
-        if let Some(state) = PRECEDENCE.iter().find(|state| counts.contains_key(state.as_str())) {
-            states[*place] = state.letter();
-        }
-    }
-    (states.into_iter().map(char::from).collect(), mapped)
+    let letter = |state: Option<TaskState>| char::from(state.unwrap_or(TaskState::None).letter());
+    (letters.into_iter().map(letter).collect(), mapped)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::TaskId;
 
     #[test]
     fn each_task_has_its_letter_and_a_mapped_one_that_of_the_worst() {
         let ids = ["a", "b", "c"].map(str::to_owned);
-        let instances = [
-            ("a", -1, TaskState::Success),
-            ("b", 0, TaskState::Success),
-            ("b", 1, TaskState::Failed),
-            ("b", 2, TaskState::Success),
-            ("gone", -1, TaskState::Removed),
+        let of = |task_id: &str, state, mapped| StateOfTask { task_id: TaskId::new(task_id).unwrap(), state, mapped };
+        let states = [
+            of("a", TaskState::Success, 0),
+            of("b", TaskState::Success, 2),
+            of("b", TaskState::Failed, 1),
+            of("gone", TaskState::Removed, 0),
         ];
-        let (states, mapped) = pack(&ids, instances.into_iter());
-        assert_eq!(states, "sf.");
+        let (letters, mapped) = pack(&ids, &states);
+        assert_eq!(letters, "sf.");
         assert_eq!(mapped, BTreeMap::from([(1, BTreeMap::from([("success", 2), ("failed", 1)]))]));
-    }
-
-    #[test]
-    fn precedence_ranks_every_state() {
-        assert!(TaskState::ALL.iter().all(|state| PRECEDENCE.contains(state)));
     }
 }

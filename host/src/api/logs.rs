@@ -17,6 +17,7 @@ use super::{
     error::{ApiError, chain},
     extract::{Path, Query},
     paths::{MapIndex, TaskPath, TryPath},
+    permit::Visitor,
     task_instances::find_instance,
 };
 use crate::{
@@ -66,6 +67,7 @@ pub struct LogQuery {
 )]
 pub async fn get_log(
     State(api): State<Api>,
+    visitor: Visitor,
     Path(path): Path<TryPath>,
     Query(index): Query<MapIndex>,
     Query(query): Query<LogQuery>,
@@ -87,7 +89,7 @@ pub async fn get_log(
     if wants_lines(&headers) {
         let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
         let body = if query.follow {
-            Body::from_stream(in_pieces(api.logs.follow(instance, try_number, first)))
+            Body::from_stream(visitor.listen(in_pieces(api.logs.follow(instance, try_number, first)))?)
         } else {
             Body::from_stream(in_pieces(all_lines(api.logs.clone(), instance, try_number, first)))
         };

@@ -23,7 +23,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 )]
 pub async fn get_metrics(State(api): State<Api>) -> Result<Response, ApiError> {
     let Health { heartbeat, running, active_runs } = api.scheduler.health();
-    let size = api.store.size_bytes();
+    let size = api.store.size_bytes().await;
     let now = Gauges {
         heartbeat,
         running,

@@ -50,6 +50,7 @@ mod triggers;
 mod users;
 mod variables;
 pub mod webhooks;
+pub mod workers;
 mod xcoms;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -60,7 +61,6 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::{any, get},
 };
-use tokio::sync::Semaphore;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::{
@@ -73,15 +73,12 @@ use crate::{
     blobs::Blobs,
     model::time::Clock,
     scheduler::{Logs, Scheduler},
-    secrets::Secrets,
+    secrets::{SecretString, Secrets},
     store::Store,
     vault::Vault,
 };
 
 pub use components::SIGNATURE;
-
-/// Uploads that are received and compiled at a time; more wait.
-const UPLOADS: usize = 2;
 
 /// How the API behaves.
 #[derive(Debug, Clone)]
@@ -90,13 +87,21 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// The longest JSON body in bytes, but for XComs (8 MiB) and components (64 MiB).
     pub max_body_bytes: usize,
-    /// Clients that listen to events at a time.
-    pub max_event_streams: usize,
+    /// Whom to take as a worker; none: nobody.
+    pub workers: Option<WorkersConfig>,
+}
+
+/// What workers must show.
+#[derive(Debug, Clone)]
+pub struct WorkersConfig {
+    pub token: SecretString,
+    /// What compiled code has to fit.
+    pub code: String,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { request_timeout: Duration::from_secs(30), max_body_bytes: 1 << 20, max_event_streams: 256 }
+        Self { request_timeout: Duration::from_secs(30), max_body_bytes: 1 << 20, workers: None }
     }
 }
 
@@ -120,8 +125,6 @@ pub struct Api(Arc<Shared>);
 /// What handlers share.
 pub struct Shared {
     state: ApiState,
-    uploads: Semaphore,
-    streams: Arc<Semaphore>,
     names: names::NamesCache,
     webhook_rates: webhooks::Rates,
 }
@@ -248,6 +251,10 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(event_logs::get_event_logs))
         .routes(routes!(event_logs::get_event_log))
         .routes(routes!(events::get_events))
+        .routes(routes!(workers::get_workers))
+        .routes(routes!(workers::drain_worker))
+        .routes(routes!(workers::leave))
+        .routes(routes!(workers::connect_worker))
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
 }
 
@@ -263,16 +270,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
 ///
 /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that guessing is slowed by peer.
 pub fn router(state: ApiState) -> Router {
-    let streams = Arc::new(Semaphore::new(state.config.max_event_streams));
     let document = Arc::new(document());
     let routes: Router<Api> = routes(&state.config).into();
-    let api = Api(Arc::new(Shared {
-        state,
-        uploads: Semaphore::new(UPLOADS),
-        streams,
-        names: names::NamesCache::default(),
-        webhook_rates: webhooks::Rates::default(),
-    }));
+    let api =
+        Api(Arc::new(Shared { state, names: names::NamesCache::default(), webhook_rates: webhooks::Rates::default() }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))
         .route("/api", any(guard::no_route))

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{Api, error::ApiError};
 use crate::{
     model::{
-        ids::{DagId, TaskId},
+        ids::{DagId, QueueName, TaskId},
         spec::{ComponentKind, DagSpec},
     },
     store::{DagRunKey, DagVersionKey, DagVersionRow},
@@ -74,16 +74,19 @@ pub fn display_name(spec: &DagSpec, dag_id: &DagId) -> String {
     spec.display_name.clone().unwrap_or_else(|| dag_id.to_string())
 }
 
-/// A dag_version and the tasks in it that have a name for people.
+/// A dag_version, the tasks in it that have a name for people, and those that name a queue.
 pub struct VersionNames {
     pub version: DagVersionResponse,
     task_names: BTreeMap<String, String>,
+    queues: BTreeMap<String, String>,
 }
 
 impl VersionNames {
     fn new(row: &DagVersionRow) -> Self {
-        let named = row.spec.nodes.iter().filter_map(|node| Some((node.task_id.clone(), node.display_name.clone()?)));
-        Self { version: row.into(), task_names: named.collect() }
+        let nodes = || row.spec.nodes.iter();
+        let named = nodes().filter_map(|node| Some((node.task_id.clone(), node.display_name.clone()?)));
+        let queued = nodes().filter_map(|node| Some((node.task_id.clone(), node.queue.clone()?)));
+        Self { version: row.into(), task_names: named.collect(), queues: queued.collect() }
     }
 
     fn task(&self, task_id: &TaskId) -> String {
@@ -110,7 +113,7 @@ impl NamesCache {
     }
 
     fn put(&self, version: DagVersionKey, names: &Arc<VersionNames>) {
-        if names.task_names.len() <= MOST_NAMES {
+        if names.task_names.len() + names.queues.len() <= MOST_NAMES {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).put(version, Arc::clone(names));
         }
     }
@@ -171,5 +174,10 @@ impl Names {
 
     pub fn task(&self, run: DagRunKey, task_id: &TaskId) -> String {
         self.of_run(run).map_or_else(|| task_id.to_string(), |names| names.task(task_id))
+    }
+
+    pub fn queue(&self, run: DagRunKey, task_id: &TaskId) -> String {
+        let named = self.of_run(run).and_then(|names| names.queues.get(task_id.as_str()));
+        named.cloned().unwrap_or_else(|| QueueName::DEFAULT.to_owned())
     }
 }

@@ -6,9 +6,11 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+
 use super::identity::Denied;
 use crate::{
-    auth::{Auth, Credential, CurrentUser, DagScope, routes::Access},
+    auth::{Auth, AuthError, Credential, CurrentUser, DagScope, routes::Access},
     model::{
         ids::DagId,
         role::{Permission, Role},
@@ -26,8 +28,22 @@ pub struct Visitor {
 }
 
 impl Visitor {
+    /// Streams `items` as long as the visitor may listen: until the session or token ends, or may do something else.
+    ///
+    /// # Errors
+    /// If too much is listened to already.
+    pub fn listen<S: Stream + Send>(self, items: S) -> Result<impl Stream<Item = S::Item> + Send + use<S>, AuthError> {
+        let place = self.auth.listen(&self.user)?;
+        let items = items.map(move |item| {
+            // It is given back when the stream is dropped.
+            let _ = &place;
+            item
+        });
+        Ok(items.take_until(self.until_changed().boxed()))
+    }
+
     /// Returns once the visitor is somebody else: the session or token ended, or may do something else by now.
-    pub async fn until_changed(self) {
+    async fn until_changed(self) {
         self.auth.until_changed(&self.credential, &self.user).await;
     }
 
@@ -36,7 +52,7 @@ impl Visitor {
     /// # Errors
     /// If the store can't be read.
     pub async fn scope(&self) -> Result<DagScope, Denied> {
-        Ok(self.auth.scope(&self.user, self.needed).await.map_err(crate::auth::AuthError::from)?)
+        Ok(self.auth.scope(&self.user, self.needed).await.map_err(AuthError::from)?)
     }
 }
 
@@ -69,7 +85,7 @@ pub async fn permit(
             match named_dag(path, request.uri().path()) {
                 Named::All => check_any(&user, needed)?,
                 Named::One(dag_id) => {
-                    let role = auth.role_on(&user, &dag_id).await.map_err(crate::auth::AuthError::from)?;
+                    let role = auth.role_on(&user, &dag_id).await.map_err(AuthError::from)?;
                     user.on_dag = Some(role);
                     if !user.may(Permission::Read) {
                         return Err(Denied::NoDag(dag_id));

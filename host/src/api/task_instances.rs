@@ -52,7 +52,7 @@ pub struct TaskInstanceResponse {
     unixname: Option<String>,
     pool: String,
     pool_slots: u32,
-    queue: Option<String>,
+    queue: String,
     priority_weight: i32,
     operator: String,
     /// The entry of the component that it runs.
@@ -256,7 +256,7 @@ impl TaskInstanceResponse {
             unixname: None,
             pool: row.pool,
             pool_slots: row.pool_slots,
-            queue: None,
+            queue: names.queue(row.dag_run, &row.task_id),
             priority_weight: row.priority_weight,
             operator: row.entry.clone(),
             operator_name: row.entry,
@@ -798,10 +798,10 @@ pub async fn post_clear_task_instances(
             return Err(ApiError::conflict(format!("task instance `{}` is {}", running.task_id, running.state)));
         }
     }
-    let cleared = api.scheduler.task_clear(request).await?;
     if body.dry_run {
         audit.nothing();
     }
+    let cleared = api.scheduler.task_clear(request).await?;
     if let Some(note) = body.note.filter(|_| !body.dry_run) {
         for row in &cleared {
             let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };

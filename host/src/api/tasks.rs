@@ -18,6 +18,7 @@ use super::{
 use crate::{
     model::{
         dag::upstream_ids,
+        ids::QueueName,
         spec::{DagSpec, NodeSpec},
         time::Timestamp,
     },
@@ -54,7 +55,7 @@ pub struct TaskResponse {
     max_active_tis_per_dag: Option<u32>,
     max_active_tis_per_dagrun: Option<u32>,
     retries: u32,
-    queue: Option<String>,
+    queue: String,
     pool: String,
     pool_slots: u32,
     execution_timeout: Option<TimeDelta>,
@@ -141,7 +142,7 @@ impl TaskResponse {
             max_active_tis_per_dag: node.max_active_tis_per_dag,
             max_active_tis_per_dagrun: node.max_active_tis_per_dagrun,
             retries: node.retries,
-            queue: None,
+            queue: node.queue.clone().unwrap_or_else(|| QueueName::DEFAULT.to_owned()),
             pool: node.pool.clone(),
             pool_slots: node.pool_slots,
             cache: node.cache_ms.map(TimeDelta::from_millis),

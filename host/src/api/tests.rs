@@ -35,7 +35,7 @@ use crate::{
     secrets::{SecretString, Secrets, SecretsConfig},
     store::{
         ArtifactRow, Commit, DagRunKey, DagRunNew, DagRunUpdate, Deploy, InstanceKey, InstanceNew, InstanceUpdate,
-        Placement, Store, StoreConfig, Synchronous, XComBody, XComNew,
+        Placement, Store, StoreConfig, XComBody, XComNew,
     },
     vault::Vault,
 };
@@ -91,7 +91,7 @@ impl TestApi {
 
     async fn with(config: SchedulerConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
+        let store = StoreConfig::of_test(folder.path()).await;
         let store = Store::open(&store).await.unwrap();
         let blobs = Blobs::in_memory();
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
@@ -274,6 +274,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
         end_date: Some(at(3)),
         clear_number: 0,
         message: None,
+        verdict: None,
     };
     let commit = Commit {
         dag_runs_new: vec![run],

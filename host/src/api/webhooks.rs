@@ -4,6 +4,8 @@
 //! old one are answered alike.
 
 use std::{
+    hash::Hash,
+    net::IpAddr,
     num::NonZeroUsize,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -27,6 +29,7 @@ use super::{
     dags::find_dag,
     error::ApiError,
     extract::{Path, Query},
+    identity::Peer,
     names::Names,
     paths::{DagPath, MapIndex, TaskPath},
 };
@@ -34,6 +37,7 @@ use crate::{
     auth::{CurrentUser, WEBHOOK_USER},
     model::{
         ids::{DagId, RunId},
+        proxies::network_of,
         time::Timestamp,
     },
     scheduler::{AnswerRequest, RequestError, RunRequest},
@@ -45,10 +49,10 @@ use crate::{
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 /// How far a sender's clock may be off, and how long a signature is good.
 const TOLERANCE: Duration = Duration::from_mins(5);
-/// Payloads of a dag that are taken at once; then one every [`REFILL`].
+/// Payloads of a dag that are taken at once, and those of a peer that are refused for their signatures; then one every [`REFILL`].
 const BURST: u32 = 60;
 const REFILL: Duration = Duration::from_secs(1);
-/// Dags whose rates are remembered.
+/// Dags, and peers, whose rates are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
 const MAX_KEY_CHARS: usize = 255;
 
@@ -65,21 +69,28 @@ pub struct WebhookResponse {
     secret: Option<String>,
 }
 
-/// How much each dag may still take, as the instant at which it may take all again.
-#[derive(Debug)]
-pub struct Rates(Mutex<LruCache<DagId, Timestamp>>);
+/// How much is taken still: of what is signed by dag, of what is not by peer.
+#[derive(Debug, Default)]
+pub struct Rates {
+    signed: Rate<DagId>,
+    refused: Rate<IpAddr>,
+}
 
-impl Default for Rates {
+/// How much each may still send, as the instant at which it may send all again.
+#[derive(Debug)]
+struct Rate<K: Hash + Eq>(Mutex<LruCache<K, Timestamp>>);
+
+impl<K: Hash + Eq> Default for Rate<K> {
     fn default() -> Self {
         Self(Mutex::new(LruCache::new(REMEMBERED)))
     }
 }
 
-impl Rates {
+impl<K: Hash + Eq + Clone> Rate<K> {
     /// Takes one payload, or says how long to wait.
-    fn take(&self, dag_id: &DagId, now: Timestamp) -> Result<(), Duration> {
+    fn take(&self, of: &K, now: Timestamp) -> Result<(), Duration> {
         let mut rates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = rates.get_or_insert_mut(dag_id.clone(), || now);
+        let full_at = rates.get_or_insert_mut(of.clone(), || now);
         let next = (*full_at).max(now).after(REFILL);
         let over = next.since(now).saturating_sub(REFILL * BURST);
         if over.is_zero() {
@@ -87,6 +98,14 @@ impl Rates {
             Ok(())
         } else {
             Err(over)
+        }
+    }
+
+    /// Takes one back: it was good.
+    fn give_back(&self, of: &K) {
+        let mut rates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(full_at) = rates.get_mut(of) {
+            *full_at = full_at.before(REFILL);
         }
     }
 }
@@ -169,11 +188,12 @@ fn none(dag_id: &DagId) -> ApiError {
 pub async fn receive_webhook(
     State(api): State<Api>,
     Path(path): Path<DagPath>,
+    peer: Peer,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
     let dag_id = path.dag_id;
-    let (payload, signature) = signed(&api, &dag_id, &headers, body).await?;
+    let (payload, signature) = signed(&api, &dag_id, peer, &headers, body).await?;
     let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
     if key.is_some_and(|key| key.is_empty() || key.chars().count() > MAX_KEY_CHARS) {
         return Err(ApiError::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
@@ -220,10 +240,11 @@ pub async fn receive_awaited(
     State(api): State<Api>,
     Path(path): Path<TaskPath>,
     Query(MapIndex { map_index }): Query<MapIndex>,
+    peer: Peer,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let (payload, _) = signed(&api, &path.dag_id, &headers, body).await?;
+    let (payload, _) = signed(&api, &path.dag_id, peer, &headers, body).await?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let values = Map::from_iter([("payload".to_owned(), payload)]);
     let request = AnswerRequest {
@@ -255,6 +276,7 @@ pub async fn receive_awaited(
 async fn signed(
     api: &Api,
     dag_id: &DagId,
+    Peer(peer): Peer,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(Value, String), ApiError> {
@@ -266,11 +288,14 @@ async fn signed(
     })?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let (timestamp, signature) = (header("x-airlock-timestamp"), header("x-airlock-signature"));
+    let (now, peer) = (api.clock.now(), peer.map(network_of));
+    if let Some(peer) = &peer {
+        api.webhook_rates.refused.take(peer, now).map_err(too_many)?;
+    }
     let secret = match api.store.webhook_get(dag_id).await? {
         Some(row) => Some(api.secrets.unseal(&place::webhook(dag_id), &row.sealed)?),
         None => None,
     };
-    let now = api.clock.now();
     let (Some(timestamp), Some(signature)) = (timestamp, signature) else { return Err(refused()) };
     // One that is not there takes as long.
     let is_known = secret.is_some();
@@ -279,7 +304,10 @@ async fn signed(
     if !(is_signed && is_known && is_fresh(timestamp, now)) {
         return Err(refused());
     }
-    api.webhook_rates.take(dag_id, now).map_err(too_many)?;
+    if let Some(peer) = &peer {
+        api.webhook_rates.refused.give_back(peer);
+    }
+    api.webhook_rates.signed.take(dag_id, now).map_err(too_many)?;
     let payload = if body.is_empty() {
         Value::Null
     } else {
@@ -322,11 +350,7 @@ fn refused() -> ApiError {
 }
 
 fn too_many(wait: Duration) -> ApiError {
-    ApiError::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too_many_requests",
-        format!("too many payloads at once; wait {} s", wait.as_secs().max(1)),
-    )
+    ApiError::too_many(format!("too many payloads at once; wait {} s", wait.as_secs().max(1)), wait)
 }
 
 #[cfg(test)]
@@ -351,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_taken_and_then_one_a_second() {
-        let (rates, dag_id) = (Rates::default(), DagId::new("d").unwrap());
+        let (rates, dag_id) = (Rate::default(), DagId::new("d").unwrap());
         let now = Timestamp::from_micros(1_700_000_000_000_000);
         for _ in 0..BURST {
             assert_eq!(rates.take(&dag_id, now), Ok(()));
@@ -359,5 +383,8 @@ mod tests {
         assert_eq!(rates.take(&dag_id, now), Err(REFILL));
         assert_eq!(rates.take(&DagId::new("e").unwrap(), now), Ok(()));
         assert_eq!(rates.take(&dag_id, now.after(REFILL)), Ok(()));
+        rates.give_back(&dag_id);
+        assert_eq!(rates.take(&dag_id, now.after(REFILL)), Ok(()));
+        assert!(rates.take(&dag_id, now.after(REFILL)).is_err());
     }
 }

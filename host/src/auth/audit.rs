@@ -2,73 +2,15 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
-use serde_json::Value;
-
 use super::{Auth, CurrentUser};
+pub use crate::store::Audit;
 use crate::store::{EventNew, StoreError};
 
 /// Entries that wait while the database can't be written; what comes then is lost.
 const MAX_WAITING: usize = 10_000;
-/// Bytes of `before` and `after` at most, each; what is longer is left out.
-const MAX_VALUE_BYTES: usize = 16 << 10;
-/// The entry that a request will make. A handler tells it what changed; clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct Audit {
-    event: Arc<Mutex<Option<EventNew>>>,
-    has_begun: Arc<AtomicBool>,
-}
-
-impl Audit {
-    pub fn new(event: EventNew) -> Self {
-        Self { event: Arc::new(Mutex::new(Some(event))), has_begun: Arc::default() }
-    }
-
-    fn edit(&self, edit: impl FnOnce(&mut EventNew)) {
-        if let Some(event) = self.event.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            edit(event);
-        }
-    }
-
-    /// What `object` was and what it is now; null is nothing. Secrets must not be in it.
-    pub fn change(&self, object: &str, before: &Value, after: &Value) {
-        let text = |value: &Value| (!value.is_null()).then(|| value.to_string());
-        let short = |value: &Value| text(value).filter(|text| text.len() <= MAX_VALUE_BYTES);
-        self.edit(|event| {
-            event.object = Some(object.to_owned());
-            (event.before, event.after) = (short(before), short(after));
-        });
-    }
-
-    /// The run that was made.
-    pub fn run(&self, run_id: &str) {
-        self.edit(|event| event.run_id = Some(run_id.to_owned()));
-    }
-
-    /// Something is changed already: there is an entry even if the rest fails.
-    pub fn begun(&self) {
-        self.has_begun.store(true, Ordering::Relaxed);
-    }
-
-    pub fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
-    }
-
-    /// The request only asked what would change.
-    pub fn nothing(&self) {
-        self.take();
-    }
-
-    /// The entry, to be written now; then there is none any more.
-    pub fn take(&self) -> Option<EventNew> {
-        self.event.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
 
 /// Entries that wait to be written, so that requests at the same time share a commit.
 #[derive(Debug, Default)]

@@ -37,11 +37,15 @@ use crate::{
         dag_access::{DagAccess, DagPermissionError, Uploader},
         denials::Denials,
         role::{Permission, Role},
+        shares::{Full, Share, Shares},
         time::{Clock, Timestamp},
     },
     store::{Store, StoreError},
 };
 
+/// Requests that last - streams of events and logs - at a time, and those of one user.
+const MAX_LISTENERS: usize = 2_048;
+const MAX_LISTENERS_OF_USER: usize = 128;
 /// Verified tokens that are remembered at a time.
 const CACHED_TOKENS: NonZeroUsize = NonZeroUsize::new(4_096).expect("it is not zero");
 
@@ -145,6 +149,11 @@ pub enum AuthError {
     TokenLifetime,
     #[error("the user has {} tokens already; revoke some", tokens::MAX_TOKENS)]
     TooManyTokens,
+    #[error("{}", match .0 {
+        Full::One => "you listen to 128 streams of events and logs already; close some",
+        Full::All => "too many clients listen to events and logs; try again later",
+    })]
+    TooManyListeners(Full),
     #[error("users or sessions could not be read")]
     Store(#[from] StoreError),
 }
@@ -168,7 +177,11 @@ struct Inner {
     cleaned_at: Mutex<Timestamp>,
     /// Told when somebody's rights changed, or a session or token ended.
     changed: watch::Sender<()>,
+    listeners: Shares<String>,
 }
+
+/// The place of a request that lasts; free again when it is dropped.
+pub type Listener = Share<String>;
 
 impl Auth {
     pub fn new(config: AuthConfig, store: Store, clock: Clock) -> Self {
@@ -184,7 +197,16 @@ impl Auth {
                 denials: Mutex::default(),
                 cleaned_at: Mutex::new(Timestamp::default()),
                 changed: watch::Sender::default(),
+                listeners: Shares::new(MAX_LISTENERS, MAX_LISTENERS_OF_USER),
             }),
         }
+    }
+
+    /// A place for a request of `user` that lasts, so that nobody listens to everything and keeps others from it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn listen(&self, user: &CurrentUser) -> Result<Listener, AuthError> {
+        self.inner.listeners.take(&user.username, 1).map_err(AuthError::TooManyListeners)
     }
 }

@@ -1,6 +1,6 @@
 //! Passwords: argon2id, few at a time, and as slow for unknown users as for known ones.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -12,8 +12,90 @@ use tokio::sync::{OnceCell, Semaphore};
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
 /// The shortest password in characters.
 const MIN_PASSWORD_CHARS: usize = 8;
-/// Passwords that are in every guesser's list although they are long enough.
-const KNOWN: &[&str] = &["password", "password1", "12345678", "123456789", "changeme", "administrator"];
+/// Words that guessers begin with, of 8 characters or more once what stands around them is taken off, or worth it in any length.
+const KNOWN: &[&str] = &[
+    "password",
+    "passw0rd",
+    "p@ssword",
+    "p@ssw0rd",
+    "passwort",
+    "motdepasse",
+    "contrasena",
+    "administrator",
+    "changeme",
+    "changeit",
+    "letmein",
+    "iloveyou",
+    "sunshine",
+    "princess",
+    "football",
+    "baseball",
+    "basketball",
+    "superman",
+    "batman",
+    "trustno1",
+    "whatever",
+    "starwars",
+    "computer",
+    "internet",
+    "corvette",
+    "mercedes",
+    "jennifer",
+    "michelle",
+    "michael",
+    "jonathan",
+    "samantha",
+    "victoria",
+    "alexander",
+    "butterfly",
+    "chocolate",
+    "liverpool",
+    "welcome",
+    "qwerty",
+    "qwertyui",
+    "qwertyuiop",
+    "qwertz",
+    "qwertzui",
+    "azerty",
+    "asdfghjk",
+    "asdfghjkl",
+    "zxcvbnm",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "1qaz2wsx",
+    "q1w2e3r4",
+    "qazwsxedc",
+    "zaq12wsx",
+    "abcd1234",
+    "abc123",
+    "a1b2c3d4",
+    "pokemon",
+    "minecraft",
+    "dragon",
+    "monkey",
+    "shadow",
+    "master",
+    "secret",
+    "testtest",
+    "test",
+    "guest",
+    "default",
+    "login",
+    "airflow",
+    "airlock",
+    "admin",
+    "root",
+    "user",
+    "google",
+    "samsung",
+    "summer",
+    "winter",
+    "spring",
+    "autumn",
+    "hunter2",
+];
+/// Fewer different characters than these are a pattern, not a password.
+const MIN_DIFFERENT: usize = 4;
 
 /// A password that can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +106,8 @@ pub enum PasswordError {
     TooLong,
     #[error("the password is one that everybody tries first; choose another")]
     WellKnown,
+    #[error("the password is little more than the user name; choose another")]
+    UserName,
     #[error("the password could not be hashed")]
     Hash,
 }
@@ -60,14 +144,16 @@ impl Passwords {
         }
     }
 
-    /// Whether `password` may be somebody's.
-    pub(super) fn check_rules(password: &str) -> Result<(), PasswordError> {
+    /// Whether `password` may be that of `username`.
+    pub(super) fn check_rules(password: &str, username: &str) -> Result<(), PasswordError> {
         if password.len() > MAX_PASSWORD_BYTES {
             Err(PasswordError::TooLong)
         } else if password.chars().count() < MIN_PASSWORD_CHARS {
             Err(PasswordError::TooShort)
-        } else if KNOWN.contains(&password.to_lowercase().as_str()) {
+        } else if is_guessed(password) {
             Err(PasswordError::WellKnown)
+        } else if is_mostly(password, username) {
+            Err(PasswordError::UserName)
         } else {
             Ok(())
         }
@@ -121,6 +207,27 @@ impl Passwords {
     }
 }
 
+/// Whether `password` is a word of the list with something before or after it, a repetition, or a row as `12345678`.
+fn is_guessed(password: &str) -> bool {
+    let lower = password.to_lowercase();
+    let word = lower.trim_matches(|c: char| !c.is_alphabetic());
+    let is_known = KNOWN.contains(&lower.as_str()) || KNOWN.contains(&word);
+    // All that is left of a row is how far its characters are apart.
+    let steps =
+        || lower.chars().zip(lower.chars().skip(1)).map(|(a, b)| i64::from(u32::from(b)) - i64::from(u32::from(a)));
+    let is_row = steps().filter(|step| step.abs() == 1).count() + 2 > lower.chars().count();
+    let different: BTreeSet<_> = lower.chars().collect();
+    is_known || is_row || different.len() < MIN_DIFFERENT
+}
+
+/// Whether without the user name there is no more than half a password.
+fn is_mostly(password: &str, username: &str) -> bool {
+    let (lower, name) = (password.to_lowercase(), username.to_lowercase());
+    name.chars().count() >= 3
+        && lower.contains(&name)
+        && lower.replace(&name, "").chars().count() <= MIN_PASSWORD_CHARS / 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,10 +247,35 @@ mod tests {
     #[tokio::test]
     async fn passwords_have_bounds() {
         let passwords = Passwords::new(PasswordRules { memory_kib: 64, passes: 1 });
-        assert_eq!(Passwords::check_rules("short"), Err(PasswordError::TooShort));
-        assert_eq!(Passwords::check_rules("Password"), Err(PasswordError::WellKnown));
-        assert_eq!(Passwords::check_rules(&"x".repeat(1_025)), Err(PasswordError::TooLong));
-        assert_eq!(Passwords::check_rules(&"x".repeat(1_024)), Ok(()));
+        let check = |password: &str| Passwords::check_rules(password, "ada.lovelace");
+        assert_eq!(check("short"), Err(PasswordError::TooShort));
+        assert_eq!(check(&"xyz1".repeat(257)), Err(PasswordError::TooLong));
+        assert_eq!(check(&"xyz1".repeat(256)), Ok(()));
+        for guessed in [
+            "Password",
+            "password123!",
+            "12345678",
+            "87654321",
+            "abcdefgh",
+            "aaaaaaaaaa",
+            "abababab",
+            "2026Winter",
+            "Qwertyuiop1",
+        ] {
+            assert_eq!(check(guessed), Err(PasswordError::WellKnown), "{guessed}");
+        }
+        for own in ["ada.lovelace", "Ada.Lovelace1", "2026ada.lovelace"] {
+            assert_eq!(check(own), Err(PasswordError::UserName), "{own}");
+        }
+        for good in [
+            "correct horse battery staple",
+            "adminpass123",
+            "ada.lovelace writes",
+            "Tr0ub4dor&3",
+            "\u{1f40e}\u{1f50b}\u{1f4ce}\u{2714}\u{1f511}\u{1f4a1}\u{1f3a9}\u{1f34b}",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
         assert_eq!(passwords.hash(&"x".repeat(1_025)).await, Err(PasswordError::TooLong));
     }
 }

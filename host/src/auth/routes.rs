@@ -63,6 +63,12 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v2/components/{digest}", OfDags(Read)),
     ("GET", "/api/v2/components/{digest}/wasm", OfDags(Read)),
     ("GET", "/api/v2/components/{digest}/yaml", OfDags(Read)),
+    ("GET", "/api/v2/workers", Needs(Read)),
+    // As much as to take slots from a pool.
+    ("POST", "/api/v2/workers/{name}/drain", Needs(PoolWrite)),
+    // They show a token of their own.
+    ("POST", "/api/v2/workers/{name}/leave", Public),
+    ("GET", "/api/v2/workers/stream", Public),
     ("GET", "/api/v2/secrets/keys", Needs(SecretRotate)),
     ("POST", "/api/v2/secrets/keys/rotate", Needs(SecretRotate)),
     ("GET", "/api/v2/secrets/sources", Needs(SettingRead)),
@@ -264,6 +270,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/connections/edit", Needs(ConnectionWrite)),
     ("GET", "/connections/delete", Needs(ConnectionWrite)),
     ("POST", "/connections/delete", Needs(ConnectionWrite)),
+    ("GET", "/workers", Needs(Read)),
+    ("POST", "/workers/drain", Needs(PoolWrite)),
     ("GET", "/pools", Needs(Read)),
     ("GET", "/pools/edit", Needs(PoolWrite)),
     ("POST", "/pools/edit", Needs(PoolWrite)),

@@ -90,7 +90,8 @@ impl Auth {
             return Err(AuthError::WrongPassword);
         }
         inner.throttle.succeeded(&account, peer);
-        let session = self.open(&account, kind).await?;
+        // A password that was changed, or a user deleted, while this one was checked opens nothing.
+        let session = self.open_if(&account, kind, hash).await?.ok_or(AuthError::WrongPassword)?;
         self.record(event).await?;
         Ok(session)
     }
@@ -98,8 +99,19 @@ impl Auth {
     /// Opens a session for `username`, who was recognised by other means (the command line of the server's owner).
     ///
     /// # Errors
-    /// If the store fails.
+    /// If there is no such user, or the store fails.
     pub async fn open(&self, username: &str, kind: SessionKind) -> Result<NewSession, AuthError> {
+        let opened = self.open_if(username, kind, None).await?;
+        opened.ok_or_else(|| AuthError::UnknownUser(shorten(username)))
+    }
+
+    /// Opens a session for `username`, if there is such a user, whose password is that of `password_hash` if it is given.
+    async fn open_if(
+        &self,
+        username: &str,
+        kind: SessionKind,
+        password_hash: Option<&str>,
+    ) -> Result<Option<NewSession>, AuthError> {
         let inner = &self.inner;
         let secret = secret::generate();
         let secret_hash = secret::hash(&secret).ok_or(AuthError::UnknownToken)?;
@@ -115,9 +127,11 @@ impl Auth {
             created_at: now,
             expires_at,
         };
-        inner.store.session_put(&row).await?;
+        if !inner.store.session_create(&row, password_hash).await? {
+            return Ok(None);
+        }
         self.delete_expired(now).await?;
-        Ok(NewSession { secret: SecretString::from(secret), username: username.to_owned(), expires_at })
+        Ok(Some(NewSession { secret: SecretString::from(secret), username: username.to_owned(), expires_at }))
     }
 
     /// Who shows `secret` as a credential of `kind`.
@@ -164,9 +178,11 @@ impl Auth {
         if expires_at.since(row.expires_at) < config.cookie_idle / 10 {
             return Ok(row);
         }
-        let row = SessionRow { expires_at, ..row };
-        self.inner.store.session_put(&row).await?;
-        Ok(row)
+        // One that was ended a moment ago stays so.
+        if !self.inner.store.session_renew(&row.secret_hash, expires_at).await? {
+            return Err(AuthError::UnknownToken);
+        }
+        Ok(SessionRow { expires_at, ..row })
     }
 
     /// Ends the session or token at once.

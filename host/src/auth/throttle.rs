@@ -1,4 +1,7 @@
-//! Slows down guessing: a bucket of attempts for each account and each peer.
+//! Slows down guessing: a bucket of attempts for each peer and each account.
+//!
+//! A peer's bucket is small. An account's is larger and fills faster than one peer empties it, so that nobody is locked out because
+//! somebody else guesses; who guesses from many addresses does empty it, and then those still get in who were there before.
 
 use std::{
     hash::Hash,
@@ -10,19 +13,29 @@ use std::{
 
 use lru::LruCache;
 
-use crate::model::time::Timestamp;
+use crate::model::{proxies::network_of, time::Timestamp};
 
-/// Failed attempts in a row that cost nothing but themselves.
-const BURST: u32 = 10;
-/// How long an account or a peer must wait for one more attempt after that.
-const REFILL: Duration = Duration::from_secs(6);
 /// Accounts, and peers, that are remembered; the least recent are forgotten.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
+
+/// How many attempts cost nothing but themselves, and how long each further one must wait.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    burst: u32,
+    refill: Duration,
+}
+
+/// Of one address, at whichever accounts.
+const OF_PEER: Rate = Rate { burst: 10, refill: Duration::from_secs(6) };
+/// At one account, from wherever.
+const OF_ACCOUNT: Rate = Rate { burst: 100, refill: Duration::from_secs(3) };
 
 /// Failed attempts of late, by account and by peer. Lost at a restart.
 pub(super) struct Throttle {
     accounts: Mutex<LruCache<String, Bucket>>,
     peers: Mutex<LruCache<IpAddr, Bucket>>,
+    /// Who signed in from where.
+    known: Mutex<LruCache<(String, IpAddr), ()>>,
 }
 
 /// Attempts that are left, as the instant at which the bucket will be full again.
@@ -33,24 +46,32 @@ struct Bucket {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { accounts: Mutex::new(LruCache::new(REMEMBERED)), peers: Mutex::new(LruCache::new(REMEMBERED)) }
+        Self {
+            accounts: Mutex::new(LruCache::new(REMEMBERED)),
+            peers: Mutex::new(LruCache::new(REMEMBERED)),
+            known: Mutex::new(LruCache::new(REMEMBERED)),
+        }
     }
 }
 
 impl Throttle {
     /// Takes an attempt from both buckets, or says how long to wait.
     pub(super) fn take(&self, account: &str, peer: Option<IpAddr>, now: Timestamp) -> Result<(), Duration> {
-        if let Some(peer) = peer {
-            take(&self.peers, peer, now)?;
+        let Some(peer) = peer.map(network_of) else { return take(&self.accounts, account.to_owned(), OF_ACCOUNT, now) };
+        take(&self.peers, peer, OF_PEER, now)?;
+        if lock(&self.known).get(&(account.to_owned(), peer)).is_some() {
+            return Ok(());
         }
-        take(&self.accounts, account.to_owned(), now)
+        take(&self.accounts, account.to_owned(), OF_ACCOUNT, now)
     }
 
-    /// Forgets the failures: the right password was given.
+    /// Gives the attempt back: the right password was given. Failures before it count on, else whoever has an account could guess at
+    /// others between two sign-ins.
     pub(super) fn succeeded(&self, account: &str, peer: Option<IpAddr>) {
-        lock(&self.accounts).pop(account);
-        if let Some(peer) = peer {
-            lock(&self.peers).pop(&peer);
+        give_back(&self.accounts, account, OF_ACCOUNT);
+        if let Some(peer) = peer.map(network_of) {
+            give_back(&self.peers, &peer, OF_PEER);
+            lock(&self.known).put((account.to_owned(), peer), ());
         }
     }
 }
@@ -59,11 +80,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn take<K: Hash + Eq>(buckets: &Mutex<LruCache<K, Bucket>>, key: K, now: Timestamp) -> Result<(), Duration> {
+fn take<K: Hash + Eq>(
+    buckets: &Mutex<LruCache<K, Bucket>>,
+    key: K,
+    rate: Rate,
+    now: Timestamp,
+) -> Result<(), Duration> {
     let mut buckets = lock(buckets);
     let bucket = buckets.get_or_insert_mut(key, Bucket::default);
-    let full_at = bucket.full_at.max(now).after(REFILL);
-    let over = full_at.since(now).saturating_sub(REFILL * BURST);
+    let full_at = bucket.full_at.max(now).after(rate.refill);
+    let over = full_at.since(now).saturating_sub(rate.refill * rate.burst);
     if over.is_zero() {
         bucket.full_at = full_at;
         Ok(())
@@ -72,27 +98,75 @@ fn take<K: Hash + Eq>(buckets: &Mutex<LruCache<K, Bucket>>, key: K, now: Timesta
     }
 }
 
+fn give_back<K, Q>(buckets: &Mutex<LruCache<K, Bucket>>, key: &Q, rate: Rate)
+where
+    K: Hash + Eq + std::borrow::Borrow<Q>,
+    Q: Hash + Eq + ?Sized,
+{
+    if let Some(bucket) = lock(buckets).get_mut(key) {
+        bucket.full_at = bucket.full_at.before(rate.refill);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_eleventh_guess_waits_and_time_or_success_lets_it_pass() {
-        let throttle = Throttle::default();
-        let start = Timestamp::from_micros(1_000_000_000);
-        let peer = Some(IpAddr::from([10, 0, 0, 1]));
-        for _ in 0..BURST {
-            assert_eq!(throttle.take("ada", None, start), Ok(()));
-        }
-        assert_eq!(throttle.take("ada", None, start), Err(REFILL));
-        assert_eq!(throttle.take("bob", None, start), Ok(()), "another account");
-        assert_eq!(throttle.take("ada", None, start.after(REFILL)), Ok(()));
-        throttle.succeeded("ada", None);
-        assert_eq!(throttle.take("ada", None, start.after(REFILL)), Ok(()));
+    fn start() -> Timestamp {
+        Timestamp::from_micros(1_000_000_000_000)
+    }
 
-        for account in 0..BURST {
-            assert_eq!(throttle.take(&account.to_string(), peer, start), Ok(()));
+    fn peer(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    #[test]
+    fn the_eleventh_guess_of_a_peer_waits_whoever_it_is_about() {
+        let throttle = Throttle::default();
+        for account in 0..OF_PEER.burst {
+            assert_eq!(throttle.take(&account.to_string(), Some(peer(1)), start()), Ok(()));
         }
-        assert!(throttle.take("eve", peer, start).is_err(), "one peer, many accounts");
+        assert_eq!(throttle.take("ada", Some(peer(1)), start()), Err(OF_PEER.refill));
+        assert_eq!(throttle.take("ada", Some(peer(2)), start()), Ok(()), "another peer");
+        assert_eq!(throttle.take("ada", Some(peer(1)), start().after(OF_PEER.refill)), Ok(()));
+
+        let v6 = |text: &str| Some(text.parse().unwrap());
+        for machine in 0..OF_PEER.burst {
+            assert_eq!(throttle.take("ada", v6(&format!("2001:db8::{machine:x}")), start()), Ok(()));
+        }
+        assert!(throttle.take("ada", v6("2001:db8::ffff"), start()).is_err(), "one machine has many addresses");
+    }
+
+    #[test]
+    fn who_has_an_account_guesses_no_faster_at_others() {
+        let throttle = Throttle::default();
+        for _ in 0..OF_PEER.burst {
+            throttle.take("eve", Some(peer(1)), start()).unwrap();
+            throttle.succeeded("eve", Some(peer(1)));
+            throttle.take("ada", Some(peer(1)), start()).unwrap();
+        }
+        assert!(throttle.take("ada", Some(peer(1)), start()).is_err());
+    }
+
+    #[test]
+    fn nobody_is_locked_out_by_who_guesses() {
+        let throttle = Throttle::default();
+        throttle.take("ada", Some(peer(9)), start()).unwrap();
+        throttle.succeeded("ada", Some(peer(9)));
+        // One address, for a day.
+        let mut now = start();
+        for _ in 0..24 * 3_600 {
+            now = now.after(Duration::from_secs(1));
+            let _ = throttle.take("ada", Some(peer(1)), now);
+        }
+        assert_eq!(throttle.take("ada", Some(peer(2)), now), Ok(()));
+        // A hundred addresses.
+        for guesser in 100..200 {
+            for _ in 0..OF_PEER.burst {
+                let _ = throttle.take("ada", Some(peer(guesser)), now);
+            }
+        }
+        assert!(throttle.take("ada", Some(peer(3)), now).is_err());
+        assert_eq!(throttle.take("ada", Some(peer(9)), now), Ok(()), "who signed in there before");
     }
 }

@@ -45,7 +45,7 @@ impl Auth {
     ) -> Result<UserRow, AuthError> {
         check_name(username)?;
         let dag_permissions = DagPermission::checked(permissions)?;
-        password.map_or(Ok(()), Passwords::check_rules)?;
+        password.map_or(Ok(()), |password| Passwords::check_rules(password, username))?;
         if self.inner.store.user_get(username).await?.is_some() {
             return Err(AuthError::UserExists(username.to_owned()));
         }
@@ -62,7 +62,10 @@ impl Auth {
             created_at: now,
             updated_at: now,
         };
-        self.inner.store.user_put(&user).await?;
+        // Somebody else may have made one of that name meanwhile.
+        if !self.inner.store.user_create(&user).await? {
+            return Err(AuthError::UserExists(username.to_owned()));
+        }
         Ok(user)
     }
 
@@ -71,14 +74,16 @@ impl Auth {
     /// # Errors
     /// If the password can't be used, or the user does not exist.
     pub async fn user_set_password(&self, username: &str, password: &str) -> Result<UserRow, AuthError> {
-        Passwords::check_rules(password)?;
-        let user = self.inner.store.user_get(username).await?;
-        let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
+        Passwords::check_rules(password, username)?;
+        let unknown = || AuthError::UnknownUser(shorten(username));
+        // A hash takes a while: who is nobody costs none, and who was deleted meanwhile stays so.
+        self.inner.store.user_get(username).await?.ok_or_else(unknown)?;
         let password_hash = self.inner.passwords.hash(password).await?;
-        let user = UserRow { password_hash, updated_at: self.inner.clock.now(), ..user };
-        self.inner.store.user_put(&user).await?;
+        if !self.inner.store.user_set_password(username, &password_hash, self.inner.clock.now()).await? {
+            return Err(unknown());
+        }
         self.end_sessions_of(username).await?;
-        Ok(user)
+        self.inner.store.user_get(username).await?.ok_or_else(unknown)
     }
 
     /// Gives whoever sends a request a new password, which ends all of the user's sessions and tokens.
@@ -119,7 +124,7 @@ impl Auth {
         permissions: Vec<DagPermission>,
         password: Option<&str>,
     ) -> Result<UserRow, AuthError> {
-        password.map_or(Ok(()), Passwords::check_rules)?;
+        password.map_or(Ok(()), |password| Passwords::check_rules(password, username))?;
         let permissions = DagPermission::checked(permissions)?;
         self.user_set_role(username, role).await?;
         let user = self.user_set_dag_permissions(username, permissions).await?;

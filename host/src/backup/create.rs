@@ -41,6 +41,8 @@ pub struct Created {
 /// What is backed up, and where to.
 pub struct Plan<'a> {
     pub store: &'a Store,
+    /// For what is needed meanwhile.
+    pub data_dir: &'a Path,
     pub blobs: &'a Blobs,
     pub backups: &'a Blobs,
     /// The secret key, if it is to be in the backup.
@@ -54,14 +56,14 @@ pub struct Plan<'a> {
 /// # Errors
 /// If something can't be read or written; then there is no such backup, and the next one goes on from what was copied.
 pub async fn create(plan: &Plan<'_>, now: Timestamp) -> Result<Created, BackupError> {
-    let Plan { store, blobs, backups, key, keep } = plan;
-    let folder = Scratch::new(store.path()).await?;
+    let Plan { store, data_dir, blobs, backups, key, keep } = plan;
+    let folder = Scratch::new(data_dir).await?;
     let earlier = manifest::list(backups).await?;
     let id = Manifest::id_at(now);
 
     let database = folder.file("airlock.db");
     store.snapshot(&database).await?;
-    let mut inventory = Inventory::read(&database, &folder.file("inventory.db")).await?;
+    let mut inventory = Inventory::read_file(&database, &folder.file("inventory.db")).await?;
     name_components(store, &mut inventory).await?;
     if let Some(last) = earlier.last() {
         load_index(backups, last, &folder, &mut inventory).await?;
@@ -257,7 +259,7 @@ impl EntryReader {
     }
 }
 
-/// A folder beside the database for what a backup needs meanwhile; there is one at a time.
+/// A folder in the data directory for what a backup needs meanwhile; there is one at a time.
 struct Scratch {
     folder: tempfile::TempDir,
     /// Locked as long as it is open.
@@ -267,9 +269,9 @@ struct Scratch {
 impl Scratch {
     const PREFIX: &str = "backup-";
 
-    async fn new(database: &Path) -> Result<Self, BackupError> {
-        let data_dir = database.parent().unwrap_or(Path::new(".")).to_owned();
-        let path = data_dir.clone();
+    async fn new(data_dir: &Path) -> Result<Self, BackupError> {
+        let path = data_dir.to_owned();
+        let data_dir = path.clone();
         let made = copy::blocking(&path, move || {
             let lock =
                 fs::File::options().create(true).truncate(false).write(true).open(data_dir.join("backup.lock"))?;

@@ -1,6 +1,10 @@
 //! Backups that a server makes by itself.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{BackupError, Plan, create, list};
 use crate::{
@@ -33,10 +37,10 @@ fn due(cron: &Cron, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
 }
 
 /// Makes backups until it is dropped.
-pub async fn on_schedule(store: Store, blobs: Blobs, schedule: Schedule) {
+pub async fn on_schedule(store: Store, data_dir: PathBuf, blobs: Blobs, schedule: Schedule) {
     let mut last = None;
     loop {
-        let made = make_if_due(&store, &blobs, &schedule, &mut last, Clock.now()).await;
+        let made = make_if_due((&store, &data_dir), &blobs, &schedule, &mut last, Clock.now()).await;
         let sleep = match made {
             Ok(next) => next.since(Clock.now()).min(LONGEST_SLEEP),
             Err(error) => {
@@ -51,7 +55,7 @@ pub async fn on_schedule(store: Store, blobs: Blobs, schedule: Schedule) {
 
 /// Answers when the next is due. `last`: when the last one was made, once that is known.
 async fn make_if_due(
-    store: &Store,
+    (store, data_dir): (&Store, &Path),
     blobs: &Blobs,
     schedule: &Schedule,
     last: &mut Option<Timestamp>,
@@ -64,7 +68,7 @@ async fn make_if_due(
     if next > now {
         return Ok(next);
     }
-    let plan = Plan { store, blobs, backups: &schedule.backups, key: None, keep: schedule.keep };
+    let plan = Plan { store, data_dir, blobs, backups: &schedule.backups, key: None, keep: schedule.keep };
     let created = create(&plan, now).await?;
     tracing::info!(
         backup = created.manifest.id,

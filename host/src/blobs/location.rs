@@ -90,7 +90,8 @@ pub(super) fn retries() -> RetryConfig {
             max_backoff: Duration::from_secs(5),
             base: 2.0,
         },
-        max_retries: 5,
+        // The time counts: five tries at a store that refuses connections would be over within a second.
+        max_retries: 1_000,
         retry_timeout: RETRY_TIMEOUT,
     }
 }

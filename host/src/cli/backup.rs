@@ -16,6 +16,7 @@ use crate::{
     backup::{self, BackupError, Manifest, Plan},
     blobs::{Blobs, keys},
     model::time::Clock,
+    store::{Store, StoreConfig, StorePlace, Synchronous},
 };
 
 /// The file in the data directory that says which backup is being restored into it.
@@ -101,10 +102,10 @@ fn shown(manifest: &Manifest) -> serde_json::Value {
 impl BackupArgs {
     pub async fn run(self, format: Format) -> Result<()> {
         let backups = open(&self.target)?;
-        let (vault, blobs) = self.local.open_with_blobs().await?;
-        let data_dir = vault.store.path().parent().unwrap_or(Path::new(".")).to_owned();
+        let (vault, blobs, data_dir) = self.local.open_with_folder().await?;
         let key = if self.with_key { Some(key_of(&data_dir)?) } else { None };
-        let plan = Plan { store: &vault.store, blobs: &blobs, backups: &backups, key, keep: self.keep };
+        let plan =
+            Plan { store: &vault.store, data_dir: &data_dir, blobs: &blobs, backups: &backups, key, keep: self.keep };
         let created = backup::create(&plan, Clock.now()).await.map_err(failed)?;
         let mut object = shown(&created.manifest);
         object["copied"] = created.copied.into();
@@ -144,6 +145,9 @@ impl RestoreArgs {
         let blobs = open_blobs(&config, data_dir.path())?;
         make_sure_it_is_empty(data_dir.path(), &blobs, &manifest).await?;
         let restored = backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?;
+        if let Some(url) = &config.database_url {
+            fill(url, &data_dir.path().join("airlock.db")).await?;
+        }
         let marker = data_dir.path().join(RESTORING);
         std::fs::remove_file(&marker).or_fail(Kind::Failed, || format!("can't remove `{}`", marker.display()))?;
         let mut object = shown(&manifest);
@@ -165,6 +169,18 @@ impl RestoreArgs {
         }
         Ok(())
     }
+}
+
+/// Moves what was restored to the database of PostgreSQL, which is empty.
+async fn fill(url: &str, file: &Path) -> Result<()> {
+    let failed = || "the database was not restored".to_owned();
+    let config = StoreConfig { place: StorePlace::Postgres(url.to_owned()), synchronous: Synchronous::Full };
+    let store = Store::open(&config).await.or_fail(Kind::Failed, failed)?;
+    store.fill_from(file).await.or_fail(Kind::Failed, failed).map_err(|error| {
+        error.hint("all is in the data directory: `airlock db move` brings it to an empty database of PostgreSQL")
+    })?;
+    store.close().await;
+    std::fs::remove_file(file).or_fail(Kind::Failed, || format!("can't remove `{}`", file.display()))
 }
 
 /// Refuses to restore over anything but what an earlier try left of the same backup.

@@ -34,7 +34,10 @@ impl DeployArgs {
             let text = "a signature is of one file, and several are given";
             return Err(CliError::text(Kind::Usage, text).hint("put each signature beside its file, as `FILE.minisig`"));
         }
-        let dags = upload_all(client, &self.files, self.signature.as_deref()).await?;
+        let Uploaded { dags, entries } = upload_all(client, &self.files, self.signature.as_deref()).await?;
+        if dags.is_empty() && !entries.is_empty() {
+            output::note(&format!("there is no dag, but tasks for dags in YAML: {}", entries.join(", ")));
+        }
         for dag in &dags {
             tell_grants(dag);
         }
@@ -73,17 +76,27 @@ pub fn tell_grants(dag: &Value) {
     }
 }
 
-/// Uploads one file after the other, components first. Answers the dags that they carry, each with its `component`.
+/// What files carried.
+pub struct Uploaded {
+    /// Each with its `component`.
+    pub dags: Vec<Value>,
+    /// The names of tasks.
+    pub entries: Vec<String>,
+}
+
+/// Uploads one file after the other, components first.
 ///
 /// # Errors
 /// The first file that can't be read or is refused; what was uploaded before stays.
-pub async fn upload_all(client: &Client, files: &[PathBuf], signature: Option<&Path>) -> Result<Vec<Value>> {
+pub async fn upload_all(client: &Client, files: &[PathBuf], signature: Option<&Path>) -> Result<Uploaded> {
     let (texts, components): (Vec<_>, Vec<_>) = files.iter().partition(|path| is_yaml(path));
-    let mut dags = Vec::new();
+    let (mut dags, mut entries) = (Vec::new(), Vec::new());
     for path in components.into_iter().chain(texts) {
         let answer = upload(client, path, signature).await;
         let mut answer = answer.map_err(|error| error.in_front(format!("`{}`", path.display())))?;
         let digest = answer.get("digest").cloned().unwrap_or_default();
+        let carried = answer.get("entries").and_then(Value::as_array).into_iter().flatten();
+        entries.extend(carried.filter_map(Value::as_str).map(str::to_owned));
         if let Some(Value::Array(carried)) = answer.get_mut("dags").map(Value::take) {
             dags.extend(carried.into_iter().map(|mut dag| {
                 if let Some(fields) = dag.as_object_mut() {
@@ -93,7 +106,7 @@ pub async fn upload_all(client: &Client, files: &[PathBuf], signature: Option<&P
             }));
         }
     }
-    Ok(dags)
+    Ok(Uploaded { dags, entries })
 }
 
 /// The signature at `named`, or beside the file, if there is one.

@@ -79,7 +79,7 @@ impl DevArgs {
             if path.is_dir() { files.extend(build(path).await?) } else { files.push(path.clone()) }
         }
         let mut dags = Vec::new();
-        for dag in deploy::upload_all(client, &files, None).await? {
+        for dag in deploy::upload_all(client, &files, None).await?.dags {
             let Some(dag_id) = dag.get("dag_id").and_then(Value::as_str) else { continue };
             let is_new = known.insert(dag_id.to_owned());
             let is_changed = dag.get("changed") == Some(&Value::Bool(true));

@@ -1,4 +1,10 @@
 //! Sockets: accepts connections, hands their requests to the router, and ends in good order.
+//!
+//! No client can keep others out: each address has so many connections, and none waits for ever for its client to speak, to send
+//! on, or to read.
+
+mod pace;
+mod patience;
 
 use std::{
     convert::Infallible,
@@ -22,8 +28,15 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::ServiceExt;
 
+use self::{pace::Paced, patience::Patient};
 use super::tls::Tls;
-use crate::{api::identity::is_https, model::proxies::TrustedProxies};
+use crate::{
+    api::identity::is_https,
+    model::{
+        proxies::{TrustedProxies, network_of},
+        shares::{Full, Share, Shares},
+    },
+};
 
 /// Where a proxy says whom it was asked by, and over what.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -33,8 +46,14 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8_192;
-/// A client that takes longer to send a request's head is cut off.
+/// Those of one address; it gets no more, unless it is a proxy that is named.
+const MAX_OF_ADDRESS: usize = 1_024;
+/// A client that takes longer to begin, or to send a request's head, is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// A client that takes none of its answer for so long is cut off.
+const STALL_TIMEOUT: Duration = Duration::from_mins(1);
+/// Requests of one HTTP/2 connection at a time.
+const MAX_REQUESTS: u32 = 100;
 /// How long requests may go on after the server was told to end. Streams of events never end by themselves.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long to wait when the system has no more sockets.
@@ -53,10 +72,11 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
     let front = Arc::new(front);
     let mut server = Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT).max_concurrent_streams(MAX_REQUESTS);
     let server = Arc::new(server);
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let addresses = Shares::new(MAX_CONNECTIONS, MAX_OF_ADDRESS);
     let mut connections = JoinSet::new();
     let mut end = std::pin::pin!(end);
     loop {
@@ -75,6 +95,10 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
                 }
             },
         };
+        let Ok(place) = place(&front.proxies, &addresses, peer.ip()) else {
+            tracing::debug!(%peer, "an address has too many connections");
+            continue;
+        };
         // Answers are small: waiting to fill a packet would only delay them.
         let _ = socket.set_nodelay(true);
         let service = TowerToHyperService::new(for_peer(app.clone(), Arc::clone(&front), peer));
@@ -84,18 +108,18 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
             // A client that goes away, or does not speak TLS, is no fault of the server.
             match &front.tls {
                 None => {
-                    let connection = server.serve_connection_with_upgrades(TokioIo::new(socket), service);
+                    let connection = server.serve_connection_with_upgrades(patient(socket), service);
                     let _ = watcher.watch(connection).await;
                 }
                 Some(tls) => match tls.accept(socket).await {
                     Ok(stream) => {
-                        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                        let connection = server.serve_connection_with_upgrades(patient(stream), service);
                         let _ = watcher.watch(connection).await;
                     }
                     Err(error) => tracing::debug!(%error, %peer, "no agreement on keys"),
                 },
             }
-            drop(slot);
+            drop((slot, place));
         });
         while connections.try_join_next().is_some() {}
     }
@@ -104,6 +128,15 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
         tracing::debug!(connections = connections.len(), "connections that did not end are closed");
     }
     connections.shutdown().await;
+}
+
+fn patient<S>(socket: S) -> TokioIo<Patient<S>> {
+    TokioIo::new(Patient::new(socket, HEAD_TIMEOUT, STALL_TIMEOUT))
+}
+
+/// The place of a connection of `peer` among those of its address; proxies that are named need none.
+fn place(proxies: &TrustedProxies, addresses: &Shares<IpAddr>, peer: IpAddr) -> Result<Option<Share<IpAddr>>, Full> {
+    if proxies.trusts(peer) { Ok(None) } else { addresses.take(&network_of(peer), 1).map(Some) }
 }
 
 /// `app`, told where its requests come from, and whether they came over TLS.
@@ -126,7 +159,7 @@ fn for_peer(
             request.headers_mut().entry(header::HOST).or_insert(host);
         }
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
-        let answer = app.clone().oneshot(request.map(Body::new));
+        let answer = app.clone().oneshot(request.map(|body| Body::new(Paced::new(body))));
         let answer = answer.map_ok(move |mut response| {
             if is_secure {
                 response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);

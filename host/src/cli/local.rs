@@ -34,15 +34,21 @@ impl LocalArgs {
     /// # Errors
     /// If there are none, or they can't be read.
     pub async fn open_with_blobs(self) -> Result<(Vault, Blobs)> {
+        let (vault, blobs, _) = self.open_with_folder().await?;
+        Ok((vault, blobs))
+    }
+
+    /// As [`LocalArgs::open_with_blobs`], and the data directory.
+    pub async fn open_with_folder(self) -> Result<(Vault, Blobs, PathBuf)> {
         let (vault, config) = self.open_with_config().await?;
         let data_dir = std::fs::canonicalize(&config.data_dir)?;
-        Ok((vault, open_blobs(&config, &data_dir)?))
+        Ok((vault, open_blobs(&config, &data_dir)?, data_dir))
     }
 
     async fn open_with_config(self) -> Result<(Vault, ServeConfig)> {
         let settings = Settings::load(&SettingArgs::of_data_dir(self.config, self.data_dir))?;
         let config = ServeConfig::from_settings(&settings)?;
-        if !config.data_dir.join("airlock.db").is_file() {
+        if config.database_url.is_none() && !config.data_dir.join("airlock.db").is_file() {
             let text = format!("there is no database in `{}`", config.data_dir.display());
             return Err(CliError::text(Kind::NotFound, text)
                 .hint("name the server's data directory with --data-dir or AIRLOCK_DATA_DIR"));

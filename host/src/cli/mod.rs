@@ -9,9 +9,11 @@ mod audit;
 mod backfill;
 mod backup;
 mod client;
+mod cluster;
 mod components;
 mod connections;
 mod dags;
+mod db;
 mod deploy;
 mod dev;
 mod error;
@@ -40,6 +42,8 @@ mod trial;
 mod users;
 mod variables;
 mod wait;
+mod worker;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -106,6 +110,9 @@ enum Command {
     /// Pools: list, set, delete.
     #[command(subcommand)]
     Pools(pools::PoolsCommand),
+    /// Machines that run task instances for the server: list, drain.
+    #[command(subcommand)]
+    Workers(workers::WorkersCommand),
     /// What tasks ask people: list, answer.
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
@@ -132,6 +139,9 @@ enum Command {
     /// Object storage: check that rows and objects fit (on the data directory).
     #[command(subcommand)]
     Storage(storage::StorageCommand),
+    /// Works on the database.
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Users: list, add, set-role, set-password, delete (on the data directory).
     Users(users::UsersArgs),
     /// Tokens for programs: create, list, revoke.
@@ -197,6 +207,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Replay(args) => on_all_cores(args.run(client, format)),
         Command::Variables(command) => on_one_thread(command.run(client, format)),
         Command::Connections(command) => on_one_thread(command.run(client, format)),
+        Command::Workers(command) => on_one_thread(command.run(&client()?, format)),
         Command::Pools(command) => on_one_thread(command.run(&client()?, format)),
         Command::Approvals(command) => on_one_thread(command.run(&client()?, format)),
         Command::Assets(command) => on_one_thread(command.run(&client()?, format)),
@@ -209,6 +220,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Backup(args) => on_all_cores(args.run(format)),
         Command::Restore(args) => on_all_cores(args.run(format)),
         Command::Storage(command) => on_one_thread(command.run(format)),
+        Command::Db(command) => on_one_thread(command.run(format)),
         Command::Retention(command) => on_one_thread(command.run(&client()?, format)),
         Command::Audit(command) => on_one_thread(command.run(&client()?)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),

@@ -1,6 +1,6 @@
 //! `airlock serve`.
 
-use std::{net::SocketAddr, thread};
+use std::{net::SocketAddr, path::Path, thread};
 
 use axum::{Router, middleware::from_fn_with_state};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    cluster::{Member, Switch},
     error::{CliError, Kind, OrFail, Result},
     http::{self, Front},
     log,
@@ -18,16 +19,28 @@ use super::{
     services::{DataDir, Services, Vault},
     settings::{ServeConfig, SettingArgs, Settings},
     tls::Tls,
+    worker,
 };
 use crate::{
-    api::{self, ApiConfig, ApiState},
+    api::{self, ApiConfig, ApiState, WorkersConfig},
     auth::{Auth, AuthConfig},
     model::time::Clock,
+    sandbox,
+    secrets::SecretString,
     ui::{self, UiCache, UiState},
 };
 
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
+    /// Answers requests and never schedules: passes them on to the process that does. Needs `database.url`.
+    #[arg(long, conflicts_with = "scheduler")]
+    api: bool,
+    /// Schedules as soon as no other process does, and answers requests; so it does without this, too.
+    #[arg(long)]
+    scheduler: bool,
+    /// Runs task instances for the server of `workers.url`, and nothing else.
+    #[arg(long, conflicts_with_all = ["api", "scheduler"])]
+    worker: bool,
     #[command(flatten)]
     settings: SettingArgs,
 }
@@ -37,14 +50,17 @@ impl ServeArgs {
     pub fn run(&self) -> Result<()> {
         let config = ServeConfig::from_settings(&Settings::load(&self.settings)?)?;
         log::start(&config);
-        raise_file_limit();
+        limit_process();
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-        runtime.block_on(serve(config))
+        if self.worker {
+            return runtime.block_on(worker::work(&config));
+        }
+        runtime.block_on(serve(config, !self.api))
     }
 }
 
-async fn serve(config: ServeConfig) -> Result<()> {
+async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
@@ -54,21 +70,7 @@ async fn serve(config: ServeConfig) -> Result<()> {
     let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
     let front = Front { tls, proxies: config.trusted_proxies.clone() };
     let vault = Vault::open(&config, data_dir.path()).await?;
-    let services = Services::start(&config, vault, data_dir.path(), true).await?;
-    let auth = Auth::new(AuthConfig::default(), services.vault.store.clone(), Clock);
-    let given = config.admin_password.map(Into::into);
-    let made = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
-
     let stopping = CancellationToken::new();
-    let app = router(&services, &auth, &stopping);
-
-    let scheme = if front.tls.is_some() { "https" } else { "http" };
-    print(&format!("airlock {} serves {scheme}://{address}\n", env!("CARGO_PKG_VERSION")))?;
-    if let Some(password) = made {
-        print(&format!("user: admin  password: {}  (shown once)\n", password.expose()))?;
-    }
-    tracing::info!(%address, data_dir = %data_dir.path().display(), "serving");
-
     let end = async {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -80,12 +82,31 @@ async fn serve(config: ServeConfig) -> Result<()> {
     // Without TLS it ends the server, as it does whatever else is started in a terminal.
     let hangup = front.tls.is_some().then(|| signal(SignalKind::hangup())).transpose()?;
     let reload = reload(front.tls.clone().zip(hangup));
-    tokio::select! {
-        () = http::serve(listener, app, front, end) => {}
-        () = reload => {}
+    let scheme = if front.tls.is_some() { "https" } else { "http" };
+    let served = async |app: Router| {
+        tokio::select! {
+            () = http::serve(listener, app, front, end) => {}
+            () = reload => {}
+        }
+    };
+
+    if vault.store.is_shared() {
+        let url = config.cluster_url.clone().map_or_else(|| url_of(scheme, address), Ok)?;
+        let member = Member::new(vault.store.clone(), url).await?;
+        announce(scheme, address)?;
+        return serve_as_member(&config, &member, may_lead, vault, data_dir.path(), (served, &stopping)).await;
     }
+    if !may_lead {
+        let text = "--api is for several processes on one database, and there is none that they could share";
+        return Err(CliError::text(Kind::Usage, text)
+            .hint("name a PostgreSQL database by AIRLOCK_DATABASE_URL, or leave out --api"));
+    }
+    let leading = Leading::start(&config, vault, data_dir.path(), &stopping).await?;
+    announce(scheme, address)?;
+    leading.tell_password()?;
+    served(leading.app).await;
     tokio::select! {
-        () = services.stop() => {}
+        () = leading.services.stop() => {}
         _ = interrupt.recv() => tracing::warn!("interrupted again: not waiting for the rest"),
     }
     Ok(())
@@ -101,8 +122,100 @@ async fn reload(on: Option<(Tls, Signal)>) {
     std::future::pending::<()>().await;
 }
 
+/// All that a process does that leads.
+struct Leading {
+    services: Services,
+    app: Router,
+    /// That of the first admin, if it was made.
+    password: Option<SecretString>,
+}
+
+impl Leading {
+    async fn start(config: &ServeConfig, vault: Vault, data_dir: &Path, stopping: &CancellationToken) -> Result<Self> {
+        let services = Services::start(config, vault, data_dir, true).await?;
+        let auth = Auth::new(AuthConfig::default(), services.vault.store.clone(), Clock);
+        let given = config.admin_password.clone().map(Into::into);
+        let password = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
+        let workers = match config.workers_token.clone() {
+            Some(token) => {
+                let code = sandbox::fingerprint().or_fail(Kind::Failed, || "can't start the sandbox".into())?;
+                Some(WorkersConfig { token: token.into(), code })
+            }
+            None => None,
+        };
+        let app = router(&services, &auth, workers, stopping);
+        Ok(Self { services, app, password })
+    }
+
+    fn tell_password(&self) -> Result<()> {
+        match &self.password {
+            Some(password) => print(&format!("user: admin  password: {}  (shown once)\n", password.expose())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Passes on to whoever leads, until this process does, if it may.
+async fn serve_as_member(
+    config: &ServeConfig,
+    member: &Member,
+    may_lead: bool,
+    vault: Vault,
+    data_dir: &Path,
+    (served, stopping): (impl AsyncFnOnce(Router), &CancellationToken),
+) -> Result<()> {
+    let app = Switch::new(member.router());
+    let turn = async {
+        if !may_lead {
+            stopping.cancelled().await;
+            return Ok(None);
+        }
+        let Some(lead) = stopping.run_until_cancelled(member.lead()).await else { return Ok(None) };
+        let leading = Leading::start(config, vault, data_dir, stopping).await?;
+        leading.tell_password()?;
+        app.set(member.behind(leading.app));
+        match stopping.run_until_cancelled(lead.keep()).await {
+            // What is in flight is started again by the next one.
+            Some(lost) => Err(lost),
+            None => Ok(Some((leading.services, lead))),
+        }
+    };
+    let served = served(app.router());
+    let (mut turn, mut served) = (std::pin::pin!(turn), std::pin::pin!(served));
+    let leading = tokio::select! {
+        ended = &mut turn => {
+            let leading = ended?;
+            served.await;
+            leading
+        }
+        () = &mut served => turn.await?,
+    };
+    if let Some((services, lead)) = leading {
+        tokio::select! {
+            () = services.stop_and(async || lead.release().await) => {}
+            // Once it is given back it can't be renewed either.
+            _ = lead.keep() => {}
+        }
+    }
+    Ok(())
+}
+
+fn announce(scheme: &str, address: SocketAddr) -> Result<()> {
+    tracing::info!(%address, "serving");
+    print(&format!("airlock {} serves {scheme}://{address}\n", env!("CARGO_PKG_VERSION")))
+}
+
+/// Where others reach `address`.
+fn url_of(scheme: &str, address: SocketAddr) -> Result<String> {
+    if address.ip().is_unspecified() {
+        return Err(CliError::text(Kind::Usage, format!("other processes can't reach `{address}`"))
+            .hint("say by AIRLOCK_CLUSTER_URL where this process is reached, as http://10.0.0.5:8080"));
+    }
+    Ok(format!("{scheme}://{address}"))
+}
+
 /// The page and the API on one address.
-fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Router {
+fn router(services: &Services, auth: &Auth, workers: Option<WorkersConfig>, stopping: &CancellationToken) -> Router {
     let Services { scheduler, blobs, vault: Vault { store, secrets, values }, .. } = services;
     let api = api::router(ApiState {
         scheduler: scheduler.clone(),
@@ -113,7 +226,7 @@ fn router(services: &Services, auth: &Auth, stopping: &CancellationToken) -> Rou
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,
-        config: ApiConfig::default(),
+        config: ApiConfig { workers, ..ApiConfig::default() },
     });
     let ui = ui::router(UiState {
         scheduler: scheduler.clone(),
@@ -139,8 +252,10 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Connections and runners are files. What the system allows, it allows: no fault if it does not.
-fn raise_file_limit() {
+/// Connections and runners are files: what the system allows, it allows, and it is no fault if it does not. Memory holds secrets, which
+/// no file may show after a crash.
+fn limit_process() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }

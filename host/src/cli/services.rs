@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::{fs::Mode, process::umask};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,7 +25,7 @@ use crate::{
     notifier::Notifier,
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
     secrets::{Secrets, SecretsConfig},
-    store::{Store, StoreConfig},
+    store::{Store, StoreConfig, StorePlace},
     telemetry::{Telemetry, Traces, TracesConfig},
     vault::{self, Backend, Environment, Files, HashiCorp, VaultError},
 };
@@ -70,8 +71,10 @@ impl DataDir {
     }
 }
 
-/// Makes the folder `path`, for this user only, and answers it in full.
+/// Makes the folder `path`, for this user only, and answers it in full. What is written from then on is for this user only, too, also
+/// where the folder was made by others and is open to them.
 fn make(path: &Path) -> Result<PathBuf> {
+    umask(Mode::RWXG | Mode::RWXO);
     let failed = || format!("can't make the data directory `{}`", path.display());
     DirBuilder::new().recursive(true).mode(0o700).create(path).or_fail(Kind::Failed, failed)?;
     fs::canonicalize(path).or_fail(Kind::Failed, failed)
@@ -98,7 +101,11 @@ impl Vault {
             key_command: config.secret_key_command.clone(),
         };
         let secrets = Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())?;
-        let store = StoreConfig { path: data_dir.join("airlock.db"), synchronous: config.synchronous };
+        let place = match &config.database_url {
+            Some(url) => StorePlace::Postgres(url.clone()),
+            None => StorePlace::Sqlite(data_dir.join("airlock.db")),
+        };
+        let store = StoreConfig { place, synchronous: config.synchronous };
         let store = Store::open(&store).await.or_fail(Kind::Failed, || "can't use the database".into())?;
         let opened = vault::Vault::open(store.clone(), secrets.clone(), backends(config)?).await;
         let values = opened.map_err(|error| {
@@ -173,6 +180,8 @@ impl Services {
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let executor_config = ExecutorConfig {
             parallelism: config.parallelism,
+            runners: u32::from(config.workers_local),
+            queues: config.local_queues(),
             egress_allow_private: config.egress_allow_private,
             databases: DatabasesConfig { sqlite_folder: config.sqlite_folder.clone() },
             record: config.record,
@@ -214,7 +223,7 @@ impl Services {
             Some(BackupConfig { url, schedule, keep }) => {
                 let backups = super::backup::open(url)?;
                 let schedule = Schedule { cron: schedule.clone(), backups, keep: *keep };
-                let made = backup::on_schedule(vault.store.clone(), blobs.clone(), schedule);
+                let made = backup::on_schedule(vault.store.clone(), data_dir.to_owned(), blobs.clone(), schedule);
                 #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
                 Some(AbortOnDropHandle::new(tokio::spawn(made)))
             }
@@ -229,6 +238,11 @@ impl Services {
 
     /// Ends all of it, from the top down. What runs is started again by the next start.
     pub async fn stop(self) {
+        self.stop_and(async || {}).await;
+    }
+
+    /// As [`stop`](Self::stop); `last` is done when all is written, before the database is closed.
+    pub async fn stop_and(self, last: impl AsyncFnOnce()) {
         self.scheduler.stop().await;
         self.scheduler_task.ended().await;
         // What it could not deliver is delivered after the next start.
@@ -237,6 +251,7 @@ impl Services {
         drop(self.backups);
         self.executor.shutdown().await;
         self.blobs.close().await;
+        last().await;
         self.vault.store.close().await;
         drop((self.scheduler, self.executor));
         if let Some(spans) = self.spans {

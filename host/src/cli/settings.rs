@@ -27,6 +27,7 @@ use crate::{
         cron::Cron,
         grants::GrantsPolicy,
         proxies::TrustedProxies,
+        queue::Queues,
         recording::Recording,
         retention::{MAX_COUNT, MAX_DAYS, Retention},
         signers::Signers,
@@ -352,6 +353,15 @@ pub struct ServeConfig {
     pub signers: Signers,
     pub parallelism: u32,
     pub synchronous: Synchronous,
+    pub database_url: Option<String>,
+    pub cluster_url: Option<String>,
+    pub workers_local: bool,
+    /// None: that of tasks that name none; of a server that takes no workers all.
+    pub workers_queues: Option<Queues>,
+    pub workers_attempts: Option<NonZeroU32>,
+    pub workers_token: Option<String>,
+    pub workers_url: Option<String>,
+    pub workers_name: Option<String>,
     pub storage_url: Option<String>,
     pub secret_key: Option<String>,
     pub secret_key_file: Option<PathBuf>,
@@ -375,6 +385,12 @@ pub struct ServeConfig {
 }
 
 impl ServeConfig {
+    /// The queues whose task instances the server runs itself.
+    pub fn local_queues(&self) -> Queues {
+        let all = || if self.workers_token.is_none() { Queues::All } else { Queues::default() };
+        self.workers_queues.clone().unwrap_or_else(all)
+    }
+
     /// The settings of a server that lives as long as one run, in `folder`. Nobody's settings matter to it.
     ///
     /// # Errors
@@ -406,6 +422,14 @@ impl ServeConfig {
                 text if text == "full" => Synchronous::Full,
                 _ => Synchronous::Normal,
             },
+            database_url: settings.get("database.url")?,
+            cluster_url: settings.get("cluster.url")?,
+            workers_local: settings.require("workers.local", |_| true)?,
+            workers_queues: settings.get("workers.queues")?,
+            workers_attempts: settings.get("workers.attempts")?,
+            workers_token: settings.get("workers.token")?,
+            workers_url: settings.get("workers.url")?,
+            workers_name: settings.get("workers.name")?,
             storage_url: settings.get("storage.url")?,
             secret_key: settings.get("secret_key")?,
             secret_key_file: settings.get("secret_key_file")?,

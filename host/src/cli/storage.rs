@@ -138,7 +138,7 @@ impl Check {
         let now = Clock.now();
         let oldest_running = self.store.oldest_running().await.or_fail(Kind::Failed, failed)?;
         let until = oldest_running.map_or(now, |at| at.min(now)).before(IN_FLIGHT);
-        let mut inventory = Inventory::read(self.store.path(), scratch).await.or_fail(Kind::Failed, failed)?;
+        let mut inventory = Inventory::read(&self.store, scratch).await.or_fail(Kind::Failed, failed)?;
         name_components(&self.store, &mut inventory).await?;
         self.found.named = inventory.count().await.or_fail(Kind::Failed, failed)?;
         for folder in keys::FOLDERS {

@@ -150,7 +150,8 @@ fn refusal(error: AuthError) -> CliError {
         | AuthError::UnknownToken
         | AuthError::TokenByToken
         | AuthError::PasswordByToken
-        | AuthError::TokenOfOther => Kind::Denied,
+        | AuthError::TokenOfOther
+        | AuthError::TooManyListeners(_) => Kind::Denied,
         AuthError::Store(_) => Kind::Failed,
     };
     CliError::new(kind, error)

@@ -17,7 +17,7 @@ use std::{
 use super::InstanceId;
 use crate::model::{
     dag::NodeIndex,
-    ids::{DagId, PoolName, TaskId},
+    ids::{DagId, PoolName, QueueName, TaskId},
 };
 
 /// Names a run among all runs; a smaller one is older. The driver's number of the dag_run.
@@ -40,6 +40,8 @@ pub enum Key {
     TaskInRun(RunKey, NodeIndex),
     /// A text that tasks of any dags share.
     Named(Arc<str>),
+    /// A slot of a worker that serves the queue. How many there are, [`Admission::set_queue`] says.
+    Queue(QueueName),
 }
 
 /// What an instance needs in order to start.
@@ -49,7 +51,7 @@ pub struct Demand<'a> {
     pub pool_slots: u32,
     /// Higher goes first.
     pub priority_weight: i32,
-    /// What it must hold, and how many may hold each at a time, at least 1.
+    /// What it must hold, and how many may hold each at a time, at least 1; of a queue that is not said here.
     pub keys: Vec<(Key, u32)>,
 }
 
@@ -162,6 +164,8 @@ pub struct Admission {
     paused: BTreeSet<DagId>,
     /// The keys that are held.
     keys: BTreeMap<Key, Holders>,
+    /// The slots of workers, by the queue that they serve.
+    queues: BTreeMap<QueueName, u32>,
     /// Instances that asked to be started again later, and what they had.
     deferred: BTreeMap<(RunKey, InstanceId), Gate>,
     /// The heads of the gates whose pool has room.
@@ -201,6 +205,28 @@ impl Admission {
         for pool in gone {
             self.remove_pool(&pool);
         }
+    }
+
+    /// Says how many slots the workers have that serve a queue. What holds more than there are now stays until it is released.
+    pub fn set_queue(&mut self, queue: &QueueName, slots: u32) {
+        if self.queues.insert(queue.clone(), slots) == Some(slots) {
+            return;
+        }
+        let holders = self.keys.get_mut(&Key::Queue(queue.clone()));
+        let parked = holders.map(|holders| std::mem::take(&mut holders.parked)).unwrap_or_default();
+        self.unpark(parked);
+    }
+
+    /// The queues of which that was said.
+    pub fn queues(&self) -> impl Iterator<Item = &QueueName> {
+        self.queues.keys()
+    }
+
+    /// How many ready instances wait for a worker that serves `queue`.
+    pub fn waiting_in(&self, queue: &QueueName) -> usize {
+        let parked = self.keys.get(&Key::Queue(queue.clone())).into_iter().flat_map(|holders| &holders.parked);
+        let lanes = parked.filter_map(|(run, route)| self.runs.get(run)?.lanes.get(route));
+        lanes.map(|lane| lane.ranks.len()).sum()
     }
 
     /// Stops or resumes the admission of a dag's instances, of runs present and to come.
@@ -324,7 +350,8 @@ impl Admission {
             let route =
                 self.runs.get(&run).and_then(|entry| entry.ready.get(&instance)).map(|(route, _)| route.clone());
             let route = route.unwrap_or(Route { gate, keys: None });
-            if let Some((key, _)) = self.key_held(&route).cloned() {
+            if let Some((key, _)) = self.key_held(&route) {
+                let key = key.clone();
                 self.park(run, route, key);
                 continue;
             }
@@ -354,7 +381,7 @@ impl Admission {
         } else if !entry.is_open {
             Waiting::RunFull { max_active_tasks: entry.max_active_tasks }
         } else if let Some((key, limit)) = self.key_held(route) {
-            Waiting::KeyHeld { key: key.clone(), limit: *limit }
+            Waiting::KeyHeld { key: key.clone(), limit }
         } else if pool.size == Size::Missing {
             Waiting::PoolMissing
         } else if !pool.has_room(gate.slots) {
@@ -388,9 +415,14 @@ impl Admission {
     }
 
     /// What an instance of `route` must hold and too many others do.
-    fn key_held<'a>(&self, route: &'a Route) -> Option<&'a (Key, u32)> {
+    fn key_held<'a>(&self, route: &'a Route) -> Option<(&'a Key, u32)> {
         let count = |key| self.keys.get(key).map_or(0, |holders| holders.count);
-        route.keys.iter().flat_map(|keys| keys.iter()).find(|(key, limit)| count(key) >= *limit)
+        let limit = |key: &Key, limit| match key {
+            Key::Queue(queue) => self.queues.get(queue).copied().unwrap_or(0),
+            Key::Task(..) | Key::TaskInRun(..) | Key::Named(_) => limit,
+        };
+        let limits = route.keys.iter().flat_map(|keys| keys.iter()).map(|(key, own)| (key, limit(key, *own)));
+        limits.into_iter().find(|(key, limit)| count(key) >= *limit)
     }
 
     /// Takes a lane from its gate until one who holds `key` lets go.
@@ -414,14 +446,19 @@ impl Admission {
             if holders.count == 0 {
                 self.keys.remove(key);
             }
-            for (run, route) in parked {
-                let Some(entry) = self.runs.get_mut(&run) else { continue };
-                let Some(lane) = entry.lanes.get_mut(&route) else { continue };
-                lane.parked = None;
-                if entry.is_open {
-                    let head = lane.ranks.first().copied();
-                    self.change_gate(route.gate, None, head.map(|head| global(run, head)));
-                }
+            self.unpark(parked);
+        }
+    }
+
+    /// Puts lanes back to their gates.
+    fn unpark(&mut self, parked: BTreeSet<(RunKey, Route)>) {
+        for (run, route) in parked {
+            let Some(entry) = self.runs.get_mut(&run) else { continue };
+            let Some(lane) = entry.lanes.get_mut(&route) else { continue };
+            lane.parked = None;
+            if entry.is_open {
+                let head = lane.ranks.first().copied();
+                self.change_gate(route.gate, None, head.map(|head| global(run, head)));
             }
         }
     }

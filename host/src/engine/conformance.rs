@@ -169,7 +169,14 @@ fn row(state: TaskState) -> InstanceSnapshot {
 }
 
 fn running() -> RunSnapshot {
-    RunSnapshot { state: State::Running, queued_at: at(0), start_date: Some(at(0)), end_date: None, clear_number: 0 }
+    RunSnapshot {
+        state: State::Running,
+        queued_at: at(0),
+        start_date: Some(at(0)),
+        end_date: None,
+        clear_number: 0,
+        verdict: None,
+    }
 }
 
 #[test]

@@ -175,6 +175,8 @@ pub struct RunSnapshot {
     pub start_date: Option<Timestamp>,
     pub end_date: Option<Timestamp>,
     pub clear_number: i64,
+    /// How a person ended the run, while teardowns still run.
+    pub verdict: Option<Verdict>,
 }
 
 /// A new content for the row of the run.

@@ -45,8 +45,6 @@ pub struct RunState {
     timers: BTreeSet<(Timestamp, InstanceId)>,
     /// What the driver was told last.
     told_wake_at: Option<Timestamp>,
-    /// How a person ended the run, while teardowns still run.
-    verdict: Option<Verdict>,
     /// Tasks that wait for the run before.
     held: BTreeSet<NodeIndex>,
     seed: u64,
@@ -73,7 +71,14 @@ struct Turn {
 impl RunState {
     /// A run that was just created: queued, every instance in state none.
     pub fn new(dag: Arc<Dag>, identity: &RunIdentity, queued_at: Timestamp) -> Self {
-        let row = RunSnapshot { state: State::Queued, queued_at, start_date: None, end_date: None, clear_number: 0 };
+        let row = RunSnapshot {
+            state: State::Queued,
+            queued_at,
+            start_date: None,
+            end_date: None,
+            clear_number: 0,
+            verdict: None,
+        };
         Self::restore(dag, identity, row, [])
     }
 
@@ -105,7 +110,12 @@ impl RunState {
         let seed = seed(&dag, identity);
         let stray = BTreeMap::new();
         let held = BTreeSet::new();
-        Self { dag, row, table, followed, lengths, stray, timers, told_wake_at: None, verdict: None, held, seed }
+        Self { dag, row, table, followed, lengths, stray, timers, told_wake_at: None, held, seed }
+    }
+
+    /// Of a run that is restored: how a person ended it, while teardowns still run.
+    pub fn set_verdict(&mut self, verdict: Verdict) {
+        self.row.verdict = Some(verdict);
     }
 
     /// Applies `event` and returns what must now happen, in order.
@@ -395,7 +405,8 @@ impl RunState {
             self.put(id, instance.ended(state, turn.now), Some(&message), turn);
         }
         if self.row.state == State::Running {
-            self.verdict = Some(verdict);
+            self.row.verdict = Some(verdict);
+            turn.run(&self.row, None);
         } else if self.row.state != State::from(verdict) {
             self.end(State::from(verdict), None, turn);
         }
@@ -442,8 +453,8 @@ impl RunState {
                 start_date: None,
                 end_date: None,
                 clear_number,
+                verdict: None,
             };
-            self.verdict = None;
         }
         turn.run(&self.row, None);
 
@@ -489,7 +500,7 @@ impl RunState {
             }
         }
         if self.row.state == State::Running && self.table.unfinished() == 0 {
-            let state = self.verdict.take().map_or_else(|| self.outcome(), State::from);
+            let state = self.row.verdict.map_or_else(|| self.outcome(), State::from);
             self.end(state, None, turn);
         } else if self.row.state == State::Running
             && self.table.waiting() == self.table.unfinished()
@@ -639,7 +650,7 @@ impl RunState {
     fn end(&mut self, state: State, message: Option<String>, turn: &mut Turn) {
         self.row.state = state;
         self.row.end_date = Some(turn.now);
-        self.verdict = None;
+        self.row.verdict = None;
         turn.run(&self.row, message);
     }
 

@@ -109,6 +109,8 @@ pub enum ExecutorEvent {
     Finished(Box<Completion>),
     /// What the templates of an attempt became, before it starts. Of those without templates, never.
     Rendered(Box<Rendered>),
+    /// Workers came, went, or take no more.
+    Workers,
     /// A task asks for a run of another dag. The grant was checked.
     Trigger(Box<TriggerCall>),
 }

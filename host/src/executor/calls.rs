@@ -60,7 +60,10 @@ pub(super) fn receive(
     shared.tasks.clone().spawn(async move {
         let _taken = taken;
         let mut memory = None;
-        let work = serve(&shared, &attempt, request, &mut memory);
+        let work = async {
+            shared.store.leads().await;
+            serve(&shared, &attempt, request, &mut memory).await
+        };
         if let Some(result) = over.run_until_cancelled(work).await {
             answer(&shared, &outbox, &attempt, call, result, memory);
         }

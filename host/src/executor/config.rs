@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{databases::DatabasesConfig, model::recording::Recording, telemetry::Telemetry};
+use crate::{
+    databases::DatabasesConfig,
+    model::{queue::Queues, recording::Recording},
+    telemetry::Telemetry,
+};
 
 /// How an executor runs attempts. Each has a default that suits a laptop.
 #[derive(Debug, Clone)]
@@ -13,8 +17,10 @@ pub struct ExecutorConfig {
     pub binary: Option<PathBuf>,
     /// Attempts that run at a time, in all runners.
     pub parallelism: u32,
-    /// Runner processes.
+    /// Runner processes here; with none, attempts wait for workers.
     pub runners: u32,
+    /// The queues that they serve.
+    pub queues: Queues,
     /// Threads of each runner; none: the number of cores.
     pub runner_threads: Option<u32>,
     /// Compilers that run at a time.
@@ -43,6 +49,7 @@ impl ExecutorConfig {
             binary: None,
             parallelism: 128,
             runners: 1,
+            queues: Queues::All,
             runner_threads: None,
             compilers: 2,
             compile_timeout: Duration::from_secs(125),

@@ -23,6 +23,8 @@ pub(super) const INLINE_BYTES: usize = 64 << 10;
 /// XComs of one attempt that are kept in memory until it ends; above it they go to object storage whatever their size.
 const MAX_INLINE_BYTES: usize = 16 << 20;
 const MAX_XCOMS: usize = 1_000;
+/// Runs of dags that an attempt starts.
+const MAX_RUNS: u32 = 1_000;
 const MAX_XCOM_BYTES: u64 = 256 << 20;
 const MAX_ARTIFACTS: usize = 1_000;
 const MAX_ARTIFACT_BYTES: u64 = 10 << 30;
@@ -202,11 +204,15 @@ impl Effects {
         self.calls = self.calls.saturating_sub(1);
     }
 
-    /// Counts a run of `dag_id` that is asked for; answers how many were before.
-    pub fn count_run(&mut self, dag_id: &DagId) -> u32 {
+    /// Counts a run of `dag_id` that is asked for; answers how many of that dag were before.
+    pub fn count_run(&mut self, dag_id: &DagId) -> Result<u32, CallError> {
+        if self.runs.values().sum::<u32>() >= MAX_RUNS {
+            let text = format!("the run of dag `{dag_id}` is one more than the {MAX_RUNS} that an attempt may start");
+            return Err(CallError::TooLarge(text));
+        }
         let count = self.runs.entry(dag_id.clone()).or_default();
-        *count = count.saturating_add(1);
-        *count - 1
+        *count += 1;
+        Ok(*count - 1)
     }
 
     /// Whether a line about this refusal is still wanted.

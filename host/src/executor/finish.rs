@@ -460,13 +460,13 @@ fn deliver(shared: &Arc<Shared>, attempt: &Arc<Attempt>, masker: Option<Masker>,
             shared.tasks.clone().spawn(async move {
                 let recording = store_recording(&shared, &attempt, recording, masker).await;
                 shared.logs.end(attempt.id());
-                send(&shared, Completion { recording, ..completion });
+                shared.tell(ExecutorEvent::Finished(Box::new(Completion { recording, ..completion })));
             });
             return;
         }
     }
     shared.logs.end(attempt.id());
-    send(shared, completion);
+    shared.tell(ExecutorEvent::Finished(Box::new(completion)));
 }
 
 /// Puts a recording into object storage. The attempt's end does not depend on it.
@@ -507,16 +507,4 @@ async fn store_recording(
         created_at: Clock.now(),
         blob,
     })
-}
-
-/// An attempt has one event, so that the order among attempts does not matter and a full channel may be waited for aside.
-fn send(shared: &Arc<Shared>, completion: Completion) {
-    let event = ExecutorEvent::Finished(Box::new(completion));
-    if let Err(tokio::sync::mpsc::error::TrySendError::Full(event)) = shared.events.try_send(event) {
-        let events = shared.events.clone();
-        shared.tasks.spawn(async move {
-            // The scheduler is gone: it will find the attempt unfinished when it is back.
-            let _ = events.send(event).await;
-        });
-    }
 }

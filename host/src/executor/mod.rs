@@ -39,6 +39,7 @@ mod replay;
 mod results;
 mod runner;
 mod values;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,7 @@ pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
 pub use probe::Tested;
 pub use recording::{Recording, RecordingError};
 pub use replay::{Given, Placeholder, Replay, ReplayError, Replayed};
+pub use workers::{Hello, Worker, Workload};
 
 use self::{
     books::{Attempt, Books, Phase},
@@ -76,6 +78,7 @@ use self::{
     recording::{Held, Recorder},
     results::Results,
     runner::{Ready, Runner},
+    workers::Runners,
 };
 use crate::{
     blobs::Blobs,
@@ -143,7 +146,7 @@ struct Shared {
     vault: Vault,
     events: mpsc::Sender<ExecutorEvent>,
     books: Arc<Books>,
-    runners: Vec<Arc<Runner>>,
+    runners: Runners,
     results: Results,
     recordings: Held,
     logs: Logs,
@@ -163,6 +166,19 @@ struct Shared {
     closing: CancellationToken,
 }
 
+/// Starts a runner that another supervisor feeds: a worker's. Must be called within a tokio runtime.
+///
+/// # Errors
+/// If the process can't be started.
+pub fn start_runner(slots: u32) -> std::io::Result<(tokio::process::Child, tokio::net::UnixStream)> {
+    let (mut child, stream) = runner::start(&std::env::current_exe()?, slots, None)?;
+    if let Some(stderr) = child.stderr.take() {
+        #[expect(clippy::disallowed_methods, reason = "it ends with the process")]
+        tokio::spawn(runner::repeat(0, stderr));
+    }
+    Ok((child, stream))
+}
+
 impl Executor {
     /// Starts the runners. Must be called within a tokio runtime.
     ///
@@ -177,8 +193,8 @@ impl Executor {
     ) -> Result<Self, ExecutorError> {
         let shared = Arc::new(Shared::new(config, store, blobs, vault, events)?);
         shared.tasks.spawn(shared.logs.clone().write());
-        for runner in &shared.runners {
-            shared.tasks.spawn(runner::keep(Arc::clone(&shared), Arc::clone(runner)));
+        for runner in shared.runners.all() {
+            shared.tasks.spawn(runner::keep(Arc::clone(&shared), runner));
         }
         Ok(Self { shared })
     }
@@ -238,7 +254,7 @@ impl Executor {
 
     /// Process ids of the runners that are up.
     pub fn runner_pids(&self) -> Vec<u32> {
-        self.shared.runners.iter().filter_map(|runner| runner.pid()).collect()
+        self.shared.runners.all().iter().filter_map(|runner| runner.pid()).collect()
     }
 
     /// Ends all attempts as `Lost`, stores what is left of the logs, and ends the children.
@@ -257,6 +273,18 @@ impl Executor {
 }
 
 impl Shared {
+    /// Tells the scheduler. The order of what is told of different attempts does not matter, so that a full channel is waited
+    /// for aside.
+    fn tell(&self, event: ExecutorEvent) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
+            let events = self.events.clone();
+            self.tasks.spawn(async move {
+                // The scheduler is gone: it will find what it was not told when it is back.
+                let _ = events.send(event).await;
+            });
+        }
+    }
+
     fn new(
         config: ExecutorConfig,
         store: Store,
@@ -271,9 +299,9 @@ impl Shared {
             None => std::env::current_exe().map_err(ExecutorError::Binary)?,
         };
         let compiler = Compiler::new(binary.clone(), config.compile_timeout, config.compilers);
-        let count = config.runners.max(1);
+        let count = config.runners;
         // Some to spare: a killed attempt holds its slot until it has ended, while its successor may start.
-        let slots = config.parallelism.div_ceil(count) + config.parallelism / 16 + 4;
+        let slots = config.parallelism.div_ceil(count.max(1)) + config.parallelism / 16 + 4;
         let books = Arc::new(Books::default());
         let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
         let lookups = Lookups::default();
@@ -291,7 +319,9 @@ impl Shared {
             vault,
             events,
             books,
-            runners: (0..count as usize).map(|index| Arc::new(Runner::new(index, slots))).collect(),
+            runners: Runners::new(
+                (0..count as usize).map(|index| Arc::new(Runner::new(index, slots, config.queues.clone()))).collect(),
+            ),
             results: Results::new(),
             recordings: Held::default(),
             logs,
@@ -391,13 +421,7 @@ impl Shared {
             recorder.begin(&run);
         }
         let ready = Ready { attempt: Arc::clone(attempt), run: Box::new(run), memory };
-        let runner = match self.runners.as_slice() {
-            [only] => Some(only),
-            many => many.iter().min_by_key(|runner| runner.load()),
-        };
-        if let Some(runner) = runner {
-            runner.submit(self, ready);
-        }
+        self.place(ready);
     }
 
     /// Deletes objects that no row names. If that fails they stay, unseen.

@@ -208,12 +208,7 @@ fn tell(shared: &Shared, attempt: &Attempt, fields: Map<String, Json>, label: Op
         Rendered { id: attempt.id().clone(), fields, label }
     });
     let Some(rendered) = rendered else { return };
-    let event = ExecutorEvent::Rendered(Box::new(rendered));
-    if let Err(tokio::sync::mpsc::error::TrySendError::Full(event)) = shared.events.try_send(event) {
-        let events = shared.events.clone();
-        // The scheduler is gone: it makes the attempt again when it is back.
-        shared.tasks.spawn(async move { drop(events.send(event).await) });
-    }
+    shared.tell(ExecutorEvent::Rendered(Box::new(rendered)));
 }
 
 fn masked(masker: &Masker, value: Json) -> Json {

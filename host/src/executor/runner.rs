@@ -12,7 +12,10 @@ use std::{
     os::fd::OwnedFd,
     path::Path,
     process::Stdio,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,18 +23,25 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::UnixStream,
     process::{Child, ChildStderr, Command},
-    sync::OwnedSemaphorePermit,
+    sync::{Notify, OwnedSemaphorePermit},
     time::MissedTickBehavior,
 };
+use uuid::Uuid;
 
 use super::{
-    Shared,
+    Assignment, ExecutorEvent, Shared,
     books::{Attempt, Phase, RunnerId},
     calls, finish,
     outbox::{self, Outbox},
+    workers::Hello,
 };
 use crate::{
-    model::{ids::Digest, sql::Datum},
+    model::{
+        ids::{Digest, QueueName},
+        queue::Queues,
+        sql::Datum,
+        time::Timestamp,
+    },
     wire::{AttemptEnd, AttemptKey, Call, FrameError, FrameReader, FrameWriter, FromRunner, RunAttempt, ToRunner},
 };
 
@@ -55,12 +65,35 @@ pub(super) struct Ready {
     pub memory: Option<OwnedSemaphorePermit>,
 }
 
+impl Ready {
+    pub fn queue(&self) -> &QueueName {
+        let Assignment { dag, node, .. } = &self.attempt.assignment;
+        &dag.node(*node).queue
+    }
+}
+
 /// A place for a runner process, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Runner {
     index: usize,
     slots: u32,
+    queues: Queues,
+    /// Where it is, if not here.
+    worker: Option<OfWorker>,
     state: Mutex<State>,
+}
+
+/// What is known of a runner's worker.
+#[derive(Debug)]
+pub(super) struct OfWorker {
+    pub name: String,
+    pub process: Uuid,
+    pub connected_at: Timestamp,
+    pub is_draining: AtomicBool,
+    /// How many more attempts it takes; none: as many as there are.
+    left: Option<AtomicU32>,
+    /// Told when it drains, and when one of its attempts ended.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -88,8 +121,86 @@ enum Component {
 }
 
 impl Runner {
-    pub fn new(index: usize, slots: u32) -> Self {
-        Self { index, slots, state: Mutex::default() }
+    /// One of this machine.
+    pub fn new(index: usize, slots: u32, queues: Queues) -> Self {
+        Self { index, slots, queues, worker: None, state: Mutex::default() }
+    }
+
+    /// One of a worker.
+    pub fn of_worker(index: usize, hello: Hello, connected_at: Timestamp) -> Self {
+        let Hello { name, process, slots, queues, attempts } = hello;
+        let left = attempts.map(|attempts| AtomicU32::new(attempts.get()));
+        let worker =
+            OfWorker { name, process, connected_at, is_draining: AtomicBool::new(false), left, changed: Notify::new() };
+        Self { index, slots, queues, worker: Some(worker), state: Mutex::default() }
+    }
+
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// Whether it is given attempts of `queue`.
+    pub fn takes(&self, queue: &QueueName) -> bool {
+        self.queues.serve(queue) && !self.is_draining()
+    }
+
+    pub fn worker(&self) -> Option<&OfWorker> {
+        self.worker.as_ref()
+    }
+
+    /// Gives it no more attempts.
+    pub fn drain(&self) {
+        if let Some(worker) = &self.worker {
+            worker.is_draining.store(true, Ordering::Relaxed);
+            worker.changed.notify_one();
+        }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| worker.is_draining.load(Ordering::Relaxed))
+    }
+
+    /// Waits until it has drained: that is never, if nobody asks for it.
+    pub async fn drained(&self) {
+        let Some(worker) = &self.worker else { return std::future::pending().await };
+        while !self.is_draining() || self.running() > 0 || self.waiting(|_| true) > 0 {
+            worker.changed.notified().await;
+        }
+    }
+
+    /// Attempts that run.
+    pub fn running(&self) -> u32 {
+        self.state().running
+    }
+
+    /// Attempts that wait, of those that `counts`.
+    pub fn waiting(&self, counts: impl Fn(&Ready) -> bool) -> usize {
+        let state = self.state();
+        let loading = state.components.values().flat_map(|component| match component {
+            Component::Loading(waiting) => waiting.as_slice(),
+            Component::Loaded { .. } => &[],
+        });
+        state.queue.iter().chain(loading).filter(|ready| counts(ready)).count()
+    }
+
+    /// What waits here, to be placed elsewhere.
+    pub fn take_waiting(&self) -> Vec<Ready> {
+        let mut state = self.state();
+        let mut waiting: Vec<_> = state.queue.drain(..).collect();
+        for component in state.components.values_mut() {
+            if let Component::Loading(of_component) = component {
+                waiting.append(of_component);
+            }
+        }
+        waiting
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -102,10 +213,10 @@ impl Runner {
         state.outbox.as_ref().and(state.pid)
     }
 
-    /// How much it has to do.
-    pub fn load(&self) -> usize {
+    /// How much it has to do, in thousandths of its slots.
+    pub fn fullness(&self) -> u64 {
         let state = self.state();
-        state.running as usize + state.queue.len()
+        (u64::from(state.running) + state.queue.len() as u64) * 1_000 / u64::from(self.slots.max(1))
     }
 
     /// Sends an attempt as soon as there are a process, the code and a slot.
@@ -121,6 +232,13 @@ impl Runner {
                     self.start_load(shared, state.generation, component, false);
                 }
             }
+        }
+        drop(state);
+        // Not before it is here: who drains leaves when nothing is.
+        let left = self.worker.as_ref().and_then(|worker| worker.left.as_ref());
+        if left.is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) == 1) {
+            self.drain();
+            shared.tell(ExecutorEvent::Workers);
         }
     }
 
@@ -142,13 +260,20 @@ impl Runner {
     }
 
     /// A slot is free.
-    fn ended(&self) {
+    fn ended(&self, shared: &Shared) {
         let mut state = self.state();
         state.running = state.running.saturating_sub(1);
         while state.running < self.slots
             && let Some(ready) = state.queue.pop_front()
         {
             self.send_or_queue(&mut state, ready);
+        }
+        drop(state);
+        if let Some(worker) = &self.worker {
+            worker.changed.notify_one();
+            if self.is_draining() {
+                shared.tell(ExecutorEvent::Workers);
+            }
         }
     }
 
@@ -190,6 +315,9 @@ impl Runner {
                     for ready in waiting {
                         finish::not_started(&shared, ready.attempt.key, error.retry, error.message.clone());
                     }
+                    if let Some(worker) = &runner.worker {
+                        worker.changed.notify_one();
+                    }
                 }
             }
         });
@@ -216,7 +344,7 @@ impl Runner {
         }
     }
 
-    fn down(&self, shared: &Arc<Shared>) {
+    pub fn down(&self, shared: &Arc<Shared>) {
         let mut state = self.state();
         let runner = RunnerId { index: self.index, generation: state.generation };
         state.outbox = None;
@@ -286,7 +414,7 @@ pub(super) async fn keep(shared: Arc<Shared>, runner: Arc<Runner>) {
 
 /// Why a runner is no more.
 #[derive(Debug, thiserror::Error)]
-enum RunnerError {
+pub(super) enum RunnerError {
     #[error("its process can't be started")]
     Start(#[source] io::Error),
     #[error("it was not ready within {} s", START_TIMEOUT.as_secs())]
@@ -352,7 +480,8 @@ async fn end(child: &mut Child, served: Result<(), RunnerError>) -> Result<(), R
     served
 }
 
-async fn serve<R: tokio::io::AsyncRead + Unpin>(
+/// Listens to a runner until its stream ends.
+pub(super) async fn serve<R: tokio::io::AsyncRead + Unpin>(
     shared: &Arc<Shared>,
     runner: &Arc<Runner>,
     generation: u64,
@@ -406,10 +535,11 @@ impl Watch {
         if self.asked.is_some_and(|asked| asked.elapsed() > patience) {
             return Err(RunnerError::Silent);
         }
-        if runner.state().running == 0 {
+        if runner.worker.is_none() && runner.state().running == 0 {
             return Ok(());
         }
-        if self.asked.is_none() && self.heard.elapsed() > patience / 3 {
+        // One that is elsewhere hears from us all the time, so that it knows that it still belongs to somebody.
+        if self.asked.is_none() && (runner.worker.is_some() || self.heard.elapsed() > patience / 3) {
             self.asked = Some(Instant::now());
             outbox.send(ToRunner::Ping, None);
         }
@@ -462,7 +592,7 @@ async fn take(
         }
         FromRunner::Done { attempt, end, usage } => {
             let Some(attempt) = find(attempt) else { return Ok(()) };
-            runner.ended();
+            runner.ended(shared);
             let size = match &end {
                 AttemptEnd::Success(Some(value)) => value.bytes.len(),
                 _ => 0,
@@ -475,7 +605,7 @@ async fn take(
 }
 
 /// Passes a runner's own words on to our log.
-async fn repeat(index: usize, stderr: ChildStderr) {
+pub(super) async fn repeat(index: usize, stderr: ChildStderr) {
     let mut stderr = BufReader::new(stderr).take(MAX_STDERR_BYTES);
     let mut line = Vec::new();
     loop {

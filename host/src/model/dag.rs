@@ -27,7 +27,7 @@ use super::{
     callback::{CallbackEvent, Callbacks},
     expand::Expand,
     grants::Grants,
-    ids::{AssetName, DagId, Digest, EntryName, PoolName, TaskId},
+    ids::{AssetName, DagId, Digest, EntryName, PoolName, QueueName, TaskId},
     recording::Recording,
     retry::Retry,
     spec::{DagSpec, NodeSpec, ParamSpec, ScheduleSpec, SourceSpec, WeightRule},
@@ -118,6 +118,7 @@ pub struct Node {
     pub trigger_rule: TriggerRule,
     pub pool: PoolName,
     pub pool_slots: u32,
+    pub queue: QueueName,
     /// The task's own; higher goes first.
     pub priority_weight: i32,
     pub weight_rule: WeightRule,

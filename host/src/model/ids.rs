@@ -118,6 +118,9 @@ name!(
 name!(
     /// Names a pool of slots.
     PoolName, "pool name", &[' ']);
+name!(
+    /// Names a queue: what workers serve, and where tasks wait for one of them.
+    QueueName, "queue name", &[]);
 
 impl XComKey {
     /// The key of a task's result. Airflow: `return_value`.
@@ -132,6 +135,18 @@ impl PoolName {
 
     /// The pool of tasks that name none.
     pub fn default_pool() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
+impl QueueName {
+    /// The queue of tasks that name none. Airflow: `operators.default_queue`.
+    pub const DEFAULT: &'static str = "default";
+}
+
+impl Default for QueueName {
+    /// The queue of tasks that name none.
+    fn default() -> Self {
         Self(Self::DEFAULT.into())
     }
 }

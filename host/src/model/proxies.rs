@@ -7,14 +7,30 @@ use ipnet::IpNet;
 /// Addresses in a request's `X-Forwarded-For` that are looked at, from the nearest on.
 const MAX_HOPS: usize = 20;
 
+/// A net of fewer bits is no net of proxies.
+const MIN_PREFIX: u8 = 4;
+
 /// The addresses of proxies that are believed. As text `10.0.0.0/8,192.0.2.7`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
-/// A text that names no addresses.
+/// A text that names no addresses, or all of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither an address nor a net, as `10.0.0.0/8`")]
-pub struct TrustedProxiesError(String);
+pub enum TrustedProxiesError {
+    #[error("`{0}` is neither an address nor a net, as `10.0.0.0/8`")]
+    NoNet(String),
+    #[error("`{0}` is everybody, who then could claim any address; name the proxies")]
+    Everybody(String),
+}
+
+/// What of an address belongs to one customer of a provider: all of IPv4's, of IPv6's the net of 64 bits in which a machine takes as
+/// many addresses as it likes.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}
 
 impl FromStr for TrustedProxies {
     type Err = TrustedProxiesError;
@@ -22,7 +38,10 @@ impl FromStr for TrustedProxies {
     fn from_str(text: &str) -> Result<Self, TrustedProxiesError> {
         let net = |part: &str| {
             let address = part.parse::<IpAddr>().map(IpNet::from);
-            part.parse().or(address).map_err(|_| TrustedProxiesError(part.chars().take(80).collect()))
+            let shown = || part.chars().take(80).collect();
+            let net: IpNet = part.parse().or(address).map_err(|_| TrustedProxiesError::NoNet(shown()))?;
+            // Also in two halves.
+            if net.prefix_len() < MIN_PREFIX { Err(TrustedProxiesError::Everybody(shown())) } else { Ok(net) }
         };
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(net).collect::<Result<_, _>>().map(Self)
@@ -57,6 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_machine_with_many_addresses_is_one() {
+        let network = |text: &str| network_of(text.parse().unwrap()).to_string();
+        assert_eq!(network("192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
+    #[test]
     fn the_client_is_the_nearest_that_is_not_believed() {
         let proxies: TrustedProxies = " 10.0.0.0/8, 192.0.2.7 ,fd00::/8".parse().unwrap();
         for (peer, forwarded, client) in [
@@ -75,6 +102,10 @@ mod tests {
         }
         let none: TrustedProxies = "".parse().unwrap();
         assert_eq!(none.client("10.1.2.3".parse().unwrap(), ["1.1.1.1"].into_iter()).to_string(), "10.1.2.3");
+        for everybody in ["0.0.0.0/0", "::/0", "0.0.0.0/1,128.0.0.0/1"] {
+            let refused = everybody.parse::<TrustedProxies>();
+            assert!(matches!(refused, Err(TrustedProxiesError::Everybody(_))), "{everybody}");
+        }
         assert!("10.0.0.0/33".parse::<TrustedProxies>().is_err() && "proxy".parse::<TrustedProxies>().is_err());
     }
 }

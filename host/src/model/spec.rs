@@ -396,6 +396,9 @@ pub struct NodeSpec {
     pub trigger_rule: TriggerRule,
     pub pool: String,
     pub pool_slots: u32,
+    /// None: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     pub priority_weight: i32,
     #[serde(default, skip_serializing_if = "is_default")]
     pub depends_on_past: bool,
@@ -485,6 +488,7 @@ impl NodeSpec {
             trigger_rule: TriggerRule::AllSuccess,
             pool: PoolName::DEFAULT.to_owned(),
             pool_slots: 1,
+            queue: None,
             priority_weight: 1,
             depends_on_past: false,
             wait_for_downstream: false,

@@ -93,6 +93,30 @@ impl TaskState {
         matches!(self, Self::Queued | Self::Running | Self::Restarting)
     }
 
+    /// The one state that is shown for instances in this and in `other`: that which needs a look first. Airflow:
+    /// `state_priority` of its grid.
+    #[must_use]
+    pub fn summary(self, other: Self) -> Self {
+        std::cmp::min_by_key(self, other, |state| state.place_in_summary())
+    }
+
+    fn place_in_summary(self) -> u8 {
+        match self {
+            Self::Failed => 0,
+            Self::UpstreamFailed => 1,
+            Self::UpForRetry => 2,
+            Self::UpForReschedule => 3,
+            Self::Queued => 4,
+            Self::Scheduled => 5,
+            Self::Running => 6,
+            Self::Restarting => 7,
+            Self::None => 8,
+            Self::Success => 9,
+            Self::Skipped => 10,
+            Self::Removed => 11,
+        }
+    }
+
     /// A letter for packed run summaries (one byte an instance), unique among states.
     pub fn letter(self) -> u8 {
         match self {

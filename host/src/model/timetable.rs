@@ -102,7 +102,7 @@ impl Timetable {
     /// `start`: that of the dag, from which periods are counted.
     ///
     /// # Errors
-    /// If a cron expression can't be read or never fires, or a period is shorter than a second.
+    /// If a cron expression can't be read or never fires, or a period is shorter than a second or longer than a century.
     pub fn from_spec(spec: &ScheduleSpec, timezone: Tz, start: Option<Timestamp>) -> Result<Self, TimetableError> {
         let rule = match spec {
             ScheduleSpec::Manual => Rule::Manual,
@@ -123,7 +123,11 @@ impl Timetable {
             }
             ScheduleSpec::Every { period_ms, data_interval } => {
                 let ticks = Ticks::every(Duration::from_millis(*period_ms), start.unwrap_or(Timestamp::from_micros(0)));
-                let wrong = || TimetableError(format!("a period of {period_ms} ms can't be; the shortest is 1 s"));
+                let wrong = || {
+                    let text =
+                        format!("a period of {period_ms} ms can't be; the shortest is 1 s, the longest 100 years");
+                    TimetableError(text)
+                };
                 Rule::of(ticks.ok_or_else(wrong)?, *data_interval)
             }
         };

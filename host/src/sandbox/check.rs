@@ -56,6 +56,9 @@ const WASI: &[&str] = &[
 ];
 const WASI_VERSION: &str = "0.2.";
 
+/// Of a name that is refused, so many characters are told.
+const MAX_SHOWN_CHARS: usize = 100;
+
 const HOW_TO_BUILD: &str = "build it with `cargo build --release --target wasm32-wasip2`";
 
 /// Refuses what is not a component that could run here, with a reason for its author.
@@ -167,7 +170,7 @@ impl Walk {
             if version.strip_prefix('@').is_some_and(|version| version.starts_with(OWN_VERSION)) {
                 self.runner = true;
             } else {
-                self.other_runner = Some(name.to_owned());
+                self.other_runner = Some(shown(name));
             }
         }
     }
@@ -215,6 +218,11 @@ fn limit<N: Copy + PartialOrd + std::fmt::Display>(found: N, most: N, what: &str
     Ok(())
 }
 
+/// A name as it is shown: what is not printed is written as its number, and what is too long is cut.
+fn shown(name: &str) -> String {
+    name.chars().take(MAX_SHOWN_CHARS).flat_map(char::escape_debug).collect()
+}
+
 fn check_import(name: &str) -> Result<(), Why> {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     let own = interface.strip_prefix("airlock:task/").map(|own| (OWN.contains(&own), OWN_VERSION));
@@ -222,11 +230,13 @@ fn check_import(name: &str) -> Result<(), Why> {
     match own.or(wasi) {
         Some((true, ours)) if version.starts_with(ours) => Ok(()),
         Some((true, ours)) => Err(Why::Refused(format!(
-            "the component imports `{name}`, and airlock has `{interface}@{ours}x`; build it for that version"
+            "the component imports `{}`, and airlock has `{interface}@{ours}x`; build it for that version",
+            shown(name)
         ))),
         _ => Err(Why::Refused(format!(
-            "the component imports `{name}`, which airlock does not have; a task may import the interfaces of \
-             `airlock:task@{OWN_VERSION}x` and WASI 0.2 (io, clocks, random, cli, filesystem, sockets, http)"
+            "the component imports `{}`, which airlock does not have; a task may import the interfaces of \
+             `airlock:task@{OWN_VERSION}x` and WASI 0.2 (io, clocks, random, cli, filesystem, sockets, http)",
+            shown(name)
         ))),
     }
 }
@@ -325,5 +335,7 @@ mod tests {
         assert!(import("wasi:http/types@0.3.0").contains("wasi:http/types@0.2.x"));
         assert!(import("airlock:task/log@0.2.0").contains("airlock:task/log@0.1.x"));
         assert!(import("env").contains("`env`"));
+        let strange = import(&format!("\u{202e}\u{1b}[2J{}", "x".repeat(100_000)));
+        assert!(strange.contains("`\\u{202e}\\u{1b}[2Jxxx") && strange.len() < 500, "{strange}");
     }
 }

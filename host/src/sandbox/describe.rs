@@ -351,6 +351,7 @@ impl Sizes {
             trigger_rule: trigger_rule(node.trigger_rule),
             pool: self.word(&place, "pool", node.pool)?,
             pool_slots: node.pool_slots,
+            queue: self.maybe(&place, "queue", node.queue)?,
             priority_weight: node.priority_weight,
             depends_on_past: node.depends_on_past,
             wait_for_downstream: node.wait_for_downstream,

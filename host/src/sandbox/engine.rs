@@ -37,6 +37,14 @@ pub fn engine(slots: u32) -> Result<(Engine, Option<String>)> {
     }
 }
 
+/// An engine that runs nothing.
+///
+/// # Errors
+/// If wasmtime does not run on this machine.
+pub fn compiler() -> Result<Engine> {
+    Engine::new(&config())
+}
+
 fn config() -> Config {
     let mut config = Config::new();
     config

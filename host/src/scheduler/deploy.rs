@@ -31,10 +31,11 @@ impl Scheduler {
     /// the blob is written, the rows are committed, the loop is told.
     ///
     /// # Errors
-    /// If it is not signed as it must be, is neither a component of our world nor YAML, its dags are wrong or not the uploader's, or it can't be stored; then
-    /// nothing has changed.
+    /// If it is not signed as it must be, is neither a component of our world nor YAML, its dags are wrong or not the uploader's, too many
+    /// of the uploader's wait, or it can't be stored; then nothing has changed.
     pub async fn deploy(&self, bytes: Bytes, signature: Option<&str>, by: &Uploader) -> Result<Deployed, DeployError> {
         let signer = self.config.signers.check(&bytes, signature)?;
+        let _turn = self.intake.turn(&by.username).await?;
         let digest = Digest(Sha256::digest(&bytes).into());
         let known = self.store.component_get(digest).await?;
         let module = if is_wasm(&bytes) {

@@ -25,19 +25,20 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use lru::LruCache;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 
 use self::active_run::ActiveRun;
 use super::{
-    AnswerRequest, Change, ClearRequest, Dependency, Health, MarkRequest, RequestError, RunRequest, SchedulerConfig,
+    AnswerRequest, Change, ClearRequest, Dependency, Health, MarkRequest, RunRequest, SchedulerConfig,
     dags::Dags,
+    reply::Reply,
     retention::Ended,
     runs,
     tick::{Dispatch, Tick},
@@ -45,12 +46,12 @@ use super::{
     waits::Waits,
 };
 use crate::{
-    engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange},
+    engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange, Verdict},
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, TriggerCall, TriggerRefusal},
     model::{
         approval::Answer,
         grants::Grants,
-        ids::{AssetName, DagId, RunId, TaskId},
+        ids::{AssetName, DagId, QueueName, RunId, TaskId},
         state::{RunState, TaskState},
         time::{Clock, Timestamp},
         wait::{RunChoice, Wait},
@@ -69,10 +70,6 @@ const MAX_STARTS: usize = 256;
 const MAX_GRAPHS: NonZeroUsize = NonZeroUsize::new(128).expect("128 is not zero");
 /// Unfinished runs that are read at a time at the start.
 const RECOVERY_PAGE: u32 = 500;
-/// How long the loop waits before it tries a commit again.
-const COMMIT_RETRY: Duration = Duration::from_millis(500);
-
-type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 
 /// What the loop can be asked.
 pub enum Request {
@@ -173,11 +170,30 @@ pub struct Heartbeat {
     at_us: AtomicI64,
     running: AtomicU32,
     active_runs: AtomicU32,
+    /// Instances that wait for workers, by queue.
+    waiting: Mutex<BTreeMap<QueueName, u32>>,
 }
 
 impl Heartbeat {
     pub fn new(now: Timestamp) -> Self {
-        Self { at_us: AtomicI64::new(now.as_micros()), running: AtomicU32::new(0), active_runs: AtomicU32::new(0) }
+        Self {
+            at_us: AtomicI64::new(now.as_micros()),
+            running: AtomicU32::new(0),
+            active_runs: AtomicU32::new(0),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// How many instances wait for workers that serve `queue`, or any.
+    pub fn waiting(&self, queue: Option<&QueueName>) -> u32 {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().filter(|(name, _)| queue.is_none_or(|queue| queue == *name)).map(|(_, count)| *count).sum()
+    }
+
+    fn wait(&self, admission: &Admission) {
+        let count = |queue| u32::try_from(admission.waiting_in(queue)).unwrap_or(u32::MAX);
+        let counts = admission.queues().map(|queue| (queue.clone(), count(queue))).collect();
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
     fn beat(&self, now: Timestamp, active_runs: usize, running: u32) {
@@ -376,6 +392,11 @@ impl<D: Dispatch> Driver<D> {
                 self.recover_run(row, &mut resumed, &mut turn).await?;
             }
         }
+        for (key, state) in self.store.dag_run_verdicts().await? {
+            if let Some(run) = self.runs.get_mut(&key) {
+                run.state.set_verdict(if state == RunState::Success { Verdict::Success } else { Verdict::Failed });
+            }
+        }
         // Only now is all in memory that a run may look back at.
         for key in resumed {
             self.look_back(key, &mut turn).await?;
@@ -471,10 +492,11 @@ impl<D: Dispatch> Driver<D> {
                 self.kill_all();
                 while let Err(error) = self.reload(clock.now()).await {
                     tracing::error!(error = %Chain(&error), "the scheduler can't read its state; it will try again");
-                    tokio::time::sleep(COMMIT_RETRY).await;
+                    tokio::time::sleep(self.config.commit_retry).await;
                 }
             }
             self.heartbeat.beat(clock.now(), self.runs.len(), self.running);
+            self.heartbeat.wait(&self.admission);
             if stop {
                 return;
             }
@@ -497,6 +519,7 @@ impl<D: Dispatch> Driver<D> {
             match event {
                 ExecutorEvent::Finished(completion) => self.finished(*completion, &mut turn),
                 ExecutorEvent::Rendered(rendered) => self.rendered(*rendered, &mut turn),
+                ExecutorEvent::Workers => self.count_workers(),
                 ExecutorEvent::Trigger(_) => {}
             }
         }
@@ -573,6 +596,16 @@ impl<D: Dispatch> Driver<D> {
         }
     }
 
+    /// Looks anew how many slots workers have.
+    fn count_workers(&mut self) {
+        let queues: Vec<_> = self.admission.queues().cloned().collect();
+        for queue in queues {
+            if let Some(slots) = self.executor.slots_of(&queue) {
+                self.admission.set_queue(&queue, slots);
+            }
+        }
+    }
+
     fn due(&mut self, turn: &mut Turn) {
         while let Some((at, _)) = self.timers.first()
             && *at <= turn.now()
@@ -623,7 +656,12 @@ impl<D: Dispatch> Driver<D> {
                 }
                 Command::Delete(instance) => turn.instances.entry(key).or_default().delete(instance),
                 Command::Ready(instance) => {
-                    self.admission.ready(slots, instance, demand(run, slots, instance));
+                    let queue = &run.version.dag.node(instance.node).queue;
+                    let on_workers = self.executor.slots_of(queue);
+                    if let Some(slots) = on_workers {
+                        self.admission.set_queue(queue, slots);
+                    }
+                    self.admission.ready(slots, instance, demand(run, slots, instance, on_workers.is_some()));
                 }
                 Command::Withdraw(instance) => self.admission.withdraw(slots, instance),
                 Command::Release(instance) => {
@@ -747,7 +785,7 @@ fn hand_on(events: &mut Vec<ExecutorEvent>, triggers: &mpsc::Sender<Box<TriggerC
 }
 
 /// What an instance needs in order to start.
-fn demand(loaded: &ActiveRun, run: engine::RunKey, instance: InstanceId) -> engine::Demand<'_> {
+fn demand(loaded: &ActiveRun, run: engine::RunKey, instance: InstanceId, on_workers: bool) -> engine::Demand<'_> {
     let dag = &loaded.version.dag;
     let node = dag.node(instance.node);
     let per_dag = || engine::Key::Task(dag.dag_id.clone(), node.task_id.clone());
@@ -757,11 +795,12 @@ fn demand(loaded: &ActiveRun, run: engine::RunKey, instance: InstanceId) -> engi
     // One whose key can't be told is admitted and fails.
     let named = task_key::of(loaded, instance).and_then(Result::ok);
     let named = named.map(|(key, limit)| (engine::Key::Named(key.into()), limit));
+    let queue = on_workers.then(|| (engine::Key::Queue(node.queue.clone()), 0));
     engine::Demand {
         pool: &node.pool,
         pool_slots: node.pool_slots,
         priority_weight: node.weight,
-        keys: of_dag.into_iter().chain(of_run).chain(named).collect(),
+        keys: of_dag.into_iter().chain(of_run).chain(named).chain(queue).collect(),
     }
 }
 

@@ -23,7 +23,9 @@ mod deploy;
 mod driver;
 mod garbage;
 mod grants;
+mod intake;
 mod params;
+mod reply;
 mod request;
 mod retention;
 mod run_keys;
@@ -39,27 +41,32 @@ use std::sync::Arc;
 pub use backfills::PlannedRun;
 pub use change::Change;
 pub use grants::{GrantsDecision, GrantsDifference};
+pub use intake::{IntakeError, MAX_UPLOAD_BYTES, Upload};
 pub use request::{
     AnswerRequest, BackfillRequest, ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin,
     RequestError, RunRequest, SchedulerConfig,
 };
 pub use retention::{DagPreview, Deletions, Preview, RetentionConfig};
 use tokio::{
-    sync::{Notify, RwLock, broadcast, mpsc, oneshot},
+    io::{AsyncRead, AsyncWrite},
+    sync::{Notify, RwLock, broadcast, mpsc},
     task::JoinHandle,
 };
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 pub use version::{VersionError, graph};
 
 use self::{
     driver::{Driver, Heartbeat, Request},
+    intake::Intake,
+    reply::Reply,
     retention::Ended,
 };
 use crate::{
     blobs::Blobs,
     model::{
         approval::Answer,
-        ids::{AssetName, DagId, RunId, TaskId},
+        ids::{AssetName, DagId, QueueName, RunId, TaskId},
         spec::ScheduleSpec,
         state::RunState,
         time::{Clock, Timestamp},
@@ -70,7 +77,9 @@ use crate::{
     vault::Connection,
 };
 pub use crate::{
-    executor::{CompileError, Executor, ExecutorEvent, LogError, LogFrom, LogLine, LogPage, Logs, Tested},
+    executor::{
+        CompileError, Executor, ExecutorEvent, Hello, LogError, LogFrom, LogLine, LogPage, Logs, Tested, Workload,
+    },
     store::DeployedDag,
 };
 
@@ -97,6 +106,7 @@ pub struct Scheduler {
     garbage: Arc<Notify>,
     /// Held while the object of a component is stored and its row is not.
     uploads: Arc<RwLock<()>>,
+    intake: Arc<Intake>,
     retention: retention::Handle,
 }
 
@@ -152,6 +162,7 @@ impl Scheduler {
             heartbeat: Arc::clone(&heartbeat),
             garbage: Arc::clone(&garbage),
             uploads: Arc::clone(&uploads),
+            intake: Arc::default(),
             retention: retention::Handle::new(commands),
         };
         let ended = Arc::<Ended>::default();
@@ -345,6 +356,31 @@ impl Scheduler {
         &self.config.telemetry.metrics
     }
 
+    /// What attempts there are to run, of `queue` or of all, and who runs them.
+    pub fn workload(&self, queue: Option<&QueueName>) -> Workload {
+        let load = self.executor.workload(queue);
+        let waiting = load.waiting.saturating_add(self.heartbeat.waiting(queue));
+        Workload { waiting, wanted: waiting.saturating_add(load.running), ..load }
+    }
+
+    /// Lets a worker run attempts until its stream ends, or it has drained.
+    ///
+    /// # Errors
+    /// If there are too many workers, or why its stream ended.
+    pub async fn serve_worker<S: AsyncRead + AsyncWrite>(&self, hello: Hello, stream: S) -> Result<(), String> {
+        self.executor.serve_worker(hello, stream).await
+    }
+
+    /// Whether the worker of this process was drained, and is not to come back.
+    pub fn worker_is_drained(&self, process: Uuid) -> bool {
+        self.executor.is_drained(process)
+    }
+
+    /// Gives a worker no more attempts; false if there is none of that name.
+    pub fn drain_worker(&self, name: &str) -> bool {
+        self.executor.drain_worker(name)
+    }
+
     /// Logs of attempts, live and stored.
     pub fn logs(&self) -> &Logs {
         self.executor.logs()
@@ -423,11 +459,8 @@ impl Scheduler {
         }
     }
 
-    async fn ask<T>(
-        &self,
-        request: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Request,
-    ) -> Result<T, RequestError> {
-        let (reply, answer) = oneshot::channel();
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, RequestError> {
+        let (reply, answer) = Reply::new();
         self.requests.send(request(reply)).await.map_err(|_| RequestError::Stopped)?;
         answer.await.map_err(|_| RequestError::Stopped)?
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{RetentionConfig, grants::GrantsDifference};
+use super::{IntakeError, RetentionConfig, grants::GrantsDifference};
 use crate::{
     executor::CompileError,
     model::{
@@ -34,6 +34,8 @@ pub struct SchedulerConfig {
     pub timetables: bool,
     /// How often the loop looks at the time even if nothing woke it.
     pub safety_interval: Duration,
+    /// How long the loop waits before it tries a commit again that the database could not take.
+    pub commit_retry: Duration,
     /// Where it tells what it does.
     pub telemetry: Telemetry,
     /// How long history is kept.
@@ -49,6 +51,7 @@ impl Default for SchedulerConfig {
             grants_policy: GrantsPolicy::default(),
             timetables: true,
             safety_interval: Duration::from_secs(5),
+            commit_retry: Duration::from_millis(500),
             telemetry: Telemetry::default(),
             retention: RetentionConfig::default(),
         }
@@ -275,6 +278,8 @@ pub enum DeployError {
     LibraryOfAll,
     #[error("a component named `{0}` is there, and not only of dags that are yours; give this one another name")]
     NameOfOthers(String),
+    #[error(transparent)]
+    TooMany(#[from] IntakeError),
     #[error("the component could not be stored")]
     Blobs(#[from] crate::blobs::BlobError),
     #[error("the component could not be recorded")]
@@ -298,7 +303,7 @@ impl DeployError {
             | Self::LibraryOfAll
             | Self::NameOfOthers(_)
             | Self::Unknown => true,
-            Self::Blobs(_) | Self::Store(_) | Self::Stopped => false,
+            Self::TooMany(_) | Self::Blobs(_) | Self::Store(_) | Self::Stopped => false,
         }
     }
 }

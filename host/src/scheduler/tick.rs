@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
-use super::{Change, RequestError};
+use super::{Change, RequestError, reply::Reply};
 use crate::{
     executor::{Assignment, AttemptId, Executor},
-    model::time::Timestamp,
+    model::{ids::QueueName, time::Timestamp},
     store::{Commit, InstanceKey, StoreError},
 };
 
@@ -19,6 +19,8 @@ pub trait Dispatch: Send + 'static {
     fn kill(&self, attempt: &AttemptId);
     /// Forgets what is remembered of an instance's result.
     fn forget_result(&self, instance: &InstanceKey);
+    /// How many slots the workers have that serve `queue`; none: its attempts run here.
+    fn slots_of(&self, queue: &QueueName) -> Option<u32>;
 }
 
 impl Dispatch for Executor {
@@ -32,6 +34,10 @@ impl Dispatch for Executor {
 
     fn forget_result(&self, instance: &InstanceKey) {
         Self::forget_result(self, instance);
+    }
+
+    fn slots_of(&self, queue: &QueueName) -> Option<u32> {
+        Self::slots_of(self, queue)
     }
 }
 
@@ -79,13 +85,12 @@ impl Tick {
     }
 
     /// Answers `value` after the commit, or why it failed.
-    pub fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<Result<T, RequestError>>, value: T) {
-        // Whoever asked may have gone; what was done stays done.
+    pub fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         self.answers.push(Box::new(move |committed| {
-            drop(reply.send(match committed {
+            reply.send(match committed {
                 Ok(()) => Ok(value),
                 Err(error) => Err(RequestError::Store(Arc::clone(error))),
-            }));
+            });
         }));
     }
 

@@ -20,6 +20,10 @@ pub enum SecretsError {
     SeveralSources,
     #[error("{place} holds no key of 32 bytes in base64; make one with `openssl rand -base64 32`")]
     Malformed { place: String },
+    #[error(
+        "{place} holds a key that can be guessed (most of its bytes are the same); make one with `openssl rand -base64 32`"
+    )]
+    Guessable { place: String },
     /// The key is not the one with which this installation's secrets were sealed.
     #[error(
         "the secret key is not the one that this installation's secrets were sealed with; give the right one in `AIRLOCK_SECRET_KEY`, in its key file or by its key command"

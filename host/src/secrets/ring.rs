@@ -8,6 +8,7 @@
 //! own place only.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -94,12 +95,6 @@ impl Key {
     }
 
     /// Of the 32 bytes in base64 in `text`.
-    fn parse(text: &str) -> Option<Self> {
-        let bytes = Zeroizing::new(BASE64.decode(text.trim()).ok()?);
-        let bytes: &[u8; 32] = bytes.as_slice().try_into().ok()?;
-        Some(Self::new(bytes))
-    }
-
     fn seal(&self, version: u8, place: &str, plain: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + 16);
@@ -114,6 +109,17 @@ impl Key {
     }
 }
 
+fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let bytes = Zeroizing::new(BASE64.decode(text.trim()).ok()?);
+    bytes.as_slice().try_into().ok().map(Zeroizing::new)
+}
+
+/// Whether a key was typed and not drawn: of 32 random bytes fewer than 16 are different less than once in 2^64 times.
+fn is_guessable(key: &[u8; 32]) -> bool {
+    let different: BTreeSet<_> = key.iter().collect();
+    different.len() < 16
+}
+
 impl Secrets {
     /// Takes the master keys that `config` names.
     ///
@@ -122,8 +128,14 @@ impl Secrets {
     pub fn open(config: &SecretsConfig, data_dir: &Path) -> Result<Self, SecretsError> {
         let found = source::read(config, data_dir)?;
         let malformed = || SecretsError::Malformed { place: found.place.clone() };
-        let keys: Vec<_> =
-            found.texts().map(|text| Key::parse(text).ok_or_else(malformed)).collect::<Result<_, _>>()?;
+        let read = |text| {
+            let bytes = decode(text).ok_or_else(malformed)?;
+            if is_guessable(&bytes) {
+                return Err(SecretsError::Guessable { place: found.place.clone() });
+            }
+            Ok(Key::new(&bytes))
+        };
+        let keys: Vec<_> = found.texts().map(read).collect::<Result<_, _>>()?;
         if keys.is_empty() {
             return Err(malformed());
         }
@@ -148,7 +160,10 @@ impl Secrets {
         let open = |key: &WrappedKey| {
             let place = key_place(key.id);
             let text = self.unseal(&place, &key.wrapped)?;
-            Key::parse(text.expose()).filter(|own| own.id == key.id).ok_or(SecretsError::Broken { place })
+            decode(text.expose())
+                .map(|bytes| Key::new(&bytes))
+                .filter(|own| own.id == key.id)
+                .ok_or(SecretsError::Broken { place })
         };
         let keys = keys.iter().map(open).collect::<Result<_, _>>()?;
         *self.keys.data.write().unwrap_or_else(PoisonError::into_inner) = keys;

@@ -1,8 +1,9 @@
 //! Tokens that users made for programs.
 
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
-
-use super::{Listed, MAX_PAGE, Page, Store, StoreError, dag_permission};
+use super::{
+    Listed, MAX_PAGE, Page, Store, StoreError, dag_permission,
+    db::{self, FromRow, Row},
+};
 use crate::model::{dag_access::DagAccess, role::Role, time::Timestamp};
 
 /// A token of a user. Its secret is not stored.
@@ -40,8 +41,8 @@ pub struct ApiTokenNew {
     pub expires_at: Timestamp,
 }
 
-impl FromRow<'_, SqliteRow> for ApiTokenRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for ApiTokenRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
             username: row.try_get("username")?,
@@ -61,7 +62,7 @@ impl Store {
     /// # Errors
     /// If the user has one of that name.
     pub async fn api_token_create(&self, new: &ApiTokenNew, limit: u32) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/api_token_create.sql"))
+        let query = db::query(include_str!("sql/api_token_create.sql"))
             .bind(new.secret_hash.as_slice())
             .bind(&new.username)
             .bind(&new.name)
@@ -74,13 +75,13 @@ impl Store {
     }
 
     pub async fn api_token_get(&self, id: i64) -> Result<Option<ApiTokenRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/api_token_get.sql")).bind(id);
+        let query = db::query_as(include_str!("sql/api_token_get.sql")).bind(id);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// The token with this secret, expired or not, and what its user may do at present.
     pub async fn api_token_get_by_hash(&self, hash: &[u8; 32]) -> Result<Option<(ApiTokenRow, DagAccess)>, StoreError> {
-        let query = sqlx::query(include_str!("sql/api_token_get_by_hash.sql")).bind(hash.as_slice());
+        let query = db::query(include_str!("sql/api_token_get_by_hash.sql")).bind(hash.as_slice());
         let row = query.fetch_optional(self.readers()).await?;
         Ok(row
             .map(|row| {
@@ -91,34 +92,33 @@ impl Store {
 
     /// Tokens by user and name: of one user, or (none) of all.
     pub async fn api_token_list(&self, username: Option<&str>, page: Page) -> Result<Listed<ApiTokenRow>, StoreError> {
-        let items = sqlx::query_as(include_str!("sql/api_token_list.sql"))
+        let items = db::query_as(include_str!("sql/api_token_list.sql"))
             .bind(username)
             .bind(page.limit.min(MAX_PAGE))
             .bind(page.offset)
             .fetch_all(self.readers());
-        let total =
-            sqlx::query_scalar(include_str!("sql/api_token_count.sql")).bind(username).fetch_one(self.readers());
+        let total = db::query_scalar(include_str!("sql/api_token_count.sql")).bind(username).fetch_one(self.readers());
         let (items, total) = tokio::try_join!(items, total)?;
         Ok(Listed { items, total })
     }
 
     /// Whether there was one to delete.
     pub async fn api_token_delete(&self, id: i64) -> Result<bool, StoreError> {
-        Ok(self.write(sqlx::query(include_str!("sql/api_token_delete.sql")).bind(id)).await? == 1)
+        Ok(self.write(db::query(include_str!("sql/api_token_delete.sql")).bind(id)).await? == 1)
     }
 
     /// How many there were.
     pub async fn api_token_delete_of_user(&self, username: &str) -> Result<u64, StoreError> {
-        self.write(sqlx::query(include_str!("sql/api_token_delete_of_user.sql")).bind(username)).await
+        self.write(db::query(include_str!("sql/api_token_delete_of_user.sql")).bind(username)).await
     }
 
     /// How many had expired at `before`.
     pub async fn api_token_delete_expired(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.write(sqlx::query(include_str!("sql/api_token_delete_expired.sql")).bind(before)).await
+        self.write(db::query(include_str!("sql/api_token_delete_expired.sql")).bind(before)).await
     }
 
     pub async fn api_token_set_used(&self, id: i64, at: Timestamp) -> Result<(), StoreError> {
-        self.write(sqlx::query(include_str!("sql/api_token_set_used.sql")).bind(id).bind(at)).await?;
+        self.write(db::query(include_str!("sql/api_token_set_used.sql")).bind(id).bind(at)).await?;
         Ok(())
     }
 }

@@ -1,10 +1,9 @@
 //! Questions that tasks ask people, and the answers.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
 use super::{
     DagRunKey, InstanceKey, Listed, Page, Store, StoreError,
-    filter::{Builder, counting, push_count_end, push_dags, push_page},
+    db::{self, Builder, FromRow, Row},
+    filter::{counting, push_count_end, push_dags, push_page},
 };
 use crate::model::{
     approval::{Answer, Question},
@@ -27,8 +26,8 @@ pub struct ApprovalRow {
     pub answer: Option<Answer>,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for ApprovalRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for ApprovalRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let corrupt = |error: serde_json::Error| sqlx::Error::Decode(error.into());
         let question: String = row.try_get("question")?;
         let answer: Option<String> = row.try_get("answer")?;
@@ -73,7 +72,7 @@ impl Store {
         try_number: u32,
         subject: &str,
     ) -> Result<Option<ApprovalRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/approval_get.sql"))
+        let query = db::query_as(include_str!("sql/approval_get.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)
@@ -84,7 +83,7 @@ impl Store {
 
     /// The questions of an instance, at most `limit`: the one that is waited for, then the newest.
     pub async fn approval_list_of(&self, instance: &InstanceKey, limit: u32) -> Result<Vec<ApprovalRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/approval_list_of.sql"))
+        let query = db::query_as(include_str!("sql/approval_list_of.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)

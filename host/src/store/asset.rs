@@ -1,14 +1,10 @@
 //! Assets, their events, and which dags have yet to consume those.
 
-use sqlx::{
-    Row as _,
-    sqlite::{SqliteConnection, SqliteRow},
-};
-
 use super::{
     DagRunKey, DagRunRow, Listed, Order, Page, Store, StoreError,
     codec::json,
-    filter::{Builder, counting, push_count_end, push_dags, push_page},
+    db::{self, Builder, Connection, FromRow, Row, each},
+    filter::{counting, push_count_end, push_dags, push_page},
 };
 use crate::model::{
     asset::AssetCondition,
@@ -86,8 +82,8 @@ pub struct AssetEventFilter {
     pub order: Order,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for AssetRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for AssetRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let (key, at): (Option<i64>, Option<Timestamp>) = (row.try_get("last_event")?, row.try_get("last_event_at")?);
         Ok(Self {
             id: row.try_get("id")?,
@@ -102,8 +98,8 @@ impl sqlx::FromRow<'_, SqliteRow> for AssetRow {
     }
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for AssetReference {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for AssetReference {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let task_id: String = row.try_get("task_id")?;
         let task_id = (!task_id.is_empty()).then(|| task_id.parse()).transpose();
         Ok(Self {
@@ -116,8 +112,8 @@ impl sqlx::FromRow<'_, SqliteRow> for AssetReference {
     }
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for AssetEventRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for AssetEventRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             key: row.try_get("key")?,
             asset: row.try_get("asset")?,
@@ -135,8 +131,8 @@ impl sqlx::FromRow<'_, SqliteRow> for AssetEventRow {
     }
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for QueuedEvent {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for QueuedEvent {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             dag_id: row.try_get("dag_id")?,
             asset: row.try_get("asset")?,
@@ -150,7 +146,7 @@ impl sqlx::FromRow<'_, SqliteRow> for QueuedEvent {
 impl Store {
     /// The key of the next event: larger than all that are there.
     pub async fn asset_event_next_key(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(include_str!("sql/asset_event_next_key.sql")).fetch_one(self.readers()).await?)
+        Ok(db::query_scalar(include_str!("sql/asset_event_next_key.sql")).fetch_one(self.readers()).await?)
     }
 
     /// Assets by name, of those that one of `dags` names; `name` and `uri` are patterns of LIKE with `\\` as escape.
@@ -164,8 +160,8 @@ impl Store {
         let filtered = |mut builder: Builder| {
             for (column, pattern) in [("a.name", name), ("a.uri", uri)] {
                 if let Some(pattern) = pattern {
-                    builder.push(" AND ").push(column).push(" LIKE ").push_bind(pattern.to_owned());
-                    builder.push(" ESCAPE '\\'");
+                    builder.push(" AND lower(").push(column).push(") LIKE lower(").push_bind(pattern.to_owned());
+                    builder.push(") ESCAPE '\\'");
                 }
             }
             push_named_by(&mut builder, "a.id", dags).map(|()| builder)
@@ -183,18 +179,18 @@ impl Store {
     }
 
     pub async fn asset_get(&self, id: i64) -> Result<Option<AssetRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/asset_get.sql")).bind(id);
+        let query = db::query_as(include_str!("sql/asset_get.sql")).bind(id);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     pub async fn asset_get_by_name(&self, name: &AssetName) -> Result<Option<AssetRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/asset_get_by_name.sql")).bind(name);
+        let query = db::query_as(include_str!("sql/asset_get_by_name.sql")).bind(name);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// Where dags name these assets, ascending by asset; at most 10,000.
     pub async fn asset_reference_list(&self, assets: &[i64]) -> Result<Vec<AssetReference>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/asset_reference_list.sqlite.sql")).bind(json(assets)?);
+        let query = db::query_as(each!("asset_reference_list")).bind(json(assets)?);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
@@ -219,23 +215,21 @@ impl Store {
 
     /// The events that a run consumed, as they were made; at most `limit`.
     pub async fn asset_event_list_of_run(&self, run: DagRunKey, limit: u32) -> Result<Vec<AssetEventRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/asset_event_list_of_run.sql")).bind(run).bind(limit);
+        let query = db::query_as(include_str!("sql/asset_event_list_of_run.sql")).bind(run).bind(limit);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// The runs that consumed these events, with the event; at most 10,000.
     pub async fn dag_run_list_by_asset_events(&self, events: &[i64]) -> Result<Vec<(i64, DagRunRow)>, StoreError> {
-        let rows = sqlx::query(include_str!("sql/dag_run_list_by_asset_events.sqlite.sql"))
-            .bind(json(events)?)
-            .fetch_all(self.readers())
-            .await?;
-        let pair = |row: &SqliteRow| Ok((row.try_get("event")?, sqlx::FromRow::from_row(row)?));
+        let rows =
+            db::query(each!("dag_run_list_by_asset_events")).bind(json(events)?).fetch_all(self.readers()).await?;
+        let pair = |row: &Row| Ok((row.try_get("event")?, FromRow::from_row(row)?));
         Ok(rows.iter().map(pair).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// Which dags have events of which assets that they have not consumed.
     pub async fn asset_queue_names(&self) -> Result<Vec<(DagId, AssetName)>, StoreError> {
-        Ok(sqlx::query_as(include_str!("sql/asset_queue_names.sql")).fetch_all(self.readers()).await?)
+        Ok(db::query_as(include_str!("sql/asset_queue_names.sql")).fetch_all(self.readers()).await?)
     }
 
     /// Events that a dag (none: all), of an asset (none: all), has not consumed; at most 10,000.
@@ -244,13 +238,13 @@ impl Store {
         dag_id: Option<&DagId>,
         asset: Option<i64>,
     ) -> Result<Vec<QueuedEvent>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/asset_queue_list.sql")).bind(dag_id).bind(asset);
+        let query = db::query_as(include_str!("sql/asset_queue_list.sql")).bind(dag_id).bind(asset);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// Drops events that a dag (none: all), of an asset (none: all), has not consumed; answers how many.
     pub async fn asset_queue_delete(&self, dag_id: Option<&DagId>, asset: Option<i64>) -> Result<u64, StoreError> {
-        self.write(sqlx::query(include_str!("sql/asset_queue_delete.sql")).bind(dag_id).bind(asset)).await
+        self.write(db::query(include_str!("sql/asset_queue_delete.sql")).bind(dag_id).bind(asset)).await
     }
 }
 
@@ -291,14 +285,14 @@ fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) -> Result<(), S
 
 /// Records the assets that a dag's new version names, and where.
 pub(super) async fn put_references(
-    transaction: &mut SqliteConnection,
+    transaction: &mut Connection,
     dag_id: &DagId,
     spec: &DagSpec,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(include_str!("sql/asset_reference_delete.sql")).bind(dag_id).execute(&mut *transaction).await?;
+    db::query(include_str!("sql/asset_reference_delete.sql")).bind(dag_id).execute(&mut *transaction).await?;
     for asset in &spec.assets {
-        sqlx::query(include_str!("sql/asset_put.sql"))
+        db::query(include_str!("sql/asset_put.sql"))
             .bind(&asset.name)
             .bind(&asset.uri)
             .bind(&asset.group)
@@ -316,13 +310,13 @@ pub(super) async fn put_references(
     });
     let references: Vec<_> = scheduled.chain(of_tasks).collect();
     if !references.is_empty() {
-        sqlx::query(include_str!("sql/asset_reference_put.sqlite.sql"))
+        db::query(each!("asset_reference_put"))
             .bind(dag_id)
             .bind(json(&references)?)
             .bind(now)
             .execute(&mut *transaction)
             .await?;
     }
-    sqlx::query(include_str!("sql/asset_queue_prune.sql")).bind(dag_id).execute(&mut *transaction).await?;
+    db::query(include_str!("sql/asset_queue_prune.sql")).bind(dag_id).execute(&mut *transaction).await?;
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! Backfills.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
 use super::{
     DagRunKey, DagRunRow, Listed, Page, Store, StoreError,
-    filter::{Builder, counting, push_count_end, push_dags, push_page},
+    db::{self, Builder, FromRow, Row},
+    filter::{counting, push_count_end, push_dags, push_page},
 };
 use crate::model::{
     backfill::{Intervals, ReprocessBehavior},
@@ -51,8 +50,8 @@ pub struct BackfillRow {
     pub completed_at: Option<Timestamp>,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for BackfillRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for BackfillRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let created_at = row.try_get("created_at")?;
         Ok(Self {
             id: BackfillId(row.try_get("id")?),
@@ -86,7 +85,7 @@ impl Store {
     pub async fn backfill_create(&self, new: &BackfillNew) -> Result<BackfillRow, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let row = sqlx::query_as(include_str!("sql/backfill_create.sql"))
+        let row = db::query_as(include_str!("sql/backfill_create.sql"))
             .bind(&new.dag_id)
             .bind(new.intervals.from)
             .bind(new.intervals.to)
@@ -104,7 +103,7 @@ impl Store {
     }
 
     pub async fn backfill_get(&self, id: BackfillId) -> Result<Option<BackfillRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/backfill_get.sql")).bind(id.0);
+        let query = db::query_as(include_str!("sql/backfill_get.sql")).bind(id.0);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
@@ -135,30 +134,30 @@ impl Store {
 
     /// All backfills that are not completed. There is at most one of a dag.
     pub async fn backfill_list_unfinished(&self) -> Result<Vec<BackfillRow>, StoreError> {
-        Ok(sqlx::query_as(include_str!("sql/backfill_list_unfinished.sql")).fetch_all(self.readers()).await?)
+        Ok(db::query_as(include_str!("sql/backfill_list_unfinished.sql")).fetch_all(self.readers()).await?)
     }
 
     /// The runs of a backfill that are not finished.
     pub async fn backfill_runs_unfinished(&self, id: BackfillId) -> Result<Vec<DagRunKey>, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/backfill_runs_unfinished.sql")).bind(id.0);
+        let query = db::query_scalar(include_str!("sql/backfill_runs_unfinished.sql")).bind(id.0);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// The backfill that made a run, or ran it again last.
     pub async fn backfill_of_run(&self, run: DagRunKey) -> Result<Option<BackfillId>, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/backfill_of_run.sql")).bind(run);
+        let query = db::query_scalar(include_str!("sql/backfill_of_run.sql")).bind(run);
         Ok(query.fetch_optional(self.readers()).await?.map(BackfillId))
     }
 
     /// How many of its runs stand where.
     pub async fn backfill_states(&self, id: BackfillId) -> Result<Vec<(RunState, i64)>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/backfill_states.sql")).bind(id.0);
+        let query = db::query_as(include_str!("sql/backfill_states.sql")).bind(id.0);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// The run of the dag with this logical_date.
     pub async fn dag_run_of_date(&self, dag_id: &DagId, date: Timestamp) -> Result<Option<DagRunRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_of_date.sql")).bind(dag_id).bind(date);
+        let query = db::query_as(include_str!("sql/dag_run_of_date.sql")).bind(dag_id).bind(date);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 }

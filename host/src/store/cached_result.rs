@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
-use super::{ArtifactRow, InstanceKey, MAX_PAGE, Store, StoreError, XComValue};
+use super::{
+    ArtifactRow, InstanceKey, MAX_PAGE, Store, StoreError, XComValue,
+    db::{self, FromRow, Row},
+};
 use crate::model::{
     ids::{AssetName, DagId, Digest, RunId},
     time::Timestamp,
@@ -36,8 +37,8 @@ pub struct CachedResult {
     pub artifacts: Vec<ArtifactRow>,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for CachedResultRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for CachedResultRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let extras: Option<String> = row.try_get("asset_extras")?;
         let extras = extras.map(|text| serde_json::from_str(&text)).transpose();
         let wrong = |source| sqlx::Error::ColumnDecode { index: "asset_extras".into(), source: Box::new(source) };
@@ -59,27 +60,27 @@ impl Store {
     ///
     /// It is read in one transaction, so that it is whole even if its run is being deleted.
     pub async fn cached_result_find(&self, key: &Digest, since: Timestamp) -> Result<Option<CachedResult>, StoreError> {
-        let mut transaction = self.readers().begin().await?;
-        let row: Option<CachedResultRow> = sqlx::query_as(include_str!("sql/cached_result_get.sql"))
+        let mut snapshot = self.readers().snapshot().await?;
+        let row: Option<CachedResultRow> = db::query_as(include_str!("sql/cached_result_get.sql"))
             .bind(key)
             .bind(since)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut snapshot)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (run, task_id, map_index) = (row.instance.dag_run, &row.instance.task_id, row.instance.map_index);
-        let xcoms = sqlx::query_as(include_str!("sql/cached_result_xcoms.sql")).bind(run).bind(task_id).bind(map_index);
-        let xcoms = xcoms.fetch_all(&mut *transaction).await?;
-        let artifacts = sqlx::query_as(include_str!("sql/artifact_list.sql")).bind(run).bind(task_id).bind(map_index);
-        let artifacts = artifacts.fetch_all(&mut *transaction).await?;
+        let xcoms = db::query_as(include_str!("sql/cached_result_xcoms.sql")).bind(run).bind(task_id).bind(map_index);
+        let xcoms = xcoms.fetch_all(&mut snapshot).await?;
+        let artifacts = db::query_as(include_str!("sql/artifact_list.sql")).bind(run).bind(task_id).bind(map_index);
+        let artifacts = artifacts.fetch_all(&mut snapshot).await?;
         Ok(Some(CachedResult { row, xcoms, artifacts }))
     }
 
     /// Deletes up to 1,000 results that have expired by `now`; returns how many. If there are none, nothing is written.
     pub async fn cached_result_delete_expired(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let any = sqlx::query_scalar(include_str!("sql/cached_result_expired.sql")).bind(now);
+        let any = db::query_scalar(include_str!("sql/cached_result_expired.sql")).bind(now);
         if !any.fetch_one(self.readers()).await? {
             return Ok(0);
         }
-        self.write(sqlx::query(include_str!("sql/cached_result_delete_expired.sql")).bind(now).bind(MAX_PAGE)).await
+        self.write(db::query(include_str!("sql/cached_result_delete_expired.sql")).bind(now).bind(MAX_PAGE)).await
     }
 }

@@ -1,8 +1,9 @@
 //! Who is to be told, and who was.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
-use super::{DagRunKey, Listed, MAX_PAGE, MAX_TOTAL, Page, Store, StoreError};
+use super::{
+    DagRunKey, Listed, MAX_PAGE, MAX_TOTAL, Page, Store, StoreError,
+    db::{self, FromRow, Row},
+};
 use crate::model::{
     callback::{CallbackEvent, Target},
     ids::TaskId,
@@ -38,8 +39,8 @@ pub struct CallbackRow {
     pub error: Option<String>,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for CallbackRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for CallbackRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let task_id: String = row.try_get("task_id")?;
         let corrupt = |error: String| sqlx::Error::Decode(error.into());
         let event: String = row.try_get("event")?;
@@ -76,18 +77,18 @@ impl Store {
 
     /// The callbacks that are to be delivered next, due or not, the earliest first.
     pub async fn callback_due(&self, limit: u32) -> Result<Vec<CallbackRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/callback_due.sql")).bind(limit);
+        let query = db::query_as(include_str!("sql/callback_due.sql")).bind(limit);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// The callbacks of a run, the oldest first.
     pub async fn callback_list(&self, run: DagRunKey, page: Page) -> Result<Listed<CallbackRow>, StoreError> {
-        let items = sqlx::query_as(include_str!("sql/callback_list.sql"))
+        let items = db::query_as(include_str!("sql/callback_list.sql"))
             .bind(run)
             .bind(page.limit.min(MAX_PAGE))
             .bind(page.offset)
             .fetch_all(self.readers());
-        let total = sqlx::query_scalar(include_str!("sql/callback_count.sql"))
+        let total = db::query_scalar(include_str!("sql/callback_count.sql"))
             .bind(run)
             .bind(MAX_TOTAL)
             .fetch_one(self.readers());
@@ -107,7 +108,7 @@ impl Store {
             Err((error, Some(again))) => ("pending", again, Some(error)),
             Err((error, None)) => ("failed", now, Some(error)),
         };
-        let query = sqlx::query(include_str!("sql/callback_update.sql")).bind(key).bind(state).bind(due_at).bind(error);
+        let query = db::query(include_str!("sql/callback_update.sql")).bind(key).bind(state).bind(due_at).bind(error);
         self.write(query).await?;
         Ok(())
     }

@@ -1,16 +1,14 @@
 //! How the model's types stand in columns: names and states as text, instants as microseconds, digests as bytes.
 
-use std::io::Read;
+use std::io::Read as _;
 
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{
-    Decode, Encode, Sqlite, Type,
-    encode::IsNull,
-    error::BoxDynError,
-    sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef},
-};
+use sqlx::error::BoxDynError;
 
-use super::{DagRunKey, DagVersionKey, StoreError};
+use super::{
+    DagRunKey, DagVersionKey, StoreError,
+    db::{Bind, Raw, Read, Value},
+};
 use crate::model::{
     backfill::ReprocessBehavior,
     grants::{Grant, GrantsPolicy},
@@ -22,23 +20,22 @@ use crate::model::{
 
 macro_rules! column {
     ($raw:ty: $($type:ty, |$value:ident| $encode:expr, |$stored:ident| $decode:expr;)*) => { $(
-        impl Type<Sqlite> for $type {
-            fn type_info() -> SqliteTypeInfo {
-                <$raw as Type<Sqlite>>::type_info()
-            }
-            fn compatible(column: &SqliteTypeInfo) -> bool {
-                <$raw as Type<Sqlite>>::compatible(column)
-            }
-        }
-        impl<'q> Encode<'q, Sqlite> for $type {
-            fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+        impl Bind for &$type {
+            const NULL: Value = <$raw as Bind>::NULL;
+            fn into_value(self) -> Value {
                 let $value = self;
-                Encode::<Sqlite>::encode($encode, buffer)
+                Bind::into_value($encode)
             }
         }
-        impl<'r> Decode<'r, Sqlite> for $type {
-            fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
-                let $stored = <$raw as Decode<Sqlite>>::decode(value)?;
+        impl Bind for $type {
+            const NULL: Value = <$raw as Bind>::NULL;
+            fn into_value(self) -> Value {
+                (&self).into_value()
+            }
+        }
+        impl Read for $type {
+            fn read(raw: Raw<'_>) -> Result<Self, BoxDynError> {
+                let $stored = <$raw as Read>::read(raw)?;
                 Ok($decode)
             }
         }
@@ -120,7 +117,42 @@ pub(super) fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Result<(T, usize), S
     Ok((value, json.len()))
 }
 
-/// `value` as JSON text, for `json_each`.
+/// JSON as PostgreSQL takes it, whose text holds no NUL: U+FFFD instead.
+pub(super) fn without_nul(json: String) -> String {
+    const NUL: &str = "\\u0000";
+    if !json.contains(NUL) {
+        return json;
+    }
+    let mut clean = String::with_capacity(json.len());
+    let mut rest = json.as_str();
+    while let Some(at) = rest.find('\\') {
+        let (before, from) = rest.split_at(at);
+        // An escape is `\uXXXX`, or a backslash and one more.
+        let length = if from.starts_with("\\u") { NUL.len() } else { 2 };
+        let (escape, after) = from.split_at_checked(length).unwrap_or((from, ""));
+        clean.push_str(before);
+        clean.push_str(if escape == NUL { "\\ufffd" } else { escape });
+        rest = after;
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// `value` as JSON text, for a parameter that holds a list.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(StoreError::corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_is_replaced_and_what_looks_like_it_is_not() {
+        for text in ["", "a\0b\0", "\\u0000", "\\\0", "\\\\u0000\0", "\u{1}\0\n\0\"\0\\", "ä\0🔒"] {
+            let json = json(&[text]).unwrap();
+            let read: Vec<String> = serde_json::from_str(&without_nul(json)).unwrap();
+            assert_eq!(read, [text.replace('\0', "\u{fffd}")], "{text:?}");
+        }
+    }
 }

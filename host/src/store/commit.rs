@@ -1,31 +1,25 @@
 //! The hot path: all changes of a tick in one transaction and one call.
 //!
-//! A call to sqlx hops to the connection's thread and back, which costs more than the rows it carries. So a commit is
-//! one text - `BEGIN IMMEDIATE; ...; COMMIT` - with the parts that have something to do, each of which takes its rows
-//! as one JSON array. Very large commits are cut into several calls within one transaction, so that memory stays
-//! bounded. Parameters are numbered the same in all parts:
-//!
-//! | | | | |
-//! |---|---|---|---|
-//! | `$1` now | `$2` dag_runs_new | `$3`, `$4` dag_runs, how many | `$5` last_scheduled |
-//! | `$6` instances_new | `$7` histories | `$8`, `$9` instances, how many | `$10` xcoms_cleared |
-//! | `$11`, `$12` xcoms, their bodies | `$13` artifacts | `$14` instances_gone | `$15` origins |
-//! | `$16` waits_gone | `$17` waits_new | `$18` dags_paused | `$19` asset_events |
-//! | `$20` asset_queue | `$21` asset_runs | `$22` callbacks | `$23` backfills |
-//! | `$24` backfill_runs | `$25` approvals | `$26` answers | `$27` renewals |
-//! | `$28` recordings | `$29` cached_results | `$31` rendered_fields | `$32` labels |
+//! A call to SQLite by sqlx hops to the connection's thread and back, one to PostgreSQL over the network, which costs more than
+//! the rows it carries. So a commit is one call: on SQLite a text - `BEGIN IMMEDIATE; ...; COMMIT` - with the parts that have
+//! something to do; on PostgreSQL a function, made anew by each connection (in `pg_temp`, so that versions of Airlock that
+//! differ do not meet), that skips the others. Each part takes its rows as one JSON array. Very large commits are cut into
+//! several calls within one transaction, so that memory stays bounded. Parameters are numbered the same in all parts: `$1` is
+//! now, the others stand in [`parts`].
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use super::{
-    ArtifactRow, BackfillId, BackfillRow, CachedResultRow, CallbackNew, DagRunKey, DagVersionKey, InstanceKey,
-    OriginRow, RecordingRow, RenderedFieldsRow, Store, StoreError, WaitRow, XComBody, XComNew, codec::json,
+    ArtifactRow, BackfillId, BackfillRow, CachedResultRow, CallbackNew, DagRunKey, DagVersionKey, EventNew,
+    InstanceKey, OriginRow, RecordingRow, RenderedFieldsRow, Store, StoreError, WaitRow, Writer, XComBody, XComNew,
+    codec::{json, without_nul},
+    db::{self, Bind as _, Connection, Sql, Value},
 };
 use crate::model::{
     approval::Answer,
@@ -69,6 +63,8 @@ pub struct DagRunUpdate {
     pub clear_number: i64,
     /// Why it failed, where its task instances alone do not tell.
     pub message: Option<String>,
+    /// How a person ended it, while its teardowns still run.
+    pub verdict: Option<RunState>,
 }
 
 /// A task instance to insert, before its first try.
@@ -198,6 +194,8 @@ pub struct Commit {
     pub labels: Vec<(InstanceKey, String)>,
     /// Those that are there already stay as they are.
     pub callbacks: Vec<CallbackNew>,
+    /// What people asked for, for the audit log.
+    pub events: Vec<EventNew>,
     pub now: Timestamp,
 }
 
@@ -228,188 +226,163 @@ impl Commit {
             && self.rendered_fields.is_empty()
             && self.labels.is_empty()
             && self.callbacks.is_empty()
+            && self.events.is_empty()
     }
 }
 
-/// A part of a commit's text, in the order of their execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Begin,
-    DagRunsNew,
-    Origins,
-    DagRuns,
-    LastScheduled,
-    DagsPaused,
-    Backfills,
-    BackfillRuns,
-    Renewals,
-    InstancesGone,
-    InstancesNew,
-    Histories,
-    Instances,
-    XComsCleared,
-    XComs,
-    Artifacts,
-    Recordings,
-    CachedResults,
-    WaitsGone,
-    WaitsNew,
-    Approvals,
-    Answers,
-    AssetEvents,
-    AssetQueue,
-    AssetRuns,
-    RenderedFields,
-    Labels,
-    Callbacks,
-    End,
+/// Parts of a commit in the order of their execution: the parameter that holds their rows, and their statements.
+macro_rules! parts {
+    ($($part:ident = $parameter:literal, $file:literal;)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Part { $($part),* }
+
+        impl Part {
+            const ALL: [Self; [$($parameter),*].len()] = [$(Self::$part),*];
+
+            /// From 1.
+            fn parameter(self) -> usize {
+                match self { $(Self::$part => $parameter),* }
+            }
+
+            fn sqlite(self) -> &'static str {
+                match self { $(Self::$part => include_str!(concat!("sql/", $file, ".sqlite.sql"))),* }
+            }
+
+            fn postgres(self) -> &'static str {
+                match self { $(Self::$part => include_str!(concat!("sql/", $file, ".postgres.sql"))),* }
+            }
+        }
+    };
 }
+
+parts! {
+    DagRunsNew = 2, "commit_dag_runs_new";
+    Origins = 15, "commit_origins";
+    DagRuns = 3, "commit_dag_runs";
+    LastScheduled = 5, "commit_last_scheduled";
+    DagsPaused = 18, "commit_dags_paused";
+    Backfills = 23, "commit_backfills";
+    BackfillRuns = 24, "commit_backfill_runs";
+    Renewals = 27, "commit_renewals";
+    InstancesGone = 14, "commit_instances_gone";
+    InstancesNew = 6, "commit_instances_new";
+    Histories = 7, "commit_histories";
+    Instances = 8, "commit_instances";
+    XComsCleared = 10, "commit_xcoms_cleared";
+    XComs = 11, "commit_xcoms";
+    Artifacts = 13, "commit_artifacts";
+    Recordings = 28, "commit_recordings";
+    CachedResults = 29, "commit_cached_results";
+    WaitsGone = 16, "commit_waits_gone";
+    WaitsNew = 17, "commit_waits_new";
+    Approvals = 25, "commit_approvals";
+    Answers = 26, "commit_answers";
+    AssetEvents = 19, "commit_asset_events";
+    AssetQueue = 20, "commit_asset_queue";
+    AssetRuns = 21, "commit_asset_runs";
+    RenderedFields = 31, "commit_rendered_fields";
+    Labels = 32, "commit_labels";
+    Callbacks = 22, "commit_callbacks";
+    Events = 33, "commit_events";
+}
+
+/// How many there are of `DagRuns`, and of `Instances`: so many rows must be there.
+const DAG_RUNS_COUNT: usize = 4;
+const INSTANCES_COUNT: usize = 9;
+/// The bodies of `XComs`, one after another.
+const BODIES: usize = 12;
+/// What PostgreSQL is fenced by, if it is.
+const EPOCH: usize = 30;
+const PARAMETERS: usize = 33;
 
 impl Part {
-    const ALL: [Self; 29] = [
-        Self::Begin,
-        Self::DagRunsNew,
-        Self::Origins,
-        Self::DagRuns,
-        Self::LastScheduled,
-        Self::DagsPaused,
-        Self::Backfills,
-        Self::BackfillRuns,
-        Self::Renewals,
-        Self::InstancesGone,
-        Self::InstancesNew,
-        Self::Histories,
-        Self::Instances,
-        Self::XComsCleared,
-        Self::XComs,
-        Self::Artifacts,
-        Self::Recordings,
-        Self::CachedResults,
-        Self::WaitsGone,
-        Self::WaitsNew,
-        Self::Approvals,
-        Self::Answers,
-        Self::AssetEvents,
-        Self::AssetQueue,
-        Self::AssetRuns,
-        Self::RenderedFields,
-        Self::Labels,
-        Self::Callbacks,
-        Self::End,
-    ];
-
-    fn sql(self) -> &'static str {
-        match self {
-            Self::Begin => "BEGIN IMMEDIATE;\n",
-            Self::DagRunsNew => include_str!("sql/commit_dag_runs_new.sqlite.sql"),
-            Self::Origins => include_str!("sql/commit_origins.sqlite.sql"),
-            Self::DagRuns => include_str!("sql/commit_dag_runs.sqlite.sql"),
-            Self::LastScheduled => include_str!("sql/commit_last_scheduled.sqlite.sql"),
-            Self::DagsPaused => include_str!("sql/commit_dags_paused.sqlite.sql"),
-            Self::Backfills => include_str!("sql/commit_backfills.sqlite.sql"),
-            Self::BackfillRuns => include_str!("sql/commit_backfill_runs.sqlite.sql"),
-            Self::Renewals => include_str!("sql/commit_renewals.sqlite.sql"),
-            Self::InstancesGone => include_str!("sql/commit_instances_gone.sqlite.sql"),
-            Self::InstancesNew => include_str!("sql/commit_instances_new.sqlite.sql"),
-            Self::Histories => include_str!("sql/commit_histories.sqlite.sql"),
-            Self::Instances => include_str!("sql/commit_instances.sqlite.sql"),
-            Self::XComsCleared => include_str!("sql/commit_xcoms_cleared.sqlite.sql"),
-            Self::XComs => include_str!("sql/commit_xcoms.sqlite.sql"),
-            Self::Artifacts => include_str!("sql/commit_artifacts.sqlite.sql"),
-            Self::Recordings => include_str!("sql/commit_recordings.sqlite.sql"),
-            Self::CachedResults => include_str!("sql/commit_cached_results.sqlite.sql"),
-            Self::WaitsGone => include_str!("sql/commit_waits_gone.sqlite.sql"),
-            Self::WaitsNew => include_str!("sql/commit_waits_new.sqlite.sql"),
-            Self::Approvals => include_str!("sql/commit_approvals.sqlite.sql"),
-            Self::Answers => include_str!("sql/commit_answers.sqlite.sql"),
-            Self::AssetEvents => include_str!("sql/commit_asset_events.sqlite.sql"),
-            Self::AssetQueue => include_str!("sql/commit_asset_queue.sqlite.sql"),
-            Self::AssetRuns => include_str!("sql/commit_asset_runs.sqlite.sql"),
-            Self::RenderedFields => include_str!("sql/commit_rendered_fields.sqlite.sql"),
-            Self::Labels => include_str!("sql/commit_labels.sqlite.sql"),
-            Self::Callbacks => include_str!("sql/commit_callbacks.sqlite.sql"),
-            Self::End => "COMMIT;\n",
-        }
-    }
-
     fn bit(self) -> u32 {
         1 << self as u32
     }
 }
 
-/// The texts of the combinations of parts that were needed so far.
+/// Whether a call is the first of its transaction, and the last.
+const BEGIN: u32 = 1 << 30;
+const END: u32 = 1 << 31;
+
+/// SQLite's texts of the combinations of parts that were needed so far.
 #[derive(Debug, Default)]
-pub(super) struct Texts(Mutex<HashMap<u32, Arc<str>>>);
+pub(super) struct Texts(Mutex<HashMap<u32, Sql>>);
 
 impl Texts {
-    fn get(&self, parts: u32) -> Arc<str> {
+    fn get(&self, parts: u32) -> Sql {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sql = |part: &Part| if parts & part.bit() == 0 { "" } else { part.sql() };
-        let build = || Part::ALL.iter().map(sql).collect::<String>().into();
-        Arc::clone(texts.entry(parts).or_insert_with(build))
+        let build = || {
+            let mut text = String::new();
+            text += if parts & BEGIN == 0 { "" } else { "BEGIN IMMEDIATE;\n" };
+            for part in Part::ALL {
+                text += if parts & part.bit() == 0 { "" } else { part.sqlite() };
+            }
+            text += if parts & END == 0 { "" } else { "COMMIT;\n" };
+            Sql::sqlite(AssertSqlSafe(text).into_sql_str())
+        };
+        texts.entry(parts).or_insert_with(build).clone()
     }
 }
+
+/// The statement that makes PostgreSQL's function.
+pub(super) fn postgres_function() -> String {
+    let mut types = ["text"; PARAMETERS];
+    for (parameter, its_type) in
+        [(1, "bigint"), (DAG_RUNS_COUNT, "bigint"), (INSTANCES_COUNT, "bigint"), (BODIES, "bytea"), (EPOCH, "bigint")]
+    {
+        types[parameter - 1] = its_type;
+    }
+    let part = |part: Part| format!("IF ${} IS NOT NULL THEN\n{}END IF;\n", part.parameter(), part.postgres());
+    let parts: String = Part::ALL.into_iter().map(part).collect();
+    format!(
+        "CREATE FUNCTION pg_temp.airlock_commit({}) RETURNS void LANGUAGE plpgsql AS $airlock$\n\
+         DECLARE changed bigint;\nBEGIN\nIF ${EPOCH} IS NOT NULL THEN PERFORM airlock_fence(${EPOCH}); END IF;\n{parts}END $airlock$",
+        types.join(", "),
+    )
+}
+
+/// Its call.
+const POSTGRES_CALL: &str = "SELECT pg_temp.airlock_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+    $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)";
 
 /// A call's rows at most, and about how many bytes its JSON may have before it is sent.
 const CALL_MAX_ROWS: usize = 4_096;
 const CALL_MAX_BYTES: usize = 2 << 20;
 
 /// One call: which parts run, and their rows.
-#[derive(Default)]
 struct Call {
     parts: u32,
     bytes: usize,
-    rows: [Option<String>; Part::ALL.len()],
-    counts: [i64; Part::ALL.len()],
-    bodies: Vec<u8>,
+    parameters: [Value; PARAMETERS],
 }
 
 impl Call {
-    async fn send(
-        self,
-        texts: &Texts,
-        connection: &mut SqliteConnection,
-        now: Timestamp,
-        more: u32,
-    ) -> Result<(), StoreError> {
-        let text = texts.get(self.parts | more);
-        let mut rows = self.rows;
-        let mut take = |part: Part| rows[part as usize].take();
-        sqlx::query(AssertSqlSafe(text))
-            .bind(now)
-            .bind(take(Part::DagRunsNew))
-            .bind(take(Part::DagRuns))
-            .bind(self.counts[Part::DagRuns as usize])
-            .bind(take(Part::LastScheduled))
-            .bind(take(Part::InstancesNew))
-            .bind(take(Part::Histories))
-            .bind(take(Part::Instances))
-            .bind(self.counts[Part::Instances as usize])
-            .bind(take(Part::XComsCleared))
-            .bind(take(Part::XComs))
-            .bind(self.bodies)
-            .bind(take(Part::Artifacts))
-            .bind(take(Part::InstancesGone))
-            .bind(take(Part::Origins))
-            .bind(take(Part::WaitsGone))
-            .bind(take(Part::WaitsNew))
-            .bind(take(Part::DagsPaused))
-            .bind(take(Part::AssetEvents))
-            .bind(take(Part::AssetQueue))
-            .bind(take(Part::AssetRuns))
-            .bind(take(Part::Callbacks))
-            .bind(take(Part::Backfills))
-            .bind(take(Part::BackfillRuns))
-            .bind(take(Part::Approvals))
-            .bind(take(Part::Answers))
-            .bind(take(Part::Renewals))
-            .bind(take(Part::Recordings))
-            .bind(take(Part::CachedResults))
-            .bind(None::<String>)
-            .bind(take(Part::RenderedFields))
-            .bind(take(Part::Labels))
-            .execute(connection)
-            .await?;
+    /// The transaction's first call, or a later one.
+    fn new(now: Timestamp, is_first: bool) -> Self {
+        let mut parameters = [const { Value::Text(None) }; PARAMETERS];
+        parameters[0] = now.into_value();
+        parameters[DAG_RUNS_COUNT - 1] = Value::Int(Some(0));
+        parameters[INSTANCES_COUNT - 1] = Value::Int(Some(0));
+        parameters[BODIES - 1] = Value::Blob(None);
+        parameters[EPOCH - 1] = Value::Int(None);
+        Self { parts: if is_first { BEGIN } else { 0 }, bytes: 0, parameters }
+    }
+
+    async fn send(self, texts: &Texts, connection: &mut Connection, is_last: bool) -> Result<(), StoreError> {
+        let sql = match connection {
+            Connection::Sqlite(_) => texts.get(self.parts | if is_last { END } else { 0 }),
+            Connection::Postgres(_) => Sql::from(POSTGRES_CALL),
+        };
+        // One call is a transaction by itself.
+        let is_one_of_several = matches!(connection, Connection::Postgres(_)) && (self.parts & BEGIN == 0 || !is_last);
+        if is_one_of_several && self.parts & BEGIN != 0 {
+            connection.begin().await?;
+        }
+        self.parameters.into_iter().fold(db::query(sql), db::Query::bind).execute(&mut *connection).await?;
+        if is_one_of_several && is_last {
+            connection.run("COMMIT").await?;
+        }
         Ok(())
     }
 }
@@ -417,7 +390,7 @@ impl Call {
 /// Cuts a commit into calls and sends them.
 struct Sender<'a> {
     texts: &'a Texts,
-    connection: &'a mut SqliteConnection,
+    connection: &'a mut Connection,
     now: Timestamp,
     call: Call,
 }
@@ -426,8 +399,8 @@ impl Sender<'_> {
     /// Sends what is gathered when the next rows would be too much with it.
     async fn make_room(&mut self) -> Result<(), StoreError> {
         if self.call.bytes >= CALL_MAX_BYTES {
-            let call = std::mem::take(&mut self.call);
-            call.send(self.texts, self.connection, self.now, 0).await?;
+            let call = std::mem::replace(&mut self.call, Call::new(self.now, false));
+            call.send(self.texts, self.connection, false).await?;
         }
         Ok(())
     }
@@ -454,8 +427,17 @@ impl Sender<'_> {
     fn put(&mut self, part: Part, rows: String, count: usize) {
         self.call.parts |= part.bit();
         self.call.bytes += rows.len();
-        self.call.rows[part as usize] = Some(rows);
-        self.call.counts[part as usize] = i64::try_from(count).unwrap_or(i64::MAX);
+        let rows = match self.connection {
+            Connection::Sqlite(_) => rows,
+            Connection::Postgres(_) => without_nul(rows),
+        };
+        self.call.parameters[part.parameter() - 1] = rows.into_value();
+        let count_at = match part {
+            Part::DagRuns => DAG_RUNS_COUNT,
+            Part::Instances => INSTANCES_COUNT,
+            _ => return,
+        };
+        self.call.parameters[count_at - 1] = i64::try_from(count).unwrap_or(i64::MAX).into_value();
     }
 
     async fn add_xcoms(&mut self, mut xcoms: &[XComNew]) -> Result<(), StoreError> {
@@ -481,7 +463,7 @@ impl Sender<'_> {
             let (count, rows) = (rows.len(), json(&rows)?);
             self.put(Part::XComs, rows, count);
             self.call.bytes += bodies.len();
-            self.call.bodies = bodies;
+            self.call.parameters[BODIES - 1] = bodies.into_value();
             xcoms = &xcoms[count..];
             if !xcoms.is_empty() {
                 self.call.bytes = CALL_MAX_BYTES;
@@ -521,13 +503,25 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
+        #[cfg(test)]
+        if let Some(fault) = self.shared.faults.next() {
+            return fault.befall(self, batch).await;
+        }
+        self.commit_now(batch).await
+    }
+
+    pub(super) async fn commit_now(&self, batch: &Commit) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
-        // Until it is known to be over; `writer()` rolls back what a failure or a lost caller left open.
-        writer.open_transaction = true;
-        let sent = send(&self.shared.commit_texts, &mut writer.connection, batch).await;
+        // Until it is known to be over.
+        writer.is_unclean = true;
+        let sent = {
+            let Writer { connection, epoch, .. } = &mut *writer;
+            send(&self.shared.commit_texts, connection, *epoch, batch).await
+        };
         match sent {
-            Ok(()) => writer.open_transaction = false,
-            Err(_) => writer.rollback().await,
+            Ok(()) => writer.is_unclean = false,
+            // If it fails, the next writer tries again.
+            Err(_) => drop(writer.clean().await),
         }
         if sent.is_ok() && !batch.callbacks.is_empty() {
             self.shared.callbacks.notify_one();
@@ -536,8 +530,10 @@ impl Store {
     }
 }
 
-async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) -> Result<(), StoreError> {
-    let call = Call { parts: Part::Begin.bit(), ..Call::default() };
+async fn send(texts: &Texts, connection: &mut Connection, epoch: i64, batch: &Commit) -> Result<(), StoreError> {
+    let mut call = Call::new(batch.now, true);
+    // The first call of a transaction is enough.
+    call.parameters[EPOCH - 1] = Value::Int((epoch != 0).then_some(epoch));
     let mut sender = Sender { texts, connection, now: batch.now, call };
     sender
         .add(Part::DagRunsNew, &batch.dag_runs_new, |run| {
@@ -571,7 +567,16 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
     sender
         .add(Part::DagRuns, &batch.dag_runs, |run| {
             let (start_date, end_date) = (micros(run.start_date), micros(run.end_date));
-            (run.key, run.state, micros(run.queued_at), start_date, end_date, run.clear_number, &run.message)
+            (
+                run.key,
+                run.state,
+                micros(run.queued_at),
+                start_date,
+                end_date,
+                run.clear_number,
+                &run.message,
+                run.verdict,
+            )
         })
         .await?;
     sender
@@ -760,6 +765,26 @@ async fn send(texts: &Texts, connection: &mut SqliteConnection, batch: &Commit) 
             )
         })
         .await?;
+    sender
+        .add(Part::Events, &batch.events, |event| {
+            (
+                event.at.as_micros(),
+                &event.event,
+                i32::from(event.is_denied),
+                &event.username,
+                &event.token,
+                &event.peer,
+                &event.route,
+                &event.dag_id,
+                &event.run_id,
+                &event.task_id,
+                event.map_index,
+                &event.object,
+                &event.before,
+                &event.after,
+            )
+        })
+        .await?;
     let Sender { call, connection, .. } = sender;
-    call.send(texts, connection, batch.now, Part::End.bit()).await
+    call.send(texts, connection, true).await
 }

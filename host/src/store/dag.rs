@@ -7,15 +7,12 @@ use std::{
 
 use lru::LruCache;
 use sha2::Digest as _;
-use sqlx::{
-    FromRow as _, Row as _,
-    sqlite::{SqliteConnection, SqliteRow},
-};
 
 use super::{
     ComponentRow, DagRow, DagVersionKey, DagVersionRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
     codec::{json, pack, unpack},
-    filter::{Builder, counting, push_any, push_count_end, push_dags, push_page},
+    db::{self, Builder, Connection, FromRow, Row, each},
+    filter::{counting, push_any, push_count_end, push_dags, push_page},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -149,8 +146,8 @@ struct Component {
     signer: Option<String>,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for Component {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for Component {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             digest: row.try_get("digest")?,
             size_bytes: row.try_get("size_bytes")?,
@@ -162,7 +159,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Component {
     }
 }
 
-fn dag_row(row: &SqliteRow, specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>) -> Result<DagRow, StoreError> {
+fn dag_row(row: &Row, specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>) -> Result<DagRow, StoreError> {
     let version = row.try_get("version")?;
     let (start, end): (Option<Timestamp>, Option<Timestamp>) =
         (row.try_get("last_scheduled_start")?, row.try_get("last_scheduled_end")?);
@@ -180,10 +177,7 @@ fn dag_row(row: &SqliteRow, specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>) -> Re
     })
 }
 
-fn dag_version_row(
-    row: &SqliteRow,
-    specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>,
-) -> Result<DagVersionRow, StoreError> {
+fn dag_version_row(row: &Row, specs: &BTreeMap<DagVersionKey, Arc<DagSpec>>) -> Result<DagVersionRow, StoreError> {
     let key = row.try_get("key")?;
     Ok(DagVersionRow {
         key,
@@ -217,7 +211,7 @@ impl Store {
 
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        sqlx::query(include_str!("sql/component_put.sql"))
+        db::query(include_str!("sql/component_put.sql"))
             .bind(deploy.digest)
             .bind(deploy.size_bytes)
             .bind(deploy.now)
@@ -227,10 +221,10 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         // It may have been about to go.
-        let take_back = sqlx::query(include_str!("sql/garbage_take_back.sql")).bind(&deploy.blob);
+        let take_back = db::query(include_str!("sql/garbage_take_back.sql")).bind(&deploy.blob);
         take_back.execute(&mut *transaction).await?;
         if !deploy.module.name.is_empty() {
-            sqlx::query(include_str!("sql/library_put.sql"))
+            db::query(include_str!("sql/library_put.sql"))
                 .bind(&deploy.module.name)
                 .bind(deploy.digest)
                 .execute(&mut *transaction)
@@ -247,22 +241,20 @@ impl Store {
     }
 
     pub async fn component_get(&self, digest: Digest) -> Result<Option<ComponentRow>, StoreError> {
-        let row =
-            sqlx::query(include_str!("sql/component_get.sql")).bind(digest).fetch_optional(self.readers()).await?;
+        let row = db::query(include_str!("sql/component_get.sql")).bind(digest).fetch_optional(self.readers()).await?;
         Ok(self.component_rows(row.as_slice()).await?.pop())
     }
 
     /// The component that dags in YAML call `name`: of those with this name, the one that was uploaded last.
     pub async fn component_named(&self, name: &str) -> Result<Option<ComponentRow>, StoreError> {
-        let row =
-            sqlx::query(include_str!("sql/component_named.sql")).bind(name).fetch_optional(self.readers()).await?;
+        let row = db::query(include_str!("sql/component_named.sql")).bind(name).fetch_optional(self.readers()).await?;
         Ok(self.component_rows(row.as_slice()).await?.pop())
     }
 
     /// The dags whose newest version executes entries of `component` without having come with it, at most
     /// [`MAX_PAGE`] of them.
     pub async fn component_users(&self, component: Digest) -> Result<Vec<DagId>, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/component_users.sql")).bind(component).bind(MAX_PAGE);
+        let query = db::query_scalar(include_str!("sql/component_users.sql")).bind(component).bind(MAX_PAGE);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
@@ -275,23 +267,20 @@ impl Store {
         let mut count = counting(include_str!("sql/component_count.sql"));
         push_brought(&mut count, dags)?;
         push_count_end(&mut count);
-        let (rows, total) = tokio::try_join!(
+        let (rows, total): (Vec<Row>, _) = tokio::try_join!(
             list.build().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
         )?;
         Ok(Listed { items: self.component_rows(&rows).await?, total })
     }
 
-    async fn component_rows(&self, rows: &[SqliteRow]) -> Result<Vec<ComponentRow>, StoreError> {
+    async fn component_rows(&self, rows: &[Row]) -> Result<Vec<ComponentRow>, StoreError> {
         let components = rows.iter().map(Component::from_row).collect::<Result<Vec<_>, _>>()?;
         if components.is_empty() {
             return Ok(Vec::new());
         }
         let digests: Vec<_> = components.iter().map(|component| component.digest).collect();
-        let dags = sqlx::query(include_str!("sql/component_dags.sqlite.sql"))
-            .bind(json(&digests)?)
-            .fetch_all(self.readers())
-            .await?;
+        let dags = db::query(each!("component_dags")).bind(json(&digests)?).fetch_all(self.readers()).await?;
         let mut dag_ids: BTreeMap<Digest, Vec<DagId>> = BTreeMap::new();
         for row in dags {
             dag_ids.entry(row.try_get("component")?).or_default().push(row.try_get("dag_id")?);
@@ -311,7 +300,7 @@ impl Store {
     }
 
     pub async fn dag_get(&self, dag_id: &DagId) -> Result<Option<DagRow>, StoreError> {
-        let row = sqlx::query(include_str!("sql/dag_get.sql")).bind(dag_id).fetch_optional(self.readers()).await?;
+        let row = db::query(include_str!("sql/dag_get.sql")).bind(dag_id).fetch_optional(self.readers()).await?;
         Ok(self.dag_rows(row.as_slice()).await?.pop())
     }
 
@@ -328,7 +317,7 @@ impl Store {
         let mut count = counting(include_str!("sql/dag_count.sql"));
         push_filter(&mut count, filter)?;
         push_count_end(&mut count);
-        let (rows, total) = tokio::try_join!(
+        let (rows, total): (Vec<Row>, _) = tokio::try_join!(
             list.build().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
         )?;
@@ -340,7 +329,7 @@ impl Store {
         let mut dags: Vec<DagRow> = Vec::new();
         loop {
             let after = dags.last().map_or("", |dag| dag.dag_id.as_str());
-            let rows = sqlx::query(include_str!("sql/dag_list_all.sql"))
+            let rows = db::query(include_str!("sql/dag_list_all.sql"))
                 .bind(after)
                 .bind(MAX_PAGE)
                 .fetch_all(self.readers())
@@ -354,13 +343,13 @@ impl Store {
 
     pub async fn dag_version_get(&self, version: DagVersionKey) -> Result<Option<DagVersionRow>, StoreError> {
         let row =
-            sqlx::query(include_str!("sql/dag_version_get.sql")).bind(version).fetch_optional(self.readers()).await?;
+            db::query(include_str!("sql/dag_version_get.sql")).bind(version).fetch_optional(self.readers()).await?;
         Ok(self.dag_version_rows(row.as_slice()).await?.pop())
     }
 
     /// Version `number` of a dag.
     pub async fn dag_version_numbered(&self, dag_id: &DagId, number: i64) -> Result<Option<DagVersionRow>, StoreError> {
-        let row = sqlx::query(include_str!("sql/dag_version_number.sql"))
+        let row = db::query(include_str!("sql/dag_version_number.sql"))
             .bind(dag_id)
             .bind(number)
             .fetch_optional(self.readers())
@@ -378,10 +367,8 @@ impl Store {
         let Some(row) = self.dag_version_numbered(dag_id, number).await? else { return Ok(None) };
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let (content_hash, packed) = sqlx::query_as(include_str!("sql/dag_version_source.sql"))
-            .bind(row.key)
-            .fetch_one(&mut *transaction)
-            .await?;
+        let (content_hash, packed) =
+            db::query_as(include_str!("sql/dag_version_source.sql")).bind(row.key).fetch_one(&mut *transaction).await?;
         let source = Source { component: row.component, content_hash, packed };
         // The dag is there, and stays as paused as it is.
         let rolled = put_dag(&mut transaction, dag_id.clone(), &row.spec, source, false, now).await?;
@@ -391,12 +378,12 @@ impl Store {
 
     /// A dag's versions, the newest first.
     pub async fn dag_version_list(&self, dag_id: &DagId, page: Page) -> Result<Listed<DagVersionRow>, StoreError> {
-        let rows = sqlx::query(include_str!("sql/dag_version_list.sql"))
+        let rows = db::query(include_str!("sql/dag_version_list.sql"))
             .bind(dag_id)
             .bind(page.limit.min(MAX_PAGE))
             .bind(page.offset)
             .fetch_all(self.readers());
-        let total = sqlx::query_scalar(include_str!("sql/dag_version_count.sql"))
+        let total = db::query_scalar(include_str!("sql/dag_version_count.sql"))
             .bind(dag_id)
             .bind(MAX_TOTAL)
             .fetch_one(self.readers());
@@ -406,26 +393,22 @@ impl Store {
 
     /// Whether the dag is there, and now as it should be.
     pub async fn dag_set_paused(&self, dag_id: &DagId, is_paused: bool, now: Timestamp) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
+        let query = db::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
         Ok(self.write(query).await? == 1)
     }
 
-    async fn dag_rows(&self, rows: &[SqliteRow]) -> Result<Vec<DagRow>, StoreError> {
+    async fn dag_rows(&self, rows: &[Row]) -> Result<Vec<DagRow>, StoreError> {
         let specs = self.specs(rows, "version").await?;
         rows.iter().map(|row| dag_row(row, &specs)).collect()
     }
 
-    async fn dag_version_rows(&self, rows: &[SqliteRow]) -> Result<Vec<DagVersionRow>, StoreError> {
+    async fn dag_version_rows(&self, rows: &[Row]) -> Result<Vec<DagVersionRow>, StoreError> {
         let specs = self.specs(rows, "key").await?;
         rows.iter().map(|row| dag_version_row(row, &specs)).collect()
     }
 
     /// The specs of the versions in `column`, from the cache where they are there.
-    async fn specs(
-        &self,
-        rows: &[SqliteRow],
-        column: &str,
-    ) -> Result<BTreeMap<DagVersionKey, Arc<DagSpec>>, StoreError> {
+    async fn specs(&self, rows: &[Row], column: &str) -> Result<BTreeMap<DagVersionKey, Arc<DagSpec>>, StoreError> {
         let versions = rows.iter().map(|row| row.try_get(column)).collect::<Result<BTreeSet<DagVersionKey>, _>>()?;
         let mut specs = BTreeMap::new();
         let mut missing = Vec::new();
@@ -437,12 +420,9 @@ impl Store {
         }
         // Few at a time: a spec may be large.
         for missing in missing.chunks(32) {
-            let rows = sqlx::query(include_str!("sql/dag_version_specs.sqlite.sql"))
-                .bind(json(missing)?)
-                .fetch_all(self.readers())
-                .await?;
+            let rows = db::query(each!("dag_version_specs")).bind(json(missing)?).fetch_all(self.readers()).await?;
             for row in rows {
-                let (spec, json_bytes) = unpack(row.try_get("spec")?)?;
+                let (spec, json_bytes) = unpack(&row.try_get::<Vec<u8>>("spec")?)?;
                 let (version, spec) = (row.try_get("key")?, Arc::new(spec));
                 self.shared.specs.put(version, &spec, json_bytes);
                 specs.insert(version, spec);
@@ -462,7 +442,7 @@ struct Source {
 
 /// Makes `spec` the newest version of its dag, unless it is. `paused`: whether the dag is, if it is new.
 async fn put_dag(
-    transaction: &mut SqliteConnection,
+    transaction: &mut Connection,
     dag_id: DagId,
     spec: &DagSpec,
     source: Source,
@@ -470,14 +450,14 @@ async fn put_dag(
     now: Timestamp,
 ) -> Result<DeployedDag, StoreError> {
     let current: Option<(DagVersionKey, i64, Digest, Digest)> =
-        sqlx::query_as(include_str!("sql/dag_current.sql")).bind(&dag_id).fetch_optional(&mut *transaction).await?;
+        db::query_as(include_str!("sql/dag_current.sql")).bind(&dag_id).fetch_optional(&mut *transaction).await?;
     let created = current.is_none();
     if let Some((version, version_number, component, content_hash)) = current
         && (component, content_hash) == (source.component, source.content_hash)
     {
         return Ok(DeployedDag { dag_id, version, version_number, created, changed: false });
     }
-    let (version, version_number): (DagVersionKey, i64) = sqlx::query_as(include_str!("sql/dag_version_put.sql"))
+    let (version, version_number): (DagVersionKey, i64) = db::query_as(include_str!("sql/dag_version_put.sql"))
         .bind(&dag_id)
         .bind(source.component)
         .bind(source.content_hash)
@@ -486,13 +466,13 @@ async fn put_dag(
         .fetch_one(&mut *transaction)
         .await?;
     for component in spec.used_components() {
-        sqlx::query(include_str!("sql/dag_version_uses_put.sql"))
+        db::query(include_str!("sql/dag_version_uses_put.sql"))
             .bind(version)
             .bind(component)
             .execute(&mut *transaction)
             .await?;
     }
-    sqlx::query(include_str!("sql/dag_put.sql"))
+    db::query(include_str!("sql/dag_put.sql"))
         .bind(&dag_id)
         .bind(paused)
         .bind(version)
@@ -503,9 +483,9 @@ async fn put_dag(
         (include_str!("sql/dag_tag_delete.sql"), include_str!("sql/dag_tag_put.sql"), &spec.tags),
         (include_str!("sql/dag_owner_delete.sql"), include_str!("sql/dag_owner_put.sql"), &spec.owners),
     ] {
-        sqlx::query(clear).bind(&dag_id).execute(&mut *transaction).await?;
+        db::query(clear).bind(&dag_id).execute(&mut *transaction).await?;
         for word in words {
-            sqlx::query(put).bind(&dag_id).bind(word).execute(&mut *transaction).await?;
+            db::query(put).bind(&dag_id).bind(word).execute(&mut *transaction).await?;
         }
     }
     super::asset::put_references(transaction, &dag_id, spec, now).await?;
@@ -527,7 +507,7 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
     push_any(builder, "d.dag_id", &filter.ids)?;
     push_dags(builder, "d.dag_id", &filter.dags)?;
     if let Some(pattern) = &filter.dag_id_pattern {
-        builder.push(" AND d.dag_id LIKE ").push_bind(pattern.clone());
+        builder.push(" AND lower(d.dag_id) LIKE lower(").push_bind(pattern.clone()).push(")");
     }
     if let Some(paused) = filter.paused {
         builder.push(" AND d.is_paused = ").push_bind(paused);

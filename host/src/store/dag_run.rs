@@ -1,11 +1,10 @@
 //! `Dag_runs`.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
 use super::{
     BackfillId, DagRunKey, DagRunRow, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
     codec::json,
-    filter::{Builder, counting, push_count_end, push_dags, push_page, push_range, push_words},
+    db::{self, Builder, FromRow, Row, each},
+    filter::{counting, push_count_end, push_dags, push_page, push_range, push_words},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -45,8 +44,8 @@ pub struct DagRunFilter {
     pub order: Order,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for DagRunRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for DagRunRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let (start, end): (Option<Timestamp>, Option<Timestamp>) =
             (row.try_get("data_interval_start")?, row.try_get("data_interval_end")?);
         Ok(Self {
@@ -76,29 +75,32 @@ impl sqlx::FromRow<'_, SqliteRow> for DagRunRow {
 impl Store {
     /// The key of the next `dag_run`: larger than all that are there or ever were.
     pub async fn dag_run_next_key(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(include_str!("sql/dag_run_next_key.sqlite.sql")).fetch_one(self.readers()).await?)
+        Ok(db::query_scalar(each!("dag_run_next_key")).fetch_one(self.readers()).await?)
+    }
+
+    /// How people ended runs that are not over, because their teardowns still run.
+    pub async fn dag_run_verdicts(&self) -> Result<Vec<(DagRunKey, RunState)>, StoreError> {
+        Ok(db::query_as(include_str!("sql/dag_run_verdicts.sql")).fetch_all(self.readers()).await?)
     }
 
     pub async fn dag_run_get(&self, dag_id: &DagId, run_id: &RunId) -> Result<Option<DagRunRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_get.sql")).bind(dag_id).bind(run_id);
+        let query = db::query_as(include_str!("sql/dag_run_get.sql")).bind(dag_id).bind(run_id);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     pub async fn dag_run_get_by_key(&self, key: DagRunKey) -> Result<Option<DagRunRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_get_by_key.sql")).bind(key);
+        let query = db::query_as(include_str!("sql/dag_run_get_by_key.sql")).bind(key);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// The run that is meant, if there is one.
     pub async fn dag_run_find(&self, of: &RunChoice) -> Result<Option<DagRunRow>, StoreError> {
         let query = match &of.run {
-            WhichRun::Newest => sqlx::query_as(include_str!("sql/dag_run_get_newest.sql")).bind(&of.dag_id),
+            WhichRun::Newest => db::query_as(include_str!("sql/dag_run_get_newest.sql")).bind(&of.dag_id),
             WhichRun::LogicalDate(date) => {
-                sqlx::query_as(include_str!("sql/dag_run_get_by_logical_date.sql")).bind(&of.dag_id).bind(date)
+                db::query_as(include_str!("sql/dag_run_get_by_logical_date.sql")).bind(&of.dag_id).bind(date)
             }
-            WhichRun::RunId(run_id) => {
-                sqlx::query_as(include_str!("sql/dag_run_get.sql")).bind(&of.dag_id).bind(run_id)
-            }
+            WhichRun::RunId(run_id) => db::query_as(include_str!("sql/dag_run_get.sql")).bind(&of.dag_id).bind(run_id),
         };
         Ok(query.fetch_optional(self.readers()).await?)
     }
@@ -111,12 +113,12 @@ impl Store {
         logical_date: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let query =
-            sqlx::query_scalar(include_str!("sql/dag_run_exists.sql")).bind(dag_id).bind(run_id).bind(logical_date);
+            db::query_scalar(include_str!("sql/dag_run_exists.sql")).bind(dag_id).bind(run_id).bind(logical_date);
         Ok(query.fetch_one(self.readers()).await?)
     }
 
     pub async fn dag_run_list(&self, filter: &DagRunFilter, page: Page) -> Result<Listed<DagRunRow>, StoreError> {
-        let (mut list, mut count) = (list_query(filter, page)?, count_query(filter)?);
+        let (list, count) = (list_query(filter, page)?, count_query(filter)?);
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -131,7 +133,7 @@ impl Store {
         date: Timestamp,
         but_manual: bool,
     ) -> Result<Option<DagRunRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_before.sql")).bind(dag_id).bind(date).bind(but_manual);
+        let query = db::query_as(include_str!("sql/dag_run_before.sql")).bind(dag_id).bind(date).bind(but_manual);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
@@ -141,7 +143,7 @@ impl Store {
         dag_id: &DagId,
         limit: u32,
     ) -> Result<Vec<(DagRunKey, Timestamp, RunState)>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_newest_ends.sql")).bind(dag_id).bind(limit.min(MAX_PAGE));
+        let query = db::query_as(include_str!("sql/dag_run_newest_ends.sql")).bind(dag_id).bind(limit.min(MAX_PAGE));
         Ok(query.fetch_all(self.readers()).await?)
     }
 
@@ -151,7 +153,7 @@ impl Store {
         after: Option<DagRunKey>,
         limit: u32,
     ) -> Result<Vec<DagRunRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_list_unfinished.sql"))
+        let query = db::query_as(include_str!("sql/dag_run_list_unfinished.sql"))
             .bind(after.unwrap_or(DagRunKey(i64::MIN)))
             .bind(limit.min(MAX_PAGE));
         Ok(query.fetch_all(self.readers()).await?)
@@ -159,15 +161,13 @@ impl Store {
 
     /// The newest `per_dag` runs of each of the dags, by dag, the newest first.
     pub async fn dag_run_latest(&self, dag_ids: &[DagId], per_dag: u32) -> Result<Vec<DagRunRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_latest.sqlite.sql"))
-            .bind(json(dag_ids)?)
-            .bind(per_dag.min(MAX_PAGE));
+        let query = db::query_as(each!("dag_run_latest")).bind(json(dag_ids)?).bind(per_dag.min(MAX_PAGE));
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// Whether the run is there, and now has this note.
     pub async fn dag_run_set_note(&self, key: DagRunKey, note: Option<&str>) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/dag_run_set_note.sql")).bind(key).bind(note);
+        let query = db::query(include_str!("sql/dag_run_set_note.sql")).bind(key).bind(note);
         Ok(self.write(query).await? == 1)
     }
 }
@@ -182,7 +182,10 @@ pub(super) fn list_query(filter: &DagRunFilter, page: Page) -> Result<Builder, S
         DagRunOrder::StartDate => "r.start_date",
         DagRunOrder::EndDate => "r.end_date",
     };
-    list.push(" ORDER BY ").push(column).push(filter.order.sql());
+    list.push(" ORDER BY ").push(column).push(match filter.order_by {
+        DagRunOrder::Key | DagRunOrder::RunAfter => filter.order.sql(),
+        DagRunOrder::LogicalDate | DagRunOrder::StartDate | DagRunOrder::EndDate => filter.order.sql_nullable(),
+    });
     if filter.order_by != DagRunOrder::Key {
         list.push(", r.key").push(filter.order.sql());
     }

@@ -1,8 +1,9 @@
 //! The keys that seal, and what they sealed.
 
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
-
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    db::{self, FromRow, Row},
+};
 use crate::model::{
     ids::{ConnectionId, DagId, VariableKey},
     time::Timestamp,
@@ -44,8 +45,8 @@ pub struct SealedCount {
     pub values: i64,
 }
 
-impl FromRow<'_, SqliteRow> for DataKeyRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for DataKeyRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let id: Vec<u8> = row.try_get("id")?;
         Ok(Self {
             id: id.as_slice().try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
@@ -56,8 +57,8 @@ impl FromRow<'_, SqliteRow> for DataKeyRow {
     }
 }
 
-impl FromRow<'_, SqliteRow> for SealedRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for SealedRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let (kind, name): (String, String) = (row.try_get("kind")?, row.try_get("name")?);
         let wrong = |error: crate::model::ids::NameError| sqlx::Error::Decode(error.into());
         let place = match kind.as_str() {
@@ -70,8 +71,8 @@ impl FromRow<'_, SqliteRow> for SealedRow {
     }
 }
 
-impl FromRow<'_, SqliteRow> for SealedCount {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for SealedCount {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self { header: row.try_get("header")?, values: row.try_get("amount")? })
     }
 }
@@ -79,15 +80,15 @@ impl FromRow<'_, SqliteRow> for SealedCount {
 impl Store {
     /// The data keys, the one that seals first.
     pub async fn data_key_list(&self) -> Result<Vec<DataKeyRow>, StoreError> {
-        Ok(sqlx::query_as(include_str!("sql/data_key_list.sql")).fetch_all(self.readers()).await?)
+        Ok(db::query_as(include_str!("sql/data_key_list.sql")).fetch_all(self.readers()).await?)
     }
 
     /// Makes `id` the data key that seals; the one that did is retired.
     pub async fn data_key_put(&self, id: [u8; 8], wrapped: &[u8], now: Timestamp) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        sqlx::query(include_str!("sql/data_key_retire.sql")).bind(now).execute(&mut *transaction).await?;
-        sqlx::query(include_str!("sql/data_key_put.sql"))
+        db::query(include_str!("sql/data_key_retire.sql")).bind(now).execute(&mut *transaction).await?;
+        db::query(include_str!("sql/data_key_put.sql"))
             .bind(id.as_slice())
             .bind(wrapped)
             .bind(now)
@@ -101,25 +102,25 @@ impl Store {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         for (id, wrapped) in keys {
-            sqlx::query(include_str!("sql/data_key_rewrap.sql"))
+            db::query(include_str!("sql/data_key_rewrap.sql"))
                 .bind(id.as_slice())
                 .bind(wrapped)
                 .execute(&mut *transaction)
                 .await?;
         }
         let (name, value) = check;
-        sqlx::query(include_str!("sql/setting_put.sql")).bind(name).bind(value).execute(&mut *transaction).await?;
+        db::query(include_str!("sql/setting_put.sql")).bind(name).bind(value).execute(&mut *transaction).await?;
         transaction.commit().await
     }
 
     /// Deletes the data keys that were retired before `before` and that no value needs. Answers how many.
     pub async fn data_key_delete_unused(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.write(sqlx::query(include_str!("sql/data_key_delete_unused.sql")).bind(before)).await
+        self.write(db::query(include_str!("sql/data_key_delete_unused.sql")).bind(before)).await
     }
 
     /// How many values each key sealed.
     pub async fn sealed_counts(&self) -> Result<Vec<SealedCount>, StoreError> {
-        Ok(sqlx::query_as(include_str!("sql/sealed_counts.sql")).fetch_all(self.readers()).await?)
+        Ok(db::query_as(include_str!("sql/sealed_counts.sql")).fetch_all(self.readers()).await?)
     }
 
     /// At most `limit` values behind `after` that don't begin with `header`.
@@ -129,7 +130,7 @@ impl Store {
         after: &(String, String),
         limit: u32,
     ) -> Result<Vec<SealedRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/sealed_otherwise.sql"))
+        let query = db::query_as(include_str!("sql/sealed_otherwise.sql"))
             .bind(header)
             .bind(&after.0)
             .bind(&after.1)
@@ -148,7 +149,7 @@ impl Store {
                 SealedPlace::ConnectionExtra(_) => include_str!("sql/sealed_replace_extra.sql"),
                 SealedPlace::Webhook(_) => include_str!("sql/sealed_replace_webhook.sql"),
             };
-            sqlx::query(statement).bind(&old.at.1).bind(&old.sealed).bind(new).execute(&mut *transaction).await?;
+            db::query(statement).bind(&old.at.1).bind(&old.sealed).bind(new).execute(&mut *transaction).await?;
         }
         transaction.commit().await
     }

@@ -1,16 +1,24 @@
 //! What can go wrong with the database, by what the caller can do about it.
 
-use std::path::PathBuf;
-
 /// Why the database did not do what it was asked. A failed write changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("can't open the database `{path}`; check that its folder exists and can be written")]
+    #[error("can't open the database `{place}`; check that it is there and can be written")]
     Open {
-        path: PathBuf,
+        /// A path, or database, host and port.
+        place: String,
         #[source]
         source: sqlx::Error,
     },
+    #[error("PostgreSQL {found} is too old; {wanted} or newer is needed")]
+    TooOld { found: i32, wanted: i32 },
+    #[error("the database has dags or users already; a database is moved into an empty one only")]
+    NotEmpty,
+    #[error("a database is moved from a file of SQLite to PostgreSQL")]
+    NotPostgres,
+    /// Another process leads, and does what this one would have done.
+    #[error("another process schedules by now")]
+    Fenced,
     #[error("can't bring the database to this version's schema; was it made by a newer airlock?")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// A row that should be changed is not there (any more).
@@ -36,6 +44,10 @@ impl StoreError {
         match self {
             Self::Unavailable(_) => true,
             Self::Open { .. }
+            | Self::TooOld { .. }
+            | Self::NotEmpty
+            | Self::Fenced
+            | Self::NotPostgres
             | Self::Migrate(_)
             | Self::Stale
             | Self::Conflict(_)
@@ -52,6 +64,25 @@ impl StoreError {
 /// SQLite's primary result codes that say something about the disk or the moment, not about the statement:
 /// BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN.
 const TRANSIENT_CODES: [i32; 8] = [5, 6, 7, 8, 9, 10, 13, 14];
+/// PostgreSQL's classes of such codes: connection, transaction rollback (serialization, deadlock), resources, object in use,
+/// intervention of an operator, system. <https://www.postgresql.org/docs/15/errcodes-appendix.html>
+const TRANSIENT_CLASSES: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
+/// The constraint that fails where another process leads.
+const LEADS: &str = "scheduler_leads";
+/// The constraint that fails where rows to be changed are not there.
+const GUARD: &str = "rows_are_there";
+/// PostgreSQL's `read_only_sql_transaction`: a standby, for now.
+const READ_ONLY: &str = "25006";
+
+fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let Some(code) = error.code() else {
+        return false;
+    };
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        return code == READ_ONLY || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class));
+    }
+    code.parse::<i32>().is_ok_and(|code| TRANSIENT_CODES.contains(&(code & 0xff)))
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -60,14 +91,19 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(database) if database.is_unique_violation() => {
                 Self::Conflict(database.message().to_owned())
             }
-            sqlx::Error::Database(database) if database.message().ends_with("rows_are_there") => Self::Stale,
-            sqlx::Error::Database(database) => {
-                let code = database.code().and_then(|code| code.parse::<i32>().ok());
-                let transient = code.is_some_and(|code| TRANSIENT_CODES.contains(&(code & 0xff)));
-                let error = sqlx::Error::Database(database);
-                if transient { Self::Unavailable(error) } else { Self::Refused(error) }
+            sqlx::Error::Database(database)
+                if database.constraint() == Some(GUARD) || database.message().ends_with(GUARD) =>
+            {
+                Self::Stale
             }
-            sqlx::Error::Io(_)
+            sqlx::Error::Database(database) if database.constraint() == Some(LEADS) => Self::Fenced,
+            sqlx::Error::Database(database) if is_transient(&*database) => {
+                Self::Unavailable(sqlx::Error::Database(database))
+            }
+            // Of a server that is going away, or something before it, in the middle of a word.
+            sqlx::Error::Protocol(_)
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed

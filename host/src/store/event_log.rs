@@ -1,10 +1,9 @@
 //! The audit log: what people and programs changed, or were refused to.
 
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
-
 use super::{
     Listed, Order, Page, Range, Store, StoreError,
-    filter::{Builder, counting, push_count_end, push_page, push_range},
+    db::{self, Builder, Connection, FromRow, Row},
+    filter::{counting, push_count_end, push_page, push_range},
 };
 use crate::model::time::Timestamp;
 
@@ -55,8 +54,8 @@ pub struct EventFilter {
     pub order: Order,
 }
 
-impl FromRow<'_, SqliteRow> for EventRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for EventRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let event = EventNew {
             at: row.try_get("at")?,
             event: row.try_get("event")?,
@@ -96,30 +95,36 @@ fn push_filter(builder: &mut Builder, filter: &EventFilter) {
     }
 }
 
+/// Adds entries.
+pub(super) async fn append(connection: &mut Connection, events: &[EventNew]) -> Result<(), StoreError> {
+    for event in events {
+        db::query(include_str!("sql/event_log_append.sql"))
+            .bind(event.at)
+            .bind(&event.event)
+            .bind(event.is_denied)
+            .bind(&event.username)
+            .bind(&event.token)
+            .bind(&event.peer)
+            .bind(&event.route)
+            .bind(&event.dag_id)
+            .bind(&event.run_id)
+            .bind(&event.task_id)
+            .bind(event.map_index)
+            .bind(&event.object)
+            .bind(&event.before)
+            .bind(&event.after)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
 impl Store {
     /// Adds entries in one transaction.
     pub async fn event_append(&self, events: &[EventNew]) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        for event in events {
-            sqlx::query(include_str!("sql/event_log_append.sql"))
-                .bind(event.at)
-                .bind(&event.event)
-                .bind(event.is_denied)
-                .bind(&event.username)
-                .bind(&event.token)
-                .bind(&event.peer)
-                .bind(&event.route)
-                .bind(&event.dag_id)
-                .bind(&event.run_id)
-                .bind(&event.task_id)
-                .bind(event.map_index)
-                .bind(&event.object)
-                .bind(&event.before)
-                .bind(&event.after)
-                .execute(&mut *transaction)
-                .await?;
-        }
+        append(&mut transaction, events).await?;
         transaction.commit().await
     }
 

@@ -1,9 +1,8 @@
 //! What lists have in common: pages, ranges, orders, bounded totals.
 
 use serde::Serialize;
-use sqlx::{QueryBuilder, Sqlite};
 
-use super::StoreError;
+use super::{StoreError, db::Builder};
 use crate::model::{dag_access::DagSet, time::Timestamp};
 
 /// Rows of a page at most.
@@ -55,6 +54,14 @@ impl Order {
             Self::Descending => " DESC",
         }
     }
+
+    /// Of a column that may be NULL, which comes before all else.
+    pub(super) fn sql_nullable(self) -> &'static str {
+        match self {
+            Self::Ascending => " ASC NULLS FIRST",
+            Self::Descending => " DESC NULLS LAST",
+        }
+    }
 }
 
 /// Instants from `gte` to `lte`, both in it.
@@ -64,16 +71,13 @@ pub struct Range {
     pub lte: Option<Timestamp>,
 }
 
-/// A statement that grows by conditions. Its base ends with `WHERE` and a condition.
-pub(super) type Builder = QueryBuilder<Sqlite>;
-
-/// Wraps `base` so that its rows are counted up to [`MAX_TOTAL`].
+/// Wraps `base`, which ends with `WHERE` and a condition, so that its rows are counted up to [`MAX_TOTAL`].
 pub(super) fn counting(base: &str) -> Builder {
     Builder::new(format!("SELECT count(*) FROM ({base}"))
 }
 
 pub(super) fn push_count_end(builder: &mut Builder) {
-    builder.push(" LIMIT ").push_bind(MAX_TOTAL).push(")");
+    builder.push(" LIMIT ").push_bind(MAX_TOTAL).push(") AS counted");
 }
 
 pub(super) fn push_page(builder: &mut Builder, page: Page) {
@@ -96,8 +100,9 @@ pub(super) fn push_any<T: Serialize>(
     values: &[T],
 ) -> Result<(), StoreError> {
     if !values.is_empty() {
-        builder.push(" AND ").push(column).push(" IN (SELECT value FROM json_each(");
-        builder.push_bind(super::codec::json(values)?).push("))");
+        builder.push(" AND ").push(column).push(" IN (SELECT value FROM ");
+        builder.push_each("json_each(", "jsonb_array_elements_text(CAST(").push_bind(super::codec::json(values)?);
+        builder.push_each("))", " AS jsonb)))");
     }
     Ok(())
 }

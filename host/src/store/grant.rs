@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
-
-use super::{Store, StoreError, codec::json};
+use super::{
+    Store, StoreError,
+    codec::json,
+    db::{self, FromRow, Row, each},
+};
 use crate::model::{
     grants::{Decisions, Grant, GrantError, GrantsPolicy},
     ids::DagId,
@@ -32,8 +34,8 @@ pub enum GrantsChanged {
     Refused(GrantError),
 }
 
-impl FromRow<'_, SqliteRow> for DagGrantRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for DagGrantRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             request: row.try_get("request")?,
             is_approved: row.try_get("is_approved")?,
@@ -59,19 +61,19 @@ fn gather(rows: Vec<PartOfDecisions>) -> BTreeMap<DagId, Decisions> {
 impl Store {
     /// The decisions about a dag by request, with who made them.
     pub async fn dag_grant_list(&self, dag_id: &DagId) -> Result<Vec<DagGrantRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_grant_list.sql")).bind(dag_id);
+        let query = db::query_as(include_str!("sql/dag_grant_list.sql")).bind(dag_id);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// The decisions about these dags; those about which there are none are left out.
     pub async fn dag_decisions(&self, dag_ids: &[DagId]) -> Result<BTreeMap<DagId, Decisions>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_decisions.sqlite.sql")).bind(json(dag_ids)?);
+        let query = db::query_as(each!("dag_decisions")).bind(json(dag_ids)?);
         Ok(gather(query.fetch_all(self.readers()).await?))
     }
 
     /// The decisions about all dags, for the scheduler's start.
     pub async fn dag_decisions_all(&self) -> Result<BTreeMap<DagId, Decisions>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_decisions_all.sql"));
+        let query = db::query_as(include_str!("sql/dag_decisions_all.sql"));
         Ok(gather(query.fetch_all(self.readers()).await?))
     }
 
@@ -84,31 +86,26 @@ impl Store {
     ) -> Result<GrantsChanged, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let dag: Option<i64> = sqlx::query_scalar(include_str!("sql/dag_exists.sql"))
-            .bind(dag_id)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let dag: Option<i64> =
+            db::query_scalar(include_str!("sql/dag_exists.sql")).bind(dag_id).fetch_optional(&mut *transaction).await?;
         if dag.is_none() {
             return Ok(GrantsChanged::NoDag);
         }
-        let rows = sqlx::query_as(include_str!("sql/dag_decisions.sqlite.sql"))
-            .bind(json(&[dag_id])?)
-            .fetch_all(&mut *transaction)
-            .await?;
+        let rows = db::query_as(each!("dag_decisions")).bind(json(&[dag_id])?).fetch_all(&mut *transaction).await?;
         let before = gather(rows).remove(dag_id).unwrap_or_default();
         let mut after = before.clone();
         if let Err(error) = change(&mut after) {
             return Ok(GrantsChanged::Refused(error));
         }
         for gone in before.by_grant.keys().filter(|grant| !after.by_grant.contains_key(grant)) {
-            let query = sqlx::query(include_str!("sql/dag_grant_delete.sql")).bind(dag_id).bind(gone);
+            let query = db::query(include_str!("sql/dag_grant_delete.sql")).bind(dag_id).bind(gone);
             query.execute(&mut *transaction).await?;
         }
         for (grant, is_approved) in &after.by_grant {
             if before.by_grant.get(grant) == Some(is_approved) {
                 continue;
             }
-            sqlx::query(include_str!("sql/dag_grant_put.sql"))
+            db::query(include_str!("sql/dag_grant_put.sql"))
                 .bind(dag_id)
                 .bind(grant)
                 .bind(is_approved)
@@ -118,7 +115,7 @@ impl Store {
                 .await?;
         }
         if before.policy != after.policy {
-            let query = sqlx::query(include_str!("sql/dag_set_grants_policy.sql")).bind(dag_id).bind(&after.policy);
+            let query = db::query(include_str!("sql/dag_set_grants_policy.sql")).bind(dag_id).bind(&after.policy);
             query.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;

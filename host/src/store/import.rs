@@ -1,6 +1,6 @@
 //! What people set, taken over from another installation in one transaction.
 
-use super::{ConnectionRow, PoolRow, Store, StoreError, VariableRow};
+use super::{ConnectionRow, PoolRow, Store, StoreError, VariableRow, db};
 use crate::model::{ids::DagId, retention::DagRetention, time::Timestamp};
 
 /// What is taken over.
@@ -35,7 +35,7 @@ impl Store {
             pool.put().execute(&mut *transaction).await?;
         }
         for DagSettings { dag_id, is_paused, retention } in &import.dags {
-            let pause = sqlx::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
+            let pause = db::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
             pause.execute(&mut *transaction).await?;
             super::retention::put(dag_id, retention).execute(&mut *transaction).await?;
         }

@@ -3,14 +3,19 @@
 //!
 //! Its statements stand here, because they are for no other database.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use futures_util::TryStreamExt as _;
 use sqlx::{
-    ConnectOptions as _, FromRow, Row as _,
-    sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous},
+    ConnectOptions as _, PgPool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use super::{DagRunKey, Store, StoreError, codec::json};
+use super::{
+    DagRunKey, Store, StoreError,
+    codec::json,
+    db::{self, Connection, FromRow, Pool, Row},
+};
 use crate::model::{ids::Digest, time::Timestamp};
 
 const TABLES: &str = "
@@ -38,6 +43,16 @@ const FILL: [&str; 5] = [
     "INSERT OR IGNORE INTO named SELECT blob, 'garbage', 0, '', -1, 1 FROM source.garbage",
 ];
 
+/// The same, read from PostgreSQL in one statement.
+const NAMED: &str = "
+SELECT blob, 'xcom', dag_run, task_id, map_index, 0::bigint FROM xcom WHERE blob IS NOT NULL
+UNION ALL SELECT blob, 'artifact', dag_run, task_id, map_index, 0 FROM artifact
+UNION ALL SELECT blob, 'recording', dag_run, task_id, map_index, 0 FROM recording
+UNION ALL SELECT blob, 'log', dag_run, task_id, map_index, 0 FROM log_chunk
+UNION ALL SELECT blob, 'garbage', 0, '', -1, 1 FROM garbage
+";
+const FILL_ROWS: usize = 1_000;
+
 /// An object that a row names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedBlob {
@@ -50,8 +65,8 @@ pub struct NamedBlob {
     pub map_index: i32,
 }
 
-impl FromRow<'_, SqliteRow> for NamedBlob {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for NamedBlob {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             blob: row.try_get("blob")?,
             kind: row.try_get("kind")?,
@@ -70,8 +85,8 @@ pub struct KeptBlob {
     pub sha256: Digest,
 }
 
-impl FromRow<'_, SqliteRow> for KeptBlob {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for KeptBlob {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self { blob: row.try_get("blob")?, size_bytes: row.try_get("size_bytes")?, sha256: row.try_get("sha256")? })
     }
 }
@@ -79,18 +94,44 @@ impl FromRow<'_, SqliteRow> for KeptBlob {
 /// The scratch database. Its file is the caller's to delete.
 #[derive(Debug)]
 pub struct Inventory {
-    connection: SqliteConnection,
+    connection: Connection,
 }
 
 impl Inventory {
-    /// Reads which objects the rows of the database at `source` name, all at one moment, into a new file at `scratch`.
-    /// Components are left out: see [`Inventory::name_component`].
+    /// Reads which objects the rows of `store` name, all at one moment, into a new file at `scratch`. Components are left out:
+    /// see [`Inventory::name_component`].
     ///
     /// # Errors
-    /// If either can't be opened.
-    pub async fn read(source: &Path, scratch: &Path) -> Result<Self, StoreError> {
-        let open_error = |source| StoreError::Open { path: scratch.to_owned(), source };
-        let mut connection = SqliteConnectOptions::new()
+    /// If the database can't be read, or the file not be written.
+    pub async fn read(store: &Store, scratch: &Path) -> Result<Self, StoreError> {
+        match (&store.shared.path, store.readers()) {
+            (None, Pool::Postgres(pool)) => {
+                let mut inventory = Self::new(scratch).await?;
+                inventory.fill(pool).await?;
+                Ok(inventory)
+            }
+            (path, _) => Self::read_file(path.as_deref().unwrap_or(Path::new("")), scratch).await,
+        }
+    }
+
+    /// As [`Inventory::read`], of a file of SQLite.
+    pub async fn read_file(source: &Path, scratch: &Path) -> Result<Self, StoreError> {
+        let mut inventory = Self::new(scratch).await?;
+        let connection = &mut inventory.connection;
+        let path = source.to_str().ok_or_else(|| StoreError::corrupt("the database's path is not text"))?;
+        db::query("ATTACH $1 AS source").bind(path).execute(&mut *connection).await?;
+        connection.run("BEGIN").await?;
+        for statement in FILL {
+            db::query(statement).execute(&mut *connection).await?;
+        }
+        connection.run("COMMIT").await?;
+        connection.run("DETACH source").await?;
+        Ok(inventory)
+    }
+
+    async fn new(scratch: &Path) -> Result<Self, StoreError> {
+        let open_error = |source| StoreError::Open { place: scratch.display().to_string(), source };
+        let connection = SqliteConnectOptions::new()
             .filename(scratch)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Off)
@@ -100,21 +141,27 @@ impl Inventory {
             .connect()
             .await
             .map_err(open_error)?;
-        sqlx::raw_sql(TABLES).execute(&mut connection).await?;
-        let path = source.to_str().ok_or_else(|| StoreError::corrupt("the database's path is not text"))?;
-        sqlx::query("ATTACH $1 AS source").bind(path).execute(&mut connection).await?;
-        sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
-        for statement in FILL {
-            sqlx::query(statement).execute(&mut connection).await?;
-        }
-        sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
-        sqlx::raw_sql("DETACH source").execute(&mut connection).await?;
+        let mut connection = Connection::Sqlite(connection);
+        connection.run(TABLES).await?;
         Ok(Self { connection })
+    }
+
+    async fn fill(&mut self, from: &PgPool) -> Result<(), StoreError> {
+        let mut rows = sqlx::query_as(NAMED).fetch(from).try_chunks(FILL_ROWS);
+        self.connection.run("BEGIN").await?;
+        while let Some(named) = rows.try_next().await.map_err(|error| error.1)? {
+            let named: Vec<(String, String, i64, String, i64, i64)> = named;
+            let add = "INSERT OR IGNORE INTO named \
+                       SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM jsonb_each($1)";
+            db::query(add).bind(json(&named)?).execute(&mut self.connection).await?;
+        }
+        self.connection.run("COMMIT").await?;
+        Ok(())
     }
 
     /// Adds the object of a component.
     pub async fn name_component(&mut self, blob: &str) -> Result<(), StoreError> {
-        let add = sqlx::query("INSERT OR IGNORE INTO named VALUES ($1, 'component', 0, '', -1, 0)").bind(blob);
+        let add = db::query("INSERT OR IGNORE INTO named VALUES ($1, 'component', 0, '', -1, 0)").bind(blob);
         add.execute(&mut self.connection).await?;
         Ok(())
     }
@@ -123,26 +170,26 @@ impl Inventory {
     pub async fn see(&mut self, blobs: &[String]) -> Result<Vec<String>, StoreError> {
         let keys = json(blobs)?;
         let seen = "UPDATE named SET is_there = 1 WHERE blob IN (SELECT value FROM json_each($1))";
-        sqlx::query(seen).bind(&keys).execute(&mut self.connection).await?;
+        db::query(seen).bind(&keys).execute(&mut self.connection).await?;
         let unnamed = "SELECT value FROM json_each($1) WHERE value NOT IN (SELECT blob FROM named)";
-        Ok(sqlx::query_scalar(unnamed).bind(&keys).fetch_all(&mut self.connection).await?)
+        Ok(db::query_scalar(unnamed).bind(&keys).fetch_all(&mut self.connection).await?)
     }
 
     /// Objects that rows name and that were not seen, by key, after `after`.
     pub async fn unseen(&mut self, after: &str, limit: u32) -> Result<Vec<NamedBlob>, StoreError> {
         let unseen = "SELECT blob, kind, dag_run, task_id, map_index FROM named \
                       WHERE blob > $1 AND is_there = 0 ORDER BY blob LIMIT $2";
-        Ok(sqlx::query_as(unseen).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
+        Ok(db::query_as(unseen).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
     }
 
     /// Adds objects that backups hold.
     pub async fn keep(&mut self, kept: &[KeptBlob]) -> Result<(), StoreError> {
-        sqlx::raw_sql("BEGIN").execute(&mut self.connection).await?;
+        self.connection.run("BEGIN").await?;
         for KeptBlob { blob, size_bytes, sha256 } in kept {
-            let add = sqlx::query("INSERT OR REPLACE INTO kept VALUES ($1, $2, $3, 0)");
+            let add = db::query("INSERT OR REPLACE INTO kept VALUES ($1, $2, $3, 0)");
             add.bind(blob).bind(size_bytes).bind(sha256).execute(&mut self.connection).await?;
         }
-        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
+        self.connection.run("COMMIT").await?;
         Ok(())
     }
 
@@ -151,19 +198,19 @@ impl Inventory {
         let seen = "UPDATE kept SET is_there = 1 \
                     FROM (SELECT value ->> 0 AS blob, value ->> 1 AS size_bytes FROM json_each($1)) AS seen \
                     WHERE kept.blob = seen.blob AND kept.size_bytes = seen.size_bytes";
-        sqlx::query(seen).bind(json(objects)?).execute(&mut self.connection).await?;
+        db::query(seen).bind(json(objects)?).execute(&mut self.connection).await?;
         Ok(())
     }
 
     /// Forgets objects that backups should hold and do not.
     pub async fn forget_unkept(&mut self) -> Result<(), StoreError> {
-        sqlx::raw_sql("DELETE FROM kept WHERE is_there = 0").execute(&mut self.connection).await?;
+        self.connection.run("DELETE FROM kept WHERE is_there = 0").await?;
         Ok(())
     }
 
     /// Forgets which objects backups hold.
     pub async fn forget_all(&mut self) -> Result<(), StoreError> {
-        sqlx::raw_sql("DELETE FROM kept").execute(&mut self.connection).await?;
+        self.connection.run("DELETE FROM kept").await?;
         Ok(())
     }
 
@@ -172,42 +219,30 @@ impl Inventory {
         let wanted = "SELECT blob FROM named \
                       WHERE blob > $1 AND kind <> 'garbage' AND NOT EXISTS (SELECT 1 FROM kept WHERE kept.blob = named.blob) \
                       ORDER BY blob LIMIT $2";
-        Ok(sqlx::query_scalar(wanted).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
+        Ok(db::query_scalar(wanted).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
     }
 
     /// Objects that rows name and backups hold, by key, after `after`.
     pub async fn named_and_kept(&mut self, after: &str, limit: u32) -> Result<Vec<KeptBlob>, StoreError> {
         let both = "SELECT kept.blob, kept.size_bytes, kept.sha256 FROM kept JOIN named ON named.blob = kept.blob \
                     WHERE kept.blob > $1 AND named.kind <> 'garbage' ORDER BY kept.blob LIMIT $2";
-        Ok(sqlx::query_as(both).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
+        Ok(db::query_as(both).bind(after).bind(limit).fetch_all(&mut self.connection).await?)
     }
 
     /// Those of the objects that no backup holds.
     pub async fn not_kept(&mut self, blobs: &[String]) -> Result<Vec<String>, StoreError> {
         let unkept = "SELECT value FROM json_each($1) WHERE value NOT IN (SELECT blob FROM kept)";
-        Ok(sqlx::query_scalar(unkept).bind(json(blobs)?).fetch_all(&mut self.connection).await?)
+        Ok(db::query_scalar(unkept).bind(json(blobs)?).fetch_all(&mut self.connection).await?)
     }
 
     /// How many objects rows name.
     pub async fn count(&mut self) -> Result<i64, StoreError> {
         let count = "SELECT count(*) FROM named WHERE kind <> 'garbage'";
-        Ok(sqlx::query_scalar(count).fetch_one(&mut self.connection).await?)
+        Ok(db::query_scalar(count).fetch_one(&mut self.connection).await?)
     }
 }
 
 impl Store {
-    /// The database's file.
-    pub fn path(&self) -> &PathBuf {
-        &self.shared.path
-    }
-
-    /// Writes a copy of the database as of this moment into a new file. Others read and write meanwhile.
-    pub async fn snapshot(&self, to: &Path) -> Result<(), StoreError> {
-        let to = to.to_str().ok_or_else(|| StoreError::corrupt("the copy's path is not text"))?;
-        sqlx::query("VACUUM INTO $1").bind(to).execute(self.readers()).await?;
-        Ok(())
-    }
-
     /// Whether a row still names the object.
     pub async fn blob_is_named(&self, named: &NamedBlob) -> Result<bool, StoreError> {
         let statement = match named.kind.as_str() {
@@ -217,7 +252,7 @@ impl Store {
             "log" => include_str!("sql/blob_is_named_by_log.sql"),
             _ => return Ok(true),
         };
-        let query = sqlx::query_scalar(statement)
+        let query = db::query_scalar(statement)
             .bind(named.dag_run)
             .bind(&named.task_id)
             .bind(named.map_index)
@@ -227,7 +262,7 @@ impl Store {
 
     /// When the attempt began that has been running for longest; none runs without.
     pub async fn oldest_running(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(sqlx::query_scalar(include_str!("sql/task_instance_oldest_running.sql")).fetch_one(self.readers()).await?)
+        Ok(db::query_scalar(include_str!("sql/task_instance_oldest_running.sql")).fetch_one(self.readers()).await?)
     }
 
     /// Notes objects that no row names, to be collected by the server.
@@ -235,7 +270,7 @@ impl Store {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         for blob in blobs {
-            sqlx::query(include_str!("sql/garbage_add.sql")).bind(blob).execute(&mut *transaction).await?;
+            db::query(include_str!("sql/garbage_add.sql")).bind(blob).execute(&mut *transaction).await?;
         }
         transaction.commit().await
     }

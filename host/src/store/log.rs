@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{Row as _, sqlite::SqliteRow};
+use super::{
+    InstanceKey, LogChunkRow, MAX_PAGE, Store, StoreError,
+    codec::json,
+    commit::key,
+    db::{self, FromRow, Row, each},
+};
 
-use super::{InstanceKey, LogChunkRow, MAX_PAGE, Store, StoreError, codec::json, commit::key};
-
-impl sqlx::FromRow<'_, SqliteRow> for LogChunkRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for LogChunkRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             instance: InstanceKey::from_row(row)?,
             try_number: row.try_get("try_number")?,
@@ -38,13 +41,13 @@ impl Store {
             let blobs: BTreeSet<_> = chunks.iter().map(|chunk| &chunk.blob).collect();
             let mut writer = self.writer().await?;
             let mut transaction = writer.begin().await?;
-            let append = sqlx::query(include_str!("sql/log_chunk_append.sqlite.sql")).bind(rows);
-            let added = append.execute(&mut *transaction).await?.rows_affected();
+            let append = db::query(each!("log_chunk_append")).bind(rows);
+            let added = append.execute(&mut *transaction).await?;
             for blob in blobs {
                 // What was left out before may have been all of it.
-                sqlx::query(include_str!("sql/garbage_take_back.sql")).bind(blob).execute(&mut *transaction).await?;
+                db::query(include_str!("sql/garbage_take_back.sql")).bind(blob).execute(&mut *transaction).await?;
                 if added < chunks.len() as u64 {
-                    let add = sqlx::query(include_str!("sql/garbage_add_unnamed_log.sql")).bind(blob);
+                    let add = db::query(include_str!("sql/garbage_add_unnamed_log.sql")).bind(blob);
                     add.execute(&mut *transaction).await?;
                 }
             }
@@ -59,7 +62,7 @@ impl Store {
         instance: &InstanceKey,
         try_number: u32,
     ) -> Result<Vec<LogChunkRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/log_chunk_list.sql"))
+        let query = db::query_as(include_str!("sql/log_chunk_list.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)

@@ -5,7 +5,8 @@
 //! the engine's business.
 //!
 //! One connection writes, a few read. The hot path is [`Store::commit`]: all state changes of a tick in one
-//! transaction and one call. Statements are files in `sql/`; those of `*.sqlite.sql` are for SQLite only.
+//! transaction and one call. Statements are files in `sql/`, the same for both databases but for those of `*.sqlite.sql` and
+//! `*.postgres.sql`; `db` runs them on either.
 //!
 //! What is absent: object storage (rows hold keys, the room `blobs` the bytes) and secrets (columns `sealed*` are
 //! what the room `secrets` made).
@@ -13,15 +14,18 @@
 mod api_token;
 mod approval;
 mod asset;
+mod audit;
 mod backfill;
 mod cached_result;
 mod callback;
 mod codec;
 mod commit;
+mod commit_again;
 mod dag;
 mod dag_permission;
 mod dag_run;
 mod data_key;
+mod db;
 mod deletion;
 mod error;
 mod event_log;
@@ -29,40 +33,41 @@ mod filter;
 mod grant;
 mod import;
 mod inventory;
+mod lease;
 mod log;
 mod origin;
+mod postgres;
 mod recording;
 mod rendered;
 mod retention;
 mod rows;
+mod schema;
 mod settings;
+mod sqlite;
 mod task_instance;
+mod transfer;
 mod wait;
 mod webhook;
 mod xcom;
 
 use std::{
-    io::Read as _,
     ops::{Deref, DerefMut},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use sqlx::{
-    ConnectOptions as _, Sqlite, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
-    sqlite::{
-        SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
-        SqliteSynchronous,
-    },
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, Notify, OwnedMutexGuard},
 };
-use tokio::sync::{Mutex, MutexGuard, Notify};
+
+use db::{Connection, Pool, Query};
 
 pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
+pub use audit::Audit;
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use cached_result::{CachedResult, CachedResultRow};
 pub use callback::{CallbackNew, CallbackRow};
@@ -78,11 +83,13 @@ pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use grant::{DagGrantRow, GrantsChanged};
 pub use import::{DagSettings, SettingsImport};
 pub use inventory::{Inventory, KeptBlob, NamedBlob};
+pub use lease::Leader;
 pub use origin::StartedRun;
 pub use recording::RecordingRow;
 pub use rendered::RenderedFieldsRow;
 pub use retention::{EndedRun, LogsStep, RetentionSize};
 pub use rows::*;
+pub use schema::migrations;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
 pub use webhook::WebhookRow;
 pub use xcom::XComFilter;
@@ -101,9 +108,17 @@ pub enum Synchronous {
 /// Where the database is and how it is written.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// The database's file, made if it is not there. Its folder must be.
-    pub path: PathBuf,
+    pub place: StorePlace,
     pub synchronous: Synchronous,
+}
+
+/// Which database it is.
+#[derive(Debug, Clone)]
+pub enum StorePlace {
+    /// A file of SQLite, made if it is not there. Its folder must be.
+    Sqlite(PathBuf),
+    /// The URL of a PostgreSQL database of version 15 or newer, which must be there. It may hold a password.
+    Postgres(String),
 }
 
 /// The metadata database. Clones share it.
@@ -114,25 +129,41 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Shared {
-    path: PathBuf,
-    writer: Mutex<Writer>,
-    readers: SqlitePool,
+    writer: Arc<Mutex<Writer>>,
+    readers: Pool,
     specs: dag::SpecCache,
     commit_texts: commit::Texts,
+    /// What writes are fenced by.
+    fence: lease::Fence,
+    /// SQLite's file.
+    path: Option<PathBuf>,
     /// Told when a commit brings callbacks.
     callbacks: Notify,
+    #[cfg(test)]
+    faults: testing::Faults,
 }
 
 /// The connection that writes.
 #[derive(Debug)]
 struct Writer {
-    connection: SqliteConnection,
-    /// A transaction may be open: a caller went away in its middle, or it failed.
-    open_transaction: bool,
+    connection: Connection,
+    /// Nobody knows what became of the last use: a caller went away in its middle, or it failed. A transaction may be open, or
+    /// the connection lost.
+    is_unclean: bool,
+    /// What its transactions are fenced by; 0: by nothing.
+    epoch: i64,
+    /// How a lost connection to PostgreSQL is replaced.
+    reconnect: Option<postgres::WriterOptions>,
 }
 
-/// A transaction that no other writer interrupts. What it did is undone, before the next writer's turn at the latest, unless
-/// [`Transaction::commit`] returned `Ok`.
+/// The turn of one writer.
+///
+/// A transaction that it leaves open, because it failed, changed its mind or went away, is rolled back at once and not in the next
+/// turn: until then it would hold its locks, which other processes wait for.
+struct WriterTurn(OwnedMutexGuard<Writer>);
+
+/// A transaction that no other writer interrupts. What it did is undone with the end of the turn unless [`Transaction::commit`]
+/// returned `Ok`.
 ///
 /// It is not sqlx's: that counts the transactions that it began, and its count stays wrong after an error (a full disk) on
 /// which SQLite rolls back by itself. From then on it begins none.
@@ -140,136 +171,57 @@ struct Transaction<'w> {
     writer: &'w mut Writer,
 }
 
-/// Read connections at most; each is a thread and a page cache while it is open.
-const READERS: u32 = 4;
-/// Rows that a connection's thread may be ahead of their reader: with few, reading thousands is mostly waking each other.
-const ROW_BUFFER: usize = 2_048;
-/// Pages of 4 KiB that the log holds before they are copied into the database.
-const LOG_PAGES: u64 = 4_096;
-/// The log's size then: 24 bytes before each page, 32 at its start.
-const LOG_BYTES: u64 = LOG_PAGES * (4_096 + 24) + 32;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The schema's history: number, name, statements. What was released never changes.
-const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (1, "first", include_str!("../../../migrations/sqlite/0001_first.sql")),
-    (2, "libraries", include_str!("../../../migrations/sqlite/0002_libraries.sql")),
-    (3, "callbacks", include_str!("../../../migrations/sqlite/0003_callbacks.sql")),
-    (10, "waits and origins", include_str!("../../../migrations/sqlite/0010_waits_and_origins.sql")),
-    (11, "assets", include_str!("../../../migrations/sqlite/0011_assets.sql")),
-    (12, "webhooks", include_str!("../../../migrations/sqlite/0012_webhooks.sql")),
-    (13, "approvals", include_str!("../../../migrations/sqlite/0013_approvals.sql")),
-    (20, "pause_reason", include_str!("../../../migrations/sqlite/0020_pause_reason.sql")),
-    (21, "backfill", include_str!("../../../migrations/sqlite/0021_backfill.sql")),
-    (30, "recordings", include_str!("../../../migrations/sqlite/0030_recordings.sql")),
-    (31, "cached results", include_str!("../../../migrations/sqlite/0031_cached_results.sql")),
-    (32, "retention", include_str!("../../../migrations/sqlite/0032_retention.sql")),
-    (40, "rendered fields", include_str!("../../../migrations/sqlite/0040_rendered_fields.sql")),
-    (50, "callbacks by runs", include_str!("../../../migrations/sqlite/0050_callbacks_by_runs.sql")),
-    (60, "roles", include_str!("../../../migrations/sqlite/0060_roles.sql")),
-    (61, "api tokens", include_str!("../../../migrations/sqlite/0061_api_tokens.sql")),
-    (62, "event log", include_str!("../../../migrations/sqlite/0062_event_log.sql")),
-    (63, "grants", include_str!("../../../migrations/sqlite/0063_grants.sql")),
-    (64, "data keys", include_str!("../../../migrations/sqlite/0064_data_keys.sql")),
-    (69, "event log retention", include_str!("../../../migrations/sqlite/0069_event_log_retention.sql")),
-    (73, "dag permissions", include_str!("../../../migrations/sqlite/0073_dag_permissions.sql")),
-    (74, "component signer", include_str!("../../../migrations/sqlite/0074_component_signer.sql")),
-];
-
-/// The numbers of the migrations that this version knows, and that a database which it has opened went through.
-pub fn migrations() -> impl Iterator<Item = i64> {
-    MIGRATIONS.iter().map(|(number, ..)| *number)
-}
-
-fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.iter().map(|(number, name, statements)| {
-        let statements = sqlx::SqlSafeStr::into_sql_str(*statements);
-        Migration::new(*number, (*name).into(), MigrationType::Simple, statements, false)
-    });
-    Migrator { migrations: migrations.collect::<Vec<_>>().into(), ..Migrator::DEFAULT }
-}
-
 impl Store {
-    /// Opens the database, makes it if it is not there, and brings its schema up to date.
+    /// Opens the database, makes it if it is a file that is not there, and brings its schema up to date.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(&config.path)
-            .busy_timeout(BUSY_TIMEOUT)
-            .thread_name(|id| format!("store-{id}"))
-            .row_buffer_size(ROW_BUFFER)
-            .disable_statement_logging();
-        let write_options = options
-            .clone()
-            .create_if_missing(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
-            .journal_mode(SqliteJournalMode::Wal)
-            .foreign_keys(true)
-            .synchronous(match config.synchronous {
-                Synchronous::Full => SqliteSynchronous::Full,
-                Synchronous::Normal => SqliteSynchronous::Normal,
-            })
-            .pragma("journal_size_limit", "67108864")
-            // Much log before it is copied into the database: fewer waits of the writer for the disk.
-            .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
-            .pragma("cache_size", "-8192");
-        let open_error = |source| StoreError::Open { path: config.path.clone(), source };
-        let mut connection = write_options.connect().await.map_err(open_error)?;
-        migrator().run(&mut connection).await.map_err(StoreError::Migrate)?;
-
-        let readers = SqlitePoolOptions::new()
-            .min_connections(0)
-            .max_connections(READERS)
-            .test_before_acquire(false)
-            .idle_timeout(Duration::from_mins(1))
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096"));
-        let writer = Mutex::new(Writer { connection, open_transaction: false });
-        let specs = dag::SpecCache::default();
+        let (connection, readers, reconnect, path) = match &config.place {
+            StorePlace::Sqlite(path) => {
+                let (connection, readers) = sqlite::open(path, config.synchronous).await?;
+                (Connection::Sqlite(connection), Pool::Sqlite(readers), None, Some(path.clone()))
+            }
+            StorePlace::Postgres(url) => {
+                let (options, connection, readers) = postgres::open(url, config.synchronous).await?;
+                (Connection::Postgres(connection), Pool::Postgres(readers), Some(options), None)
+            }
+        };
         Ok(Self {
             shared: Arc::new(Shared {
-                path: config.path.clone(),
-                writer,
+                writer: Arc::new(Mutex::new(Writer { connection, is_unclean: false, epoch: 0, reconnect })),
                 readers,
-                specs,
+                specs: dag::SpecCache::default(),
                 commit_texts: commit::Texts::default(),
+                fence: lease::Fence::none(),
+                path,
                 callbacks: Notify::new(),
+                #[cfg(test)]
+                faults: testing::Faults::default(),
             }),
         })
     }
 
-    /// Gives the log its full size now. A commit that makes a file longer waits about twice as long for the disk as one that
-    /// overwrites it, because the file system commits the new length too.
-    ///
-    /// SQLite reads a log up to the first frame whose checksum is wrong, so what follows may be zeros.
+    /// Gives SQLite's log its full size now, which makes the first commits as quick as later ones.
     pub async fn log_allocate(&self) -> Result<(), StoreError> {
         // Nobody writes meanwhile.
         let _writer = self.writer().await?;
-        let path = self.log_path();
-        let allocate = move || -> std::io::Result<()> {
-            let mut log = std::fs::File::options().append(true).open(path)?;
-            let missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
-            std::io::copy(&mut std::io::repeat(0).take(missing), &mut log)?;
-            log.sync_all()
+        match &self.shared.path {
+            Some(path) => sqlite::log_allocate(path).await,
+            None => Ok(()),
+        }
+    }
+
+    /// How large the database is on disk, in bytes; of SQLite with its log. Reads no rows.
+    pub async fn size_bytes(&self) -> Result<u64, StoreError> {
+        let Some(path) = &self.shared.path else {
+            let size = db::query_scalar("SELECT pg_database_size(current_database())").fetch_one(self.readers()).await;
+            return Ok(u64::try_from(size.map(|size: i64| size)?).unwrap_or(0));
         };
-        let done = tokio::task::spawn_blocking(allocate).await.map_err(std::io::Error::other).flatten();
-        done.map_err(|error| StoreError::from(sqlx::Error::Io(error)))
-    }
-
-    /// How large the database is on disk with its log, in bytes. Reads nothing of it.
-    pub fn size_bytes(&self) -> std::io::Result<u64> {
-        let log = self.log_path().metadata().map_or(0, |log| log.len());
-        Ok(self.shared.path.metadata()?.len() + log)
-    }
-
-    fn log_path(&self) -> PathBuf {
-        let mut path = self.shared.path.clone().into_os_string();
-        path.push("-wal");
-        path.into()
+        let log = sqlite::log_path(path).metadata().map_or(0, |log| log.len());
+        Ok(path.metadata().map_err(sqlx::Error::Io)?.len() + log)
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(self.readers()).await?;
+        db::query("SELECT 1").execute(self.readers()).await?;
         Ok(())
     }
 
@@ -277,68 +229,134 @@ impl Store {
     pub async fn close(&self) {
         self.shared.readers.close().await;
         let mut writer = self.shared.writer.lock().await;
-        // Left in the log, it would be copied into the database by the next start.
-        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.connection).await;
+        if let Connection::Sqlite(_) = writer.connection {
+            // Left in the log, it would be copied into the database by the next start.
+            let _ = writer.connection.run("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        }
     }
 
-    fn readers(&self) -> &SqlitePool {
+    fn readers(&self) -> &Pool {
         &self.shared.readers
     }
 
     /// The write connection, with no transaction open.
-    async fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        let mut writer = self.shared.writer.lock().await;
-        if writer.open_transaction {
-            writer.rollback().await;
+    async fn writer(&self) -> Result<WriterTurn, StoreError> {
+        let mut writer = WriterTurn(Arc::clone(&self.shared.writer).lock_owned().await);
+        if writer.is_unclean {
+            writer.clean().await?;
         }
+        writer.epoch = self.shared.fence.epoch();
         Ok(writer)
     }
 
     /// Runs `query` for its effect; returns how many rows it changed.
-    async fn write(&self, query: Query<'_>) -> Result<u64, StoreError> {
+    async fn write(&self, query: Query) -> Result<u64, StoreError> {
         let mut writer = self.writer().await?;
-        Ok(query.execute(&mut writer.connection).await?.rows_affected())
+        if writer.epoch != 0 || Audit::due().is_some() {
+            let mut transaction = writer.begin().await?;
+            let changed = query.execute(&mut *transaction).await?;
+            // What changed nothing is no entry of the audit log.
+            if changed > 0 {
+                transaction.commit().await?;
+            }
+            return Ok(changed);
+        }
+        writer.is_unclean = true;
+        let changed = query.execute(&mut writer.connection).await?;
+        writer.is_unclean = false;
+        Ok(changed)
     }
 }
 
-type Query<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
+impl Deref for WriterTurn {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.0
+    }
+}
+
+impl DerefMut for WriterTurn {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.0
+    }
+}
+
+impl Drop for WriterTurn {
+    fn drop(&mut self) {
+        // Without a runtime the process ends, and the connection with it.
+        let (true, Ok(runtime)) = (self.is_unclean, Handle::try_current()) else { return };
+        let writer = Arc::clone(OwnedMutexGuard::mutex(&self.0));
+        runtime.spawn(async move {
+            let mut writer = writer.lock().await;
+            if writer.is_unclean {
+                // If that is refused, the next turn looks what is the matter.
+                writer.is_unclean = writer.connection.run("ROLLBACK").await.is_err();
+            }
+        });
+    }
+}
 
 impl Writer {
     async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
-        self.open_transaction = true;
-        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        self.is_unclean = true;
+        if let (Err(_), Some(_)) = (self.connection.begin().await, &self.reconnect) {
+            // Of a server that restarted meanwhile.
+            self.clean().await?;
+            self.is_unclean = true;
+            self.connection.begin().await?;
+        }
+        if self.epoch != 0 {
+            let fence = db::query("SELECT airlock_fence($1)").bind(self.epoch);
+            fence.execute(&mut self.connection).await?;
+        }
         Ok(Transaction { writer: self })
     }
 
-    /// Undoes what was not committed.
-    async fn rollback(&mut self) {
+    /// Undoes what was not committed, on a new connection if this one is lost.
+    async fn clean(&mut self) -> Result<(), StoreError> {
         // Refused if there is none, which is as good.
-        let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
-        self.open_transaction = false;
+        let _ = self.connection.run("ROLLBACK").await;
+        if let (Connection::Postgres(connection), Some(options)) = (&mut self.connection, &self.reconnect)
+            && !postgres::answers(connection).await
+        {
+            *connection = options.connect().await?;
+        }
+        self.is_unclean = false;
+        Ok(())
     }
 }
 
 impl Transaction<'_> {
-    async fn commit(self) -> Result<(), StoreError> {
-        sqlx::raw_sql("COMMIT").execute(&mut self.writer.connection).await?;
-        self.writer.open_transaction = false;
+    async fn commit(mut self) -> Result<(), StoreError> {
+        let due = Audit::due();
+        if let Some((_, event)) = &due {
+            event_log::append(&mut self, std::slice::from_ref(event)).await?;
+        }
+        self.writer.connection.run("COMMIT").await?;
+        self.writer.is_unclean = false;
+        if let Some((audit, _)) = due {
+            audit.nothing();
+        }
         Ok(())
     }
 }
 
 impl Deref for Transaction<'_> {
-    type Target = SqliteConnection;
+    type Target = Connection;
 
-    fn deref(&self) -> &SqliteConnection {
+    fn deref(&self) -> &Connection {
         &self.writer.connection
     }
 }
 
 impl DerefMut for Transaction<'_> {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
         &mut self.writer.connection
     }
 }
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,20 +1,19 @@
 //! What started which runs.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
 use super::{
     DagRunKey, DagRunRow, Listed, OriginRow, Page, Parent, Store, StoreError,
-    filter::{Builder, counting, push_count_end, push_dags, push_page},
+    db::{self, Builder, FromRow, Row},
+    filter::{counting, push_count_end, push_dags, push_page},
 };
 use crate::model::dag_access::DagSet;
 
-impl sqlx::FromRow<'_, SqliteRow> for OriginRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for OriginRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             dag_run: row.try_get("dag_run")?,
             parent: Parent {
                 dag_run: row.try_get("parent_run")?,
-                task: match row.try_get::<&str, _>("parent_task_id")? {
+                task: match row.try_get::<String>("parent_task_id")?.as_str() {
                     "" => None,
                     _ => Some((row.try_get("parent_task_id")?, row.try_get("parent_map_index")?)),
                 },
@@ -32,8 +31,8 @@ pub struct StartedRun {
     pub origin: OriginRow,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for StartedRun {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for StartedRun {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self { run: DagRunRow::from_row(row)?, origin: OriginRow::from_row(row)? })
     }
 }
@@ -41,7 +40,7 @@ impl sqlx::FromRow<'_, SqliteRow> for StartedRun {
 impl Store {
     /// What started the run, if a task or a callback did.
     pub async fn origin_get(&self, run: DagRunKey) -> Result<Option<OriginRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/origin_get.sql")).bind(run);
+        let query = db::query_as(include_str!("sql/origin_get.sql")).bind(run);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 

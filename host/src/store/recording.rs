@@ -1,8 +1,9 @@
 //! Where the recordings of tries are.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
-use super::{InstanceKey, Store, StoreError};
+use super::{
+    InstanceKey, Store, StoreError,
+    db::{self, FromRow, Row},
+};
 use crate::model::time::Timestamp;
 
 /// A recording of one try, in object storage.
@@ -15,8 +16,8 @@ pub struct RecordingRow {
     pub blob: String,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for RecordingRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for RecordingRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             instance: InstanceKey::from_row(row)?,
             try_number: row.try_get("try_number")?,
@@ -30,7 +31,7 @@ impl sqlx::FromRow<'_, SqliteRow> for RecordingRow {
 impl Store {
     /// An instance's recordings, of the last try first; at most 1,000.
     pub async fn recording_list(&self, instance: &InstanceKey) -> Result<Vec<RecordingRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/recording_list.sql"))
+        let query = db::query_as(include_str!("sql/recording_list.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index);
@@ -42,7 +43,7 @@ impl Store {
         instance: &InstanceKey,
         try_number: u32,
     ) -> Result<Option<RecordingRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/recording_get.sql"))
+        let query = db::query_as(include_str!("sql/recording_get.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)

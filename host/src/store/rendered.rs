@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
-
-use super::{InstanceKey, Store, StoreError, codec::json, commit::key};
+use super::{
+    InstanceKey, Store, StoreError,
+    codec::json,
+    commit::key,
+    db::{self, Row, each},
+};
 
 /// What the templates of a try became.
 #[derive(Debug, Clone)]
@@ -25,11 +28,11 @@ impl Store {
             let (dag_run, task_id, map_index) = key(instance);
             (dag_run, task_id, map_index, try_number)
         });
-        let rows = sqlx::query(include_str!("sql/rendered_fields_list.sqlite.sql"))
+        let rows = db::query(each!("rendered_fields_list"))
             .bind(json(&wanted.collect::<Vec<_>>())?)
             .fetch_all(self.readers())
             .await?;
-        let entry = |row: sqlx::sqlite::SqliteRow| {
+        let entry = |row: Row| {
             let (dag_run, task_id, map_index) =
                 (row.try_get("dag_run")?, row.try_get("task_id")?, row.try_get("map_index")?);
             let instance = InstanceKey { dag_run, task_id, map_index };

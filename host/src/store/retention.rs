@@ -1,8 +1,10 @@
 //! What retention looks at and deletes, in steps of bounded size.
 
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
-
-use super::{DagRunKey, DagVersionKey, Query, Store, StoreError, codec::json};
+use super::{
+    DagRunKey, DagVersionKey, Query, Store, StoreError,
+    codec::json,
+    db::{self, FromRow, Row, each},
+};
 use crate::model::{
     ids::{DagId, Digest, RunId},
     retention::{DagRetention, Place},
@@ -51,8 +53,8 @@ pub struct RetentionSize {
     pub log_bytes: i64,
 }
 
-impl FromRow<'_, SqliteRow> for EndedRun {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for EndedRun {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             key: row.try_get("key")?,
             run_id: row.try_get("run_id")?,
@@ -63,8 +65,8 @@ impl FromRow<'_, SqliteRow> for EndedRun {
     }
 }
 
-impl FromRow<'_, SqliteRow> for DagRetention {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for DagRetention {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             runs_days: row.try_get("runs_days")?,
             runs_count: row.try_get("runs_count")?,
@@ -73,18 +75,18 @@ impl FromRow<'_, SqliteRow> for DagRetention {
     }
 }
 
-impl FromRow<'_, SqliteRow> for Place {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for Place {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self { end_date: row.try_get("end_date")?, key: row.try_get("key")? })
     }
 }
 
 /// Says it of a dag; nothing is no row.
-pub(super) fn put<'q>(dag_id: &'q DagId, said: &'q DagRetention) -> Query<'q> {
+pub(super) fn put(dag_id: &DagId, said: &DagRetention) -> Query {
     if said.is_empty() {
-        return sqlx::query(include_str!("sql/dag_retention_delete.sql")).bind(dag_id);
+        return db::query(include_str!("sql/dag_retention_delete.sql")).bind(dag_id);
     }
-    sqlx::query(include_str!("sql/dag_retention_put.sql"))
+    db::query(include_str!("sql/dag_retention_put.sql"))
         .bind(dag_id)
         .bind(said.runs_days)
         .bind(said.runs_count)
@@ -94,13 +96,13 @@ pub(super) fn put<'q>(dag_id: &'q DagId, said: &'q DagRetention) -> Query<'q> {
 impl Store {
     /// What is said of a dag; nothing by default.
     pub async fn dag_retention_get(&self, dag_id: &DagId) -> Result<DagRetention, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_retention_get.sql")).bind(dag_id);
+        let query = db::query_as(include_str!("sql/dag_retention_get.sql")).bind(dag_id);
         Ok(query.fetch_optional(self.readers()).await?.unwrap_or_default())
     }
 
     /// The dags of which something is said.
     pub async fn dag_retention_list(&self) -> Result<Vec<(DagId, DagRetention)>, StoreError> {
-        let rows = sqlx::query(include_str!("sql/dag_retention_list.sql")).fetch_all(self.readers()).await?;
+        let rows = db::query(include_str!("sql/dag_retention_list.sql")).fetch_all(self.readers()).await?;
         rows.iter().map(|row| Ok((row.try_get("dag_id")?, DagRetention::from_row(row)?))).collect()
     }
 
@@ -115,7 +117,7 @@ impl Store {
 
     /// The run of the dag after whose end `later` others ended.
     pub async fn dag_run_place(&self, dag_id: &DagId, later: u32) -> Result<Option<Place>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_place.sql")).bind(dag_id).bind(later);
+        let query = db::query_as(include_str!("sql/dag_run_place.sql")).bind(dag_id).bind(later);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
@@ -127,7 +129,7 @@ impl Store {
         until: Place,
         limit: u32,
     ) -> Result<Vec<EndedRun>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_run_ended.sql"))
+        let query = db::query_as(include_str!("sql/dag_run_ended.sql"))
             .bind(dag_id)
             .bind(after.end_date)
             .bind(after.key)
@@ -139,20 +141,20 @@ impl Store {
 
     /// How far the logs of a dag's runs were deleted.
     pub async fn dag_logs_deleted_until(&self, dag_id: &DagId) -> Result<Option<Place>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
+        let query = db::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// Whether logs and recordings of the run were deleted when it had ended.
     pub async fn dag_run_logs_are_deleted(&self, run: DagRunKey) -> Result<bool, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/dag_run_logs_are_deleted.sql")).bind(run);
+        let query = db::query_scalar(include_str!("sql/dag_run_logs_are_deleted.sql")).bind(run);
         Ok(query.fetch_one(self.readers()).await?)
     }
 
     /// Runs that still have their logs, up to `until`, in the order of their ends.
     pub async fn dag_run_with_logs(&self, dag_id: &DagId, until: Place, limit: u32) -> Result<Vec<Place>, StoreError> {
         let after = self.dag_logs_deleted_until(dag_id).await?.unwrap_or(Place::FIRST);
-        let query = sqlx::query_as(include_str!("sql/dag_run_ended_places.sql"))
+        let query = db::query_as(include_str!("sql/dag_run_ended_places.sql"))
             .bind(dag_id)
             .bind(after.end_date)
             .bind(after.key)
@@ -166,9 +168,9 @@ impl Store {
     pub async fn dag_logs_delete(&self, dag_id: &DagId, until: Place) -> Result<LogsStep, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let after = sqlx::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
+        let after = db::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
         let after: Place = after.fetch_optional(&mut *transaction).await?.unwrap_or(Place::FIRST);
-        let runs: Vec<Place> = sqlx::query_as(include_str!("sql/dag_run_ended_places.sql"))
+        let runs: Vec<Place> = db::query_as(include_str!("sql/dag_run_ended_places.sql"))
             .bind(dag_id)
             .bind(after.end_date)
             .bind(after.key)
@@ -180,12 +182,11 @@ impl Store {
         let (mut room, mut last) = (STEP_ROWS, None);
         let mut step = LogsStep { runs: 0, has_more: !runs.is_empty() };
         'runs: for run in runs {
-            for statement in [
-                include_str!("sql/leftover_delete_log_chunk.sqlite.sql"),
-                include_str!("sql/leftover_delete_recording.sqlite.sql"),
-            ] {
-                let delete = sqlx::query(statement).bind(run.key).bind(room);
-                room = room.saturating_sub_unsigned(delete.execute(&mut *transaction).await?.rows_affected());
+            for statement in
+                [include_str!("sql/leftover_delete_log_chunk.sql"), include_str!("sql/leftover_delete_recording.sql")]
+            {
+                let delete = db::query(statement).bind(run.key).bind(room);
+                room = room.saturating_sub_unsigned(delete.execute(&mut *transaction).await?);
                 if room <= 0 {
                     break 'runs;
                 }
@@ -194,7 +195,7 @@ impl Store {
             step.runs += 1;
         }
         if let Some(last) = last {
-            let put = sqlx::query(include_str!("sql/dag_logs_deleted_put.sql"));
+            let put = db::query(include_str!("sql/dag_logs_deleted_put.sql"));
             put.bind(dag_id).bind(last.end_date).bind(last.key).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
@@ -203,7 +204,7 @@ impl Store {
 
     /// What runs take up.
     pub async fn retention_size(&self, runs: &[DagRunKey]) -> Result<RetentionSize, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/retention_sizes.sqlite.sql")).bind(json(runs)?);
+        let query = db::query_as(each!("retention_sizes")).bind(json(runs)?);
         let (task_instances, data_bytes, log_bytes) = query.fetch_one(self.readers()).await?;
         Ok(RetentionSize { task_instances, data_bytes, log_bytes })
     }
@@ -215,12 +216,12 @@ impl Store {
         after: DagVersionKey,
         before: Timestamp,
     ) -> Result<Option<(DagVersionKey, u64)>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/dag_version_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        let query = db::query_as(include_str!("sql/dag_version_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
         let versions: Vec<(DagVersionKey, bool)> = query.fetch_all(self.readers()).await?;
         let Some((last, _)) = versions.last().copied() else { return Ok(None) };
         let mut deleted = 0;
         for (version, _) in versions.into_iter().filter(|(_, is_unused)| *is_unused) {
-            deleted += self.write(sqlx::query(include_str!("sql/dag_version_delete_one.sql")).bind(version)).await?;
+            deleted += self.write(db::query(include_str!("sql/dag_version_delete_one.sql")).bind(version)).await?;
         }
         Ok(Some((last, deleted)))
     }
@@ -232,7 +233,7 @@ impl Store {
         before: Timestamp,
     ) -> Result<Vec<(Digest, bool)>, StoreError> {
         let after = after.map_or_else(Vec::new, |digest| digest.0.to_vec());
-        let query = sqlx::query_as(include_str!("sql/component_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        let query = db::query_as(include_str!("sql/component_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
@@ -240,10 +241,10 @@ impl Store {
     pub async fn component_delete_unused(&self, component: Digest, blob: &str) -> Result<bool, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let delete = sqlx::query(include_str!("sql/component_delete_unused.sql")).bind(component);
-        let is_deleted = delete.execute(&mut *transaction).await?.rows_affected() == 1;
+        let delete = db::query(include_str!("sql/component_delete_unused.sql")).bind(component);
+        let is_deleted = delete.execute(&mut *transaction).await? == 1;
         if is_deleted {
-            sqlx::query(include_str!("sql/garbage_add.sql")).bind(blob).execute(&mut *transaction).await?;
+            db::query(include_str!("sql/garbage_add.sql")).bind(blob).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(is_deleted)
@@ -251,17 +252,17 @@ impl Store {
 
     /// A step of deleting entries of the audit log that were written before `before`; how many.
     pub async fn event_delete_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let oldest = sqlx::query_scalar(include_str!("sql/event_log_oldest.sql"));
+        let oldest = db::query_scalar(include_str!("sql/event_log_oldest.sql"));
         let oldest: Option<Timestamp> = oldest.fetch_optional(self.readers()).await?;
         if oldest.is_none_or(|oldest| oldest >= before) {
             return Ok(0);
         }
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let allow = sqlx::query(include_str!("sql/event_log_retention_put.sql")).bind(before);
+        let allow = db::query(include_str!("sql/event_log_retention_put.sql")).bind(before);
         allow.execute(&mut *transaction).await?;
-        let delete = sqlx::query(include_str!("sql/event_log_delete_before.sql")).bind(before).bind(STEP_ROWS);
-        let deleted = delete.execute(&mut *transaction).await?.rows_affected();
+        let delete = db::query(include_str!("sql/event_log_delete_before.sql")).bind(before).bind(STEP_ROWS);
+        let deleted = delete.execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(deleted)
     }
@@ -273,14 +274,14 @@ impl Store {
         after: i64,
         before: Timestamp,
     ) -> Result<Option<(i64, u64)>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/asset_event_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        let query = db::query_as(include_str!("sql/asset_event_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
         let events: Vec<(i64, bool)> = query.fetch_all(self.readers()).await?;
         let Some((last, _)) = events.last().copied() else { return Ok(None) };
         let unused: Vec<_> = events.into_iter().filter(|(_, is_unused)| *is_unused).map(|(key, _)| key).collect();
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         for event in &unused {
-            sqlx::query(include_str!("sql/asset_event_delete.sql")).bind(event).execute(&mut *transaction).await?;
+            db::query(include_str!("sql/asset_event_delete.sql")).bind(event).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(Some((last, unused.len() as u64)))

@@ -71,6 +71,16 @@ pub struct DagVersionRow {
     pub created_at: Timestamp,
 }
 
+/// A state that instances of a task are in.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct StateOfTask {
+    pub task_id: TaskId,
+    pub state: TaskState,
+    /// How many of a mapped task's instances 0, 1, ... are; 0: the task's one instance is, which a mapped task has until its
+    /// list is known.
+    pub mapped: u32,
+}
+
 #[derive(Debug, Clone)]
 pub struct DagRunRow {
     pub key: DagRunKey,

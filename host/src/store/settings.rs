@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
-
 use super::{
     ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store, StoreError, UserRow,
     VariableRow, dag_permission,
+    db::{self, FromRow, Row, each},
 };
 use crate::model::{
     dag_access::DagAccess,
@@ -16,8 +15,8 @@ use crate::model::{
     time::Timestamp,
 };
 
-impl FromRow<'_, SqliteRow> for VariableRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for VariableRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             key: row.try_get("key")?,
             sealed: row.try_get("sealed")?,
@@ -27,8 +26,8 @@ impl FromRow<'_, SqliteRow> for VariableRow {
     }
 }
 
-impl FromRow<'_, SqliteRow> for ConnectionRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for ConnectionRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
             conn_type: row.try_get("conn_type")?,
@@ -44,8 +43,8 @@ impl FromRow<'_, SqliteRow> for ConnectionRow {
     }
 }
 
-impl FromRow<'_, SqliteRow> for UserRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for UserRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             username: row.try_get("username")?,
             password_hash: row.try_get("password_hash")?,
@@ -57,8 +56,8 @@ impl FromRow<'_, SqliteRow> for UserRow {
     }
 }
 
-impl FromRow<'_, SqliteRow> for SessionRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for SessionRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let hash: Vec<u8> = row.try_get("secret_hash")?;
         Ok(Self {
             secret_hash: hash.as_slice().try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
@@ -70,8 +69,8 @@ impl FromRow<'_, SqliteRow> for SessionRow {
     }
 }
 
-impl FromRow<'_, SqliteRow> for PoolRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for PoolRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             name: row.try_get("name")?,
             slots: row.try_get("slots")?,
@@ -83,8 +82,8 @@ impl FromRow<'_, SqliteRow> for PoolRow {
 
 impl VariableRow {
     /// Stores it, or replaces that of the same name.
-    pub(super) fn put(&self) -> Query<'_> {
-        sqlx::query(include_str!("sql/variable_put.sql"))
+    pub(super) fn put(&self) -> Query {
+        db::query(include_str!("sql/variable_put.sql"))
             .bind(&self.key)
             .bind(&self.sealed)
             .bind(&self.description)
@@ -94,8 +93,8 @@ impl VariableRow {
 
 impl ConnectionRow {
     /// Stores it, or replaces that of the same name.
-    pub(super) fn put(&self) -> Query<'_> {
-        sqlx::query(include_str!("sql/connection_put.sql"))
+    pub(super) fn put(&self) -> Query {
+        db::query(include_str!("sql/connection_put.sql"))
             .bind(&self.id)
             .bind(&self.conn_type)
             .bind(&self.description)
@@ -111,8 +110,8 @@ impl ConnectionRow {
 
 impl PoolRow {
     /// Stores it, or replaces that of the same name.
-    pub(super) fn put(&self) -> Query<'_> {
-        sqlx::query(include_str!("sql/pool_put.sql"))
+    pub(super) fn put(&self) -> Query {
+        db::query(include_str!("sql/pool_put.sql"))
             .bind(&self.name)
             .bind(self.slots)
             .bind(&self.description)
@@ -130,21 +129,18 @@ impl Store {
         page: Page,
     ) -> Result<Listed<T>, StoreError>
     where
-        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+        T: FromRow,
     {
         let pattern = pattern.unwrap_or("%");
-        let items = sqlx::query_as(list)
-            .bind(pattern)
-            .bind(page.limit.min(MAX_PAGE))
-            .bind(page.offset)
-            .fetch_all(self.readers());
-        let total = sqlx::query_scalar(count).bind(pattern).fetch_one(self.readers());
+        let items =
+            db::query_as(list).bind(pattern).bind(page.limit.min(MAX_PAGE)).bind(page.offset).fetch_all(self.readers());
+        let total = db::query_scalar(count).bind(pattern).fetch_one(self.readers());
         let (items, total) = tokio::try_join!(items, total)?;
         Ok(Listed { items, total })
     }
 
     pub async fn variable_get(&self, key: &VariableKey) -> Result<Option<VariableRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/variable_get.sql")).bind(key);
+        let query = db::query_as(include_str!("sql/variable_get.sql")).bind(key);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
@@ -162,11 +158,11 @@ impl Store {
 
     /// Whether there was one to delete.
     pub async fn variable_delete(&self, key: &VariableKey) -> Result<bool, StoreError> {
-        Ok(self.write(sqlx::query(include_str!("sql/variable_delete.sql")).bind(key)).await? == 1)
+        Ok(self.write(db::query(include_str!("sql/variable_delete.sql")).bind(key)).await? == 1)
     }
 
     pub async fn connection_get(&self, id: &ConnectionId) -> Result<Option<ConnectionRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/connection_get.sql")).bind(id);
+        let query = db::query_as(include_str!("sql/connection_get.sql")).bind(id);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
@@ -188,17 +184,17 @@ impl Store {
 
     /// Whether there was one to delete.
     pub async fn connection_delete(&self, id: &ConnectionId) -> Result<bool, StoreError> {
-        Ok(self.write(sqlx::query(include_str!("sql/connection_delete.sql")).bind(id)).await? == 1)
+        Ok(self.write(db::query(include_str!("sql/connection_delete.sql")).bind(id)).await? == 1)
     }
 
     pub async fn user_get(&self, username: &str) -> Result<Option<UserRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/user_get.sql")).bind(username);
+        let query = db::query_as(include_str!("sql/user_get.sql")).bind(username);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// Users by name.
     pub async fn user_list(&self, page: Page) -> Result<Listed<UserRow>, StoreError> {
-        let items = sqlx::query_as(include_str!("sql/user_list.sql"))
+        let items = db::query_as(include_str!("sql/user_list.sql"))
             .bind(page.limit.min(MAX_PAGE))
             .bind(page.offset)
             .fetch_all(self.readers())
@@ -207,72 +203,89 @@ impl Store {
     }
 
     pub async fn user_count(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(include_str!("sql/user_count.sql")).fetch_one(self.readers()).await?)
+        Ok(db::query_scalar(include_str!("sql/user_count.sql")).fetch_one(self.readers()).await?)
     }
 
-    /// Stores a user; one of the same name gets the new password and keeps its role and DAG permissions.
-    pub async fn user_put(&self, user: &UserRow) -> Result<(), StoreError> {
-        let query = sqlx::query(include_str!("sql/user_put.sql"))
+    /// Stores a new user; whether there was none of that name.
+    pub async fn user_create(&self, user: &UserRow) -> Result<bool, StoreError> {
+        let query = db::query(include_str!("sql/user_create.sql"))
             .bind(&user.username)
             .bind(&user.password_hash)
             .bind(user.role)
             .bind(dag_permission::column(&user.dag_permissions)?)
             .bind(user.created_at)
             .bind(user.updated_at);
-        self.write(query).await?;
-        Ok(())
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// Gives a user another password; whether there is such a user.
+    pub async fn user_set_password(
+        &self,
+        username: &str,
+        password_hash: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let query = db::query(include_str!("sql/user_set_password.sql")).bind(username).bind(password_hash).bind(now);
+        Ok(self.write(query).await? == 1)
     }
 
     /// Gives a user another role, unless it takes the last admin's; whether it did.
     pub async fn user_set_role(&self, username: &str, role: Role, now: Timestamp) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/user_set_role.sql")).bind(username).bind(role).bind(now);
+        let query = db::query(each!("user_set_role")).bind(username).bind(role).bind(now);
         Ok(self.write(query).await? == 1)
     }
 
-    /// Deletes a user, unless it is the last admin; whether it did. Its sessions go with it.
+    /// Deletes a user, unless it is the last admin; whether it did. Its sessions go with it. Of two admins who delete each other at a
+    /// time, by two processes, one stays: each locks the other's row first.
     pub async fn user_delete(&self, username: &str) -> Result<bool, StoreError> {
-        Ok(self.write(sqlx::query(include_str!("sql/user_delete.sql")).bind(username)).await? == 1)
+        Ok(self.write(db::query(each!("user_delete")).bind(username)).await? == 1)
     }
 
     /// The session with this secret, expired or not, and what its user may do at present.
     pub async fn session_get(&self, secret_hash: &[u8; 32]) -> Result<Option<(SessionRow, DagAccess)>, StoreError> {
-        let query = sqlx::query(include_str!("sql/session_get.sql")).bind(secret_hash.as_slice());
+        let query = db::query(include_str!("sql/session_get.sql")).bind(secret_hash.as_slice());
         let row = query.fetch_optional(self.readers()).await?;
         let read =
             |row| Ok::<_, sqlx::Error>((SessionRow::from_row(&row)?, dag_permission::access_of_row(&row, "role")?));
         Ok(row.map(read).transpose()?)
     }
 
-    /// Stores a session; one with the same secret gets the new expiry.
-    pub async fn session_put(&self, session: &SessionRow) -> Result<(), StoreError> {
-        let query = sqlx::query(include_str!("sql/session_put.sql"))
+    /// Stores a new session; whether its user is there and, if `password_hash` is given, has that password still.
+    pub async fn session_create(&self, session: &SessionRow, password_hash: Option<&str>) -> Result<bool, StoreError> {
+        let query = db::query(include_str!("sql/session_create.sql"))
             .bind(session.secret_hash.as_slice())
             .bind(&session.username)
             .bind(&session.kind)
             .bind(session.created_at)
-            .bind(session.expires_at);
-        self.write(query).await?;
-        Ok(())
+            .bind(session.expires_at)
+            .bind(password_hash);
+        Ok(self.write(query).await? == 1)
+    }
+
+    /// Moves the end of a session; whether it was there still.
+    pub async fn session_renew(&self, secret_hash: &[u8; 32], expires_at: Timestamp) -> Result<bool, StoreError> {
+        let query = db::query(include_str!("sql/session_renew.sql")).bind(secret_hash.as_slice()).bind(expires_at);
+        Ok(self.write(query).await? == 1)
     }
 
     /// Whether there was one to delete.
     pub async fn session_delete(&self, secret_hash: &[u8; 32]) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/session_delete.sql")).bind(secret_hash.as_slice());
+        let query = db::query(include_str!("sql/session_delete.sql")).bind(secret_hash.as_slice());
         Ok(self.write(query).await? == 1)
     }
 
     /// How many there were.
     pub async fn session_delete_of_user(&self, username: &str) -> Result<u64, StoreError> {
-        self.write(sqlx::query(include_str!("sql/session_delete_of_user.sql")).bind(username)).await
+        self.write(db::query(include_str!("sql/session_delete_of_user.sql")).bind(username)).await
     }
 
     /// How many had expired at `now`.
     pub async fn session_delete_expired(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.write(sqlx::query(include_str!("sql/session_delete_expired.sql")).bind(now)).await
+        self.write(db::query(include_str!("sql/session_delete_expired.sql")).bind(now)).await
     }
 
     pub async fn pool_get(&self, name: &PoolName) -> Result<Option<PoolRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/pool_get.sql")).bind(name);
+        let query = db::query_as(include_str!("sql/pool_get.sql")).bind(name);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
@@ -290,12 +303,12 @@ impl Store {
 
     /// Whether there was one to delete.
     pub async fn pool_delete(&self, name: &PoolName) -> Result<bool, StoreError> {
-        Ok(self.write(sqlx::query(include_str!("sql/pool_delete.sql")).bind(name)).await? == 1)
+        Ok(self.write(db::query(include_str!("sql/pool_delete.sql")).bind(name)).await? == 1)
     }
 
     /// What task instances hold or ask for, by pool. Pools that nobody uses are left out.
     pub async fn pool_use(&self) -> Result<Vec<PoolUse>, StoreError> {
-        let query = sqlx::query_as::<_, (String, TaskState, i64)>(include_str!("sql/pool_use.sql"));
+        let query = db::query_as::<(String, TaskState, i64)>(include_str!("sql/pool_use.sql"));
         let mut pools = BTreeMap::<String, PoolUse>::new();
         for (pool, state, slots) in query.fetch_all(self.readers()).await? {
             let used = pools.entry(pool.clone()).or_insert_with(|| PoolUse { pool, ..PoolUse::default() });
@@ -311,13 +324,13 @@ impl Store {
     }
 
     pub async fn setting_get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/setting_get.sql")).bind(name);
+        let query = db::query_scalar(include_str!("sql/setting_get.sql")).bind(name);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// Stores a setting unless it is there; whether it was stored.
     pub async fn setting_put_new(&self, name: &str, value: &[u8]) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/setting_put_new.sql")).bind(name).bind(value);
+        let query = db::query(include_str!("sql/setting_put_new.sql")).bind(name).bind(value);
         Ok(self.write(query).await? == 1)
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
 use super::{
-    DagRunKey, InstanceKey, Listed, Order, Page, Range, Store, StoreError, TaskInstanceRow,
+    DagRunKey, InstanceKey, Listed, Order, Page, Range, StateOfTask, Store, StoreError, TaskInstanceRow,
     codec::json,
-    filter::{Builder, counting, push_any, push_count_end, push_dags, push_page, push_range, push_words},
+    db::{self, Builder, FromRow, Row, each},
+    filter::{counting, push_any, push_count_end, push_dags, push_page, push_range, push_words},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -47,8 +46,8 @@ pub struct TaskInstanceFilter {
     pub order: Order,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for InstanceKey {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for InstanceKey {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             dag_run: row.try_get("dag_run")?,
             task_id: row.try_get("task_id")?,
@@ -57,8 +56,8 @@ impl sqlx::FromRow<'_, SqliteRow> for InstanceKey {
     }
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for TaskInstanceRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for TaskInstanceRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let followed: Option<String> = row.try_get("followed")?;
         let followed = followed.map(|text| serde_json::from_str(&text)).transpose();
         Ok(Self {
@@ -98,13 +97,12 @@ impl Store {
         run: DagRunKey,
         tasks: &BTreeSet<&TaskId>,
     ) -> Result<BTreeSet<TaskId>, StoreError> {
-        let query =
-            sqlx::query_scalar(include_str!("sql/task_instance_not_past.sqlite.sql")).bind(run).bind(json(tasks)?);
+        let query = db::query_scalar(each!("task_instance_not_past")).bind(run).bind(json(tasks)?);
         Ok(query.fetch_all(self.readers()).await?.into_iter().collect())
     }
 
     pub async fn task_instance_get(&self, instance: &InstanceKey) -> Result<Option<TaskInstanceRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/task_instance_get.sql"))
+        let query = db::query_as(include_str!("sql/task_instance_get.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index);
@@ -113,7 +111,7 @@ impl Store {
 
     /// All instances of a run, by task id and map index. For recovery: a run may have 100,000.
     pub async fn task_instance_list_of_run(&self, run: DagRunKey) -> Result<Vec<TaskInstanceRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/task_instance_list_of_run.sql")).bind(run);
+        let query = db::query_as(include_str!("sql/task_instance_list_of_run.sql")).bind(run);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
@@ -122,7 +120,7 @@ impl Store {
         filter: &TaskInstanceFilter,
         page: Page,
     ) -> Result<Listed<TaskInstanceRow>, StoreError> {
-        let (mut list, mut count) = (list_query(filter, page)?, count_query(filter)?);
+        let (list, count) = (list_query(filter, page)?, count_query(filter)?);
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -132,7 +130,7 @@ impl Store {
 
     /// The tries of an instance: the earlier ones, then the present one. Of the earlier ones at most 1,000.
     pub async fn task_instance_tries(&self, instance: &InstanceKey) -> Result<Vec<TaskInstanceRow>, StoreError> {
-        let mut tries: Vec<TaskInstanceRow> = sqlx::query_as(include_str!("sql/task_instance_history_list.sql"))
+        let mut tries: Vec<TaskInstanceRow> = db::query_as(include_str!("sql/task_instance_history_list.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)
@@ -148,7 +146,7 @@ impl Store {
 
     /// Whether the instance is there, and now has this note.
     pub async fn task_instance_set_note(&self, instance: &InstanceKey, note: Option<&str>) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/task_instance_set_note.sql"))
+        let query = db::query(include_str!("sql/task_instance_set_note.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)
@@ -156,15 +154,16 @@ impl Store {
         Ok(self.write(query).await? == 1)
     }
 
-    /// The states of all instances of a run, by task id and map index.
-    pub async fn task_instance_states(&self, run: DagRunKey) -> Result<Vec<(TaskId, i32, TaskState)>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/task_instance_states.sql")).bind(run);
-        Ok(query.fetch_all(self.readers()).await?)
+    /// The states that the tasks of a run are in.
+    pub async fn task_instance_states(&self, run: DagRunKey) -> Result<Vec<StateOfTask>, StoreError> {
+        let query = db::query_scalar::<String>(each!("task_instance_states")).bind(run);
+        let states = query.fetch_one(self.readers()).await?;
+        serde_json::from_str(&states).map_err(StoreError::corrupt)
     }
 
     /// The highest map_index of a task in a run; -1 if it is not mapped, not expanded yet or not there.
     pub async fn task_instance_last_map_index(&self, run: DagRunKey, task_id: &TaskId) -> Result<i32, StoreError> {
-        let query = sqlx::query_scalar(include_str!("sql/task_instance_last_map_index.sql")).bind(run).bind(task_id);
+        let query = db::query_scalar(include_str!("sql/task_instance_last_map_index.sql")).bind(run).bind(task_id);
         Ok(query.fetch_optional(self.readers()).await?.unwrap_or(-1))
     }
 
@@ -174,13 +173,13 @@ impl Store {
         run: DagRunKey,
         tasks: &[TaskId],
     ) -> Result<Vec<(TaskId, TaskState, i64)>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/task_instance_counts_of.sql")).bind(run);
+        let query = db::query_as(each!("task_instance_counts_of")).bind(run);
         Ok(query.bind(super::codec::json(tasks)?).fetch_all(self.readers()).await?)
     }
 
     /// How many instances of a run are in each state.
     pub async fn task_instance_counts(&self, run: DagRunKey) -> Result<Vec<(TaskState, i64)>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/task_instance_counts.sql")).bind(run);
+        let query = db::query_as(include_str!("sql/task_instance_counts.sql")).bind(run);
         Ok(query.fetch_all(self.readers()).await?)
     }
 }
@@ -215,7 +214,7 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
     let run = if by_runs { "r.key" } else { "t.dag_run" };
     list.push(" ORDER BY ").push(run).push(order);
     if let Some(column) = within_run {
-        list.push(", ").push(column).push(order);
+        list.push(", ").push(column).push(filter.order.sql_nullable());
     }
     list.push(", t.task_id").push(order).push(", t.map_index").push(order);
     push_page(&mut list, page);

@@ -37,14 +37,21 @@ impl std::ops::Deref for TestStore {
 impl TestStore {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(&folder)).await.unwrap();
+        let store = Store::open(&config(&folder).await).await.unwrap();
+        Self { store, folder }
+    }
+
+    /// For what is said of SQLite only.
+    async fn on_sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&sqlite_config(&folder)).await.unwrap();
         Self { store, folder }
     }
 
     /// The same database, opened again.
     async fn reopen(self) -> Self {
         self.store.close().await;
-        let store = Store::open(&config(&self.folder)).await.unwrap();
+        let store = Store::open(&config(&self.folder).await).await.unwrap();
         Self { store, folder: self.folder }
     }
 
@@ -55,18 +62,26 @@ impl TestStore {
 
     /// A dag `a` with a run for each of `keys`, each with the instances `x` and `y`.
     async fn with_runs(keys: std::ops::RangeInclusive<i64>) -> Self {
-        let store = Self::new().await;
-        let version = store.deployed(&["a"]).await[0].version;
+        Self::new().await.filled(keys).await
+    }
+
+    /// As [`TestStore::with_runs`].
+    async fn filled(self, keys: std::ops::RangeInclusive<i64>) -> Self {
+        let version = self.deployed(&["a"]).await[0].version;
         let runs: Vec<_> = keys.map(|key| run(key, "a", version)).collect();
         let instances = runs.iter().flat_map(|run| [new_instance(run.key, "x"), new_instance(run.key, "y")]).collect();
         let commit = Commit { dag_runs_new: runs, instances_new: instances, now: at(0), ..Commit::default() };
-        store.commit(&commit).await.unwrap();
-        store
+        self.commit(&commit).await.unwrap();
+        self
     }
 }
 
-fn config(folder: &TempDir) -> StoreConfig {
-    StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal }
+fn sqlite_config(folder: &TempDir) -> StoreConfig {
+    StoreConfig { place: StorePlace::Sqlite(folder.path().join("airlock.db")), synchronous: Synchronous::Normal }
+}
+
+async fn config(folder: &TempDir) -> StoreConfig {
+    StoreConfig::of_test(folder.path()).await
 }
 
 /// `seconds` after the beginning of time, with a fraction, which must not be lost.

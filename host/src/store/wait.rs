@@ -1,14 +1,15 @@
 //! What task instances wait for.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
-use super::{InstanceKey, Store, StoreError, WaitRow};
+use super::{
+    InstanceKey, Store, StoreError, WaitRow,
+    db::{self, FromRow, Row},
+};
 
 /// Rows that are read at a time.
 const PAGE: u32 = 5_000;
 
-impl sqlx::FromRow<'_, SqliteRow> for WaitRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for WaitRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let condition: String = row.try_get("condition")?;
         Ok(Self {
             instance: InstanceKey::from_row(row)?,
@@ -22,8 +23,7 @@ impl Store {
     pub async fn wait_list(&self, after: Option<&InstanceKey>) -> Result<Vec<WaitRow>, StoreError> {
         let (run, task_id, map_index) =
             after.map_or((i64::MIN, "", -1), |key| (key.dag_run.0, key.task_id.as_str(), key.map_index));
-        let query =
-            sqlx::query_as(include_str!("sql/wait_list.sql")).bind(run).bind(task_id).bind(map_index).bind(PAGE);
+        let query = db::query_as(include_str!("sql/wait_list.sql")).bind(run).bind(task_id).bind(map_index).bind(PAGE);
         Ok(query.fetch_all(self.readers()).await?)
     }
 }

@@ -1,8 +1,9 @@
 //! Secrets by which other systems may start runs.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    db::{self, FromRow, Row},
+};
 use crate::model::{ids::DagId, time::Timestamp};
 
 /// A dag's webhook. The secret is sealed by the room `secrets`.
@@ -14,8 +15,8 @@ pub struct WebhookRow {
     pub created_by: String,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for WebhookRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for WebhookRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             dag_id: row.try_get("dag_id")?,
             sealed: row.try_get("sealed")?,
@@ -27,13 +28,13 @@ impl sqlx::FromRow<'_, SqliteRow> for WebhookRow {
 
 impl Store {
     pub async fn webhook_get(&self, dag_id: &DagId) -> Result<Option<WebhookRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/webhook_get.sql")).bind(dag_id);
+        let query = db::query_as(include_str!("sql/webhook_get.sql")).bind(dag_id);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// Makes a dag's webhook, or gives it another secret. The dag must be there.
     pub async fn webhook_put(&self, row: &WebhookRow) -> Result<(), StoreError> {
-        let query = sqlx::query(include_str!("sql/webhook_put.sql"))
+        let query = db::query(include_str!("sql/webhook_put.sql"))
             .bind(&row.dag_id)
             .bind(&row.sealed)
             .bind(row.created_at)
@@ -44,6 +45,6 @@ impl Store {
 
     /// Whether there was one.
     pub async fn webhook_delete(&self, dag_id: &DagId) -> Result<bool, StoreError> {
-        Ok(self.write(sqlx::query(include_str!("sql/webhook_delete.sql")).bind(dag_id)).await? == 1)
+        Ok(self.write(db::query(include_str!("sql/webhook_delete.sql")).bind(dag_id)).await? == 1)
     }
 }

@@ -1,13 +1,12 @@
 //! XComs and artifacts: what successful tries left.
 
-use sqlx::{Row as _, sqlite::SqliteRow};
-
 use super::{
     ArtifactRow, InstanceKey, Listed, MAX_PAGE, Page, Query, Range, Store, StoreError, XComBody, XComNew, XComRow,
     XComValue,
     codec::json,
     commit::key,
-    filter::{Builder, counting, push_count_end, push_dags, push_page, push_range},
+    db::{self, Builder, FromRow, Row, each},
+    filter::{counting, push_count_end, push_dags, push_page, push_range},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -30,8 +29,8 @@ pub struct XComFilter {
     pub run_after: Range,
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for XComRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for XComRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             instance: InstanceKey::from_row(row)?,
             dag_id: row.try_get("dag_id")?,
@@ -46,8 +45,8 @@ impl sqlx::FromRow<'_, SqliteRow> for XComRow {
     }
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for XComValue {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for XComValue {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         let blob: Option<String> = row.try_get("blob")?;
         let body = match blob {
             Some(blob) => XComBody::Blob(blob),
@@ -57,8 +56,8 @@ impl sqlx::FromRow<'_, SqliteRow> for XComValue {
     }
 }
 
-impl sqlx::FromRow<'_, SqliteRow> for ArtifactRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow for ArtifactRow {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
             instance: InstanceKey::from_row(row)?,
             try_number: row.try_get("try_number")?,
@@ -75,7 +74,7 @@ impl sqlx::FromRow<'_, SqliteRow> for ArtifactRow {
 impl Store {
     /// XComs without their values, by run, task, map index and key.
     pub async fn xcom_list(&self, filter: &XComFilter, page: Page) -> Result<Listed<XComRow>, StoreError> {
-        let (mut list, mut count) = (list_query(filter, page)?, count_query(filter)?);
+        let (list, count) = (list_query(filter, page)?, count_query(filter)?);
         let (items, total) = tokio::try_join!(
             list.build_query_as().fetch_all(self.readers()),
             count.build_query_scalar().fetch_one(self.readers())
@@ -84,7 +83,7 @@ impl Store {
     }
 
     pub async fn xcom_get(&self, instance: &InstanceKey, xcom: &XComKey) -> Result<Option<XComValue>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/xcom_get.sql"))
+        let query = db::query_as(include_str!("sql/xcom_get.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)
@@ -100,8 +99,7 @@ impl Store {
                 let (dag_run, task_id, map_index) = key(instance);
                 (dag_run, task_id, map_index, xcom)
             });
-            let query =
-                sqlx::query_as(include_str!("sql/xcom_get_many.sqlite.sql")).bind(json(&rows.collect::<Vec<_>>())?);
+            let query = db::query_as(each!("xcom_get_many")).bind(json(&rows.collect::<Vec<_>>())?);
             values.extend(query.fetch_all(self.readers()).await?);
         }
         Ok(values)
@@ -118,7 +116,7 @@ impl Store {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<XComValue>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/xcom_list_runs.sql"))
+        let query = db::query_as(include_str!("sql/xcom_list_runs.sql"))
             .bind(dag_id)
             .bind(task_id)
             .bind(xcom)
@@ -134,7 +132,7 @@ impl Store {
             XComBody::Inline(body) => (None, Some(body)),
             XComBody::Blob(blob) => (Some(blob), None),
         };
-        let query = sqlx::query(include_str!("sql/xcom_put.sql"))
+        let query = db::query(include_str!("sql/xcom_put.sql"))
             .bind(xcom.instance.dag_run)
             .bind(&xcom.instance.task_id)
             .bind(xcom.instance.map_index)
@@ -149,7 +147,7 @@ impl Store {
 
     /// Whether there was one to delete.
     pub async fn xcom_delete(&self, instance: &InstanceKey, xcom: &XComKey) -> Result<bool, StoreError> {
-        let query = sqlx::query(include_str!("sql/xcom_delete.sql"))
+        let query = db::query(include_str!("sql/xcom_delete.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)
@@ -158,12 +156,12 @@ impl Store {
     }
 
     /// Changes an XCom of `instance`, which is no result of its own any more that others may take. Whether there was a change.
-    async fn write_by_hand(&self, query: Query<'_>, instance: &InstanceKey) -> Result<bool, StoreError> {
+    async fn write_by_hand(&self, query: Query, instance: &InstanceKey) -> Result<bool, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let changed = query.execute(&mut *transaction).await?.rows_affected() == 1;
+        let changed = query.execute(&mut *transaction).await? == 1;
         if changed {
-            sqlx::query(include_str!("sql/cached_result_delete_of.sql"))
+            db::query(include_str!("sql/cached_result_delete_of.sql"))
                 .bind(instance.dag_run)
                 .bind(&instance.task_id)
                 .bind(instance.map_index)
@@ -176,7 +174,7 @@ impl Store {
 
     /// An instance's artifacts by name; at most 1,000.
     pub async fn artifact_list(&self, instance: &InstanceKey) -> Result<Vec<ArtifactRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/artifact_list.sql"))
+        let query = db::query_as(include_str!("sql/artifact_list.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index);
@@ -185,12 +183,12 @@ impl Store {
 
     /// A run's artifacts by task, map index and name; at most 1,000.
     pub async fn artifact_list_of_run(&self, run: super::DagRunKey) -> Result<Vec<ArtifactRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/artifact_list_of_run.sql")).bind(run);
+        let query = db::query_as(include_str!("sql/artifact_list_of_run.sql")).bind(run);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
     pub async fn artifact_get(&self, instance: &InstanceKey, name: &str) -> Result<Option<ArtifactRow>, StoreError> {
-        let query = sqlx::query_as(include_str!("sql/artifact_get.sql"))
+        let query = db::query_as(include_str!("sql/artifact_get.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)

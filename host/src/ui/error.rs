@@ -10,7 +10,7 @@ use super::shell::{Frame, Section, Shell, page_with};
 use crate::{
     auth::{AuthError, NotYours},
     model::ids::NameError,
-    scheduler::{LogError, RequestError, VersionError},
+    scheduler::{IntakeError, LogError, RequestError, VersionError},
     store::StoreError,
     vault::VaultError,
 };
@@ -26,6 +26,8 @@ pub enum UiError {
     Invalid(String),
     #[error("{0}")]
     Forbidden(String),
+    #[error("{0}")]
+    TooMany(String),
     /// Only its log entry tells what it was.
     #[error("something went wrong here; the server's log says what")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -44,6 +46,7 @@ impl UiError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -77,7 +80,17 @@ impl From<AuthError> for UiError {
             | AuthError::TokenByToken
             | AuthError::PasswordByToken
             | AuthError::TokenOfOther => Self::Forbidden(error.to_string()),
+            AuthError::TooManyListeners(_) => Self::TooMany(error.to_string()),
             AuthError::Store(error) => Self::internal(error),
+        }
+    }
+}
+
+impl From<IntakeError> for UiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::TooLarge => Self::Invalid(error.to_string()),
+            IntakeError::Full(_) => Self::TooMany(error.to_string()),
         }
     }
 }

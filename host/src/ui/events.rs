@@ -10,7 +10,7 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -153,8 +153,8 @@ pub async fn events(
         let event = feed.next().await?;
         Some((Ok::<_, Infallible>(event), feed))
     })
-    .take_until(async move { stopping.cancelled().await })
-    .take_until(visitor.until_changed().boxed());
+    .take_until(async move { stopping.cancelled().await });
+    let events = visitor.listen(events)?;
     let hello = stream::once(async { Ok(Event::default().comment("airlock").retry(Duration::from_secs(2))) });
     Ok(Sse::new(hello.chain(events).fuse()).keep_alive(KeepAlive::default()).into_response())
 }

@@ -7,17 +7,17 @@
 //! A handler reads rows, makes a view (a plain struct) and renders it. What is drawn by scripts comes from [`data`] and
 //! [`events`]; what they need of a dag_version is a [`shape::Shape`].
 
-mod ansi;
+pub mod ansi;
 mod assets;
 mod data;
-mod doc;
+pub mod doc;
 mod error;
 mod events;
 mod fold;
 mod graph;
 pub mod layout;
 mod links;
-mod log;
+pub mod log;
 mod pages;
 mod schema_form;
 mod shape;
@@ -114,7 +114,7 @@ fn run_letter(state: RunState) -> u8 {
 pub fn router(ui: UiState) -> Router {
     use pages::{
         approvals, assets as asset_pages, change, components, connections, dag, dags, pools, run, sign_in, task,
-        tokens, trigger, users, variables,
+        tokens, trigger, users, variables, workers,
     };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
@@ -170,6 +170,8 @@ pub fn router(ui: UiState) -> Router {
         .route("/connections/edit", get(connections::edit).post(connections::save))
         .route("/connections/test", post(connections::test))
         .route("/connections/delete", get(connections::confirm_delete).post(connections::delete))
+        .route("/workers", get(workers::list))
+        .route("/workers/drain", post(workers::drain))
         .route("/pools", get(pools::list))
         .route("/pools/edit", get(pools::edit).post(pools::save))
         .route("/pools/delete", get(pools::confirm_delete).post(pools::delete))

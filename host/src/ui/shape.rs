@@ -24,7 +24,7 @@ use crate::{
         state::TaskState,
     },
     scheduler,
-    store::{DagVersionKey, Store},
+    store::{DagVersionKey, StateOfTask, Store},
 };
 
 /// More tasks of the same shape than this are one box.
@@ -150,57 +150,37 @@ impl Shape {
         self.boxes(true).folded.boxes.len() < self.rows() && self.can_draw(false)
     }
 
-    /// The state of each task of which there are `counts`. A mapped task shows what of its instances needs a look first.
+    /// The state of each task of which there are `counts`.
     pub fn worst(&self, counts: &[(TaskId, TaskState, i64)]) -> BTreeMap<usize, TaskState> {
         let mut worst = BTreeMap::new();
         for (task_id, state, _) in counts {
             if let Some(row) = self.row(task_id) {
-                worst.entry(row).and_modify(|other| *other = weightier(*other, *state)).or_insert(*state);
+                worst.entry(row).and_modify(|other: &mut TaskState| *other = other.summary(*state)).or_insert(*state);
             }
         }
         worst
     }
 
     /// How many instances of each mapped task are in which state, as (letter, count).
-    pub fn mapped(&self, states: &[(TaskId, i32, TaskState)]) -> BTreeMap<usize, BTreeMap<char, usize>> {
-        let mut mapped: BTreeMap<usize, BTreeMap<char, usize>> = BTreeMap::new();
-        // Before its list is known, a mapped task has one instance, which is none of the list.
-        for (task_id, _, state) in states.iter().filter(|(_, map_index, _)| *map_index >= 0) {
-            if let Some(row) = self.row(task_id) {
-                *mapped.entry(row).or_default().entry(char::from(state.letter())).or_default() += 1;
+    pub fn mapped(&self, states: &[StateOfTask]) -> BTreeMap<usize, BTreeMap<char, u32>> {
+        let mut mapped: BTreeMap<usize, BTreeMap<char, u32>> = BTreeMap::new();
+        for of in states.iter().filter(|of| of.mapped > 0) {
+            if let Some(row) = self.row(&of.task_id) {
+                mapped.entry(row).or_default().insert(char::from(of.state.letter()), of.mapped);
             }
         }
         mapped
     }
 
-    /// One letter a row, of the instances `states`. A mapped task shows what of its instances needs a look first.
-    pub fn pack(&self, states: &[(TaskId, i32, TaskState)]) -> String {
+    /// One letter a row, of the instances in `states`.
+    pub fn pack(&self, states: &[StateOfTask]) -> String {
         let mut letters = vec![None; self.rows()];
-        for (task_id, _, state) in states {
-            let Some(letter) = self.row(task_id).and_then(|row| letters.get_mut(row)) else { continue };
-            *letter = Some(letter.map_or(*state, |other| weightier(other, *state)));
+        for of in states {
+            let Some(letter) = self.row(&of.task_id).and_then(|row| letters.get_mut(row)) else { continue };
+            *letter = Some(letter.map_or(of.state, |other: TaskState| other.summary(of.state)));
         }
         letters.into_iter().map(|state| char::from(state.unwrap_or(TaskState::None).letter())).collect()
     }
-}
-
-/// Which of two states stands for both: the one that needs a look first.
-fn weightier(a: TaskState, b: TaskState) -> TaskState {
-    let weight = |state: TaskState| match state {
-        TaskState::Failed => 11,
-        TaskState::UpstreamFailed => 10,
-        TaskState::UpForRetry => 9,
-        TaskState::Running => 8,
-        TaskState::Restarting => 7,
-        TaskState::UpForReschedule => 6,
-        TaskState::Queued => 5,
-        TaskState::Scheduled => 4,
-        TaskState::None => 3,
-        TaskState::Success => 2,
-        TaskState::Skipped => 1,
-        TaskState::Removed => 0,
-    };
-    if weight(b) > weight(a) { b } else { a }
 }
 
 fn edges(dag: &Dag) -> Vec<(usize, usize)> {

@@ -38,6 +38,7 @@ pub enum Section {
     Variables,
     Connections,
     Pools,
+    Workers,
     Users,
     Audit,
     /// Behind one's name, not in the navigation.
@@ -51,7 +52,7 @@ impl Section {
         match self {
             Self::Users => Some(Permission::UserWrite),
             Self::Audit => Some(Permission::AuditRead),
-            Self::Variables | Self::Connections | Self::Pools => Some(Permission::Read),
+            Self::Variables | Self::Connections | Self::Pools | Self::Workers => Some(Permission::Read),
             Self::Dags | Self::Approvals | Self::Assets | Self::Components | Self::Tokens | Self::None => None,
         }
     }
@@ -70,6 +71,7 @@ const ADMIN_SECTIONS: &[(Section, &str, &str)] = &[
     (Section::Variables, "variables", "Variables"),
     (Section::Connections, "connections", "Connections"),
     (Section::Pools, "pools", "Pools"),
+    (Section::Workers, "workers", "Workers"),
     (Section::Users, "users", "Users"),
     (Section::Audit, "audit", "Audit Log"),
 ];

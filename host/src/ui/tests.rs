@@ -34,7 +34,7 @@ use crate::{
     secrets::{Secrets, SecretsConfig},
     store::{
         ArtifactRow, Commit, DagRunKey, DagRunNew, DagRunUpdate, DagVersionKey, Deploy, InstanceKey, InstanceNew,
-        InstanceUpdate, Placement, Store, StoreConfig, Synchronous, XComBody, XComNew,
+        InstanceUpdate, Placement, Store, StoreConfig, XComBody, XComNew,
     },
 };
 
@@ -161,8 +161,7 @@ impl World {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock;
-        let path = folder.path().join("airlock.db");
-        let store = Store::open(&StoreConfig { path, synchronous: Synchronous::Normal }).await.unwrap();
+        let store = Store::open(&StoreConfig::of_test(folder.path()).await).await.unwrap();
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let blobs = Blobs::in_memory();
         let deploy = Deploy {
@@ -340,6 +339,7 @@ async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVersionK
             end_date: state.is_finished().then(|| start.after(took)),
             clear_number: 0,
             message: (nth == 1).then(|| format!("task `monthly_figures` failed {EVIL}")),
+            verdict: None,
         };
         let mut commit = Commit { dag_runs_new: vec![new], dag_runs: vec![update], now: start, ..Commit::default() };
         let all = states(nth, spec.nodes.len());
@@ -796,6 +796,9 @@ async fn secrets_go_in_and_never_out() {
     let list = world.get("/connections").await.body;
     assert!(list.contains("<form method=\"post\" action=\"/connections/test\">"), "{list}");
     let elsewhere = [("key", "db"), ("conn_type", "postgres"), ("host", "db.invalid")];
+    let refused = world.post("/connections/edit", &elsewhere).await;
+    assert!(refused.status == StatusCode::UNPROCESSABLE_ENTITY && refused.body.contains("anew"), "{}", refused.body);
+    let elsewhere = [&elsewhere[..], &[("password", "hunter2-anew"), ("clear_extra", "true")]].concat();
     assert_eq!(world.post("/connections/edit", &elsewhere).await.status, StatusCode::SEE_OTHER);
     let tested = world.post("/connections/test", &[("key", "db")]).await;
     assert_eq!((tested.status, tested.header("location")), (StatusCode::SEE_OTHER, "/connections"));
@@ -810,7 +813,7 @@ async fn secrets_go_in_and_never_out() {
     let place = crate::secrets::place::variable(&key);
     assert_eq!(world.ui.secrets.unseal(&place, &row.sealed).unwrap().expose(), secret);
     assert_eq!(row.description.as_deref(), Some("new"));
-    let edited = [("key", "db"), ("conn_type", "postgres"), ("clear_extra", "true")];
+    let edited = [("key", "db"), ("conn_type", "postgres"), ("host", "db.invalid"), ("clear_extra", "true")];
     assert_eq!(world.post("/connections/edit", &edited).await.status, StatusCode::SEE_OTHER);
     let row = world.ui.store.connection_get(&"db".parse().unwrap()).await.unwrap().unwrap();
     assert!(row.sealed_password.is_some() && row.sealed_extra.is_none());

@@ -10,6 +10,7 @@ mod files;
 mod hashicorp;
 mod imported;
 mod keys;
+mod moved;
 mod rotation;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use self::{
     files::Files,
     hashicorp::{HashiCorp, HashiCorpConfig, Login},
     imported::ImportedConnection,
+    moved::{Kept, SecretMoved, refuse_moved_secret},
     rotation::{DataKeyStatus, KeysStatus, MasterKeyStatus},
 };
 use crate::{
@@ -123,12 +125,20 @@ impl Vault {
             }
         }
         let Some(row) = self.shared.store.connection_get(id).await? else { return Ok(None) };
+        Ok(Some(self.opened(row)?))
+    }
+
+    /// A connection of the database with its secrets.
+    ///
+    /// # Errors
+    /// If they can't be opened.
+    pub fn opened(&self, row: ConnectionRow) -> Result<Connection, SecretsError> {
         let open = |place: String, sealed: &Option<Vec<u8>>| {
             sealed.as_ref().map(|sealed| self.shared.secrets.unseal(&place, sealed)).transpose()
         };
-        let password = open(place::connection_password(id), &row.sealed_password)?;
-        let extra = open(place::connection_extra(id), &row.sealed_extra)?;
-        Ok(Some(Connection { row, password, extra }))
+        let password = open(place::connection_password(&row.id), &row.sealed_password)?;
+        let extra = open(place::connection_extra(&row.id), &row.sealed_extra)?;
+        Ok(Connection { row, password, extra })
     }
 
     /// Whether anything is looked for outside of the database.

@@ -8,11 +8,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     secrets::SecretsConfig,
-    store::{StoreConfig, Synchronous, VariableRow},
+    store::{StoreConfig, VariableRow},
 };
 
 fn key(byte: u8) -> String {
-    BASE64_STANDARD.encode([byte; 32])
+    BASE64_STANDARD.encode(std::array::from_fn::<u8, 32, _>(|n| byte.wrapping_add(u8::try_from(7 * n).unwrap())))
 }
 
 fn masters(keys: &[u8]) -> Secrets {
@@ -22,7 +22,7 @@ fn masters(keys: &[u8]) -> Secrets {
 }
 
 async fn store(folder: &TempDir) -> Store {
-    let config = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
+    let config = StoreConfig::of_test(folder.path()).await;
     Store::open(&config).await.unwrap()
 }
 

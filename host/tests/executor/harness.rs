@@ -21,7 +21,7 @@ use airlock::{
         time::Timestamp,
     },
     secrets::{Secrets, SecretsConfig},
-    store::{Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, Store, StoreConfig, Synchronous},
+    store::{Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, Store, StoreConfig, StorePlace, Synchronous},
     vault::Vault,
 };
 use sha2::Digest as _;
@@ -82,7 +82,10 @@ impl Harness {
     /// A dag of `nodes` without grants, whose component is uploaded.
     pub async fn new(mut nodes: serde_json::Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
+        let config = StoreConfig {
+            place: StorePlace::Sqlite(folder.path().join("airlock.db")),
+            synchronous: Synchronous::Normal,
+        };
         let store = Store::open(&config).await.unwrap();
         let blobs = Blobs::in_memory();
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();

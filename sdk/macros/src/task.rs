@@ -199,6 +199,7 @@ fn options(args: &mut Args) -> Result<(TokenStream, Option<Span>)> {
     let trigger_rule = args.text("trigger_rule", "\"all_done\"")?;
     let pool = args.text("pool", "\"default_pool\"")?;
     let pool_slots = args.number::<u32>("pool_slots", Some(1))?;
+    let queue = args.text("queue", "\"default\"")?;
     let priority_weight = args.number::<i32>("priority_weight", None)?;
     let depends_on_past = args.flag("depends_on_past")?;
     let wait_for_downstream = args.flag("wait_for_downstream")?;
@@ -241,6 +242,9 @@ fn options(args: &mut Args) -> Result<(TokenStream, Option<Span>)> {
     }
     if let Some(number) = pool_slots {
         fields.extend(quote!(pool_slots: #number,));
+    }
+    if let Some(text) = queue {
+        fields.extend(quote!(queue: ::core::option::Option::Some(::std::borrow::Cow::Borrowed(#text)),));
     }
     if let Some(number) = priority_weight {
         fields.extend(quote!(priority_weight: #number,));

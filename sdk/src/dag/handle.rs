@@ -119,6 +119,11 @@ impl<T> Handle<'_, T> {
         self.options(|options| options.pool_slots = slots)
     }
 
+    /// The queue in which attempts wait for a worker that serves it; `default` if this is left out.
+    pub fn queue(self, queue: impl Into<String>) -> Self {
+        self.options(|options| options.queue = Some(queue.into().into()))
+    }
+
     /// Higher goes first where slots are short.
     pub fn priority_weight(self, weight: i32) -> Self {
         self.options(|options| options.priority_weight = weight)

@@ -24,6 +24,7 @@ struct Row {
     trigger_rule = "all_done",
     pool = "mail",
     pool_slots = 2,
+    queue = "gpu",
     priority_weight = -2,
     depends_on_past,
     wait_for_downstream = false,
@@ -101,7 +102,7 @@ fn every_form(dag: &mut Dag) -> Result<()> {
     let path = dag.param_with_default("path", "a".to_owned()).description("Where.");
     let list = rows(dag, path, 3).retries(1).retry_delay(Duration::from_secs(1)).retry_backoff(1.0);
     let other = rows(dag, "b", None::<u32>).id("other").timeout(Duration::from_secs(60)).doc("The others.");
-    let top = first(dag, list).pool("default_pool").pool_slots(1).priority_weight(3);
+    let top = first(dag, list).pool("default_pool").pool_slots(1).queue("default").priority_weight(3);
     let chosen = choose(dag, list).after(&other);
     count(dag, list, top).after((chosen, other)).trigger_rule(TriggerRule::NoneFailed);
     let rest = count(dag, vec![Row { shop: String::new(), sold: None }], top).id("rest").after([chosen]);

@@ -6,6 +6,7 @@
 //! (`AIRLOCK_TEST_BIN`, `AIRLOCK_TEST_WASM_DIR`).
 
 mod bare;
+mod cluster;
 mod history;
 mod http;
 mod measure;
@@ -25,6 +26,9 @@ struct Args {
     /// How the figures are printed.
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
+    /// Several processes on PostgreSQL, instead of one on SQLite.
+    #[arg(long)]
+    postgres: bool,
     /// The workloads whose name contains this only.
     filter: Option<String>,
 }
@@ -35,7 +39,7 @@ async fn main() -> ExitCode {
     let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     let mut figures: Vec<Figure> = Vec::new();
     let mut broken = Vec::new();
-    for (name, workload) in workloads::all() {
+    for (name, workload) in workloads::all(args.postgres) {
         if !wanted(name) {
             continue;
         }
@@ -56,7 +60,7 @@ async fn main() -> ExitCode {
     if broken.is_empty() && !figures.is_empty() {
         return ExitCode::SUCCESS;
     }
-    let names: Vec<_> = workloads::all().into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = workloads::all(args.postgres).into_iter().map(|(name, _)| name).collect();
     if figures.is_empty() && broken.is_empty() {
         eprintln!("no workload is named so; there are {}", names.join(", "));
     } else {

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use crate::{
-    bare, history,
+    bare, cluster, history,
     http::{Bench, run_path},
     measure::{cpu, median, ms, per_second, percentile, pss_mib, timed, wall_us, watching_memory},
     report::{Figure, Goal, Unit},
@@ -18,8 +18,11 @@ use crate::{
 /// A workload that has not begun.
 type Workload = Pin<Box<dyn Future<Output = Vec<Figure>>>>;
 
-/// All of them, by name.
-pub fn all() -> Vec<(&'static str, Workload)> {
+/// All of them, by name: those of one server on SQLite, or those of several processes on PostgreSQL.
+pub fn all(postgres: bool) -> Vec<(&'static str, Workload)> {
+    if postgres {
+        return vec![("cluster", Box::pin(cluster::cluster()))];
+    }
     vec![
         ("chain", Box::pin(chain())),
         ("compute", Box::pin(compute())),

@@ -115,6 +115,7 @@ fn node(n: usize) -> Node {
         trigger_rule: TriggerRule::AllSuccess,
         pool: "default_pool".to_owned(),
         pool_slots: 1,
+        queue: None,
         priority_weight: 1,
         depends_on_past: false,
         wait_for_downstream: false,

@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, io::Write};
 
-use airlock_sdk::prelude::*;
+use airlock_sdk::{prelude::*, serde_json};
 
 /// Never ends by itself.
 #[task(timeout = "2s")]
@@ -110,6 +110,95 @@ fn asks(authority: String) -> Result<String> {
     call(&authority).map_err(Error::new)
 }
 
+/// Calls the host as often as it can, in the cheapest way that there is.
+#[task(timeout = "2s")]
+fn storm() -> u128 {
+    let start = std::time::Instant::now();
+    let mut sum = 0;
+    for _ in 0..100_000_000_u32 {
+        sum += start.elapsed().as_nanos();
+    }
+    sum
+}
+
+/// Logs as many lines as it can through the host's own interface.
+#[task(timeout = "2s")]
+fn chatter() {
+    for n in 0..u32::MAX {
+        info!("line {n}");
+    }
+}
+
+/// Starts more runs than it may.
+#[task]
+fn spawn_flood() -> Result<u32> {
+    for n in 0..1_000_000_u32 {
+        dags::trigger("victim").param("text", format!("{n}")).start()?;
+    }
+    Ok(0)
+}
+
+/// Looks for what others left in the memory that it is given.
+#[task]
+fn peek() -> Result<usize> {
+    look().map_err(Error::new)
+}
+
+/// How many words of fresh memory are not zero.
+#[cfg(target_family = "wasm")]
+fn look() -> std::result::Result<usize, String> {
+    const PAGE: usize = 64 << 10;
+    let first = core::arch::wasm32::memory_grow(0, 512);
+    if first == usize::MAX {
+        return Err("it may not grow".to_owned());
+    }
+    // The allocator knows nothing of these pages: they are what the host gave.
+    let words = (first * PAGE..(first + 512) * PAGE).step_by(8);
+    let found = words.filter(|at| read_word(black_box(*at as *const u64)) != 0).count();
+    // For whoever comes next.
+    let mark = vec![0xa5_u8; 8 << 20];
+    if black_box(mark).is_empty() { Err("it has no memory".to_owned()) } else { Ok(found) }
+}
+
+#[cfg(target_family = "wasm")]
+#[expect(unsafe_code, reason = "to read what is nobody's is the attack")]
+fn read_word(at: *const u64) -> u64 {
+    // SAFETY: the page was added by `memory.grow`, and nobody writes to it.
+    unsafe { at.read_volatile() }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn look() -> std::result::Result<usize, String> {
+    Err("natively all memory is one's own".to_owned())
+}
+
+/// Returns what confuses whoever takes data for code.
+#[task]
+fn gadget() -> Result<serde_json::Value> {
+    Ok(serde_json::from_str(
+        r#"{"__class__": "os.system", "__type": "airflow.models.Connection", "__proto__": {"polluted": true},
+            "constructor": {"prototype": {"polluted": true}}, "html": "<img src=x onerror=alert(1)>", "jinja": "{{7*7}}${7*7}"}"#,
+    )?)
+}
+
+/// Asks for what it was not granted, by names that lead elsewhere.
+#[task]
+fn guesses() -> Result<Vec<String>> {
+    let names =
+        ["../other", "other_teams_password", "*", "", "a/../../b", "other_teams_password\0", "nothing", "%2e%2e"];
+    let mut said = Vec::new();
+    for name in names {
+        match variables::get(name) {
+            Ok(value) => bail!("`{name}` is {value}"),
+            Err(error) => said.push(error.to_string()),
+        }
+    }
+    for n in 0..10_000_u32 {
+        ensure!(variables::get(&format!("guess{n}")).is_err(), "it is there");
+    }
+    Ok(said)
+}
+
 /// Leaves its last line without an end.
 #[task]
 fn murmurs() {
@@ -203,6 +292,23 @@ one_task_dags! {
     retried = third_time,
     counted = counts,
     murmuring = murmurs,
+    hostile_storm = storm,
+    hostile_chatter = chatter,
+    hostile_peek = peek,
+    hostile_gadget = gadget,
+    hostile_guesses = guesses,
+}
+
+/// Would start runs without end.
+#[dag(dags = ["victim"])]
+fn hostile_spawn_flood(dag: &Dag) {
+    spawn_flood(dag);
+}
+
+/// Whose runs are started.
+#[dag(max_active_runs = 1)]
+fn victim(dag: &Dag) {
+    echo(dag, dag.param_with_default("text", "tweet".to_owned()));
 }
 
 /// Speaks HTTP to a server on this machine, which the dag was granted and the operator has to allow.
@@ -280,6 +386,13 @@ airlock_sdk::export!(
         retried,
         counted,
         murmuring,
+        hostile_storm,
+        hostile_chatter,
+        hostile_peek,
+        hostile_gadget,
+        hostile_guesses,
+        hostile_spawn_flood,
+        victim,
         neighbourly,
         overdue,
         canary,

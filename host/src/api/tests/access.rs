@@ -101,6 +101,10 @@ async fn each_role_may_use_what_the_table_says_and_nothing_else() {
             {
                 continue;
             }
+            // Workers show a token of their own.
+            if path.starts_with("/api/v2/workers/") && access(method.as_str(), &path) == Some(Access::Public) {
+                continue;
+            }
             // Some of them delete things, but nothing is there that is named so.
             let answer = api.send(method.clone(), &filled, None).await;
             let is_refused = match access(method.as_str(), &path) {
@@ -179,7 +183,7 @@ async fn a_password_opens_a_token_and_logout_ends_it() {
         let problem = answer.refused(401);
         assert_eq!(problem["detail"], "the user name or the password is wrong");
     }
-    for _ in 0..20 {
+    for _ in 0..110 {
         api.post("/auth/token", json!({"username": "admin", "password": "wrong"})).await;
     }
     let answer = api.post("/auth/token", json!({"username": "admin", "password": PASSWORD})).await;

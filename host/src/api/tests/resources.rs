@@ -230,9 +230,11 @@ async fn secrets_are_never_shown() {
     assert_eq!(shown["extra"], r#"{"region":"eu","token":"***"}"#);
     // Whoever sends back what was shown changes nothing; the next test reads it as the executor does.
     let mut again = shown.clone();
-    again["host"] = "h2".into();
-    let shown = api.patch("/api/v2/connections/db", again).await.ok();
-    assert_eq!((&shown["host"], &shown["password"]), (&json!("h2"), &json!("***")));
+    again["login"] = "ada".into();
+    let shown = api.patch("/api/v2/connections/db", again.clone()).await.ok();
+    assert_eq!((&shown["login"], &shown["password"]), (&json!("ada"), &json!("***")));
+    again["host"] = "elsewhere".into();
+    api.patch("/api/v2/connections/db", again).await.refused(422);
     for bad in ["[1]", "{", &format!("{{\"token\": \"{secret}\"")] {
         let mut body = connection.clone();
         body["connection_id"] = "other".into();

@@ -55,10 +55,69 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "database.url",
+        accepts: "URL",
+        default: None,
+        help: "PostgreSQL 15 or newer, as `postgres://user:password@host/database?sslmode=verify-full`; by default SQLite in the \
+               data directory",
+        secret: true,
+    },
+    Setting {
         key: "database.synchronous",
         accepts: "full|normal",
         default: Some("full"),
         help: "`full`: what was answered survives a power cut; `normal`: survives a crash of Airlock only, and is faster",
+        secret: false,
+    },
+    Setting {
+        key: "cluster.url",
+        accepts: "URL",
+        default: None,
+        help: "Where the other processes on the same PostgreSQL reach this one, as `http://10.0.0.5:8080`; by default the address \
+               that it listens on",
+        secret: false,
+    },
+    Setting {
+        key: "workers.local",
+        accepts: "true|false",
+        default: Some("true"),
+        help: "Whether the server runs task instances itself, or workers do only",
+        secret: false,
+    },
+    Setting {
+        key: "workers.queues",
+        accepts: "NAME,...|*",
+        default: None,
+        help: "The queues whose task instances a worker runs, or a server by itself; by default `default`, and all on a server \
+               that takes no workers",
+        secret: false,
+    },
+    Setting {
+        key: "workers.attempts",
+        accepts: "number",
+        default: None,
+        help: "Of a worker: it leaves after so many attempts, as a pod for one task does; by default it stays",
+        secret: false,
+    },
+    Setting {
+        key: "workers.token",
+        accepts: "text",
+        default: None,
+        help: "What workers show the server (`airlock serve --worker`); without it there are none",
+        secret: true,
+    },
+    Setting {
+        key: "workers.url",
+        accepts: "URL",
+        default: None,
+        help: "Of a worker: the server that it works for, as `http://airlock:8080`; any of several",
+        secret: false,
+    },
+    Setting {
+        key: "workers.name",
+        accepts: "text",
+        default: None,
+        help: "Of a worker: what it is called; by default the host's name and the number of the process",
         secret: false,
     },
     Setting {

@@ -46,6 +46,43 @@ fn priority_goes_before_age_and_age_before_the_dags_order() {
 }
 
 #[test]
+fn a_queue_has_the_slots_of_its_workers() {
+    let mut admission = admission(100, &[("p", None)]);
+    admission.open(RunKey(1), &dag(), 10);
+    let gpu = QueueName::new("gpu").unwrap();
+    let ready = |admission: &mut Admission, node, is_queued: bool| {
+        let keys = is_queued.then(|| (Key::Queue(gpu.clone()), 0)).into_iter().collect();
+        admission.ready(RunKey(1), InstanceId::plain(node), Demand { keys, ..demand("p", 1, 1, &[]) });
+    };
+    for node in 0..4 {
+        ready(&mut admission, node, true);
+    }
+    ready(&mut admission, 4, false);
+    // Nobody serves it, and it is in nobody's way.
+    assert_eq!(nodes(&admission.admit()), [(1, 4)]);
+    assert_eq!(admission.waiting_in(&gpu), 4);
+    let held = |limit| Some(Waiting::KeyHeld { key: Key::Queue(gpu.clone()), limit });
+    assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(0)), held(0));
+
+    admission.set_queue(&gpu, 2);
+    assert_eq!(nodes(&admission.admit()), [(1, 0), (1, 1)]);
+    assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(2)), held(2));
+    // A worker goes: what runs, runs on, and nothing new starts.
+    admission.set_queue(&gpu, 1);
+    admission.release(RunKey(1), InstanceId::plain(0));
+    assert_eq!(nodes(&admission.admit()), []);
+    assert_eq!(admission.waiting_in(&gpu), 2);
+    admission.release(RunKey(1), InstanceId::plain(1));
+    assert_eq!(nodes(&admission.admit()), [(1, 2)]);
+    admission.set_queue(&gpu, 0);
+    admission.release(RunKey(1), InstanceId::plain(2));
+    assert_eq!(nodes(&admission.admit()), []);
+    admission.withdraw(RunKey(1), InstanceId::plain(3));
+    assert_eq!(admission.waiting_in(&gpu), 0);
+    assert_eq!(admission.queues().collect::<Vec<_>>(), [&gpu]);
+}
+
+#[test]
 fn a_full_pool_or_run_is_in_nobodys_way() {
     let mut admission = admission(100, &[("small", Some(1)), ("large", None)]);
     for run in [1, 2] {

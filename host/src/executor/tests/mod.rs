@@ -27,8 +27,8 @@ use crate::{
     },
     secrets::{Secrets, SecretsConfig},
     store::{
-        Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, Placement, Store, StoreConfig, Synchronous,
-        XComBody, XComNew,
+        Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, Placement, Store, StoreConfig, XComBody,
+        XComNew,
     },
     vault::Vault,
     wire::{Call, CallError, CallKey, Reply, ToRunner, Value},
@@ -87,7 +87,7 @@ fn spec(nodes: &serde_json::Value, grants: &serde_json::Value) -> (DagSpec, Vec<
 impl Fixture {
     async fn new(nodes: serde_json::Value, grants: serde_json::Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
+        let config = StoreConfig::of_test(folder.path()).await;
         let store = Store::open(&config).await.unwrap();
         let (spec, entries) = spec(&nodes, &grants);
         let dag = Arc::new(Dag::from_spec(&spec, &Catalog::new(&entries)).unwrap());

@@ -15,7 +15,7 @@ use super::{
 use crate::model::{
     callback::{CallbackEvent, Callbacks},
     expand::{Expand, List, MAX_MAP_LENGTH},
-    ids::{AssetName, EntryName, PoolName, TaskId},
+    ids::{AssetName, EntryName, PoolName, QueueName, TaskId},
     retry::Retry,
     spec::{DagSpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, SourceSpec},
     trigger_rule::TriggerRule,
@@ -469,6 +469,11 @@ fn build_node(
         trigger_rule: node.trigger_rule,
         pool: PoolName::new(&node.pool).map_err(|error| error.to_string())?,
         pool_slots: node.pool_slots,
+        queue: node
+            .queue
+            .as_deref()
+            .map_or_else(|| Ok(QueueName::default()), QueueName::new)
+            .map_err(|error| error.to_string())?,
         priority_weight: node.priority_weight,
         weight_rule: node.weight_rule,
         weight: node.priority_weight,

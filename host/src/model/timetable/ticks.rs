@@ -24,10 +24,14 @@ pub(super) enum Ticks {
     Events(Vec<Timestamp>),
 }
 
+/// A hundred years.
+const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 36_525);
+
 impl Ticks {
-    /// None if `period` is shorter than a second or longer than can be counted.
+    /// None if `period` is shorter than a second or longer than a century: where instants end, ticks would be one and the same.
     pub fn every(period: Duration, anchor: Timestamp) -> Option<Self> {
-        let period_us = i64::try_from(period.as_micros()).ok().filter(|period| *period >= 1_000_000)?;
+        let is_fine = (Duration::from_secs(1)..=LONGEST_PERIOD).contains(&period);
+        let period_us = i64::try_from(period.as_micros()).ok().filter(|_| is_fine)?;
         Some(Self::Every { period_us, anchor_us: anchor.as_micros() })
     }
 

@@ -197,6 +197,7 @@ impl DagFile {
         node.max_retry_delay_ms = task.max_retry_delay.or(default.max_retry_delay).map(|length| length.0);
         node.timeout_ms = task.timeout.or(default.timeout).map(|length| length.0);
         node.pool = task.pool.as_ref().or(default.pool.as_ref()).cloned().unwrap_or(node.pool);
+        node.queue = task.queue.as_ref().or(default.queue.as_ref()).cloned();
         node.pool_slots = task.pool_slots.or(default.pool_slots).unwrap_or(node.pool_slots);
         node.callbacks = callbacks([
             (CallbackEvent::Success, task.on_success.as_ref().or(default.on_success.as_ref())),

@@ -206,6 +206,8 @@ pub struct OptionsFile {
     pub pool: Option<String>,
     /// Slots that an attempt takes, at least 1.
     pub pool_slots: Option<u32>,
+    /// Which workers run it: those that serve this queue; `default` if it is left out.
+    pub queue: Option<String>,
     /// Higher goes first; 1 if it is left out.
     pub priority_weight: Option<i32>,
     /// What makes up the weight that counts: `absolute` (the task's own, if it is left out), or the sum with those
@@ -304,6 +306,8 @@ pub struct TaskFile {
     pub pool: Option<String>,
     /// Slots that an attempt takes, at least 1.
     pub pool_slots: Option<u32>,
+    /// Which workers run it: those that serve this queue; `default` if it is left out.
+    pub queue: Option<String>,
     /// Higher goes first; 1 if it is left out.
     pub priority_weight: Option<i32>,
     /// What makes up the weight that counts: `absolute` (the task's own, if it is left out), or the sum with those

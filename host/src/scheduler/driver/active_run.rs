@@ -61,5 +61,7 @@ pub(super) fn snapshot_of(row: &DagRunRow) -> RunSnapshot {
         start_date: row.start_date,
         end_date: row.end_date,
         clear_number: row.clear_number,
+        // One that is over has none; of the others, see `Driver::reload`.
+        verdict: None,
     }
 }

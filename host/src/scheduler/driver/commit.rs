@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{COMMIT_RETRY, Chain, Driver, Timer, Turn, change_of};
+use super::{Chain, Driver, Timer, Turn, change_of};
 use crate::{
     engine::{self, RunChange},
     executor::RunContext,
@@ -28,17 +28,19 @@ impl<D: Dispatch> Driver<D> {
             return Ok(());
         }
         let begun = Instant::now();
-        while !turn.tick.commit.is_empty()
-            && let Err(error) = self.store.commit(&turn.tick.commit).await
-        {
+        let mut committed = self.store.commit(&turn.tick.commit).await;
+        while let Err(error) = committed {
             if !error.is_transient() {
+                tracing::error!(error = %Chain(&error), "a commit is refused");
                 let error = Arc::new(error);
                 turn.tick.refused(&error);
                 return Err(Arc::into_inner(error).unwrap_or(StoreError::Stale));
             }
             self.config.telemetry.metrics.commit_failed();
             tracing::error!(error = %Chain(&error), "a commit is tried again");
-            tokio::time::sleep(COMMIT_RETRY).await;
+            tokio::time::sleep(self.config.commit_retry).await;
+            // Only its answer may have been lost.
+            committed = self.store.commit_again(&turn.tick.commit).await;
         }
         tell(&self.config.telemetry, &turn, begun.elapsed());
         for run in turn.told.iter().filter(|run| run.state.is_finished()) {
@@ -127,6 +129,7 @@ impl<D: Dispatch> Driver<D> {
                 end_date: row.end_date,
                 clear_number: row.clear_number,
                 message,
+                verdict: row.verdict.map(RunState::from),
             });
             let row = self.runs.get(&key).map(|run| &run.row).or_else(|| turn.stillborn.get(&key));
             let Some(row) = row else { continue };

@@ -44,10 +44,7 @@ impl<D: Dispatch> Driver<D> {
                         Err(error) => Err(error),
                     },
                 };
-                match done {
-                    Ok(key) => turn.run_replies.push((key, reply)),
-                    Err(error) => refuse(reply, error),
-                }
+                answer_run(reply, done, turn);
             }
             Request::ReloadDags { dag_ids, reply } => {
                 let mut decisions = self.store.dag_decisions(&dag_ids).await?;
@@ -79,18 +76,16 @@ impl<D: Dispatch> Driver<D> {
                 turn.tick.answer(reply, count);
             }
             Request::MarkRun { dag_id, run_id, state, reply } => {
-                match self.mark_run(&dag_id, &run_id, state, turn).await {
-                    Ok(key) => turn.run_replies.push((key, reply)),
-                    Err(error) => refuse(reply, error),
-                }
+                let done = self.mark_run(&dag_id, &run_id, state, turn).await;
+                answer_run(reply, done, turn);
             }
             Request::Clear { request, reply } => {
                 let done = self.clear(&request, turn).await;
-                answer(reply, done, turn);
+                answer(if request.dry_run { reply.without_entry() } else { reply }, done, turn);
             }
             Request::Mark { request, reply } => {
                 let done = self.mark(&request, turn).await;
-                answer(reply, done, turn);
+                answer(if request.dry_run { reply.without_entry() } else { reply }, done, turn);
             }
             Request::AssetEvent { asset, extra, user, reply } => {
                 let done = self.asset_event(asset, extra, user, turn).await;
@@ -122,8 +117,7 @@ impl<D: Dispatch> Driver<D> {
             }
             Request::Why { dag_id, run_id, task_id, map_index, reply } => {
                 let waits = self.why(&dag_id, &run_id, &task_id, map_index, turn.now()).await;
-                // Whoever asked may have gone.
-                drop(reply.send(waits));
+                reply.send(waits);
             }
             Request::Stop => {}
         }
@@ -453,15 +447,28 @@ struct Span<'a> {
     future: bool,
 }
 
-fn refuse<T>(reply: Reply<T>, error: RequestError) {
-    // Whoever asked may have gone.
-    drop(reply.send(Err(error)));
-}
-
+/// Answers after the commit, which takes along what the audit log says of it; or at once, if it can't be.
 fn answer<T: Send + 'static>(reply: Reply<T>, done: Outcome<T>, turn: &mut Turn) {
     match done {
-        Ok(value) => turn.tick.answer(reply, value),
-        Err(error) => refuse(reply, error),
+        Ok(value) => {
+            turn.tick.commit.events.extend(reply.entry());
+            turn.tick.answer(reply, value);
+        }
+        Err(error) => reply.send(Err(error)),
+    }
+}
+
+/// The same, with how the run stands then.
+fn answer_run(reply: Reply<DagRunRow>, done: Outcome<DagRunKey>, turn: &mut Turn) {
+    match done {
+        Ok(key) => {
+            turn.tick.commit.events.extend(match turn.new_runs.get(&key) {
+                Some(new) => reply.entry_of_run(new.run_id.as_str()),
+                None => reply.entry(),
+            });
+            turn.run_replies.push((key, reply));
+        }
+        Err(error) => reply.send(Err(error)),
     }
 }
 

@@ -14,13 +14,13 @@ use super::{Driver, Heartbeat, Reply, Request};
 use crate::{
     executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent},
     model::{
-        ids::{DagId, Digest, RunId, TaskId},
+        ids::{DagId, Digest, QueueName, RunId, TaskId},
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::TaskState,
         time::Timestamp,
     },
     scheduler::{RequestError, RunRequest, SchedulerConfig, tick::Dispatch},
-    store::{DagRunRow, Deploy, InstanceKey, Store, StoreConfig, Synchronous, TaskInstanceRow},
+    store::{DagRunRow, Deploy, InstanceKey, Store, StoreConfig, TaskInstanceRow},
 };
 
 /// Takes what the loop dispatches.
@@ -37,6 +37,10 @@ impl Dispatch for Script {
     }
 
     fn forget_result(&self, _: &InstanceKey) {}
+
+    fn slots_of(&self, _: &QueueName) -> Option<u32> {
+        None
+    }
 }
 
 /// A server without runners.
@@ -77,7 +81,7 @@ fn dag(id: &str, tasks: &[&str]) -> serde_json::Value {
 impl World {
     async fn new(dags: Vec<serde_json::Value>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = StoreConfig { path: folder.path().join("airlock.db"), synchronous: Synchronous::Normal };
+        let config = StoreConfig::of_test(folder.path()).await;
         let store = Store::open(&config).await.unwrap();
         let entry = EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None };
         let dags: Vec<DagSpec> = dags.into_iter().map(|dag| serde_json::from_value(dag).unwrap()).collect();
@@ -115,7 +119,7 @@ impl World {
     }
 
     async fn ask<T>(&mut self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, RequestError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
+        let (reply, answer) = Reply::new();
         self.turn(vec![request(reply)], Vec::new()).await;
         answer.await.unwrap()
     }

@@ -155,6 +155,15 @@ fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
         Waiting::KeyHeld { key: Key::Named(name), limit } => {
             ("Task Concurrency", format!("{limit} instances hold the key `{name}`, as many as may (concurrency_limit)"))
         }
+        Waiting::KeyHeld { key: Key::Queue(queue), limit: 0 } => (
+            "Queue",
+            format!(
+                "no worker serves its queue `{queue}`; start one by `airlock serve --worker --workers-queues {queue}`"
+            ),
+        ),
+        Waiting::KeyHeld { key: Key::Queue(queue), limit } => {
+            ("Queue", format!("{limit} tasks run on the workers of its queue `{queue}`, as many as they have slots"))
+        }
         Waiting::PoolMissing => ("Pool Slots Available", "its pool does not exist; make it, and it goes on".to_owned()),
         Waiting::PoolFull { free, wanted } => {
             ("Pool Slots Available", format!("it takes {wanted} slots of its pool, of which {free} are free"))

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use super::*;
 
 fn key(byte: u8) -> String {
-    BASE64.encode([byte; 32])
+    BASE64.encode(std::array::from_fn::<u8, 32, _>(|n| byte.wrapping_add(u8::try_from(7 * n).unwrap())))
 }
 
 fn ring(keys: &str) -> Secrets {
@@ -70,10 +70,17 @@ fn a_key_file_is_made_once_for_its_owner_only() {
 #[test]
 fn keys_that_are_none_are_refused_without_being_shown() {
     let folder = tempfile::tempdir().unwrap();
-    for bad in ["", "hunter2hunter2", "c2hvcnQ=", &format!("{},", key(1))] {
+    for bad in [
+        "",
+        "hunter2hunter2",
+        "c2hvcnQ=",
+        &format!("{},", key(1)),
+        &BASE64.encode([0; 32]),
+        &BASE64.encode(b"0123456789abcde0123456789abcde01"),
+    ] {
         let config = SecretsConfig { key: Some(bad.to_owned().into()), ..SecretsConfig::default() };
         let error = Secrets::open(&config, folder.path()).unwrap_err();
-        assert!(matches!(error, SecretsError::Malformed { .. }));
+        assert!(matches!(error, SecretsError::Malformed { .. } | SecretsError::Guessable { .. }));
         assert!(bad.is_empty() || !error.to_string().contains(bad));
         assert!(!format!("{config:?}").contains("hunter2"));
     }

@@ -1,1 +1,1 @@
-SELECT 1 FROM approval AS a CROSS JOIN dag_run AS r ON r.key = a.dag_run WHERE TRUE
+SELECT 1 FROM approval AS a CROSS JOIN dag_run AS r WHERE r.key = a.dag_run

@@ -1,3 +1,3 @@
 SELECT a.dag_run, r.dag_id, r.run_id, a.task_id, a.map_index, a.try_number, a.question, a.created_at, a.waiting, a.answer
-FROM approval AS a CROSS JOIN dag_run AS r ON r.key = a.dag_run
-WHERE TRUE
+FROM approval AS a CROSS JOIN dag_run AS r
+WHERE r.key = a.dag_run

@@ -1,1 +1,1 @@
-SELECT count(*) FROM connection WHERE id LIKE $1 ESCAPE '\'
+SELECT count(*) FROM connection WHERE lower(id) LIKE lower($1) ESCAPE '\'

@@ -5,7 +5,7 @@ FROM dag_run AS r
 JOIN dag_version AS v ON v.key = r.version
 WHERE r.key = (
     SELECT before.key FROM dag_run AS before
-    WHERE before.dag_id = $1 AND before.logical_date < $2 AND (NOT $3 OR before.run_type <> 'manual')
-    ORDER BY before.logical_date DESC
+    WHERE before.dag_id = $1 AND before.logical_date < $2 AND ($3 = 0 OR before.run_type <> 'manual')
+    ORDER BY before.logical_date DESC NULLS LAST
     LIMIT 1
 )

@@ -14,18 +14,18 @@ SELECT r.key, r.run_id, r.logical_date, r.end_date,
         coalesce((
             SELECT after.state IN ('success', 'failed') FROM dag_run AS after
             WHERE after.dag_id = r.dag_id AND after.logical_date > r.logical_date
-            ORDER BY after.logical_date
+            ORDER BY after.logical_date NULLS FIRST
             LIMIT 1
         ), FALSE)
         AND (r.run_type = 'manual' OR coalesce((
             SELECT after.state IN ('success', 'failed') FROM dag_run AS after
             WHERE after.dag_id = r.dag_id AND after.logical_date > r.logical_date AND after.run_type <> 'manual'
-            ORDER BY after.logical_date
+            ORDER BY after.logical_date NULLS FIRST
             LIMIT 1
         ), FALSE))
     )) AS is_held
 FROM dag_run AS r
 WHERE r.dag_id = $1 AND r.end_date IS NOT NULL AND r.state IN ('success', 'failed')
     AND (r.end_date, r.key) > ($2, $3) AND (r.end_date, r.key) <= ($4, $5)
-ORDER BY r.end_date, r.key
+ORDER BY r.end_date NULLS FIRST, r.key
 LIMIT $6

@@ -1,1 +1,1 @@
-SELECT count(*) FROM pool WHERE name LIKE $1 ESCAPE '\'
+SELECT count(*) FROM pool WHERE lower(name) LIKE lower($1) ESCAPE '\'

@@ -4,6 +4,6 @@ FROM (
     UNION ALL SELECT sealed_password FROM connection WHERE sealed_password IS NOT NULL
     UNION ALL SELECT sealed_extra FROM connection WHERE sealed_extra IS NOT NULL
     UNION ALL SELECT sealed FROM webhook
-)
+) AS kept
 GROUP BY header
 ORDER BY header

@@ -1,1 +1,1 @@
-SELECT count(*) FROM variable WHERE key LIKE $1 ESCAPE '\'
+SELECT count(*) FROM variable WHERE lower(key) LIKE lower($1) ESCAPE '\'

@@ -54,8 +54,8 @@ async fn a_deleted_run_names_only_objects_that_nobody_else_names() {
         "rendered_fields",
         "dag_run_leftover",
     ] {
-        let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE dag_run = 1"));
-        let left: i64 = sqlx::query_scalar(statement).fetch_one(store.readers()).await.unwrap();
+        let statement = db::Sql::of_test(format!("SELECT count(*) FROM {table} WHERE dag_run = 1"));
+        let left: i64 = db::query_scalar(statement).fetch_one(store.readers()).await.unwrap();
         assert_eq!(left, 0, "{table}");
     }
     assert_eq!(store.log_chunk_list(&instance(2, "x"), 1).await.unwrap().len(), 1);

@@ -52,8 +52,7 @@ async fn a_large_spec_is_kept_whole_and_small() {
         .map(|at| crate::model::spec::ParamSpec { name: format!("p{at}"), schema: "{}".into(), default: None })
         .collect();
     store.deploy(&deploy(1, vec![large.clone()])).await.unwrap();
-    let size: i64 =
-        sqlx::query_scalar("SELECT length(spec) FROM dag_version").fetch_one(store.readers()).await.unwrap();
+    let size: i64 = db::query_scalar("SELECT length(spec) FROM dag_version").fetch_one(store.readers()).await.unwrap();
     assert!(size < 200_000, "{size}");
     let store = store.reopen().await;
     let dag = store.dag_get(&dag_id("large")).await.unwrap().unwrap();

@@ -19,6 +19,7 @@ async fn runs_are_filtered_by_all_that_is_asked_for() {
         end_date: end,
         clear_number: 0,
         message: None,
+        verdict: None,
     };
     let dag_runs = vec![
         update(1, RunState::Success, Some(at(1))),

@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
-use crate::store::{Order, dag_run, filter::Builder, task_instance, xcom};
+use crate::store::{Order, dag_run, db::Builder, task_instance, xcom};
 
 /// Tables that grow with history, and the names they go by in statements.
 const HISTORY: [&str; 14] = [
@@ -47,7 +47,8 @@ const FILTERED: [&str; 15] = [
 /// The lines of `statement`'s query plan.
 pub(super) async fn plan(store: &Store, statement: &str) -> Vec<String> {
     let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-    let rows = sqlx::query(explain).fetch_all(store.readers()).await;
+    let db::Pool::Sqlite(readers) = store.readers() else { panic!("these are plans of SQLite") };
+    let rows = sqlx::query(explain).fetch_all(readers).await;
     let rows = rows.unwrap_or_else(|error| panic!("{error}\n{statement}"));
     rows.iter().map(|row| row.get("detail")).collect()
 }
@@ -60,14 +61,14 @@ fn scans_history(line: &str) -> bool {
 
 #[tokio::test]
 async fn statement_files_prepare_and_scan_no_history() {
-    let store = TestStore::new().await;
+    let store = TestStore::on_sqlite().await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sql");
     let mut files = 0;
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let text = std::fs::read_to_string(&path).unwrap();
-        if FILTERED.iter().any(|filtered| name.starts_with(filtered)) {
+        if name.ends_with(".postgres.sql") || FILTERED.iter().any(|filtered| name.starts_with(filtered)) {
             continue;
         }
         for statement in text.split_inclusive(";\n").filter(|statement| !statement.trim().is_empty()) {
@@ -86,7 +87,7 @@ async fn statement_files_prepare_and_scan_no_history() {
 
 /// A list may walk a table or an index in the list's order, because its limit ends the walk, but not sort all of it.
 async fn assert_walks_in_order(store: &Store, what: &str, query: &Builder) {
-    let plan = plan(store, query.sql().as_str()).await;
+    let plan = plan(store, query.sql()).await;
     let sorts = plan.iter().any(|line| line.contains("B-TREE FOR ORDER BY"));
     assert!(!sorts || !plan.iter().any(|line| scans_history(line)), "{what}: {plan:#?}");
     let found = |index: &str| plan.iter().any(|line| line.contains(index));
@@ -100,7 +101,7 @@ async fn assert_walks_in_order(store: &Store, what: &str, query: &Builder) {
 
 #[tokio::test]
 async fn lists_of_runs_walk_in_order() {
-    let store = TestStore::new().await;
+    let store = TestStore::on_sqlite().await;
     for order_by in [
         DagRunOrder::Key,
         DagRunOrder::RunAfter,
@@ -118,7 +119,7 @@ async fn lists_of_runs_walk_in_order() {
                     let what = format!("{filter:?}");
                     let query = dag_run::list_query(&filter, Page::default()).unwrap();
                     assert_walks_in_order(&store, &what, &query).await;
-                    plan(&store, dag_run::count_query(&filter).unwrap().sql().as_str()).await;
+                    plan(&store, dag_run::count_query(&filter).unwrap().sql()).await;
                 }
             }
         }
@@ -127,7 +128,7 @@ async fn lists_of_runs_walk_in_order() {
 
 #[tokio::test]
 async fn lists_of_instances_and_xcoms_walk_in_order() {
-    let store = TestStore::new().await;
+    let store = TestStore::on_sqlite().await;
     let runs = [None, Some(DagRunKey(1))];
     for order_by in [TaskInstanceOrder::Key, TaskInstanceOrder::StartDate, TaskInstanceOrder::Duration] {
         for order in [Order::Ascending, Order::Descending] {
@@ -151,7 +152,7 @@ async fn lists_of_instances_and_xcoms_walk_in_order() {
                     let what = format!("{filter:?}");
                     let query = task_instance::list_query(&filter, Page::default()).unwrap();
                     assert_walks_in_order(&store, &what, &query).await;
-                    plan(&store, task_instance::count_query(&filter).unwrap().sql().as_str()).await;
+                    plan(&store, task_instance::count_query(&filter).unwrap().sql()).await;
                 }
             }
         }
@@ -168,6 +169,63 @@ async fn lists_of_instances_and_xcoms_walk_in_order() {
         let filter = XComFilter { dag_id, dag_run, ..XComFilter::default() };
         assert_walks_in_order(&store, &format!("{filter:?}"), &xcom::list_query(&filter, Page::default()).unwrap())
             .await;
-        plan(&store, xcom::count_query(&filter).unwrap().sql().as_str()).await;
+        plan(&store, xcom::count_query(&filter).unwrap().sql()).await;
     }
 }
+
+/// The lines of PostgreSQL's plan for `statement`, whatever its parameters are.
+async fn postgres_plan(connection: &mut sqlx::PgConnection, name: &str, statement: &str) -> Vec<String> {
+    let last = (1..=99).rev().find(|number| statement.contains(&format!("${number}"))).unwrap_or(0);
+    let prepared = AssertSqlSafe(format!("PREPARE \"{name}\" AS {statement}"));
+    let prepared = sqlx::raw_sql(prepared).execute(&mut *connection).await;
+    prepared.unwrap_or_else(|error| panic!("{error}\n{statement}"));
+    let nulls = if last == 0 { String::new() } else { format!("({})", vec!["NULL"; last].join(", ")) };
+    let rows = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN EXECUTE \"{name}\"{nulls}"))).fetch_all(connection).await;
+    rows.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn statement_files_prepare_on_postgresql_and_scan_no_history() {
+    if !StoreConfig::tests_use_postgres() {
+        return;
+    }
+    let store = TestStore::new().await;
+    let db::Pool::Postgres(readers) = store.readers() else { panic!("a server is named") };
+    let mut connection = readers.acquire().await.unwrap();
+    let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+    sqlx::raw_sql(settings).execute(&mut *connection).await.unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sql");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".sqlite.sql")
+            || name.starts_with("commit_")
+            || FILTERED.iter().any(|of| name.starts_with(of))
+        {
+            continue;
+        }
+        let mut statement = std::fs::read_to_string(&path).unwrap();
+        for (parameter, cast) in UNTYPED {
+            statement = statement.replace(parameter, cast);
+        }
+        let plan = postgres_plan(&mut connection, &name, &statement).await;
+        let scans = |line: &String| {
+            let table = line.split("Seq Scan on ").nth(1).and_then(|rest| rest.split(' ').next());
+            table.is_some_and(|table| HISTORY.contains(&table))
+        };
+        assert!(!plan.iter().any(scans), "{name} reads a whole table:\n{}", plan.join("\n"));
+        checked += 1;
+    }
+    assert!(checked > 100, "{checked}");
+}
+
+/// Conditions that tell PostgreSQL nothing of their parameter's type, which a client does.
+const UNTYPED: [(&str, &str); 6] = [
+    ("$1 IS NULL OR username", "$1::text IS NULL OR username"),
+    ("$1 IS NULL OR dag_id", "$1::text IS NULL OR dag_id"),
+    ("$1 IS NULL OR q.dag_id", "$1::text IS NULL OR q.dag_id"),
+    ("$2 IS NULL OR asset", "$2::bigint IS NULL OR asset"),
+    ("$2 IS NULL OR q.asset", "$2::bigint IS NULL OR q.asset"),
+    ("$1 IS NULL OR r.dag_id", "$1::text IS NULL OR r.dag_id"),
+];

@@ -25,6 +25,7 @@ fn ended(key: i64, end: Timestamp) -> DagRunUpdate {
         end_date: Some(end),
         clear_number: 0,
         message: None,
+        verdict: None,
     }
 }
 
@@ -209,7 +210,7 @@ async fn the_audit_log_is_deleted_by_retention_only_and_from_its_beginning() {
     let event = |at| EventNew { at, event: "dag.pause".into(), route: "PATCH /".into(), ..EventNew::default() };
     let events: Vec<_> = (1..=2_500).map(|second| event(at(second))).collect();
     store.event_append(&events).await.unwrap();
-    let by_hand = sqlx::query("DELETE FROM event_log WHERE id = 1");
+    let by_hand = db::query("DELETE FROM event_log WHERE id = 1");
     assert!(store.write(by_hand).await.is_err());
 
     assert_eq!(store.event_delete_before(at(1)).await.unwrap(), 0);
@@ -220,9 +221,9 @@ async fn the_audit_log_is_deleted_by_retention_only_and_from_its_beginning() {
     assert_eq!(steps, [1_000, 999, 0]);
     let left = store.event_list(&EventFilter::default(), Page::first(1)).await.unwrap();
     assert_eq!((left.total, left.items[0].event.at), (501, at(2_000)));
-    let by_hand = sqlx::query("DELETE FROM event_log WHERE at = $1").bind(at(2_000));
+    let by_hand = db::query("DELETE FROM event_log WHERE at = $1").bind(at(2_000));
     assert!(store.write(by_hand).await.is_err());
-    let back = sqlx::query("UPDATE event_log_retention SET before = $1").bind(at(0));
+    let back = db::query("UPDATE event_log_retention SET before = $1").bind(at(0));
     assert!(store.write(back).await.is_err());
 }
 
@@ -278,7 +279,7 @@ async fn what_is_said_of_a_dag_reads_back_and_goes_with_it() {
 
 #[tokio::test]
 async fn space_that_deletions_left_goes_back_to_the_file_system() {
-    let store = TestStore::with_runs(1..=1).await;
+    let store = TestStore::on_sqlite().await.filled(1..=1).await;
     let many = |keys: std::ops::Range<i32>| {
         let new = |map_index| InstanceNew {
             key: InstanceKey { map_index, ..instance(1, "m") },
@@ -289,7 +290,7 @@ async fn space_that_deletions_left_goes_back_to_the_file_system() {
     store.commit(&many(0..100_000)).await.unwrap();
     let pages = async || {
         let mut writer = store.writer().await.unwrap();
-        let count = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut writer.connection).await;
+        let count = db::query_scalar("PRAGMA page_count").fetch_one(&mut writer.connection).await;
         count.unwrap_or(0_i64)
     };
     let before = pages().await;
@@ -303,7 +304,7 @@ async fn space_that_deletions_left_goes_back_to_the_file_system() {
 /// The walk over runs is an index's, and needs nothing sorted.
 #[tokio::test]
 async fn runs_that_ended_are_walked_by_their_index() {
-    let store = TestStore::new().await;
+    let store = TestStore::on_sqlite().await;
     for statement in [
         include_str!("../sql/dag_run_ended.sql"),
         include_str!("../sql/dag_run_ended_places.sql"),

@@ -1,5 +1,9 @@
 //! Variables, connections, users, sessions, pools, settings; and the database itself.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::*;
 use crate::model::{
     grants::{Decisions, Grant, GrantError, GrantsPolicy},
@@ -45,6 +49,46 @@ async fn variables_and_connections_read_back_the_same() {
 }
 
 #[tokio::test]
+async fn what_was_ended_or_changed_meanwhile_is_not_brought_back() {
+    let store = TestStore::new().await;
+    let user = |name: &str| UserRow {
+        username: name.to_owned(),
+        password_hash: "old".to_owned(),
+        role: Role::Admin,
+        dag_permissions: Vec::new(),
+        created_at: at(1),
+        updated_at: at(1),
+    };
+    for name in ["ann", "bob"] {
+        assert!(store.user_create(&user(name)).await.unwrap());
+    }
+    let session = SessionRow {
+        secret_hash: [1; 32],
+        username: "ann".into(),
+        kind: "cookie".into(),
+        created_at: at(1),
+        expires_at: at(5),
+    };
+    // A sign-in that was checked by the old password.
+    assert!(store.user_set_password("ann", "new", at(2)).await.unwrap());
+    assert!(!store.session_create(&session, Some("old")).await.unwrap());
+    assert!(store.session_create(&session, Some("new")).await.unwrap());
+    // A new password keeps the role that somebody gave meanwhile.
+    assert!(store.user_set_role("ann", Role::Viewer, at(3)).await.unwrap());
+    assert!(store.user_set_password("ann", "newer", at(4)).await.unwrap());
+    assert_eq!(store.user_get("ann").await.unwrap().unwrap().role, Role::Viewer);
+    // A session that is used while it is ended.
+    assert!(store.session_renew(&[1; 32], at(9)).await.unwrap());
+    store.session_delete_of_user("ann").await.unwrap();
+    assert!(!store.session_renew(&[1; 32], at(19)).await.unwrap());
+    assert!(store.session_get(&[1; 32]).await.unwrap().is_none());
+    // A new password for somebody who is deleted while it is hashed.
+    assert!(store.user_delete("ann").await.unwrap());
+    assert!(!store.user_set_password("ann", "newest", at(5)).await.unwrap());
+    assert!(store.user_get("ann").await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_deleted_user_has_no_sessions() {
     let store = TestStore::new().await;
     for name in ["ann", "bob"] {
@@ -57,7 +101,8 @@ async fn a_deleted_user_has_no_sessions() {
             created_at: at(1),
             updated_at: at(1),
         };
-        store.user_put(&user).await.unwrap();
+        assert!(store.user_create(&user).await.unwrap());
+        assert!(!store.user_create(&user).await.unwrap(), "nobody is made twice");
     }
     assert_eq!(store.user_count().await.unwrap(), 2);
     let session = |hash: u8, username: &str, expires| SessionRow {
@@ -68,9 +113,9 @@ async fn a_deleted_user_has_no_sessions() {
         expires_at: at(expires),
     };
     for session in [session(1, "ann", 5), session(2, "ann", 9), session(3, "bob", 9), session(4, "bob", 9)] {
-        store.session_put(&session).await.unwrap();
+        assert!(store.session_create(&session, Some("h")).await.unwrap());
     }
-    assert!(store.session_put(&session(9, "nobody", 9)).await.is_err());
+    assert!(!store.session_create(&session(9, "nobody", 9), None).await.unwrap());
     assert_eq!(store.session_delete_expired(at(5)).await.unwrap(), 1);
     let (session, role) = store.session_get(&[2; 32]).await.unwrap().unwrap();
     assert_eq!((session.username.as_str(), role.general()), ("ann", Role::Admin));
@@ -111,7 +156,9 @@ async fn a_setting_is_stored_once() {
 #[tokio::test]
 async fn a_database_that_cannot_be_opened_is_named() {
     let path: std::path::PathBuf = "/nonexistent/airlock.db".into();
-    let error = Store::open(&StoreConfig { path, synchronous: Synchronous::Full }).await.unwrap_err();
+    let error = Store::open(&StoreConfig { place: StorePlace::Sqlite(path), synchronous: Synchronous::Full })
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("/nonexistent/airlock.db"));
     let store = TestStore::new().await;
     store.ping().await.unwrap();
@@ -121,13 +168,13 @@ async fn a_database_that_cannot_be_opened_is_named() {
 
 #[tokio::test]
 async fn the_database_is_durable_and_shrinks() {
-    let store = TestStore::new().await;
+    let store = TestStore::on_sqlite().await;
     let mut writer = store.writer().await.unwrap();
     for (pragma, expected) in
         [("journal_mode", "wal"), ("auto_vacuum", "2"), ("foreign_keys", "1"), ("synchronous", "1")]
     {
-        let statement = sqlx::AssertSqlSafe(format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"));
-        let value: String = sqlx::query_scalar(statement).fetch_one(&mut writer.connection).await.unwrap();
+        let statement = db::Sql::of_test(format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"));
+        let value: String = db::query_scalar(statement).fetch_one(&mut writer.connection).await.unwrap();
         assert_eq!(value, expected, "{pragma}");
     }
 }
@@ -138,7 +185,7 @@ async fn a_transaction_that_the_database_gave_up_is_not_the_last() {
     let store = TestStore::new().await;
     let mut writer = store.writer().await.unwrap();
     let mut transaction = writer.begin().await.unwrap();
-    sqlx::raw_sql("ROLLBACK").execute(&mut *transaction).await.unwrap();
+    transaction.run("ROLLBACK").await.unwrap();
     drop(writer);
     for _ in 0..2 {
         let mut writer = store.writer().await.unwrap();
@@ -149,7 +196,7 @@ async fn a_transaction_that_the_database_gave_up_is_not_the_last() {
 #[tokio::test]
 async fn a_transaction_that_is_dropped_is_undone() {
     let store = TestStore::new().await;
-    let put = || sqlx::query("INSERT INTO setting (name, value) VALUES ('half', x'00')");
+    let put = || db::query("INSERT INTO setting (name, value) VALUES ('half', $1)").bind(vec![0]);
     for commits in [false, true] {
         let mut writer = store.writer().await.unwrap();
         let mut transaction = writer.begin().await.unwrap();
@@ -162,6 +209,19 @@ async fn a_transaction_that_is_dropped_is_undone() {
         store.vacuum_step().await.unwrap();
         assert_eq!(store.setting_get("half").await.unwrap().is_some(), commits);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_holds_no_locks() {
+    let store = TestStore::new().await;
+    let another = Store::open(&config(&store.folder).await).await.unwrap();
+    let mut writer = store.writer().await.unwrap();
+    let mut transaction = writer.begin().await.unwrap();
+    let put = db::query("INSERT INTO setting (name, value) VALUES ('contested', $1)").bind(vec![0]);
+    put.execute(&mut *transaction).await.unwrap();
+    drop(writer);
+    let put = another.setting_put_new("contested", b"1");
+    assert!(timeout(Duration::from_secs(4), put).await.expect("nobody holds the row").unwrap());
 }
 
 #[tokio::test]

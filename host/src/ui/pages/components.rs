@@ -125,10 +125,14 @@ pub async fn upload(
     mut form: Multipart,
 ) -> Result<Response, UiError> {
     let unreadable = |error: axum::extract::multipart::MultipartError| UiError::Invalid(error.body_text());
+    let mut upload = ui.scheduler.upload(&user.username)?;
     let (mut wasm, mut signature) = (None, None);
-    while let Some(field) = form.next_field().await.map_err(unreadable)? {
+    while let Some(mut field) = form.next_field().await.map_err(unreadable)? {
         if field.name() == Some("component") {
-            wasm = Some(field.bytes().await.map_err(unreadable)?);
+            while let Some(piece) = field.chunk().await.map_err(unreadable)? {
+                upload.push(&piece)?;
+            }
+            wasm = Some(upload.take());
         } else if field.name() == Some("signature") {
             let bytes = field.bytes().await.map_err(unreadable)?;
             signature = Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|text| !text.is_empty());
@@ -156,6 +160,7 @@ pub async fn upload(
                 return Ok(go_and_tell(&links::component(&deployed.digest), &what));
             }
             Err(error) if error.is_refusal() => error.to_string(),
+            Err(DeployError::TooMany(error)) => return Err(error.into()),
             Err(DeployError::Stopped) => return Err(UiError::Unavailable),
             Err(error) => return Err(UiError::internal(error)),
         },

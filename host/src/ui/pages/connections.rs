@@ -9,7 +9,9 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given};
+use super::settings::{
+    self, Deed, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given,
+};
 use crate::{
     auth::{Audit, CurrentUser},
     model::{ids::ConnectionId, role::Permission},
@@ -22,9 +24,12 @@ use crate::{
         shell::{Frame, Section, go_and_tell, page, page_with},
         show::Crumbs,
     },
+    vault::{Kept, refuse_moved_secret},
 };
 
 const PATH: &str = "/connections";
+const TEST: Deed =
+    Deed { action: "/connections/test", label: "Test", title: "Whether the system is reached, and lets us in" };
 
 /// `GET /connections`
 pub async fn list(
@@ -49,7 +54,7 @@ pub async fn list(
                 secret.to_owned(),
                 row.description.clone().unwrap_or_default(),
             ];
-            ListLine { test_action: Some("/connections/test"), ..ListLine::new(PATH, row.id.as_str(), cells) }
+            ListLine { deed: Some(TEST), ..ListLine::new(PATH, row.id.as_str(), cells) }
         })
         .collect();
     let mut view = ListView {
@@ -57,9 +62,8 @@ pub async fn list(
         heading: "Connections",
         about: "Addresses and credentials of other systems. Passwords and extras are encrypted, and shown to nobody.",
         empty: "Tasks read a connection by its id, if the DAG has the grant connection:<id>.",
-        new_href: "/connections/edit",
+        new: Some(("/connections/edit", "New connection")),
         permission: Some(Permission::ConnectionWrite),
-        new_label: "New connection",
         columns: vec!["Id", "Type", "Host", "Login", "Password", "Description"],
         pager: query.pager(PATH, rows.len(), listed.total),
         beside: Vec::new(),
@@ -191,6 +195,7 @@ pub async fn save(
         return refuse(frame, typed, format!("connection `{id}` exists already; edit it instead"));
     }
     let before = known.as_ref().map(ConnectionRow::shown).unwrap_or_default();
+    let old = known.clone();
     let (old_password, old_extra) = known.map_or((None, None), |row| (row.sealed_password, row.sealed_extra));
     let seal = |place: String, text: &str, is_cleared: bool, old: Option<Vec<u8>>| match text {
         "" if is_cleared => None,
@@ -209,6 +214,14 @@ pub async fn save(
         updated_at: ui.clock.now(),
         id,
     };
+    if let Some(old) = old {
+        let kept = Kept { password: typed.password.is_empty(), extra: typed.extra.trim().is_empty() };
+        let (old, new) = (ui.vault.opened(old), ui.vault.opened(row.clone()));
+        let (old, new) = (old.map_err(UiError::internal)?, new.map_err(UiError::internal)?);
+        if let Err(error) = refuse_moved_secret(&old, &new, kept) {
+            return refuse(frame, typed, error.to_string());
+        }
+    }
     audit.change(row.id.as_str(), &before, &row.shown());
     ui.store.connection_put(&row).await?;
     Ok(go_and_tell(PATH, &format!("Connection {} was saved.", row.id)))

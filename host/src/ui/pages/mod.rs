@@ -18,6 +18,7 @@ pub mod tokens;
 pub mod trigger;
 pub mod users;
 pub mod variables;
+pub mod workers;
 
 use askama::Template;
 use axum::response::Response;

@@ -55,8 +55,8 @@ pub struct ListView {
     pub heading: &'static str,
     pub about: &'static str,
     pub empty: &'static str,
-    pub new_href: &'static str,
-    pub new_label: &'static str,
+    /// Where one is made, and what the button says; none: that is not done here.
+    pub new: Option<(&'static str, &'static str)>,
     /// What it takes to change something; none: everybody may.
     pub permission: Option<Permission>,
     pub columns: Vec<&'static str>,
@@ -72,8 +72,16 @@ pub struct ListLine {
     /// None of whoever may only look.
     pub edit_href: Option<String>,
     pub delete_href: Option<String>,
-    /// Where it can be tried out.
-    pub test_action: Option<&'static str>,
+    /// What else can be done with it.
+    pub deed: Option<Deed>,
+}
+
+/// A button that posts the key of its line.
+pub struct Deed {
+    pub action: &'static str,
+    pub label: &'static str,
+    /// What it does.
+    pub title: &'static str,
 }
 
 impl ListLine {
@@ -84,7 +92,7 @@ impl ListLine {
             cells: std::iter::once(key.to_owned()).chain(rest).collect(),
             edit_href: Some(address("edit")),
             delete_href: Some(address("delete")),
-            test_action: None,
+            deed: None,
             key: key.to_owned(),
         }
     }
@@ -116,7 +124,7 @@ pub async fn tell_places(
         let mut cells = vec![key.clone()];
         cells.resize(view.columns.len() - 1, String::new());
         cells.push(place_of(key).cloned().unwrap_or_default());
-        view.rows.push(ListLine { key: key.clone(), cells, edit_href: None, delete_href: None, test_action: None });
+        view.rows.push(ListLine { key: key.clone(), cells, edit_href: None, delete_href: None, deed: None });
     }
     Ok(())
 }
@@ -143,7 +151,7 @@ impl ListView {
     pub fn offered(mut self) -> Self {
         if !self.may_change() {
             for row in &mut self.rows {
-                (row.edit_href, row.delete_href, row.test_action) = (None, None, None);
+                (row.edit_href, row.delete_href, row.deed) = (None, None, None);
             }
         }
         self

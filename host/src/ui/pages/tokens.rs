@@ -54,7 +54,7 @@ pub async fn list(
             ];
             let key = row.id.to_string();
             let revoke = links::with_query(&format!("{PATH}/revoke"), &[("key", &key)]);
-            ListLine { key, cells, edit_href: None, delete_href: Some(revoke), test_action: None }
+            ListLine { key, cells, edit_href: None, delete_href: Some(revoke), deed: None }
         })
         .collect();
     Ok(page(&ListView {
@@ -62,9 +62,8 @@ pub async fn list(
         heading: "Tokens",
         about: "Programs send them as `Authorization: Bearer`. A token acts in its user's name, with its own role.",
         empty: "Make one for a program that uses the API, or for `airlock` in a pipeline (AIRLOCK_TOKEN).",
-        new_href: "/tokens/new",
+        new: Some(("/tokens/new", "New token")),
         permission: None,
-        new_label: "New token",
         columns: vec!["Name", "User", "Role", "Created", "Expires", "Last used"],
         pager: query.pager(PATH, rows.len(), listed.total),
         beside: vec![("/password", "Change password"), ("/tokens/sign-out", "Sign out everywhere")],

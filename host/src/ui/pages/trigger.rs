@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::identity::is_https,
-    auth::{Audit, CurrentUser},
+    auth::CurrentUser,
     model::{
         ids::{DagId, RunId},
         time::Timestamp,
@@ -132,7 +132,6 @@ pub async fn show(
 /// `POST /dags/{dag_id}/trigger`: on to the new run, or the form again with what is wrong.
 pub async fn trigger(
     State(ui): State<UiState>,
-    audit: Audit,
     frame: Frame,
     user: CurrentUser,
     Path(dag_id): Path<DagId>,
@@ -173,7 +172,6 @@ pub async fn trigger(
     };
     let status = match ui.scheduler.trigger(&dag_id, request).await {
         Ok(run) => {
-            audit.run(run.run_id.as_str());
             return Ok(go_and_tell(&links::run(&dag_id, &run.run_id), &format!("{} was triggered.", run.run_id)));
         }
         Err(RequestError::Conflict(text)) => {

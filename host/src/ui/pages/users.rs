@@ -56,9 +56,8 @@ pub async fn list(
         about: "Members see the DAGs that DAG permissions name. Viewers look at all. Authors also upload, trigger and clear. Operators also pause, mark, backfill and keep \
                 pools, variables and connections. Admins also keep users.",
         empty: "There is always one.",
-        new_href: "/users/edit",
+        new: Some(("/users/edit", "New user")),
         permission: Some(Permission::UserWrite),
-        new_label: "New user",
         columns: vec!["Name", "Role", "On some DAGs", "Created", "Changed"],
         pager: query.pager(PATH, rows.len(), listed.total),
         beside: Vec::new(),

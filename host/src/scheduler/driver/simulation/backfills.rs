@@ -45,7 +45,7 @@ impl World {
             triggering_user: None,
         };
         change(&mut new);
-        let (reply, answer) = tokio::sync::oneshot::channel();
+        let (reply, answer) = Reply::new();
         self.turn(vec![Request::CreateBackfill { new: Box::new(new), reply }], Vec::new()).await;
         answer.await.unwrap()
     }
@@ -68,7 +68,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 16,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
@@ -100,7 +100,7 @@ proptest! {
 #[tokio::test]
 async fn a_backfill_has_a_limit_of_its_own_and_there_is_one_of_a_dag() {
     let mut world = noon(1).await;
-    let (reply, _answer) = tokio::sync::oneshot::channel();
+    let (reply, _answer) = Reply::new();
     let request = Box::new(RunRequest { triggered_by: "ui", ..RunRequest::default() });
     let dag_id = world.dag_id.clone();
     let trigger = Request::Trigger { dag_id, request, conf: "{}".into(), checked_at: world.now, reply };
@@ -149,7 +149,7 @@ async fn a_paused_backfill_waits_and_a_cancelled_one_ends() {
     let mut world = noon(1).await;
     let row = world.backfill((10, 19), ReprocessBehavior::None).await.unwrap();
     let pause = |is_paused| {
-        let (reply, answer) = tokio::sync::oneshot::channel();
+        let (reply, answer) = Reply::new();
         (Request::PauseBackfill { id: row.id, is_paused, reply }, answer)
     };
     let (request, answer) = pause(true);
@@ -165,7 +165,7 @@ async fn a_paused_backfill_waits_and_a_cancelled_one_ends() {
     world.turn_any(vec![request]).await;
     answer.await.unwrap().unwrap();
     assert_eq!(world.in_flight().len(), 3);
-    let (reply, answer) = tokio::sync::oneshot::channel();
+    let (reply, answer) = Reply::new();
     world.turn_any(vec![Request::CancelBackfill { id: row.id, reply }]).await;
     assert!(answer.await.unwrap().unwrap().completed_at.is_some());
     for _ in 0..3 {

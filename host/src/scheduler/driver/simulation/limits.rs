@@ -36,7 +36,7 @@ impl World {
 
     async fn delete(&mut self, run: DagRunKey) {
         let run_id: RunId = self.store.dag_run_get_by_key(run).await.unwrap().unwrap().run_id;
-        let (reply, answer) = tokio::sync::oneshot::channel();
+        let (reply, answer) = Reply::new();
         self.turn(vec![Request::DeleteRun { dag_id: self.dag_id.clone(), run_id, reply }], Vec::new()).await;
         answer.await.unwrap().unwrap();
     }

@@ -121,8 +121,8 @@ pub async fn pause(
     Path(dag_id): Path<DagId>,
     Form(form): Form<PauseForm>,
 ) -> Result<Response, UiError> {
-    ui.scheduler.dag_set_paused(&dag_id, form.paused).await?;
     audit.change(dag_id.as_str(), &serde_json::Value::Null, &serde_json::json!({"is_paused": form.paused}));
+    ui.scheduler.dag_set_paused(&dag_id, form.paused).await?;
     Ok(Redirect::to(links::local(&form.next)).into_response())
 }
 

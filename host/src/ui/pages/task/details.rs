@@ -80,6 +80,7 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             .maybe("Longest wait", spec.max_retry_delay_ms.map(span))
             .maybe("Timeout", spec.timeout_ms.map(span))
             .text("Pool", pool(&spec.pool, spec.pool_slots))
+            .maybe("Queue", spec.queue.as_deref())
             .text("Priority", priority(spec, found.node()))
             .maybe("Waits for the run before", past(spec))
             .maybe("At a time, in all runs", spec.max_active_tis_per_dag)

@@ -1,4 +1,3 @@
 INSERT INTO airlock_user (username, password_hash, role, dag_permissions, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (username) DO UPDATE
-SET password_hash = excluded.password_hash, updated_at = excluded.updated_at
+ON CONFLICT (username) DO NOTHING

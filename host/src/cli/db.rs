@@ -1,0 +1,60 @@
+//! `airlock db`: the database itself.
+
+use serde_json::json;
+
+use super::{
+    error::{CliError, Kind, OrFail, Result},
+    output::{Format, note},
+    services::DataDir,
+    settings::{ServeConfig, SettingArgs, Settings},
+};
+use crate::store::{Store, StoreConfig, StoreError, StorePlace, Synchronous};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum DbCommand {
+    /// Copies all of the data directory's database to an empty one of PostgreSQL. The server must not run.
+    Move {
+        /// The server's data directory [env: `AIRLOCK_DATA_DIR`] [default: airlock-data].
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<String>,
+        /// The server's settings file [env: `AIRLOCK_CONFIG`] [default: airlock.toml, if there is one].
+        #[arg(long, value_name = "FILE")]
+        config: Option<std::path::PathBuf>,
+        /// The database, as `postgres://user:password@host/database`; by default that of `database.url`.
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
+}
+
+impl DbCommand {
+    pub async fn run(self, format: Format) -> Result<()> {
+        let Self::Move { data_dir, config, to } = self;
+        let settings = Settings::load(&SettingArgs::of_data_dir(config, data_dir))?;
+        let config = ServeConfig::from_settings(&settings)?;
+        let file = config.data_dir.join("airlock.db");
+        if !file.is_file() {
+            let text = format!("there is no database in `{}`", config.data_dir.display());
+            return Err(CliError::text(Kind::NotFound, text)
+                .hint("name the server's data directory with --data-dir or AIRLOCK_DATA_DIR"));
+        }
+        let Some(url) = to.or(config.database_url) else {
+            return Err(CliError::text(Kind::Usage, "it is not said which database to move to")
+                .hint("name it with --to or AIRLOCK_DATABASE_URL"));
+        };
+        // Nobody writes what would not be copied.
+        let _lock = DataDir::lock(&config.data_dir)?;
+        let place = StorePlace::Postgres(url);
+        let store = Store::open(&StoreConfig { place, synchronous: Synchronous::Full }).await;
+        let store = store.or_fail(Kind::Failed, || "can't use the database".into())?;
+        let rows = store.fill_from(&file).await.map_err(|error| {
+            let kind = if matches!(error, StoreError::NotEmpty) { Kind::Refused } else { Kind::Failed };
+            CliError::new(kind, anyhow::Error::new(error).context("the database was not moved"))
+        })?;
+        store.close().await;
+        format.object(&json!({"rows": rows}))?;
+        note(
+            "start the server with AIRLOCK_DATABASE_URL; the old database stays where it is, and is not used any more",
+        );
+        Ok(())
+    }
+}

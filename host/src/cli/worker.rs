@@ -1,0 +1,237 @@
+//! `airlock serve --worker`: runs task instances for a server elsewhere.
+//!
+//! The process starts a runner and connects its stream with the server's supervisor. It reads nothing of what passes, and holds
+//! no database, no storage and no key.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use reqwest::{
+    StatusCode, Url,
+    header::{AUTHORIZATION, CONNECTION, LOCATION, UPGRADE},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    error::{CliError, Kind, OrFail, Result},
+    output::print,
+    settings::ServeConfig,
+};
+use crate::{
+    api::workers::{ATTEMPTS, CODE, NAME, PROCESS, PROTOCOL, QUEUES, SLOTS},
+    executor,
+    model::queue::Queues,
+    sandbox,
+};
+
+/// A server that says nothing for so long has given the attempts to others, or will: they are ended before that.
+const SILENCE: Duration = Duration::from_secs(10);
+/// The longest pause between two tries to connect.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(10);
+const BUFFER: usize = 64 << 10;
+/// Processes that pass on to each other are not followed further.
+const MAX_REDIRECTS: u32 = 3;
+
+/// What a worker is told.
+struct Worker {
+    url: Url,
+    token: String,
+    name: String,
+    process: Uuid,
+    slots: u32,
+    queues: Queues,
+    /// After how many attempts it leaves.
+    attempts: Option<NonZeroU32>,
+    code: String,
+    client: reqwest::Client,
+}
+
+/// Why a worker has nothing to do at this moment.
+enum Lost {
+    /// Another try may help.
+    Again(String),
+    /// It won't: nothing more is wanted of it.
+    Drained,
+    /// It won't.
+    Never(CliError),
+}
+
+/// Works until SIGINT or SIGTERM; then ends what it has, and leaves.
+///
+/// # Errors
+/// If it can't start, or the server refuses it.
+pub async fn work(config: &ServeConfig) -> Result<()> {
+    let missing =
+        |what: &str, hint: &str| CliError::text(Kind::Usage, format!("a worker needs `{what}`")).hint(hint.to_owned());
+    let url = config.workers_url.as_deref();
+    let url =
+        url.ok_or_else(|| missing("workers.url", "name the server by AIRLOCK_WORKERS_URL, as http://airlock:8080"))?;
+    let token = config.workers_token.clone();
+    let token = token
+        .ok_or_else(|| missing("workers.token", "give the server and its workers the same AIRLOCK_WORKERS_TOKEN"))?;
+    let name = config.workers_name.clone().unwrap_or_else(|| {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        format!("{host}-{}", std::process::id())
+    });
+    // Nobody else in this process has done so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let worker = Worker {
+        url: url.parse().or_fail(Kind::Usage, || format!("`{url}` is no URL"))?,
+        token,
+        name,
+        process: Uuid::new_v4(),
+        slots: config.parallelism,
+        queues: config.workers_queues.clone().unwrap_or_default(),
+        attempts: config.workers_attempts,
+        code: sandbox::fingerprint().or_fail(Kind::Failed, || "can't start the sandbox".into())?,
+        client: reqwest::Client::builder()
+            .no_proxy()
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .build()
+            .or_fail(Kind::Failed, || "can't make requests".into())?,
+    };
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let leaving = CancellationToken::new();
+    print(&format!("airlock {} works for {} as {}\n", env!("CARGO_PKG_VERSION"), worker.url, worker.name))?;
+    let mut pause = Duration::ZERO;
+    let work = async {
+        while !leaving.is_cancelled() {
+            let begun = Instant::now();
+            match worker.stream().await {
+                Ok(()) if leaving.is_cancelled() || worker.attempts.is_some() => break,
+                Ok(()) => {}
+                Err(Lost::Drained) => {
+                    tracing::info!("drained");
+                    break;
+                }
+                Err(Lost::Never(error)) => return Err(error),
+                Err(Lost::Again(why)) => tracing::warn!(why, "there is no server to work for"),
+            }
+            let next = (pause * 2).clamp(Duration::from_millis(200), MAX_PAUSE);
+            pause = if begun.elapsed() > MAX_PAUSE { Duration::from_millis(200) } else { next };
+            leaving.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+        Ok(())
+    };
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        ended = &mut work => return ended,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("leaving when what runs has ended");
+    leaving.cancel();
+    worker.drain().await;
+    tokio::select! {
+        ended = &mut work => ended,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+impl Worker {
+    /// Connects, and passes on what is said until one of both ends.
+    async fn stream(&self) -> std::result::Result<(), Lost> {
+        let again = |error: &dyn std::fmt::Display| Lost::Again(error.to_string());
+        let mut server = self.connect().await?;
+        let (mut child, runner) = executor::start_runner(self.slots).map_err(|error| again(&error))?;
+        let (mut from_runner, mut to_runner) = runner.into_split();
+        let (mut from_server, mut to_server) = tokio::io::split(&mut server);
+        let down = async {
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                match tokio::time::timeout(SILENCE, from_server.read(&mut buffer)).await {
+                    Ok(Ok(0)) => return Ok(()),
+                    Ok(Ok(count)) => to_runner.write_all(&buffer[..count]).await?,
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server says nothing")),
+                }
+            }
+        };
+        let up = async {
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                match from_runner.read(&mut buffer).await? {
+                    0 => return Ok(()),
+                    count => {
+                        to_server.write_all(&buffer[..count]).await?;
+                        to_server.flush().await?;
+                    }
+                }
+            }
+        };
+        let ended: std::io::Result<()> = tokio::select! {
+            ended = down => ended,
+            ended = up => ended,
+        };
+        // Whatever it runs is another's by now, or will be.
+        let _ = child.kill().await;
+        ended.map_err(|error| again(&error))
+    }
+
+    async fn connect(&self) -> std::result::Result<reqwest::Upgraded, Lost> {
+        let again = |error: reqwest::Error| Lost::Again(format!("{:#}", anyhow::Error::new(error)));
+        let mut url = self.url.join("/api/v2/workers/stream").map_err(|error| Lost::Again(error.to_string()))?;
+        for _ in 0..MAX_REDIRECTS {
+            let mut request = self
+                .client
+                .get(url.clone())
+                .header(CONNECTION, "upgrade")
+                .header(UPGRADE, PROTOCOL)
+                .header(AUTHORIZATION, format!("Bearer {}", self.token))
+                .header(NAME, &self.name)
+                .header(PROCESS, self.process.to_string())
+                .header(SLOTS, self.slots)
+                .header(QUEUES, self.queues.to_string())
+                .header(CODE, &self.code);
+            if let Some(attempts) = self.attempts {
+                request = request.header(ATTEMPTS, attempts.get());
+            }
+            let answer = request.send().await.map_err(again)?;
+            match answer.status() {
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    tracing::info!(server = %url, "working");
+                    return answer.upgrade().await.map_err(again);
+                }
+                StatusCode::TEMPORARY_REDIRECT => {
+                    let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(|to| url.join(to));
+                    match to {
+                        Some(Ok(to)) => url = to,
+                        _ => return Err(Lost::Again("the server does not say who leads".into())),
+                    }
+                }
+                StatusCode::GONE => return Err(Lost::Drained),
+                status if status.is_client_error() => {
+                    let text = answer.text().await.unwrap_or_default();
+                    return Err(Lost::Never(CliError::text(
+                        Kind::Refused,
+                        format!("the server refuses this worker: {status}: {text}"),
+                    )));
+                }
+                status => return Err(Lost::Again(format!("{url} answers {status}"))),
+            }
+        }
+        Err(Lost::Again("the servers pass on to each other in a circle".into()))
+    }
+
+    /// Asks for no more attempts.
+    async fn drain(&self) {
+        let Ok(url) = self.url.join(&format!("/api/v2/workers/{}/leave", self.name)) else { return };
+        let asked = self.client.post(url).header(AUTHORIZATION, format!("Bearer {}", self.token)).send().await;
+        let answered = asked.and_then(reqwest::Response::error_for_status);
+        if let Err(error) = answered {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the server can't be told that this worker leaves"
+            );
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Runners on other machines.
+//!
+//! A worker is a process elsewhere that starts a runner and passes its stream on to this supervisor. To all else it is a runner
+//! like those here: it holds no secret, no database and no storage, and what its attempts ask for is answered from here, within
+//! their grants. One that is lost costs its attempts a restart.
+
+use std::{
+    collections::VecDeque,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::Ordering},
+};
+
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use uuid::Uuid;
+
+use super::{
+    Executor, ExecutorEvent, Shared,
+    outbox::{self, Outbox},
+    runner::{self, Ready, Runner},
+};
+use crate::{
+    model::{
+        ids::QueueName,
+        queue::Queues,
+        time::{Clock, Timestamp},
+    },
+    wire::{FrameReader, FrameWriter},
+};
+
+/// Workers at a time.
+const MAX_WORKERS: usize = 1_000;
+
+/// What a worker says of itself when it comes.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    /// For people.
+    pub name: String,
+    /// The same as long as its process lives, for no other.
+    pub process: Uuid,
+    /// Attempts that it runs at a time.
+    pub slots: u32,
+    /// Those whose attempts it takes.
+    pub queues: Queues,
+    /// After how many attempts it leaves; none: never.
+    pub attempts: Option<NonZeroU32>,
+}
+
+/// A worker that is connected.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Worker {
+    pub name: String,
+    /// The queues that it serves, with commas between; `*`: all.
+    pub queues: String,
+    /// Attempts that it runs at a time.
+    pub slots: u32,
+    /// Attempts that it runs now.
+    pub running: u32,
+    /// It gets no more attempts, and leaves when it has ended those that it has.
+    pub is_draining: bool,
+    #[schema(value_type = String, format = DateTime)]
+    pub connected_at: Timestamp,
+}
+
+/// What workers have to do, of one queue or of all: for whoever starts and ends them.
+#[derive(Debug, Clone, Default, Serialize, utoipa::ToSchema)]
+pub struct Workload {
+    /// Attempts that wait for a slot of a worker.
+    pub waiting: u32,
+    /// Attempts that run, here and on workers that serve the queue: also those of their other queues.
+    pub running: u32,
+    /// Attempts that could run at a time, here and on the workers that take some.
+    pub slots: u32,
+    /// Slots that there is work for: `waiting` and `running`.
+    pub wanted: u32,
+    pub workers: Vec<Worker>,
+}
+
+/// All runners, and what waits for one.
+#[derive(Debug)]
+pub(super) struct Runners {
+    all: RwLock<Vec<Arc<Runner>>>,
+    /// Attempts of queues that none serves.
+    homeless: Mutex<Vec<Ready>>,
+    /// Workers that were drained, the last ones: they are not to come back.
+    drained: Mutex<VecDeque<Uuid>>,
+}
+
+impl Runners {
+    pub fn new(local: Vec<Arc<Runner>>) -> Self {
+        Self { all: RwLock::new(local), homeless: Mutex::default(), drained: Mutex::default() }
+    }
+
+    pub fn all(&self) -> Vec<Arc<Runner>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn get(&self, index: usize) -> Option<Arc<Runner>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).iter().find(|runner| runner.index() == index).cloned()
+    }
+
+    fn drained(&self) -> MutexGuard<'_, VecDeque<Uuid>> {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn homeless(&self) -> MutexGuard<'_, Vec<Ready>> {
+        self.homeless.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of those that serve the queue the one that has the most room, seen from its size.
+    fn choose(&self, queue: &QueueName) -> Option<Arc<Runner>> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        match all.as_slice() {
+            [only] => Some(Arc::clone(only)).filter(|only| only.takes(queue)),
+            many => many.iter().filter(|runner| runner.takes(queue)).min_by_key(|runner| runner.fullness()).cloned(),
+        }
+    }
+
+    fn slots_of(&self, queue: &QueueName) -> Option<u32> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let serve = || all.iter().filter(|runner| runner.queues().serve(queue));
+        let is_here = serve().any(|runner| runner.worker().is_none());
+        // Who drains has the slots that it still needs.
+        let slots = |runner: &Arc<Runner>| if runner.is_draining() { runner.running() } else { runner.slots() };
+        (!is_here).then(|| serve().map(slots).fold(0, u32::saturating_add))
+    }
+
+    /// A worker's; none if there are too many.
+    fn add(&self, hello: Hello) -> Option<Arc<Runner>> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_WORKERS {
+            return None;
+        }
+        let index = all.iter().map(|runner| runner.index() + 1).max().unwrap_or(0);
+        let runner = Arc::new(Runner::of_worker(index, hello, Clock.now()));
+        all.push(Arc::clone(&runner));
+        Some(runner)
+    }
+
+    fn remove(&self, index: usize) {
+        self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|runner| runner.index() != index);
+    }
+}
+
+impl Shared {
+    /// Hands an attempt to a runner, or keeps it until there is one.
+    pub(super) fn place(self: &Arc<Self>, ready: Ready) {
+        match self.runners.choose(ready.queue()) {
+            Some(runner) => runner.submit(self, ready),
+            None => self.runners.homeless().push(ready),
+        }
+    }
+}
+
+impl Executor {
+    /// Serves a worker until its stream ends, or it has drained.
+    ///
+    /// # Errors
+    /// If there are too many workers, or why its stream ended.
+    pub async fn serve_worker<S: AsyncRead + AsyncWrite>(&self, hello: Hello, stream: S) -> Result<(), String> {
+        let shared = &self.shared;
+        let Some(runner) = shared.runners.add(hello.clone()) else {
+            return Err(format!("there are {MAX_WORKERS} workers"));
+        };
+        tracing::info!(worker = hello.name, slots = hello.slots, queues = %hello.queues, "a worker is here");
+        let (from, to) = tokio::io::split(stream);
+        let (outbox, outgoing) = Outbox::new();
+        let mut homeless = std::mem::take(&mut *shared.runners.homeless());
+        homeless.drain(..).for_each(|ready| shared.place(ready));
+        shared.tell(ExecutorEvent::Workers);
+        let served = tokio::select! {
+            served = runner::serve(shared, &runner, 1, outbox, FrameReader::new(from)) => served.map_err(|error| error.to_string()),
+            Err(error) = outbox::write(outgoing, FrameWriter::new(to)) => Err(error.to_string()),
+            () = runner.drained() => Ok(()),
+        };
+        shared.runners.remove(runner.index());
+        runner.down(shared);
+        for ready in runner.take_waiting() {
+            shared.place(ready);
+        }
+        tracing::info!(worker = hello.name, "a worker is gone");
+        shared.tell(ExecutorEvent::Workers);
+        served
+    }
+
+    /// Gives a worker no more attempts; false if there is none of that name.
+    pub fn drain_worker(&self, name: &str) -> bool {
+        let mut found = false;
+        for runner in self.shared.runners.all() {
+            if let Some(worker) = runner.worker().filter(|worker| worker.name == name) {
+                found = true;
+                let mut drained = self.shared.runners.drained();
+                drained.truncate(MAX_WORKERS - 1);
+                drained.push_front(worker.process);
+                drop(drained);
+                runner.drain();
+                for ready in runner.take_waiting() {
+                    self.shared.place(ready);
+                }
+            }
+        }
+        self.shared.tell(ExecutorEvent::Workers);
+        found
+    }
+
+    /// Whether the worker of this process was drained, and is not to come back.
+    pub fn is_drained(&self, process: Uuid) -> bool {
+        self.shared.runners.drained().contains(&process)
+    }
+
+    /// What there is to do, of `queue` or of all, and who does it.
+    pub fn workload(&self, queue: Option<&QueueName>) -> Workload {
+        let counts = |ready: &Ready| queue.is_none_or(|queue| ready.queue() == queue);
+        let mut load = Workload::default();
+        let mut waiting = self.shared.runners.homeless().iter().filter(|ready| counts(ready)).count();
+        for runner in self.shared.runners.all() {
+            waiting += runner.waiting(counts);
+            if queue.is_some_and(|queue| !runner.queues().serve(queue)) {
+                continue;
+            }
+            let running = runner.running();
+            load.running += running;
+            if !runner.is_draining() {
+                load.slots += runner.slots();
+            }
+            if let Some(of) = runner.worker() {
+                load.workers.push(Worker {
+                    name: of.name.clone(),
+                    queues: runner.queues().to_string(),
+                    slots: runner.slots(),
+                    running,
+                    is_draining: of.is_draining.load(Ordering::Relaxed),
+                    connected_at: of.connected_at,
+                });
+            }
+        }
+        load.waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        load
+    }
+
+    /// How many slots the workers have that serve `queue`; none: its attempts run here, and the server's own limit counts.
+    pub fn slots_of(&self, queue: &QueueName) -> Option<u32> {
+        self.shared.runners.slots_of(queue)
+    }
+}

@@ -1,0 +1,93 @@
+//! The audit log's entry of a request goes with what the request changes, in one transaction.
+//!
+//! It travels with the task that carries the request out, so that no function on the way has to hand it on: the first
+//! transaction after a handler said what changes takes it along. What is left is for whoever made it to write.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde_json::Value;
+
+use super::EventNew;
+
+/// Bytes of `before` and `after` at most, each; what is longer is left out.
+const MAX_VALUE_BYTES: usize = 16 << 10;
+
+tokio::task_local! {
+    static CURRENT: Audit;
+}
+
+/// The entry that a request will make. A handler tells it what changes, before it changes it; clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    event: Arc<Mutex<Option<EventNew>>>,
+    /// It says all that it will say.
+    is_told: Arc<AtomicBool>,
+    has_begun: Arc<AtomicBool>,
+}
+
+impl Audit {
+    pub fn new(event: EventNew) -> Self {
+        Self { event: Arc::new(Mutex::new(Some(event))), ..Self::default() }
+    }
+
+    /// Carries `work` out as what the entry is about.
+    pub async fn scope<F: Future>(self, work: F) -> F::Output {
+        CURRENT.scope(self, work).await
+    }
+
+    /// That of the request that this task carries out.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// That which a transaction of this task takes along.
+    pub(super) fn due() -> Option<(Self, EventNew)> {
+        let audit = Self::current().filter(|audit| audit.is_told.load(Ordering::Relaxed))?;
+        let event = audit.event.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some((audit, event))
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut EventNew)) {
+        if let Some(event) = self.event.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            edit(event);
+        }
+    }
+
+    /// What `object` was and what it is now; null is nothing. Secrets must not be in it.
+    pub fn change(&self, object: &str, before: &Value, after: &Value) {
+        let text = |value: &Value| (!value.is_null()).then(|| value.to_string());
+        let short = |value: &Value| text(value).filter(|text| text.len() <= MAX_VALUE_BYTES);
+        self.edit(|event| {
+            event.object = Some(object.to_owned());
+            (event.before, event.after) = (short(before), short(after));
+        });
+        self.is_told.store(true, Ordering::Relaxed);
+    }
+
+    /// The run that is made.
+    pub fn run(&self, run_id: &str) {
+        self.edit(|event| event.run_id = Some(run_id.to_owned()));
+    }
+
+    /// Something is changed already: there is an entry even if the rest fails.
+    pub fn begun(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
+    }
+
+    /// The request only asks what would change.
+    pub fn nothing(&self) {
+        self.take();
+    }
+
+    /// The entry, to be written now; then there is none any more.
+    pub fn take(&self) -> Option<EventNew> {
+        self.event.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

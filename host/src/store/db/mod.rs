@@ -1,0 +1,15 @@
+//! SQLite and PostgreSQL behind one face: what the rest of this room says in SQL is run on either.
+//!
+//! Three kinds of values - integers, text, bytes - are all that columns hold, so that a statement means the same on both.
+//! sqlx's own `Any` driver is not used: it converts each row before anybody reads it, and can't be given options of a database.
+
+mod connection;
+mod query;
+mod row;
+mod value;
+
+pub use connection::{Connection, Executor, Pool};
+pub(super) use query::each;
+pub use query::{Builder, Query, Sql, query, query_as, query_scalar};
+pub use row::{FromRow, Row};
+pub use value::{Bind, Raw, Read, Value};

@@ -1,0 +1,77 @@
+//! What only PostgreSQL has: a server somewhere else, which may restart.
+
+use std::time::Duration;
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool,
+    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+};
+
+use super::{StoreError, Synchronous, commit, schema};
+
+/// Read connections of a process at most.
+const READERS: u32 = 8;
+/// The oldest version that is supported.
+const MIN_VERSION: i32 = 150_000;
+
+/// How the connection that writes is opened.
+#[derive(Debug, Clone)]
+pub(super) struct WriterOptions(PgConnectOptions);
+
+/// The database's connections: one that writes, and those that read.
+///
+/// `url`: as libpq takes it, `postgres://user:password@host:port/database?sslmode=verify-full`.
+pub(super) async fn open(
+    url: &str,
+    synchronous: Synchronous,
+) -> Result<(WriterOptions, PgConnection, PgPool), StoreError> {
+    let options: PgConnectOptions =
+        url.parse().map_err(|source| StoreError::Open { place: "of database.url".into(), source })?;
+    let place = format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port());
+    let open_error = |source| StoreError::Open { place: place.clone(), source };
+    let options = options.disable_statement_logging().application_name("airlock").options([("jit", "off")]);
+    let writer = WriterOptions(options.clone().options([
+        ("synchronous_commit", if synchronous == Synchronous::Full { "on" } else { "off" }),
+        // One that was stopped in the middle of a transaction must not keep others waiting for its locks.
+        ("idle_in_transaction_session_timeout", "10s"),
+        // What is written is found by its key, however many rows the planner believes that there are.
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+    ]));
+    let mut connection = writer.0.connect().await.map_err(open_error)?;
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(open_error)?;
+    if version < MIN_VERSION {
+        return Err(StoreError::TooOld { found: version / 10_000, wanted: MIN_VERSION / 10_000 });
+    }
+    schema::update_postgres(&mut connection).await.map_err(StoreError::Migrate)?;
+    make_function(&mut connection).await.map_err(open_error)?;
+    let readers = PgPoolOptions::new()
+        .min_connections(0)
+        .max_connections(READERS)
+        .idle_timeout(Duration::from_mins(5))
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with(options);
+    Ok((writer, connection, readers))
+}
+
+impl WriterOptions {
+    /// Another connection, after the earlier one was lost.
+    pub(super) async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let mut connection = self.0.connect().await?;
+        make_function(&mut connection).await?;
+        Ok(connection)
+    }
+}
+
+async fn make_function(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(commit::postgres_function())).execute(connection).await.map(drop)
+}
+
+/// Whether the server still answers on this connection.
+pub(super) async fn answers(connection: &mut PgConnection) -> bool {
+    connection.ping().await.is_ok()
+}

@@ -1,0 +1,5 @@
+-- Part of a commit; parameters are those of store/commit.rs.
+INSERT INTO asset_event (key, asset, timestamp, extra, source_dag_id, source_run_id, source_task_id, source_map_index, created_by)
+SELECT (value ->> 0)::bigint, (SELECT id FROM asset WHERE name = value ->> 1), (value ->> 2)::bigint, value ->> 3,
+    value ->> 4, value ->> 5, value ->> 6, (value ->> 7)::bigint, value ->> 8
+FROM jsonb_array_elements($19::jsonb);

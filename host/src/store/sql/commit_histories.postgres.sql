@@ -1,0 +1,17 @@
+-- Part of a commit; parameters are those of store/commit.rs.
+INSERT INTO task_instance_history (dag_run, task_id, map_index, try_number, state, max_tries, restarts, scheduled_at, queued_at, start_date, end_date,
+    wake_at, list_length, pool_slots, priority_weight, pool, entry, followed, message, note, rendered_map_index)
+SELECT t.dag_run, t.task_id, t.map_index, t.try_number, t.state, t.max_tries, t.restarts, t.scheduled_at, t.queued_at,
+    t.start_date, t.end_date, t.wake_at, t.list_length, t.pool_slots, t.priority_weight, t.pool, t.entry, t.followed,
+    t.message, t.note, t.rendered_map_index
+FROM jsonb_array_elements($7::jsonb) AS e
+JOIN task_instance AS t
+    ON t.dag_run = (e.value ->> 0)::bigint AND t.task_id = e.value ->> 1 AND t.map_index = (e.value ->> 2)::bigint
+WHERE t.try_number > 0
+ON CONFLICT (dag_run, task_id, map_index, try_number) DO UPDATE
+SET state = excluded.state, max_tries = excluded.max_tries, restarts = excluded.restarts,
+    scheduled_at = excluded.scheduled_at, queued_at = excluded.queued_at, start_date = excluded.start_date,
+    end_date = excluded.end_date, wake_at = excluded.wake_at, list_length = excluded.list_length,
+    pool_slots = excluded.pool_slots, priority_weight = excluded.priority_weight, pool = excluded.pool,
+    entry = excluded.entry, followed = excluded.followed, message = excluded.message, note = excluded.note,
+    rendered_map_index = excluded.rendered_map_index;

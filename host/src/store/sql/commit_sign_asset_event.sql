@@ -1,0 +1,1 @@
+SELECT CAST(1 AS BIGINT) FROM asset_event WHERE key = $1

@@ -1,0 +1,1 @@
+DELETE FROM dag_run WHERE key IN (SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb)) AND key IN (SELECT dag_run FROM dag_run_leftover)

@@ -1,0 +1,1 @@
+SELECT holder, url, epoch FROM lease WHERE name = 'scheduler' AND expires_at >= airlock_now()

@@ -1,0 +1,112 @@
+//! Databases for tests: SQLite, or PostgreSQL if a server is named. And what goes wrong with them.
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use sha2::{Digest as _, Sha256};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, postgres::PgConnectOptions};
+use tokio::sync::Notify;
+
+use super::{Commit, InstanceKey, Store, StoreConfig, StoreError, StorePlace, Synchronous, db};
+
+/// What befalls a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFault {
+    /// The database can't be reached.
+    Fails,
+    /// It is made, and the answer is lost.
+    LosesAnswer,
+    /// The process dies before it.
+    DiesBefore,
+    /// It is made, and the process dies before it hears of that.
+    DiesAfter,
+}
+
+/// What befalls the next commits, the first of them first.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    next: Mutex<VecDeque<CommitFault>>,
+    died: Notify,
+}
+
+impl Faults {
+    pub fn next(&self) -> Option<CommitFault> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl CommitFault {
+    pub(super) async fn befall(self, store: &Store, batch: &Commit) -> Result<(), StoreError> {
+        if matches!(self, Self::LosesAnswer | Self::DiesAfter) {
+            store.commit_now(batch).await?;
+        }
+        if matches!(self, Self::DiesBefore | Self::DiesAfter) {
+            store.shared.faults.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed))
+    }
+}
+
+impl Store {
+    /// Lets something go wrong with a commit after those that are planned already.
+    pub fn plan_fault(&self, fault: CommitFault) {
+        self.shared.faults.next.lock().unwrap_or_else(PoisonError::into_inner).push_back(fault);
+    }
+
+    /// Which tries of an instance are in the history.
+    ///
+    /// # Panics
+    /// If the database can't be read.
+    pub async fn history_of(&self, instance: &InstanceKey) -> Vec<u32> {
+        let statement = "SELECT try_number FROM task_instance_history \
+            WHERE dag_run = $1 AND task_id = $2 AND map_index = $3 ORDER BY try_number";
+        let query = db::query_scalar(statement).bind(instance.dag_run).bind(&instance.task_id).bind(instance.map_index);
+        query.fetch_all(self.readers()).await.unwrap()
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn plan_no_faults(&self) {
+        self.shared.faults.next.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Waits until a fault has let the process die: whatever it was about to do must be dropped then.
+    pub async fn died(&self) {
+        self.shared.faults.died.notified().await;
+    }
+}
+
+/// The URL of a database in which tests may make schemas.
+const SERVER: &str = "AIRLOCK_TEST_DATABASE_URL";
+
+impl StoreConfig {
+    /// The database that belongs to `folder`; a new one the first time.
+    ///
+    /// # Panics
+    /// If the server that is named does not answer.
+    pub async fn of_test(folder: &Path) -> Self {
+        let place = match std::env::var(SERVER) {
+            Ok(url) => StorePlace::Postgres(schema_of(&url, folder).await),
+            Err(_) => StorePlace::Sqlite(folder.join("airlock.db")),
+        };
+        Self { place, synchronous: Synchronous::Normal }
+    }
+
+    /// Whether tests run on PostgreSQL.
+    pub fn tests_use_postgres() -> bool {
+        std::env::var_os(SERVER).is_some()
+    }
+}
+
+async fn schema_of(url: &str, folder: &Path) -> String {
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    let schema = digest.iter().take(12).fold("test_".to_owned(), |name, byte| format!("{name}{byte:02x}"));
+    let mut connection = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+    let make = AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+    sqlx::raw_sql(make).execute(&mut connection).await.unwrap();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}options=-c%20search_path%3D{schema}")
+}

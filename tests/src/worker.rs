@@ -1,0 +1,84 @@
+//! `airlock serve --worker`, for a server of a test.
+
+use std::{
+    fs::{self, File},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{build, wait::until};
+
+/// A worker. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Worker {
+    folder: TempDir,
+    child: Child,
+}
+
+impl Worker {
+    /// Starts one that works for the server at `url`.
+    pub fn start(url: &str, token: &str, name: &str, slots: u32) -> Self {
+        Self::with(url, token, name, slots, &[])
+    }
+
+    /// Starts one with more arguments, as `--workers-queues`.
+    pub fn with(url: &str, token: &str, name: &str, slots: u32, args: &[&str]) -> Self {
+        let folder = TempDir::with_prefix("airlock-worker-").expect("a temporary folder can be made");
+        let open = |name: &str| Stdio::from(File::create(folder.path().join(name)).expect("the folder can be written"));
+        let child = Command::new(build::binary())
+            .args(["serve", "--worker", "--workers-url", url, "--workers-name", name])
+            .args(["--parallelism", &slots.to_string()])
+            .args(args)
+            .env_clear()
+            .env("AIRLOCK_WORKERS_TOKEN", token)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(open("stdout"))
+            .stderr(open("stderr"))
+            .spawn()
+            .expect("the binary can be started");
+        Self { folder, child }
+    }
+
+    /// What it wrote to standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // One that has ended already needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Whether its process is gone.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        until("the worker's end", Duration::from_mins(1), async || self.child.try_wait().ok().flatten()).await
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- the worker's standard error ----\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Connections, heads and frames that no decent client sends.
+
+use std::time::{Duration, Instant};
+
+use airlock_tests::{Client, Server, until};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{SOON, assert_unharmed, connect, raw, resident_mib, said, status};
+
+/// HTTP/2: the preface and empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn ap_014_whoever_says_nothing_is_cut_off_and_one_address_has_not_all_connections() {
+    // Each connection is a file of this process, too.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let server = Server::start().await;
+    let pid = server.pid();
+    // More than one address may have, and each says nothing that ends.
+    let mut idle = Vec::new();
+    for n in 0..1_100 {
+        let mut socket = connect(&server).await;
+        let opening: &[u8] = [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost: x\r\nx: "][n % 3];
+        let _ = socket.write_all(opening).await;
+        idle.push(socket);
+    }
+    // From elsewhere one gets in.
+    let elsewhere = reqwest::Client::builder().local_address(Some([127, 0, 0, 2].into())).build().unwrap();
+    let start = Instant::now();
+    let answer = elsewhere.get(format!("{}/livez", server.url)).send().await.unwrap();
+    assert!(answer.status().is_success() && start.elapsed() < SOON);
+    // After half a minute they are gone, and whoever is at the first address gets in, too.
+    until("the idle to be cut off", Duration::from_mins(1), async || {
+        let client = Client::anonymous(&server.url);
+        client.try_send(client.request(reqwest::Method::GET, "/livez")).await
+    })
+    .await;
+    for (n, mut socket) in idle.into_iter().take(6).enumerate() {
+        let end = tokio::time::timeout(Duration::from_mins(1), async {
+            while let Ok(1..) = socket.read(&mut [0; 99]).await {}
+        });
+        assert!(end.await.is_ok(), "connection {n} goes on");
+    }
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
+async fn heads_that_are_too_long_or_wrong_are_refused() {
+    let server = Server::start().await;
+    let pid = server.pid();
+    let before = resident_mib(&server);
+    let many = (0..10_000).map(|n| format!("x-{n}: y\r\n")).collect::<Vec<_>>().concat();
+    for head in [
+        format!("GET /livez HTTP/1.1\r\nhost: x\r\n{many}\r\n"),
+        format!("GET /livez HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(4 << 20)),
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(1 << 20)),
+        "GET /livez HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n".to_owned(),
+        "GET /livez HTTP/1.1\r\nhost: x\r\nx\0y: z\r\n\r\n".to_owned(),
+        "GET /livez HTTP/9.9\r\n\r\n".to_owned(),
+        "GET /a b HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(),
+        "\0\u{1b}[2J\r\n\r\n".to_owned(),
+        "POST /auth/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nZZZZ\r\n".to_owned(),
+        "POST /auth/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n".to_owned(),
+        "POST /auth/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\ncontent-length: 3\r\n\r\nabc"
+            .to_owned(),
+    ] {
+        let answer = raw(&server, head.as_bytes()).await;
+        let shown: String = head.chars().take(60).collect();
+        assert!(
+            answer.is_empty() || (400..500).contains(&status(&answer)) || status(&answer) == 505,
+            "{shown}: {answer}"
+        );
+    }
+    assert!(resident_mib(&server) < before + 64, "{} MiB", resident_mib(&server));
+    assert!(!server.log().contains("\u{1b}[2J"));
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
+async fn floods_of_http2_frames_are_cut_off() {
+    let server = Server::start().await;
+    let pid = server.pid();
+    let before = resident_mib(&server);
+    // `:method GET`, `:scheme http`, `:path /`, `:authority x`: of HPACK's static table.
+    let headers = [0x82, 0x86, 0x84, 0x41, 1, b'x'];
+    let resets = |n: u32| {
+        let stream = 2 * n + 1;
+        [frame(1, 5, stream, &headers), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
+    };
+    let many = |of: &dyn Fn(u32) -> Vec<u8>| (0..50_000).flat_map(of).collect::<Vec<u8>>();
+    for (what, flood) in [
+        ("rapid resets", many(&resets)),
+        ("settings", many(&|_| frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]))),
+        ("pings", many(&|_| frame(6, 0, 0, &[0; 8]))),
+        ("empty data", [frame(1, 4, 1, &headers), many(&|_| frame(0, 0, 1, &[]))].concat()),
+        ("continuations", [frame(1, 0, 1, &headers), many(&|_| frame(9, 0, 1, &[0, 1, b'a', 1, b'b']))].concat()),
+        ("an endless head", [frame(1, 0, 1, &headers), many(&|_| frame(9, 0, 1, &[]))].concat()),
+        ("priorities", many(&|n| frame(2, 0, 2 * n + 1, &[0, 0, 0, 0, 1]))),
+        ("a frame that is too large", frame(0, 0, 1, &vec![0; 1 << 20])),
+        ("a window that overflows", many(&|_| frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff]))),
+        ("unknown frames", many(&|_| frame(0xee, 0, 0, b"x"))),
+    ] {
+        let mut socket = connect(&server).await;
+        let _ = socket.write_all(PREFACE).await;
+        let start = Instant::now();
+        // Whoever answers each ping is not read either.
+        let _ = tokio::time::timeout(SOON, socket.write_all(&flood)).await;
+        let _ = said(&mut socket, Duration::from_millis(200)).await;
+        drop(socket);
+        assert!(start.elapsed() < 3 * SOON, "{what}: {:?}", start.elapsed());
+        assert!(resident_mib(&server) < before + 128, "{what}: {} MiB", resident_mib(&server));
+        assert_unharmed(&server, pid).await;
+    }
+}
+
+#[tokio::test]
+async fn one_user_does_not_listen_to_everything() {
+    let server = Server::start().await;
+    let (greedy, other) = (server.client().await, super::user(&server, "bob", "viewer").await);
+    let mut streams = Vec::new();
+    let mut refused = 0;
+    for _ in 0..140 {
+        let answer = greedy.request(reqwest::Method::GET, "/api/v2/events").send().await.unwrap();
+        refused += u32::from(answer.status() == 429);
+        streams.push(answer);
+    }
+    assert_eq!(refused, 12);
+    assert!(other.request(reqwest::Method::GET, "/api/v2/events").send().await.unwrap().status().is_success());
+    // What is closed is free again.
+    streams.clear();
+    until("the places to be free", SOON, async || {
+        let answer = greedy.request(reqwest::Method::GET, "/api/v2/events").send().await.unwrap();
+        answer.status().is_success().then_some(())
+    })
+    .await;
+}

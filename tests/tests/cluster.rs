@@ -1,0 +1,185 @@
+//! Several processes on one PostgreSQL: one leads, any answers, and the loss of any loses nothing.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use airlock_tests::{Client, Server, build, postgres::Postgres, server::Builder, until};
+use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::load::{all_ended_right, load};
+
+/// Of all processes of these tests: 32 bytes.
+const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// How long the others wait for a leader that is gone, and some more: the machine is shared.
+const TAKE_OVER: Duration = Duration::from_secs(30);
+
+/// A database, and a storage, for several processes.
+struct Place {
+    postgres: Postgres,
+    database: String,
+    storage: TempDir,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let postgres = Postgres::start().await;
+        let database = postgres.database();
+        Self { postgres, database, storage: TempDir::new().unwrap() }
+    }
+
+    fn process(&self) -> Builder {
+        Server::builder()
+            .env("AIRLOCK_DATABASE_URL", &self.postgres.url(&self.database))
+            .env("AIRLOCK_STORAGE_URL", &format!("file://{}", self.storage.path().display()))
+            .env("AIRLOCK_SECRET_KEY", SECRET_KEY)
+    }
+
+    fn epoch(&self) -> i64 {
+        self.postgres.sql(&self.database, "SELECT epoch FROM lease").parse().unwrap()
+    }
+}
+
+/// Waits until a process answers for whoever leads.
+async fn is_led(server: &Server) {
+    let client = Client::anonymous(&server.url);
+    until("a leader", TAKE_OVER, async || {
+        let answer = client.try_send(client.request(Method::GET, "/api/v2/monitor/health")).await?;
+        answer.status.is_success().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn any_process_answers_and_another_takes_over_from_one_that_is_killed() {
+    let place = Place::new().await;
+    let mut first = place.process().start().await;
+    let second = place.process().start().await;
+    let api = place.process().switch("--api").start().await;
+
+    // What one was told, all know: the others ask it.
+    let client = api.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let run_id = second.client().await.trigger("canary", json!({"text": "hello"})).await;
+    assert_eq!(client.finished("canary", &run_id).await["state"], "success");
+
+    let epoch = place.epoch();
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    let mut loads = JoinSet::new();
+    for _ in 0..2 {
+        loads.spawn(load(client.clone(), Arc::clone(&accepted)));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    first.kill();
+    let killed = Instant::now();
+    is_led(&api).await;
+    println!("led again after {:?}", killed.elapsed());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    loads.shutdown().await;
+    assert_eq!(place.epoch(), epoch + 1);
+    let accepted = accepted.lock().unwrap().clone();
+    assert!(accepted.len() > 10, "the load was a load: {}", accepted.len());
+    all_ended_right(&client, &accepted).await;
+
+    // One that comes back waits for its turn.
+    first.restart().await;
+    assert_eq!(place.epoch(), epoch + 1);
+}
+
+#[tokio::test]
+async fn a_process_that_comes_back_at_its_address_does_not_ask_itself() {
+    let place = Place::new().await;
+    let mut server = place.process().start().await;
+    let client = server.client().await;
+    server.kill();
+    server.start_again();
+    // The lease of the process that was killed names this address until it ends.
+    let health = || client.try_send(client.request(Method::GET, "/api/v2/monitor/health"));
+    let mut waited = 0;
+    until("its turn to lead", TAKE_OVER, async || {
+        let answer = health().await?;
+        waited += u32::from(answer.status == 503);
+        answer.status.is_success().then_some(())
+    })
+    .await;
+    assert!(waited > 0, "it waits for the end of the lease");
+    for _ in 0..50 {
+        assert!(health().await.expect("its connections are its clients'").status.is_success());
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_and_comes_back_changes_nothing() {
+    let place = Place::new().await;
+    let first = place.process().start().await;
+    let second = place.process().start().await;
+    let client = second.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let run_id = first.client().await.trigger("busy_bees", json!({"steps": 30})).await;
+
+    let pid = Pid::from_raw(i32::try_from(first.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    is_led(&second).await;
+    assert_eq!(client.finished("busy_bees", &run_id).await["state"], "success");
+    let epoch = place.epoch();
+    kill_process(pid, Signal::CONT).unwrap();
+    // It notices, and ends.
+    let mut first = first;
+    until("the end of the process that no longer leads", TAKE_OVER, async || first.has_ended().then_some(())).await;
+    assert_eq!(place.epoch(), epoch);
+    all_ended_right(&client, &[("busy_bees".to_owned(), run_id)]).await;
+}
+
+#[tokio::test]
+async fn a_restart_of_postgresql_delays_and_loses_nothing() {
+    let mut place = Place::new().await;
+    let server = place.process().start().await;
+    let client = server.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    let mut loads = JoinSet::new();
+    loads.spawn(load(client.clone(), Arc::clone(&accepted)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    place.postgres.kill();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    place.postgres.restart().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    loads.shutdown().await;
+    let accepted = accepted.lock().unwrap().clone();
+    assert!(accepted.len() > 5, "the load was a load: {}", accepted.len());
+    all_ended_right(&client, &accepted).await;
+}
+
+#[tokio::test]
+async fn a_database_is_moved_from_sqlite() {
+    let place = Place::new().await;
+    let mut old = Server::builder().env("AIRLOCK_SECRET_KEY", SECRET_KEY).start().await;
+    let client = old.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let run_id = client.trigger("canary", json!({"text": "before"})).await;
+    client.finished("canary", &run_id).await;
+    old.stop().await;
+
+    let data = old.data_dir();
+    let url = place.postgres.url(&place.database);
+    let shell = airlock_tests::Shell::new();
+    let arguments = ["db", "move", "--data-dir", data.to_str().unwrap(), "--to", &url];
+    shell.run(&arguments).await.ok();
+    let again = shell.run(&arguments).await;
+    assert!(again.code != 0 && again.err.contains("an empty one"), "{again:?}");
+
+    let new = place.process().env("AIRLOCK_STORAGE_URL", &format!("file://{}/blobs", data.display())).start().await;
+    let client = new.client().await;
+    let run = client.get(&format!("/api/v2/dags/canary/dagRuns/{run_id}")).await.ok();
+    assert_eq!(run["state"], "success");
+    let log =
+        client.text(&format!("/api/v2/dags/canary/dagRuns/{run_id}/taskInstances/echo/logs/1"), "text/plain").await;
+    assert!(!log.is_empty());
+    let after = client.trigger("canary", json!({"text": "after"})).await;
+    assert_eq!(client.finished("canary", &after).await["state"], "success");
+}

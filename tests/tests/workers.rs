@@ -1,0 +1,192 @@
+//! Task instances run on other machines, which may go away.
+
+use std::time::Duration;
+
+use airlock_tests::{Client, Server, Shell, Worker, build, http::RUN_LIMIT, until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const TOKEN: &str = "a token that workers show";
+
+/// A server that runs nothing itself.
+async fn server() -> (Server, Client) {
+    let server = Server::builder().env("AIRLOCK_WORKERS_TOKEN", TOKEN).env("AIRLOCK_WORKERS_LOCAL", "false");
+    let server = server.start().await;
+    let client = server.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    (server, client)
+}
+
+/// Waits until what is said of workers is as it should be.
+async fn workload(client: &Client, is_so: impl Fn(&Value) -> bool) -> Value {
+    until("such a workload", RUN_LIMIT, async || {
+        let load = client.get("/api/v2/workers").await.ok();
+        is_so(&load).then_some(load)
+    })
+    .await
+}
+
+/// The instances of a run all succeeded in their first try.
+async fn succeeded_at_once(client: &Client, dag_id: &str, run_id: &str) {
+    assert_eq!(client.finished(dag_id, run_id).await["state"], "success");
+    for instance in client.instances(dag_id, run_id).await {
+        assert_eq!(instance["try_number"], 1, "{instance}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_wait_for_workers_and_survive_their_loss() {
+    let (server, client) = server().await;
+    let run_id = client.trigger("canary", json!({"text": "far away"})).await;
+    workload(&client, |load| load["waiting"] == 1 && load["slots"] == 0).await;
+
+    let mut first = Worker::start(&server.url, TOKEN, "first", 8);
+    succeeded_at_once(&client, "canary", &run_id).await;
+    // Its XComs and all else are with the server.
+    let xcom = format!("/api/v2/dags/canary/dagRuns/{run_id}/taskInstances/echo/xcomEntries/return_value");
+    assert_eq!(client.get(&xcom).await.ok()["value"], "far away");
+
+    let run_id = client.trigger("busy_bees", json!({"steps": 20})).await;
+    workload(&client, |load| load["running"] == 2 && load["workers"][0]["name"] == "first").await;
+    first.kill();
+    let _second = Worker::start(&server.url, TOKEN, "second", 8);
+    succeeded_at_once(&client, "busy_bees", &run_id).await;
+    let load = workload(&client, |load| load["running"] == 0).await;
+    assert_eq!(load["workers"].as_array().unwrap().len(), 1, "{load}");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_asked_to_end_ends_what_it_has_begun() {
+    let (server, client) = server().await;
+    let mut first = Worker::start(&server.url, TOKEN, "first", 8);
+    workload(&client, |load| load["slots"] == 8).await;
+    let run_id = client.trigger("busy_bees", json!({"steps": 30})).await;
+    workload(&client, |load| load["running"] == 2).await;
+    first.signal(Signal::TERM);
+    let load = workload(&client, |load| load["workers"][0]["is_draining"] == true).await;
+    assert_eq!(load["slots"], 0, "{load}");
+    assert!(first.ended().await.success());
+    workload(&client, |load| load["workers"] == json!([])).await;
+
+    // The sum, which had not begun, waits for the next.
+    let _second = Worker::start(&server.url, TOKEN, "second", 8);
+    succeeded_at_once(&client, "busy_bees", &run_id).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_stopped_has_ended_what_others_took_over() {
+    let (server, client) = server().await;
+    let first = Worker::start(&server.url, TOKEN, "first", 8);
+    workload(&client, |load| load["slots"] == 8).await;
+    let run_id = client.trigger("busy_bees", json!({"steps": 20})).await;
+    workload(&client, |load| load["running"] == 2).await;
+    first.signal(Signal::STOP);
+    let _second = Worker::start(&server.url, TOKEN, "second", 8);
+    succeeded_at_once(&client, "busy_bees", &run_id).await;
+    first.signal(Signal::CONT);
+    // It comes back, with nothing of what it had.
+    workload(&client, |load| load["workers"].as_array().is_some_and(|all| all.len() == 2) && load["running"] == 0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_worker_without_the_token_is_refused() {
+    let (server, _) = server().await;
+    let mut stranger = Worker::start(&server.url, "a guess", "stranger", 1);
+    let ended = tokio::time::timeout(Duration::from_secs(30), stranger.ended()).await.unwrap();
+    assert!(!ended.success());
+    assert!(stranger.log().contains("token of workers is wrong"), "{}", stranger.log());
+    let closed = Server::start().await;
+    let mut stranger = Worker::start(&closed.url, TOKEN, "stranger", 1);
+    assert!(!stranger.ended().await.success());
+    assert!(stranger.log().contains("workers.token"), "{}", stranger.log());
+}
+
+const QUEUED: &str = "
+dag_id: queued
+tasks:
+  here: {uses: control/empty}
+  there: {uses: control/empty, queue: gpu}
+";
+
+#[tokio::test]
+async fn a_queue_is_served_by_its_workers_only() {
+    let server = Server::builder().env("AIRLOCK_WORKERS_TOKEN", TOKEN).start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(QUEUED.into()).await.ok();
+    let run_id = client.trigger("queued", json!({})).await;
+    let waits = async |queue: &str| {
+        let load = client.get(&format!("/api/v2/workers?queue={queue}")).await.ok();
+        (load["waiting"].clone(), load["slots"].clone())
+    };
+    let instances = format!("/api/v2/dags/queued/dagRuns/{run_id}/taskInstances");
+    until("the task of the default queue", RUN_LIMIT, async || {
+        let here = client.get(&format!("{instances}/here")).await.ok();
+        (here["state"] == "success" && here["queue"] == "default").then_some(())
+    })
+    .await;
+    assert_eq!(waits("gpu").await, (json!(1), json!(0)));
+    assert_eq!(waits("default").await.0, 0);
+    let there = client.get(&format!("{instances}/there")).await.ok();
+    assert_eq!((&there["state"], &there["queue"]), (&json!("scheduled"), &json!("gpu")));
+    let why = client.get(&format!("{instances}/there/dependencies")).await.ok();
+    let why = why["dependencies"][0]["reason"].as_str().unwrap().to_owned();
+    assert!(why.contains("no worker serves its queue `gpu`"), "{why}");
+
+    let other = Worker::start(&server.url, TOKEN, "other", 2);
+    workload(&client, |load| load["workers"].as_array().is_some_and(|all| all.len() == 1)).await;
+    assert_eq!(waits("gpu").await, (json!(1), json!(0)));
+    let mut worker = Worker::with(&server.url, TOKEN, "gpu-1", 3, &["--workers-queues", "fast,gpu"]);
+    succeeded_at_once(&client, "queued", &run_id).await;
+    assert_eq!(waits("gpu").await, (json!(0), json!(3)));
+
+    let shell = Shell::signed_in(&server).await;
+    let listed = shell.run(&["workers", "list", "--queue", "gpu", "--output", "json"]).await.json();
+    assert_eq!((&listed[0]["name"], &listed[0]["queues"]), (&json!("gpu-1"), &json!("fast,gpu")));
+    let page = client.text("/workers", "text/html").await;
+    assert!(page.contains("gpu-1") && page.contains("fast,gpu") && page.contains("other"), "{page}");
+    shell.run(&["workers", "drain", "gpu-1"]).await.ok();
+    assert!(worker.ended().await.success());
+    let refused = shell.run(&["workers", "drain", "gpu-1"]).await.failed(3);
+    assert!(refused.contains("there is no worker `gpu-1`"), "{refused}");
+    drop(other);
+}
+
+/// As a pod for one task does.
+#[tokio::test]
+async fn a_worker_leaves_after_its_attempts() {
+    let (server, client) = server().await;
+    let once = async || {
+        let mut worker = Worker::with(&server.url, TOKEN, "once", 1, &["--workers-attempts", "1"]);
+        assert!(worker.ended().await.success());
+    };
+    // Two tasks, one after the other.
+    let run_id = client.trigger("canary", json!({"text": "once"})).await;
+    for _ in 0..2 {
+        let load = workload(&client, |load| load["waiting"] == 1 && load["workers"] == json!([])).await;
+        assert_eq!(load["wanted"], 1, "{load}");
+        once().await;
+    }
+    succeeded_at_once(&client, "canary", &run_id).await;
+
+    // Two tasks, then one that follows them: each has a worker of its own.
+    let run_id = client.trigger("busy_bees", json!({"steps": 2})).await;
+    for wanted in [2, 1, 1] {
+        workload(&client, |load| load["waiting"] == wanted && load["workers"] == json!([])).await;
+        once().await;
+    }
+    succeeded_at_once(&client, "busy_bees", &run_id).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_no_name_is_refused() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    let refused = client.upload(QUEUED.replace("gpu", "'a b'").into()).await.refused(422);
+    assert!(refused.contains("queue"), "{refused}");
+    let mut worker = Worker::with(&server.url, TOKEN, "lost", 1, &["--workers-queues", "a b"]);
+    assert_eq!(worker.ended().await.code(), Some(2));
+    assert!(worker.log().contains("workers.queues"), "{}", worker.log());
+}
