@@ -206,7 +206,7 @@ fn describe(
     let mut store = guest::store(engine, attempt, limits.memory_bytes, move || {
         if cpu_time() > cpu_until { Err(wasmtime::Error::msg(too_busy.clone())) } else { Ok(()) }
     });
-    let ticker = Ticker::start(engine.clone()).map_err(|error| error.to_string())?;
+    let ticker = Ticker::start(engine.clone(), 1).map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async {
         let call = ticker.watch(async {
             let task = pre.instantiate_async(&mut store).await?;

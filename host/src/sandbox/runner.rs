@@ -96,7 +96,7 @@ fn run(args: impl IntoIterator<Item = String>) -> Result<(), Box<dyn std::error:
         .event_interval(8)
         .enable_all()
         .build()?;
-    let ticker = Ticker::start(engine.clone())?;
+    let ticker = Ticker::start(engine.clone(), threads.get())?;
     notes.extend(confine::seal());
     for note in notes {
         eprintln!("airlock run-child: {note}");

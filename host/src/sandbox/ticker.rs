@@ -11,12 +11,16 @@ use std::{
     },
     task::{Context, Poll},
     thread::{self, Thread},
+    time::Duration,
 };
 
 use wasmtime::Engine;
 
 use super::engine::TICK;
 
+/// How long a tick is when guests have all threads, and whatever comes waits for one of them to give way. A guest that gives way
+/// costs some of its own time, so that it is not always as short.
+const CROWDED_TICK: Duration = Duration::from_micros(500);
 /// So many ticks without guest code, and the thread sleeps. Waking it costs more than some idle ticks.
 const IDLE_TICKS: u32 = 20;
 
@@ -37,14 +41,15 @@ struct Shared {
 }
 
 impl Ticker {
-    /// Starts the thread. It lives as long as the process.
+    /// Starts the thread. It lives as long as the process, in which guests run on `threads` threads.
     ///
     /// # Errors
     /// If the system has no more threads.
-    pub fn start(engine: Engine) -> std::io::Result<Self> {
+    pub fn start(engine: Engine, threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
-        let handle = thread::Builder::new().name("ticker".to_owned()).spawn(move || tick(&engine, &of_thread))?;
+        let handle =
+            thread::Builder::new().name("ticker".to_owned()).spawn(move || tick(&engine, threads, &of_thread))?;
         Ok(Self { shared, thread: handle.thread().clone() })
     }
 
@@ -66,11 +71,12 @@ impl Ticker {
     }
 }
 
-fn tick(engine: &Engine, shared: &Shared) {
+fn tick(engine: &Engine, threads: usize, shared: &Shared) {
     let mut idle = 0;
     let mut seen = 0;
     loop {
-        thread::sleep(TICK);
+        let is_crowded = shared.running.load(Ordering::SeqCst) as usize >= threads;
+        thread::sleep(if is_crowded { CROWDED_TICK } else { TICK });
         engine.increment_epoch();
         let started = shared.started.load(Ordering::Relaxed);
         if started != seen || shared.running.load(Ordering::SeqCst) > 0 {

@@ -1,19 +1,16 @@
 //! The hot path: all changes of a tick in one transaction and one call.
 //!
-//! A call to SQLite by sqlx hops to the connection's thread and back, one to PostgreSQL over the network, which costs more than
-//! the rows it carries. So a commit is one call: on SQLite a text - `BEGIN IMMEDIATE; ...; COMMIT` - with the parts that have
-//! something to do; on PostgreSQL a function, made anew by each connection (in `pg_temp`, so that versions of Airlock that
-//! differ do not meet), that skips the others. Each part takes its rows as one JSON array. Very large commits are cut into
-//! several calls within one transaction, so that memory stays bounded. Parameters are numbered the same in all parts: `$1` is
-//! now, the others stand in [`parts`].
+//! A statement to SQLite by sqlx hops to the connection's thread and back, one to PostgreSQL over the network, which costs more
+//! than the rows it carries. So a commit is one statement, a call: on PostgreSQL of a function that skips the parts without rows;
+//! on SQLite of a trigger, one for each combination of parts. Each connection makes them anew, in its temporary schema, so that
+//! versions of Airlock that differ do not meet. Each part takes its rows as one JSON array. Very large commits are cut into several
+//! calls within one transaction, so that memory stays bounded. Parameters are numbered the same in all parts: `$1` is now, the others
+//! stand in [`parts`].
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::LazyLock};
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqliteConnection};
 
 use super::{
     ArtifactRow, BackfillId, BackfillRow, CachedResultRow, CallbackNew, DagRunKey, DagVersionKey, EventNew,
@@ -301,28 +298,47 @@ impl Part {
     }
 }
 
-/// Whether a call is the first of its transaction, and the last.
-const BEGIN: u32 = 1 << 30;
-const END: u32 = 1 << 31;
-
-/// SQLite's texts of the combinations of parts that were needed so far.
+/// SQLite's calls, by the combination of parts that they run: those that the connection knows.
+///
+/// A combination is a view. A row that is inserted into it is a call, and the view's trigger runs the parts. So a commit is one
+/// statement, as it is with PostgreSQL: sqlx hands the result of each statement to another thread by itself, which often takes longer
+/// than the statement.
 #[derive(Debug, Default)]
-pub(super) struct Texts(Mutex<HashMap<u32, Sql>>);
+pub(super) struct Calls(HashMap<u32, Sql>);
 
-impl Texts {
-    fn get(&self, parts: u32) -> Sql {
-        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let build = || {
-            let mut text = String::new();
-            text += if parts & BEGIN == 0 { "" } else { "BEGIN IMMEDIATE;\n" };
-            for part in Part::ALL {
-                text += if parts & part.bit() == 0 { "" } else { part.sqlite() };
-            }
-            text += if parts & END == 0 { "" } else { "COMMIT;\n" };
-            Sql::sqlite(AssertSqlSafe(text).into_sql_str())
-        };
-        texts.entry(parts).or_insert_with(build).clone()
+impl Calls {
+    async fn get(&mut self, parts: u32, connection: &mut SqliteConnection) -> sqlx::Result<Sql> {
+        if let Some(call) = self.0.get(&parts) {
+            return Ok(call.clone());
+        }
+        sqlx::raw_sql(AssertSqlSafe(sqlite_view(parts))).execute(connection).await?;
+        let values = numbered("$");
+        let call =
+            Sql::sqlite(AssertSqlSafe(format!("INSERT INTO temp.commit_{parts} VALUES ({values})")).into_sql_str());
+        self.0.insert(parts, call.clone());
+        Ok(call)
     }
+
+    /// Some may have been made in a transaction that is undone.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The statements that make the view of `parts` and its trigger.
+fn sqlite_view(parts: u32) -> String {
+    let (columns, nulls) = (numbered("p"), ["NULL"; PARAMETERS].join(", "));
+    let parts_of_it = Part::ALL.into_iter().filter(|part| parts & part.bit() != 0);
+    let statements: String = parts_of_it.map(|part| part.sqlite().replace('$', "NEW.p")).collect();
+    format!(
+        "CREATE TEMP VIEW IF NOT EXISTS commit_{parts} ({columns}) AS SELECT {nulls};\n\
+         CREATE TEMP TRIGGER IF NOT EXISTS run_{parts} INSTEAD OF INSERT ON commit_{parts} BEGIN\n{statements}END;"
+    )
+}
+
+/// The parameters, each as `prefix` and its number.
+fn numbered(prefix: &str) -> String {
+    (1..=PARAMETERS).map(|number| format!("{prefix}{number}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The statement that makes PostgreSQL's function.
@@ -343,8 +359,9 @@ pub(super) fn postgres_function() -> String {
 }
 
 /// Its call.
-const POSTGRES_CALL: &str = "SELECT pg_temp.airlock_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-    $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)";
+static POSTGRES_CALL: LazyLock<Sql> = LazyLock::new(|| {
+    Sql::both(AssertSqlSafe(format!("SELECT pg_temp.airlock_commit({})", numbered("$"))).into_sql_str())
+});
 
 /// A call's rows at most, and about how many bytes its JSON may have before it is sent.
 const CALL_MAX_ROWS: usize = 4_096;
@@ -352,13 +369,14 @@ const CALL_MAX_BYTES: usize = 2 << 20;
 
 /// One call: which parts run, and their rows.
 struct Call {
+    /// Of its transaction.
+    is_first: bool,
     parts: u32,
     bytes: usize,
     parameters: [Value; PARAMETERS],
 }
 
 impl Call {
-    /// The transaction's first call, or a later one.
     fn new(now: Timestamp, is_first: bool) -> Self {
         let mut parameters = [const { Value::Text(None) }; PARAMETERS];
         parameters[0] = now.into_value();
@@ -366,19 +384,19 @@ impl Call {
         parameters[INSTANCES_COUNT - 1] = Value::Int(Some(0));
         parameters[BODIES - 1] = Value::Blob(None);
         parameters[EPOCH - 1] = Value::Int(None);
-        Self { parts: if is_first { BEGIN } else { 0 }, bytes: 0, parameters }
+        Self { is_first, parts: 0, bytes: 0, parameters }
     }
 
-    async fn send(self, texts: &Texts, connection: &mut Connection, is_last: bool) -> Result<(), StoreError> {
-        let sql = match connection {
-            Connection::Sqlite(_) => texts.get(self.parts | if is_last { END } else { 0 }),
-            Connection::Postgres(_) => Sql::from(POSTGRES_CALL),
-        };
+    async fn send(self, calls: &mut Calls, connection: &mut Connection, is_last: bool) -> Result<(), StoreError> {
         // One call is a transaction by itself.
-        let is_one_of_several = matches!(connection, Connection::Postgres(_)) && (self.parts & BEGIN == 0 || !is_last);
-        if is_one_of_several && self.parts & BEGIN != 0 {
+        let is_one_of_several = !(self.is_first && is_last);
+        if is_one_of_several && self.is_first {
             connection.begin().await?;
         }
+        let sql = match connection {
+            Connection::Sqlite(connection) => calls.get(self.parts, connection).await?,
+            Connection::Postgres(_) => POSTGRES_CALL.clone(),
+        };
         self.parameters.into_iter().fold(db::query(sql), db::Query::bind).execute(&mut *connection).await?;
         if is_one_of_several && is_last {
             connection.run("COMMIT").await?;
@@ -389,7 +407,7 @@ impl Call {
 
 /// Cuts a commit into calls and sends them.
 struct Sender<'a> {
-    texts: &'a Texts,
+    calls: &'a mut Calls,
     connection: &'a mut Connection,
     now: Timestamp,
     call: Call,
@@ -400,7 +418,7 @@ impl Sender<'_> {
     async fn make_room(&mut self) -> Result<(), StoreError> {
         if self.call.bytes >= CALL_MAX_BYTES {
             let call = std::mem::replace(&mut self.call, Call::new(self.now, false));
-            call.send(self.texts, self.connection, false).await?;
+            call.send(self.calls, self.connection, false).await?;
         }
         Ok(())
     }
@@ -515,8 +533,8 @@ impl Store {
         // Until it is known to be over.
         writer.is_unclean = true;
         let sent = {
-            let Writer { connection, epoch, .. } = &mut *writer;
-            send(&self.shared.commit_texts, connection, *epoch, batch).await
+            let Writer { connection, calls, epoch, .. } = &mut *writer;
+            send(calls, connection, *epoch, batch).await
         };
         match sent {
             Ok(()) => writer.is_unclean = false,
@@ -530,11 +548,11 @@ impl Store {
     }
 }
 
-async fn send(texts: &Texts, connection: &mut Connection, epoch: i64, batch: &Commit) -> Result<(), StoreError> {
+async fn send(calls: &mut Calls, connection: &mut Connection, epoch: i64, batch: &Commit) -> Result<(), StoreError> {
     let mut call = Call::new(batch.now, true);
     // The first call of a transaction is enough.
     call.parameters[EPOCH - 1] = Value::Int((epoch != 0).then_some(epoch));
-    let mut sender = Sender { texts, connection, now: batch.now, call };
+    let mut sender = Sender { calls, connection, now: batch.now, call };
     sender
         .add(Part::DagRunsNew, &batch.dag_runs_new, |run| {
             (
@@ -785,6 +803,6 @@ async fn send(texts: &Texts, connection: &mut Connection, epoch: i64, batch: &Co
             )
         })
         .await?;
-    let Sender { call, connection, .. } = sender;
-    call.send(texts, connection, true).await
+    let Sender { calls, connection, call, .. } = sender;
+    call.send(calls, connection, true).await
 }

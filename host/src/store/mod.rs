@@ -132,7 +132,6 @@ struct Shared {
     writer: Arc<Mutex<Writer>>,
     readers: Pool,
     specs: dag::SpecCache,
-    commit_texts: commit::Texts,
     /// What writes are fenced by.
     fence: lease::Fence,
     /// SQLite's file.
@@ -154,6 +153,8 @@ struct Writer {
     epoch: i64,
     /// How a lost connection to PostgreSQL is replaced.
     reconnect: Option<postgres::WriterOptions>,
+    /// What `connection` knows of commits.
+    calls: commit::Calls,
 }
 
 /// The turn of one writer.
@@ -186,10 +187,15 @@ impl Store {
         };
         Ok(Self {
             shared: Arc::new(Shared {
-                writer: Arc::new(Mutex::new(Writer { connection, is_unclean: false, epoch: 0, reconnect })),
+                writer: Arc::new(Mutex::new(Writer {
+                    connection,
+                    is_unclean: false,
+                    epoch: 0,
+                    reconnect,
+                    calls: commit::Calls::default(),
+                })),
                 readers,
                 specs: dag::SpecCache::default(),
-                commit_texts: commit::Texts::default(),
                 fence: lease::Fence::none(),
                 path,
                 callbacks: Notify::new(),
@@ -291,7 +297,7 @@ impl Drop for WriterTurn {
             let mut writer = writer.lock().await;
             if writer.is_unclean {
                 // If that is refused, the next turn looks what is the matter.
-                writer.is_unclean = writer.connection.run("ROLLBACK").await.is_err();
+                writer.is_unclean = writer.roll_back().await.is_err();
             }
         });
     }
@@ -313,10 +319,15 @@ impl Writer {
         Ok(Transaction { writer: self })
     }
 
+    async fn roll_back(&mut self) -> sqlx::Result<()> {
+        self.calls.forget();
+        self.connection.run("ROLLBACK").await
+    }
+
     /// Undoes what was not committed, on a new connection if this one is lost.
     async fn clean(&mut self) -> Result<(), StoreError> {
         // Refused if there is none, which is as good.
-        let _ = self.connection.run("ROLLBACK").await;
+        let _ = self.roll_back().await;
         if let (Connection::Postgres(connection), Some(options)) = (&mut self.connection, &self.reconnect)
             && !postgres::answers(connection).await
         {

@@ -51,6 +51,8 @@ pub(super) async fn open(path: &Path, synchronous: Synchronous) -> Result<(Sqlit
         .pragma("journal_size_limit", "67108864")
         // Much log before it is copied into the database: fewer waits of the writer for the disk.
         .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
+        // Views, see `commit::Calls`.
+        .pragma("temp_store", "memory")
         .pragma("cache_size", "-8192");
     let open_error = |source| StoreError::Open { place: path.display().to_string(), source };
     let mut connection = write_options.connect().await.map_err(open_error)?;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use airlock_sdk::prelude::*;
+use airlock_sdk::{chrono::TimeDelta, prelude::*};
 
 /// Does nothing.
 #[task]
@@ -43,6 +43,29 @@ fn spin() {
     loop {
         black_box(());
     }
+}
+
+/// A list of so many numbers.
+#[task]
+fn count(to: u32) -> Vec<u32> {
+    (0..to).collect()
+}
+
+/// Takes a number and does nothing with it.
+#[task]
+fn take(number: u32) {
+    black_box(number);
+}
+
+/// Has to wait when it is poked the first time: until a second after its run began, when all are poked at once.
+#[task]
+fn poked(ctx: &Context) -> Result<()> {
+    let until = ctx.run_after() + TimeDelta::seconds(1);
+    let now = i64::try_from(clock::run()).unwrap_or(i64::MAX);
+    if now < until.timestamp_micros() {
+        return Err(Later::at(until).into());
+    }
+    Ok(())
 }
 
 fn chain(dag: &Dag, length: u32, n: u32) {
@@ -110,6 +133,20 @@ fn wide_100000(dag: &Dag) {
     fan(dag, 100_000);
 }
 
+/// 10,000 instances of one task.
+#[dag(tags = ["bench"], max_active_tasks = 100_000, max_active_runs = 1_000)]
+fn mapped_10000(dag: &Dag) {
+    take(dag, count(dag, 10_000).each());
+}
+
+/// 1,000 tasks that are poked twice.
+#[dag(tags = ["bench"], max_active_tasks = 100_000, max_active_runs = 1_000)]
+fn pokes_1000(dag: &Dag) {
+    for _ in 0..1_000 {
+        poked(dag);
+    }
+}
+
 /// 1,000 tasks that each wait a second in a host call.
 #[dag(tags = ["bench"], max_active_tasks = 100_000, max_active_runs = 1_000)]
 fn sleepers(dag: &Dag) {
@@ -125,8 +162,20 @@ fn busy(dag: &Dag) {
 }
 
 airlock_sdk::export!(
-    dags =
-        [chain_40, chain_10_fib_33, one_task, fan_100, fan_1000, diamond_300, wide_10000, wide_100000, sleepers, busy]
+    dags = [
+        chain_40,
+        chain_10_fib_33,
+        one_task,
+        fan_100,
+        fan_1000,
+        diamond_300,
+        wide_10000,
+        wide_100000,
+        mapped_10000,
+        pokes_1000,
+        sleepers,
+        busy
+    ]
 );
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub fn all(postgres: bool) -> Vec<(&'static str, Workload)> {
         ("chain", Box::pin(chain())),
         ("compute", Box::pin(compute())),
         ("fan", Box::pin(fan())),
+        ("shapes", Box::pin(shapes())),
         ("fan-normal", Box::pin(fan_normal())),
         ("runs", Box::pin(runs())),
         ("sleepers", Box::pin(sleepers())),
@@ -82,6 +83,44 @@ async fn fan() -> Vec<Figure> {
         tasks("10,000 tasks in a run", "median of 3 runs", wide, half),
         tasks("100,000 tasks in a run", "one run", huge, half),
         Figure::new("100,000 tasks in a run", "most memory (PSS)", Unit::Mib, memory, Goal::AtMost(600.0)),
+    ]
+}
+
+/// What the engine makes of a list, and what waits, beside tasks that are plain.
+async fn shapes() -> Vec<Figure> {
+    let bench = Bench::start(&[]).await;
+    bench.runs("fan_1000", 2).await;
+    let plain = per_second(1_000, median(&mut bench.runs("fan_1000", 9).await));
+    // A second is what they wait; the pokes that count are those after it.
+    let waited = median(&mut bench.runs("pokes_1000", 9).await).saturating_sub(Duration::from_secs(1));
+    let pokes = per_second(1_000, waited);
+    let (mut nodes, mut instances) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        nodes.push(bench.run("wide_10000").await);
+        instances.push(bench.run("mapped_10000").await);
+    }
+    let nodes = per_second(10_000, median(&mut nodes));
+    let instances = per_second(10_000, median(&mut instances));
+    let figure = |workload, what, measured, goal, limit: f64, of| {
+        Figure::new(workload, what, Unit::TasksPerSecond, measured, goal).beside(format!("{limit:.0} {of} a second"))
+    };
+    vec![
+        figure(
+            "10,000 instances of a mapped task",
+            "median of 3 runs",
+            instances,
+            Goal::AtLeast(nodes),
+            nodes,
+            "tasks of a run of 10,000",
+        ),
+        figure(
+            "1,000 sensors",
+            "pokes, median of 9 runs",
+            pokes,
+            Goal::AtLeast(plain),
+            plain,
+            "tasks of a run of 1,000",
+        ),
     ]
 }
 
