@@ -67,30 +67,27 @@ impl Cluster {
     pub async fn start(token: &str) -> Self {
         let folder = TempDir::with_prefix("airlock-cluster-").expect("a temporary folder can be made");
         let mut serving = JoinSet::new();
-        let (store, server, credentials, kubeconfig) = match std::env::var("AIRLOCK_TEST_KUBECONFIG") {
-            Ok(path) => {
-                let text = fs::read_to_string(&path).expect("AIRLOCK_TEST_KUBECONFIG names a file");
-                let config: Value = serde_json::from_str(&text).expect("AIRLOCK_TEST_KUBECONFIG is JSON");
-                let text = |value: &Value| value.as_str().map(str::to_owned);
-                let server = text(&config["clusters"][0]["cluster"]["server"]).expect("it names a server");
-                (None, server, text(&config["users"][0]["user"]["token"]), PathBuf::from(path))
-            }
-            Err(_) => {
-                let store = Arc::new(Store::default());
-                let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
-                let server = format!("http://{}", listener.local_addr().expect("a listener has an address"));
-                let app = router(Arc::clone(&store));
-                serving.spawn(async move { axum::serve(listener, app).await.expect("it serves until it is dropped") });
-                let config = json!({
-                    "apiVersion": "v1", "kind": "Config", "current-context": "test",
-                    "clusters": [{ "name": "test", "cluster": { "server": server } }],
-                    "users": [{ "name": "test", "user": { "token": "a token" } }],
-                    "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": "default" } }],
-                });
-                let path = folder.path().join("kubeconfig");
-                fs::write(&path, config.to_string()).expect("the temporary folder can be written");
-                (Some(store), server, Some("a token".to_owned()), path)
-            }
+        let (store, server, credentials, kubeconfig) = if let Ok(path) = std::env::var("AIRLOCK_TEST_KUBECONFIG") {
+            let text = fs::read_to_string(&path).expect("AIRLOCK_TEST_KUBECONFIG names a file");
+            let config: Value = serde_json::from_str(&text).expect("AIRLOCK_TEST_KUBECONFIG is JSON");
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let server = text(&config["clusters"][0]["cluster"]["server"]).expect("it names a server");
+            (None, server, text(&config["users"][0]["user"]["token"]), PathBuf::from(path))
+        } else {
+            let store = Arc::new(Store::default());
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+            let server = format!("http://{}", listener.local_addr().expect("a listener has an address"));
+            let app = router(Arc::clone(&store));
+            serving.spawn(async move { axum::serve(listener, app).await.expect("it serves until it is dropped") });
+            let config = json!({
+                "apiVersion": "v1", "kind": "Config", "current-context": "test",
+                "clusters": [{ "name": "test", "cluster": { "server": server } }],
+                "users": [{ "name": "test", "user": { "token": "a token" } }],
+                "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": "default" } }],
+            });
+            let path = folder.path().join("kubeconfig");
+            fs::write(&path, config.to_string()).expect("the temporary folder can be written");
+            (Some(store), server, Some("a token".to_owned()), path)
         };
         let mut api = Client::anonymous(&server);
         api.token = credentials;
@@ -177,6 +174,12 @@ impl Cluster {
         let status =
             json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory." });
         self.end(pod, &status).await;
+    }
+
+    /// Somebody deletes a pod by force.
+    pub async fn vanish(&self, pod: &str) {
+        drop(self.kubelet.running().remove(pod));
+        self.api.delete(&format!("/api/v1/namespaces/default/pods/{pod}?gracePeriodSeconds=0")).await.ok();
     }
 
     async fn end(&self, pod: &str, status: &Value) {
@@ -402,7 +405,10 @@ async fn list(State(store): State<Arc<Store>>, Query(query): Query<BTreeMap<Stri
                         }
                         let news =
                             inner.history.iter().filter(|(version, event)| *version > from && fits(&event["object"]));
-                        (news.map(|(_, event)| format!("{event}\n")).collect::<String>(), inner.version)
+                        let mut lines: Vec<_> = news.map(|(_, event)| event.to_string()).collect();
+                        // Each ends its line.
+                        lines.extend((!lines.is_empty()).then(String::new));
+                        (lines.join("\n"), inner.version)
                     };
                     if !lines.is_empty() {
                         return Some((Ok(Bytes::from(lines)), (store, next, changed, cut, false)));
@@ -410,7 +416,7 @@ async fn list(State(store): State<Arc<Store>>, Query(query): Query<BTreeMap<Stri
                     tokio::select! {
                         _ = changed.changed() => {}
                         _ = cut.changed() => return None,
-                        () = tokio::time::sleep(Duration::from_secs(60)) => return None,
+                        () = tokio::time::sleep(Duration::from_mins(1)) => return None,
                     }
                 }
             }

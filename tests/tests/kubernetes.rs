@@ -243,11 +243,14 @@ async fn what_became_of_a_pod_is_told_in_the_log_of_what_it_ran() {
     let second = runs(&client).await;
     assert_ne!(first, second);
     cluster.evict(&second).await;
+    let third = runs(&client).await;
+    cluster.vanish(&third).await;
     succeeded(&client, &run_id).await;
     let log = client.get(&format!("/api/v2/dags/busy_bees/dagRuns/{run_id}/taskInstances/slow_a/logs/1")).await.ok();
     let log = log.to_string();
     assert!(log.contains(&format!("its pod `{first}` was OOM-killed (limit 256Mi)")), "{log}");
     assert!(log.contains(&format!("its pod `{second}` was evicted: The node was low on resource: memory.")), "{log}");
+    assert!(log.contains(&format!("its pod `{third}` was deleted")), "{log}");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
         let url = config.cluster_url.clone().map_or_else(|| url_of(scheme, address), Ok)?;
         let member = Member::new(vault.store.clone(), url).await?;
         announce(scheme, address)?;
-        let lead = async || Leading::start(&config, vault, data_dir.path(), fleets, &stopping).await;
+        let lead = async || Box::pin(Leading::start(&config, vault, data_dir.path(), fleets, &stopping)).await;
         return serve_as_member(&member, may_lead.then_some(lead), (served, &stopping)).await;
     }
     if !may_lead {
@@ -195,10 +195,7 @@ async fn serve_as_member(
         match stopping.run_until_cancelled(lead.keep()).await {
             // What is in flight is started again by the next one.
             Some(lost) => Err(lost),
-            None => {
-                drop(leading.pods);
-                Ok(Some((leading.services, lead)))
-            }
+            None => Ok(Some((leading.services, leading.pods, lead))),
         }
     };
     let served = served(app.router());
@@ -211,7 +208,8 @@ async fn serve_as_member(
         }
         () = &mut served => turn.await?,
     };
-    if let Some((services, lead)) = leading {
+    if let Some((services, pods, lead)) = leading {
+        drop(pods);
         tokio::select! {
             () = services.stop_and(async || lead.release().await) => {}
             // Once it is given back it can't be renewed either.

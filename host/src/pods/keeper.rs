@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::{
-        ids::QueueName,
+        ids::{Digest, QueueName},
         pods::{
             Fault, FleetName, LABEL_INSTALLATION, Phase, Pod, PodName, manifest,
             plan::{Book, Bucket, Plan, Sight, Worker},
@@ -157,10 +157,10 @@ impl<W: Work> Keeper<W> {
         }
     }
 
-    fn add(&mut self, name: FleetName, fleet: Fleet, now: Timestamp) -> &mut Kept {
+    fn add(&mut self, name: FleetName, fleet: Fleet, now: Timestamp) {
         let spec = spec_of(&self.settings, &fleet, &name);
         let book = Book::new(&self.installation, now);
-        self.fleets.entry(name).or_insert_with(|| Kept { fleet, spec, book, pods: BTreeMap::new() })
+        self.fleets.insert(name, Kept { fleet, spec, book, pods: BTreeMap::new() });
     }
 
     /// The image of the pod in which this process is.
@@ -301,11 +301,10 @@ impl<W: Work> Keeper<W> {
     /// Takes in a pod as it is now; its name, if it is ours.
     fn put(&mut self, pod: &k8s::Pod, now: Timestamp) -> Option<PodName> {
         let (name, read) = read::pod(pod, &self.installation, now)?;
-        let kept = match self.fleets.contains_key(&name.fleet) {
-            true => self.fleets.get_mut(&name.fleet)?,
-            false => self.add(name.fleet.clone(), Fleet::gone(), now),
-        };
-        kept.pods.insert(name.clone(), read);
+        if !self.fleets.contains_key(&name.fleet) {
+            self.add(name.fleet.clone(), Fleet::gone(), now);
+        }
+        self.fleets.get_mut(&name.fleet)?.pods.insert(name.clone(), read);
         Some(name)
     }
 
@@ -418,8 +417,7 @@ fn spec_of(settings: &Fleets, fleet: &Fleet, name: &FleetName) -> String {
     let name = PodName { fleet: name.clone(), place: 0, generation: 0 };
     let image = fleet.image.as_deref().unwrap_or_default();
     let manifest = manifest::pod(settings, fleet, &name, image, "", "");
-    let digest = Sha256::digest(manifest.to_string().as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Digest(Sha256::digest(manifest.to_string().as_bytes()).into()).to_string()
 }
 
 /// The image of a server's pod: of the container that is called as we are, or of the first.

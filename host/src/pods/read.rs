@@ -227,6 +227,12 @@ mod tests {
                 ended(Some(Fault::Exited { code: 4, why: String::new() })),
             ),
             (
+                json!({ "phase": "Failed", "containerStatuses": container(&json!({
+                    "terminated": { "exitCode": 4, "reason": "Error", "message": "a line\nerror: the token of workers is wrong\n" },
+                })) }),
+                ended(Some(Fault::Exited { code: 4, why: text("error: the token of workers is wrong") })),
+            ),
+            (
                 json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory." }),
                 ended(Some(Fault::Evicted(text("The node was low on resource: memory.")))),
             ),

@@ -151,8 +151,7 @@ async fn keep(
         () = done => {}
         () = tokio::time::sleep(Duration::from_secs(20)) => panic!("{:?} {:?}", asked.lock().unwrap(), shown.lock().unwrap()),
     }
-    let asked = asked.lock().unwrap().clone();
-    asked
+    asked.lock().unwrap().clone()
 }
 
 fn list(pods: &[Value]) -> (u16, Value) {

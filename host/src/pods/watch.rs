@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::cluster::{Failed, within};
 
 /// How long one watch goes on.
-const WATCH: Duration = Duration::from_secs(60);
+const WATCH: Duration = Duration::from_mins(1);
 /// A watch that says nothing for so much longer is dead.
 const GRACE: Duration = Duration::from_secs(15);
 /// The first pause after a failure, and the longest.

@@ -24,10 +24,10 @@ use crate::model::time::Timestamp;
 /// A worker whose connection is lost comes back within this, if its pod and the way to it are well: it tries every 5 seconds.
 const RECONNECT: Duration = Duration::from_secs(15);
 /// A pod whose worker was here and stays away for so long is given up.
-const AWAY: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_mins(1);
 /// The first pause after creations failed, and the longest: each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(300);
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// Deletions that failed are tried again after this.
 const DELETE_AGAIN: Duration = Duration::from_secs(5);
 /// Pods that ended and are kept to be looked at, whatever the fleet says.
@@ -304,7 +304,9 @@ impl Book {
                 Some(soon) if soon <= sight.now => {}
                 soon => {
                     held.slots = held.slots.saturating_add(fleet.slots_of_new());
-                    soon.into_iter().for_each(|soon| plan.look(soon));
+                    if let Some(soon) = soon {
+                        plan.look(soon);
+                    }
                 }
             }
         }
