@@ -8,27 +8,35 @@ use airlock_tests::{
     build,
     http::RUN_LIMIT,
     kubernetes::{Cluster, Failure},
+    server::Builder,
     until,
 };
 use serde_json::{Value, json};
+
+use crate::cluster::{Place, is_led};
 
 const TOKEN: &str = "a token that workers show";
 
 /// A server that runs nothing itself and keeps these fleets; `{server}` is where it is.
 async fn server(cluster: &Cluster, fleets: &str) -> (Server, Client) {
-    // Pods have to be told where the server is before it is known.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}");
-    let mut server =
-        Server::builder().port(port).env("AIRLOCK_WORKERS_TOKEN", TOKEN).env("AIRLOCK_WORKERS_LOCAL", "false");
-    for (name, value) in cluster.env(&fleets.replace("{server}", &url)) {
-        server = server.env(&name, &value);
-    }
-    let server = server.start().await;
+    let port = free_port();
+    let server = keeping(Server::builder(), cluster, fleets, port).port(port).start().await;
     let client = server.client().await;
     client.upload(build::component("hostile")).await.ok();
     client.upload(build::component("control")).await.ok();
     (server, client)
+}
+
+/// Pods have to be told where a server is before it knows.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One that keeps these fleets, whose pods look for a server on `port`.
+fn keeping(server: Builder, cluster: &Cluster, fleets: &str, port: u16) -> Builder {
+    let env = cluster.env(&fleets.replace("{server}", &format!("http://127.0.0.1:{port}")));
+    let server = server.env("AIRLOCK_WORKERS_TOKEN", TOKEN).env("AIRLOCK_WORKERS_LOCAL", "false");
+    env.iter().fold(server, |server, (name, value)| server.env(name, value))
 }
 
 /// Fleets that serve the default queue by pods of these settings.
@@ -155,6 +163,28 @@ async fn a_server_that_was_killed_keeps_the_pods_of_before() {
         let created = cluster.created();
         assert_eq!(created.iter().collect::<BTreeSet<_>>().len(), created.len(), "{created:?}");
         assert_eq!(created.len(), 4, "{created:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_over_keeps_the_pods_of_the_one_before() {
+    let (cluster, place) = (Cluster::start(TOKEN).await, Place::new().await);
+    let (port, fleets) = (free_port(), fleets("max: 6, idle_seconds: 600"));
+    let process = || keeping(place.process(), &cluster, &fleets, port);
+    let mut first = process().start().await;
+    // Pods know the one that waits, which sends them on to the one that leads.
+    let second = process().port(port).start().await;
+    let client = second.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let run_id = bees(&client, 30).await;
+    let live = cluster.live(2).await;
+    fleet(&client, |fleet| fleet["pods"][1]["state"] == "running").await;
+    first.kill();
+    is_led(&second).await;
+    succeeded(&client, &run_id).await;
+    assert_eq!(cluster.live(2).await, live);
+    if cluster.is_fake() {
+        assert_eq!(cluster.created().len(), 2, "{:?}", cluster.created());
     }
 }
 

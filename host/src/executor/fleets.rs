@@ -24,6 +24,7 @@ pub struct Fleet {
     #[schema(value_type = String)]
     pub queue: QueueName,
     pub min: u32,
+    /// 0: the settings name it no more, and its pods leave; it serves no queue.
     pub max: u32,
     /// Attempts that a pod runs at a time.
     pub slots: u32,
@@ -131,7 +132,8 @@ impl Executor {
     /// The fleets that serve `queue`, or all.
     pub fn fleets(&self, queue: Option<&QueueName>) -> Vec<Fleet> {
         let seen = self.shared.fleets.seen.borrow();
-        seen.fleets.iter().filter(|fleet| queue.is_none_or(|queue| fleet.queue == *queue)).cloned().collect()
+        let serves = |fleet: &&Fleet| queue.is_none_or(|queue| fleet.max > 0 && fleet.queue == *queue);
+        seen.fleets.iter().filter(serves).cloned().collect()
     }
 
     /// Whether a worker of this name was connected since this process runs.

@@ -76,9 +76,14 @@ fn fleet_line(fleet: &Fleet) -> ListLine {
     let pods = fleet.pods.iter().filter(|pod| pod.state != PodState::Ended).count();
     let pods = format!("{pods} of {} pods", fleet.max);
     let is_stuck = fleet.pods.iter().any(|pod| pod.state == PodState::Starting && pod.trouble.is_some());
-    let state = if is_stuck { "pods can't start" } else { "as it should be" };
-    let state = fleet.trouble.clone().unwrap_or_else(|| state.to_owned());
-    line([format!("fleet {}", fleet.name), fleet.queue.to_string(), pods, state, String::new()], None)
+    let state = match fleet.trouble.as_deref() {
+        Some(trouble) => trouble,
+        None if fleet.max == 0 => "its pods leave: the settings name it no more",
+        None if is_stuck => "pods can't start",
+        None => "as it should be",
+    };
+    let queue = if fleet.max == 0 { String::new() } else { fleet.queue.to_string() };
+    line([format!("fleet {}", fleet.name), queue, pods, state.to_owned(), String::new()], None)
 }
 
 /// A pod whose worker is not here.
