@@ -97,10 +97,13 @@ impl Cluster {
         Err(Refused { after: error.after(), ..refused(error.to_string()) })
     }
 
-    pub(super) async fn get(&self, name: &str) -> Result<Option<k8s::Pod>, Refused> {
-        within(self.api().get_opt(name))
-            .await
-            .map_err(|error| Refused { after: error.after(), why: format!("pod `{name}` can't be looked at: {error}") })
+    async fn get(&self, name: &str) -> Result<Option<k8s::Pod>, Refused> {
+        look_at(&self.api(), name).await
+    }
+
+    /// A pod of the namespace in which this process is, which may be another than that of its fleets.
+    pub(super) async fn get_beside_us(&self, name: &str) -> Result<Option<k8s::Pod>, Refused> {
+        look_at(&Api::default_namespaced(self.client.clone()), name).await
     }
 
     /// Deletes a pod, which gets its time to end; one that is not there is deleted.
@@ -110,6 +113,12 @@ impl Cluster {
             answer => answer.map(drop).map_err(|error| format!("pod `{name}` can't be deleted: {error}")),
         }
     }
+}
+
+async fn look_at(api: &Api<k8s::Pod>, name: &str) -> Result<Option<k8s::Pod>, Refused> {
+    within(api.get_opt(name))
+        .await
+        .map_err(|error| Refused { after: error.after(), why: format!("pod `{name}` can't be looked at: {error}") })
 }
 
 fn is_of(pod: &k8s::Pod, installation: &str) -> bool {

@@ -124,8 +124,7 @@ impl<W: Work> Keeper<W> {
             tokio::select! {
                 one = seen.recv() => match one {
                     Some(one) => self.take(one, Clock.now()),
-                    // It never ends by itself.
-                    None => return,
+                    None => return tracing::error!("nobody looks at the pods any more; start the server again"),
                 },
                 Some(answer) = self.asked.join_next() => self.answered(answer),
                 () = self.work.changed() => {}
@@ -167,7 +166,7 @@ impl<W: Work> Keeper<W> {
     async fn own_image(&self) -> String {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         loop {
-            let why = match self.cluster.get(&host).await {
+            let why = match self.cluster.get_beside_us(&host).await {
                 Ok(Some(pod)) => match image_of(&pod) {
                     Some(image) => return image,
                     None => format!("pod `{host}` has no image"),

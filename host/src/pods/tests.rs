@@ -42,7 +42,7 @@ fn cluster(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> (
             Ok::<_, kube::Error>(response.unwrap())
         }
     });
-    (Cluster::of(Client::new(service, "airlock"), None), all)
+    (Cluster::of(Client::new(service, "airlock"), Some("jobs".into())), all)
 }
 
 fn status(code: u16, reason: &str) -> (u16, Value) {
@@ -76,7 +76,7 @@ async fn a_pod_is_created_as_it_is_written_and_one_of_ours_taken_for_it() {
         let asked = asked.lock().unwrap();
         let (method, path, body) = &asked[0];
         assert_eq!((method, body), (&Method::POST, &json!({ "spec": { "field": "of tomorrow" } })));
-        assert_eq!(path, "/api/v1/namespaces/airlock/pods?fieldValidation=Strict&fieldManager=airlock");
+        assert_eq!(path, "/api/v1/namespaces/jobs/pods?fieldValidation=Strict&fieldManager=airlock");
     }
 }
 
@@ -135,9 +135,17 @@ async fn keep(
     answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
     is_so: impl Fn(&[Asked], &FleetsSeen) -> bool,
 ) -> Vec<Asked> {
+    let fleets = "{server: 'http://airlock', image: x, fleets: {gpu: {max: 3}, other: {max: 3}}}";
+    keep_of(fleets, answer, is_so).await
+}
+
+async fn keep_of(
+    fleets: &str,
+    answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
+    is_so: impl Fn(&[Asked], &FleetsSeen) -> bool,
+) -> Vec<Asked> {
     let (cluster, asked) = cluster(answer);
-    let fleets =
-        Fleets::parse("{server: 'http://airlock', image: x, fleets: {gpu: {max: 3}, other: {max: 3}}}").unwrap();
+    let fleets = Fleets::parse(fleets).unwrap();
     let work = Waiting::default();
     let shown = Arc::clone(&work.shown);
     let keeper = Keeper::new(fleets, cluster, INSTALLATION.into(), work);
@@ -227,4 +235,27 @@ async fn where_pods_can_not_be_looked_at_none_are_created() {
     )
     .await;
     assert_eq!(names_created(&asked), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn pods_have_the_image_of_the_server_unless_one_is_named() {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // Where the server is, not where its fleets are.
+    let own = format!("/api/v1/namespaces/airlock/pods/{host}");
+    let server = json!({ "metadata": { "name": host }, "spec": { "containers": [
+        { "name": "proxy", "image": "proxy:1" }, { "name": "airlock", "image": "airlock:7" },
+    ] } });
+    let asked = keep_of(
+        "{server: 'http://airlock', fleets: {gpu: {max: 1}}}",
+        move |(method, path, body)| match method {
+            &Method::POST => (201, body.clone()),
+            _ if *path == own => (200, server.clone()),
+            _ if path.contains("watch=true") => status(410, "Expired"),
+            _ => list(&[]),
+        },
+        |asked, _| !names_created(asked).is_empty(),
+    )
+    .await;
+    let created = asked.iter().find(|(method, ..)| method == Method::POST).unwrap();
+    assert_eq!(created.2["spec"]["containers"][0]["image"], "airlock:7");
 }
