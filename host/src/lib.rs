@@ -25,6 +25,8 @@ pub mod notifier;
 
 pub mod scheduler;
 
+pub mod pods;
+
 pub mod auth;
 
 pub mod api;

@@ -1,5 +1,5 @@
 //! What the black-box tests stand on: the real binary on an empty folder, components built as a user builds them, an S3
-//! server, PostgreSQL, MariaDB, a browser; and all of them at once while things go wrong ([`chaos`]).
+//! server, PostgreSQL, MariaDB, a cluster of Kubernetes in small, a browser; and all of them at once while things go wrong ([`chaos`]).
 //!
 //! A test waits for conditions, never for time, and leaves nothing behind: whatever it started ends when its value is
 //! dropped. `cargo xtask test` builds the binary and the components first and names them in `AIRLOCK_TEST_BIN` and
@@ -15,6 +15,8 @@ pub mod chaos;
 pub mod cli;
 mod daemon;
 pub mod http;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod mariadb;
 pub mod peer;
 pub mod postgres;

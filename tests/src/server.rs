@@ -35,6 +35,8 @@ pub struct Server {
 struct Config {
     args: Vec<OsString>,
     env: Vec<(String, String)>,
+    /// None: a port that is free.
+    port: Option<u16>,
     /// The data's folder is a file system of this size, which only the server sees.
     disk: Option<String>,
 }
@@ -67,6 +69,13 @@ impl Builder {
         self
     }
 
+    /// Takes this port, where others have to know it before the server does.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.config.port = Some(port);
+        self
+    }
+
     /// Puts the data on a disk of its own of `size`, as `64m`.
     #[must_use]
     pub fn on_disk_of(mut self, size: &str) -> Self {
@@ -82,7 +91,7 @@ impl Builder {
         {
             config.env.push((SERVERS_DATABASE.to_owned(), postgres::schema(&url, folder.path())));
         }
-        let child = spawn(folder.path(), &config, "127.0.0.1:0");
+        let child = spawn(folder.path(), &config, &format!("127.0.0.1:{}", config.port.unwrap_or(0)));
         let mut server = Server { folder, config, child, url: String::new() };
         server.url = server.address().await;
         server.healthy().await;

@@ -20,20 +20,20 @@ const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const TAKE_OVER: Duration = Duration::from_secs(30);
 
 /// A database, and a storage, for several processes.
-struct Place {
+pub struct Place {
     postgres: Postgres,
     database: String,
     storage: TempDir,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let postgres = Postgres::start().await;
         let database = postgres.database();
         Self { postgres, database, storage: TempDir::new().unwrap() }
     }
 
-    fn process(&self) -> Builder {
+    pub fn process(&self) -> Builder {
         Server::builder()
             .env("AIRLOCK_DATABASE_URL", &self.postgres.url(&self.database))
             .env("AIRLOCK_STORAGE_URL", &format!("file://{}", self.storage.path().display()))
@@ -46,7 +46,7 @@ impl Place {
 }
 
 /// Waits until a process answers for whoever leads.
-async fn is_led(server: &Server) {
+pub async fn is_led(server: &Server) {
     let client = Client::anonymous(&server.url);
     until("a leader", TAKE_OVER, async || {
         let answer = client.try_send(client.request(Method::GET, "/api/v2/monitor/health")).await?;

@@ -16,6 +16,7 @@ mod faults;
 mod grants;
 mod hostile;
 mod keys;
+mod kubernetes;
 mod load;
 mod monitoring;
 mod objects;

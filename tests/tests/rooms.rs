@@ -53,6 +53,7 @@ const ROOMS: &[Room] = &[
         rooms: &["engine", "store", "blobs", "vault", "executor", "notifier", "telemetry"],
         never: &[NO_SQL, NO_HTTP, NO_WASM],
     },
+    Room { name: "pods", rooms: &["scheduler"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "auth", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room {
         name: "api",
@@ -93,6 +94,17 @@ fn rooms_import_downwards_only() {
         }
     }
     assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+#[test]
+fn the_api_of_clusters_is_known_to_one_room() {
+    let source = root().join("host").join("src");
+    let others = rust_files(&source).into_iter().filter(|file| !file.starts_with(source.join("pods")));
+    for file in others {
+        let text = fs::read_to_string(&file).unwrap();
+        let named = text.lines().find(|line| ["kube", "k8s_openapi"].iter().any(|krate| names_crate(line, krate)));
+        assert_eq!(named, None, "{}: only `pods` knows Kubernetes", file.display());
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod db;
 mod deploy;
 mod dev;
 mod error;
+mod fleets;
 mod grants;
 mod http;
 mod local;

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     cluster::{Member, Switch},
     error::{CliError, Kind, OrFail, Result},
+    fleets,
     http::{self, Front},
     log,
     output::print,
-    services::{DataDir, Services, Vault},
+    services::{self, DataDir, Services, Vault},
     settings::{ServeConfig, SettingArgs, Settings},
     tls::Tls,
     worker,
@@ -24,7 +25,8 @@ use super::{
 use crate::{
     api::{self, ApiConfig, ApiState, WorkersConfig},
     auth::{Auth, AuthConfig},
-    model::time::Clock,
+    model::{pods::settings::Fleets, time::Clock},
+    pods::{Cluster, Pods},
     sandbox,
     secrets::SecretString,
     ui::{self, UiCache, UiState},
@@ -64,6 +66,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
+    let fleets = fleets::open(&config).await?;
     let data_dir = DataDir::lock(&config.data_dir)?;
     let (listener, address) = listen(config.listen).await?;
     let tls = config.tls.clone().map(Tls::open).transpose();
@@ -94,17 +97,19 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
         let url = config.cluster_url.clone().map_or_else(|| url_of(scheme, address), Ok)?;
         let member = Member::new(vault.store.clone(), url).await?;
         announce(scheme, address)?;
-        return serve_as_member(&config, &member, may_lead, vault, data_dir.path(), (served, &stopping)).await;
+        let lead = async || Box::pin(Leading::start(&config, vault, data_dir.path(), fleets, &stopping)).await;
+        return serve_as_member(&member, may_lead.then_some(lead), (served, &stopping)).await;
     }
     if !may_lead {
         let text = "--api is for several processes on one database, and there is none that they could share";
         return Err(CliError::text(Kind::Usage, text)
             .hint("name a PostgreSQL database by AIRLOCK_DATABASE_URL, or leave out --api"));
     }
-    let leading = Leading::start(&config, vault, data_dir.path(), &stopping).await?;
+    let leading = Leading::start(&config, vault, data_dir.path(), fleets, &stopping).await?;
     announce(scheme, address)?;
     leading.tell_password()?;
     served(leading.app).await;
+    drop(leading.pods);
     tokio::select! {
         () = leading.services.stop() => {}
         _ = interrupt.recv() => tracing::warn!("interrupted again: not waiting for the rest"),
@@ -125,13 +130,21 @@ async fn reload(on: Option<(Tls, Signal)>) {
 /// All that a process does that leads.
 struct Leading {
     services: Services,
+    /// None: there are no fleets.
+    pods: Option<Pods>,
     app: Router,
     /// That of the first admin, if it was made.
     password: Option<SecretString>,
 }
 
 impl Leading {
-    async fn start(config: &ServeConfig, vault: Vault, data_dir: &Path, stopping: &CancellationToken) -> Result<Self> {
+    async fn start(
+        config: &ServeConfig,
+        vault: Vault,
+        data_dir: &Path,
+        fleets: Option<(Fleets, Cluster)>,
+        stopping: &CancellationToken,
+    ) -> Result<Self> {
         let services = Services::start(config, vault, data_dir, true).await?;
         let auth = Auth::new(AuthConfig::default(), services.vault.store.clone(), Clock);
         let given = config.admin_password.clone().map(Into::into);
@@ -143,8 +156,16 @@ impl Leading {
             }
             None => None,
         };
+        let pods = match fleets {
+            Some((fleets, cluster)) => {
+                let installation = services::installation(&services.vault.store).await?;
+                let installation = uuid::Uuid::from_bytes(installation).simple().to_string();
+                Some(Pods::start(fleets, cluster, installation, services.scheduler.clone()))
+            }
+            None => None,
+        };
         let app = router(&services, &auth, workers, stopping);
-        Ok(Self { services, app, password })
+        Ok(Self { services, pods, app, password })
     }
 
     fn tell_password(&self) -> Result<()> {
@@ -157,27 +178,24 @@ impl Leading {
 
 /// Passes on to whoever leads, until this process does, if it may.
 async fn serve_as_member(
-    config: &ServeConfig,
     member: &Member,
-    may_lead: bool,
-    vault: Vault,
-    data_dir: &Path,
+    start: Option<impl AsyncFnOnce() -> Result<Leading>>,
     (served, stopping): (impl AsyncFnOnce(Router), &CancellationToken),
 ) -> Result<()> {
     let app = Switch::new(member.router());
     let turn = async {
-        if !may_lead {
+        let Some(start) = start else {
             stopping.cancelled().await;
             return Ok(None);
-        }
+        };
         let Some(lead) = stopping.run_until_cancelled(member.lead()).await else { return Ok(None) };
-        let leading = Leading::start(config, vault, data_dir, stopping).await?;
+        let leading = start().await?;
         leading.tell_password()?;
         app.set(member.behind(leading.app));
         match stopping.run_until_cancelled(lead.keep()).await {
             // What is in flight is started again by the next one.
             Some(lost) => Err(lost),
-            None => Ok(Some((leading.services, lead))),
+            None => Ok(Some((leading.services, leading.pods, lead))),
         }
     };
     let served = served(app.router());
@@ -190,7 +208,8 @@ async fn serve_as_member(
         }
         () = &mut served => turn.await?,
     };
-    if let Some((services, lead)) = leading {
+    if let Some((services, pods, lead)) = leading {
+        drop(pods);
         tokio::select! {
             () = services.stop_and(async || lead.release().await) => {}
             // Once it is given back it can't be renewed either.

@@ -262,7 +262,7 @@ impl Services {
 }
 
 /// A random name that the database keeps.
-async fn installation(store: &Store) -> Result<[u8; 16]> {
+pub async fn installation(store: &Store) -> Result<[u8; 16]> {
     let kept = async {
         store.setting_put_new(INSTALLATION, uuid::Uuid::new_v4().as_bytes()).await?;
         store.setting_get(INSTALLATION).await

@@ -362,6 +362,8 @@ pub struct ServeConfig {
     pub workers_token: Option<String>,
     pub workers_url: Option<String>,
     pub workers_name: Option<String>,
+    /// A file.
+    pub kubernetes_fleets: Option<PathBuf>,
     pub storage_url: Option<String>,
     pub secret_key: Option<String>,
     pub secret_key_file: Option<PathBuf>,
@@ -430,6 +432,7 @@ impl ServeConfig {
             workers_token: settings.get("workers.token")?,
             workers_url: settings.get("workers.url")?,
             workers_name: settings.get("workers.name")?,
+            kubernetes_fleets: settings.get("kubernetes.fleets")?,
             storage_url: settings.get("storage.url")?,
             secret_key: settings.get("secret_key")?,
             secret_key_file: settings.get("secret_key_file")?,

@@ -234,7 +234,7 @@ impl RunState {
         for (id, instance) in unfinished {
             match instance.state {
                 TaskState::Scheduled => turn.commands.push(Command::Ready(id)),
-                TaskState::Queued | TaskState::Running => self.restart(id, instance, turn),
+                TaskState::Queued | TaskState::Running => self.restart(id, instance, None, turn),
                 TaskState::Restarting => self.put(id, instance.cleared(self.retries(id)), None, turn),
                 TaskState::None
                 | TaskState::UpForRetry
@@ -304,10 +304,11 @@ impl RunState {
             }
             Outcome::Failed { retry } => self.fail(id, *retry, message, turn),
             Outcome::Lost | Outcome::Killed if instance.restarts >= MAX_RESTARTS => {
-                let text = format!("its runner was lost {} times", instance.restarts + 1);
+                let last = message.map_or_else(String::new, |message| format!("; the last time: {message}"));
+                let text = format!("its runner was lost {} times{last}", instance.restarts + 1);
                 self.fail(id, true, Some(&text), turn);
             }
-            Outcome::Lost | Outcome::Killed => self.restart(id, instance, turn),
+            Outcome::Lost | Outcome::Killed => self.restart(id, instance, message, turn),
         }
     }
 

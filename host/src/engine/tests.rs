@@ -105,6 +105,26 @@ fn a_lost_attempt_is_a_restart_and_not_a_try_until_it_was_lost_too_often() {
 }
 
 #[test]
+fn why_an_attempt_was_lost_is_told_until_it_runs_again() {
+    let mut driver = Driver::started(build(&chain(&["a"])));
+    let lose = |driver: &mut Driver| {
+        let attempt = driver.start(driver.id("a"));
+        let message = Some("its pod `x` was evicted".to_owned());
+        driver.apply(&Event::Finished { attempt, outcome: Outcome::Lost, message });
+    };
+    lose(&mut driver);
+    assert_eq!(
+        (driver.state_of("a"), &*driver.messages[&driver.id("a")]),
+        (TaskState::Scheduled, "its pod `x` was evicted")
+    );
+    for _ in 0..MAX_RESTARTS {
+        lose(&mut driver);
+    }
+    let told = "its runner was lost 6 times; the last time: its pod `x` was evicted";
+    assert_eq!((driver.state_of("a"), &*driver.messages[&driver.id("a")]), (TaskState::Failed, told));
+}
+
+#[test]
 fn a_late_result_of_another_attempt_is_dropped() {
     let mut driver = Driver::started(build(&chain(&["a", "b"])));
     let first = driver.start(driver.id("a"));

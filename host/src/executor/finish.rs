@@ -76,7 +76,7 @@ pub(super) fn done(
             Ok(()) => Conclusion::of(AttemptEnd::Wait(wait, until), attempt.node().task_id.as_str()),
             Err(why) => Conclusion::failed(why, false),
         },
-        AttemptEnd::Killed => ended_from_outside(&attempt),
+        AttemptEnd::Killed => ended_from_outside(&attempt, None),
         AttemptEnd::Skipped(_)
         | AttemptEnd::Later(_)
         | AttemptEnd::Retryable(_)
@@ -108,18 +108,18 @@ pub(super) fn taken(shared: &Arc<Shared>, key: AttemptKey, taken: Taken) {
     commit(shared, &attempt, Some(effects), AttemptResult::Success, list_length);
 }
 
-/// The runner of an attempt is gone.
-pub(super) fn lost(shared: &Arc<Shared>, key: AttemptKey) {
+/// The runner of an attempt is gone; why, if that is known.
+pub(super) fn lost(shared: &Arc<Shared>, key: AttemptKey, why: Option<&str>) {
     if let Some(attempt) = shared.books.close(key) {
         let effects = close(&attempt);
-        let conclusion = ended_from_outside(&attempt);
+        let conclusion = ended_from_outside(&attempt, why);
         conclude(shared, &attempt, effects, conclusion);
     }
 }
 
 /// An attempt that waits is ended as was asked for.
 pub(super) fn killed(shared: &Arc<Shared>, key: AttemptKey) {
-    lost(shared, key);
+    lost(shared, key, None);
 }
 
 /// How an attempt ended that did not succeed.
@@ -183,11 +183,11 @@ pub(super) fn last_words(end: AttemptEnd, task_id: &str) -> Option<(Level, Vec<S
     Some((level, std::iter::once(first.to_owned()).chain(others).collect()))
 }
 
-fn ended_from_outside(attempt: &Attempt) -> Conclusion {
+fn ended_from_outside(attempt: &Attempt, why: Option<&str>) -> Conclusion {
     let (result, message) = if attempt.state().killed.is_some() {
         (AttemptResult::Killed, "it was ended from outside")
     } else {
-        (AttemptResult::Lost, "its runner process is gone")
+        (AttemptResult::Lost, why.unwrap_or("its runner process is gone"))
     };
     Conclusion { result, message: Some(message.to_owned()), backtrace: Vec::new() }
 }

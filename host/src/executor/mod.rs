@@ -28,6 +28,7 @@ mod denials;
 mod effects;
 mod egress;
 mod finish;
+mod fleets;
 mod inputs;
 mod logs;
 mod memory;
@@ -59,6 +60,7 @@ pub use attempt::{
     TriggerRefusal,
 };
 pub use config::ExecutorConfig;
+pub use fleets::{Fleet, FleetsSeen, Pod, PodState};
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
 pub use probe::Tested;
 pub use recording::{Recording, RecordingError};
@@ -72,6 +74,7 @@ use self::{
     compiler::Compiler,
     denials::Denials,
     egress::Egress,
+    fleets::Fleets,
     inputs::{InputError, Inputs},
     memory::Budget,
     probe::Probes,
@@ -147,6 +150,7 @@ struct Shared {
     events: mpsc::Sender<ExecutorEvent>,
     books: Arc<Books>,
     runners: Runners,
+    fleets: Fleets,
     results: Results,
     recordings: Held,
     logs: Logs,
@@ -262,7 +266,7 @@ impl Executor {
         let shared = &self.shared;
         shared.closing.cancel();
         for attempt in shared.books.all() {
-            finish::lost(shared, attempt.key);
+            finish::lost(shared, attempt.key, None);
         }
         shared.logs.close();
         shared.tasks.close();
@@ -322,6 +326,7 @@ impl Shared {
             runners: Runners::new(
                 (0..count as usize).map(|index| Arc::new(Runner::new(index, slots, config.queues.clone()))).collect(),
             ),
+            fleets: Fleets::default(),
             results: Results::new(),
             recordings: Held::default(),
             logs,

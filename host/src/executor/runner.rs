@@ -40,7 +40,7 @@ use crate::{
         ids::{Digest, QueueName},
         queue::Queues,
         sql::Datum,
-        time::Timestamp,
+        time::{Clock, Timestamp},
     },
     wire::{AttemptEnd, AttemptKey, Call, FrameError, FrameReader, FrameWriter, FromRunner, RunAttempt, ToRunner},
 };
@@ -104,6 +104,8 @@ struct State {
     outbox: Option<Outbox>,
     pid: Option<u32>,
     running: u32,
+    /// Since when it runs nothing; none: it does, or no process is up.
+    idle_since: Option<Timestamp>,
     components: HashMap<Digest, Component>,
     /// Attempts whose component is loaded and that wait for a slot.
     queue: VecDeque<Ready>,
@@ -174,6 +176,11 @@ impl Runner {
         while !self.is_draining() || self.running() > 0 || self.waiting(|_| true) > 0 {
             worker.changed.notified().await;
         }
+    }
+
+    /// Since when it runs nothing; none: it does.
+    pub fn idle_since(&self) -> Option<Timestamp> {
+        self.state().idle_since
     }
 
     /// Attempts that run.
@@ -252,6 +259,7 @@ impl Runner {
             return;
         }
         state.running += 1;
+        state.idle_since = None;
         state.uses += 1;
         if let Some(Component::Loaded { last_use, .. }) = state.components.get_mut(&ready.run.component) {
             *last_use = state.uses;
@@ -268,6 +276,7 @@ impl Runner {
         {
             self.send_or_queue(&mut state, ready);
         }
+        state.idle_since = (state.running == 0).then(|| Clock.now());
         drop(state);
         if let Some(worker) = &self.worker {
             worker.changed.notify_one();
@@ -339,16 +348,18 @@ impl Runner {
         let mut state = self.state();
         state.generation = generation;
         state.outbox = Some(outbox);
+        state.idle_since = Some(Clock.now());
         for component in state.components.keys().copied().collect::<Vec<_>>() {
             self.start_load(shared, generation, component, false);
         }
     }
 
-    pub fn down(&self, shared: &Arc<Shared>) {
+    /// Its process is gone, and what ran in it is lost; why, if that is known.
+    pub fn down(&self, shared: &Arc<Shared>, why: Option<&str>) {
         let mut state = self.state();
         let runner = RunnerId { index: self.index, generation: state.generation };
         state.outbox = None;
-        state.running = 0;
+        (state.running, state.idle_since) = (0, None);
         state.components.retain(|_, component| matches!(component, Component::Loading(_)));
         for ready in std::mem::take(&mut state.queue) {
             match state.components.entry(ready.run.component).or_insert_with(|| Component::Loading(Vec::new())) {
@@ -358,7 +369,7 @@ impl Runner {
         }
         drop(state);
         for attempt in shared.books.of_runner(runner) {
-            finish::lost(shared, attempt.key);
+            finish::lost(shared, attempt.key, why);
         }
     }
 }
@@ -393,7 +404,7 @@ pub(super) async fn keep(shared: Arc<Shared>, runner: Arc<Runner>) {
     for generation in 1.. {
         let started = Instant::now();
         let life = live(&shared, &runner, generation).await;
-        runner.down(&shared);
+        runner.down(&shared, None);
         if shared.closing.is_cancelled() {
             return;
         }

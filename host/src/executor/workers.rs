@@ -7,7 +7,10 @@
 use std::{
     collections::VecDeque,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use serde::Serialize;
@@ -15,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use uuid::Uuid;
 
 use super::{
-    Executor, ExecutorEvent, Shared,
+    Executor, ExecutorEvent, Fleet, Shared,
     outbox::{self, Outbox},
     runner::{self, Ready, Runner},
 };
@@ -56,6 +59,10 @@ pub struct Worker {
     pub slots: u32,
     /// Attempts that it runs now.
     pub running: u32,
+    /// Since when it runs nothing; left out while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub idle_since: Option<Timestamp>,
     /// It gets no more attempts, and leaves when it has ended those that it has.
     pub is_draining: bool,
     #[schema(value_type = String, format = DateTime)]
@@ -74,12 +81,16 @@ pub struct Workload {
     /// Slots that there is work for: `waiting` and `running`.
     pub wanted: u32,
     pub workers: Vec<Worker>,
+    /// Fleets of pods that workers are in, with those that are about to start.
+    pub fleets: Vec<Fleet>,
 }
 
 /// All runners, and what waits for one.
 #[derive(Debug)]
 pub(super) struct Runners {
     all: RwLock<Vec<Arc<Runner>>>,
+    /// The index of the next one: one that is lost still counts for a while, so that it is not given again.
+    next: AtomicUsize,
     /// Attempts of queues that none serves.
     homeless: Mutex<Vec<Ready>>,
     /// Workers that were drained, the last ones: they are not to come back.
@@ -88,7 +99,8 @@ pub(super) struct Runners {
 
 impl Runners {
     pub fn new(local: Vec<Arc<Runner>>) -> Self {
-        Self { all: RwLock::new(local), homeless: Mutex::default(), drained: Mutex::default() }
+        let next = AtomicUsize::new(local.len());
+        Self { all: RwLock::new(local), next, homeless: Mutex::default(), drained: Mutex::default() }
     }
 
     pub fn all(&self) -> Vec<Arc<Runner>> {
@@ -131,7 +143,7 @@ impl Runners {
         if all.len() >= MAX_WORKERS {
             return None;
         }
-        let index = all.iter().map(|runner| runner.index() + 1).max().unwrap_or(0);
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
         let runner = Arc::new(Runner::of_worker(index, hello, Clock.now()));
         all.push(Arc::clone(&runner));
         Some(runner)
@@ -163,6 +175,7 @@ impl Executor {
             return Err(format!("there are {MAX_WORKERS} workers"));
         };
         tracing::info!(worker = hello.name, slots = hello.slots, queues = %hello.queues, "a worker is here");
+        shared.fleets.meet(&hello.name);
         let (from, to) = tokio::io::split(stream);
         let (outbox, outgoing) = Outbox::new();
         let mut homeless = std::mem::take(&mut *shared.runners.homeless());
@@ -174,11 +187,17 @@ impl Executor {
             () = runner.drained() => Ok(()),
         };
         shared.runners.remove(runner.index());
-        runner.down(shared);
+        let lost = if served.is_err() && runner.running() > 0 {
+            shared.tell(ExecutorEvent::Workers);
+            shared.closing.run_until_cancelled(shared.fleets.fate(&hello.name)).await.flatten()
+        } else {
+            None
+        };
+        runner.down(shared, lost.as_deref());
         for ready in runner.take_waiting() {
             shared.place(ready);
         }
-        tracing::info!(worker = hello.name, "a worker is gone");
+        tracing::info!(worker = hello.name, why = lost, "a worker is gone");
         shared.tell(ExecutorEvent::Workers);
         served
     }
@@ -208,7 +227,7 @@ impl Executor {
         self.shared.runners.drained().contains(&process)
     }
 
-    /// What there is to do, of `queue` or of all, and who does it.
+    /// What there is to do, of `queue` or of all, and who does it; without fleets.
     pub fn workload(&self, queue: Option<&QueueName>) -> Workload {
         let counts = |ready: &Ready| queue.is_none_or(|queue| ready.queue() == queue);
         let mut load = Workload::default();
@@ -229,6 +248,7 @@ impl Executor {
                     queues: runner.queues().to_string(),
                     slots: runner.slots(),
                     running,
+                    idle_since: runner.idle_since(),
                     is_draining: of.is_draining.load(Ordering::Relaxed),
                     connected_at: of.connected_at,
                 });

@@ -13,6 +13,7 @@ pub mod denials;
 pub mod expand;
 pub mod grants;
 pub mod ids;
+pub mod pods;
 pub mod proxies;
 pub mod queue;
 pub mod recording;

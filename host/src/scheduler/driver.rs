@@ -32,7 +32,7 @@ use std::{
 };
 
 use lru::LruCache;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 
 use self::active_run::ActiveRun;
 use super::{
@@ -172,6 +172,8 @@ pub struct Heartbeat {
     active_runs: AtomicU32,
     /// Instances that wait for workers, by queue.
     waiting: Mutex<BTreeMap<QueueName, u32>>,
+    /// Told after each turn.
+    turned: Notify,
 }
 
 impl Heartbeat {
@@ -181,6 +183,7 @@ impl Heartbeat {
             running: AtomicU32::new(0),
             active_runs: AtomicU32::new(0),
             waiting: Mutex::default(),
+            turned: Notify::new(),
         }
     }
 
@@ -194,6 +197,12 @@ impl Heartbeat {
         let count = |queue| u32::try_from(admission.waiting_in(queue)).unwrap_or(u32::MAX);
         let counts = admission.queues().map(|queue| (queue.clone(), count(queue))).collect();
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        self.turned.notify_one();
+    }
+
+    /// Waits for the end of the next turn, or has missed one. For one listener.
+    pub async fn turned(&self) {
+        self.turned.notified().await;
     }
 
     fn beat(&self, now: Timestamp, active_runs: usize, running: u32) {

@@ -78,7 +78,8 @@ use crate::{
 };
 pub use crate::{
     executor::{
-        CompileError, Executor, ExecutorEvent, Hello, LogError, LogFrom, LogLine, LogPage, Logs, Tested, Workload,
+        CompileError, Executor, ExecutorEvent, Fleet, FleetsSeen, Hello, LogError, LogFrom, LogLine, LogPage, Logs,
+        Pod, PodState, Tested, Worker, Workload,
     },
     store::DeployedDag,
 };
@@ -358,9 +359,29 @@ impl Scheduler {
 
     /// What attempts there are to run, of `queue` or of all, and who runs them.
     pub fn workload(&self, queue: Option<&QueueName>) -> Workload {
+        Workload { fleets: self.executor.fleets(queue), ..self.work_and_workers(queue) }
+    }
+
+    /// As [`workload`](Self::workload), without fleets.
+    pub fn work_and_workers(&self, queue: Option<&QueueName>) -> Workload {
         let load = self.executor.workload(queue);
         let waiting = load.waiting.saturating_add(self.heartbeat.waiting(queue));
         Workload { waiting, wanted: waiting.saturating_add(load.running), ..load }
+    }
+
+    /// Waits until what there is to run, or who runs it, may have changed. For one listener.
+    pub async fn workload_changed(&self) {
+        self.heartbeat.turned().await;
+    }
+
+    /// Tells what is seen of the fleets of pods.
+    pub fn show_fleets(&self, seen: FleetsSeen) {
+        self.executor.show_fleets(seen);
+    }
+
+    /// Whether a worker of this name was connected since this process runs.
+    pub fn has_met_worker(&self, name: &str) -> bool {
+        self.executor.has_met(name)
     }
 
     /// Lets a worker run attempts until its stream ends, or it has drained.

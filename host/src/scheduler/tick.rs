@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 
 use super::{Change, RequestError, reply::Reply};
 use crate::{
-    executor::{Assignment, AttemptId, Executor},
+    executor::{Assignment, AttemptId, Executor, Fleet},
     model::{ids::QueueName, time::Timestamp},
     store::{Commit, InstanceKey, StoreError},
 };
@@ -21,6 +21,8 @@ pub trait Dispatch: Send + 'static {
     fn forget_result(&self, instance: &InstanceKey);
     /// How many slots the workers have that serve `queue`; none: its attempts run here.
     fn slots_of(&self, queue: &QueueName) -> Option<u32>;
+    /// The fleet of pods that serves `queue`.
+    fn fleet_of(&self, queue: &QueueName) -> Option<Fleet>;
 }
 
 impl Dispatch for Executor {
@@ -38,6 +40,10 @@ impl Dispatch for Executor {
 
     fn slots_of(&self, queue: &QueueName) -> Option<u32> {
         Self::slots_of(self, queue)
+    }
+
+    fn fleet_of(&self, queue: &QueueName) -> Option<Fleet> {
+        self.fleets(Some(queue)).pop()
     }
 }
 

@@ -121,6 +121,14 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "kubernetes.fleets",
+        accepts: "PATH",
+        default: None,
+        help: "A YAML file that says which fleets of pods the server keeps in Kubernetes, as workers of which queues; the cluster is that of \
+               KUBECONFIG, or the one in which the server is",
+        secret: false,
+    },
+    Setting {
         key: "storage.url",
         accepts: "URL",
         default: None,

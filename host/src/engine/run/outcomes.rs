@@ -76,10 +76,11 @@ impl RunState {
         }
     }
 
-    pub(super) fn restart(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+    /// Starts a try again that was lost, and keeps why.
+    pub(super) fn restart(&mut self, id: InstanceId, instance: Instance, why: Option<&str>, turn: &mut Turn) {
         let restarts = instance.restarts.saturating_add(1);
         let next = Instance { state: TaskState::Scheduled, restarts, scheduled_at: turn.now.into(), ..instance };
-        self.put(id, next, None, turn);
+        self.put(id, next, why, turn);
         self.announce(id, turn);
     }
 

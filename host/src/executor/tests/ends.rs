@@ -125,7 +125,7 @@ async fn an_attempt_has_one_event_whatever_comes_after_it() {
     let a = fixture.attempt("a");
     done(&fixture, &a, AttemptEnd::Success(None));
     done(&fixture, &a, AttemptEnd::Fatal("late".into()));
-    finish::lost(&fixture.shared, a.key);
+    finish::lost(&fixture.shared, a.key, None);
     assert_eq!(fixture.completion().await.result, AttemptResult::Success);
     assert!(fixture.events.try_recv().is_err());
     assert_eq!(a.effects(|_| ()), None, "and takes nothing in any more");

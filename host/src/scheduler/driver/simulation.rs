@@ -27,7 +27,7 @@ use proptest::{
 
 use super::{super::tick::Dispatch, Driver, Heartbeat, Reply, Request};
 use crate::{
-    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent},
+    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
     model::{
         ids::{DagId, Digest, QueueName},
         spec::{DagSpec, EntrySpec, ModuleSpec},
@@ -131,6 +131,10 @@ impl Dispatch for Script {
     fn forget_result(&self, _: &InstanceKey) {}
 
     fn slots_of(&self, _: &QueueName) -> Option<u32> {
+        None
+    }
+
+    fn fleet_of(&self, _: &QueueName) -> Option<Fleet> {
         None
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use super::{Driver, Heartbeat, Reply, Request};
 use crate::{
-    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent},
+    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
     model::{
         ids::{DagId, Digest, QueueName, RunId, TaskId},
         spec::{DagSpec, EntrySpec, ModuleSpec},
@@ -39,6 +39,10 @@ impl Dispatch for Script {
     fn forget_result(&self, _: &InstanceKey) {}
 
     fn slots_of(&self, _: &QueueName) -> Option<u32> {
+        None
+    }
+
+    fn fleet_of(&self, _: &QueueName) -> Option<Fleet> {
         None
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::{
     engine::{self, InstanceId, Key, Waiting},
     model::{
-        ids::{DagId, RunId, TaskId},
+        ids::{DagId, QueueName, RunId, TaskId},
         state::{RunState, TaskState},
         time::Timestamp,
     },
-    scheduler::{Dependency, RequestError, no_run, tick::Dispatch},
+    scheduler::{Dependency, Fleet, PodState, RequestError, no_run, tick::Dispatch},
     store::{DagRunKey, DagRunRow},
 };
 
@@ -57,6 +57,7 @@ impl<D: Dispatch> Driver<D> {
                 let key = engine::RunKey(run.row.key.0);
                 waits.extend(self.admission.waiting(key, id).and_then(|waiting| match &waiting {
                     Waiting::KeyHeld { key: Key::Named(name), limit } => Some(self.why_named(name, *limit)),
+                    Waiting::KeyHeld { key: Key::Queue(queue), limit } => Some(self.why_queue(queue, *limit)),
                     other => why_ready(other, task_id),
                 }));
             }
@@ -110,6 +111,10 @@ impl<D: Dispatch> Driver<D> {
         Dependency::new("Task Concurrency", text)
     }
 
+    fn why_queue(&self, queue: &QueueName, slots: u32) -> Dependency {
+        why_worker(queue, slots, self.executor.fleet_of(queue).as_ref())
+    }
+
     fn why_undecided(&self, run: &ActiveRun, id: InstanceId) -> Dependency {
         let dag = &run.version.dag;
         let pending: Vec<_> = dag.node(id.node).upstream.iter().filter(|node| !run.state.is_done(**node)).collect();
@@ -131,6 +136,41 @@ impl<D: Dispatch> Driver<D> {
         let more = if pending.len() > names.len() { ", ..." } else { "" };
         Dependency::new("Trigger Rule", format!("not finished upstream: {}{more}", names.join(", ")))
     }
+}
+
+/// Why no worker of a queue, which have so many slots, takes an instance.
+fn why_worker(queue: &QueueName, slots: u32, fleet: Option<&Fleet>) -> Dependency {
+    let text = match fleet {
+        Some(fleet) => why_fleet(fleet, slots),
+        None if slots == 0 => {
+            format!(
+                "no worker serves its queue `{queue}`; start one by `airlock serve --worker --workers-queues {queue}`"
+            )
+        }
+        None => format!("{slots} tasks run on the workers of its queue `{queue}`, as many as they have slots"),
+    };
+    Dependency::new("Queue", text)
+}
+
+/// Why no pod of the fleet takes an instance.
+fn why_fleet(fleet: &Fleet, slots: u32) -> String {
+    let Fleet { name, max, pods, .. } = fleet;
+    let there = pods.iter().filter(|pod| pod.state != PodState::Ended);
+    let starting = there.clone().filter(|pod| pod.state == PodState::Starting);
+    let stuck = starting.clone().find_map(|pod| Some(format!("pod `{}` {}", pod.name, pod.trouble.as_ref()?)));
+    if let Some(trouble) = stuck.or_else(|| fleet.trouble.clone()) {
+        return format!("it waits for a pod of the fleet `{name}`: {trouble}");
+    }
+    let (there, starting) = (there.count(), starting.count());
+    if starting > 0 {
+        return format!("it waits for a pod of the fleet `{name}`, of which {starting} are starting");
+    }
+    if there >= *max as usize {
+        return format!(
+            "the {there} pods of the fleet `{name}`, as many as may be (max), run {slots} tasks, as many as they have slots"
+        );
+    }
+    format!("it waits for a pod of the fleet `{name}`, which is about to be created")
 }
 
 /// None if it only waits for the loop to come round.
@@ -155,15 +195,7 @@ fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
         Waiting::KeyHeld { key: Key::Named(name), limit } => {
             ("Task Concurrency", format!("{limit} instances hold the key `{name}`, as many as may (concurrency_limit)"))
         }
-        Waiting::KeyHeld { key: Key::Queue(queue), limit: 0 } => (
-            "Queue",
-            format!(
-                "no worker serves its queue `{queue}`; start one by `airlock serve --worker --workers-queues {queue}`"
-            ),
-        ),
-        Waiting::KeyHeld { key: Key::Queue(queue), limit } => {
-            ("Queue", format!("{limit} tasks run on the workers of its queue `{queue}`, as many as they have slots"))
-        }
+        Waiting::KeyHeld { key: Key::Queue(queue), limit } => return Some(why_worker(queue, *limit, None)),
         Waiting::PoolMissing => ("Pool Slots Available", "its pool does not exist; make it, and it goes on".to_owned()),
         Waiting::PoolFull { free, wanted } => {
             ("Pool Slots Available", format!("it takes {wanted} slots of its pool, of which {free} are free"))

@@ -1,5 +1,7 @@
 //! Machines that run task instances.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Form,
     extract::{Query, State},
@@ -11,6 +13,7 @@ use super::settings::{Deed, KeyQuery, ListLine, ListQuery, ListView};
 use crate::{
     auth::Audit,
     model::role::Permission,
+    scheduler::{Fleet, Pod, PodState, Worker, Workload},
     ui::{
         UiState,
         error::UiError,
@@ -31,34 +34,71 @@ pub async fn list(State(ui): State<UiState>, frame: Frame, Query(query): Query<L
     let load = ui.scheduler.workload(None);
     let zone = frame.zones_of_none().shown;
     let (limit, offset) = (query.page().limit as usize, query.page().offset as usize);
-    let total = i64::try_from(load.workers.len()).unwrap_or(i64::MAX);
-    let rows: Vec<_> = load
-        .workers
-        .into_iter()
-        .skip(offset)
-        .take(limit)
-        .map(|worker| {
-            let state = if worker.is_draining { "draining" } else { "working" };
-            let running = format!("{} of {}", worker.running, worker.slots);
-            let since = told(worker.connected_at, zone);
-            let cells = vec![worker.name.clone(), worker.queues, running, state.to_owned(), since];
-            let deed = (!worker.is_draining).then_some(DRAIN);
-            ListLine { key: worker.name, cells, edit_href: None, delete_href: None, deed }
-        })
-        .collect();
+    let Workload { workers, fleets, .. } = load;
+    let lines = fleets.iter().map(fleet_line);
+    let connected: BTreeSet<_> = workers.iter().map(|worker| worker.name.as_str()).collect();
+    let others = fleets.iter().flat_map(|fleet| {
+        let pods = fleet.pods.iter().filter(|pod| !connected.contains(pod.name.as_str()));
+        pods.map(|pod| pod_line(fleet, pod, told(pod.created_at, zone)))
+    });
+    let lines = lines.chain(workers.iter().map(|worker| worker_line(worker, told(worker.connected_at, zone))));
+    let lines: Vec<_> = lines.chain(others).collect();
+    let total = i64::try_from(lines.len()).unwrap_or(i64::MAX);
+    let rows: Vec<_> = lines.into_iter().skip(offset).take(limit).collect();
     let view = ListView {
         shell: frame.shell(Section::Workers, "workers", "Workers"),
         heading: "Workers",
-        about: "Machines that run task instances of their queues for this server.",
+        about: "Machines and pods that run task instances of their queues for this server.",
         empty: "Start one with `airlock serve --worker`, or let this server run the tasks itself.",
         new: None,
         permission: Some(Permission::PoolWrite),
-        columns: vec!["Name", "Queues", "Running", "State", "Connected"],
+        columns: vec!["Name", "Queues", "Running", "State", "Since"],
         pager: query.pager(PATH, rows.len(), total),
         beside: Vec::new(),
         rows,
     };
     page(&view.offered())
+}
+
+fn line(cells: [String; 5], deed: Option<Deed>) -> ListLine {
+    ListLine { key: cells[0].clone(), cells: cells.into(), edit_href: None, delete_href: None, deed }
+}
+
+fn worker_line(worker: &Worker, since: String) -> ListLine {
+    let state = if worker.is_draining { "draining" } else { "working" };
+    let running = format!("{} of {}", worker.running, worker.slots);
+    let deed = (!worker.is_draining).then_some(DRAIN);
+    line([worker.name.clone(), worker.queues.clone(), running, state.to_owned(), since], deed)
+}
+
+/// A fleet, and what is wrong with it.
+fn fleet_line(fleet: &Fleet) -> ListLine {
+    let pods = fleet.pods.iter().filter(|pod| pod.state != PodState::Ended).count();
+    let pods = format!("{pods} of {} pods", fleet.max);
+    let is_stuck = fleet.pods.iter().any(|pod| pod.state == PodState::Starting && pod.trouble.is_some());
+    let state = match fleet.trouble.as_deref() {
+        Some(trouble) => trouble,
+        None if fleet.max == 0 => "its pods leave: the settings name it no more",
+        None if is_stuck => "pods can't start",
+        None => "as it should be",
+    };
+    let queue = if fleet.max == 0 { String::new() } else { fleet.queue.to_string() };
+    line([format!("fleet {}", fleet.name), queue, pods, state.to_owned(), String::new()], None)
+}
+
+/// A pod whose worker is not here.
+fn pod_line(fleet: &Fleet, pod: &Pod, since: String) -> ListLine {
+    let state = match pod.state {
+        PodState::Starting | PodState::Running => "starting",
+        PodState::Leaving => "leaving",
+        PodState::Ended => "ended",
+    };
+    let state = match &pod.trouble {
+        Some(trouble) if pod.state == PodState::Starting => trouble.clone(),
+        Some(trouble) => format!("{state}: it {trouble}"),
+        None => state.to_owned(),
+    };
+    line([pod.name.clone(), fleet.queue.to_string(), String::new(), state, since], None)
 }
 
 /// `POST /workers/drain`
