@@ -114,3 +114,17 @@ async fn an_upload_that_changes_something_is_in_the_audit_log() {
     let extra: Value = serde_json::from_str(events[0]["extra"].as_str().unwrap()).unwrap();
     assert_eq!((&extra["object"], &extra["after"]), (&digest, &json!({"dags": {"hello": 1}})));
 }
+
+#[tokio::test]
+async fn a_dag_that_was_deleted_comes_back_with_the_same_bytes() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("bench")).await.ok();
+    client.delete("/api/v2/dags/one_task").await.ok();
+    client.get("/api/v2/dags/one_task").await.refused(404);
+    client.upload(build::component("bench")).await.ok();
+    let run_id = client.trigger("one_task", json!({})).await;
+    assert_eq!(client.finished("one_task", &run_id).await["state"], "success");
+    // The others are what they were.
+    assert_eq!(client.get("/api/v2/dags/fan_100/dagVersions").await.ok()["total_entries"], 1);
+}

@@ -231,11 +231,11 @@ impl Scheduler {
         asset::find_cycle(&dags, &changed).map_or(Ok(()), |circle| Err(DeployError::AssetCycle(circle)))
     }
 
-    /// The dags of a component that was uploaded before, if it is still the one of its name and each dag runs what it
-    /// brought: then there is nothing to do.
+    /// The dags of a component that was uploaded before, if it is still the one of its name, none was deleted and each runs what
+    /// it brought: then there is nothing to do.
     async fn all_current(&self, component: &ComponentRow) -> Result<Option<Vec<DeployedDag>>, DeployError> {
         let library = self.store.component_named(&component.module.name).await?;
-        if library.is_none_or(|library| library.digest != component.digest) {
+        if !component.has_all_dags || library.is_none_or(|library| library.digest != component.digest) {
             return Ok(None);
         }
         let mut dags = Vec::with_capacity(component.dag_ids.len());

@@ -144,6 +144,7 @@ struct Component {
     uploaded_by: String,
     module: Vec<u8>,
     signer: Option<String>,
+    dag_count: Option<i64>,
 }
 
 impl FromRow for Component {
@@ -155,6 +156,7 @@ impl FromRow for Component {
             uploaded_by: row.try_get("uploaded_by")?,
             module: row.try_get("module")?,
             signer: row.try_get("signer")?,
+            dag_count: row.try_get("dag_count")?,
         })
     }
 }
@@ -218,6 +220,7 @@ impl Store {
             .bind(&deploy.uploaded_by)
             .bind(module)
             .bind(&deploy.signer)
+            .bind(i64::try_from(dags.len()).unwrap_or(i64::MAX))
             .execute(&mut *transaction)
             .await?;
         // It may have been about to go.
@@ -286,11 +289,13 @@ impl Store {
             dag_ids.entry(row.try_get("component")?).or_default().push(row.try_get("dag_id")?);
         }
         let row = |component: Component| {
+            let dag_ids = dag_ids.remove(&component.digest).unwrap_or_default();
             Ok(ComponentRow {
                 digest: component.digest,
                 size_bytes: component.size_bytes,
                 module: Arc::new(unpack(&component.module)?.0),
-                dag_ids: dag_ids.remove(&component.digest).unwrap_or_default(),
+                has_all_dags: component.dag_count.is_some_and(|count| usize::try_from(count) == Ok(dag_ids.len())),
+                dag_ids,
                 uploaded_at: component.uploaded_at,
                 uploaded_by: component.uploaded_by,
                 signer: component.signer,

@@ -36,8 +36,10 @@ pub struct ComponentRow {
     pub size_bytes: i64,
     /// What it carries, with `dags` left empty: they are `dag_versions` of their own and may be large.
     pub module: std::sync::Arc<ModuleSpec>,
-    /// The dags that it ever brought, ascending.
+    /// The dags that it ever brought and that were not deleted, ascending.
     pub dag_ids: Vec<DagId>,
+    /// Whether it is known that none was deleted.
+    pub has_all_dags: bool,
     pub uploaded_at: Timestamp,
     pub uploaded_by: String,
     /// Whose signature it came with, if one was asked for.

@@ -1,3 +1,3 @@
-INSERT INTO component (digest, size_bytes, uploaded_at, uploaded_by, module, signer)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (digest) DO UPDATE SET signer = coalesce(excluded.signer, component.signer)
+INSERT INTO component (digest, size_bytes, uploaded_at, uploaded_by, module, signer, dag_count)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (digest) DO UPDATE SET signer = coalesce(excluded.signer, component.signer), dag_count = excluded.dag_count
