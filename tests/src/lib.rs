@@ -18,6 +18,7 @@ pub mod http;
 pub mod mariadb;
 pub mod peer;
 pub mod postgres;
+pub mod provider;
 pub mod proxy;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -19,6 +19,7 @@ mod keys;
 mod load;
 mod monitoring;
 mod objects;
+mod oidc;
 mod openapi;
 mod page;
 mod pipelines;

@@ -205,6 +205,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     // The page.
     ("GET", "/login", Public),
     ("POST", "/login", Public),
+    ("GET", "/login/oidc", Public),
+    ("GET", "/login/oidc/callback", Public),
     ("GET", "/static/{version}/{name}", Public),
     ("POST", "/logout", SignedIn),
     ("POST", "/ui/theme", SignedIn),

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     api::{self, ApiConfig, ApiState, WorkersConfig},
-    auth::{Auth, AuthConfig},
+    auth::{Auth, AuthConfig, Oidc},
     model::time::Clock,
     sandbox,
     secrets::SecretString,
@@ -133,7 +133,9 @@ struct Leading {
 impl Leading {
     async fn start(config: &ServeConfig, vault: Vault, data_dir: &Path, stopping: &CancellationToken) -> Result<Self> {
         let services = Services::start(config, vault, data_dir, true).await?;
-        let auth = Auth::new(AuthConfig::default(), services.vault.store.clone(), Clock);
+        let oidc = config.oidc.clone().map(|oidc| Oidc::new(oidc, services.vault.secrets.clone())).transpose();
+        let oidc = oidc.or_fail(Kind::Usage, || "can't sign in by `oidc.issuer`".into())?;
+        let auth = Auth::new(AuthConfig { oidc, ..AuthConfig::default() }, services.vault.store.clone(), Clock);
         let given = config.admin_password.clone().map(Into::into);
         let password = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
         let workers = match config.workers_token.clone() {

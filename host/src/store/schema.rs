@@ -33,6 +33,7 @@ const SQLITE: &Steps = &[
     (73, "dag permissions", include_str!("../../../migrations/sqlite/0073_dag_permissions.sql")),
     (74, "component signer", include_str!("../../../migrations/sqlite/0074_component_signer.sql")),
     (81, "verdict", include_str!("../../../migrations/sqlite/0081_verdict.sql")),
+    (82, "identity", include_str!("../../../migrations/sqlite/0082_identity.sql")),
 ];
 
 /// The first is what SQLite's make up to 69; from then on a change of both has the same number in both.
@@ -42,6 +43,7 @@ const POSTGRES: &Steps = &[
     (74, "component signer", include_str!("../../../migrations/postgres/0074_component_signer.sql")),
     (80, "lease", include_str!("../../../migrations/postgres/0080_lease.sql")),
     (81, "verdict", include_str!("../../../migrations/postgres/0081_verdict.sql")),
+    (82, "identity", include_str!("../../../migrations/postgres/0082_identity.sql")),
 ];
 
 /// The numbers of SQLite's migrations that this version knows, and that a database which it has opened went through.

@@ -121,6 +121,8 @@ pub fn router(ui: UiState) -> Router {
     let pages = Router::new()
         .route("/", get(async || Redirect::to("/dags")))
         .route("/login", get(sign_in::show).post(sign_in::sign_in))
+        .route("/login/oidc", get(sign_in::begin))
+        .route("/login/oidc/callback", get(sign_in::finish))
         .route("/logout", post(sign_in::sign_out))
         .route("/static/{version}/{name}", get(assets::get))
         .route("/dags", get(dags::list))

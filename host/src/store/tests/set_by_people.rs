@@ -56,6 +56,7 @@ async fn what_was_ended_or_changed_meanwhile_is_not_brought_back() {
         password_hash: "old".to_owned(),
         role: Role::Admin,
         dag_permissions: Vec::new(),
+        identity: None,
         created_at: at(1),
         updated_at: at(1),
     };
@@ -98,6 +99,7 @@ async fn a_deleted_user_has_no_sessions() {
             password_hash,
             role: Role::Admin,
             dag_permissions: Vec::new(),
+            identity: None,
             created_at: at(1),
             updated_at: at(1),
         };

@@ -44,6 +44,7 @@ pub async fn list(
             let cells = [
                 row.role.to_string(),
                 lines(&row.dag_permissions, ", "),
+                row.identity.as_ref().map_or("password".to_owned(), |identity| identity.issuer.clone()),
                 told(row.created_at, zone.shown),
                 told(row.updated_at, zone.shown),
             ];
@@ -58,7 +59,7 @@ pub async fn list(
         empty: "There is always one.",
         new: Some(("/users/edit", "New user")),
         permission: Some(Permission::UserWrite),
-        columns: vec!["Name", "Role", "On some DAGs", "Created", "Changed"],
+        columns: vec!["Name", "Role", "On some DAGs", "Signed in by", "Created", "Changed"],
         pager: query.pager(PATH, rows.len(), listed.total),
         beside: Vec::new(),
         rows,
