@@ -51,8 +51,10 @@ impl Auth {
         let vouched = match provider.finish(cookie, answer, inner.clock.now()).await {
             Ok(vouched) => vouched,
             Err(error) => {
-                // Whoever comes without a sign-in that was begun is no news.
-                if !matches!(error, OidcError::NotBegun) {
+                if let OidcError::NotBegun = error {
+                    // It cost nothing, is no news, and other sites can make a browser come here.
+                    inner.throttle.succeeded_of_peer(peer);
+                } else {
                     self.record_denial(refusal(event, &error.to_string())).await;
                 }
                 return Err(error.into());

@@ -203,6 +203,7 @@ impl Services {
             timetables,
             telemetry: telemetry.clone(),
             retention: config.retention,
+            data_dir: Some(data_dir.to_owned()),
             ..Default::default()
         };
         let (scheduler, scheduler_task) =

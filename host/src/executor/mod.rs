@@ -25,6 +25,7 @@ mod code_cache;
 mod compiler;
 mod config;
 mod denials;
+mod durations;
 mod effects;
 mod egress;
 mod finish;
@@ -71,6 +72,7 @@ use self::{
     code_cache::CodeCache,
     compiler::Compiler,
     denials::Denials,
+    durations::Durations,
     egress::Egress,
     inputs::{InputError, Inputs},
     memory::Budget,
@@ -157,6 +159,7 @@ struct Shared {
     lookups: Lookups,
     probes: Probes,
     denials: Denials,
+    durations: Durations,
     inbound: Budget,
     outbound: Budget,
     request_bodies: Budget,
@@ -313,6 +316,7 @@ impl Shared {
             probes: Probes::default(),
             connections: Connections::new(vault.clone()),
             denials: Denials::default(),
+            durations: Durations::default(),
             binary,
             store,
             blobs,

@@ -31,4 +31,5 @@ pub mod timetable;
 pub mod traffic;
 pub mod trigger_rule;
 pub mod wait;
+pub mod warning;
 pub mod yaml;

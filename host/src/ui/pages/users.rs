@@ -44,7 +44,7 @@ pub async fn list(
             let cells = [
                 row.role.to_string(),
                 lines(&row.dag_permissions, ", "),
-                row.identity.as_ref().map_or("password".to_owned(), |identity| identity.issuer.clone()),
+                signed_in_by(row),
                 told(row.created_at, zone.shown),
                 told(row.updated_at, zone.shown),
             ];
@@ -69,6 +69,14 @@ pub async fn list(
 
 fn lines(permissions: &[DagPermission], between: &str) -> String {
     permissions.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
+
+fn signed_in_by(row: &UserRow) -> String {
+    match &row.identity {
+        Some(identity) => identity.issuer.clone(),
+        None if row.password_hash.is_empty() => "nobody: tokens only".into(),
+        None => "password".into(),
+    }
 }
 
 async fn find(ui: &UiState, username: &str) -> Result<UserRow, UiError> {
