@@ -20,6 +20,7 @@ pub mod kubernetes;
 pub mod mariadb;
 pub mod peer;
 pub mod postgres;
+pub mod provider;
 pub mod proxy;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -112,6 +112,22 @@ async fn a_granted_host_is_reached_and_a_private_address_only_if_the_operator_sa
 }
 
 #[tokio::test]
+async fn a_cap_on_the_network_is_named_in_the_log() {
+    let server = Server::builder()
+        .env("AIRLOCK_EGRESS_ALLOW_PRIVATE", "true")
+        .env("AIRLOCK_EGRESS_MAX_RECEIVED_BYTES", "1")
+        .start()
+        .await;
+    let client = server.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let authority = server.url.trim_start_matches("http://");
+    let run_id = client.trigger("neighbourly", json!({"authority": authority})).await;
+    assert_eq!(client.finished("neighbourly", &run_id).await["state"], "failed");
+    let log = client.log("neighbourly", &run_id, "asks", 1).await;
+    assert!(log.contains("more than 1 bytes") && log.contains("`egress.max_received_bytes`"), "{log}");
+}
+
+#[tokio::test]
 async fn a_last_line_without_its_end_is_not_lost() {
     let server = Server::start().await;
     let client = server.client().await;

@@ -20,6 +20,7 @@ mod kubernetes;
 mod load;
 mod monitoring;
 mod objects;
+mod oidc;
 mod openapi;
 mod page;
 mod pipelines;

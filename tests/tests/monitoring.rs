@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use airlock_tests::{Client, Peer, Server, build, until};
+use airlock_tests::{ADMIN_PASSWORD, Client, Peer, Server, browser::Browser, build, until};
 use serde_json::json;
 
 /// The value of a figure, as `name{label="value"}`.
@@ -49,6 +49,39 @@ async fn probes_need_no_sign_in_and_figures_do() {
     anybody.get("/livez").await.ok();
     assert_eq!(anybody.get("/readyz").await.ok(), json!({"metadatabase": "healthy", "scheduler": "healthy"}));
     anybody.get("/metrics").await.refused(401);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_nearly_full_is_told_to_operators() {
+    let server = Server::builder().on_disk_of("64m").start().await;
+    let admin = server.client().await;
+    let told = until("the warning", Duration::from_secs(30), async || {
+        let told = admin.get("/api/v2/monitor/warnings").await.ok();
+        (told["total_entries"] == 1).then_some(told)
+    })
+    .await;
+    let warning = &told["warnings"][0];
+    assert_eq!((&warning["kind"], &warning["dag_id"]), (&json!("disk_nearly_full"), &json!(null)), "{told}");
+    let text = warning["text"].as_str().unwrap();
+    assert!(text.contains("the disk of the data directory is nearly full"), "{text}");
+    assert_eq!(figure(&admin, r#"airlock_warnings{kind="disk_nearly_full"}"#).await, Some(1.0));
+    assert_eq!(figure(&admin, r#"airlock_warnings{kind="slow_task"}"#).await, Some(0.0));
+
+    let body = json!({"username": "vic", "password": ADMIN_PASSWORD, "role": "viewer"});
+    admin.post("/api/v2/users", &body).await.ok();
+    let viewer = Client::signed_in(&server.url, "vic", ADMIN_PASSWORD).await;
+    let refused = viewer.get("/api/v2/monitor/warnings").await.refused(403);
+    assert!(refused.contains("warning.read") && refused.contains("operators and admins"), "{refused}");
+
+    let browser = Browser::start(1280, 800).await.unwrap();
+    browser.sign_in(&server).await;
+    assert!(browser.text("#warnings li").await.contains("nearly full"));
+    if let Ok(folder) = std::env::var("AIRLOCK_TEST_SHOTS") {
+        let path = std::path::Path::new(&folder).join("warnings.png");
+        browser.driver.screenshot(&path).await.unwrap();
+    }
+    assert!(admin.text("/pools", "text/html").await.contains(r#"id="warnings""#));
+    assert!(!viewer.text("/pools", "text/html").await.contains(r#"id="warnings""#));
 }
 
 const TRACED: &str = "

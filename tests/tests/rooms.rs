@@ -108,6 +108,16 @@ fn the_api_of_clusters_is_known_to_one_room() {
 }
 
 #[test]
+fn sign_in_by_a_provider_has_one_file() {
+    for file in rust_files(&root().join("host").join("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let is_its = file.ends_with("auth/oidc.rs");
+        let names = text.lines().any(|line| names_crate(line, "openidconnect"));
+        assert!(is_its || !names, "{}: only `auth/oidc.rs` knows `openidconnect`", file.display());
+    }
+}
+
+#[test]
 fn every_folder_of_the_host_is_a_room() {
     let known: BTreeSet<_> = ROOMS.iter().map(|room| room.name).chain(["cli"]).collect();
     for entry in fs::read_dir(root().join("host").join("src")).unwrap() {

@@ -278,19 +278,23 @@ impl From<AuthError> for ApiError {
             AuthError::Password(crate::auth::PasswordError::Hash) => Self::internal(&error),
             AuthError::PresentPassword => Self::invalid(["body", "present_password"], text),
             AuthError::Password(_) => Self::invalid(["body", "password"], text),
-            AuthError::TokenByToken | AuthError::PasswordByToken | AuthError::TokenOfOther => {
-                Self::new(StatusCode::FORBIDDEN, "forbidden", text)
-            }
+            AuthError::TokenByToken
+            | AuthError::PasswordByToken
+            | AuthError::TokenOfOther
+            | AuthError::NotLetIn(_)
+            | AuthError::Provider(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", text),
             AuthError::TokenName => Self::invalid(["body", "name"], text),
             AuthError::TokenRole { .. } => Self::invalid(["body", "role"], text),
             AuthError::DagPermission(_) => Self::invalid(["body", "dag_permissions"], text),
             AuthError::TokenLifetime => Self::invalid(["body", "days"], text),
             AuthError::UserName(_) => Self::invalid(["body", "username"], text),
             AuthError::UserExists(_)
+            | AuthError::NameTaken(_)
+            | AuthError::PasswordOfVouched(_)
             | AuthError::LastAdmin(_)
             | AuthError::TokenExists(_)
             | AuthError::TooManyTokens => Self::conflict(text),
-            AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) => Self::not_found(text),
+            AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) | AuthError::NoProvider => Self::not_found(text),
             AuthError::TooManyListeners(Full::One) => Self::too_many(text, Duration::from_secs(1)),
             AuthError::TooManyListeners(Full::All) => Self::unavailable(text),
             AuthError::Store(error) => Self::from(error),

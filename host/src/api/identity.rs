@@ -8,7 +8,7 @@ use axum::{
 };
 
 use crate::{
-    auth::{Auth, AuthError, Credential, CurrentUser, NewSession, NotYours, SessionKind},
+    auth::{Auth, AuthError, Credential, CurrentUser, NewSession, NotYours, SIGN_IN_LIFETIME, SessionKind},
     model::{
         ids::DagId,
         role::{Permission, Role},
@@ -18,6 +18,9 @@ use crate::{
 
 /// The cookie of the page's session.
 pub const SESSION_COOKIE: &str = "airlock_session";
+/// The cookie of a sign-in by a provider that was begun, and the only path that sees it.
+const SIGN_IN_COOKIE: &str = "airlock_sign_in";
+const SIGN_IN_PATH: &str = "/login/oidc";
 
 /// Why a request is not let through. Each room shows it in its way.
 #[derive(Debug, thiserror::Error)]
@@ -116,12 +119,21 @@ pub fn is_https(headers: &HeaderMap) -> bool {
 
 /// The secret in the session cookie.
 pub fn session_secret(headers: &HeaderMap) -> Option<&str> {
+    cookie_value(headers, SESSION_COOKIE)
+}
+
+/// What was begun at a provider, sealed.
+pub fn sign_in_secret(headers: &HeaderMap) -> Option<&str> {
+    cookie_value(headers, SIGN_IN_COOKIE)
+}
+
+fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The bearer token of the request.
@@ -131,17 +143,28 @@ pub fn bearer_secret(headers: &HeaderMap) -> Option<&str> {
 
 /// The `Set-Cookie` that gives a browser its session.
 pub fn session_cookie(session: &NewSession, secure: bool) -> String {
-    cookie(session.secret.expose(), secure, "")
+    cookie((SESSION_COOKIE, "/"), session.secret.expose(), secure, "")
+}
+
+/// The `Set-Cookie` that keeps what was begun at a provider. It comes back with the provider's answer, which another site sends: a cookie
+/// that is `Strict` would not.
+pub fn sign_in_cookie(sealed: &str, secure: bool) -> String {
+    cookie((SIGN_IN_COOKIE, SIGN_IN_PATH), sealed, secure, &format!("; Max-Age={}", SIGN_IN_LIFETIME.as_secs()))
+}
+
+/// The `Set-Cookie` that takes it away.
+pub fn clear_sign_in_cookie(secure: bool) -> String {
+    cookie((SIGN_IN_COOKIE, SIGN_IN_PATH), "", secure, "; Max-Age=0")
 }
 
 /// The `Set-Cookie` that takes it away.
 pub fn clear_cookie(secure: bool) -> String {
-    cookie("", secure, "; Max-Age=0")
+    cookie((SESSION_COOKIE, "/"), "", secure, "; Max-Age=0")
 }
 
-fn cookie(value: &str, secure: bool, more: &str) -> String {
+fn cookie((name, path): (&str, &str), value: &str, secure: bool, more: &str) -> String {
     let secure = if secure { "; Secure" } else { "" };
-    format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{more}")
+    format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}{more}")
 }
 
 fn bearer(authorization: &str) -> Option<&str> {

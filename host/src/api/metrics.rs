@@ -30,6 +30,7 @@ pub async fn get_metrics(State(api): State<Api>) -> Result<Response, ApiError> {
         parallelism: api.scheduler.parallelism(),
         active_runs,
         pools: pools(&api).await?,
+        warnings: api.scheduler.warnings().iter().map(|warning| warning.kind).collect(),
         database_bytes: size.inspect_err(|error| tracing::warn!(%error, "the database's size is not known")).ok(),
     };
     Ok(([(CONTENT_TYPE, OPENMETRICS)], api.scheduler.metrics().render(&now)).into_response())

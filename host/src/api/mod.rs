@@ -49,6 +49,7 @@ mod tokens;
 mod triggers;
 mod users;
 mod variables;
+mod warnings;
 pub mod webhooks;
 pub mod workers;
 mod xcoms;
@@ -149,6 +150,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(health::get_version))
         .routes(routes!(health::get_health))
+        .routes(routes!(warnings::get_warnings))
         .routes(routes!(health::get_live))
         .routes(routes!(health::get_ready))
         .routes(routes!(metrics::get_metrics))

@@ -28,6 +28,10 @@ pub struct UserResponse {
     /// Roles on some dags, where they are stronger.
     #[schema(value_type = Vec<DagPermissionView>)]
     dag_permissions: Vec<DagPermission>,
+    /// The provider (of OpenID Connect) that signs the user in; null: this server does, by a password.
+    issuer: Option<String>,
+    /// Who the user is there.
+    subject: Option<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -96,10 +100,13 @@ pub struct UserPatchBody {
 
 impl From<UserRow> for UserResponse {
     fn from(row: UserRow) -> Self {
+        let (issuer, subject) = row.identity.map(|identity| (identity.issuer, identity.subject)).unzip();
         Self {
             username: row.username,
             role: row.role.as_str(),
             dag_permissions: row.dag_permissions,
+            issuer,
+            subject,
             created_at: row.created_at.to_utc(),
             updated_at: row.updated_at.to_utc(),
         }

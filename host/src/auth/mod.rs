@@ -3,11 +3,12 @@
 //! It promises: passwords are stored as argon2id, tokens as SHA-256; a token is refused within
 //! [`AuthConfig::cache`] of its end; guessing is slowed by account and by peer, and costs the same whether the user
 //! exists or not; what a route needs stands in one table ([`routes`]), and what was
-//! changed or refused is written down ([`Audit`]). It leaves out single sign-on, and HTTP: how a
-//! request shows its secret is in `api::identity`.
+//! changed or refused is written down ([`Audit`]). Users may sign in by a provider of OpenID Connect instead ([`Oidc`]). It leaves out
+//! HTTP: how a request shows its secret is in `api::identity`.
 
 mod audit;
 mod dags;
+mod oidc;
 mod password;
 pub mod routes;
 mod secret;
@@ -15,6 +16,7 @@ mod sessions;
 mod throttle;
 mod tokens;
 mod users;
+mod vouched;
 
 use std::{
     num::NonZeroUsize,
@@ -25,6 +27,7 @@ use std::{
 pub use audit::Audit;
 pub use dags::{DagScope, NotYours};
 use lru::LruCache;
+pub use oidc::{Answer, Begun, Oidc, OidcConfig, OidcError, SIGN_IN_LIFETIME};
 pub use password::{MAX_PASSWORD_BYTES, PasswordError, PasswordRules};
 pub use sessions::{Credential, NewSession, SessionKind};
 pub use tokens::{NewToken, TokenRequest};
@@ -38,6 +41,7 @@ use crate::{
         denials::Denials,
         role::{Permission, Role},
         shares::{Full, Share, Shares},
+        sign_in::SignInError,
         time::{Clock, Timestamp},
     },
     store::{Store, StoreError},
@@ -92,6 +96,8 @@ pub struct AuthConfig {
     /// How long a token that was found good is believed without asking the store.
     pub cache: Duration,
     pub password: PasswordRules,
+    /// Who signs in users besides, if somebody does.
+    pub oidc: Option<Oidc>,
 }
 
 impl Default for AuthConfig {
@@ -103,6 +109,7 @@ impl Default for AuthConfig {
             cookie_lifetime: 7 * 24 * HOUR,
             cache: Duration::from_secs(5),
             password: PasswordRules::default(),
+            oidc: None,
         }
     }
 }
@@ -133,6 +140,18 @@ pub enum AuthError {
     TokenByToken,
     #[error("a token can't change its user's password; sign in with the password")]
     PasswordByToken,
+    #[error("user `{0}` is signed in by a provider, and has no password here")]
+    PasswordOfVouched(String),
+    #[error("nobody but this server signs in users here; sign in with a password")]
+    NoProvider,
+    #[error(transparent)]
+    Provider(#[from] OidcError),
+    #[error(transparent)]
+    NotLetIn(SignInError),
+    #[error(
+        "you were recognised as `{0}`, but there is another user of that name here; ask an admin to delete or rename one of them"
+    )]
+    NameTaken(String),
     #[error("the present password is not right")]
     PresentPassword,
     #[error("only admins see and make tokens of other users")]

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use crate::model::role::Permission::{
     self, ApprovalAnswer, AssetWrite, AuditRead, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload,
     GrantWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, SecretRotate, SettingRead,
-    SettingsImport, TaskClear, UserWrite, VariableWrite, WebhookWrite, XComWrite,
+    SettingsImport, TaskClear, UserWrite, VariableWrite, WarningRead, WebhookWrite, XComWrite,
 };
 
 /// What somebody needs to use a route.
@@ -34,6 +34,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     // The API.
     ("GET", "/api/v2/version", Public),
     ("GET", "/api/v2/monitor/health", Public),
+    ("GET", "/api/v2/monitor/warnings", Needs(WarningRead)),
     ("GET", "/livez", Public),
     ("GET", "/readyz", Public),
     ("GET", "/metrics", Needs(Read)),
@@ -205,6 +206,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     // The page.
     ("GET", "/login", Public),
     ("POST", "/login", Public),
+    ("GET", "/login/oidc", Public),
+    ("GET", "/login/oidc/callback", Public),
     ("GET", "/static/{version}/{name}", Public),
     ("POST", "/logout", SignedIn),
     ("POST", "/ui/theme", SignedIn),

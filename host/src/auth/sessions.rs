@@ -106,7 +106,7 @@ impl Auth {
     }
 
     /// Opens a session for `username`, if there is such a user, whose password is that of `password_hash` if it is given.
-    async fn open_if(
+    pub(super) async fn open_if(
         &self,
         username: &str,
         kind: SessionKind,

@@ -65,6 +65,18 @@ impl Throttle {
         take(&self.accounts, account.to_owned(), OF_ACCOUNT, now)
     }
 
+    /// Takes an attempt from the bucket of `peer` alone, at an account that is not known yet.
+    pub(super) fn take_of_peer(&self, peer: Option<IpAddr>, now: Timestamp) -> Result<(), Duration> {
+        peer.map_or(Ok(()), |peer| take(&self.peers, network_of(peer), OF_PEER, now))
+    }
+
+    /// Gives that attempt back.
+    pub(super) fn succeeded_of_peer(&self, peer: Option<IpAddr>) {
+        if let Some(peer) = peer {
+            give_back(&self.peers, &network_of(peer), OF_PEER);
+        }
+    }
+
     /// Gives the attempt back: the right password was given. Failures before it count on, else whoever has an account could guess at
     /// others between two sign-ins.
     pub(super) fn succeeded(&self, account: &str, peer: Option<IpAddr>) {

@@ -59,6 +59,7 @@ impl Auth {
             password_hash,
             role,
             dag_permissions,
+            identity: None,
             created_at: now,
             updated_at: now,
         };
@@ -72,12 +73,15 @@ impl Auth {
     /// Gives a user a new password and ends all of the user's sessions and tokens.
     ///
     /// # Errors
-    /// If the password can't be used, or the user does not exist.
+    /// If the password can't be used, or the user does not exist, or is signed in by a provider.
     pub async fn user_set_password(&self, username: &str, password: &str) -> Result<UserRow, AuthError> {
         Passwords::check_rules(password, username)?;
         let unknown = || AuthError::UnknownUser(shorten(username));
         // A hash takes a while: who is nobody costs none, and who was deleted meanwhile stays so.
-        self.inner.store.user_get(username).await?.ok_or_else(unknown)?;
+        let user = self.inner.store.user_get(username).await?.ok_or_else(unknown)?;
+        if user.identity.is_some() {
+            return Err(AuthError::PasswordOfVouched(user.username));
+        }
         let password_hash = self.inner.passwords.hash(password).await?;
         if !self.inner.store.user_set_password(username, &password_hash, self.inner.clock.now()).await? {
             return Err(unknown());
@@ -105,6 +109,9 @@ impl Auth {
         taken.map_err(|retry_after| AuthError::Throttled { retry_after })?;
         let user = inner.store.user_get(&by.username).await?;
         let hash = user.as_ref().map(|user| user.password_hash.as_str()).filter(|hash| !hash.is_empty());
+        if let Some(user) = user.as_ref().filter(|user| user.identity.is_some()) {
+            return Err(AuthError::PasswordOfVouched(user.username.clone()));
+        }
         if !inner.passwords.verify(present, hash).await {
             return Err(AuthError::PresentPassword);
         }
@@ -187,7 +194,7 @@ impl Auth {
 /// What acts by a signed webhook, as others see it; no user has this name.
 pub const WEBHOOK_USER: &str = "webhook";
 
-fn check_name(username: &str) -> Result<(), AuthError> {
+pub(super) fn check_name(username: &str) -> Result<(), AuthError> {
     let plain = username.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@+".contains(c));
     if username.is_empty() || username.len() > 250 || !plain || username == WEBHOOK_USER {
         return Err(AuthError::UserName(shorten(username)));

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{self, ApiConfig, ApiState, WorkersConfig},
-    auth::{Auth, AuthConfig},
+    auth::{Auth, AuthConfig, Oidc},
     model::{pods::settings::Fleets, time::Clock},
     pods::{Cluster, Pods},
     sandbox,
@@ -146,7 +146,9 @@ impl Leading {
         stopping: &CancellationToken,
     ) -> Result<Self> {
         let services = Services::start(config, vault, data_dir, true).await?;
-        let auth = Auth::new(AuthConfig::default(), services.vault.store.clone(), Clock);
+        let oidc = config.oidc.clone().map(|oidc| Oidc::new(oidc, services.vault.secrets.clone())).transpose();
+        let oidc = oidc.or_fail(Kind::Usage, || "can't sign in by `oidc.issuer`".into())?;
+        let auth = Auth::new(AuthConfig { oidc, ..AuthConfig::default() }, services.vault.store.clone(), Clock);
         let given = config.admin_password.clone().map(Into::into);
         let password = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
         let workers = match config.workers_token.clone() {

@@ -183,6 +183,7 @@ impl Services {
             runners: u32::from(config.workers_local),
             queues: config.local_queues(),
             egress_allow_private: config.egress_allow_private,
+            traffic: config.traffic,
             databases: DatabasesConfig { sqlite_folder: config.sqlite_folder.clone() },
             record: config.record,
             max_recording_bytes: config.max_recording_bytes,
@@ -202,6 +203,7 @@ impl Services {
             timetables,
             telemetry: telemetry.clone(),
             retention: config.retention,
+            data_dir: Some(data_dir.to_owned()),
             ..Default::default()
         };
         let (scheduler, scheduler_task) =

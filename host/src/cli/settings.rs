@@ -11,6 +11,7 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use clap::{Arg, ArgMatches, Command};
@@ -23,6 +24,7 @@ use super::{
     tls::TlsFiles,
 };
 use crate::{
+    auth::OidcConfig,
     model::{
         cron::Cron,
         grants::GrantsPolicy,
@@ -30,7 +32,9 @@ use crate::{
         queue::Queues,
         recording::Recording,
         retention::{MAX_COUNT, MAX_DAYS, Retention},
+        sign_in::{ClaimedRoles, SignInRules},
         signers::Signers,
+        traffic::{MAX_AT_A_TIME, TrafficCaps},
     },
     scheduler::RetentionConfig,
     store::Synchronous,
@@ -325,6 +329,59 @@ fn hashicorp(settings: &Settings) -> Result<Option<HashiCorpConfig>> {
     }))
 }
 
+/// The provider that `settings` name, if they do.
+fn oidc(settings: &Settings) -> Result<Option<OidcConfig>> {
+    let wrong = |text: &'static str, hint: &'static str| Err(CliError::text(Kind::Usage, text).hint(hint));
+    let roles_claim: Option<String> = settings.get("oidc.roles_claim")?;
+    let roles: ClaimedRoles = settings.get("oidc.roles")?.unwrap_or_default();
+    let default_role = settings.get("oidc.default_role")?;
+    let (issuer, client_id) = match (settings.get("oidc.issuer")?, settings.get("oidc.client_id")?) {
+        (Some(issuer), Some(client_id)) => (issuer, client_id),
+        (None, None) => return Ok(None),
+        (Some(_), None) => {
+            return wrong(
+                "`oidc.issuer` is set and `oidc.client_id` is not",
+                "register Airlock at the provider, and name the id",
+            );
+        }
+        (None, Some(_)) => return wrong("`oidc.client_id` is set and `oidc.issuer` is not", "name the provider's URL"),
+    };
+    if roles_claim.is_some() == roles.is_empty() {
+        return wrong(
+            "of `oidc.roles_claim` and `oidc.roles` one is set",
+            "set both, as `groups` and `airlock-admins=admin`, or none",
+        );
+    }
+    if roles_claim.is_none() && default_role.is_none() {
+        return wrong(
+            "nobody who signs in by `oidc.issuer` would have a role",
+            "set `oidc.roles_claim` and `oidc.roles`, or `oidc.default_role`",
+        );
+    }
+    let scopes: String = settings.require("oidc.scopes", |_| true)?;
+    Ok(Some(OidcConfig {
+        issuer,
+        client_id,
+        client_secret: settings.get::<String>("oidc.client_secret")?.map(Into::into),
+        scopes: scopes.split_whitespace().filter(|scope| *scope != "openid").map(str::to_owned).collect(),
+        redirect_url: settings.get("oidc.redirect_url")?,
+        button: settings.require("oidc.button", |text: &String| !text.trim().is_empty())?,
+        rules: SignInRules { username_claim: settings.get("oidc.username_claim")?, roles_claim, roles, default_role },
+    }))
+}
+
+fn traffic(settings: &Settings) -> Result<TrafficCaps> {
+    let number = |key, most: u64| settings.require(key, |number| (1..=most).contains(number));
+    const MAX_BYTES: u64 = 1 << 50;
+    Ok(TrafficCaps {
+        at_a_time: settings.require("egress.max_at_a_time", |number| (1..=MAX_AT_A_TIME).contains(number))?,
+        requests: number("egress.max_requests", 1_000_000_000)?,
+        sent_bytes: number("egress.max_sent_bytes", MAX_BYTES)?,
+        received_bytes: number("egress.max_received_bytes", MAX_BYTES)?,
+        time: Duration::from_secs(number("egress.max_seconds", 31_536_000)?),
+    })
+}
+
 /// How the server logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -373,8 +430,10 @@ pub struct ServeConfig {
     pub secrets_files: Option<PathBuf>,
     pub hashicorp: Option<HashiCorpConfig>,
     pub admin_password: Option<String>,
+    pub oidc: Option<OidcConfig>,
     pub grants_policy: GrantsPolicy,
     pub egress_allow_private: bool,
+    pub traffic: TrafficCaps,
     pub sqlite_folder: Option<PathBuf>,
     pub record: Recording,
     pub max_recording_bytes: u64,
@@ -441,8 +500,10 @@ impl ServeConfig {
             secrets_files: settings.get("secrets.files")?,
             hashicorp: hashicorp(settings)?,
             admin_password: settings.get("admin_password")?,
+            oidc: oidc(settings)?,
             grants_policy: settings.require("grants.policy", |_| true)?,
             egress_allow_private: settings.require("egress.allow_private", |_| true)?,
+            traffic: traffic(settings)?,
             sqlite_folder: settings.get("sql.sqlite_folder")?,
             record: settings.require("recording.default", |_| true)?,
             max_recording_bytes: settings

@@ -72,13 +72,18 @@ impl UsersArgs {
                     .map(|user| {
                         let on_dags: Vec<_> = user.dag_permissions.iter().map(ToString::to_string).collect();
                         let (username, created_at) = (&user.username, user.created_at);
-                        json!({"username": username, "role": user.role, "on_dags": on_dags.join(" "), "created_at": created_at})
+                        let issuer = user.identity.as_ref().map(|identity| &identity.issuer);
+                        json!({
+                            "username": username, "role": user.role, "on_dags": on_dags.join(" "), "issuer": issuer,
+                            "created_at": created_at,
+                        })
                     })
                     .collect();
                 let columns = [
                     ("username", "/username"),
                     ("role", "/role"),
                     ("on dags", "/on_dags"),
+                    ("signed in by", "/issuer"),
                     ("created_at", "/created_at"),
                 ];
                 format.list(&rows, &columns)
@@ -134,10 +139,13 @@ async fn record(auth: &Auth, command: &str, username: &str, user: Option<&UserRo
 
 fn refusal(error: AuthError) -> CliError {
     let kind = match &error {
-        AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) => Kind::NotFound,
-        AuthError::UserExists(_) | AuthError::LastAdmin(_) | AuthError::TokenExists(_) | AuthError::TooManyTokens => {
-            Kind::Refused
-        }
+        AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) | AuthError::NoProvider => Kind::NotFound,
+        AuthError::UserExists(_)
+        | AuthError::NameTaken(_)
+        | AuthError::PasswordOfVouched(_)
+        | AuthError::LastAdmin(_)
+        | AuthError::TokenExists(_)
+        | AuthError::TooManyTokens => Kind::Refused,
         AuthError::Password(_)
         | AuthError::UserName(_)
         | AuthError::PresentPassword
@@ -151,6 +159,8 @@ fn refusal(error: AuthError) -> CliError {
         | AuthError::TokenByToken
         | AuthError::PasswordByToken
         | AuthError::TokenOfOther
+        | AuthError::NotLetIn(_)
+        | AuthError::Provider(_)
         | AuthError::TooManyListeners(_) => Kind::Denied,
         AuthError::Store(_) => Kind::Failed,
     };

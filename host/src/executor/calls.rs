@@ -8,6 +8,7 @@ mod http;
 mod objects;
 pub(super) mod settings;
 mod sql;
+mod traffic;
 mod xcoms;
 
 use std::sync::Arc;
@@ -62,7 +63,13 @@ pub(super) fn receive(
         let mut memory = None;
         let work = async {
             shared.store.leads().await;
-            serve(&shared, &attempt, request, &mut memory).await
+            match traffic::Use::by(&attempt, &request) {
+                Some(used) => {
+                    let work = serve(&shared, &attempt, request, &mut memory);
+                    traffic::counted(&shared, &attempt, used, work).await
+                }
+                None => serve(&shared, &attempt, request, &mut memory).await,
+            }
         };
         if let Some(result) = over.run_until_cancelled(work).await {
             answer(&shared, &outbox, &attempt, call, result, memory);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     databases::DatabasesConfig,
-    model::{queue::Queues, recording::Recording},
+    model::{queue::Queues, recording::Recording, traffic::TrafficCaps},
     telemetry::Telemetry,
 };
 
@@ -29,6 +29,8 @@ pub struct ExecutorConfig {
     pub compile_timeout: Duration,
     /// Whether tasks may speak HTTP to loopback and private addresses. For tests and closed networks.
     pub egress_allow_private: bool,
+    /// How much of the network an attempt may use.
+    pub traffic: TrafficCaps,
     /// How tasks may use databases.
     pub databases: DatabasesConfig,
     /// Which attempts are recorded, where neither task nor dag says.
@@ -54,6 +56,7 @@ impl ExecutorConfig {
             compilers: 2,
             compile_timeout: Duration::from_secs(125),
             egress_allow_private: false,
+            traffic: TrafficCaps::default(),
             databases: DatabasesConfig::default(),
             record: Recording::Off,
             max_recording_bytes: 64 << 20,

@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blobs::{BlobInfo, BlobWriter, Blobs},
     databases::{self, Rows},
-    model::ids::{AssetName, ConnectionId, DagId, Digest, XComKey},
+    model::{
+        ids::{AssetName, ConnectionId, DagId, Digest, XComKey},
+        traffic::{MAX_AT_A_TIME, Traffic},
+    },
     secrets::{Masker, SecretString},
     store::XComBody,
     wire::{CallError, StreamKey},
@@ -34,8 +37,6 @@ const MAX_OBJECT_BYTES: u64 = 50 << 30;
 const MAX_CALLS: u32 = 128;
 /// Artifacts and responses of one attempt that are open at a time.
 const MAX_STREAMS: usize = 128;
-/// HTTP exchanges of one attempt at a time, counted until the response is read to its end or dropped.
-const MAX_HTTP: usize = 64;
 /// Connections to databases that are open at a time.
 const MAX_SESSIONS: usize = 8;
 /// Lines about missing grants in one attempt's log.
@@ -149,8 +150,10 @@ pub(super) struct Effects {
     unrecorded: Vec<SecretString>,
     /// Ends what is under way for the attempt.
     pub over: CancellationToken,
-    pub http: Arc<Semaphore>,
+    http: Arc<Semaphore>,
     pub sessions: Arc<Semaphore>,
+    /// What it has used of the network.
+    pub traffic: Traffic,
     /// Blobs that were replaced.
     pub garbage: Vec<String>,
     /// Bytes of all writers, finished or not; discarded ones count.
@@ -176,8 +179,9 @@ impl Default for Effects {
             secrets: Vec::new(),
             unrecorded: Vec::new(),
             over: CancellationToken::new(),
-            http: Arc::new(Semaphore::new(MAX_HTTP)),
+            http: Arc::new(Semaphore::new(MAX_AT_A_TIME as usize)),
             sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            traffic: Traffic::default(),
             garbage: Vec::new(),
             artifact_bytes: 0,
             object_bytes: 0,
@@ -202,6 +206,15 @@ impl Effects {
 
     pub fn end_call(&mut self) {
         self.calls = self.calls.saturating_sub(1);
+    }
+
+    /// The place of an HTTP exchange, which is taken until the response is read to its end or dropped; none if `at_a_time` are.
+    pub fn http_slot(&self, at_a_time: u32) -> Option<OwnedSemaphorePermit> {
+        let free = self.http.available_permits();
+        if free + at_a_time as usize <= MAX_AT_A_TIME as usize {
+            return None;
+        }
+        Arc::clone(&self.http).try_acquire_owned().ok()
     }
 
     /// Counts a run of `dag_id` that is asked for; answers how many of that dag were before.

@@ -451,6 +451,10 @@ fn recording_masker(attempt: &Attempt, effects: Option<&Effects>) -> Option<Mask
 /// Sends an attempt's event, once its recording is stored if it is to be kept.
 fn deliver(shared: &Arc<Shared>, attempt: &Arc<Attempt>, masker: Option<Masker>, completion: Completion) {
     let failed = matches!(completion.result, AttemptResult::Failed { .. });
+    if completion.result == AttemptResult::Success {
+        let took = completion.ended_at.since(completion.started_at);
+        shared.durations.add(&attempt.assignment.run.dag_id, &attempt.node().task_id, took);
+    }
     let recorded = attempt.recorder.as_ref().zip(masker);
     match recorded.and_then(|(recorder, masker)| Some((recorder.finish(failed)?, masker))) {
         None => {}

@@ -25,6 +25,7 @@ mod code_cache;
 mod compiler;
 mod config;
 mod denials;
+mod durations;
 mod effects;
 mod egress;
 mod finish;
@@ -73,6 +74,7 @@ use self::{
     code_cache::CodeCache,
     compiler::Compiler,
     denials::Denials,
+    durations::Durations,
     egress::Egress,
     fleets::Fleets,
     inputs::{InputError, Inputs},
@@ -161,6 +163,7 @@ struct Shared {
     lookups: Lookups,
     probes: Probes,
     denials: Denials,
+    durations: Durations,
     inbound: Budget,
     outbound: Budget,
     request_bodies: Budget,
@@ -317,6 +320,7 @@ impl Shared {
             probes: Probes::default(),
             connections: Connections::new(vault.clone()),
             denials: Denials::default(),
+            durations: Durations::default(),
             binary,
             store,
             blobs,

@@ -113,6 +113,8 @@ permissions! {
     RetentionWrite = "retention.write" from Operator,
     /// Who changed what, and what was refused.
     AuditRead = "audit.read" from Operator,
+    /// What the server itself suffers from. Dags and tasks are named.
+    WarningRead = "warning.read" from Operator,
     /// What dags may reach.
     GrantWrite = "grant.write" from Admin,
     /// The keys that seal secrets; none of them is shown.
@@ -145,6 +147,7 @@ impl Permission {
             | Self::ConnectionWrite
             | Self::SettingsImport
             | Self::AuditRead
+            | Self::WarningRead
             | Self::GrantWrite
             | Self::SecretRotate
             | Self::UserWrite => false,

@@ -193,6 +193,12 @@ impl Heartbeat {
         waiting.iter().filter(|(name, _)| queue.is_none_or(|queue| queue == *name)).map(|(_, count)| *count).sum()
     }
 
+    /// The queues that instances wait for, and how many.
+    pub fn waiting_queues(&self) -> Vec<(QueueName, u32)> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().filter(|(_, count)| **count > 0).map(|(queue, count)| (queue.clone(), *count)).collect()
+    }
+
     fn wait(&self, admission: &Admission) {
         let count = |queue| u32::try_from(admission.waiting_in(queue)).unwrap_or(u32::MAX);
         let counts = admission.queues().map(|queue| (queue.clone(), count(queue))).collect();

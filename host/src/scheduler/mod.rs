@@ -35,6 +35,7 @@ mod tick;
 mod triggers;
 mod version;
 mod waits;
+mod watch;
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ use crate::{
         state::RunState,
         time::{Clock, Timestamp},
         timetable::{Bounds, NextRun, Timetable},
+        warning::Warning,
     },
     store::{DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
     telemetry::Metrics,
@@ -109,6 +111,7 @@ pub struct Scheduler {
     uploads: Arc<RwLock<()>>,
     intake: Arc<Intake>,
     retention: retention::Handle,
+    found: Arc<watch::Found>,
 }
 
 /// The scheduler's loop and its background duties. It ends when it is told to, or when all [`Scheduler`]s are gone.
@@ -118,14 +121,15 @@ pub struct SchedulerTask {
     garbage: AbortOnDropHandle<()>,
     triggers: AbortOnDropHandle<()>,
     retention: AbortOnDropHandle<()>,
+    watch: AbortOnDropHandle<()>,
 }
 
 impl SchedulerTask {
     /// Waits for the loop's end.
     pub async fn ended(self) {
-        let Self { driver, garbage, triggers, retention } = self;
+        let Self { driver, garbage, triggers, retention, watch } = self;
         let ended = driver.await;
-        drop((garbage, triggers, retention));
+        drop((garbage, triggers, retention, watch));
         if let Err(error) = ended {
             tracing::error!(error = %error, "the scheduler's loop ended badly");
         }
@@ -165,6 +169,7 @@ impl Scheduler {
             uploads: Arc::clone(&uploads),
             intake: Arc::default(),
             retention: retention::Handle::new(commands),
+            found: Arc::default(),
         };
         let ended = Arc::<Ended>::default();
         let driver =
@@ -177,6 +182,7 @@ impl Scheduler {
                 garbage: AbortOnDropHandle::new(tokio::spawn(collector)),
                 triggers: AbortOnDropHandle::new(tokio::spawn(triggers::serve(scheduler.clone(), trigger_calls))),
                 retention: AbortOnDropHandle::new(tokio::spawn(retention.run())),
+                watch: AbortOnDropHandle::new(tokio::spawn(watch::watch(scheduler.clone(), scheduler.found.clone()))),
                 driver: tokio::spawn(driver.run(clock, receiver, events, triggers)),
             }
         };
@@ -345,6 +351,11 @@ impl Scheduler {
     /// How the loop is.
     pub fn health(&self) -> Health {
         self.heartbeat.health()
+    }
+
+    /// What an operator should know of, as it was some seconds ago.
+    pub fn warnings(&self) -> Arc<[Warning]> {
+        self.found.get()
     }
 
     /// Attempts that may run at a time.

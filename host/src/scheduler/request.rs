@@ -1,6 +1,6 @@
 //! What can be asked of the scheduler, and how it can be refused.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{IntakeError, RetentionConfig, grants::GrantsDifference};
 use crate::{
@@ -40,6 +40,8 @@ pub struct SchedulerConfig {
     pub telemetry: Telemetry,
     /// How long history is kept.
     pub retention: RetentionConfig,
+    /// Whose disk is looked at, for it may be full; none: no disk is.
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Default for SchedulerConfig {
@@ -54,6 +56,7 @@ impl Default for SchedulerConfig {
             commit_retry: Duration::from_millis(500),
             telemetry: Telemetry::default(),
             retention: RetentionConfig::default(),
+            data_dir: None,
         }
     }
 }

@@ -77,6 +77,7 @@ pub use commit::{
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};
+pub use db::slow_statements;
 pub use error::StoreError;
 pub use event_log::{EventFilter, EventNew, EventRow};
 pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};

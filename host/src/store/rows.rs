@@ -6,6 +6,7 @@ use crate::model::{
     dag_access::DagPermission,
     ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey},
     role::Role,
+    sign_in::Identity,
     spec::{DagSpec, ModuleSpec},
     state::{RunState, RunType, TaskState},
     time::{DataInterval, Timestamp},
@@ -278,6 +279,8 @@ pub struct UserRow {
     pub role: Role,
     /// Sorted.
     pub dag_permissions: Vec<DagPermission>,
+    /// Whom a provider vouches for, if one does; then there is no password.
+    pub identity: Option<Identity>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -285,7 +288,11 @@ pub struct UserRow {
 impl UserRow {
     /// What the audit log shows of it.
     pub fn shown(&self) -> Value {
-        json!({"role": self.role, "dag_permissions": self.dag_permissions})
+        let mut shown = json!({"role": self.role, "dag_permissions": self.dag_permissions});
+        if let Some(Identity { issuer, subject }) = &self.identity {
+            (shown["issuer"], shown["subject"]) = (issuer.as_str().into(), subject.as_str().into());
+        }
+        shown
     }
 }
 

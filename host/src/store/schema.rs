@@ -33,6 +33,7 @@ const SQLITE: &Steps = &[
     (73, "dag permissions", include_str!("../../../migrations/sqlite/0073_dag_permissions.sql")),
     (74, "component signer", include_str!("../../../migrations/sqlite/0074_component_signer.sql")),
     (81, "verdict", include_str!("../../../migrations/sqlite/0081_verdict.sql")),
+    (82, "identity", include_str!("../../../migrations/sqlite/0082_identity.sql")),
     (90, "component dags", include_str!("../../../migrations/sqlite/0090_component_dags.sql")),
 ];
 
@@ -43,6 +44,7 @@ const POSTGRES: &Steps = &[
     (74, "component signer", include_str!("../../../migrations/postgres/0074_component_signer.sql")),
     (80, "lease", include_str!("../../../migrations/postgres/0080_lease.sql")),
     (81, "verdict", include_str!("../../../migrations/postgres/0081_verdict.sql")),
+    (82, "identity", include_str!("../../../migrations/postgres/0082_identity.sql")),
     (90, "component dags", include_str!("../../../migrations/postgres/0090_component_dags.sql")),
 ];
 

@@ -11,6 +11,7 @@ use crate::model::{
     dag_access::DagAccess,
     ids::{ConnectionId, PoolName, VariableKey},
     role::Role,
+    sign_in::Identity,
     state::TaskState,
     time::Timestamp,
 };
@@ -50,6 +51,10 @@ impl FromRow for UserRow {
             password_hash: row.try_get("password_hash")?,
             role: row.try_get("role")?,
             dag_permissions: dag_permission::of_row(row)?,
+            identity: match (row.try_get("issuer")?, row.try_get("subject")?) {
+                (Some(issuer), Some(subject)) => Some(Identity { issuer, subject }),
+                _ => None,
+            },
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
         })
@@ -206,13 +211,22 @@ impl Store {
         Ok(db::query_scalar(include_str!("sql/user_count.sql")).fetch_one(self.readers()).await?)
     }
 
-    /// Stores a new user; whether there was none of that name.
+    /// The user that an issuer vouches for.
+    pub async fn user_get_by_identity(&self, identity: &Identity) -> Result<Option<UserRow>, StoreError> {
+        let query = db::query_as(include_str!("sql/user_get_by_identity.sql"));
+        let query = query.bind(&identity.issuer).bind(&identity.subject);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// Stores a new user; whether there was none of that name, and none of that identity.
     pub async fn user_create(&self, user: &UserRow) -> Result<bool, StoreError> {
         let query = db::query(include_str!("sql/user_create.sql"))
             .bind(&user.username)
             .bind(&user.password_hash)
             .bind(user.role)
             .bind(dag_permission::column(&user.dag_permissions)?)
+            .bind(user.identity.as_ref().map(|identity| identity.issuer.as_str()))
+            .bind(user.identity.as_ref().map(|identity| identity.subject.as_str()))
             .bind(user.created_at)
             .bind(user.updated_at);
         Ok(self.write(query).await? == 1)
@@ -233,6 +247,17 @@ impl Store {
     pub async fn user_set_role(&self, username: &str, role: Role, now: Timestamp) -> Result<bool, StoreError> {
         let query = db::query(each!("user_set_role")).bind(username).bind(role).bind(now);
         Ok(self.write(query).await? == 1)
+    }
+
+    /// Gives a user the role that an issuer vouches for, also if it takes the last admin's; whether there is such a user.
+    pub async fn user_set_role_vouched(
+        &self,
+        identity: &Identity,
+        role: Role,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let query = db::query(include_str!("sql/user_set_role_vouched.sql"));
+        Ok(self.write(query.bind(&identity.issuer).bind(&identity.subject).bind(role).bind(now)).await? == 1)
     }
 
     /// Deletes a user, unless it is the last admin; whether it did. Its sessions go with it. Of two admins who delete each other at a

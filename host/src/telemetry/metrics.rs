@@ -22,6 +22,7 @@ use crate::model::{
     ids::{DagId, PoolName},
     state::{RunState, TaskState},
     time::Timestamp,
+    warning::WarningKind,
 };
 
 /// The figures of one server. Clones share them.
@@ -51,6 +52,11 @@ struct RunLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +98,8 @@ pub struct Gauges {
     /// How many may.
     pub parallelism: u32,
     pub active_runs: u32,
+    /// Of each warning its kind.
+    pub warnings: Vec<WarningKind>,
     /// All of them: others are told no more.
     pub pools: Vec<PoolSlots>,
     /// None: not known.
@@ -166,6 +174,8 @@ figures! {
     callbacks: Family<ResultLabel, Counter> = "callback_deliveries";
     /// Spans that could not be sent
     spans_dropped: Counter = "spans_dropped";
+    /// Warnings on the page, by what they are about
+    warnings: Family<KindLabel, Gauge> = "warnings";
     /// Size of the database with its log
     database_bytes: Gauge = "database_bytes";
 }
@@ -178,6 +188,11 @@ impl Figures {
         self.parallelism.set(now.parallelism.into());
         if let Some(bytes) = now.database_bytes {
             self.database_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        for kind in WarningKind::ALL {
+            let count = now.warnings.iter().filter(|warning| **warning == kind).count();
+            let figure = self.warnings.get_or_create(&KindLabel { kind: kind.as_str() });
+            figure.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.pool_slots.clear();
         for slots in &now.pools {

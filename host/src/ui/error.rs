@@ -62,8 +62,12 @@ impl From<StoreError> for UiError {
 impl From<AuthError> for UiError {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) => Self::NotFound(error.to_string()),
+            AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) | AuthError::NoProvider => {
+                Self::NotFound(error.to_string())
+            }
             AuthError::UserExists(_)
+            | AuthError::NameTaken(_)
+            | AuthError::PasswordOfVouched(_)
             | AuthError::LastAdmin(_)
             | AuthError::TokenExists(_)
             | AuthError::TooManyTokens => Self::Conflict(error.to_string()),
@@ -79,7 +83,9 @@ impl From<AuthError> for UiError {
             | AuthError::UnknownToken
             | AuthError::TokenByToken
             | AuthError::PasswordByToken
-            | AuthError::TokenOfOther => Self::Forbidden(error.to_string()),
+            | AuthError::TokenOfOther
+            | AuthError::NotLetIn(_)
+            | AuthError::Provider(_) => Self::Forbidden(error.to_string()),
             AuthError::TooManyListeners(_) => Self::TooMany(error.to_string()),
             AuthError::Store(error) => Self::internal(error),
         }

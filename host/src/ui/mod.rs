@@ -39,7 +39,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
-use self::{error::UiError, shape::Shapes, shell::Frame};
+use self::{
+    error::UiError,
+    shape::Shapes,
+    shell::{Frame, Warnings},
+};
 use crate::{
     api::{
         audit,
@@ -53,6 +57,7 @@ use crate::{
     blobs::Blobs,
     model::{
         ids::{DagId, RunId},
+        role::Permission,
         state::{RunState, TaskState},
         time::Clock,
     },
@@ -121,6 +126,8 @@ pub fn router(ui: UiState) -> Router {
     let pages = Router::new()
         .route("/", get(async || Redirect::to("/dags")))
         .route("/login", get(sign_in::show).post(sign_in::sign_in))
+        .route("/login/oidc", get(sign_in::begin))
+        .route("/login/oidc/callback", get(sign_in::finish))
         .route("/logout", post(sign_in::sign_out))
         .route("/static/{version}/{name}", get(assets::get))
         .route("/dags", get(dags::list))
@@ -230,6 +237,9 @@ async fn guard(State(ui): State<UiState>, mut request: Request, next: Next) -> R
     let found = ui.auth.identify(request.method(), request.headers()).await;
     if let Ok((user, _)) = &found {
         request.extensions_mut().insert(user.clone());
+        if user.may(Permission::WarningRead) {
+            request.extensions_mut().insert(Warnings(ui.scheduler.warnings()));
+        }
     }
     let (parts, body) = request.into_parts();
     let frame = Frame::of(&parts);

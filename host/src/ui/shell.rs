@@ -1,6 +1,6 @@
 //! What all pages share: head, navigation, colours, a message from the page before.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -21,6 +21,7 @@ use crate::{
         ids::DagId,
         role::{Permission, Role},
         spec::DagSpec,
+        warning::Warning,
     },
 };
 
@@ -128,7 +129,12 @@ pub struct Frame {
     zone: ZoneChoice,
     notice: Option<String>,
     here: String,
+    warnings: Warnings,
 }
+
+/// What an operator should know of; nothing for others. The guard hands it on with the request.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(pub Arc<[Warning]>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Frame {
     type Rejection = Infallible;
@@ -160,6 +166,7 @@ impl Frame {
             zone: ZoneChoice::new(cookie(&parts.headers, ZONE_COOKIE).unwrap_or_default()),
             notice,
             here: here.to_owned(),
+            warnings: parts.extensions.get::<Warnings>().cloned().unwrap_or_default(),
         }
     }
 
@@ -198,6 +205,7 @@ impl Frame {
             zone: self.zone,
             notice: self.notice.map(|text| Notice { kind: "", text }),
             here: self.here,
+            warnings: self.warnings,
             events: None,
         }
     }
@@ -215,6 +223,7 @@ pub struct Shell {
     pub notice: Option<Notice>,
     /// The address of this page.
     pub here: String,
+    warnings: Warnings,
     /// The address of the stream that keeps it up to date.
     pub events: Option<String>,
 }
@@ -229,6 +238,16 @@ impl Shell {
     /// Who has signed in.
     pub fn user(&self) -> Option<&str> {
         self.user.as_ref().map(|user| user.username.as_str())
+    }
+
+    /// What an operator should know of, and the page that says more, if there is one.
+    pub fn warnings(&self) -> Vec<(String, Option<String>)> {
+        let told = self.warnings.0.iter().map(|Warning { text, task, .. }| {
+            let place = task.as_ref();
+            let address = place.map(|at| links::task(&at.dag_id, &at.run_id, &at.task_id, at.map_index));
+            (text.clone(), address)
+        });
+        told.collect()
     }
 
     /// The user's role for all dags.

@@ -51,6 +51,11 @@ fn values_out_of_range_name_the_setting_and_what_it_takes() {
         ("listen", "nowhere"),
         ("database.synchronous", "off"),
         ("egress.allow_private", "yes"),
+        ("egress.max_at_a_time", "65"),
+        ("egress.max_requests", "0"),
+        ("egress.max_seconds", "31536001"),
+        ("oidc.roles", "ops=root"),
+        ("oidc.default_role", "root"),
         ("recording.default", "on"),
         ("recording.max_bytes", "1"),
         ("retention.runs_days", "-1"),
@@ -60,6 +65,29 @@ fn values_out_of_range_name_the_setting_and_what_it_takes() {
         let settings = gather(&[(key, value)], &[], "").unwrap();
         let error = ServeConfig::from_settings(&settings).err().expect(key).to_string();
         assert!(error.contains(key) && error.contains(value), "{error}");
+    }
+}
+
+#[test]
+fn a_provider_without_what_it_needs_is_told() {
+    let issuer = [("oidc.issuer", "https://login.example.org"), ("oidc.client_id", "airlock")];
+    let read = |more: &[(&'static str, &str)]| {
+        ServeConfig::from_settings(&gather(&[issuer.as_slice(), more].concat(), &[], "").unwrap())
+    };
+    assert!(read(&[("oidc.default_role", "viewer")]).unwrap().oidc.is_some());
+    let config = read(&[("oidc.roles_claim", "groups"), ("oidc.roles", "a=admin"), ("oidc.scopes", "openid  groups")]);
+    assert_eq!(config.unwrap().oidc.unwrap().scopes, ["groups"]);
+    for (more, named) in [
+        (&[][..], "would have a role"),
+        (&[("oidc.roles_claim", "groups")], "`oidc.roles`"),
+        (&[("oidc.roles", "a=admin")], "`oidc.roles_claim`"),
+    ] {
+        let error = read(more).err().unwrap().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+    for one in issuer {
+        let error = ServeConfig::from_settings(&gather(&[one], &[], "").unwrap()).err().unwrap().to_string();
+        assert!(error.contains("is set and"), "{error}");
     }
 }
 

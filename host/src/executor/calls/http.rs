@@ -22,10 +22,13 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_hours(1);
 
 pub(super) async fn request(shared: &Shared, attempt: &Attempt, request: HttpRequest) -> Result<Reply, CallError> {
     let until = Instant::now() + EXCHANGE_TIMEOUT;
-    let slots = attempt.effects(|effects| Arc::clone(&effects.http)).ok_or_else(over)?;
-    let slot = slots
-        .try_acquire_owned()
-        .map_err(|_| CallError::Unavailable("too many HTTP exchanges at a time; end or drop some first".into()))?;
+    let at_a_time = shared.config.traffic.at_a_time;
+    let slot = attempt.effects(|effects| effects.http_slot(at_a_time)).ok_or_else(over)?.ok_or_else(|| {
+        CallError::Unavailable(format!(
+            "{at_a_time} HTTP exchanges are under way, which is all that an attempt may have at a time (setting \
+             `egress.max_at_a_time`); end or drop some first"
+        ))
+    })?;
     let _memory = shared
         .request_bodies
         .try_reserve(request.body.len() as u64)

@@ -4,12 +4,16 @@ use sha2::Digest as _;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    task::JoinSet,
 };
 
 use super::*;
 use crate::{
     executor::finish,
-    model::ids::{ConnectionId, VariableKey},
+    model::{
+        ids::{ConnectionId, VariableKey},
+        traffic::TrafficCaps,
+    },
     secrets::place,
     store::{ConnectionRow, VariableRow},
     wire::{AttemptEnd, StreamKey, Usage},
@@ -259,6 +263,108 @@ async fn http_goes_to_granted_hosts_only_and_without_what_is_not_the_tasks_busin
     let read = || Call::StreamRead { stream, max_bytes: 100 };
     assert!(matches!(fixture.call(&a, read()).await, Ok(Reply::Bytes(bytes)) if bytes == b"pong"));
     assert!(matches!(fixture.call(&a, read()).await, Ok(Reply::Bytes(bytes)) if bytes.is_empty()));
+}
+
+/// A host that answers each connection with this, and reads nothing but what it must.
+async fn answering(answer: &'static [u8]) -> (u16, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        while let Ok((mut peer, _)) = listener.accept().await {
+            let _ = peer.read_buf(&mut Vec::new()).await;
+            let _ = peer.write_all(answer).await;
+        }
+    });
+    (port, serving)
+}
+
+#[tokio::test]
+async fn an_attempt_has_so_much_of_the_network_and_no_more() {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\npong";
+    let (port, _serving) = answering(ANSWER).await;
+    let request = |body: usize| Call::HttpRequest {
+        method: "GET".into(),
+        uri: format!("http://127.0.0.1:{port}/"),
+        headers: Vec::new(),
+        body: vec![0; body],
+        timeout_ms: Some(5_000),
+    };
+    let with = async |traffic: TrafficCaps| {
+        let mut fixture = Fixture::pair(serde_json::json!({"hosts": [format!("127.0.0.1:{port}")]})).await;
+        let shared = Arc::get_mut(&mut fixture.shared).unwrap();
+        shared.egress = crate::executor::egress::Egress::new(true, &crate::connections::Lookups::default()).unwrap();
+        shared.config.traffic = traffic;
+        fixture
+    };
+    let told = |answer: Result<Reply, CallError>| match answer {
+        Err(CallError::TooLarge(text) | CallError::Unavailable(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    let caps = TrafficCaps::default();
+
+    let mut fixture = with(TrafficCaps { requests: 2, ..caps }).await;
+    let (a, b) = (fixture.attempt("a"), fixture.attempt("b"));
+    for _ in 0..2 {
+        let Ok(Reply::Response { stream, .. }) = fixture.call(&a, request(0)).await else { panic!() };
+        // What goes on is no further request.
+        let read = fixture.call(&a, Call::StreamRead { stream, max_bytes: 100 }).await;
+        assert!(matches!(read, Ok(Reply::Bytes(bytes)) if bytes == b"pong"));
+    }
+    assert!(told(fixture.call(&a, request(0)).await).contains("`egress.max_requests`"));
+    // What stays in the house goes on, and so does another attempt.
+    assert!(fixture.call(&a, Call::XComPush { key: "k".into(), value: json("1") }).await.is_ok());
+    assert!(fixture.call(&b, request(0)).await.is_ok());
+
+    let mut fixture = with(TrafficCaps { sent_bytes: 100, ..caps }).await;
+    let a = fixture.attempt("a");
+    assert!(told(fixture.call(&a, request(100)).await).contains("`egress.max_sent_bytes`"));
+    assert!(fixture.call(&a, request(10)).await.is_ok());
+
+    // The head of the answer fits, its body does not.
+    let head = b"connection".len() + b"close".len() + b"content-length".len() + b"4".len();
+    let mut fixture = with(TrafficCaps { received_bytes: head as u64 + 3, ..caps }).await;
+    let a = fixture.attempt("a");
+    let Ok(Reply::Response { stream, .. }) = fixture.call(&a, request(0)).await else { panic!() };
+    let read = fixture.call(&a, Call::StreamRead { stream, max_bytes: 100 }).await;
+    assert!(told(read).contains("`egress.max_received_bytes`"));
+    assert!(told(fixture.call(&a, request(0)).await).contains("`egress.max_received_bytes`"));
+
+    let mut fixture = with(TrafficCaps { at_a_time: 1, ..caps }).await;
+    let a = fixture.attempt("a");
+    let Ok(Reply::Response { stream, .. }) = fixture.call(&a, request(0)).await else { panic!() };
+    assert!(told(fixture.call(&a, request(0)).await).contains("`egress.max_at_a_time`"));
+    crate::executor::calls::receive(
+        &fixture.shared,
+        &fixture.outbox,
+        &a,
+        CallKey(8),
+        Call::StreamDrop { stream },
+        None,
+    );
+    assert!(fixture.call(&a, request(0)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_host_that_never_answers_costs_no_more_time_than_there_is() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut fixture = Fixture::pair(serde_json::json!({"hosts": [format!("127.0.0.1:{port}")]})).await;
+    let shared = Arc::get_mut(&mut fixture.shared).unwrap();
+    shared.egress = crate::executor::egress::Egress::new(true, &crate::connections::Lookups::default()).unwrap();
+    shared.config.traffic.time = std::time::Duration::from_millis(200);
+    let a = fixture.attempt("a");
+    let request = || Call::HttpRequest {
+        method: "GET".into(),
+        uri: format!("http://127.0.0.1:{port}/"),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout_ms: Some(60_000),
+    };
+    for _ in 0..2 {
+        let Err(CallError::TooLarge(text)) = fixture.call(&a, request()).await else { panic!() };
+        assert!(text.contains("`egress.max_seconds`"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -6,10 +6,12 @@
 mod connection;
 mod query;
 mod row;
+mod slow;
 mod value;
 
 pub use connection::{Connection, Executor, Pool};
 pub(super) use query::each;
 pub use query::{Builder, Query, Sql, query, query_as, query_scalar};
 pub use row::{FromRow, Row};
+pub use slow::slow_statements;
 pub use value::{Bind, Raw, Read, Value};

@@ -14,6 +14,7 @@ use sqlx::{
 use super::{
     connection::Executor,
     row::{FromRow, Row},
+    slow::Timed,
     value::{Bind, Read, Value},
 };
 
@@ -38,6 +39,11 @@ pub(in crate::store) use each;
 impl Sql {
     pub fn each(sqlite: &'static str, postgres: &'static str) -> Self {
         Self { sqlite: sqlite.into_sql_str(), postgres: postgres.into_sql_str() }
+    }
+
+    /// Looks how long it takes. The text is that of one database, which says enough.
+    fn timed(&self) -> Timed {
+        Timed::begin(if self.postgres.as_str().is_empty() { &self.sqlite } else { &self.postgres })
     }
 
     /// The same text for both.
@@ -166,6 +172,7 @@ impl Query {
 
     /// Runs it for its effect; returns how many rows it changed.
     pub async fn execute<'c>(self, on: impl Into<Executor<'c>>) -> sqlx::Result<u64> {
+        let _timed = self.sql.timed();
         Ok(match on.into() {
             Executor::SqlitePool(on) => self.sqlite()?.execute(on).await?.rows_affected(),
             Executor::Sqlite(on) => self.sqlite()?.execute(on).await?.rows_affected(),
@@ -178,6 +185,7 @@ impl Query {
         fn all<R>(rows: Vec<R>, row: fn(R) -> Row) -> Vec<Row> {
             rows.into_iter().map(row).collect()
         }
+        let _timed = self.sql.timed();
         Ok(match on.into() {
             Executor::SqlitePool(on) => all(self.sqlite()?.fetch_all(on).await?, Row::Sqlite),
             Executor::Sqlite(on) => all(self.sqlite()?.fetch_all(on).await?, Row::Sqlite),
@@ -195,6 +203,7 @@ impl Query {
     }
 
     pub async fn fetch_optional<'c>(self, on: impl Into<Executor<'c>>) -> sqlx::Result<Option<Row>> {
+        let _timed = self.sql.timed();
         Ok(match on.into() {
             Executor::SqlitePool(on) => self.sqlite()?.fetch_optional(on).await?.map(Row::Sqlite),
             Executor::Sqlite(on) => self.sqlite()?.fetch_optional(on).await?.map(Row::Sqlite),

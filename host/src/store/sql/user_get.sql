@@ -1,1 +1,1 @@
-SELECT username, password_hash, role, dag_permissions, created_at, updated_at FROM airlock_user WHERE username = $1
+SELECT username, password_hash, role, dag_permissions, issuer, subject, created_at, updated_at FROM airlock_user WHERE username = $1

@@ -9,6 +9,7 @@ use crate::model::{
     grants::{Decisions, Grant, GrantError, GrantsPolicy},
     ids::{ConnectionId, VariableKey},
     role::Role,
+    sign_in::Identity,
 };
 
 #[tokio::test]
@@ -56,6 +57,7 @@ async fn what_was_ended_or_changed_meanwhile_is_not_brought_back() {
         password_hash: "old".to_owned(),
         role: Role::Admin,
         dag_permissions: Vec::new(),
+        identity: None,
         created_at: at(1),
         updated_at: at(1),
     };
@@ -89,6 +91,43 @@ async fn what_was_ended_or_changed_meanwhile_is_not_brought_back() {
 }
 
 #[tokio::test]
+async fn an_identity_is_one_user_who_has_no_password() {
+    let store = TestStore::new().await;
+    let identity = |subject: &str| Identity { issuer: "https://a".into(), subject: subject.into() };
+    let user = |username: &str, identity: Option<Identity>| UserRow {
+        username: username.to_owned(),
+        password_hash: String::new(),
+        role: Role::Admin,
+        dag_permissions: Vec::new(),
+        identity,
+        created_at: at(1),
+        updated_at: at(1),
+    };
+    assert!(store.user_create(&user("ann", Some(identity("1")))).await.unwrap());
+    assert!(!store.user_create(&user("other", Some(identity("1")))).await.unwrap(), "one user of an identity");
+    assert!(!store.user_create(&user("ann", Some(identity("2")))).await.unwrap(), "one identity of a user");
+    // Of those without one there may be many.
+    for name in ["bob", "eve"] {
+        assert!(store.user_create(&user(name, None)).await.unwrap());
+    }
+    let found = store.user_get_by_identity(&identity("1")).await.unwrap().unwrap();
+    assert_eq!((found.username.as_str(), &found.identity), ("ann", &Some(identity("1"))));
+    let elsewhere = Identity { issuer: "https://b".into(), ..identity("1") };
+    assert!(store.user_get_by_identity(&elsewhere).await.unwrap().is_none());
+
+    assert!(!store.user_set_password("ann", "hash", at(2)).await.unwrap());
+    assert_eq!(store.user_get("ann").await.unwrap().unwrap().password_hash, "");
+    // The issuer's word counts also for the last admin.
+    for name in ["bob", "eve"] {
+        assert!(store.user_delete(name).await.unwrap());
+    }
+    assert!(!store.user_set_role("ann", Role::Viewer, at(3)).await.unwrap());
+    assert!(store.user_set_role_vouched(&identity("1"), Role::Viewer, at(3)).await.unwrap());
+    assert!(!store.user_set_role_vouched(&identity("2"), Role::Viewer, at(3)).await.unwrap());
+    assert_eq!(store.user_list(Page::default()).await.unwrap().items[0].role, Role::Viewer);
+}
+
+#[tokio::test]
 async fn a_deleted_user_has_no_sessions() {
     let store = TestStore::new().await;
     for name in ["ann", "bob"] {
@@ -98,6 +137,7 @@ async fn a_deleted_user_has_no_sessions() {
             password_hash,
             role: Role::Admin,
             dag_permissions: Vec::new(),
+            identity: None,
             created_at: at(1),
             updated_at: at(1),
         };

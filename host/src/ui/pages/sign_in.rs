@@ -5,13 +5,16 @@ use axum::{
     Form,
     extract::{Query, State},
     http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Redirect, Response},
+    response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
 
 use crate::{
-    api::identity::{Peer, clear_cookie, is_https, session_cookie, session_secret},
-    auth::{AuthError, SessionKind},
+    api::identity::{
+        Peer, clear_cookie, clear_sign_in_cookie, is_https, session_cookie, session_secret, sign_in_cookie,
+        sign_in_secret,
+    },
+    auth::{Answer, Auth, AuthError, Oidc, OidcError, SessionKind},
     ui::{
         UiState,
         error::UiError,
@@ -27,6 +30,29 @@ struct SignInView {
     error: Option<String>,
     next: String,
     username: String,
+    /// The text and the address of the button of another way to sign in.
+    provider: Option<(String, String)>,
+}
+
+impl SignInView {
+    fn new(auth: &Auth, frame: &Frame, next: &str) -> Self {
+        let address = || links::with_query("/login/oidc", &[("next", next)]);
+        Self {
+            shell: frame.clone().shell(Section::None, "sign-in", "Sign in"),
+            error: None,
+            next: next.to_owned(),
+            username: String::new(),
+            provider: auth.provider().map(Oidc::button).map(|button| (button.to_owned(), address())),
+        }
+    }
+
+    fn with_error(self, error: &AuthError) -> Self {
+        let mut text = error.to_string();
+        if let Some(first) = text.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        Self { error: Some(format!("{text}.")), ..self }
+    }
 }
 
 #[derive(Deserialize)]
@@ -36,13 +62,13 @@ pub struct NextQuery {
 }
 
 /// `GET /login`
-pub async fn show(frame: Frame, Query(query): Query<NextQuery>) -> Response {
-    let shell = frame.shell(Section::None, "sign-in", "Sign in");
-    if shell.user().is_some() {
-        return Redirect::to(links::local(&query.next)).into_response();
+pub async fn show(State(ui): State<UiState>, frame: Frame, Query(query): Query<NextQuery>) -> Response {
+    let next = links::local(&query.next);
+    let view = SignInView::new(&ui.auth, &frame, next);
+    if view.shell.user().is_some() {
+        return Redirect::to(next).into_response();
     }
-    let next = links::local(&query.next).to_owned();
-    page_with(StatusCode::OK, &SignInView { shell, error: None, next, username: String::new() })
+    page_with(StatusCode::OK, &view)
 }
 
 #[derive(Deserialize)]
@@ -71,13 +97,64 @@ pub async fn sign_in(
         Err(error @ AuthError::Throttled { .. }) => (StatusCode::TOO_MANY_REQUESTS, error),
         Err(error) => return Err(UiError::internal(error)),
     };
-    let mut text = status.1.to_string();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
+    let view = SignInView::new(&ui.auth, &frame, next).with_error(&status.1);
+    Ok(page_with(status.0, &SignInView { username: form.username, ..view }))
+}
+
+/// `GET /login/oidc`: off to the provider.
+pub async fn begin(
+    State(ui): State<UiState>,
+    frame: Frame,
+    headers: HeaderMap,
+    Query(query): Query<NextQuery>,
+) -> Result<Response, UiError> {
+    let next = links::local(&query.next);
+    let is_https = is_https(&headers);
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let here = format!("{}://{host}/login/oidc/callback", if is_https { "https" } else { "http" });
+    match ui.auth.vouched_begin(&here, next).await {
+        Ok(begun) => {
+            let cookie = sign_in_cookie(&begun.cookie, is_https);
+            Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&begun.url)).into_response())
+        }
+        Err(error) => not_vouched(&ui, &frame, next, error),
     }
-    let shell = frame.shell(Section::None, "sign-in", "Sign in");
-    let view = SignInView { shell, error: Some(format!("{text}.")), next: next.to_owned(), username: form.username };
-    Ok(page_with(status.0, &view))
+}
+
+/// `GET /login/oidc/callback`: back from the provider.
+pub async fn finish(
+    State(ui): State<UiState>,
+    frame: Frame,
+    peer: Peer,
+    headers: HeaderMap,
+    Query(answer): Query<Answer>,
+) -> Result<Response, UiError> {
+    let is_https = is_https(&headers);
+    let over = (header::SET_COOKIE, clear_sign_in_cookie(is_https));
+    let cookie = sign_in_secret(&headers).unwrap_or_default();
+    match ui.auth.vouched_finish(cookie, answer, peer.0).await {
+        Ok((session, next)) => {
+            let cookies = [over, (header::SET_COOKIE, session_cookie(&session, is_https))];
+            Ok((AppendHeaders(cookies), Redirect::to(links::local(&next))).into_response())
+        }
+        Err(error) => Ok((AppendHeaders([over]), not_vouched(&ui, &frame, links::local(""), error)?).into_response()),
+    }
+}
+
+/// The sign-in page, which says why the provider's word did not do.
+fn not_vouched(ui: &UiState, frame: &Frame, next: &str, error: AuthError) -> Result<Response, UiError> {
+    let status = match &error {
+        AuthError::Provider(OidcError::Unavailable(_)) => StatusCode::BAD_GATEWAY,
+        AuthError::Provider(OidcError::NotBegun) => StatusCode::BAD_REQUEST,
+        AuthError::Provider(OidcError::Refused(_) | OidcError::Untrusted(_)) => StatusCode::UNAUTHORIZED,
+        AuthError::NotLetIn(_) | AuthError::NameTaken(_) | AuthError::UserName(_) => StatusCode::FORBIDDEN,
+        AuthError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+        _ => return Err(UiError::from(error)),
+    };
+    if let AuthError::Provider(OidcError::Unavailable(reason) | OidcError::Untrusted(reason)) = &error {
+        tracing::warn!(%reason, "a sign-in by the provider failed");
+    }
+    Ok(page_with(status, &SignInView::new(&ui.auth, frame, next).with_error(&error)))
 }
 
 /// `POST /logout`

@@ -44,6 +44,7 @@ pub async fn list(
             let cells = [
                 row.role.to_string(),
                 lines(&row.dag_permissions, ", "),
+                signed_in_by(row),
                 told(row.created_at, zone.shown),
                 told(row.updated_at, zone.shown),
             ];
@@ -58,7 +59,7 @@ pub async fn list(
         empty: "There is always one.",
         new: Some(("/users/edit", "New user")),
         permission: Some(Permission::UserWrite),
-        columns: vec!["Name", "Role", "On some DAGs", "Created", "Changed"],
+        columns: vec!["Name", "Role", "On some DAGs", "Signed in by", "Created", "Changed"],
         pager: query.pager(PATH, rows.len(), listed.total),
         beside: Vec::new(),
         rows,
@@ -68,6 +69,14 @@ pub async fn list(
 
 fn lines(permissions: &[DagPermission], between: &str) -> String {
     permissions.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
+
+fn signed_in_by(row: &UserRow) -> String {
+    match &row.identity {
+        Some(identity) => identity.issuer.clone(),
+        None if row.password_hash.is_empty() => "nobody: tokens only".into(),
+        None => "password".into(),
+    }
 }
 
 async fn find(ui: &UiState, username: &str) -> Result<UserRow, UiError> {
