@@ -188,7 +188,7 @@ async fn an_answer_is_good_once_and_where_it_was_asked_for() {
     provider.person(ann());
     let (cookie, back) = begin(&server, &provider, "").await;
     let (other_cookie, other_back) = begin(&server, &provider, "").await;
-    let forged = format!("{}x", back);
+    let forged = format!("{back}x");
     for (path, cookie) in [
         (&back, ""),
         (&back, other_cookie.as_str()),

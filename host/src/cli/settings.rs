@@ -371,8 +371,8 @@ fn oidc(settings: &Settings) -> Result<Option<OidcConfig>> {
 }
 
 fn traffic(settings: &Settings) -> Result<TrafficCaps> {
-    let number = |key, most: u64| settings.require(key, |number| (1..=most).contains(number));
     const MAX_BYTES: u64 = 1 << 50;
+    let number = |key, most: u64| settings.require(key, |number| (1..=most).contains(number));
     Ok(TrafficCaps {
         at_a_time: settings.require("egress.max_at_a_time", |number| (1..=MAX_AT_A_TIME).contains(number))?,
         requests: number("egress.max_requests", 1_000_000_000)?,

@@ -46,9 +46,10 @@ impl Use {
                 Self::request(statement.len() + parameters.iter().map(Datum::size_bytes).sum::<usize>())
             }
             Call::SqlNext { .. } => Self::piece(0),
-            Call::StreamRead { stream, .. } => leads_out(*stream).then_some(Self::piece(0))?,
+            Call::StreamRead { stream, .. } | Call::ArtifactFinish { stream } => {
+                leads_out(*stream).then_some(Self::piece(0))?
+            }
             Call::ArtifactWrite { stream, chunk } => leads_out(*stream).then_some(Self::piece(chunk.len()))?,
-            Call::ArtifactFinish { stream } => leads_out(*stream).then_some(Self::piece(0))?,
             Call::XComPush { .. }
             | Call::XComPull { .. }
             | Call::XComPullRuns { .. }
