@@ -6,6 +6,7 @@
 use std::{env, path::Path, process::Command};
 
 use airlock_tests::{Client, Server, build};
+use reqwest::Method;
 use serde_json::json;
 
 /// Requests of each kind for each operation.
@@ -65,6 +66,8 @@ async fn answers_are_what_the_document_says() {
         .await
         .ok();
     admin.post("/api/v2/pools", &json!({"name": "known", "slots": 1})).await.ok();
+    let put = admin.request(Method::PUT, "/api/v2/dags/canary/retention").json(&json!({"runs_days": 30}));
+    admin.send(put).await.ok();
     let body = json!({"username": "vera", "password": "tall giraffes eat at noon", "role": "viewer"});
     admin.post("/api/v2/users", &body).await.ok();
     let viewer = Client::signed_in(&server.url, "vera", "tall giraffes eat at noon").await;

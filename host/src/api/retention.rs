@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     auth::Audit,
-    model::retention::{DagRetention, Retention},
+    model::{
+        ids::DagId,
+        retention::{DagRetention, Retention},
+    },
     scheduler::{DagPreview, Deletions},
 };
 
@@ -60,8 +63,16 @@ pub struct DagRetentionResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OwnRetentionResponse {
     dag_id: String,
-    #[serde(flatten)]
-    own: DagRetentionBody,
+    /// Null: what the server's settings say; 0: for ever. So are those below.
+    runs_days: Option<u32>,
+    runs_count: Option<u32>,
+    logs_days: Option<u32>,
+}
+
+impl OwnRetentionResponse {
+    fn new(dag_id: &DagId, DagRetention { runs_days, runs_count, logs_days }: DagRetention) -> Self {
+        Self { dag_id: dag_id.to_string(), runs_days, runs_count, logs_days }
+    }
 }
 
 /// What the server's settings say, and of which dags something else is said.
@@ -151,7 +162,7 @@ pub async fn get_retention(State(api): State<Api>) -> Result<Json<RetentionRespo
         versions_days: number(config.versions_days),
         asset_events_days: number(config.asset_events_days),
         audit_days: number(config.audit_days),
-        own: own.map(|(dag_id, own)| OwnRetentionResponse { dag_id: dag_id.to_string(), own: own.into() }).collect(),
+        own: own.map(|(dag_id, own)| OwnRetentionResponse::new(&dag_id, own)).collect(),
     }))
 }
 

@@ -211,7 +211,7 @@ impl Oidc {
     /// Begins a sign-in that comes back to `here`, unless the settings say where to, and goes on at `next`.
     pub(super) async fn begin(&self, here: &str, next: &str, now: Timestamp) -> Result<Begun, OidcError> {
         let inner = &self.inner;
-        let client = inner.client(&inner.metadata(now).await?);
+        let client = inner.client(&*inner.metadata(now).await?);
         let here = inner.config.redirect_url.as_deref().unwrap_or(here);
         let redirect_url = RedirectUrl::new(here.to_owned()).map_err(|_| OidcError::NotBegun)?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
@@ -257,7 +257,7 @@ impl Oidc {
             Err(ClaimsVerificationError::SignatureVerification(
                 SignatureVerificationError::NoMatchingKey | SignatureVerificationError::CryptoError(_),
             )) => {
-                let metadata = inner.discover(&mut inner.known.lock().await, now).await?;
+                let metadata = inner.discover(&mut *inner.known.lock().await, now).await?;
                 inner.verify(&metadata, &token, &pending.nonce, now)
             }
             verified => verified,
@@ -324,7 +324,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<CoreIdToken, OidcError> {
         let untrusted = |text: String| OidcError::Untrusted(Reason(text));
-        let client = self.client(&self.metadata(now).await?).set_redirect_uri(redirect_url);
+        let client = self.client(&*self.metadata(now).await?).set_redirect_uri(redirect_url);
         let request = client.exchange_code(code).map_err(|error| untrusted(chain(&error)))?;
         let answer = request.set_pkce_verifier(verifier).request_async(&self.http).await;
         let answer = answer.map_err(|error| match error {

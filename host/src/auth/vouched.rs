@@ -93,21 +93,20 @@ impl Auth {
         };
         let before = present.as_ref().map_or(Value::Null, UserRow::shown);
         let now = inner.clock.now();
-        let (user, is_new) = match present {
-            Some(user) => (UserRow { role, ..user }, false),
-            None => {
-                let username = rules.username(claims)?;
-                check_name(&username)?;
-                let user = UserRow {
-                    username,
-                    password_hash: String::new(),
-                    role,
-                    dag_permissions: Vec::new(),
-                    identity: Some(identity.clone()),
-                    created_at: now,
-                    updated_at: now,
-                };
-                (user, true)
+        let is_new = present.is_none();
+        let user = if let Some(user) = present {
+            UserRow { role, ..user }
+        } else {
+            let username = rules.username(claims)?;
+            check_name(&username)?;
+            UserRow {
+                username,
+                password_hash: String::new(),
+                role,
+                dag_permissions: Vec::new(),
+                identity: Some(identity.clone()),
+                created_at: now,
+                updated_at: now,
             }
         };
         let audit = Audit::new(EventNew { username: Some(user.username.clone()), ..event });

@@ -21,17 +21,17 @@ pub(super) struct Use {
 }
 
 impl Use {
-    fn request(sent_bytes: usize) -> Option<Self> {
-        Some(Self { is_request: true, sent_bytes: sent_bytes as u64 })
+    fn request(sent_bytes: usize) -> Self {
+        Self { is_request: true, sent_bytes: sent_bytes as u64 }
     }
 
-    fn piece(sent_bytes: usize) -> Option<Self> {
-        Some(Self { is_request: false, sent_bytes: sent_bytes as u64 })
+    fn piece(sent_bytes: usize) -> Self {
+        Self { is_request: false, sent_bytes: sent_bytes as u64 }
     }
 
     /// None: the call stays in the house. `leads_out`: whether a stream does not.
     fn of(call: &Call, leads_out: impl Fn(StreamKey) -> bool) -> Option<Self> {
-        match call {
+        Some(match call {
             Call::HttpRequest { method, uri, headers, body, .. } => {
                 let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
                 Self::request(method.len() + uri.len() + headers + body.len())
@@ -63,8 +63,8 @@ impl Use {
             | Call::ApprovalFind { .. }
             | Call::DagLook(_)
             | Call::DagTrigger(_)
-            | Call::StreamDrop { .. } => None,
-        }
+            | Call::StreamDrop { .. } => return None,
+        })
     }
 
     /// As `attempt` asks for it.
@@ -129,11 +129,11 @@ mod tests {
             body: vec![0; 10],
             timeout_ms: None,
         };
-        assert_eq!(Use::of(&request, inside), Use::request(4 + 9 + 3 + 10));
+        assert_eq!(Use::of(&request, inside), Some(Use::request(4 + 9 + 3 + 10)));
         let write = Call::ArtifactWrite { stream, chunk: vec![0; 7] };
-        assert_eq!((Use::of(&write, inside), Use::of(&write, outside)), (None, Use::piece(7)));
+        assert_eq!((Use::of(&write, inside), Use::of(&write, outside)), (None, Some(Use::piece(7))));
         let read = Call::StreamRead { stream, max_bytes: 9 };
-        assert_eq!((Use::of(&read, inside), Use::of(&read, outside)), (None, Use::piece(0)));
+        assert_eq!((Use::of(&read, inside), Use::of(&read, outside)), (None, Some(Use::piece(0))));
         assert_eq!(Use::of(&Call::VariableGet { key: "a".into() }, outside), None);
         assert_eq!(received_bytes(&Reply::Bytes(vec![0; 5])), 5);
         assert_eq!(received_bytes(&Reply::Unit), 0);

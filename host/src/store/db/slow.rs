@@ -79,7 +79,7 @@ mod tests {
         let start = Instant::now();
         assert_eq!(slow.of_late(start), None);
         slow.add(start, Duration::from_secs(3), "SELECT a\n    FROM b");
-        slow.add(start + Duration::from_secs(60), Duration::from_secs(2), "DELETE");
+        slow.add(start + Duration::from_mins(1), Duration::from_secs(2), "DELETE");
         let found = slow.of_late(start + Duration::from_secs(61)).unwrap();
         assert_eq!((found.count, found.longest.as_secs(), found.statement.as_str()), (2, 3, "SELECT a FROM b"));
         let found = slow.of_late(start + SLOW_STATEMENTS_KEPT).unwrap();
