@@ -28,6 +28,8 @@ use crate::{
 const THEME_COOKIE: &str = "airlock_theme";
 const ZONE_COOKIE: &str = "airlock_zone";
 const NOTICE_COOKIE: &str = "airlock_notice";
+/// Stands before a notice of an error; notices begin with a word.
+const ERROR_MARK: char = '!';
 
 /// Which part of the page a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,18 @@ pub struct Notice {
     pub text: String,
 }
 
+impl Notice {
+    /// What the page before left to be told.
+    fn read(cookie: &str) -> Self {
+        let (kind, text) = match cookie.strip_prefix(ERROR_MARK) {
+            Some(text) => ("error", text),
+            None => ("", cookie),
+        };
+        let text = percent_encoding::percent_decode_str(text).decode_utf8_lossy().chars().take(500).collect();
+        Self { kind, text }
+    }
+}
+
 /// In which zone instants are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZoneChoice {
@@ -127,7 +141,7 @@ pub struct Frame {
     user: Option<CurrentUser>,
     theme: &'static str,
     zone: ZoneChoice,
-    notice: Option<String>,
+    notice: Option<Notice>,
     here: String,
     warnings: Warnings,
 }
@@ -152,9 +166,7 @@ impl Frame {
             Some("light") => "light",
             _ => "auto",
         };
-        let notice = cookie(&parts.headers, NOTICE_COOKIE)
-            .filter(|text| !text.is_empty())
-            .map(|text| percent_encoding::percent_decode_str(text).decode_utf8_lossy().chars().take(500).collect());
+        let notice = cookie(&parts.headers, NOTICE_COOKIE).filter(|text| !text.is_empty()).map(Notice::read);
         let here = if parts.method == axum::http::Method::GET {
             parts.uri.path_and_query().map_or("/dags", axum::http::uri::PathAndQuery::as_str)
         } else {
@@ -203,7 +215,7 @@ impl Frame {
             user: self.user,
             theme: self.theme,
             zone: self.zone,
-            notice: self.notice.map(|text| Notice { kind: "", text }),
+            notice: self.notice,
             here: self.here,
             warnings: self.warnings,
             events: None,
@@ -365,7 +377,16 @@ pub fn page_with(status: StatusCode, template: &impl Template) -> Response {
 
 /// Goes on to `to` (303) and tells `notice` there.
 pub fn go_and_tell(to: &str, notice: &str) -> Response {
-    ([(header::SET_COOKIE, set_cookie(NOTICE_COOKIE, &links::part(notice), 30))], Redirect::to(to)).into_response()
+    go_with(to, &links::part(notice))
+}
+
+/// Goes on to `to` (303) and tells there what went wrong.
+pub fn go_and_warn(to: &str, error: &str) -> Response {
+    go_with(to, &format!("{ERROR_MARK}{}", links::part(error)))
+}
+
+fn go_with(to: &str, notice: &str) -> Response {
+    ([(header::SET_COOKIE, set_cookie(NOTICE_COOKIE, notice, 30))], Redirect::to(to)).into_response()
 }
 
 /// Remembers the theme and goes on to `to`.

@@ -803,6 +803,13 @@ async fn secrets_go_in_and_never_out() {
     let tested = world.post("/connections/test", &[("key", "db")]).await;
     assert_eq!((tested.status, tested.header("location")), (StatusCode::SEE_OTHER, "/connections"));
     assert!(!tested.body.contains("hunter2"));
+    let notice = tested.header("set-cookie").split(';').next().unwrap_or_default();
+    let list = Request::get("/connections").header(header::COOKIE, format!("{}; {notice}", world.cookie));
+    let list = world.send(list.body(Body::empty()).unwrap()).await.body;
+    assert!(
+        list.contains("<div class=\"notice error\" role=\"status\" id=\"notice\"><div>Connection db can"),
+        "{list}"
+    );
     assert_eq!(world.post("/connections/test", &[("key", "absent")]).await.status, StatusCode::NOT_FOUND);
 
     // An empty value keeps what is there.

@@ -21,7 +21,7 @@ use crate::{
     ui::{
         UiState,
         error::UiError,
-        shell::{Frame, Section, go_and_tell, page, page_with},
+        shell::{Frame, Section, go_and_tell, go_and_warn, page, page_with},
         show::Crumbs,
     },
     vault::{Kept, refuse_moved_secret},
@@ -241,16 +241,14 @@ pub async fn test(
         Tested::Reached(found) => (true, format!("Connection {id}: {found}.")),
         Tested::Failed(why) => (false, format!("Connection {id} can't be used: {why}.")),
         Tested::TooMany(wait) => {
-            return Ok(go_and_tell(
-                PATH,
-                &format!("Too many connections are tested; wait {} s.", wait.as_secs().max(1)),
-            ));
+            let told = format!("Too many connections are tested; wait {} s.", wait.as_secs().max(1));
+            return Ok(go_and_warn(PATH, &told));
         }
     };
     let row = &connection.row;
     let after = json!({"conn_type": row.conn_type, "host": row.host, "port": row.port, "status": status});
     audit.change(id.as_str(), &serde_json::Value::Null, &after);
-    Ok(go_and_tell(PATH, &told))
+    Ok(if status { go_and_tell(PATH, &told) } else { go_and_warn(PATH, &told) })
 }
 
 /// `GET /connections/delete?key=...`

@@ -163,6 +163,8 @@ impl ListView {
 pub enum SettingKind {
     Text,
     Area,
+    /// One of the field's choices.
+    Choice,
     /// What is there is never shown.
     Password,
     Check,
@@ -176,12 +178,24 @@ pub struct SettingField {
     pub help: &'static str,
     pub kind: SettingKind,
     pub value: String,
+    /// Of [`SettingKind::Choice`] only.
+    pub choices: Vec<&'static str>,
     pub required: bool,
 }
 
 impl SettingField {
     pub fn new(kind: SettingKind, name: &'static str, label: &'static str, value: impl Into<String>) -> Self {
-        Self { name, label, help: "", kind, value: value.into(), required: false }
+        Self { name, label, help: "", kind, value: value.into(), choices: Vec::new(), required: false }
+    }
+
+    /// One of `choices`.
+    pub fn choice(
+        name: &'static str,
+        label: &'static str,
+        value: impl Into<String>,
+        choices: impl IntoIterator<Item = &'static str>,
+    ) -> Self {
+        Self { choices: choices.into_iter().collect(), ..Self::new(SettingKind::Choice, name, label, value) }.required()
     }
 
     #[must_use]

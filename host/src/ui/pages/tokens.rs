@@ -87,8 +87,8 @@ fn form(frame: Frame, typed: TokenForm, error: Option<String>) -> FormView {
     let text = |name, label, value| SettingField::new(SettingKind::Text, name, label, value);
     let mut fields = vec![
         text("name", "Name", typed.name).required().help("What it is for."),
-        text("role", "Role", typed.role)
-            .help("member, viewer, author, operator or admin; not above the user's own. It counts on each DAG."),
+        SettingField::choice("role", "Role", typed.role, Role::ALL.iter().map(|role| role.as_str()))
+            .help("Not above the user's own. It counts on each DAG."),
         text("days", "Days", typed.days).help("How long it is good: 1 to 366."),
     ];
     if frame.may(Permission::UserWrite) {

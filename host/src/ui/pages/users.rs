@@ -122,9 +122,8 @@ fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
         action: "/users/edit".into(),
         fields: vec![
             SettingField::key("key", "Name", &typed.key, is_new),
-            SettingField::new(SettingKind::Text, "role", "Role", typed.role).required().help(
-                "member, viewer, author, operator or admin: for all DAGs. A member sees those that are named below.",
-            ),
+            SettingField::choice("role", "Role", typed.role, Role::ALL.iter().map(|role| role.as_str()))
+                .help("For all DAGs. A member sees those that are named below."),
             SettingField::new(SettingKind::Area, "dag_permissions", "On some DAGs", typed.dag_permissions)
                 .help("A role on some DAGs, one in a line: load=viewer, sales-*=author, tag:sales=operator."),
             if is_new {

@@ -1,0 +1,224 @@
+//! Lists of task instances.
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Deserializer};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    super::{
+        Api,
+        dag_runs::find_run,
+        error::ApiError,
+        extract::{self, Paging, Path, Query, Scope},
+        paths::{RunScopePath, TaskPath},
+        permit::Scoped,
+        ranges::DateRanges,
+    },
+    TaskInstanceCollectionResponse, find_scope, show_all,
+};
+use crate::{
+    model::{
+        ids::{DagId, PoolName, RunId, TaskId},
+        state::TaskState,
+    },
+    store::{Order, TaskInstanceFilter, TaskInstanceOrder},
+};
+
+/// A state as Airflow's clients write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StateWord {
+    Known(TaskState),
+    /// A state that Airflow has and Airlock does not: nothing is in it.
+    Foreign,
+}
+
+impl<'de> Deserialize<'de> for StateWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Option::<String>::deserialize(deserializer)?.as_deref() {
+            None | Some("none" | "no_status") => Ok(Self::Known(TaskState::None)),
+            Some("deferred" | "awaiting_input") => Ok(Self::Foreign),
+            Some(text) => text.parse().map(Self::Known).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// Which task instances.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct TaskInstanceQuery {
+    #[param(value_type = Option<String>)]
+    task_id: Option<TaskId>,
+    /// `none` asks for those whose state is null.
+    #[param(value_type = Vec<String>)]
+    state: Vec<StateWord>,
+    #[param(value_type = Vec<String>)]
+    pool: Vec<PoolName>,
+}
+
+/// Airflow: `TaskInstancesBatchBody`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct TaskInstancesBatchBody {
+    #[schema(value_type = Option<Vec<String>>)]
+    dag_ids: Option<Vec<DagId>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    dag_run_ids: Option<Vec<RunId>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    task_ids: Option<Vec<TaskId>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    state: Option<Vec<StateWord>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    pool: Option<Vec<PoolName>>,
+    order_by: Option<String>,
+    #[serde(default)]
+    page_offset: u32,
+    page_limit: Option<u32>,
+    #[serde(flatten)]
+    dates: DateRanges,
+}
+
+fn order(paging: &Paging) -> Result<(TaskInstanceOrder, Order), ApiError> {
+    let known = [
+        ("id", TaskInstanceOrder::Key),
+        ("map_index", TaskInstanceOrder::Key),
+        ("task_id", TaskInstanceOrder::Key),
+        ("state", TaskInstanceOrder::State),
+        ("start_date", TaskInstanceOrder::StartDate),
+        ("end_date", TaskInstanceOrder::EndDate),
+        ("duration", TaskInstanceOrder::Duration),
+    ];
+    Ok(paging.order(&known)?.unwrap_or_default())
+}
+
+/// The filter's states; none if only such are asked for that nothing is in.
+fn known_states(words: &[StateWord]) -> Option<Vec<TaskState>> {
+    let known: Vec<_> = words
+        .iter()
+        .filter_map(|word| match word {
+            StateWord::Known(state) => Some(*state),
+            StateWord::Foreign => None,
+        })
+        .collect();
+    (words.is_empty() || !known.is_empty()).then_some(known)
+}
+
+async fn list(
+    api: &Api,
+    filter: &TaskInstanceFilter,
+    paging: &Paging,
+) -> Result<TaskInstanceCollectionResponse, ApiError> {
+    let listed = api.store.task_instance_list(filter, paging.page()).await?;
+    Ok(TaskInstanceCollectionResponse::new(show_all(api, listed.items).await?, listed.total))
+}
+
+/// Task instances of a run, of a dag (`~` for the run) or of all (`~` for both).
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", tag = "Task Instance",
+    params(RunScopePath, Paging, TaskInstanceQuery, DateRanges),
+    responses((status = 200, body = TaskInstanceCollectionResponse)),
+)]
+pub async fn get_task_instances(
+    State(api): State<Api>,
+    Scoped(seen): Scoped,
+    Path(path): Path<RunScopePath>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<TaskInstanceQuery>,
+    Query(dates): Query<DateRanges>,
+) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
+    let Some(states) = known_states(&query.state) else {
+        return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
+    };
+    let (order_by, order) = order(&paging)?;
+    let filter = TaskInstanceFilter {
+        dag_id,
+        dags: seen.seen().clone(),
+        dag_run,
+        task_ids: query.task_id.into_iter().collect(),
+        states,
+        pools: query.pool,
+        logical_date: dates.logical_date(),
+        run_after: dates.run_after(),
+        start_date: dates.start_date(),
+        end_date: dates.end_date(),
+        order_by,
+        order,
+    };
+    Ok(Json(list(&api, &filter, &paging).await?))
+}
+
+/// Task instances that the body asks for; the path's dag and run must be `~`.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list", tag = "Task Instance",
+    params(RunScopePath), request_body = TaskInstancesBatchBody,
+    responses((status = 200, body = TaskInstanceCollectionResponse)),
+)]
+pub async fn get_task_instances_batch(
+    State(api): State<Api>,
+    Scoped(seen): Scoped,
+    Path(path): Path<RunScopePath>,
+    extract::Json(body): extract::Json<TaskInstancesBatchBody>,
+) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    if path.dag_id != Scope::All || path.dag_run_id != Scope::All {
+        return Err(ApiError::invalid(["path"], "dag and run must be `~`; name them in dag_ids and dag_run_ids"));
+    }
+    let scope = |ids: &[RunId]| ids.first().cloned().map_or(Scope::All, Scope::One);
+    let dag_ids = body.dag_ids.unwrap_or_default();
+    let run_ids = body.dag_run_ids.unwrap_or_default();
+    if dag_ids.len() > 1 || run_ids.len() > 1 {
+        return Err(ApiError::invalid(["body"], "only one dag and one run, or all, can be asked for at a time"));
+    }
+    dag_ids.iter().try_for_each(|dag_id| seen.check(dag_id))?;
+    let dag_id = dag_ids.into_iter().next().map_or(Scope::All, Scope::One);
+    let (dag_id, dag_run) = find_scope(&api, dag_id, scope(&run_ids)).await?;
+    let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
+    let (order_by, order) = order(&paging)?;
+    let Some(states) = known_states(&body.state.unwrap_or_default()) else {
+        return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
+    };
+    let filter = TaskInstanceFilter {
+        dag_id,
+        dags: seen.seen().clone(),
+        dag_run,
+        task_ids: body.task_ids.unwrap_or_default(),
+        states,
+        pools: body.pool.unwrap_or_default(),
+        logical_date: body.dates.logical_date(),
+        run_after: body.dates.run_after(),
+        start_date: body.dates.start_date(),
+        end_date: body.dates.end_date(),
+        order_by,
+        order,
+    };
+    Ok(Json(list(&api, &filter, &paging).await?))
+}
+
+/// The instances of a mapped task.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
+    tag = "Task Instance", params(TaskPath, Paging, TaskInstanceQuery),
+    responses((status = 200, body = TaskInstanceCollectionResponse)),
+)]
+pub async fn get_mapped_task_instances(
+    State(api): State<Api>,
+    Path(path): Path<TaskPath>,
+    Query(paging): Query<Paging>,
+    Query(query): Query<TaskInstanceQuery>,
+) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let Some(states) = known_states(&query.state) else {
+        return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
+    };
+    let (order_by, order) = order(&paging)?;
+    let filter = TaskInstanceFilter {
+        dag_id: Some(path.dag_id),
+        dag_run: Some(run.key),
+        task_ids: vec![path.task_id],
+        states,
+        pools: query.pool,
+        order_by,
+        order,
+        ..TaskInstanceFilter::default()
+    };
+    Ok(Json(list(&api, &filter, &paging).await?))
+}
