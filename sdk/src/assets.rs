@@ -92,6 +92,12 @@ impl Asset {
     }
 }
 
+impl AsRef<str> for Asset {
+    fn as_ref(&self) -> &str {
+        self.name
+    }
+}
+
 /// Which assets a dag runs after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AssetCondition {
@@ -181,9 +187,9 @@ pub(crate) struct RawEvent {
 /// # Errors
 /// [`HostError::Denied`] if the asset is no outlet of the task; [`HostError::Invalid`] if `extra` is no JSON object or is larger
 /// than 64 KiB.
-pub fn set_extra(asset: Asset, extra: &impl Serialize) -> Result<()> {
+pub fn set_extra(asset: impl AsRef<str>, extra: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(extra).map_err(|error| HostError::Invalid(error.to_string()))?;
-    Ok(host::asset_set_extra(asset.name, &json)?)
+    Ok(host::asset_set_extra(asset.as_ref(), &json)?)
 }
 
 /// The events that this run was made for, as they were made; none if it was not made for assets.
@@ -198,8 +204,8 @@ pub fn triggering() -> Result<Vec<AssetEvent>> {
 ///
 /// # Errors
 /// [`HostError::Denied`] if the asset is no inlet of the task.
-pub fn events(asset: Asset, limit: u32) -> Result<Vec<AssetEvent>> {
-    read(host::asset_events(asset.name, limit)?)
+pub fn events(asset: impl AsRef<str>, limit: u32) -> Result<Vec<AssetEvent>> {
+    read(host::asset_events(asset.as_ref(), limit)?)
 }
 
 /// The first event of inlet `asset` since the task's try was started: until there is one the task waits, `timeout` at most,
@@ -207,12 +213,12 @@ pub fn events(asset: Asset, limit: u32) -> Result<Vec<AssetEvent>> {
 ///
 /// # Errors
 /// [`Later`] if there is none yet, to be handed on with `?`; [`Fatal`] after the timeout; as [`events`].
-pub fn next(asset: Asset, ctx: &Context, timeout: Duration) -> Result<AssetEvent> {
+pub fn next(asset: impl AsRef<str>, ctx: &Context, timeout: Duration) -> Result<AssetEvent> {
     #[expect(clippy::disallowed_methods, reason = "tasks have no clock but WASI's")]
-    next_at(asset, ctx, timeout, Utc::now())
+    next_at(asset.as_ref(), ctx, timeout, Utc::now())
 }
 
-fn next_at(asset: Asset, ctx: &Context, timeout: Duration, now: DateTime<Utc>) -> Result<AssetEvent> {
+fn next_at(asset: &str, ctx: &Context, timeout: Duration, now: DateTime<Utc>) -> Result<AssetEvent> {
     let since = ctx.started_at();
     if let Some(event) = events(asset, 1)?.into_iter().find(|event| event.timestamp > since) {
         return Ok(event);
@@ -220,10 +226,10 @@ fn next_at(asset: Asset, ctx: &Context, timeout: Duration, now: DateTime<Utc>) -
     let until = since.checked_add_signed(TimeDelta::from_std(timeout).unwrap_or(TimeDelta::MAX));
     let until = until.unwrap_or(DateTime::<Utc>::MAX_UTC);
     if now < until {
-        return Err(Later::on(Awaited::Asset { asset: asset.name, since }, until).into());
+        return Err(Later::on(Awaited::Asset { asset: asset.to_owned(), since }, until).into());
     }
     let waited = timeout.as_secs_f64();
-    Err(Fatal::new(format!("asset `{}` was not updated within {waited} s", asset.name)).into())
+    Err(Fatal::new(format!("asset `{asset}` was not updated within {waited} s")).into())
 }
 
 fn read(events: Vec<RawEvent>) -> Result<Vec<AssetEvent>> {
@@ -251,12 +257,12 @@ mod tests {
         let (minute, later) = (Duration::from_mins(1), |seconds| start + TimeDelta::seconds(seconds));
         let host = crate::testing::Host::new().started_at(start);
         host.run(|ctx| {
-            let error = next_at(A, ctx, minute, later(59)).unwrap_err();
+            let error = next_at(A.name, ctx, minute, later(59)).unwrap_err();
             assert_eq!(error.find::<Later>().unwrap().at, later(60));
-            assert!(next_at(A, ctx, minute, later(60)).unwrap_err().is_fatal());
+            assert!(next_at(A.name, ctx, minute, later(60)).unwrap_err().is_fatal());
         });
         let updated = host.asset_event("a", serde_json::json!({"rows": 3}));
-        assert_eq!(updated.run(|ctx| next_at(A, ctx, minute, later(99))).unwrap().extra["rows"], 3);
+        assert_eq!(updated.run(|ctx| next_at(A.name, ctx, minute, later(99))).unwrap().extra["rows"], 3);
     }
 
     #[test]

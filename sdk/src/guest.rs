@@ -98,9 +98,7 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
             let at = later.at.timestamp_micros();
             Ok(Outcome::Later(match later.awaited.map(|awaited| *awaited) {
                 Some(Awaited::Run(condition)) => runner::Wake::Run((condition.into(), at)),
-                Some(Awaited::Asset { asset, since }) => {
-                    runner::Wake::Asset((asset.to_owned(), since.timestamp_micros(), at))
-                }
+                Some(Awaited::Asset { asset, since }) => runner::Wake::Asset((asset, since.timestamp_micros(), at)),
                 Some(Awaited::Approval(question)) => runner::Wake::Approval((question.into(), at)),
                 None => runner::Wake::At(at),
             }))

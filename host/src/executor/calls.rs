@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 pub(super) use {
     approvals::check as check_question,
-    assets::check as check_asset,
-    dags::check as check_wait,
+    assets::{by_asset as triggering_events, check as check_asset},
+    dags::{check as check_wait, previous_success},
     settings::{connection_facts, hidden_in, secret_in, variable_text},
 };
 

@@ -1,5 +1,7 @@
 //! `assets` of `wit/task.wit`.
 
+use serde_json::{Map, Value as Json, json};
+
 use super::{Shared, over, storage_failed};
 use crate::{
     executor::books::Attempt,
@@ -27,13 +29,35 @@ pub(super) fn set_extra(attempt: &Attempt, name: AssetName, extra: String) -> Re
 
 /// The events that the run was made for.
 pub(super) async fn triggering(shared: &Shared, attempt: &Attempt) -> Result<Reply, CallError> {
+    answer(consumed(shared, attempt).await?)
+}
+
+/// The same for templates: events by the name of their asset. Airflow: `triggering_asset_events`.
+pub(in crate::executor) async fn by_asset(shared: &Shared, attempt: &Attempt) -> Result<Json, CallError> {
+    let mut events: Map<String, Json> = Map::new();
+    for row in bounded(consumed(shared, attempt).await?)? {
+        let extra: Json = serde_json::from_str(&row.extra).unwrap_or_default();
+        let event = json!({
+            "asset": row.name, "uri": row.uri, "timestamp": row.timestamp, "extra": extra,
+            "source_dag_id": row.source_dag_id, "source_run_id": row.source_run_id,
+            "source_task_id": row.source_task_id, "source_map_index": row.source_map_index,
+        });
+        match events.entry(row.name.to_string()).or_insert_with(|| Json::Array(Vec::new())) {
+            Json::Array(list) => list.push(event),
+            other => *other = json!([event]),
+        }
+    }
+    Ok(Json::Object(events))
+}
+
+async fn consumed(shared: &Shared, attempt: &Attempt) -> Result<Vec<AssetEventRow>, CallError> {
     let run = attempt.id().instance.dag_run;
     let events = shared.store.asset_event_list_of_run(run, MAX_TRIGGERING + 1).await;
     let events = events.map_err(|error| storage_failed(&error))?;
     if events.len() > MAX_TRIGGERING as usize {
         return Err(CallError::TooLarge(format!("the run was made for more than {MAX_TRIGGERING} events")));
     }
-    answer(events)
+    Ok(events)
 }
 
 /// Whether the attempt may look at the events of an asset.
@@ -60,11 +84,16 @@ pub(super) async fn events(
     answer(listed.map_err(|error| storage_failed(&error))?.items)
 }
 
-fn answer(events: Vec<AssetEventRow>) -> Result<Reply, CallError> {
+fn bounded(events: Vec<AssetEventRow>) -> Result<Vec<AssetEventRow>, CallError> {
     let size: usize = events.iter().map(|event| event.extra.len() + event.uri.len()).sum();
     if size > MAX_EXTRA_BYTES {
         return Err(CallError::TooLarge(format!("the events carry {size} bytes; the limit is {MAX_EXTRA_BYTES}")));
     }
+    Ok(events)
+}
+
+fn answer(events: Vec<AssetEventRow>) -> Result<Reply, CallError> {
+    let events = bounded(events)?;
     let event = |row: AssetEventRow| AssetEvent {
         asset: row.name,
         uri: row.uri,

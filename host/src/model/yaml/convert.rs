@@ -492,6 +492,10 @@ impl<'a> Edges<'a> {
         let id = upstream.value.as_str();
         let from = match (self.file.tasks.contains_key(id), self.file.groups.contains_key(id)) {
             (true, _) => vec![id],
+            // Whoever needs it would start at once.
+            (false, true) if self.of(id).is_empty() => {
+                return Err(YamlError::at(upstream.referenced, format!("group `{id}` has no task to wait for")));
+            }
             (false, true) => self.leaves(id),
             (false, false) => {
                 return Err(YamlError::at(upstream.referenced, format!("`{id}` is no task or group of this dag")));
