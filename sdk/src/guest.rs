@@ -177,6 +177,7 @@ fn describe_callbacks(callbacks: &[Callback]) -> Vec<runner::Callback> {
             CallbackEvent::Retry => runner::CallbackEvent::Retry,
             CallbackEvent::Skipped => runner::CallbackEvent::Skipped,
             CallbackEvent::Deadline => runner::CallbackEvent::Deadline,
+            CallbackEvent::Question => runner::CallbackEvent::Question,
         },
         target: callback.target.to_owned(),
     };

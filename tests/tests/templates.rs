@@ -157,6 +157,26 @@ async fn a_template_pulls_from_tasks_upstream_only() {
 }
 
 #[tokio::test]
+async fn an_instance_says_itself_what_it_is_called() {
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("shapes")).await.ok();
+    let run_id = client.trigger("self_named", json!({})).await;
+    assert_eq!(client.finished("self_named", &run_id).await["state"], "failed");
+    let log = client.log("self_named", &run_id, "alone", 1).await;
+    assert!(log.contains("task `alone` is not mapped and has no label"), "{log}");
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    let instances = client.instances("self_named", &run_id).await;
+    let named = instances.iter().filter(|instance| instance["task_id"] == "named");
+    let named: Vec<_> =
+        named.map(|instance| (&instance["state"], instance["rendered_map_index"].as_str().unwrap())).collect();
+    let label = |rows: u32| format!("{rows} rows {}", "x".repeat(300))[..250].to_owned();
+    assert_eq!(named, [(&json!("success"), label(7).as_str()), (&json!("failed"), label(8).as_str())]);
+}
+
+#[tokio::test]
 async fn mapped_instances_have_names_and_rust_dags_have_templates() {
     let server = Server::start().await;
     let client = server.client().await;

@@ -5,6 +5,7 @@ mod artifacts;
 mod assets;
 mod dags;
 mod http;
+mod labels;
 mod objects;
 pub(super) mod settings;
 mod sql;
@@ -111,6 +112,7 @@ async fn serve(
         Call::AssetTriggering => assets::triggering(shared, attempt).await,
         Call::AssetEvents { asset, limit } => assets::events(shared, attempt, &asset, limit).await,
         Call::ApprovalFind { subject } => approvals::find(shared, attempt, &subject).await,
+        Call::LabelSet { label } => labels::set(attempt, &label),
         Call::DagLook(wait) => dags::look(shared, attempt, &wait).await,
         Call::DagTrigger(request) => dags::trigger(shared, attempt, request).await,
         Call::ObjectGet { connection, key } => Box::pin(objects::get(shared, attempt, &connection, &key)).await,

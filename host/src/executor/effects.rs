@@ -143,6 +143,8 @@ pub(super) struct Effects {
     pub artifacts: BTreeMap<String, Finished>,
     /// What the events of outlets are to carry, if the attempt said so.
     pub asset_extras: BTreeMap<AssetName, String>,
+    /// What the instance is called, if the attempt said so.
+    pub label: Option<String>,
     pub streams: HashMap<StreamKey, Stream>,
     pub masker: Masker,
     secrets: Vec<SecretString>,
@@ -174,6 +176,7 @@ impl Default for Effects {
             xcoms: BTreeMap::new(),
             artifacts: BTreeMap::new(),
             asset_extras: BTreeMap::new(),
+            label: None,
             streams: HashMap::new(),
             masker: Masker::new([]),
             secrets: Vec::new(),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::{
         dag::Source,
-        template::{Halt, Known, MAX_LABEL_BYTES, Need, RunScope, Scope, TaskScope},
+        template::{Halt, Known, Need, RunScope, Scope, TaskScope, cut_label},
     },
     secrets::Masker,
     wire::{CallError, Input, Level, Value},
@@ -183,7 +183,7 @@ impl<'a> Rendering<'a> {
         let template = self.attempt.node().map_index_template.as_ref()?;
         let inputs = looked_into(inputs);
         match self.render(Some(&inputs), |scope| template.render(scope).map_err(|halt| (String::new(), halt))).await {
-            Ok(text) => Some(cut(text.trim(), MAX_LABEL_BYTES)).filter(|text| !text.is_empty()),
+            Ok(text) => cut_label(&text),
             Err((_, Problem::Wrong(why) | Problem::Unavailable(why))) => {
                 let text = format!("its map_index_template can't be rendered: {why}");
                 self.shared.logs.tell(self.attempt, Level::Warn, &text);
@@ -250,14 +250,5 @@ fn shorten(value: Json, most: usize) -> Json {
     if text.len() <= most {
         return value;
     }
-    Json::String(format!("{}... (cut: it has {} bytes)", cut(&text, most), text.len()))
-}
-
-/// The first bytes of a text, whole characters.
-fn cut(text: &str, most: usize) -> String {
-    let mut end = most.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    Json::String(format!("{}... (cut: it has {} bytes)", &text[..text.floor_char_boundary(most)], text.len()))
 }

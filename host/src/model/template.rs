@@ -103,6 +103,12 @@ impl TextTemplate {
     }
 }
 
+/// What an instance is called by this text: its first [`MAX_LABEL_BYTES`], whole characters. None: it is empty.
+pub fn cut_label(text: &str) -> Option<String> {
+    let text = text.trim();
+    Some(text[..text.floor_char_boundary(MAX_LABEL_BYTES)].to_owned()).filter(|text| !text.is_empty())
+}
+
 /// Whether `text` has anything to render: it holds `{{`, `{%` or `{#`.
 pub fn is_template(text: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark))

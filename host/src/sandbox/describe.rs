@@ -290,6 +290,7 @@ impl Sizes {
                     wit::CallbackEvent::Retry => CallbackEvent::Retry,
                     wit::CallbackEvent::Skipped => CallbackEvent::Skipped,
                     wit::CallbackEvent::Deadline => CallbackEvent::Deadline,
+                    wit::CallbackEvent::Question => CallbackEvent::Question,
                 },
                 target: self.word(place, "target of a callback", callback.target)?,
             })

@@ -778,6 +778,7 @@ async fn send(calls: &mut Calls, connection: &mut Connection, epoch: i64, batch:
                 callback.map_index,
                 callback.number,
                 callback.event,
+                callback.subject.as_deref().unwrap_or_default(),
                 callback.target.to_string(),
                 &callback.message,
             )

@@ -403,6 +403,9 @@ pub enum Call {
     ApprovalFind {
         subject: String,
     },
+    LabelSet {
+        label: String,
+    },
     DagLook(RunWait),
     DagTrigger(RunRequest),
     /// Answers [`Reply::Stream`]: a session.

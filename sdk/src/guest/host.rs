@@ -126,6 +126,10 @@ fn raw(event: imports::assets::AssetEvent) -> RawEvent {
     }
 }
 
+pub fn label_set(label: &str) -> Result<()> {
+    Ok(imports::labels::set(label)?)
+}
+
 pub fn asset_set_extra(asset: &str, extra: &str) -> Result<()> {
     Ok(imports::assets::set_extra(asset, extra)?)
 }

@@ -61,6 +61,7 @@ impl Use {
             | Call::AssetTriggering
             | Call::AssetEvents { .. }
             | Call::ApprovalFind { .. }
+            | Call::LabelSet { .. }
             | Call::DagLook(_)
             | Call::DagTrigger(_)
             | Call::StreamDrop { .. } => return None,

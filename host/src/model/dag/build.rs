@@ -24,8 +24,13 @@ use crate::model::{
 type Wrong = (String, String);
 
 /// What callbacks of tasks tell.
-const OF_TASKS: [CallbackEvent; 4] =
-    [CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Retry, CallbackEvent::Skipped];
+const OF_TASKS: [CallbackEvent; 5] = [
+    CallbackEvent::Success,
+    CallbackEvent::Failure,
+    CallbackEvent::Retry,
+    CallbackEvent::Skipped,
+    CallbackEvent::Question,
+];
 
 /// Airflow: `FailFastDagInvalidTriggerRule`.
 pub(super) fn check_fail_fast(spec: &DagSpec) -> Result<(), Wrong> {

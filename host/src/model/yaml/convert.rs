@@ -204,6 +204,7 @@ impl DagFile {
             (CallbackEvent::Failure, task.on_failure.as_ref().or(default.on_failure.as_ref())),
             (CallbackEvent::Retry, task.on_retry.as_ref().or(default.on_retry.as_ref())),
             (CallbackEvent::Skipped, task.on_skipped.as_ref().or(default.on_skipped.as_ref())),
+            (CallbackEvent::Question, task.on_question.as_ref().or(default.on_question.as_ref())),
         ]);
         node.priority_weight = task.priority_weight.or(default.priority_weight).unwrap_or(node.priority_weight);
         node.weight_rule = task.weight_rule.or(default.weight_rule).unwrap_or_default();

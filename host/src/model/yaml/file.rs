@@ -233,6 +233,8 @@ pub struct OptionsFile {
     pub on_retry: Option<Words>,
     /// Connections by which it is told that an instance decided to be skipped.
     pub on_skipped: Option<Words>,
+    /// Connections by which it is told that an instance waits for a person's answer.
+    pub on_question: Option<Words>,
 }
 
 /// A task: an entry of a component, its inputs and what it waits for.
@@ -339,6 +341,8 @@ pub struct TaskFile {
     pub on_retry: Option<Words>,
     /// Connections by which it is told that an instance decided to be skipped.
     pub on_skipped: Option<Words>,
+    /// Connections by which it is told that an instance waits for a person's answer.
+    pub on_question: Option<Words>,
 }
 
 /// Tasks that belong together: the page draws a box around them, and a mapped group is run once for each element.

@@ -68,6 +68,7 @@ async fn runs_that_something_needs_are_held() {
         map_index: -1,
         number: 0,
         event: CallbackEvent::Success,
+        subject: None,
         target: Target::Dag(dag_id("a")),
         message: None,
     };
