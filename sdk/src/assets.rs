@@ -60,12 +60,19 @@ pub struct Asset {
     pub(crate) uri: Option<&'static str>,
     pub(crate) group: &'static str,
     pub(crate) extra: Option<&'static str>,
+    pub(crate) is_alias: bool,
 }
 
 impl Asset {
     /// The asset of this name. Its uri is the same, unless it is given another.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, uri: None, group: "asset", extra: None }
+        Self { name, uri: None, group: "asset", extra: None, is_alias: false }
+    }
+
+    /// A name for assets that are known only when the task runs, which says by [`add`] which it updated. As an outlet it makes no
+    /// event by itself; dags that run after it run for each asset that was updated through it. Airflow: `AssetAlias`.
+    pub const fn alias(name: &'static str) -> Self {
+        Self { group: "alias", is_alias: true, ..Self::new(name) }
     }
 
     /// Where the data is, for people: Airlock never opens it.
@@ -190,6 +197,73 @@ pub(crate) struct RawEvent {
 pub fn set_extra(asset: impl AsRef<str>, extra: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(extra).map_err(|error| HostError::Invalid(error.to_string()))?;
     Ok(host::asset_set_extra(asset.as_ref(), &json)?)
+}
+
+/// An asset that is named when a task runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedAsset {
+    pub(crate) name: String,
+    pub(crate) uri: String,
+    pub(crate) group: String,
+}
+
+impl From<Asset> for NamedAsset {
+    fn from(asset: Asset) -> Self {
+        let uri = asset.uri.unwrap_or(asset.name).to_owned();
+        Self { name: asset.name.to_owned(), uri, group: asset.group.to_owned() }
+    }
+}
+
+/// The asset of this name, with the same uri.
+impl From<&str> for NamedAsset {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), uri: name.to_owned(), group: "asset".to_owned() }
+    }
+}
+
+impl From<String> for NamedAsset {
+    fn from(name: String) -> Self {
+        name.as_str().into()
+    }
+}
+
+/// Says that the task updates `asset` through the outlet `alias`; its event, which carries `extra`, is made when the attempt
+/// succeeds. The same asset again replaces what was said before. Airflow: `outlet_events[alias].add(asset, extra=..)`.
+///
+/// ```
+/// use airlock_sdk::{prelude::*, serde_json::json};
+///
+/// const TABLES: Asset = Asset::alias("tables");
+///
+/// #[task]
+/// fn load(day: &str) -> Result<()> {
+///     assets::add(TABLES, format!("s3://shop/{day}"), &json!({"rows": 3}))
+/// }
+///
+/// #[dag]
+/// fn loading(dag: &Dag) {
+///     load(dag, "monday").outlet(TABLES);
+/// }
+///
+/// #[task]
+/// fn check() {}
+///
+/// /// Runs for whatever was updated through the alias.
+/// #[dag(assets = TABLES)]
+/// fn checking(dag: &Dag) {
+///     check(dag);
+/// }
+/// # let host = airlock_sdk::testing::Host::new();
+/// # assert!(host.run_dag::<loading>().unwrap().succeeded());
+/// # assert_eq!(host.added_asset("tables", "s3://shop/monday").unwrap()["rows"], 3);
+/// ```
+///
+/// # Errors
+/// [`HostError::Denied`] if `alias` is no alias among the task's outlets; [`HostError::Invalid`] if the asset can't be, `extra` is no
+/// JSON object or larger than 64 KiB, or the dag itself runs after the asset; [`HostError::TooLarge`] if they are more than 1,000.
+pub fn add(alias: impl AsRef<str>, asset: impl Into<NamedAsset>, extra: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_string(extra).map_err(|error| HostError::Invalid(error.to_string()))?;
+    Ok(host::asset_add(alias.as_ref(), asset.into(), &json)?)
 }
 
 /// The events that this run was made for, as they were made; none if it was not made for assets.

@@ -266,6 +266,7 @@ fn describe_dag(
                 uri: asset.uri.unwrap_or(asset.name).to_owned(),
                 group: asset.group.to_owned(),
                 extra: asset.extra.map(ToOwned::to_owned),
+                is_alias: asset.is_alias,
             })
             .collect(),
         asset_schedule: condition.map(describe_condition).unwrap_or_default(),

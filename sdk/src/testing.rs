@@ -406,7 +406,7 @@ pub(crate) mod host {
     use super::{CURRENT, LogLine, State, is_granted};
     pub use super::{
         approvals::approval_find,
-        assets::{asset_events, asset_set_extra, asset_triggering},
+        assets::{asset_add, asset_events, asset_set_extra, asset_triggering},
         dags::{dag_look, dag_trigger},
         http::{Incoming, http_send},
         labels::label_set,

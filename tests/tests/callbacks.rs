@@ -181,7 +181,7 @@ async fn who_is_asked_is_told_so_once() {
     server.restart().await;
     let client = server.client().await;
     // It waits on, and is asked no second time; a try that is made again asks again.
-    let clear = json!({"dry_run": false, "task_ids": ["ship"], "dag_run_id": run_id});
+    let clear = json!({"dry_run": false, "only_failed": false, "task_ids": ["ship"], "dag_run_id": run_id});
     client.post("/api/v2/dags/told/clearTaskInstances", &clear).await.ok();
     until("it is asked again", Duration::from_secs(20), async || {
         let told = told(&client, &run_id).await;

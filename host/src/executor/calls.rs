@@ -24,6 +24,7 @@ pub(super) use {
 use super::{Shared, books::Attempt, outbox::Outbox};
 use crate::{
     databases::Statement,
+    model::asset::Added,
     wire::{Call, CallError, CallKey, Level, Reply},
 };
 
@@ -109,6 +110,9 @@ async fn serve(
             http::request(shared, attempt, request).await
         }
         Call::AssetSetExtra { asset, extra } => assets::set_extra(attempt, asset, extra),
+        Call::AssetAdd { alias, name, uri, group, extra } => {
+            assets::add(attempt, Added { alias, name, uri, group, extra })
+        }
         Call::AssetTriggering => assets::triggering(shared, attempt).await,
         Call::AssetEvents { asset, limit } => assets::events(shared, attempt, &asset, limit).await,
         Call::ApprovalFind { subject } => approvals::find(shared, attempt, &subject).await,

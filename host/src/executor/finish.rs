@@ -355,12 +355,13 @@ fn commit(
     let ended_at = Clock.now();
     let id = attempt.id();
     let (mut xcoms, mut artifacts) = (Vec::new(), Vec::new());
-    let mut asset_extras = BTreeMap::new();
+    let (mut asset_extras, mut added) = (BTreeMap::new(), Vec::new());
     let hidden = recording_masker(attempt, effects.as_deref());
     let label = label(effects.as_deref());
     if let Some(effects) = effects {
-        let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, garbage, .. } = *effects;
+        let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, added: assets, garbage, .. } = *effects;
         asset_extras = extras;
+        added = assets.into_values().collect();
         xcoms.extend(pushed.into_iter().map(|(key, pushed)| XComNew {
             instance: id.instance.clone(),
             key,
@@ -398,6 +399,7 @@ fn commit(
             recording: None,
             cached: place.and_then(|place| place.row(attempt, &asset_extras, ended_at)),
             asset_extras,
+            added,
             label,
             list_length,
             started_at: attempt.started_at,
@@ -438,6 +440,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
             recording: None,
             cached: None,
             asset_extras: BTreeMap::new(),
+            added: Vec::new(),
             label,
             list_length: None,
             started_at: attempt.started_at,

@@ -100,7 +100,7 @@ impl<'a> Rendering<'a> {
                 Err((at, Halt::Wrong(error))) => return Err((at, Problem::Wrong(error.to_string()))),
                 Err((at, Halt::Needs(need))) => (at, need),
             };
-            if self.known.len() >= MAX_NEEDS {
+            if self.known.count() >= MAX_NEEDS {
                 let why = format!("it reads more than {MAX_NEEDS} variables, connections and xcoms");
                 return Err((at, Problem::Wrong(why)));
             }

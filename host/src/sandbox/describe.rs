@@ -237,6 +237,7 @@ impl Sizes {
             uri: self.text(&place, "uri", asset.uri)?,
             group: self.word(&place, "group", asset.group)?,
             extra: self.maybe(&place, "extra", asset.extra)?,
+            is_alias: asset.is_alias,
             name: self.word(&place, "name", asset.name)?,
         })
     }

@@ -578,6 +578,7 @@ impl<D: Dispatch> Driver<D> {
             recording,
             cached,
             asset_extras,
+            added,
             label,
             list_length,
             ..
@@ -619,7 +620,7 @@ impl<D: Dispatch> Driver<D> {
             turn.tick.commit.xcoms.extend(xcoms);
             turn.tick.commit.artifacts.extend(artifacts);
             turn.tick.commit.cached_results.extend(cached);
-            self.update_outlets(key, instance, asset_extras, turn);
+            self.update_outlets(key, instance, asset_extras, added, turn);
         }
     }
 

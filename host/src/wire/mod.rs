@@ -395,6 +395,13 @@ pub enum Call {
         asset: AssetName,
         extra: String,
     },
+    AssetAdd {
+        alias: AssetName,
+        name: AssetName,
+        uri: String,
+        group: String,
+        extra: String,
+    },
     AssetTriggering,
     AssetEvents {
         asset: AssetName,

@@ -1,15 +1,21 @@
 //! `assets` of `wit/task.wit`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::{Shared, over, storage_failed};
 use crate::{
     executor::books::Attempt,
-    model::{asset, ids::AssetName},
+    model::{
+        asset::{self, Added},
+        ids::AssetName,
+    },
     store::{AssetEventFilter, AssetEventRow, Order, Page},
     wire::{AssetEvent, CallError, Reply},
 };
 
+const MAX_GROUP_BYTES: usize = 250;
 /// Events that one answer holds.
 const MAX_TRIGGERING: u32 = 10_000;
 const MAX_EVENTS: u32 = 1_000;
@@ -22,8 +28,36 @@ pub(super) fn set_extra(attempt: &Attempt, name: AssetName, extra: String) -> Re
     if !node.outlets.contains(&name) {
         return Err(CallError::Denied(format!("asset `{name}` is no outlet of task `{}`", node.task_id)));
     }
+    if attempt.assignment.dag.aliases.contains(&name) {
+        let why = format!("`{name}` is an alias, which has no events; say which asset was updated (`assets::add`)");
+        return Err(CallError::Invalid(why));
+    }
     asset::check_extra(&extra).map_err(|why| CallError::Invalid(format!("asset `{name}`: {why}")))?;
     attempt.effects(|effects| drop(effects.asset_extras.insert(name, extra))).ok_or_else(over)?;
+    Ok(Reply::Unit)
+}
+
+/// Keeps that the attempt updates an asset through an alias.
+pub(super) fn add(attempt: &Attempt, added: Added) -> Result<Reply, CallError> {
+    let (dag, node) = (&attempt.assignment.dag, attempt.node());
+    let Added { alias, name, uri, extra, group } = &added;
+    if !node.outlets.contains(alias) || !dag.aliases.contains(alias) {
+        return Err(CallError::Denied(format!("`{alias}` is no alias among the outlets of task `{}`", node.task_id)));
+    }
+    let wrong = |why: String| CallError::Invalid(format!("asset `{name}`: {why}"));
+    if dag.aliases.contains(name) {
+        return Err(wrong("it is an alias; name the asset that was updated".into()));
+    }
+    asset::check_uri(uri).map_err(wrong)?;
+    if group.is_empty() || group.len() > MAX_GROUP_BYTES || group.chars().any(char::is_control) {
+        return Err(wrong(format!("its group must have 1 to {MAX_GROUP_BYTES} bytes and no control characters")));
+    }
+    asset::check_extra(extra).map_err(wrong)?;
+    let makes: BTreeSet<_> = dag.nodes.iter().flat_map(|node| &node.outlets).chain([name]).cloned().collect();
+    if dag.asset_schedule.as_ref().is_some_and(|condition| condition.holds(&makes)) {
+        return Err(wrong(format!("dag `{}` runs after it and would start itself for ever", dag.dag_id)));
+    }
+    attempt.effects(|effects| effects.add_asset(added)).ok_or_else(over)??;
     Ok(Reply::Unit)
 }
 

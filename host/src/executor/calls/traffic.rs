@@ -58,6 +58,7 @@ impl Use {
             | Call::ArtifactCreate { .. }
             | Call::ArtifactOpen { .. }
             | Call::AssetSetExtra { .. }
+            | Call::AssetAdd { .. }
             | Call::AssetTriggering
             | Call::AssetEvents { .. }
             | Call::ApprovalFind { .. }

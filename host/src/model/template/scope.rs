@@ -63,7 +63,7 @@ pub struct Known {
 
 impl Known {
     /// How many things were asked for.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         let once = usize::from(self.previous_success.is_some()) + usize::from(self.asset_events.is_some());
         self.variables.len() + self.connections.len() + self.xcoms.len() + once
     }

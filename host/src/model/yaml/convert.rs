@@ -124,7 +124,8 @@ impl DagFile {
             let said = self.assets.get(name).cloned().unwrap_or_default();
             AssetSpec {
                 uri: said.uri.unwrap_or_else(|| name.to_owned()),
-                group: said.group.unwrap_or_else(|| "asset".to_owned()),
+                group: said.group.unwrap_or_else(|| if said.alias { "alias" } else { "asset" }.to_owned()),
+                is_alias: said.alias,
                 extra: said.extra.map(|extra| serde_json::Value::Object(extra).to_string()),
                 name: name.to_owned(),
             }

@@ -120,6 +120,9 @@ pub struct AssetFile {
     pub group: Option<String>,
     /// What else is known of it.
     pub extra: Option<serde_json::Map<String, Value>>,
+    /// Whether it stands for assets that tasks name when they run.
+    #[serde(default)]
+    pub alias: bool,
 }
 
 /// Which assets a dag runs after.

@@ -461,6 +461,7 @@ fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorE
         cached: None,
         recording: None,
         asset_extras: BTreeMap::new(),
+        added: Vec::new(),
         label: None,
         list_length: None,
         started_at: now,
