@@ -60,12 +60,19 @@ pub struct Asset {
     pub(crate) uri: Option<&'static str>,
     pub(crate) group: &'static str,
     pub(crate) extra: Option<&'static str>,
+    pub(crate) is_alias: bool,
 }
 
 impl Asset {
     /// The asset of this name. Its uri is the same, unless it is given another.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, uri: None, group: "asset", extra: None }
+        Self { name, uri: None, group: "asset", extra: None, is_alias: false }
+    }
+
+    /// A name for assets that are known only when the task runs, which says by [`add`] which it updated. As an outlet it makes no
+    /// event by itself; dags that run after it run for each asset that was updated through it. Airflow: `AssetAlias`.
+    pub const fn alias(name: &'static str) -> Self {
+        Self { group: "alias", is_alias: true, ..Self::new(name) }
     }
 
     /// Where the data is, for people: Airlock never opens it.
@@ -88,6 +95,12 @@ impl Asset {
 
     /// Its name.
     pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl AsRef<str> for Asset {
+    fn as_ref(&self) -> &str {
         self.name
     }
 }
@@ -181,9 +194,76 @@ pub(crate) struct RawEvent {
 /// # Errors
 /// [`HostError::Denied`] if the asset is no outlet of the task; [`HostError::Invalid`] if `extra` is no JSON object or is larger
 /// than 64 KiB.
-pub fn set_extra(asset: Asset, extra: &impl Serialize) -> Result<()> {
+pub fn set_extra(asset: impl AsRef<str>, extra: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(extra).map_err(|error| HostError::Invalid(error.to_string()))?;
-    Ok(host::asset_set_extra(asset.name, &json)?)
+    Ok(host::asset_set_extra(asset.as_ref(), &json)?)
+}
+
+/// An asset that is named when a task runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedAsset {
+    pub(crate) name: String,
+    pub(crate) uri: String,
+    pub(crate) group: String,
+}
+
+impl From<Asset> for NamedAsset {
+    fn from(asset: Asset) -> Self {
+        let uri = asset.uri.unwrap_or(asset.name).to_owned();
+        Self { name: asset.name.to_owned(), uri, group: asset.group.to_owned() }
+    }
+}
+
+/// The asset of this name, with the same uri.
+impl From<&str> for NamedAsset {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), uri: name.to_owned(), group: "asset".to_owned() }
+    }
+}
+
+impl From<String> for NamedAsset {
+    fn from(name: String) -> Self {
+        name.as_str().into()
+    }
+}
+
+/// Says that the task updates `asset` through the outlet `alias`; its event, which carries `extra`, is made when the attempt
+/// succeeds. The same asset again replaces what was said before. Airflow: `outlet_events[alias].add(asset, extra=..)`.
+///
+/// ```
+/// use airlock_sdk::{prelude::*, serde_json::json};
+///
+/// const TABLES: Asset = Asset::alias("tables");
+///
+/// #[task]
+/// fn load(day: &str) -> Result<()> {
+///     assets::add(TABLES, format!("s3://shop/{day}"), &json!({"rows": 3}))
+/// }
+///
+/// #[dag]
+/// fn loading(dag: &Dag) {
+///     load(dag, "monday").outlet(TABLES);
+/// }
+///
+/// #[task]
+/// fn check() {}
+///
+/// /// Runs for whatever was updated through the alias.
+/// #[dag(assets = TABLES)]
+/// fn checking(dag: &Dag) {
+///     check(dag);
+/// }
+/// # let host = airlock_sdk::testing::Host::new();
+/// # assert!(host.run_dag::<loading>().unwrap().succeeded());
+/// # assert_eq!(host.added_asset("tables", "s3://shop/monday").unwrap()["rows"], 3);
+/// ```
+///
+/// # Errors
+/// [`HostError::Denied`] if `alias` is no alias among the task's outlets; [`HostError::Invalid`] if the asset can't be, `extra` is no
+/// JSON object or larger than 64 KiB, or the dag itself runs after the asset; [`HostError::TooLarge`] if they are more than 1,000.
+pub fn add(alias: impl AsRef<str>, asset: impl Into<NamedAsset>, extra: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_string(extra).map_err(|error| HostError::Invalid(error.to_string()))?;
+    Ok(host::asset_add(alias.as_ref(), asset.into(), &json)?)
 }
 
 /// The events that this run was made for, as they were made; none if it was not made for assets.
@@ -198,8 +278,8 @@ pub fn triggering() -> Result<Vec<AssetEvent>> {
 ///
 /// # Errors
 /// [`HostError::Denied`] if the asset is no inlet of the task.
-pub fn events(asset: Asset, limit: u32) -> Result<Vec<AssetEvent>> {
-    read(host::asset_events(asset.name, limit)?)
+pub fn events(asset: impl AsRef<str>, limit: u32) -> Result<Vec<AssetEvent>> {
+    read(host::asset_events(asset.as_ref(), limit)?)
 }
 
 /// The first event of inlet `asset` since the task's try was started: until there is one the task waits, `timeout` at most,
@@ -207,12 +287,12 @@ pub fn events(asset: Asset, limit: u32) -> Result<Vec<AssetEvent>> {
 ///
 /// # Errors
 /// [`Later`] if there is none yet, to be handed on with `?`; [`Fatal`] after the timeout; as [`events`].
-pub fn next(asset: Asset, ctx: &Context, timeout: Duration) -> Result<AssetEvent> {
+pub fn next(asset: impl AsRef<str>, ctx: &Context, timeout: Duration) -> Result<AssetEvent> {
     #[expect(clippy::disallowed_methods, reason = "tasks have no clock but WASI's")]
-    next_at(asset, ctx, timeout, Utc::now())
+    next_at(asset.as_ref(), ctx, timeout, Utc::now())
 }
 
-fn next_at(asset: Asset, ctx: &Context, timeout: Duration, now: DateTime<Utc>) -> Result<AssetEvent> {
+fn next_at(asset: &str, ctx: &Context, timeout: Duration, now: DateTime<Utc>) -> Result<AssetEvent> {
     let since = ctx.started_at();
     if let Some(event) = events(asset, 1)?.into_iter().find(|event| event.timestamp > since) {
         return Ok(event);
@@ -220,10 +300,10 @@ fn next_at(asset: Asset, ctx: &Context, timeout: Duration, now: DateTime<Utc>) -
     let until = since.checked_add_signed(TimeDelta::from_std(timeout).unwrap_or(TimeDelta::MAX));
     let until = until.unwrap_or(DateTime::<Utc>::MAX_UTC);
     if now < until {
-        return Err(Later::on(Awaited::Asset { asset: asset.name, since }, until).into());
+        return Err(Later::on(Awaited::Asset { asset: asset.to_owned(), since }, until).into());
     }
     let waited = timeout.as_secs_f64();
-    Err(Fatal::new(format!("asset `{}` was not updated within {waited} s", asset.name)).into())
+    Err(Fatal::new(format!("asset `{asset}` was not updated within {waited} s")).into())
 }
 
 fn read(events: Vec<RawEvent>) -> Result<Vec<AssetEvent>> {
@@ -251,12 +331,12 @@ mod tests {
         let (minute, later) = (Duration::from_mins(1), |seconds| start + TimeDelta::seconds(seconds));
         let host = crate::testing::Host::new().started_at(start);
         host.run(|ctx| {
-            let error = next_at(A, ctx, minute, later(59)).unwrap_err();
+            let error = next_at(A.name, ctx, minute, later(59)).unwrap_err();
             assert_eq!(error.find::<Later>().unwrap().at, later(60));
-            assert!(next_at(A, ctx, minute, later(60)).unwrap_err().is_fatal());
+            assert!(next_at(A.name, ctx, minute, later(60)).unwrap_err().is_fatal());
         });
         let updated = host.asset_event("a", serde_json::json!({"rows": 3}));
-        assert_eq!(updated.run(|ctx| next_at(A, ctx, minute, later(99))).unwrap().extra["rows"], 3);
+        assert_eq!(updated.run(|ctx| next_at(A.name, ctx, minute, later(99))).unwrap().extra["rows"], 3);
     }
 
     #[test]

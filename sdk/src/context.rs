@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     error::{Fatal, Result},
+    host,
     value::from_json,
 };
 
@@ -69,6 +70,16 @@ impl Context {
     /// Which of the instances of a mapped task this is, from 0; none if the task is not mapped.
     pub fn map_index(&self) -> Option<u32> {
         self.map_index
+    }
+
+    /// Names this instance of a mapped task: the page shows `label` instead of the map index as soon as the attempt ends, however
+    /// it ends. It takes the place of what `map_index_template` made of the inputs, and of what was set before. At most 250 bytes
+    /// are kept. Airflow: what a task puts into its context for `map_index_template`.
+    ///
+    /// # Errors
+    /// [`HostError::Invalid`](crate::HostError::Invalid) if the task is not mapped, or the label is empty.
+    pub fn set_map_label(&self, label: impl AsRef<str>) -> Result<()> {
+        Ok(host::label_set(label.as_ref())?)
     }
 
     /// Which try of the task instance this is, from 1.

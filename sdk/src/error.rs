@@ -215,7 +215,7 @@ pub(crate) enum Awaited {
     Run(Condition),
     /// An event that is later than `since`.
     Asset {
-        asset: &'static str,
+        asset: String,
         since: DateTime<Utc>,
     },
     /// Somebody's answer.

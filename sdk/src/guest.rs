@@ -98,9 +98,7 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
             let at = later.at.timestamp_micros();
             Ok(Outcome::Later(match later.awaited.map(|awaited| *awaited) {
                 Some(Awaited::Run(condition)) => runner::Wake::Run((condition.into(), at)),
-                Some(Awaited::Asset { asset, since }) => {
-                    runner::Wake::Asset((asset.to_owned(), since.timestamp_micros(), at))
-                }
+                Some(Awaited::Asset { asset, since }) => runner::Wake::Asset((asset, since.timestamp_micros(), at)),
                 Some(Awaited::Approval(question)) => runner::Wake::Approval((question.into(), at)),
                 None => runner::Wake::At(at),
             }))
@@ -179,6 +177,7 @@ fn describe_callbacks(callbacks: &[Callback]) -> Vec<runner::Callback> {
             CallbackEvent::Retry => runner::CallbackEvent::Retry,
             CallbackEvent::Skipped => runner::CallbackEvent::Skipped,
             CallbackEvent::Deadline => runner::CallbackEvent::Deadline,
+            CallbackEvent::Question => runner::CallbackEvent::Question,
         },
         target: callback.target.to_owned(),
     };
@@ -267,6 +266,7 @@ fn describe_dag(
                 uri: asset.uri.unwrap_or(asset.name).to_owned(),
                 group: asset.group.to_owned(),
                 extra: asset.extra.map(ToOwned::to_owned),
+                is_alias: asset.is_alias,
             })
             .collect(),
         asset_schedule: condition.map(describe_condition).unwrap_or_default(),

@@ -201,7 +201,7 @@ pub use airlock_sdk_macros::data;
 /// | `max_active_tis_per_dag = 4` | so many instances at a time in all runs together |
 /// | `max_active_tis_per_dagrun = 4` | so many instances of a mapped task at a time in one run |
 /// | `record = "failure"` | which attempts are recorded for `airlock replay`: `"off"`, `"failure"`, `"always"`; as the dag says if nothing is said |
-/// | `on_success`, `on_failure`, `on_retry`, `on_skipped` `= "alerts"` | who is told: ids of connections of type `http` or `smtp`, `dag:<dag_id>`, one or several |
+/// | `on_success`, `on_failure`, `on_retry`, `on_skipped`, `on_question` `= "alerts"` | who is told: ids of connections of type `http` or `smtp`, `dag:<dag_id>`, one or several |
 /// | `display_name = ".."` | what the page shows instead of the id |
 /// | `doc = ".."` | Markdown; the doc comment if nothing is said |
 ///

@@ -105,6 +105,7 @@ pub enum CallbackEvent {
     Retry,
     Skipped,
     Deadline,
+    Question,
 }
 
 impl Options {

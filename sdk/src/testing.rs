@@ -41,6 +41,7 @@ mod approvals;
 mod assets;
 mod dags;
 mod http;
+mod labels;
 mod objects;
 mod run;
 mod sql;
@@ -81,6 +82,8 @@ struct State {
     sql: sql::Sql,
     objects: objects::Buckets,
     answers: approvals::Answers,
+    /// What a task called its instance.
+    label: Option<String>,
     /// Of the present attempt.
     dag_id: String,
     place: (String, Option<u32>),
@@ -147,6 +150,7 @@ impl Host {
             sql: sql::Sql::default(),
             objects: objects::Buckets::new(),
             answers: approvals::Answers::new(),
+            label: None,
             dag_id: String::new(),
             place: (String::new(), None),
             pushed: BTreeMap::new(),
@@ -402,9 +406,10 @@ pub(crate) mod host {
     use super::{CURRENT, LogLine, State, is_granted};
     pub use super::{
         approvals::approval_find,
-        assets::{asset_events, asset_set_extra, asset_triggering},
+        assets::{asset_add, asset_events, asset_set_extra, asset_triggering},
         dags::{dag_look, dag_trigger},
         http::{Incoming, http_send},
+        labels::label_set,
         objects::{Download, Upload, object_delete, object_get, object_head, object_list, object_put},
         sql::{Rows, Session, sql_open},
     };

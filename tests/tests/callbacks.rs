@@ -134,6 +134,63 @@ async fn people_are_told_what_happened_and_once() {
     assert!(page.text().await.unwrap().contains("Callbacks"));
 }
 
+const ASKING: &str = "
+dag_id: told
+default_args: {on_question: [chat, 'dag:answering'], retry_delay: 0s}
+tasks:
+  ship: {uses: control/approve, with: {subject: Ship it?}}
+  share: {uses: control/ask, with: {subject: How many?, options: [some, all]}}
+  paid: {uses: control/wait_for_webhook}
+---
+dag_id: answering
+params: {message: ''}
+tasks:
+  t: {uses: control/empty}
+";
+
+/// Once for each question, also if the server is killed between; nobody is told what another system answers.
+#[tokio::test]
+async fn who_is_asked_is_told_so_once() {
+    let hook = Peer::start(&[]).await;
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    set_connection(&client, "chat", json!({"conn_type": "http", "host": "127.0.0.1", "port": hook.port})).await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(ASKING.into()).await.ok();
+    let run_id = client.trigger("told", json!({})).await;
+    let expected = [
+        "question of share by chat: delivered",
+        "question of share by dag:answering: delivered",
+        "question of ship by chat: delivered",
+        "question of ship by dag:answering: delivered",
+    ];
+    let all_told = async |client: &Client| {
+        until("all are told", Duration::from_secs(20), async || {
+            let mut told = told(client, &run_id).await;
+            told.sort();
+            (told == expected).then_some(())
+        })
+        .await;
+    };
+    all_told(&client).await;
+    let text = |taken: &Taken| taken.body["text"].as_str().unwrap_or_default().to_owned();
+    assert!(hook.taken().iter().any(|taken| text(taken).ends_with("of dag told waits for an answer: Ship it?")));
+    let runs = client.get("/api/v2/dags/answering/dagRuns").await.ok();
+    assert_eq!(runs["total_entries"], 2, "{runs}");
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    // It waits on, and is asked no second time; a try that is made again asks again.
+    let clear = json!({"dry_run": false, "only_failed": false, "task_ids": ["ship"], "dag_run_id": run_id});
+    client.post("/api/v2/dags/told/clearTaskInstances", &clear).await.ok();
+    until("it is asked again", Duration::from_secs(20), async || {
+        let told = told(&client, &run_id).await;
+        (told.iter().filter(|line| *line == "question of ship by chat: delivered").count() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(told(&client, &run_id).await.iter().filter(|line| line.contains("share by chat")).count(), 1);
+}
+
 #[tokio::test]
 async fn a_dag_is_run_by_what_it_is_told_once_and_also_after_a_crash() {
     let mut server = Server::start().await;

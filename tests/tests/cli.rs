@@ -9,6 +9,36 @@ fn wasm(name: &str) -> String {
     build::component_path(name).to_string_lossy().into_owned()
 }
 
+const ENDS: &str = "
+dag_id: ends
+tasks:
+  m: {uses: control/end, each: {how: [ok, skip, fail]}, map_index_template: 'it is to {{ inputs.how }}'}
+";
+
+#[tokio::test]
+async fn one_instance_of_a_mapped_task_is_cleared_and_marked() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(ENDS.into()).await.ok();
+    let run_id = client.trigger("ends", json!({})).await;
+    assert_eq!(client.finished("ends", &run_id).await["state"], "failed");
+    let shell = Shell::signed_in(&server).await;
+    let states = shell.run(&["tasks", "states", "ends", &run_id]).await.ok();
+    assert!(states.contains("LABEL") && states.contains("it is to skip"), "{states}");
+    let clear =
+        ["tasks", "clear", "ends", "--run", &run_id, "--task", "m", "--map-index", "2", "--dry-run", "-o", "json"];
+    let cleared = shell.run(&clear).await.json();
+    assert_eq!((cleared.as_array().unwrap().len(), &cleared[0]["map_index"]), (1, &json!(2)), "{cleared}");
+    shell.run(&["tasks", "clear", "ends", "--map-index", "2"]).await.failed(2);
+    let marked = ["tasks", "set-state", "ends", &run_id, "m", "success", "--map-index", "2", "-o", "json"];
+    let marked = shell.run(&marked).await.json();
+    assert_eq!((&marked[0]["map_index"], &marked[0]["state"]), (&json!(2), &json!("success")), "{marked}");
+    assert_eq!(client.finished("ends", &run_id).await["state"], "success");
+    let told = shell.run(&["dags", "diff", "ends", "1"]).await.failed(3);
+    assert!(told.contains("version 1 of dag `ends` is its first"), "{told}");
+}
+
 #[tokio::test]
 async fn a_day_with_airlock() {
     let server = Server::start().await;

@@ -94,6 +94,41 @@ async fn a_wait_outlives_the_server() {
 }
 
 #[tokio::test]
+async fn a_task_says_through_an_alias_which_assets_it_made() {
+    let (mut server, client) = shapes().await;
+    client.patch("/api/v2/dags/on_tables", &json!({"is_paused": true})).await.ok();
+    let run_id = client.trigger("make_tables", json!({"fails": true})).await;
+    assert_eq!(client.finished("make_tables", &run_id).await["state"], "failed");
+    let queued = "/api/v2/dags/on_tables/assets/queuedEvents";
+    assert_eq!(client.get(queued).await.ok()["total_entries"], 0, "a task that fails makes nothing");
+    let run_id = client.trigger("make_tables", json!({})).await;
+    assert_eq!(client.finished("make_tables", &run_id).await["state"], "success");
+    // Under the alias all three, and under its own name the one that the dag waits for itself.
+    assert_eq!(client.get(queued).await.ok()["total_entries"], 4);
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    client.patch("/api/v2/dags/on_tables", &json!({"is_paused": false})).await.ok();
+    let run = airlock_tests::until("the run", std::time::Duration::from_secs(30), async || {
+        client.list("/api/v2/dags/on_tables/dagRuns", "dag_runs").await.pop()
+    })
+    .await;
+    let run_id = run["dag_run_id"].as_str().unwrap();
+    assert_eq!(client.finished("on_tables", run_id).await["state"], "success");
+    let updated = client.xcom("on_tables", run_id, "updated", "return_value").await;
+    assert_eq!(updated, json!([["tables/a", 0], ["tables/b", 1], ["tables/ledger", 2]]));
+    let assets = client.list("/api/v2/assets", "assets").await;
+    let uri = |name: &str| assets.iter().find(|asset| asset["name"] == name).unwrap()["uri"].clone();
+    assert_eq!((uri("tables/a"), uri("tables/ledger")), (json!("tables/a"), json!("s3://shop/ledger")));
+    assert_eq!(client.get(queued).await.ok()["total_entries"], 0);
+
+    let run_id = client.trigger("on_own", json!({})).await;
+    assert_eq!(client.finished("on_own", &run_id).await["state"], "failed");
+    let log = client.log("on_own", &run_id, "tables", 1).await;
+    assert!(log.contains("dag `on_own` runs after it and would start itself for ever"), "{log}");
+}
+
+#[tokio::test]
 async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
     let (_server, client) = shapes().await;
     let make = async |dag_id: &str, conf| {
@@ -165,7 +200,8 @@ async fn post_signed(client: &Client, path: &str, secret: &str, body: &str) -> r
     #[expect(clippy::disallowed_methods, reason = "another system has a clock of its own")]
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(format!("{now}.{body}").as_bytes());
+    let target = path.trim_start_matches("/hooks/").replace("%2B", "+").replace("%3A", ":");
+    mac.update(format!("{now}\n{target}\n\n{body}").as_bytes());
     let mut signature = "sha256=".to_owned();
     for byte in mac.finalize().into_bytes() {
         write!(signature, "{byte:02x}").unwrap();

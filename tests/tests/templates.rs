@@ -95,6 +95,87 @@ async fn what_is_wrong_with_a_template_is_refused_at_the_upload() {
     }
 }
 
+const PULLING: &str = r#"
+dag_id: pulling
+schedule: "@daily"
+start: "2026-01-01"
+paused_upon_creation: true
+tasks:
+  rows: {uses: control/map_list, with: {items: [3, 4]}}
+  parts: {uses: control/map_list, each: {items: [[1], [2, 3]]}}
+  none: {uses: control/empty}
+  shown:
+    uses: control/map_list
+    needs: [rows, parts, none]
+    with:
+      items:
+        - "{{ ti.xcom_pull('rows') }}"
+        - "{{ ti.xcom_pull(task_ids='parts') }}"
+        - "{{ ti.xcom_pull('parts', map_indexes=1)[0] }} of {{ ti.xcom_pull('rows') | length }}"
+        - "{{ ti.xcom_pull('none', default='nothing') }} {{ ti.xcom_pull('rows', key='other') }}"
+        - "{{ prev_data_interval_start_success }}"
+        - "{{ prev_start_date_success is none }}"
+"#;
+
+#[tokio::test]
+async fn templates_pull_xcoms_and_know_the_run_before() {
+    let (_server, client) = control().await;
+    client.upload(PULLING.into()).await.ok();
+    client.patch("/api/v2/dags/pulling", &json!({"is_paused": false})).await.ok();
+    let run_on = async |date: &str| {
+        let body = json!({"logical_date": format!("{date}T00:00:00Z"), "conf": {}});
+        let run = client.post("/api/v2/dags/pulling/dagRuns", &body).await.ok();
+        let run_id = run["dag_run_id"].as_str().unwrap().to_owned();
+        assert_eq!(client.finished("pulling", &run_id).await["state"], "success");
+        client.xcom("pulling", &run_id, "shown", "return_value").await
+    };
+    let first = run_on("2026-01-10").await;
+    assert_eq!(first, json!([[3, 4], [[1], [2, 3]], "2 of 2", "nothing null", null, true]));
+    run_on("2026-01-12").await;
+    let between = run_on("2026-01-11").await;
+    assert_eq!((&between[4], &between[5]), (&json!("2026-01-10T00:00:00+00:00"), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_template_pulls_from_tasks_upstream_only() {
+    let (_server, client) = control().await;
+    for (from, to, why) in [
+        ("xcom_pull('rows') }}", "xcom_pull('row') }}", "line 1, column 17: there is no task `row` in this dag"),
+        ("needs: [rows, parts, none]", "needs: [rows, none]", "task `parts` is not upstream of it and may not be over"),
+    ] {
+        let refused = client.upload(PULLING.replacen(from, to, 1).into()).await.refused(422);
+        assert!(refused.contains("task `shown`: input `items`") && refused.contains(why), "{refused}");
+    }
+    let large = "dag_id: large\ntasks:\n  a: {uses: control/map_list, with: {items: [\"{{ 'x' * 3000000 }}\"]}}\n  b: {uses: \
+                 control/map_list, each: {items: [[1], [2]]}}\n  c: {uses: control/empty, needs: [a]}\n  d: {uses: \
+                 control/map_list, needs: [a], with: {items: [\"{{ (ti.xcom_pull('a') | tojson) ~ (ti.xcom_pull('a') | \
+                 tojson) }}\"]}}\n";
+    client.upload(large.into()).await.ok();
+    let run_id = client.trigger("large", json!({})).await;
+    assert_eq!(client.finished("large", &run_id).await["state"], "failed");
+    assert!(client.log("large", &run_id, "d", 1).await.contains("it handles more than 4194304 bytes"));
+}
+
+#[tokio::test]
+async fn an_instance_says_itself_what_it_is_called() {
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("shapes")).await.ok();
+    let run_id = client.trigger("self_named", json!({})).await;
+    assert_eq!(client.finished("self_named", &run_id).await["state"], "failed");
+    let log = client.log("self_named", &run_id, "alone", 1).await;
+    assert!(log.contains("task `alone` is not mapped and has no label"), "{log}");
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    let instances = client.instances("self_named", &run_id).await;
+    let named = instances.iter().filter(|instance| instance["task_id"] == "named");
+    let named: Vec<_> =
+        named.map(|instance| (&instance["state"], instance["rendered_map_index"].as_str().unwrap())).collect();
+    let label = |rows: u32| format!("{rows} rows {}", "x".repeat(300))[..250].to_owned();
+    assert_eq!(named, [(&json!("success"), label(7).as_str()), (&json!("failed"), label(8).as_str())]);
+}
+
 #[tokio::test]
 async fn mapped_instances_have_names_and_rust_dags_have_templates() {
     let server = Server::start().await;

@@ -50,6 +50,55 @@ async fn tasks_are_entries_of_other_components() {
     assert!(refused.contains("/yaml"), "{refused}");
 }
 
+const ASKING: &str = r#"
+dag_id: asking_in_yaml
+grants: {dags: [asking_in_yaml]}
+tasks:
+  itself: {uses: control/external_task_sensor, with: {dag_id: asking_in_yaml, newest: true}}
+  ship: {uses: control/approve, with: {subject: Ship it?, assignees: [admin]}}
+  share:
+    uses: control/ask
+    with: {subject: How many?, options: [some, all], params: {percent: {type: integer, maximum: 100, default: 5}}}
+  way: {uses: control/ask_branch, with: {subject: Which way?, options: [left, right]}}
+  left: {uses: control/empty, needs: [way]}
+  right: {uses: control/empty, needs: [way]}
+  orders: {uses: control/wait_for_asset, with: {asset: orders}, inlets: [orders]}
+"#;
+
+#[tokio::test]
+async fn people_and_assets_are_waited_for_and_the_own_run_is_not() {
+    let (_server, client) = control().await;
+    client.upload(ASKING.into()).await.ok();
+    let run_id = client.trigger("asking_in_yaml", json!({})).await;
+    let wait = "waits";
+    until("all wait", Duration::from_secs(30), async || {
+        let states = states(&client, "asking_in_yaml", &run_id).await;
+        let waiting = ["ship", "share", "way", "orders"].iter().all(|task| states[*task] == "up_for_reschedule");
+        (waiting && states["itself"] == "failed").then_some(wait)
+    })
+    .await;
+    let log = client.log("asking_in_yaml", &run_id, "itself", 1).await;
+    assert!(log.contains("it waits for its own run, which can't end before it does"), "{log}");
+    for (task, options, values) in
+        [("ship", "Approve", json!({})), ("share", "some", json!({"percent": 7})), ("way", "right", json!({}))]
+    {
+        let path = format!("/api/v2/dags/asking_in_yaml/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails");
+        client.patch(&path, &json!({"chosen_options": [options], "params_input": values})).await.ok();
+    }
+    let assets = client.get("/api/v2/assets").await.ok();
+    let event = json!({"asset_id": assets["assets"][0]["id"], "extra": {"rows": 3}});
+    client.post("/api/v2/assets/events", &event).await.ok();
+    client.finished("asking_in_yaml", &run_id).await;
+    let states = states(&client, "asking_in_yaml", &run_id).await;
+    assert_eq!(
+        (&states["ship"], &states["left"], &states["right"]),
+        (&json!("success"), &json!("skipped"), &json!("success"))
+    );
+    let answer = client.xcom("asking_in_yaml", &run_id, "share", "return_value").await;
+    assert_eq!(answer, json!({"chosen": ["some"], "values": {"percent": 7}, "username": "admin"}));
+    assert_eq!(client.xcom("asking_in_yaml", &run_id, "orders", "return_value").await, json!({"rows": 3}));
+}
+
 #[tokio::test]
 async fn a_new_component_of_the_name_is_used_from_the_next_upload_of_the_text_on() {
     let (mut server, client) = control().await;

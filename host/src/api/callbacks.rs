@@ -16,7 +16,7 @@ use crate::store::CallbackRow;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CallbackResponse {
-    /// `success`, `failure`, `retry`, `skipped` or `deadline`.
+    /// `success`, `failure`, `retry`, `skipped`, `deadline` or `question`.
     event: &'static str,
     /// Null: it is about the run itself.
     task_id: Option<String>,

@@ -95,7 +95,13 @@ pub async fn get_differences(
     Query(query): Query<DifferencesQuery>,
 ) -> Result<Json<DifferencesResponse>, ApiError> {
     let after = find_version(&api, &path.dag_id, path.version_number).await?;
-    let since = query.since.unwrap_or(path.version_number - 1);
+    let since = match query.since {
+        None if path.version_number <= 1 => {
+            let why = "is its first: there is none before it; name another with `since`";
+            return Err(ApiError::not_found(format!("version 1 of dag `{}` {why}", path.dag_id)));
+        }
+        since => since.unwrap_or(path.version_number - 1),
+    };
     let before = find_version(&api, &path.dag_id, since).await?;
     let differences = differences(&before.spec, &after.spec).into_iter().map(|difference| DifferenceResponse {
         of: difference.of,

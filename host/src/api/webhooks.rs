@@ -41,7 +41,11 @@ use crate::{
         time::Timestamp,
     },
     scheduler::{AnswerRequest, RequestError, RunRequest},
-    secrets::{SecretString, Secrets, hook, place},
+    secrets::{
+        SecretString, Secrets,
+        hook::{self, Signed},
+        place,
+    },
     store::{DagRunRow, InstanceKey, Store, StoreError, WebhookRow},
 };
 
@@ -180,7 +184,8 @@ fn none(dag_id: &DagId) -> ApiError {
 /// Starts a run with the payload, a JSON object, as its params.
 ///
 /// Headers: `X-Airlock-Timestamp`, the seconds since 1970; `X-Airlock-Signature`, `sha256=` and the HMAC-SHA256 of the timestamp,
-/// a full stop and the body; `Idempotency-Key`, at most 255 characters, optional: the same key is answered the same run.
+/// what stands behind `/hooks/`, the key (or nothing) and the body, with line feeds between them; `Idempotency-Key`, at most 255
+/// characters, optional: the same key is answered the same run.
 #[utoipa::path(
     post, path = "/hooks/{dag_id}", tag = "Webhook", params(DagPath), request_body = Object,
     responses((status = 201, body = DagRunResponse), (status = 200, body = DagRunResponse)),
@@ -193,7 +198,7 @@ pub async fn receive_webhook(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
     let dag_id = path.dag_id;
-    let (payload, signature) = signed(&api, &dag_id, peer, &headers, body).await?;
+    let (payload, signature) = signed(&api, &dag_id, dag_id.as_str(), peer, &headers, body).await?;
     let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
     if key.is_some_and(|key| key.is_empty() || key.chars().count() > MAX_KEY_CHARS) {
         return Err(ApiError::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
@@ -244,7 +249,9 @@ pub async fn receive_awaited(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let (payload, _) = signed(&api, &path.dag_id, peer, &headers, body).await?;
+    let task = format!("{}/{}/{}", path.dag_id, path.dag_run_id, path.task_id);
+    let target = if map_index < 0 { task } else { format!("{task}/{map_index}") };
+    let (payload, _) = signed(&api, &path.dag_id, &target, peer, &headers, body).await?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let values = Map::from_iter([("payload".to_owned(), payload)]);
     let request = AnswerRequest {
@@ -272,10 +279,11 @@ pub async fn receive_awaited(
     }
 }
 
-/// What was sent, as JSON (null if it is empty), and its signature, which is good.
+/// What was sent, as JSON (null if it is empty), and its signature, which is good for `target`.
 async fn signed(
     api: &Api,
     dag_id: &DagId,
+    target: &str,
     Peer(peer): Peer,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -300,7 +308,8 @@ async fn signed(
     // One that is not there takes as long.
     let is_known = secret.is_some();
     let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
-    let is_signed = hook::verify(&secret, timestamp, &body, signature);
+    let key = header("idempotency-key").unwrap_or_default();
+    let is_signed = hook::verify(&secret, Signed { timestamp, target, key, body: &body }, signature);
     if !(is_signed && is_known && is_fresh(timestamp, now)) {
         return Err(refused());
     }

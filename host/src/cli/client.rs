@@ -245,9 +245,22 @@ fn explain(text: &str) -> Option<String> {
     let body: Value = serde_json::from_str(text).ok()?;
     let said = match body.get("detail").or_else(|| body.get("title"))? {
         Value::String(text) => text.clone(),
+        Value::Array(problems) if !problems.is_empty() => {
+            problems.iter().map(problem).collect::<Option<Vec<_>>>()?.join("\n")
+        }
         other => other.to_string(),
     };
     Some(super::output::printable(&said).into_owned())
+}
+
+/// One of the things that are wrong with a request, as Airflow lists them: what, and where in the request.
+fn problem(problem: &Value) -> Option<String> {
+    let said = problem.get("msg")?.as_str()?;
+    let place = problem.get("loc").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let word = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+    // That it is in the body goes without saying: the command made it.
+    let place: Vec<_> = place.iter().map(word).skip_while(|word| word == "body").collect();
+    Some(if place.is_empty() { said.to_owned() } else { format!("`{}`: {said}", place.join(".")) })
 }
 
 /// The file of tokens: a JSON object from server to token.
@@ -315,6 +328,21 @@ mod tests {
         };
         assert_eq!(url("http://h", &["dags", "a/../b?c"]), "http://h/api/v2/dags/a%2F..%2Fb%3Fc?q=a%26b");
         assert_eq!(url("http://h/airlock/", &["dags"]), "http://h/airlock/api/v2/dags?q=a%26b");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_said_in_words() {
+        for (answer, said) in [
+            (r#"{"detail":[{"type":"value_error","loc":["body"],"msg":"line 2: no"}]}"#, "line 2: no"),
+            (
+                r#"{"detail":[{"loc":["body","conf","n"],"msg":"too small"},{"loc":["query","limit"],"msg":"no"}]}"#,
+                "`conf.n`: too small\n`query.limit`: no",
+            ),
+            (r#"{"detail":"because"}"#, "because"),
+            (r#"{"title":"Not Found"}"#, "Not Found"),
+        ] {
+            assert_eq!(explain(answer).as_deref(), Some(said), "{answer}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ const NEXT_TRY_PAUSE: Duration = Duration::from_millis(500);
 pub const INSTANCE_COLUMNS: &[Column] = &[
     ("task_id", "/task_id"),
     ("map_index", "/map_index"),
+    ("label", "/rendered_map_index"),
     ("state", "/state"),
     ("try", "/try_number"),
     ("start_date", "/start_date"),
@@ -43,6 +44,8 @@ pub enum TasksCommand {
     },
     /// Run tasks again.
     Clear(ClearArgs),
+    /// Say how a task instance ended; one that runs is ended.
+    SetState(SetStateArgs),
     /// Print a task instance's log.
     Logs(LogsArgs),
 }
@@ -57,6 +60,26 @@ pub struct ClearArgs {
     /// This task; may be given more than once. All tasks if it is left out.
     #[arg(long = "task", value_name = "TASK_ID")]
     task_ids: Vec<String>,
+    /// Of these tasks, which are mapped, only the instances with this index; may be given more than once.
+    #[arg(long = "map-index", value_name = "NUMBER", requires = "task_ids")]
+    map_indexes: Vec<u32>,
+    #[command(flatten)]
+    around: Around,
+    /// Those that failed only.
+    #[arg(long)]
+    only_failed: bool,
+    /// Under the newest version of the dag, not the one that the runs were made with.
+    #[arg(long)]
+    latest_version: bool,
+    /// Only list what would be cleared.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What else, beside the tasks that are named.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
+struct Around {
     /// And all upstream of them.
     #[arg(long)]
     upstream: bool,
@@ -69,15 +92,27 @@ pub struct ClearArgs {
     /// And the same tasks of later runs.
     #[arg(long)]
     future: bool,
-    /// Those that failed only.
-    #[arg(long)]
-    only_failed: bool,
-    /// Under the newest version of the dag, not the one that the runs were made with.
-    #[arg(long)]
-    latest_version: bool,
-    /// Only list what would be cleared.
-    #[arg(long)]
-    dry_run: bool,
+}
+
+/// What people may say of a task instance.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum EndState {
+    Success,
+    Failed,
+    Skipped,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SetStateArgs {
+    dag_id: String,
+    run_id: String,
+    task_id: String,
+    state: EndState,
+    /// Of a mapped task: this instance; all of them if it is left out.
+    #[arg(long, value_name = "NUMBER")]
+    map_index: Option<u32>,
+    #[command(flatten)]
+    around: Around,
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,6 +154,7 @@ impl TasksCommand {
                 format.list(&instances, INSTANCE_COLUMNS)
             }
             Self::Clear(args) => args.run(client, format).await,
+            Self::SetState(args) => args.run(client, format).await,
             Self::Logs(args) => args.run(client, format).await,
         }
     }
@@ -131,19 +167,50 @@ impl ClearArgs {
             "only_failed": self.only_failed,
             "only_running": false,
             "reset_dag_runs": true,
-            "include_upstream": self.upstream,
-            "include_downstream": self.downstream,
-            "include_past": self.past,
-            "include_future": self.future,
             "run_on_latest_version": self.latest_version,
         });
+        self.around.put_into(&mut body);
         if let Some(run_id) = self.run_id {
             body["dag_run_id"] = run_id.into();
         }
-        if !self.task_ids.is_empty() {
+        if !self.map_indexes.is_empty() {
+            let pairs = |task: &String| self.map_indexes.iter().map(|index| json!([task, index])).collect::<Vec<_>>();
+            body["task_ids"] = self.task_ids.iter().flat_map(pairs).collect();
+        } else if !self.task_ids.is_empty() {
             body["task_ids"] = self.task_ids.into();
         }
         let answer = client.post(&["dags", &self.dag_id, "clearTaskInstances"], &body).await?;
+        let instances = answer.get("task_instances").and_then(Value::as_array).cloned().unwrap_or_default();
+        format.list(&instances, INSTANCE_COLUMNS)
+    }
+}
+
+impl Around {
+    fn put_into(&self, body: &mut Value) {
+        for (name, flag) in [
+            ("include_upstream", self.upstream),
+            ("include_downstream", self.downstream),
+            ("include_past", self.past),
+            ("include_future", self.future),
+        ] {
+            body[name] = flag.into();
+        }
+    }
+}
+
+impl SetStateArgs {
+    async fn run(self, client: &Client, format: Format) -> Result<()> {
+        let state = match self.state {
+            EndState::Success => "success",
+            EndState::Failed => "failed",
+            EndState::Skipped => "skipped",
+        };
+        let mut body = json!({ "new_state": state });
+        self.around.put_into(&mut body);
+        let map_index = self.map_index.map(|index| index.to_string());
+        let mut instance = vec!["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id];
+        instance.extend(map_index.as_deref());
+        let answer = client.patch(&instance, &body).await?;
         let instances = answer.get("task_instances").and_then(Value::as_array).cloned().unwrap_or_default();
         format.list(&instances, INSTANCE_COLUMNS)
     }

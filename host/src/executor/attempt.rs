@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     model::{
+        asset::Added,
         dag::{Dag, NodeIndex},
         grants::Grants,
         ids::{AssetName, DagId, Digest, RunId, TaskId},
@@ -169,6 +170,10 @@ pub struct Completion {
     pub cached: Option<CachedResultRow>,
     /// What the events of outlets carry, where the attempt said so.
     pub asset_extras: BTreeMap<AssetName, String>,
+    /// What it updated through aliases; to be committed with the success.
+    pub added: Vec<Added>,
+    /// What the instance is called, if the attempt said so; to be committed with the end, if the attempt was current.
+    pub label: Option<String>,
     /// The length of the returned list, if a task or group of the dag is mapped over it and it is a list.
     pub list_length: Option<u32>,
     pub started_at: Timestamp,

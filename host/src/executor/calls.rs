@@ -5,6 +5,7 @@ mod artifacts;
 mod assets;
 mod dags;
 mod http;
+mod labels;
 mod objects;
 pub(super) mod settings;
 mod sql;
@@ -15,14 +16,15 @@ use std::sync::Arc;
 
 pub(super) use {
     approvals::check as check_question,
-    assets::check as check_asset,
-    dags::check as check_wait,
+    assets::{by_asset as triggering_events, check as check_asset},
+    dags::{check as check_wait, previous_success},
     settings::{connection_facts, hidden_in, secret_in, variable_text},
 };
 
 use super::{Shared, books::Attempt, outbox::Outbox};
 use crate::{
     databases::Statement,
+    model::asset::Added,
     wire::{Call, CallError, CallKey, Level, Reply},
 };
 
@@ -108,9 +110,13 @@ async fn serve(
             http::request(shared, attempt, request).await
         }
         Call::AssetSetExtra { asset, extra } => assets::set_extra(attempt, asset, extra),
+        Call::AssetAdd { alias, name, uri, group, extra } => {
+            assets::add(attempt, Added { alias, name, uri, group, extra })
+        }
         Call::AssetTriggering => assets::triggering(shared, attempt).await,
         Call::AssetEvents { asset, limit } => assets::events(shared, attempt, &asset, limit).await,
         Call::ApprovalFind { subject } => approvals::find(shared, attempt, &subject).await,
+        Call::LabelSet { label } => labels::set(attempt, &label),
         Call::DagLook(wait) => dags::look(shared, attempt, &wait).await,
         Call::DagTrigger(request) => dags::trigger(shared, attempt, request).await,
         Call::ObjectGet { connection, key } => Box::pin(objects::get(shared, attempt, &connection, &key)).await,

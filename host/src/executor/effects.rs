@@ -13,6 +13,7 @@ use crate::{
     blobs::{BlobInfo, BlobWriter, Blobs},
     databases::{self, Rows},
     model::{
+        asset::Added,
         ids::{AssetName, ConnectionId, DagId, Digest, XComKey},
         traffic::{MAX_AT_A_TIME, Traffic},
     },
@@ -28,6 +29,8 @@ const MAX_INLINE_BYTES: usize = 16 << 20;
 const MAX_XCOMS: usize = 1_000;
 /// Runs of dags that an attempt starts.
 const MAX_RUNS: u32 = 1_000;
+/// Assets that an attempt updates through aliases.
+const MAX_ADDED: usize = 1_000;
 const MAX_XCOM_BYTES: u64 = 256 << 20;
 const MAX_ARTIFACTS: usize = 1_000;
 const MAX_ARTIFACT_BYTES: u64 = 10 << 30;
@@ -143,6 +146,10 @@ pub(super) struct Effects {
     pub artifacts: BTreeMap<String, Finished>,
     /// What the events of outlets are to carry, if the attempt said so.
     pub asset_extras: BTreeMap<AssetName, String>,
+    /// What it updated through aliases, by alias and asset.
+    pub added: BTreeMap<(AssetName, AssetName), Added>,
+    /// What the instance is called, if the attempt said so.
+    pub label: Option<String>,
     pub streams: HashMap<StreamKey, Stream>,
     pub masker: Masker,
     secrets: Vec<SecretString>,
@@ -174,6 +181,8 @@ impl Default for Effects {
             xcoms: BTreeMap::new(),
             artifacts: BTreeMap::new(),
             asset_extras: BTreeMap::new(),
+            added: BTreeMap::new(),
+            label: None,
             streams: HashMap::new(),
             masker: Masker::new([]),
             secrets: Vec::new(),
@@ -195,6 +204,18 @@ impl Default for Effects {
 }
 
 impl Effects {
+    /// Keeps an asset that was updated through an alias, in place of what was said of it before.
+    pub fn add_asset(&mut self, added: Added) -> Result<(), CallError> {
+        let key = (added.alias.clone(), added.name.clone());
+        if self.added.len() >= MAX_ADDED && !self.added.contains_key(&key) {
+            return Err(CallError::TooLarge(format!(
+                "the attempt updates more than {MAX_ADDED} assets through aliases"
+            )));
+        }
+        self.added.insert(key, added);
+        Ok(())
+    }
+
     /// Counts a call that begins.
     pub fn begin_call(&mut self) -> Result<(), CallError> {
         if self.calls >= MAX_CALLS {

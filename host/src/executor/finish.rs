@@ -355,11 +355,13 @@ fn commit(
     let ended_at = Clock.now();
     let id = attempt.id();
     let (mut xcoms, mut artifacts) = (Vec::new(), Vec::new());
-    let mut asset_extras = BTreeMap::new();
+    let (mut asset_extras, mut added) = (BTreeMap::new(), Vec::new());
     let hidden = recording_masker(attempt, effects.as_deref());
+    let label = label(effects.as_deref());
     if let Some(effects) = effects {
-        let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, garbage, .. } = *effects;
+        let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, added: assets, garbage, .. } = *effects;
         asset_extras = extras;
+        added = assets.into_values().collect();
         xcoms.extend(pushed.into_iter().map(|(key, pushed)| XComNew {
             instance: id.instance.clone(),
             key,
@@ -397,6 +399,8 @@ fn commit(
             recording: None,
             cached: place.and_then(|place| place.row(attempt, &asset_extras, ended_at)),
             asset_extras,
+            added,
+            label,
             list_length,
             started_at: attempt.started_at,
             ended_at,
@@ -417,6 +421,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
     }
     let message = conclusion.message.as_deref().map(masked);
     let hidden = recording_masker(attempt, effects.as_deref());
+    let label = label(effects.as_deref());
     if let Some(effects) = effects {
         let mut blobs = effects.blobs();
         blobs.extend(effects.garbage);
@@ -435,11 +440,19 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
             recording: None,
             cached: None,
             asset_extras: BTreeMap::new(),
+            added: Vec::new(),
+            label,
             list_length: None,
             started_at: attempt.started_at,
             ended_at: Clock.now(),
         },
     );
+}
+
+/// What the attempt called its instance; secrets are hidden.
+fn label(effects: Option<&Effects>) -> Option<String> {
+    let effects = effects?;
+    effects.label.as_ref().map(|label| effects.masker.mask(label).into_owned())
 }
 
 /// What a recording of the attempt must not hold; none if there is none.

@@ -18,6 +18,7 @@ use crate::{
         expand::List,
         ids::XComKey,
         spec::SourceSpec,
+        template::{MAX_RENDERED_BYTES, Pull},
     },
     store::{InstanceKey, XComBody, XComValue},
     wire::{Input, Value},
@@ -127,7 +128,7 @@ async fn try_resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs,
         if let Source::Output(upstream) = &binding.source
             && !found.contains_key(upstream)
         {
-            found.insert(*upstream, find(shared, assignment, *upstream).await?);
+            found.insert(*upstream, find(shared, assignment, take(assignment, *upstream), *upstream).await?);
         }
     }
     let size: u64 = found.values().flatten().map(Found::size_bytes).sum();
@@ -141,7 +142,7 @@ async fn try_resolve(shared: &Shared, assignment: &Assignment) -> Result<Inputs,
     let memory = shared.outbound.reserve(size).await;
     let mut loaded = HashMap::new();
     for (upstream, found) in found {
-        loaded.insert(upstream, load(shared, assignment, upstream, found).await?);
+        loaded.insert(upstream, load(shared, assignment, take(assignment, upstream), upstream, found).await?);
     }
     let mut inputs = Vec::with_capacity(node.inputs.len());
     for binding in &node.inputs {
@@ -188,10 +189,10 @@ async fn lists(shared: &Shared, assignment: &Assignment) -> Result<HashMap<NodeI
 }
 
 async fn read_list(shared: &Shared, assignment: &Assignment, source: NodeIndex) -> Result<Elements, InputError> {
-    let found = find(shared, assignment, source).await?;
+    let found = find(shared, assignment, take(assignment, source), source).await?;
     let size = found.iter().map(Found::size_bytes).sum();
     let _memory = shared.outbound.reserve(size).await;
-    let value = load(shared, assignment, source, found).await?;
+    let value = load(shared, assignment, take(assignment, source), source, found).await?;
     value.and_then(Elements::of).ok_or_else(|| {
         InputError::fatal(format!(
             "the result of task `{}` is not a list, and task `{}` is expanded over it",
@@ -245,16 +246,70 @@ impl Found {
     }
 }
 
-/// The results that make up the output of `upstream`, in order.
-async fn find(shared: &Shared, assignment: &Assignment, upstream: NodeIndex) -> Result<Vec<Found>, InputError> {
-    let map_indexes = match take(assignment, upstream) {
-        Take::Instance(map_index) => vec![map_index],
+/// What a template pulls, as JSON; none if it is not there.
+pub(super) async fn pull(
+    shared: &Shared,
+    assignment: &Assignment,
+    pull: &Pull,
+) -> Result<Option<serde_json::Value>, InputError> {
+    let (task_id, key) = (&pull.task_id, &pull.key);
+    let Some(upstream) = assignment.dag.index(task_id) else {
+        return Err(InputError::fatal(format!("there is no task `{task_id}` in dag `{}`", assignment.dag.dag_id)));
+    };
+    let take = pull.map_index.map_or_else(|| take(assignment, upstream), Take::Instance);
+    let found = if *key == XComKey::return_value() {
+        find(shared, assignment, take, upstream).await?
+    } else {
+        let instances = map_indexes(shared, assignment, take, upstream).await?;
+        let keys: Vec<_> =
+            instances.into_iter().map(|index| (instance(assignment, upstream, index), key.clone())).collect();
+        let stored = shared.store.xcom_get_many(&keys).await.map_err(|error| unavailable(&error))?;
+        stored.into_iter().map(|value| Found::Stored(Box::new(value))).collect()
+    };
+    let size: u64 = found.iter().map(Found::size_bytes).sum();
+    if size > MAX_RENDERED_BYTES as u64 {
+        return Err(InputError::fatal(format!(
+            "xcom `{key}` of task `{task_id}` has {size} bytes; a template may handle {MAX_RENDERED_BYTES}: bind an \
+             input to it, or let the task pull it"
+        )));
+    }
+    if let Some(other) = found.iter().find(|found| !values::is_json(found.media_type())) {
+        return Err(InputError::fatal(format!(
+            "xcom `{key}` of task `{task_id}` is `{}`; a template sees JSON only",
+            other.media_type()
+        )));
+    }
+    let Some(value) = load(shared, assignment, take, upstream, found).await? else { return Ok(None) };
+    serde_json::from_slice(&value.bytes)
+        .map(Some)
+        .map_err(|error| InputError::fatal(format!("xcom `{key}` of task `{task_id}` can't be read as JSON: {error}")))
+}
+
+/// The instances of `upstream` that are taken, in order.
+async fn map_indexes(
+    shared: &Shared,
+    assignment: &Assignment,
+    take: Take,
+    upstream: NodeIndex,
+) -> Result<Vec<i32>, InputError> {
+    match take {
+        Take::Instance(map_index) => Ok(vec![map_index]),
         Take::All => {
             let (run, task_id) = (assignment.id.instance.dag_run, &assignment.dag.node(upstream).task_id);
             let last = shared.store.task_instance_last_map_index(run, task_id).await;
-            (0..=last.map_err(|error| unavailable(&error))?).collect()
+            Ok((0..=last.map_err(|error| unavailable(&error))?).collect())
         }
-    };
+    }
+}
+
+/// The results that make up the output of `upstream`, in order.
+async fn find(
+    shared: &Shared,
+    assignment: &Assignment,
+    take: Take,
+    upstream: NodeIndex,
+) -> Result<Vec<Found>, InputError> {
+    let map_indexes = map_indexes(shared, assignment, take, upstream).await?;
     let mut missing = Vec::new();
     let mut found = Vec::with_capacity(map_indexes.len());
     for map_index in map_indexes {
@@ -277,10 +332,10 @@ async fn find(shared: &Shared, assignment: &Assignment, upstream: NodeIndex) -> 
 async fn load(
     shared: &Shared,
     assignment: &Assignment,
+    take: Take,
     upstream: NodeIndex,
     found: Vec<Found>,
 ) -> Result<TaskResult, InputError> {
-    let take = take(assignment, upstream);
     let upstream = assignment.dag.node(upstream);
     if take == Take::All {
         let mut list = vec![b'['];

@@ -7,19 +7,19 @@ use super::{
     attempt::{AttemptId, ExecutorEvent, Rendered},
     books::Attempt,
     calls, denials,
-    inputs::{InputError, Inputs},
+    inputs::{self, InputError, Inputs},
     values,
 };
 use crate::{
     model::{
         dag::Source,
-        template::{Halt, Known, MAX_LABEL_BYTES, Need, RunScope, Scope, TaskScope},
+        template::{Halt, Known, Need, RunScope, Scope, TaskScope, cut_label},
     },
     secrets::Masker,
     wire::{CallError, Input, Level, Value},
 };
 
-/// Variables and connections that the templates of an attempt may name.
+/// What the templates of an attempt may read: variables, connections, XComs and such.
 const MAX_NEEDS: usize = 100;
 /// What is kept of a rendered input to be shown, in bytes. Airflow: `[core] max_templated_field_length`.
 const MAX_SHOWN_BYTES: usize = 4_096;
@@ -100,8 +100,8 @@ impl<'a> Rendering<'a> {
                 Err((at, Halt::Wrong(error))) => return Err((at, Problem::Wrong(error.to_string()))),
                 Err((at, Halt::Needs(need))) => (at, need),
             };
-            if self.known.variables.len() + self.known.connections.len() >= MAX_NEEDS {
-                let why = format!("it names more than {MAX_NEEDS} variables and connections");
+            if self.known.count() >= MAX_NEEDS {
+                let why = format!("it reads more than {MAX_NEEDS} variables, connections and xcoms");
                 return Err((at, Problem::Wrong(why)));
             }
             self.read(need).await.map_err(|problem| (at, problem))?;
@@ -142,6 +142,21 @@ impl<'a> Rendering<'a> {
             Need::Connection(id) => calls::connection_facts(self.shared, self.attempt, id).await.map(|facts| {
                 self.known.connections.insert(id.clone(), Some(facts));
             }),
+            Need::XCom(pull) => {
+                let value = inputs::pull(self.shared, &self.attempt.assignment, pull).await;
+                let value = value.map_err(|error| match error {
+                    InputError { message, retry: true } => Problem::Unavailable(message),
+                    InputError { message, retry: false } => Problem::Wrong(message),
+                })?;
+                self.known.xcoms.insert(pull.clone(), value);
+                Ok(())
+            }
+            Need::PreviousSuccess => calls::previous_success(self.shared, self.attempt).await.map(|run| {
+                self.known.previous_success = Some(run);
+            }),
+            Need::AssetEvents => calls::triggering_events(self.shared, self.attempt).await.map(|events| {
+                self.known.asset_events = Some(events);
+            }),
         };
         match (found, need) {
             (Ok(()), _) => Ok(()),
@@ -168,7 +183,7 @@ impl<'a> Rendering<'a> {
         let template = self.attempt.node().map_index_template.as_ref()?;
         let inputs = looked_into(inputs);
         match self.render(Some(&inputs), |scope| template.render(scope).map_err(|halt| (String::new(), halt))).await {
-            Ok(text) => Some(cut(text.trim(), MAX_LABEL_BYTES)).filter(|text| !text.is_empty()),
+            Ok(text) => cut_label(&text),
             Err((_, Problem::Wrong(why) | Problem::Unavailable(why))) => {
                 let text = format!("its map_index_template can't be rendered: {why}");
                 self.shared.logs.tell(self.attempt, Level::Warn, &text);
@@ -235,14 +250,5 @@ fn shorten(value: Json, most: usize) -> Json {
     if text.len() <= most {
         return value;
     }
-    Json::String(format!("{}... (cut: it has {} bytes)", cut(&text, most), text.len()))
-}
-
-/// The first bytes of a text, whole characters.
-fn cut(text: &str, most: usize) -> String {
-    let mut end = most.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    Json::String(format!("{}... (cut: it has {} bytes)", &text[..text.floor_char_boundary(most)], text.len()))
 }

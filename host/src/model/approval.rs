@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{spec::ParamSpec, time::Timestamp};
 
+/// Who answers questions that other systems answer. No user has this name.
+pub const WEBHOOK: &str = "webhook";
+
 const MAX_SUBJECT_BYTES: usize = 1_000;
 const MAX_BODY_BYTES: usize = 64 << 10;
 const MAX_OPTION_BYTES: usize = 250;
@@ -85,6 +88,11 @@ fn shown(options: &[String]) -> String {
 }
 
 impl Question {
+    /// Whether another system answers it, and no person.
+    pub fn is_for_webhook(&self) -> bool {
+        self.assignees.len() == 1 && self.assignees[0] == WEBHOOK
+    }
+
     /// # Errors
     /// If it is larger than a limit, or could never be answered as it says.
     pub fn check(&self) -> Result<(), QuestionError> {

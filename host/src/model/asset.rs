@@ -37,6 +37,18 @@ pub enum AssetCondition {
     Any(Vec<Self>),
 }
 
+/// An asset that a task updated through an alias. Airflow: `outlet_events[alias].add(asset)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    pub alias: AssetName,
+    pub name: AssetName,
+    /// Of an asset that is not there yet.
+    pub uri: String,
+    pub group: String,
+    /// What its event carries: a JSON object.
+    pub extra: String,
+}
+
 /// What is wrong with the assets of a dag: where, and why.
 pub type Wrong = (String, String);
 
@@ -130,12 +142,7 @@ pub fn check(spec: &DagSpec) -> Result<Option<AssetCondition>, Wrong> {
         if !names.insert(name) {
             return Err((place(), "it is declared twice, in different ways".into()));
         }
-        if asset.uri.is_empty() || asset.uri.len() > MAX_URI_BYTES || asset.uri.chars().any(char::is_control) {
-            return Err((place(), format!("its uri must have 1 to {MAX_URI_BYTES} bytes and no control characters")));
-        }
-        if asset.uri.starts_with("airflow:") {
-            return Err((place(), "the scheme `airflow:` is reserved; choose another uri".into()));
-        }
+        check_uri(&asset.uri).map_err(|why| (place(), why))?;
         if let Some(extra) = &asset.extra {
             check_extra(extra).map_err(|why| (place(), why))?;
         }
@@ -155,11 +162,36 @@ pub fn check(spec: &DagSpec) -> Result<Option<AssetCondition>, Wrong> {
             }
             list.iter().try_for_each(|name| declared(name, place()))?;
         }
+        let aliased = |list: &'_ [String]| list.iter().find(|name| is_alias(spec, name)).cloned();
+        let place = |kind: &str| format!("{kind} of task `{}`", node.task_id);
+        if let Some(alias) = aliased(&node.inlets) {
+            return Err((place("inlets"), format!("alias `{alias}` has no events of its own; name the asset")));
+        }
+        if let Some(alias) = aliased(&node.outlets).filter(|_| node.cache_ms.is_some()) {
+            let why = format!("what goes through alias `{alias}` is said by each attempt; the task can't have a cache");
+            return Err((place("outlets"), why));
+        }
     }
     let Some(condition) = &spec.asset_schedule else { return Ok(None) };
     let condition = AssetCondition::from_spec(condition).map_err(|why| ("asset schedule".to_owned(), why))?;
     condition.assets().iter().try_for_each(|name| declared(name.as_str(), "asset schedule".into()))?;
     Ok(Some(condition))
+}
+
+fn is_alias(spec: &DagSpec, name: &str) -> bool {
+    spec.assets.iter().any(|asset| asset.is_alias && asset.name == name)
+}
+
+/// # Errors
+/// If it is empty, too long, or of Airflow's own scheme.
+pub fn check_uri(uri: &str) -> Result<(), String> {
+    if uri.is_empty() || uri.len() > MAX_URI_BYTES || uri.chars().any(char::is_control) {
+        return Err(format!("its uri must have 1 to {MAX_URI_BYTES} bytes and no control characters"));
+    }
+    if uri.starts_with("airflow:") {
+        return Err("the scheme `airflow:` is reserved; choose another uri".into());
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -280,6 +312,25 @@ mod tests {
         assert_eq!(cycle(&[a.clone(), dag("b", &["y"], Some(also_outside))]), None, "somebody else has a say");
         assert_eq!(cycle(&[a.clone(), dag("b", &["z"], Some(asset("x")))]), None);
         assert_eq!(cycle(&[dag("a", &["x"], None), dag("b", &["y"], Some(asset("x")))]), None);
+    }
+
+    #[test]
+    fn an_alias_is_an_outlet_or_what_a_dag_runs_after() {
+        let task = |fields: serde_json::Value| {
+            spec(|spec| {
+                spec["assets"][0]["is_alias"] = true.into();
+                let mut node = serde_json::json!({
+                    "task_id": "t", "entry": "e", "retries": 0, "retry_delay_ms": 0, "retry_backoff": 0.0,
+                    "trigger_rule": "all_success", "pool": "default_pool", "pool_slots": 1, "priority_weight": 1,
+                });
+                node.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+                spec["nodes"] = serde_json::json!([node]);
+            })
+        };
+        assert!(check(&task(serde_json::json!({"outlets": ["a"]}))).is_ok());
+        let refused = |fields| check(&task(fields)).unwrap_err().1;
+        assert!(refused(serde_json::json!({"inlets": ["a"]})).contains("alias `a` has no events of its own"));
+        assert!(refused(serde_json::json!({"outlets": ["a"], "cache_ms": 1000})).contains("can't have a cache"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum CallbackEvent {
     Skipped,
     /// A run was not finished by its deadline.
     Deadline,
+    /// A task begins to wait for a person's answer.
+    Question,
 }
 
 impl CallbackEvent {
@@ -57,6 +59,7 @@ impl CallbackEvent {
             Self::Retry => "retry",
             Self::Skipped => "skipped",
             Self::Deadline => "deadline",
+            Self::Question => "question",
         }
     }
 }

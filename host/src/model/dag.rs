@@ -23,7 +23,7 @@ use self::{
     words::Words,
 };
 use super::{
-    asset,
+    asset::{self, AssetCondition},
     callback::{CallbackEvent, Callbacks},
     expand::Expand,
     grants::Grants,
@@ -80,6 +80,10 @@ pub struct Dag {
     pub watchers: BTreeMap<NodeIndex, Vec<Watcher>>,
     /// The reverse of `watchers`: of each task that looks at others without an edge, those.
     pub watches: BTreeMap<NodeIndex, Vec<Watcher>>,
+    /// Those of its assets that stand for others, which tasks name when they run.
+    pub aliases: BTreeSet<AssetName>,
+    /// The assets that it runs after.
+    pub asset_schedule: Option<AssetCondition>,
     by_id: BTreeMap<TaskId, NodeIndex>,
 }
 
@@ -275,7 +279,9 @@ impl Dag {
         check_fail_fast(spec).map_err(|(place, why)| fail(&place, why))?;
         let grants = Grants::from_spec(&spec.grants).map_err(|error| fail("grants", error.to_string()))?;
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;
-        asset::check(spec).map_err(|(place, why)| fail(&place, why))?;
+        let asset_schedule = asset::check(spec).map_err(|(place, why)| fail(&place, why))?;
+        let aliases = spec.assets.iter().filter(|asset| asset.is_alias);
+        let aliases = aliases.filter_map(|asset| AssetName::new(&asset.name).ok()).collect();
         let of_runs = [CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Deadline];
         let callbacks = Callbacks::from_specs(&spec.callbacks, &of_runs).map_err(|why| fail("callbacks", why))?;
         if spec.deadline_ms.is_none() && callbacks.of(CallbackEvent::Deadline).next().is_some() {
@@ -294,6 +300,8 @@ impl Dag {
         }
         Ok(Self {
             dag_id,
+            aliases,
+            asset_schedule,
             timetable,
             start: spec.start,
             end: spec.end,

@@ -153,6 +153,9 @@ pub struct AssetSpec {
     /// A JSON object, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<String>,
+    /// Whether it stands for assets that tasks name when they run. Airflow: AssetAlias.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_alias: bool,
 }
 
 /// Which assets a dag waits for.

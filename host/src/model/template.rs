@@ -14,6 +14,7 @@ mod evaluate;
 mod functions;
 mod instants;
 mod lookup;
+mod pulls;
 mod scope;
 mod syntax;
 #[cfg(test)]
@@ -23,8 +24,8 @@ mod value;
 use serde_json::Value;
 
 pub use self::{
-    check::Names,
-    scope::{ConnectionFacts, Known, Need, RunScope, Scope, TaskScope},
+    check::{Names, PulledTask},
+    scope::{ConnectionFacts, Known, Need, PreviousRun, Pull, RunScope, Scope, TaskScope},
 };
 use self::{
     evaluate::Renderer,
@@ -63,6 +64,8 @@ pub enum Halt {
 #[derive(Debug, Clone)]
 pub struct TextTemplate {
     pieces: Vec<Piece>,
+    /// The tasks that it names in `ti.xcom_pull`, as far as they are written there.
+    pulled: Vec<PulledTask>,
 }
 
 impl TextTemplate {
@@ -74,8 +77,13 @@ impl TextTemplate {
             return Err(TemplateError { line: 1, column: 1, why });
         }
         let pieces = parse(text)?;
-        names.check(&pieces)?;
-        Ok(Self { pieces })
+        let pulled = names.check(&pieces)?;
+        Ok(Self { pieces, pulled })
+    }
+
+    /// The tasks whose XComs it pulls, as far as they are known before it is rendered.
+    pub fn pulled(&self) -> &[PulledTask] {
+        &self.pulled
     }
 
     /// Its text.
@@ -93,6 +101,12 @@ impl TextTemplate {
             pieces => Renderer::new(scope).text(pieces).map(Value::String),
         }
     }
+}
+
+/// What an instance is called by this text: its first [`MAX_LABEL_BYTES`], whole characters. None: it is empty.
+pub fn cut_label(text: &str) -> Option<String> {
+    let text = text.trim();
+    Some(text[..text.floor_char_boundary(MAX_LABEL_BYTES)].to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Whether `text` has anything to render: it holds `{{`, `{%` or `{#`.
@@ -142,9 +156,25 @@ impl Template {
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, (String, Halt)> {
         self.root.render(scope)
     }
+
+    /// As [`TextTemplate::pulled`], of all its texts.
+    pub fn pulled(&self) -> Vec<&PulledTask> {
+        let mut pulled = Vec::new();
+        self.root.pulled(&mut pulled);
+        pulled
+    }
 }
 
 impl Part {
+    fn pulled<'p>(&'p self, found: &mut Vec<&'p PulledTask>) {
+        match self {
+            Self::Fixed(_) => {}
+            Self::Text(template) | Self::Value(template) => found.extend(template.pulled()),
+            Self::List(parts) => parts.iter().for_each(|part| part.pulled(found)),
+            Self::Map(parts) => parts.iter().for_each(|(_, part)| part.pulled(found)),
+        }
+    }
+
     fn new(value: &Value, wanted: Wanted<'_>, names: &Names<'_>) -> Result<Self, (String, TemplateError)> {
         let under = |key: &str| {
             let key = key.replace('~', "~0").replace('/', "~1");

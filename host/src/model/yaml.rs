@@ -70,9 +70,10 @@ pub fn parse(text: &str) -> Result<Vec<DagFile>, YamlError> {
     Ok(files)
 }
 
-/// The parser's message ends in where it is; so does ours begin.
+/// The parser's message ends in where it is; so does ours begin. What it says to programmers is left out.
 fn without_location(message: &str) -> &str {
-    message.rsplit_once(" at line ").map_or(message, |(message, _)| message)
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    message.split_once(", set DuplicateKeyPolicy").map_or(message, |(message, _)| message)
 }
 
 impl DagFile {

@@ -193,6 +193,7 @@ mod tests {
                 map_index: -1,
                 number: 0,
                 event: CallbackEvent::Failure,
+                subject: None,
                 target: "alerts".parse().unwrap(),
                 message: None,
             },

@@ -41,6 +41,7 @@ impl Notice {
             (CallbackEvent::Retry, _) => format!("failed in try {}, and is tried again", callback.number),
             (CallbackEvent::Skipped, _) => "was skipped".to_owned(),
             (CallbackEvent::Deadline, _) => "is not finished by its deadline".to_owned(),
+            (CallbackEvent::Question, _) => "waits for an answer".to_owned(),
         };
         let why = callback.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
         let of_task = callback.task_id.is_some();
@@ -56,7 +57,7 @@ impl Notice {
             map_index: of_task.then_some(callback.map_index),
             try_number: of_task.then_some(callback.number),
             message: callback.message.clone(),
-            id: format!("{}/{task}/{}/{}/{}", run.key.0, callback.map_index, callback.number, callback.event.as_str()),
+            id: format!("{}/{task}/{}/{}/{}", run.key.0, callback.map_index, callback.number, callback.told()),
         }
     }
 

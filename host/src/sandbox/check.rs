@@ -18,8 +18,20 @@ const MAX_LOOP_NESTING: u64 = 128;
 const MAX_LOOPED_LOCALS: u64 = 100_000;
 
 /// The interfaces of our own that a component may import, of any 0.1.x.
-const OWN: &[&str] =
-    &["types", "xcom", "variables", "connections", "sql", "objects", "artifacts", "assets", "dags", "approvals", "log"];
+const OWN: &[&str] = &[
+    "types",
+    "xcom",
+    "variables",
+    "connections",
+    "sql",
+    "objects",
+    "artifacts",
+    "assets",
+    "dags",
+    "approvals",
+    "labels",
+    "log",
+];
 const OWN_VERSION: &str = "0.1.";
 
 /// What of WASI 0.2 is linked.

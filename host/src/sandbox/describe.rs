@@ -237,6 +237,7 @@ impl Sizes {
             uri: self.text(&place, "uri", asset.uri)?,
             group: self.word(&place, "group", asset.group)?,
             extra: self.maybe(&place, "extra", asset.extra)?,
+            is_alias: asset.is_alias,
             name: self.word(&place, "name", asset.name)?,
         })
     }
@@ -290,6 +291,7 @@ impl Sizes {
                     wit::CallbackEvent::Retry => CallbackEvent::Retry,
                     wit::CallbackEvent::Skipped => CallbackEvent::Skipped,
                     wit::CallbackEvent::Deadline => CallbackEvent::Deadline,
+                    wit::CallbackEvent::Question => CallbackEvent::Question,
                 },
                 target: self.word(place, "target of a callback", callback.target)?,
             })

@@ -569,8 +569,20 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn finished(&mut self, completion: Completion, turn: &mut Turn) {
-        let Completion { id, result, message, xcoms, artifacts, recording, cached, asset_extras, list_length, .. } =
-            completion;
+        let Completion {
+            id,
+            result,
+            message,
+            xcoms,
+            artifacts,
+            recording,
+            cached,
+            asset_extras,
+            added,
+            label,
+            list_length,
+            ..
+        } = completion;
         let key = id.instance.dag_run;
         let Some(run) = self.runs.get(&key) else { return };
         let Some(node) = run.version.dag.index(&id.instance.task_id) else { return };
@@ -581,6 +593,7 @@ impl<D: Dispatch> Driver<D> {
             row.state == TaskState::Running && (row.try_number, row.restarts) == (id.try_number, id.restart)
         });
         turn.tick.commit.recordings.extend(recording.filter(|_| is_current));
+        turn.tick.commit.labels.extend(label.filter(|_| is_current).map(|label| (id.instance.clone(), label)));
         let mut message = message;
         let mut wait = None;
         let outcome = match result {
@@ -607,7 +620,7 @@ impl<D: Dispatch> Driver<D> {
             turn.tick.commit.xcoms.extend(xcoms);
             turn.tick.commit.artifacts.extend(artifacts);
             turn.tick.commit.cached_results.extend(cached);
-            self.update_outlets(key, instance, asset_extras, turn);
+            self.update_outlets(key, instance, asset_extras, added, turn);
         }
     }
 

@@ -154,7 +154,7 @@ pub fn operator_id(parent: &InstanceKey, ordinal: u32) -> RunId {
 }
 
 /// The id of the run that a callback starts, as in `callback__152_load_2_failure`: the number of the run that it is about,
-/// the task if it is about one (and its map_index if it is mapped), the try, the event.
+/// the task if it is about one (and its map_index if it is mapped), the try, the event (and which question of the try).
 pub fn callback_id(callback: &CallbackNew) -> RunId {
     let map_index = if callback.map_index < 0 { String::new() } else { format!("_{}", callback.map_index) };
     let about = |task: &str| {
@@ -162,7 +162,7 @@ pub fn callback_id(callback: &CallbackNew) -> RunId {
             "callback__{}_{task}{map_index}_{}_{}",
             callback.dag_run.0,
             callback.number,
-            callback.event.as_str()
+            callback.told()
         ))
     };
     let task = callback.task_id.as_ref().map_or("", TaskId::as_str);

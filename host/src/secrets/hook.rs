@@ -1,4 +1,4 @@
-//! How a webhook's sender shows that it knows the secret: HMAC-SHA256 over an instant and the body.
+//! How a webhook's sender shows that it knows the secret: HMAC-SHA256 over all of a request that decides anything.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -22,28 +22,45 @@ pub fn generate() -> String {
     format!("{SECRET_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// The signature of `body`, sent at `timestamp` (seconds since the epoch, as its header says): `sha256=` and the HMAC-SHA256,
-/// in hexadecimal, over the timestamp, a full stop and the body.
-pub fn sign(secret: &SecretString, timestamp: &str, body: &[u8]) -> String {
-    let bytes = mac(secret, timestamp, body).finalize().into_bytes();
+/// What a signature is over. One secret is good for all that a dag's webhook does, so what was signed for one place, or with one
+/// key, must be good for no other.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// Seconds since the epoch, as its header says.
+    pub timestamp: &'a str,
+    /// What stands behind `/hooks/`, decoded: `<dag_id>`, or `<dag_id>/<run_id>/<task_id>`, of a mapped task with `/<map_index>`.
+    pub target: &'a str,
+    /// The `Idempotency-Key`; empty if there is none.
+    pub key: &'a str,
+    pub body: &'a [u8],
+}
+
+/// The signature: `sha256=` and the HMAC-SHA256, in hexadecimal, over timestamp, target, key and body, with a line feed between
+/// them. No part but the last can hold one.
+#[cfg(test)]
+pub fn sign(secret: &SecretString, signed: Signed<'_>) -> String {
+    let bytes = mac(secret, signed).finalize().into_bytes();
     bytes.iter().fold(PREFIX.to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Whether `signature` is [`sign`]'s, in a time that does not tell how nearly.
-pub fn verify(secret: &SecretString, timestamp: &str, body: &[u8], signature: &str) -> bool {
+pub fn verify(secret: &SecretString, signed: Signed<'_>, signature: &str) -> bool {
     let Some(hex) = signature.strip_prefix(PREFIX).filter(|hex| hex.len() == 64 && hex.is_ascii()) else {
         return false;
     };
     let byte = |at: usize| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok();
     let Some(claimed) = (0..32).map(byte).collect::<Option<Vec<u8>>>() else { return false };
-    mac(secret, timestamp, body).verify_slice(&claimed).is_ok()
+    mac(secret, signed).verify_slice(&claimed).is_ok()
 }
 
-fn mac(secret: &SecretString, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
+fn mac(secret: &SecretString, signed: Signed<'_>) -> Hmac<Sha256> {
+    let Signed { timestamp, target, key, body } = signed;
     let mut mac =
         <Hmac<Sha256> as KeyInit>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(timestamp.as_bytes());
-    mac.update(b".");
+    for part in [timestamp, target, key] {
+        mac.update(part.as_bytes());
+        mac.update(b"\n");
+    }
     mac.update(body);
     mac
 }
@@ -63,18 +80,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_good_for_its_secret_instant_and_body_only() {
+    fn a_signature_is_good_for_its_secret_and_request_only() {
         let secret = SecretString::from("key".to_owned());
-        // printf '1700000000.{}' | openssl dgst -sha256 -hmac key
-        let signature = sign(&secret, "1700000000", b"{}");
-        assert!(signature.starts_with("sha256=") && signature.len() == 71, "{signature}");
-        assert!(verify(&secret, "1700000000", b"{}", &signature));
-        assert!(verify(&secret, "1700000000", b"{}", &signature.to_uppercase().replace("SHA256", "sha256")));
-        assert!(!verify(&secret, "1700000001", b"{}", &signature));
-        assert!(!verify(&secret, "1700000000", b"{ }", &signature));
-        assert!(!verify(&SecretString::from("kez".to_owned()), "1700000000", b"{}", &signature));
+        let signed = Signed { timestamp: "1700000000", target: "shops", key: "order-7", body: b"{}" };
+        // printf '1700000000\nshops\norder-7\n{}' | openssl dgst -sha256 -hmac key
+        let signature = sign(&secret, signed);
+        assert_eq!(signature, "sha256=42a38b27e02d7560e811c990fc1af983c7de27d6f8cff5251784036d114220e9");
+        assert!(verify(&secret, signed, &signature));
+        assert!(verify(&secret, signed, &signature.to_uppercase().replace("SHA256", "sha256")));
+        for other in [
+            Signed { timestamp: "1700000001", ..signed },
+            Signed { target: "shops/run/paid", ..signed },
+            Signed { key: "order-8", ..signed },
+            Signed { target: "shops\norder-7", key: "", ..signed },
+            Signed { body: b"{ }", ..signed },
+        ] {
+            assert!(!verify(&secret, other, &signature), "{other:?}");
+        }
+        assert!(!verify(&SecretString::from("kez".to_owned()), signed, &signature));
         for wrong in ["", "sha256=", "sha1=00", &signature[..70], "sha256=zz"] {
-            assert!(!verify(&secret, "1700000000", b"{}", wrong), "{wrong}");
+            assert!(!verify(&secret, signed, wrong), "{wrong}");
         }
     }
 

@@ -1,12 +1,14 @@
 //! Who is to be told, and who was.
 
+use sha2::Digest as _;
+
 use super::{
     DagRunKey, Listed, MAX_PAGE, MAX_TOTAL, Page, Store, StoreError,
     db::{self, FromRow, Row},
 };
 use crate::model::{
     callback::{CallbackEvent, Target},
-    ids::TaskId,
+    ids::{Digest, TaskId},
     time::Timestamp,
 };
 
@@ -20,8 +22,21 @@ pub struct CallbackNew {
     /// The try; of a run, its `clear_number`. Of one number each event is told once.
     pub number: i64,
     pub event: CallbackEvent,
+    /// Of a question, its subject: a try may ask several.
+    pub subject: Option<String>,
     pub target: Target,
     pub message: Option<String>,
+}
+
+impl CallbackNew {
+    /// What of its number it tells: the event, and of a question a digest of its subject.
+    pub fn told(&self) -> String {
+        let event = self.event.as_str();
+        match &self.subject {
+            None => event.to_owned(),
+            Some(subject) => format!("{event}_{}", Digest(sha2::Sha256::digest(subject.as_bytes()).into())),
+        }
+    }
 }
 
 /// A callback and how its delivery stands.
@@ -45,6 +60,7 @@ impl FromRow for CallbackRow {
         let corrupt = |error: String| sqlx::Error::Decode(error.into());
         let event: String = row.try_get("event")?;
         let target: String = row.try_get("target")?;
+        let subject: String = row.try_get("subject")?;
         let event = serde_json::from_value(event.into()).map_err(|error| corrupt(error.to_string()))?;
         Ok(Self {
             key: row.try_get("key")?,
@@ -57,6 +73,7 @@ impl FromRow for CallbackRow {
                 map_index: row.try_get("map_index")?,
                 number: row.try_get("number")?,
                 event,
+                subject: Some(subject).filter(|subject| !subject.is_empty()),
                 target: target.parse().map_err(corrupt)?,
                 message: row.try_get("message")?,
             },

@@ -132,6 +132,19 @@ pub struct AssetEventNew {
     pub created_by: Option<String>,
     /// The dags that wait for the asset.
     pub consumers: Vec<DagId>,
+    /// How a task named it that does not make it by its dag.
+    pub through: Option<Through>,
+}
+
+/// The alias through which an asset was updated.
+#[derive(Debug, Clone)]
+pub struct Through {
+    pub alias: AssetName,
+    /// The dags that wait for the alias.
+    pub consumers: Vec<DagId>,
+    /// Of the asset, if it is not there yet.
+    pub uri: String,
+    pub group: String,
 }
 
 /// An answer to a question.
@@ -748,12 +761,17 @@ async fn send(calls: &mut Calls, connection: &mut Connection, epoch: i64, batch:
                 source.map(|(.., instance)| &instance.task_id),
                 source.map_or(-1, |(.., instance)| instance.map_index),
                 &event.created_by,
+                event.through.as_ref().map(|through| &through.uri),
+                event.through.as_ref().map(|through| &through.group),
             )
         })
         .await?;
     let mut queue = Vec::new();
     for event in &batch.asset_events {
-        queue.extend(event.consumers.iter().map(|dag_id| (dag_id, event.key)));
+        queue.extend(event.consumers.iter().map(|dag_id| (dag_id, event.key, None)));
+        if let Some(Through { alias, consumers, .. }) = &event.through {
+            queue.extend(consumers.iter().map(|dag_id| (dag_id, event.key, Some(alias))));
+        }
     }
     sender.add(Part::AssetQueue, &queue, |row| row).await?;
     sender.add(Part::AssetRuns, &batch.asset_runs, |row| row).await?;
@@ -778,6 +796,7 @@ async fn send(calls: &mut Calls, connection: &mut Connection, epoch: i64, batch:
                 callback.map_index,
                 callback.number,
                 callback.event,
+                callback.subject.as_deref().unwrap_or_default(),
                 callback.target.to_string(),
                 &callback.message,
             )

@@ -137,6 +137,29 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
+    /// The newest run of the dag before `date`, by logical_date, that succeeded; looked for among the 1,000 before it.
+    /// `but_manual`: one that no person made.
+    pub async fn dag_run_success_before(
+        &self,
+        dag_id: &DagId,
+        date: Timestamp,
+        but_manual: bool,
+    ) -> Result<Option<DagRunRow>, StoreError> {
+        let query = db::query_as(include_str!("sql/dag_run_success_before.sql"));
+        Ok(query.bind(dag_id).bind(date).bind(but_manual).fetch_optional(self.readers()).await?)
+    }
+
+    /// The same by run_after, for runs without a logical date.
+    pub async fn dag_run_success_started_before(
+        &self,
+        dag_id: &DagId,
+        run_after: Timestamp,
+        but_manual: bool,
+    ) -> Result<Option<DagRunRow>, StoreError> {
+        let query = db::query_as(include_str!("sql/dag_run_success_started_before.sql"));
+        Ok(query.bind(dag_id).bind(run_after).bind(but_manual).fetch_optional(self.readers()).await?)
+    }
+
     /// The states of the newest finished runs of the dag, by run_after, the newest first.
     pub async fn dag_run_newest_ends(
         &self,

@@ -72,7 +72,7 @@ pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use cached_result::{CachedResult, CachedResultRow};
 pub use callback::{CallbackNew, CallbackRow};
 pub use commit::{
-    AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, Placement, Renewal,
+    AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, Placement, Renewal, Through,
 };
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_run::{DagRunFilter, DagRunOrder};

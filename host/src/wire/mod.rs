@@ -395,6 +395,13 @@ pub enum Call {
         asset: AssetName,
         extra: String,
     },
+    AssetAdd {
+        alias: AssetName,
+        name: AssetName,
+        uri: String,
+        group: String,
+        extra: String,
+    },
     AssetTriggering,
     AssetEvents {
         asset: AssetName,
@@ -402,6 +409,9 @@ pub enum Call {
     },
     ApprovalFind {
         subject: String,
+    },
+    LabelSet {
+        label: String,
     },
     DagLook(RunWait),
     DagTrigger(RunRequest),

@@ -251,6 +251,7 @@ pub fn callbacks(args: &mut Args, events: &'static [&'static str]) -> Result<Tok
             "failure" => ("on_failure", quote!(Failure)),
             "retry" => ("on_retry", quote!(Retry)),
             "skipped" => ("on_skipped", quote!(Skipped)),
+            "question" => ("on_question", quote!(Question)),
             _ => ("on_deadline", quote!(Deadline)),
         };
         for target in args.text_or_texts(name, "\"alerts\"")? {

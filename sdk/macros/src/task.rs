@@ -211,7 +211,7 @@ fn options(args: &mut Args) -> Result<(TokenStream, Option<Span>)> {
     let weight_rule = weight_rule(args)?;
     let map_index_template = args.text("map_index_template", "\"{{ inputs.file }}\"")?;
     let concurrency = concurrency(args)?;
-    let callbacks = callbacks(args, &["success", "failure", "retry", "skipped"])?;
+    let callbacks = callbacks(args, &["success", "failure", "retry", "skipped", "question"])?;
 
     let sdk = quote!(::airlock_sdk::__private);
     let mut fields = TokenStream::new();

@@ -12,7 +12,7 @@ pub use super::{
 };
 use crate::{
     approval::{Question, RawAnswer},
-    assets::{EventSource, RawEvent},
+    assets::{EventSource, NamedAsset, RawEvent},
     connections::Connection,
     dags::{Condition, DagRun, EndState, Progress, RunState, Trigger, WhichRun},
     error::HostError,
@@ -126,8 +126,17 @@ fn raw(event: imports::assets::AssetEvent) -> RawEvent {
     }
 }
 
+pub fn label_set(label: &str) -> Result<()> {
+    Ok(imports::labels::set(label)?)
+}
+
 pub fn asset_set_extra(asset: &str, extra: &str) -> Result<()> {
     Ok(imports::assets::set_extra(asset, extra)?)
+}
+
+pub fn asset_add(alias: &str, asset: NamedAsset, extra: &str) -> Result<()> {
+    let NamedAsset { name, uri, group } = asset;
+    Ok(imports::assets::add(alias, &imports::assets::NamedAsset { name, uri, group }, extra)?)
 }
 
 pub fn asset_triggering() -> Result<Vec<RawEvent>> {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::{Host, host::with};
-use crate::{assets::RawEvent, error::HostError};
+use crate::{
+    assets::{NamedAsset, RawEvent},
+    error::HostError,
+};
 
 type Result<T> = std::result::Result<T, HostError>;
 
@@ -15,6 +18,8 @@ pub(super) struct Assets {
     /// What the run was made for: assets and their extras.
     events: Vec<(String, serde_json::Value)>,
     extras: BTreeMap<String, String>,
+    /// By alias and asset.
+    added: BTreeMap<(String, String), String>,
 }
 
 impl Host {
@@ -27,6 +32,24 @@ impl Host {
     pub fn asset_extra(&self, asset: &str) -> Option<serde_json::Value> {
         self.state.borrow().assets.extras.get(asset).and_then(|extra| serde_json::from_str(extra).ok())
     }
+}
+
+impl Host {
+    /// What the event of `asset` is to carry that a task updated through `alias`; none: it did not.
+    pub fn added_asset(&self, alias: &str, asset: &str) -> Option<serde_json::Value> {
+        let key = (alias.to_owned(), asset.to_owned());
+        self.state.borrow().assets.added.get(&key).and_then(|extra| serde_json::from_str(extra).ok())
+    }
+}
+
+pub fn asset_add(alias: &str, asset: NamedAsset, extra: &str) -> Result<()> {
+    with(alias, |state| {
+        let name = asset.name;
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(extra)
+            .map_err(|error| HostError::Invalid(format!("asset `{name}`: its extra is not a JSON object: {error}")))?;
+        state.assets.added.insert((alias.to_owned(), name), extra.to_owned());
+        Ok(())
+    })
 }
 
 pub fn asset_set_extra(asset: &str, extra: &str) -> Result<()> {

@@ -89,13 +89,16 @@ fn sleep(ctx: &Context, duration: String) -> Result<()> {
 }
 
 /// Starts a run of another dag, and waits for its end unless `wait_for_completion` is false; fails if that fails. Answers the run's
-/// id. Airflow: TriggerDagRunOperator.
+/// id. Airflow: TriggerDagRunOperator, which does not wait unless it is told to.
 #[task]
+#[expect(clippy::too_many_arguments, reason = "inputs of an entry, by name")]
 fn trigger_dag_run(
     ctx: &Context,
     dag_id: &str,
     conf: Option<Map<String, Value>>,
+    logical_date: Option<DateTime<Utc>>,
     run_id: Option<String>,
+    note: Option<String>,
     reset_dag_run: Option<bool>,
     wait_for_completion: Option<bool>,
 ) -> Result<String> {
@@ -105,6 +108,12 @@ fn trigger_dag_run(
     }
     if let Some(run_id) = run_id {
         trigger = trigger.run_id(run_id);
+    }
+    if let Some(date) = logical_date {
+        trigger = trigger.logical_date(date);
+    }
+    if let Some(note) = note {
+        trigger = trigger.note(note);
     }
     let run = trigger.start()?;
     if wait_for_completion.unwrap_or(true) { Ok(run.wait(ctx)?.run_id) } else { Ok(run.run_id) }
@@ -135,6 +144,114 @@ fn external_task_sensor(
     }
     task_ids.unwrap_or_default().into_iter().fold(run, dags::RunOf::task).wait(ctx)?;
     Ok(())
+}
+
+/// Asks people whether to go on; what they reject is skipped, with what is downstream. `timeout` as `2h`, 7 days if it is left
+/// out. Airflow: ApprovalOperator.
+#[task]
+fn approve(
+    ctx: &Context,
+    subject: &str,
+    body: Option<String>,
+    assignees: Option<Vec<String>>,
+    timeout: Option<String>,
+) -> Result<()> {
+    question(subject, body, assignees, timeout)?.approve(ctx)?;
+    Ok(())
+}
+
+/// What people answered.
+#[data]
+struct Answered {
+    chosen: Vec<String>,
+    /// The values of `params`.
+    values: Map<String, Value>,
+    /// Who answered; none: nobody did in time, and these are the defaults.
+    username: Option<String>,
+}
+
+/// Asks people to choose of `options` (`OK` if they are left out), several if it is `multiple`, and for values: `params` are JSON
+/// Schemas by name, with a `default` unless the value must be given. Nobody answers within `timeout`: `defaults` are chosen, or the
+/// task fails. Airflow: HITLOperator, HITLEntryOperator.
+#[task]
+#[expect(clippy::too_many_arguments, reason = "inputs of an entry, by name")]
+fn ask(
+    ctx: &Context,
+    subject: &str,
+    body: Option<String>,
+    options: Option<Vec<String>>,
+    multiple: Option<bool>,
+    defaults: Option<Vec<String>>,
+    params: Option<Map<String, Value>>,
+    assignees: Option<Vec<String>>,
+    timeout: Option<String>,
+) -> Result<Answered> {
+    let mut ask = question(subject, body, assignees, timeout)?;
+    if let Some(options) = options {
+        ask = ask.options(options);
+    }
+    if multiple.unwrap_or(false) {
+        ask = ask.multiple();
+    }
+    ask = defaults.unwrap_or_default().into_iter().fold(ask, approval::Ask::default);
+    for (name, schema) in params.unwrap_or_default() {
+        ask = match schema.get("default").cloned() {
+            Some(default) => ask.field(name, schema, default),
+            None => ask.required_field(name, schema),
+        };
+    }
+    let approval::Answer { chosen, values, username, .. } = ask.wait(ctx)?;
+    Ok(Answered { chosen, values, username })
+}
+
+/// Asks people which of the tasks and groups in `options`, which stand directly downstream, run. Airflow: HITLBranchOperator.
+#[task(branch)]
+#[expect(clippy::too_many_arguments, reason = "inputs of an entry, by name")]
+fn ask_branch(
+    ctx: &Context,
+    subject: &str,
+    body: Option<String>,
+    options: Vec<String>,
+    multiple: Option<bool>,
+    defaults: Option<Vec<String>>,
+    assignees: Option<Vec<String>>,
+    timeout: Option<String>,
+) -> Result<Branch> {
+    let mut ask = question(subject, body, assignees, timeout)?.options(options);
+    if multiple.unwrap_or(false) {
+        ask = ask.multiple();
+    }
+    let ask = defaults.unwrap_or_default().into_iter().fold(ask, approval::Ask::default);
+    Ok(Branch::to_all(ask.wait(ctx)?.chosen))
+}
+
+fn question(
+    subject: &str,
+    body: Option<String>,
+    assignees: Option<Vec<String>>,
+    timeout: Option<String>,
+) -> Result<approval::Ask> {
+    let mut ask = approval::ask(subject).assignees(assignees.unwrap_or_default());
+    if let Some(body) = body {
+        ask = ask.body(body);
+    }
+    Ok(match timeout {
+        Some(timeout) => ask.timeout(length(&timeout)?),
+        None => ask,
+    })
+}
+
+/// Waits for the next event of an asset, which is an inlet of the task, and answers what the event carries.
+#[task]
+fn wait_for_asset(ctx: &Context, asset: &str, timeout: Option<String>) -> Result<Map<String, Value>> {
+    Ok(assets::next(asset, ctx, length(timeout.as_deref().unwrap_or("7d"))?)?.extra)
+}
+
+/// Waits until another system posts to the task's webhook, and answers the payload. `name` tells several waits of a task apart.
+#[task]
+fn wait_for_webhook(ctx: &Context, name: Option<String>, timeout: Option<String>) -> Result<Value> {
+    let wait = webhook::wait_for(name.unwrap_or_else(|| "payload".to_owned()));
+    wait.timeout(length(timeout.as_deref().unwrap_or("7d"))?).wait(ctx)
 }
 
 /// Waits until an instant, and holds nothing meanwhile. Airflow: DateTimeSensor.
@@ -217,13 +334,18 @@ airlock_sdk::export!(
         map_list,
         latest_only,
         trigger_dag_run,
-        external_task_sensor
+        external_task_sensor,
+        approve,
+        ask,
+        ask_branch,
+        wait_for_asset,
+        wait_for_webhook
     ]
 );
 
 #[cfg(test)]
 mod tests {
-    use airlock_sdk::testing::Host;
+    use airlock_sdk::{serde_json::json, testing::Host};
 
     use super::*;
 
@@ -260,6 +382,22 @@ mod tests {
         assert!(
             Host::new().run(|ctx| sensor::run(ctx, false, None, None, None)).unwrap_err().find::<Later>().is_some()
         );
+    }
+
+    #[test]
+    fn people_decide_and_webhooks_tell() {
+        let rejected = Host::new().answer("Ship?", ["Reject"], json!({}));
+        let rejected = rejected.run(|ctx| approve::run(ctx, "Ship?", None, None, None)).unwrap_err();
+        assert!(rejected.find::<Skip>().is_some());
+        let params = json!({"percent": {"type": "integer", "default": 5}}).as_object().cloned();
+        let options = Some(vec!["some".to_owned(), "all".to_owned()]);
+        let host = Host::new().answer("How many?", ["some"], json!({"percent": 7}));
+        let answer = host.run(|ctx| ask::run(ctx, "How many?", None, options, None, None, params, None, None)).unwrap();
+        assert_eq!((answer.chosen, &answer.values["percent"]), (vec!["some".to_owned()], &json!(7)));
+        let paid = Host::new().webhook("payload", &7).run(|ctx| wait_for_webhook::run(ctx, None, None));
+        assert_eq!(paid.unwrap(), 7);
+        let waits = Host::new().run(|ctx| wait_for_asset::run(ctx, "orders", None)).unwrap_err();
+        assert!(waits.find::<Later>().is_some());
     }
 
     #[test]

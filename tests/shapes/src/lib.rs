@@ -95,6 +95,21 @@ fn labelled(dag: &Dag) {
     names.map_index_template("number {{ inputs.a }}");
 }
 
+/// Says itself what the instance is called, whatever becomes of it.
+#[task]
+fn named(ctx: &Context, a: u32) -> Result<u32> {
+    ctx.set_map_label(format!("{} rows {}", a + 7, "x".repeat(300)))?;
+    ensure!(a != 1, "one is too few");
+    Ok(a)
+}
+
+/// A mapped task that names its instances, and one that has nothing to name.
+#[dag]
+fn self_named(dag: &Dag) {
+    named(dag, count(dag, 2).each()).map_index_template("{{ inputs.a }}");
+    named(dag, 0).id("alone");
+}
+
 /// Lists that multiply, and lists that go along with each other.
 #[dag]
 fn multiplied(dag: &Dag) {
@@ -246,6 +261,7 @@ airlock_sdk::export!(
     dags = [
         mapped,
         labelled,
+        self_named,
         multiplied,
         mapped_again,
         mapped_group,
@@ -269,6 +285,9 @@ airlock_sdk::export!(
         made::make_orders,
         made::make_prices,
         made::on_both,
+        made::make_tables,
+        made::on_tables,
+        made::on_own,
         asked::asking,
         asked::unheard,
         asked::nonsense,

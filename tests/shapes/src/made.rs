@@ -16,6 +16,49 @@ pub fn make_orders(dag: &Dag) {
     orders(dag, dag.param_with_default("rows", 3)).outlet(ORDERS);
 }
 
+const TABLES: Asset = Asset::alias("tables");
+const LEDGER: Asset = Asset::new("tables/ledger").uri("s3://shop/ledger");
+const OWN: Asset = Asset::new("tables/own");
+
+/// What it updates is known when it runs.
+#[task]
+fn tables(names: Vec<String>, fails: bool) -> Result<()> {
+    for (place, name) in (0..).zip(names) {
+        assets::add(TABLES, name, &json!({"rows": place}))?;
+    }
+    ensure!(!fails, "it was told to fail");
+    Ok(())
+}
+
+#[dag]
+pub fn make_tables(dag: &Dag) {
+    let names =
+        dag.param_with_default("names", vec!["tables/a".to_owned(), "tables/b".to_owned(), LEDGER.name().to_owned()]);
+    tables(dag, names, dag.param_with_default("fails", false)).outlet(TABLES);
+}
+
+/// The assets and rows that the run was made for.
+#[task]
+fn updated() -> Result<Vec<(String, u64)>> {
+    let rows = |event: airlock_sdk::assets::AssetEvent| {
+        let rows = event.extra.get("rows").and_then(airlock_sdk::serde_json::Value::as_u64);
+        (event.asset, rows.unwrap_or(0))
+    };
+    Ok(assets::triggering()?.into_iter().map(rows).collect())
+}
+
+/// Runs after whatever goes through the alias, and after one asset that may.
+#[dag(assets = TABLES | LEDGER)]
+pub fn on_tables(dag: &Dag) {
+    updated(dag);
+}
+
+/// Would start itself for ever if the task could say what it says.
+#[dag(assets = OWN)]
+pub fn on_own(dag: &Dag) {
+    tables(dag, vec![OWN.name().to_owned()], false).outlet(TABLES);
+}
+
 #[task]
 fn prices() {}
 

@@ -106,7 +106,13 @@ fn run(key: i64, dag: &DeployedDag, run_id: &str) -> DagRunNew {
 /// A dag that has something of everything, and a dag `open` (tag `team`) that has to do with it: it waits for an asset that the
 /// hidden dag makes, its run was started by one of the hidden dag's, and started one of those itself.
 pub(crate) async fn seed(store: &Store) -> Hidden {
-    let asset = |name: &str| AssetSpec { name: name.into(), uri: name.into(), group: "asset".into(), extra: None };
+    let asset = |name: &str| AssetSpec {
+        name: name.into(),
+        uri: name.into(),
+        group: "asset".into(),
+        extra: None,
+        is_alias: false,
+    };
     let hidden_asset = format!("{HIDDEN}-asset");
     let ask = NodeSpec { outlets: vec!["shared".into(), hidden_asset.clone()], ..NodeSpec::new("ask", "work") };
     let hidden = DagSpec {
@@ -165,6 +171,7 @@ pub(crate) async fn seed(store: &Store) -> Hidden {
             .map(|run| (DagId::new(HIDDEN).unwrap(), RunId::new(&format!("{HIDDEN}-run")).unwrap(), instance(run))),
         created_by: None,
         consumers: vec![open.dag_id.clone()],
+        through: None,
     };
     let question = Question {
         subject: format!("{HIDDEN}?"),

@@ -9,13 +9,17 @@ use serde_json::{Value, json};
 use super::{Answer, TestApi};
 use crate::{
     model::time::Clock,
-    secrets::{SecretString, hook},
+    secrets::{
+        SecretString,
+        hook::{self, Signed},
+    },
 };
 
 /// Sends a payload as another system does.
 async fn send(api: &TestApi, dag_id: &str, secret: &str, late_s: i64, key: Option<&str>, body: &str) -> Answer {
     let timestamp = (Clock.now().as_micros() / 1_000_000 - late_s).to_string();
-    let signature = hook::sign(&SecretString::from(secret.to_owned()), &timestamp, body.as_bytes());
+    let signed = Signed { timestamp: &timestamp, target: dag_id, key: key.unwrap_or_default(), body: body.as_bytes() };
+    let signature = hook::sign(&SecretString::from(secret.to_owned()), signed);
     let request = Request::builder().method(Method::POST).uri(format!("/hooks/{dag_id}"));
     let request = request.header("x-airlock-timestamp", timestamp).header("x-airlock-signature", signature);
     let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
@@ -53,7 +57,7 @@ async fn a_copy_of_a_request_starts_nothing_new() {
     let made = api.send(Method::PUT, "/api/v2/dags/flow/webhook", None).await.ok();
     let secret = SecretString::from(made["secret"].as_str().unwrap().to_owned());
     let timestamp = (Clock.now().as_micros() / 1_000_000).to_string();
-    let signature = hook::sign(&secret, &timestamp, b"{}");
+    let signature = hook::sign(&secret, Signed { timestamp: &timestamp, target: "flow", key: "", body: b"{}" });
     let request = || {
         let request = Request::builder().method(Method::POST).uri("/hooks/flow");
         let request = request.header("x-airlock-timestamp", &timestamp).header("x-airlock-signature", &signature);
@@ -61,6 +65,31 @@ async fn a_copy_of_a_request_starts_nothing_new() {
     };
     let first = request().await.ok();
     assert_eq!(request().await.ok()["dag_run_id"], first["dag_run_id"]);
+    // Nor with a key that it was not signed with, nor for a task that waits.
+    let changed = |uri: &str, key: Option<&str>| {
+        let request = Request::builder().method(Method::POST).uri(uri);
+        let request = request.header("x-airlock-timestamp", &timestamp).header("x-airlock-signature", &signature);
+        let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+        api.raw(request.body(Body::from("{}")).unwrap())
+    };
+    changed("/hooks/flow", Some("another")).await.refused(401);
+    changed("/hooks/flow/run/task", None).await.refused(401);
+}
+
+#[tokio::test]
+async fn one_key_that_comes_several_times_at_once_is_one_run() {
+    let api = TestApi::new().await;
+    let made = api.send(Method::PUT, "/api/v2/dags/flow/webhook", None).await.ok();
+    let secret = made["secret"].as_str().unwrap();
+    let before = api.get("/api/v2/dags/flow/dagRuns").await.ok()["total_entries"].as_i64().unwrap();
+    let all = (0..8).map(|_| send(&api, "flow", secret, 0, Some("order 7"), r#"{"target": 9}"#));
+    let answers = futures_util::future::join_all(all).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 7);
+    let ids: std::collections::BTreeSet<_> =
+        answers.into_iter().map(|answer| answer.ok()["dag_run_id"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(api.get("/api/v2/dags/flow/dagRuns").await.ok()["total_entries"], before + 1);
 }
 
 #[tokio::test]

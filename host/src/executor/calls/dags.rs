@@ -10,8 +10,9 @@ use crate::{
     },
     model::{
         ids::{DagId, TaskId},
-        state::TaskState,
-        wait::{self, RunWait, Verdict},
+        state::{RunType, TaskState},
+        template::PreviousRun,
+        wait::{self, RunWait, Verdict, WaitError},
     },
     store::DagRunRow,
     wire::{CallError, DagRun, Look, Reply, RunRequest},
@@ -44,6 +45,9 @@ pub(super) async fn look(shared: &Shared, attempt: &Attempt, wait: &RunWait) -> 
         tasks.extend(members);
     }
     let Some(run) = run else { return Ok(Reply::Look(Look::NotYet)) };
+    if run.key == attempt.id().instance.dag_run {
+        return Err(invalid(WaitError::Itself));
+    }
     let verdict = if tasks.is_empty() {
         wait.of_run(run.state)
     } else {
@@ -66,6 +70,25 @@ pub(in crate::executor) fn check(attempt: &Attempt, wait: &RunWait) -> Result<()
     }
     wait.check().map_err(invalid)?;
     wait.check_not_of(&run.dag_id, &run.run_id, run.logical_date).map_err(invalid)
+}
+
+/// The newest run before the attempt's own that succeeded, for templates.
+pub(in crate::executor) async fn previous_success(
+    shared: &Shared,
+    attempt: &Attempt,
+) -> Result<Option<PreviousRun>, CallError> {
+    let run = &attempt.assignment.run;
+    let but_manual = run.run_type != RunType::Manual;
+    let found = match run.logical_date {
+        Some(date) => shared.store.dag_run_success_before(&run.dag_id, date, but_manual).await,
+        None => shared.store.dag_run_success_started_before(&run.dag_id, run.run_after, but_manual).await,
+    };
+    let found = found.map_err(|error| storage_failed(&error))?;
+    Ok(found.map(|run| PreviousRun {
+        data_interval: run.data_interval,
+        start_date: run.start_date,
+        end_date: run.end_date,
+    }))
 }
 
 /// Has a run started by the scheduler.

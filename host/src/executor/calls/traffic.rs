@@ -58,9 +58,11 @@ impl Use {
             | Call::ArtifactCreate { .. }
             | Call::ArtifactOpen { .. }
             | Call::AssetSetExtra { .. }
+            | Call::AssetAdd { .. }
             | Call::AssetTriggering
             | Call::AssetEvents { .. }
             | Call::ApprovalFind { .. }
+            | Call::LabelSet { .. }
             | Call::DagLook(_)
             | Call::DagTrigger(_)
             | Call::StreamDrop { .. } => return None,

@@ -124,6 +124,12 @@ pub(in crate::executor) fn mask_request(masker: &Masker, request: &mut Call) {
             mask_bytes(masker, body);
         }
         Call::AssetSetExtra { extra, .. } => mask_text(masker, extra),
+        Call::AssetAdd { uri, group, extra, .. } => {
+            mask_text(masker, uri);
+            mask_text(masker, group);
+            mask_text(masker, extra);
+        }
+        Call::LabelSet { label } => mask_text(masker, label),
         Call::DagTrigger(run) => {
             mask_text(masker, &mut run.conf);
             run.note.iter_mut().for_each(|note| mask_text(masker, note));

@@ -195,7 +195,9 @@ impl Answers {
     /// The answer to what needs no recording.
     fn without_recording(&mut self, request: &Call) -> Option<Reply> {
         match request {
-            Call::XComPush { .. } | Call::AssetSetExtra { .. } => Some(Reply::Unit),
+            Call::XComPush { .. } | Call::AssetSetExtra { .. } | Call::AssetAdd { .. } | Call::LabelSet { .. } => {
+                Some(Reply::Unit)
+            }
             Call::ArtifactCreate { .. } => Some(Reply::Stream { stream: StreamKey(u32::MAX), size: 0 }),
             Call::VariableGet { key } if self.given.variables.contains_key(key) => Some(Reply::Text(String::new())),
             _ => None,
@@ -337,6 +339,8 @@ fn is_like(one: &Call, other: &Call) -> bool {
         (Call::ArtifactCreate { name, .. }, Call::ArtifactCreate { name: other, .. }) => name == other,
         (Call::AssetSetExtra { asset, .. }, Call::AssetSetExtra { asset: other, .. })
         | (Call::AssetEvents { asset, .. }, Call::AssetEvents { asset: other, .. }) => asset == other,
+        (Call::LabelSet { .. }, Call::LabelSet { .. }) => true,
+        (Call::AssetAdd { alias, .. }, Call::AssetAdd { alias: other, .. }) => alias == other,
         (Call::DagLook(wait), Call::DagLook(other)) => wait.of == other.of,
         (Call::DagTrigger(run), Call::DagTrigger(other)) => run.dag_id == other.dag_id,
         (Call::SqlQuery { statement, .. }, Call::SqlQuery { statement: other, .. })
@@ -370,6 +374,8 @@ fn is_only_read(call: &Call) -> bool {
         | Call::StreamRead { .. }
         | Call::StreamDrop { .. }
         | Call::AssetSetExtra { .. }
+        | Call::AssetAdd { .. }
+        | Call::LabelSet { .. }
         | Call::DagTrigger(_)
         | Call::ObjectPut { .. }
         | Call::ObjectDelete { .. }
@@ -394,9 +400,11 @@ fn describe(call: &Call) -> String {
         Call::StreamRead { .. } | Call::StreamDrop { .. } => "reading a stream".to_owned(),
         Call::HttpRequest { method, uri, .. } => format!("{method} {uri}"),
         Call::AssetSetExtra { asset, .. } => format!("the extra of asset `{asset}`"),
+        Call::AssetAdd { alias, name, .. } => format!("asset `{name}` through alias `{alias}`"),
         Call::AssetTriggering => "the events that the run was made for".to_owned(),
         Call::AssetEvents { asset, .. } => format!("the events of asset `{asset}`"),
         Call::ApprovalFind { subject } => format!("the answer to `{subject}`"),
+        Call::LabelSet { label } => format!("the label `{label}`"),
         Call::DagLook(wait) => format!("a look at dag `{}`", wait.of.dag_id),
         Call::DagTrigger(run) => format!("a run of dag `{}`", run.dag_id),
         Call::ObjectGet { connection, key } | Call::ObjectHead { connection, key } => {

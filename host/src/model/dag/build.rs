@@ -24,8 +24,13 @@ use crate::model::{
 type Wrong = (String, String);
 
 /// What callbacks of tasks tell.
-const OF_TASKS: [CallbackEvent; 4] =
-    [CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Retry, CallbackEvent::Skipped];
+const OF_TASKS: [CallbackEvent; 5] = [
+    CallbackEvent::Success,
+    CallbackEvent::Failure,
+    CallbackEvent::Retry,
+    CallbackEvent::Skipped,
+    CallbackEvent::Question,
+];
 
 /// Airflow: `FailFastDagInvalidTriggerRule`.
 pub(super) fn check_fail_fast(spec: &DagSpec) -> Result<(), Wrong> {
@@ -129,7 +134,8 @@ impl Graph {
             nodes.push(built.map_err(|why| (format!("task `{}`", node.task_id), why))?);
         }
         for (index, node) in (0..).zip(&nodes) {
-            check_roles(&nodes, index, node).map_err(|why| (format!("task `{}`", node.task_id), why))?;
+            let checked = check_roles(&nodes, index, node).and_then(|()| check_pulls(&nodes, &by_id, index, node));
+            checked.map_err(|why| (format!("task `{}`", node.task_id), why))?;
         }
         weigh(&mut nodes).map_err(|why| ("weight_rule".to_owned(), why))?;
         Ok(Self { nodes, groups: groups.list, by_id })
@@ -198,6 +204,42 @@ fn check_roles(nodes: &[Node], index: NodeIndex, node: &Node) -> Result<(), Stri
         return Err("a mapped task that waits for a list can't have the trigger rule `always`".into());
     }
     debug_assert!(node.upstream.iter().all(|upstream| *upstream < index), "nodes stand in a topological order");
+    Ok(())
+}
+
+/// Whether what its templates pull by `ti.xcom_pull` is sure to be over: of tasks upstream of it.
+fn check_pulls(
+    nodes: &[Node],
+    by_id: &BTreeMap<TaskId, NodeIndex>,
+    index: NodeIndex,
+    node: &Node,
+) -> Result<(), String> {
+    let of_input = |binding: &Binding| match &binding.source {
+        Source::Template(input) => {
+            let what = format!("input `{}`", binding.name);
+            input.template.pulled().into_iter().map(|pulled| (what.clone(), pulled.clone())).collect()
+        }
+        Source::Literal(_) | Source::Param(_) | Source::Output(_) | Source::Element { .. } => Vec::new(),
+    };
+    let of_label = node.map_index_template.iter().flat_map(|label| label.pulled().iter().cloned());
+    let of_label = of_label.map(|pulled| ("its map_index_template".to_owned(), pulled));
+    let all: Vec<_> = node.inputs.iter().flat_map(of_input).chain(of_label).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let upstream = reach(nodes, [index], |node| &node.upstream);
+    for (what, pulled) in all {
+        let task_id = shorten(&pulled.task_id);
+        let found = TaskId::new(&pulled.task_id).ok().and_then(|task_id| by_id.get(&task_id));
+        let why = match found {
+            None => format!("there is no task `{task_id}` in this dag"),
+            Some(index) if !upstream.contains(index) => {
+                format!("task `{task_id}` is not upstream of it and may not be over; make an edge from it")
+            }
+            Some(_) => continue,
+        };
+        return Err(format!("{what}: the template is wrong in {}", pulled.wrong(why)));
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     TemplateError,
-    evaluate::{RUN_NAMES, TASK_NAMES, attributes_of},
+    evaluate::{READ_NAMES, RUN_NAMES, TASK_NAMES, attributes_of},
     functions::Filter,
     syntax::{Arguments, Expr, Kind, Piece, Place},
 };
@@ -20,7 +20,7 @@ use crate::model::{
 pub struct Names<'a> {
     /// The dag's params.
     pub params: &'a BTreeSet<&'a str>,
-    /// None: variables and connections can't be read where it is rendered.
+    /// None: nothing can be read where it is rendered, as variables and connections.
     pub grants: Option<&'a Grants>,
     /// Whether there is a task instance.
     pub has_task: bool,
@@ -28,9 +28,25 @@ pub struct Names<'a> {
     pub inputs: Option<&'a BTreeSet<&'a str>>,
 }
 
+/// A task whose XComs a template pulls, and where that is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulledTask {
+    pub task_id: String,
+    place: Place,
+}
+
+impl PulledTask {
+    /// That it is wrong, for `why`.
+    pub fn wrong(&self, why: impl Into<String>) -> TemplateError {
+        self.place.wrong(why)
+    }
+}
+
 impl Names<'_> {
-    pub(super) fn check(&self, pieces: &[Piece]) -> Result<(), TemplateError> {
-        Walk { names: self, locals: Vec::new() }.pieces(pieces)
+    pub(super) fn check(&self, pieces: &[Piece]) -> Result<Vec<PulledTask>, TemplateError> {
+        let mut walk = Walk { names: self, locals: Vec::new(), pulled: Vec::new() };
+        walk.pieces(pieces)?;
+        Ok(walk.pulled)
     }
 }
 
@@ -38,6 +54,7 @@ struct Walk<'a> {
     names: &'a Names<'a>,
     /// Names that the template itself gives.
     locals: Vec<String>,
+    pulled: Vec<PulledTask>,
 }
 
 impl Walk<'_> {
@@ -116,7 +133,13 @@ impl Walk<'_> {
                 match &*function.kind {
                     Kind::Name(name) if name == "range" => {}
                     // A method: what it is of decides, and says so when it is rendered.
-                    Kind::Attribute(of, _) => self.expr(of)?,
+                    Kind::Attribute(of, name) => {
+                        self.expr(of)?;
+                        let is_instance = matches!(&*of.kind, Kind::Name(of) if is_instance(of) && !self.is_local(of));
+                        if is_instance && name == "xcom_pull" {
+                            self.pull(function.place, arguments)?;
+                        }
+                    }
                     _ => return Err(function.place.wrong("this can't be called")),
                 }
                 self.arguments(arguments)
@@ -124,6 +147,27 @@ impl Walk<'_> {
             Kind::List(values) => self.all(values),
             Kind::Map(entries) => self.all(entries.iter().flat_map(|(key, value)| [key, value])),
         }
+    }
+
+    /// Notes the tasks that `ti.xcom_pull` names, where they are written out.
+    fn pull(&mut self, place: Place, arguments: &Arguments) -> Result<(), TemplateError> {
+        if self.names.grants.is_none() {
+            return Err(place.wrong("xcoms can't be read here: nothing but the run and its params is known"));
+        }
+        let named = arguments.named.iter().find(|(name, _)| name == "task_ids").map(|(_, value)| value);
+        let Some(tasks) = arguments.positional.first().or(named) else {
+            return Err(place.wrong("`task_ids` is missing; write `ti.xcom_pull('<task_id>')`"));
+        };
+        let mut note = |task: &Expr| {
+            if let Kind::Constant(Value::String(task_id)) = &*task.kind {
+                self.pulled.push(PulledTask { task_id: task_id.clone(), place: task.place });
+            }
+        };
+        match &*tasks.kind {
+            Kind::List(tasks) => tasks.iter().for_each(note),
+            _ => note(tasks),
+        }
+        Ok(())
     }
 
     /// What may be undefined, for somebody asks whether it is.
@@ -144,13 +188,16 @@ impl Walk<'_> {
     fn name(&self, place: Place, name: &str) -> Result<(), TemplateError> {
         let names = self.names;
         let of_task = TASK_NAMES.contains(&name) && names.has_task;
-        let with_grants = ["var", "conn"].contains(&name) && names.grants.is_some();
+        let is_read = ["var", "conn"].contains(&name) || (READ_NAMES.contains(&name) && names.has_task);
+        let with_grants = is_read && names.grants.is_some();
         let inputs = name == "inputs" && names.inputs.is_some();
         if self.is_local(name) || RUN_NAMES.contains(&name) || of_task || with_grants || inputs {
             return Ok(());
         }
         let why = match name {
-            "var" | "conn" => format!("`{name}` can't be read here: nothing but the run and its params is known"),
+            _ if name == "var" || name == "conn" || READ_NAMES.contains(&name) => {
+                format!("`{name}` can't be read here: nothing but the run and its params is known")
+            }
             "ti" | "task_instance" | "task" => format!("there is no `{name}` here: it is rendered for a run"),
             "inputs" => "there is no `inputs` here; a label or a concurrency key of a task has them".to_owned(),
             "execution_date" | "next_ds" | "prev_ds" | "tomorrow_ds" | "yesterday_ds" => {
@@ -159,7 +206,7 @@ impl Walk<'_> {
             _ => {
                 let mut known = RUN_NAMES.to_vec();
                 known.extend(TASK_NAMES.iter().filter(|_| names.has_task));
-                known.extend(["var", "conn"].iter().filter(|_| names.grants.is_some()));
+                known.extend(["var", "conn"].iter().chain(&READ_NAMES).filter(|_| names.grants.is_some()));
                 known.extend(["inputs"].iter().filter(|_| names.inputs.is_some()));
                 format!("there is no `{name}`; there are {}", known.join(", "))
             }
@@ -223,4 +270,8 @@ impl Walk<'_> {
             _ => Ok(()),
         }
     }
+}
+
+fn is_instance(name: &str) -> bool {
+    matches!(name, "ti" | "task_instance")
 }

@@ -8,6 +8,7 @@ use super::{
     Halt, MAX_RENDERED_BYTES,
     arithmetic::{arithmetic, range, slice},
     functions::{self, Filter, map, plain},
+    pulls,
     scope::Scope,
     syntax::{Arguments, Expr, Kind, Operator, Piece, Place},
     value::{Space, Val},
@@ -35,6 +36,14 @@ pub(super) const RUN_NAMES: [&str; 15] = [
     "conf",
     "macros",
     "range",
+];
+/// Names of what is read from the database, for those that are rendered for an attempt.
+pub(super) const READ_NAMES: [&str; 5] = [
+    "prev_data_interval_start_success",
+    "prev_data_interval_end_success",
+    "prev_start_date_success",
+    "prev_end_date_success",
+    "triggering_asset_events",
 ];
 /// Names of those that are rendered for a task instance.
 pub(super) const TASK_NAMES: [&str; 4] = ["task", "ti", "task_instance", "try_number"];
@@ -377,6 +386,14 @@ impl<'a> Renderer<'a> {
                         (Val::Undefined(_), None) => Ok(Val::NULL),
                         (value, _) => Ok(value),
                     }
+                }
+                Val::Space(Space::Instance) if name == "xcom_pull" => {
+                    let wanted =
+                        pulls::Wanted::new(&mut args, self.scope.run.dag_id).or_else(|why| wrong(place, why))?;
+                    args.finish().or_else(|why| wrong(place, why))?;
+                    let value = wanted.value(&self.scope.known.xcoms)?;
+                    self.look_through(&value, place)?;
+                    return Ok(value);
                 }
                 of => {
                     self.look_through(&of, place)?;

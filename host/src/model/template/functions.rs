@@ -242,11 +242,9 @@ pub(super) fn method<'a>(of: &Val<'a>, name: &str, args: &mut Args<'a>) -> Found
             }
             _ => unknown(),
         },
-        Val::Space(Space::Instance) if name.starts_with("xcom") => Err(
-            "bind an input to the result of a task (in YAML: `from: {name: tasks.<task_id>}`); that is also the edge \
-                 that it takes"
-                .into(),
-        ),
+        Val::Space(Space::Instance) if name == "xcom_push" => {
+            Err("a template makes nothing but a value; let the task push it (`xcom::push`)".into())
+        }
         Val::Undefined(_) | Val::Space(_) => unknown(),
     }
 }

@@ -10,7 +10,7 @@ use super::{
     evaluate::{Args, Found, Renderer, wrong},
     functions::{self, Filter, short},
     instants::part_of_instant,
-    scope::Need,
+    scope::{Need, PreviousRun},
     syntax::Place,
     value::{Space, Val, no_secrets},
 };
@@ -49,6 +49,14 @@ impl<'a> Renderer<'a> {
             "macros" => Val::Space(Space::Macros),
             "var" => Val::Space(Space::Var),
             "conn" => Val::Space(Space::Conn),
+            "prev_data_interval_start_success" => self.previous(|run| Some(run.data_interval?.start))?,
+            "prev_data_interval_end_success" => self.previous(|run| Some(run.data_interval?.end))?,
+            "prev_start_date_success" => self.previous(|run| run.start_date)?,
+            "prev_end_date_success" => self.previous(|run| run.end_date)?,
+            "triggering_asset_events" => match &self.scope.known.asset_events {
+                Some(events) => events.into(),
+                None => return Err(Halt::Needs(Need::AssetEvents)),
+            },
             _ => match (name, &self.scope.task) {
                 ("task", Some(_)) => Val::Space(Space::Task),
                 ("ti" | "task_instance", Some(_)) => Val::Space(Space::Instance),
@@ -160,6 +168,14 @@ impl<'a> Renderer<'a> {
                 Err(_) => wrong(place, format!("variable `{key}` is not JSON")),
             },
             Some(Some(text)) => Ok(text.as_str().into()),
+        }
+    }
+
+    /// An instant of the newest run before this one that succeeded; `none` if there is no such run, as in Airflow.
+    fn previous(&self, instant: impl FnOnce(&PreviousRun) -> Option<Timestamp>) -> Found<'a> {
+        match &self.scope.known.previous_success {
+            None => Err(Halt::Needs(Need::PreviousSuccess)),
+            Some(run) => Ok(run.as_ref().and_then(instant).map_or(Val::NULL, at_utc)),
         }
     }
 

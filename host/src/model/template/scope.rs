@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use serde_json::Value;
 
 use crate::model::{
-    ids::{ConnectionId, VariableKey},
+    ids::{ConnectionId, TaskId, VariableKey, XComKey},
     state::RunType,
     time::{DataInterval, Timestamp},
 };
@@ -54,6 +54,37 @@ pub struct TaskScope<'a> {
 pub struct Known {
     pub variables: BTreeMap<VariableKey, Option<String>>,
     pub connections: BTreeMap<ConnectionId, Option<ConnectionFacts>>,
+    pub xcoms: BTreeMap<Pull, Option<Value>>,
+    /// The newest run before this one that succeeded; the outer none: it was not asked for.
+    pub previous_success: Option<Option<PreviousRun>>,
+    /// The events that the run was made for, by asset.
+    pub asset_events: Option<Value>,
+}
+
+impl Known {
+    /// How many things were asked for.
+    pub fn count(&self) -> usize {
+        let once = usize::from(self.previous_success.is_some()) + usize::from(self.asset_events.is_some());
+        self.variables.len() + self.connections.len() + self.xcoms.len() + once
+    }
+}
+
+/// What `ti.xcom_pull` pulls from one task of the run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pull {
+    pub task_id: TaskId,
+    pub key: XComKey,
+    /// None: as an input that is bound to the task. Of a mapped task that is the list of all instances' values, within one
+    /// mapped group the value of the same element.
+    pub map_index: Option<i32>,
+}
+
+/// What templates may know of an earlier run. Airflow: `prev_data_interval_start_success` and its like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreviousRun {
+    pub data_interval: Option<DataInterval>,
+    pub start_date: Option<Timestamp>,
+    pub end_date: Option<Timestamp>,
 }
 
 /// What templates may know of a connection: no password and no `extra`.
@@ -71,6 +102,9 @@ pub struct ConnectionFacts {
 pub enum Need {
     Variable(VariableKey),
     Connection(ConnectionId),
+    XCom(Pull),
+    PreviousSuccess,
+    AssetEvents,
 }
 
 impl std::fmt::Display for Need {
@@ -78,6 +112,9 @@ impl std::fmt::Display for Need {
         match self {
             Self::Variable(key) => write!(f, "variable `{key}`"),
             Self::Connection(id) => write!(f, "connection `{id}`"),
+            Self::XCom(Pull { task_id, key, .. }) => write!(f, "xcom `{key}` of task `{task_id}`"),
+            Self::PreviousSuccess => f.write_str("the newest run before it that succeeded"),
+            Self::AssetEvents => f.write_str("the events that the run was made for"),
         }
     }
 }

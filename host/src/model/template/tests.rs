@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::{
     grants::Grants,
-    ids::{ConnectionId, VariableKey},
+    ids::{ConnectionId, TaskId, VariableKey, XComKey},
     spec::GrantsSpec,
     state::RunType,
     time::{DataInterval, Timestamp},
@@ -45,6 +45,23 @@ fn known() -> Known {
         port: Some(8443),
     };
     known.connections.insert(ConnectionId::new("lake").unwrap(), Some(facts));
+    let mut pulls = |task: &str, key: &str, map_index, value| {
+        let (task_id, key) = (TaskId::new(task).unwrap(), XComKey::new(key).unwrap());
+        known.xcoms.insert(Pull { task_id, key, map_index }, value);
+    };
+    pulls("count", "return_value", None, Some(json!({"rows": 5})));
+    pulls("count", "path", None, Some(json!("a.csv")));
+    pulls("parts", "return_value", None, Some(json!([1, 2])));
+    pulls("parts", "return_value", Some(1), Some(json!(2)));
+    pulls("parts", "return_value", Some(7), None);
+    pulls("quiet", "return_value", None, None);
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    known.previous_success = Some(Some(PreviousRun {
+        data_interval: Some(DataInterval { start: at("2026-01-30T00:00:00Z"), end: at("2026-01-31T00:00:00Z") }),
+        start_date: Some(at("2026-01-31T00:00:01Z")),
+        end_date: None,
+    }));
+    known.asset_events = Some(json!({"orders": [{"uri": "s3://orders", "extra": {"rows": 3}}]}));
     known
 }
 
@@ -115,6 +132,20 @@ fn texts_are_rendered_with_airflows_names() {
         ("{{ '{{' }} {% raw %}{{ ds }}{% endraw %} {# unseen #}.\n", "{{ {{ ds }} .\n"),
         ("{{ 'abc'[1:] }} {{ 'x' in 'xyz' }} {{ 4 not in [1] }} {{ none }} {{ true }}", "bc true true null true"),
         ("{{ ' a '.strip() | replace('a', 'b') | tojson }}", "\"b\""),
+        ("{{ ti.xcom_pull('count').rows }} {{ task_instance.xcom_pull(task_ids='count', key='path') }}", "5 a.csv"),
+        ("{{ ti.xcom_pull('parts') }} {{ ti.xcom_pull('parts', map_indexes=1) }}", "[1,2] 2"),
+        ("{{ ti.xcom_pull(['parts', 'quiet']) }}", "[[1,2],null]"),
+        ("{{ ti.xcom_pull('parts', map_indexes=[1, 7], default='-') | join }}", "2-"),
+        ("{{ ti.xcom_pull('quiet') }} {{ ti.xcom_pull('quiet', none, default=7) }}", "null 7"),
+        (
+            "{{ prev_data_interval_start_success | ds }} {{ prev_data_interval_end_success | ds }}",
+            "2026-01-30 2026-01-31",
+        ),
+        ("{{ prev_start_date_success.second }} {{ prev_end_date_success }}", "1 null"),
+        (
+            "{% for asset, events in triggering_asset_events.items() %}{{ asset }} {{ events[0].extra.rows }}{% endfor %}",
+            "orders 3",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(render(text).as_deref(), Ok(expected), "{text}");
@@ -140,7 +171,14 @@ fn what_is_wrong_is_refused_with_line_and_column() {
         ("{{ conn.mail.host }}", "grant `connection:mail` is missing in the dag"),
         ("{{ conn.lake.password }}", "a template can't have the `password` of a connection"),
         ("{{ prev_ds }}", "there is no `prev_ds` any more"),
-        ("{{ ti.xcom_pull('x') }}", "bind an input to the result of a task"),
+        ("{{ ti.xcom_push('x', 1) }}", "let the task push it"),
+        ("{{ ti.xcom_pull() }}", "`task_ids` is missing"),
+        ("{{ ti.xcom_pull(3) }}", "`task_ids` is a task_id, or a list of them"),
+        ("{{ ti.xcom_pull('x y') }}", "x y"),
+        ("{{ ti.xcom_pull('count', 'other') }}", "XComs of its own run only"),
+        ("{{ ti.xcom_pull('count', include_prior_dates=true) }}", "xcom::pull_runs"),
+        ("{{ ti.xcom_pull('count', map_indexes='a') }}", "`map_indexes` is a number"),
+        ("{{ ti.xcom_pull('count', run_id='r') }}", "it takes no `run_id`"),
         ("{{ var.value.none }}", "there is no variable `none`"),
         ("{{ conf.nothing }}", "there is no `nothing` in the map"),
         ("{{ params.customer.x }}", "a text has no `x`"),
@@ -160,9 +198,11 @@ fn what_is_wrong_is_refused_with_line_and_column() {
     }
     let run = BTreeSet::new();
     let names = Names { params: &run, grants: None, has_task: false, inputs: None };
-    for (text, expected) in
-        [("{{ ti.map_index }}", "it is rendered for a run"), ("{{ var.value.x }}", "can't be read here")]
-    {
+    for (text, expected) in [
+        ("{{ ti.map_index }}", "it is rendered for a run"),
+        ("{{ var.value.x }}", "can't be read here"),
+        ("{{ prev_start_date_success }}", "can't be read here"),
+    ] {
         let error = TextTemplate::new(text, &names).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
@@ -179,7 +219,9 @@ fn a_run_without_a_date_has_no_date() {
 
 #[test]
 fn what_is_not_known_yet_is_asked_for() {
-    let template = new("{{ var.value['bucket'] }}{{ conn.lake.host }}").unwrap();
+    let text = "{{ var.value['bucket'] }}{{ ti.xcom_pull('x') }}{{ prev_end_date_success }}{{ triggering_asset_events }}\
+                {{ conn.lake.host }}";
+    let template = new(text).unwrap();
     let mut known = Known::default();
     let mut asked = Vec::new();
     let text = loop {
@@ -188,13 +230,18 @@ fn what_is_not_known_yet_is_asked_for() {
                 match &need {
                     Need::Variable(key) => drop(known.variables.insert(key.clone(), Some("v".into()))),
                     Need::Connection(id) => drop(known.connections.insert(id.clone(), None)),
+                    Need::XCom(pull) => drop(known.xcoms.insert(pull.clone(), Some(json!([1])))),
+                    Need::PreviousSuccess => known.previous_success = Some(None),
+                    Need::AssetEvents => known.asset_events = Some(json!({})),
                 }
                 asked.push(need.to_string());
             }
             other => break other,
         }
     };
-    assert_eq!(asked, ["variable `bucket`", "connection `lake`"]);
+    let run = "the newest run before it that succeeded";
+    let events = "the events that the run was made for";
+    assert_eq!(asked, ["variable `bucket`", "xcom `return_value` of task `x`", run, events, "connection `lake`"]);
     assert!(text.unwrap_err().to_string().contains("there is no connection `lake`"));
 }
 
@@ -263,7 +310,7 @@ proptest! {
         "{{", "}}", "{%", "%}", "{#", "#}", " ", "ds", "params", ".n", "['n']", "[-1]", "[1:]", "|", "length", "join", "(", ")",
         "logical_date", ".add(", "days=", "9223372036854775807", "-", "*", "+", "//", "%", "'é'", "for", "x", "in", "range",
         "endfor", "if", "else", "endif", "set", "=", "loop.index", "macros", ".timedelta(", ".datetime(", "1.5e308", "var.value",
-        "raw", "endraw", "~", "==", "is", "defined", "not", ",", "[", "]", "{", "}", ":", "\n", "strftime", "round", "sum",
+        "ti.xcom_pull(", "'count'", "map_indexes=", "prev_end_date_success", "raw", "endraw", "~", "==", "is", "defined", "not", ",", "[", "]", "{", "}", ":", "\n", "strftime", "round", "sum",
     ]), 0..40)) {
         let text = parts.concat();
         let spaced = parts.join(" ");

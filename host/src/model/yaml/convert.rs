@@ -124,7 +124,8 @@ impl DagFile {
             let said = self.assets.get(name).cloned().unwrap_or_default();
             AssetSpec {
                 uri: said.uri.unwrap_or_else(|| name.to_owned()),
-                group: said.group.unwrap_or_else(|| "asset".to_owned()),
+                group: said.group.unwrap_or_else(|| if said.alias { "alias" } else { "asset" }.to_owned()),
+                is_alias: said.alias,
                 extra: said.extra.map(|extra| serde_json::Value::Object(extra).to_string()),
                 name: name.to_owned(),
             }
@@ -204,6 +205,7 @@ impl DagFile {
             (CallbackEvent::Failure, task.on_failure.as_ref().or(default.on_failure.as_ref())),
             (CallbackEvent::Retry, task.on_retry.as_ref().or(default.on_retry.as_ref())),
             (CallbackEvent::Skipped, task.on_skipped.as_ref().or(default.on_skipped.as_ref())),
+            (CallbackEvent::Question, task.on_question.as_ref().or(default.on_question.as_ref())),
         ]);
         node.priority_weight = task.priority_weight.or(default.priority_weight).unwrap_or(node.priority_weight);
         node.weight_rule = task.weight_rule.or(default.weight_rule).unwrap_or_default();
@@ -492,6 +494,10 @@ impl<'a> Edges<'a> {
         let id = upstream.value.as_str();
         let from = match (self.file.tasks.contains_key(id), self.file.groups.contains_key(id)) {
             (true, _) => vec![id],
+            // Whoever needs it would start at once.
+            (false, true) if self.of(id).is_empty() => {
+                return Err(YamlError::at(upstream.referenced, format!("group `{id}` has no task to wait for")));
+            }
             (false, true) => self.leaves(id),
             (false, false) => {
                 return Err(YamlError::at(upstream.referenced, format!("`{id}` is no task or group of this dag")));

@@ -120,6 +120,9 @@ pub struct AssetFile {
     pub group: Option<String>,
     /// What else is known of it.
     pub extra: Option<serde_json::Map<String, Value>>,
+    /// Whether it stands for assets that tasks name when they run.
+    #[serde(default)]
+    pub alias: bool,
 }
 
 /// Which assets a dag runs after.
@@ -233,6 +236,8 @@ pub struct OptionsFile {
     pub on_retry: Option<Words>,
     /// Connections by which it is told that an instance decided to be skipped.
     pub on_skipped: Option<Words>,
+    /// Connections by which it is told that an instance waits for a person's answer.
+    pub on_question: Option<Words>,
 }
 
 /// A task: an entry of a component, its inputs and what it waits for.
@@ -339,6 +344,8 @@ pub struct TaskFile {
     pub on_retry: Option<Words>,
     /// Connections by which it is told that an instance decided to be skipped.
     pub on_skipped: Option<Words>,
+    /// Connections by which it is told that an instance waits for a person's answer.
+    pub on_question: Option<Words>,
 }
 
 /// Tasks that belong together: the page draws a box around them, and a mapped group is run once for each element.

@@ -231,6 +231,7 @@ fn errors_have_a_line_and_a_column() {
         (task("work/two\n    each: {a: [1]}\n    zip: {b: [1]}"), 6, 15, "not both"),
         (task("work/run\n    needs: [x]"), 6, 13, "`x` is no task or group"),
         (task("work/run\n    needs: [u]"), 1, 9, "cycle"),
+        (task("work/run\n    needs: [g]\ngroups: {g: {}}"), 6, 13, "group `g` has no task"),
         (task("work/run\n    group: x"), 5, 11, "group `x`"),
         (task("work/run\n    retry_delay: soon"), 6, 18, "length of time"),
         (task("work/run\n    trigger_rule: sometimes"), 6, 19, "sometimes"),
@@ -248,6 +249,8 @@ fn errors_have_a_line_and_a_column() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let twice = read("dag_id: d\ndag_id: e\ntasks: {}\n").unwrap_err().message;
+    assert!(!twice.contains("Policy"), "{twice}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     model::ids::AssetName,
     sandbox::{
         bindings::airlock::task::{
-            assets::{self, AssetEvent, EventSource},
+            assets::{self, AssetEvent, EventSource, NamedAsset},
             types::Error,
         },
         guest::Guest,
@@ -22,6 +22,15 @@ impl assets::Host for Guest {
             Err(error) => return Ok(Err(Error::Invalid(error.to_string()))),
         };
         answer!(self.attempt.call(Call::AssetSetExtra { asset, extra }).await, Reply::Unit => ())
+    }
+
+    async fn add(&mut self, alias: String, asset: NamedAsset, extra: String) -> Result<Result<(), Error>> {
+        let NamedAsset { name, uri, group } = asset;
+        let (alias, name) = match (AssetName::new(&alias), AssetName::new(&name)) {
+            (Ok(alias), Ok(name)) => (alias, name),
+            (Err(error), _) | (_, Err(error)) => return Ok(Err(Error::Invalid(error.to_string()))),
+        };
+        answer!(self.attempt.call(Call::AssetAdd { alias, name, uri, group, extra }).await, Reply::Unit => ())
     }
 
     async fn triggering(&mut self) -> Result<Result<Vec<AssetEvent>, Error>> {

@@ -8,6 +8,7 @@ mod assets;
 mod connections;
 pub mod dags;
 pub mod http;
+mod labels;
 mod log;
 pub mod objects;
 pub mod sql;

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use super::{Driver, Turn};
 use crate::{
     engine::InstanceId,
-    model::ids::{AssetName, DagId, RunId},
+    model::{
+        asset::Added,
+        ids::{AssetName, DagId, RunId},
+    },
     scheduler::{RequestError, runs, tick::Dispatch},
-    store::{AssetEventNew, DagRunKey, InstanceKey, StoreError},
+    store::{AssetEventNew, DagRunKey, InstanceKey, StoreError, Through},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -17,6 +20,7 @@ impl<D: Dispatch> Driver<D> {
         key: DagRunKey,
         instance: InstanceId,
         mut extras: BTreeMap<AssetName, String>,
+        added: Vec<Added>,
         turn: &mut Turn,
     ) {
         let Some(run) = self.runs.get(&key) else { return };
@@ -24,13 +28,32 @@ impl<D: Dispatch> Driver<D> {
         if node.outlets.is_empty() {
             return;
         }
-        let outlets = node.outlets.clone();
+        // What goes through an alias has the events, not the alias.
+        let is_alias = |name: &AssetName| run.version.dag.aliases.contains(name);
+        let outlets: Vec<_> = node.outlets.iter().filter(|name| !is_alias(name)).cloned().collect();
         let source = (run.row.dag_id.clone(), run.row.run_id.clone(), run.instance_key(instance));
         for asset in outlets {
             let extra = extras.remove(&asset).unwrap_or_else(|| "{}".to_owned());
-            self.update_asset(asset, extra, Some(source.clone()), None, turn);
+            self.update_asset(asset, extra, Some(source.clone()), None, None, turn);
+        }
+        for Added { alias, name, uri, group, extra } in added {
+            self.update_asset(name, extra, Some(source.clone()), None, Some((alias, uri, group)), turn);
         }
     }
+
+    /// Lets the dags that wait for `name` know that it was updated.
+    fn tell_consumers(&mut self, name: &AssetName) -> Vec<DagId> {
+        let consumers = self.dags.consumers(name);
+        for dag_id in &consumers {
+            if let Some(entry) = self.dags.get_mut(dag_id) {
+                entry.updated.insert(name.clone());
+                self.touched.insert(dag_id.clone());
+            }
+        }
+        consumers
+    }
+
+    /// `through`: the alias, and the uri and group of an asset that is not there yet.
 
     fn update_asset(
         &mut self,
@@ -38,17 +61,16 @@ impl<D: Dispatch> Driver<D> {
         extra: String,
         source: Option<(DagId, RunId, InstanceKey)>,
         created_by: Option<String>,
+        through: Option<(AssetName, String, String)>,
         turn: &mut Turn,
     ) -> i64 {
         let key = self.next_event;
         self.next_event += 1;
-        let consumers = self.dags.consumers(&asset);
-        for dag_id in &consumers {
-            if let Some(entry) = self.dags.get_mut(dag_id) {
-                entry.updated.insert(asset.clone());
-                self.touched.insert(dag_id.clone());
-            }
-        }
+        let consumers = self.tell_consumers(&asset);
+        let through = through.map(|(alias, uri, group)| {
+            let consumers = self.tell_consumers(&alias);
+            Through { alias, consumers, uri, group }
+        });
         let waiters = self.waits.of_asset(&asset);
         self.wake_all(waiters, turn);
         let timestamp = turn.now();
@@ -60,6 +82,7 @@ impl<D: Dispatch> Driver<D> {
             source,
             created_by,
             consumers,
+            through,
         });
         key
     }
@@ -74,7 +97,7 @@ impl<D: Dispatch> Driver<D> {
         if self.store.asset_get_by_name(&asset).await?.is_none() {
             return Err(RequestError::NotFound(format!("asset `{asset}` does not exist")));
         }
-        Ok(self.update_asset(asset, extra, None, Some(user), turn))
+        Ok(self.update_asset(asset, extra, None, Some(user), None, turn))
     }
 
     /// Makes the run that a dag's assets ask for, if they do. It consumes all events that wait for the dag.

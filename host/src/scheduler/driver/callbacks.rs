@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{ActiveRun, Driver, Timer, Turn};
 use crate::{
-    engine::InstanceChange,
+    engine::{InstanceChange, InstanceId},
     model::{
+        approval::Question,
         callback::{CallbackEvent, Callbacks},
         state::RunState,
     },
@@ -25,9 +26,31 @@ pub(super) fn of_task<'a>(run: &'a ActiveRun, change: &'a InstanceChange) -> imp
             map_index: change.instance.map_index,
             number: i64::from(change.row.try_number),
             event,
+            subject: None,
             target: target.clone(),
             message: change.message.clone(),
         })
+    })
+}
+
+/// Of an instance that begins to wait for an answer, in its try `try_number`. Nobody is told of what another system answers.
+pub(super) fn of_question(
+    run: &ActiveRun,
+    instance: InstanceId,
+    try_number: u32,
+    question: &Question,
+) -> impl Iterator<Item = CallbackNew> {
+    let node = run.version.dag.node(instance.node);
+    let told = (!question.is_for_webhook()).then_some(CallbackEvent::Question);
+    told.into_iter().flat_map(move |event| node.callbacks.of(event)).map(move |target| CallbackNew {
+        dag_run: run.row.key,
+        task_id: Some(node.task_id.clone()),
+        map_index: instance.map_index,
+        number: i64::from(try_number),
+        event: CallbackEvent::Question,
+        subject: Some(question.subject.clone()),
+        target: target.clone(),
+        message: Some(question.subject.clone()),
     })
 }
 
@@ -53,6 +76,7 @@ fn about<'a>(
         map_index: -1,
         number: row.clear_number,
         event,
+        subject: None,
         target: target.clone(),
         message: message.map(ToOwned::to_owned),
     })

@@ -461,6 +461,8 @@ fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorE
         cached: None,
         recording: None,
         asset_extras: BTreeMap::new(),
+        added: Vec::new(),
+        label: None,
         list_length: None,
         started_at: now,
         ended_at: now,

@@ -159,6 +159,8 @@ impl World {
             cached: None,
             recording: None,
             asset_extras: BTreeMap::new(),
+            added: Vec::new(),
+            label: None,
             list_length: None,
             started_at: self.now,
             ended_at: self.now,

@@ -1,6 +1,6 @@
 //! Task instances that wait for other runs: when they begin to, and when what they wait for ends.
 
-use super::{Driver, Turn};
+use super::{Driver, Turn, callbacks};
 use crate::{
     engine::{Event, InstanceId},
     model::{
@@ -41,15 +41,20 @@ impl<D: Dispatch> Driver<D> {
         wait: Wait,
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
-        let state = self.runs.get(&key).and_then(|run| run.state.instance(instance)).map(|row| row.state);
-        if state != Some(TaskState::UpForReschedule) {
+        let row = self.runs.get(&key).and_then(|run| run.state.instance(instance));
+        let Some(try_number) = row.filter(|row| row.state == TaskState::UpForReschedule).map(|row| row.try_number)
+        else {
             return Ok(());
-        }
+        };
         if self.has_come((key, instance), &wait, turn).await? {
             self.apply(key, &Event::Wake(instance), turn);
             return Ok(());
         }
         if let Some(run) = self.runs.get(&key) {
+            if let Wait::Approval(question) = &wait {
+                // Once for each question: that of a start before, of the same try, is there already.
+                turn.tick.commit.callbacks.extend(callbacks::of_question(run, instance, try_number, question));
+            }
             turn.waits.insert(run.instance_key(instance), Some(wait.clone()));
         }
         self.waits.add((key, instance), wait);

@@ -1,4 +1,9 @@
 -- Part of a commit; parameters are those of store/commit.rs.
+INSERT INTO asset (name, uri, asset_group, extra, created_at, updated_at)
+SELECT value ->> 1, value ->> 9, value ->> 10, '{}', $1, $1
+FROM jsonb_each($19)
+WHERE value ->> 9 IS NOT NULL
+ON CONFLICT DO NOTHING;
 INSERT INTO asset_event (key, asset, timestamp, extra, source_dag_id, source_run_id, source_task_id, source_map_index, created_by)
 SELECT value ->> 0, (SELECT id FROM asset WHERE name = value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
     value ->> 7, value ->> 8

@@ -1,6 +1,7 @@
 -- Part of a commit; parameters are those of store/commit.rs.
-INSERT INTO callback (dag_run, task_id, map_index, number, event, target, message, created_at, state, attempts, due_at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, $1, 'pending', 0, $1
+INSERT INTO callback (dag_run, task_id, map_index, number, event, subject, target, message, created_at, state, attempts, due_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+    value ->> 7, $1, 'pending', 0, $1
 FROM jsonb_each($22)
 WHERE TRUE
 ON CONFLICT DO NOTHING;

@@ -68,6 +68,7 @@ async fn runs_that_something_needs_are_held() {
         map_index: -1,
         number: 0,
         event: CallbackEvent::Success,
+        subject: None,
         target: Target::Dag(dag_id("a")),
         message: None,
     };
@@ -243,6 +244,7 @@ async fn events_of_assets_go_but_the_newest_and_those_that_are_needed() {
         source: None,
         created_by: None,
         consumers,
+        through: None,
     };
     // 1 is nobody's, 2 is what a run was made for, 3 waits for a run, 4 is the newest.
     let commit = |events| Commit { asset_events: events, now: at(1), ..Commit::default() };

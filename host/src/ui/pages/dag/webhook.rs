@@ -27,6 +27,8 @@ struct WebhookView {
     crumbs: Crumbs,
     base_href: String,
     path: String,
+    /// What is signed of it.
+    target: String,
     /// When it was made, and by whom; none: there is none.
     made: Option<(When, String)>,
     /// Told once.
@@ -51,6 +53,7 @@ async fn view(ui: &UiState, frame: Frame, dag_id: DagId, secret: Option<String>)
         crumbs: crumbs(&dag_id, None),
         base_href: base(&dag_id),
         path: format!("/hooks/{dag_id}"),
+        target: dag_id.to_string(),
         made: row.map(|row| (When { at: Some(row.created_at), zone }, row.created_by)),
         secret,
     }))
