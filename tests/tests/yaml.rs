@@ -50,7 +50,7 @@ async fn tasks_are_entries_of_other_components() {
     assert!(refused.contains("/yaml"), "{refused}");
 }
 
-const ASKING: &str = r#"
+const ASKING: &str = "
 dag_id: asking_in_yaml
 grants: {dags: [asking_in_yaml]}
 tasks:
@@ -63,7 +63,7 @@ tasks:
   left: {uses: control/empty, needs: [way]}
   right: {uses: control/empty, needs: [way]}
   orders: {uses: control/wait_for_asset, with: {asset: orders}, inlets: [orders]}
-"#;
+";
 
 #[tokio::test]
 async fn people_and_assets_are_waited_for_and_the_own_run_is_not() {

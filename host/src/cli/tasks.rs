@@ -51,7 +51,6 @@ pub enum TasksCommand {
 }
 
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
 pub struct ClearArgs {
     dag_id: String,
     /// In this run; in all runs if it is left out.

@@ -54,7 +54,6 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// `through`: the alias, and the uri and group of an asset that is not there yet.
-
     fn update_asset(
         &mut self,
         asset: AssetName,
