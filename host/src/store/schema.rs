@@ -34,6 +34,7 @@ const SQLITE: &Steps = &[
     (74, "component signer", include_str!("../../../migrations/sqlite/0074_component_signer.sql")),
     (81, "verdict", include_str!("../../../migrations/sqlite/0081_verdict.sql")),
     (82, "identity", include_str!("../../../migrations/sqlite/0082_identity.sql")),
+    (86, "component provenance", include_str!("../../../migrations/sqlite/0086_component_provenance.sql")),
     (90, "component dags", include_str!("../../../migrations/sqlite/0090_component_dags.sql")),
 ];
 
@@ -45,6 +46,7 @@ const POSTGRES: &Steps = &[
     (80, "lease", include_str!("../../../migrations/postgres/0080_lease.sql")),
     (81, "verdict", include_str!("../../../migrations/postgres/0081_verdict.sql")),
     (82, "identity", include_str!("../../../migrations/postgres/0082_identity.sql")),
+    (86, "component provenance", include_str!("../../../migrations/postgres/0086_component_provenance.sql")),
     (90, "component dags", include_str!("../../../migrations/postgres/0090_component_dags.sql")),
 ];
 
