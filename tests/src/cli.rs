@@ -19,6 +19,7 @@ use crate::{
 pub struct Shell {
     pub home: TempDir,
     url: Option<String>,
+    env: Vec<(String, String)>,
 }
 
 /// What a command did.
@@ -54,7 +55,15 @@ impl Done {
 
 impl Shell {
     pub fn new() -> Self {
-        Self { home: TempDir::with_prefix("airlock-home-").expect("a temporary folder can be made"), url: None }
+        let home = TempDir::with_prefix("airlock-home-").expect("a temporary folder can be made");
+        Self { home, url: None, env: Vec::new() }
+    }
+
+    /// A variable of all its commands.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// A shell whose user has signed in to `server`.
@@ -98,6 +107,7 @@ impl Shell {
             .env("HOME", self.home.path())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(self.url.iter().map(|url| ("AIRLOCK_URL", url)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

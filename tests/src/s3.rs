@@ -3,7 +3,7 @@
 //! Its known gaps (racing conditional puts, conditional gets, listing while deleting) are of no use to Airlock: the
 //! database decides who wins, and keys are never written twice.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr, path::PathBuf, time::SystemTime};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -78,10 +78,46 @@ impl Bucket {
             .expect("the temporary folder can be written");
     }
 
+    /// Puts an object, past the server, written at `at`; none: now.
+    pub fn put_dated(&self, key: &str, content: &[u8], at: Option<SystemTime>) {
+        let path = self.path(key);
+        let folder = path.parent().expect("a key is below the bucket");
+        fs::create_dir_all(folder).expect("the temporary folder can be written");
+        fs::write(&path, content).expect("the temporary folder can be written");
+        if let Some(at) = at {
+            let file = fs::File::options().append(true).open(&path).expect("it was written");
+            file.set_modified(at).expect("it is ours");
+        }
+    }
+
     /// Reads an object, past the server; none if it is not there.
     pub fn read(&self, key: &str) -> Option<Vec<u8>> {
+        fs::read(self.path(key)).ok()
+    }
+
+    /// Deletes an object, or all below a prefix, past the server.
+    pub fn delete(&self, key: &str) {
+        let path = self.path(key);
+        let deleted = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        deleted.expect("it is there");
+    }
+
+    /// The objects below a prefix, past the server.
+    pub fn keys_below(&self, prefix: &str) -> Vec<String> {
+        let mut folders = vec![prefix.to_owned()];
+        let mut keys = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(self.path(&folder)).into_iter().flatten().flatten() {
+                let key = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                if entry.path().is_dir() { folders.push(key) } else { keys.push(key) }
+            }
+        }
+        keys
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
         let local = self.local.as_ref().expect("only a local server has a folder");
-        std::fs::read(local.folder.path().join(BUCKET).join(key)).ok()
+        local.folder.path().join(BUCKET).join(key)
     }
 
     /// Takes the server down: connections are refused. Only a server of this process can be taken down.

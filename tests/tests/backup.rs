@@ -6,12 +6,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use airlock_tests::{Client, Server, Shell, build, until};
+use airlock_tests::{Client, Server, Shell, build, server::Builder, until};
 use serde_json::{Value, json};
 
 /// A server with runs that left logs, XComs in object storage and artifacts, and with settings.
 async fn with_history() -> (Server, Client, Vec<String>) {
-    let mut server = Server::start().await;
+    with_history_of(Server::builder()).await
+}
+
+/// As [`with_history`], of a server that is started so.
+pub async fn with_history_of(builder: Builder) -> (Server, Client, Vec<String>) {
+    let mut server = builder.start().await;
     let client = server.client().await;
     client.upload(build::component("shapes")).await.ok();
     let mut runs = Vec::new();
@@ -33,7 +38,7 @@ async fn with_history() -> (Server, Client, Vec<String>) {
 }
 
 /// What the API says of all that there is.
-async fn seen(client: &Client, runs: &[String]) -> Vec<Value> {
+pub async fn seen(client: &Client, runs: &[String]) -> Vec<Value> {
     let mut all = Vec::new();
     for (path, field) in [
         ("/api/v2/dags", "dags"),
@@ -69,7 +74,7 @@ async fn seen(client: &Client, runs: &[String]) -> Vec<Value> {
     all
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is text")
 }
 

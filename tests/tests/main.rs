@@ -31,6 +31,7 @@ mod rooms;
 mod secrets;
 mod shapes;
 mod sql;
+mod storage_s3;
 mod templates;
 mod uploads;
 mod versions;

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use airlock_tests::{Client, Server, build};
+use airlock_tests::{Client, Server, Shell, build};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::attacks::bytes::{leb, section};
 
 /// What the sandbox's guest does when it is described: these bytes are overwritten in the built component.
 const MARK: &[u8] = b"guest-describe:ok               ";
@@ -127,4 +129,50 @@ async fn a_dag_that_was_deleted_comes_back_with_the_same_bytes() {
     assert_eq!(client.finished("one_task", &run_id).await["state"], "success");
     // The others are what they were.
     assert_eq!(client.get("/api/v2/dags/fan_100/dagVersions").await.ok()["total_entries"], 1);
+}
+
+/// A component with one more custom section.
+fn with_section(wasm: &[u8], name: &str, data: &[u8]) -> Vec<u8> {
+    [wasm, &section(0, &[&leb(name.len()), name.as_bytes(), data].concat())].concat()
+}
+
+#[tokio::test]
+async fn what_a_component_says_of_its_origin_is_shown_and_not_believed() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let packages = json!({"packages": [
+        {"name": "hello", "version": "0.1.0", "source": "local", "root": true},
+        {"name": "serde", "version": "1.0.228", "source": "crates.io"},
+        {"name": "<b>cc", "version": "1.2.0", "source": "crates.io", "kind": "build"},
+    ]});
+    let packed = miniz_oxide::deflate::compress_to_vec_zlib(packages.to_string().as_bytes(), 6);
+    let mut wasm = with_section(&build::component("hello"), ".dep-v0", &packed);
+    wasm = with_section(&wasm, "licenses", b"MIT</dd><script>alert(1)</script>");
+    wasm = with_section(&wasm, "source", b"javascript:alert(1)");
+    let digest = client.upload(wasm).await.ok()["digest"].as_str().unwrap().to_owned();
+    let component = client.get(&format!("/api/v2/components/{digest}")).await.ok();
+    let said = &component["provenance"];
+    assert_eq!(said["labels"]["licenses"], "MIT</dd><script>alert(1)</script>");
+    let rust = said["producers"].as_array().unwrap().iter().find(|tool| tool["name"] == "rustc").expect("its compiler");
+    assert_eq!(rust["field"], "processed-by");
+    let found: Vec<_> = said["packages"].as_array().unwrap().iter().map(|package| &package["name"]).collect();
+    assert_eq!(found, ["<b>cc", "hello", "serde"]);
+    assert_eq!(said["notes"], json!([]));
+
+    let cli = Shell::signed_in(&server).await;
+    let shown = cli.run(&["components", "show", &digest]).await.ok();
+    assert!(shown.contains("rustc") && shown.contains("1.0.228"), "{shown}");
+    let json = cli.run(&["components", "show", &digest, "-o", "json"]).await.json();
+    assert_eq!(json["provenance"], *said);
+    let page =
+        client.request(Method::GET, &format!("/components/{digest}")).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("3 packages") && page.contains("&#60;b&#62;cc"), "{page}");
+    assert!(!page.contains("<script>alert") && !page.contains("href=\"javascript"), "{page}");
+
+    // What can't be read refuses nothing.
+    let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b' '; 256 << 20], 9);
+    let digest = client.upload(with_section(&build::component("hello"), ".dep-v0", &bomb)).await.ok();
+    let component = client.get(&format!("/api/v2/components/{}", digest["digest"].as_str().unwrap())).await.ok();
+    assert_eq!(component["provenance"]["packages"], Value::Null);
+    assert!(component["provenance"]["notes"][0].as_str().unwrap().contains("8 MiB"), "{component}");
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     paths::TokenPath,
 };
 use crate::{
-    auth::{Audit, CurrentUser, TokenRequest},
+    auth::{CurrentUser, TokenRequest},
     model::{role::Role, time::Timestamp},
     store::ApiTokenRow,
 };
@@ -111,14 +110,12 @@ pub async fn get_tokens(
 )]
 pub async fn post_token(
     State(api): State<Api>,
-    audit: Audit,
     user: CurrentUser,
     extract::Json(body): extract::Json<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenResponse>), ApiError> {
     let lifetime = body.days.map(|days| Duration::from_hours(24 * u64::from(days)));
     let request = TokenRequest { username: body.username, name: body.name, role: body.role, lifetime };
     let made = api.auth.token_create(&user, request).await?;
-    audit.change(&made.row.name, &Value::Null, &made.row.shown());
     Ok((StatusCode::CREATED, Json(TokenResponse::new(made.row, Some(made.secret.expose().to_owned())))))
 }
 
@@ -126,11 +123,9 @@ pub async fn post_token(
 #[utoipa::path(delete, path = "/api/v2/tokens/{token_id}", tag = "Token", params(TokenPath), responses((status = 204)))]
 pub async fn revoke_token(
     State(api): State<Api>,
-    audit: Audit,
     user: CurrentUser,
     Path(path): Path<TokenPath>,
 ) -> Result<StatusCode, ApiError> {
-    let row = api.auth.token_revoke(&user, path.token_id).await?;
-    audit.change(&row.name, &row.shown(), &Value::Null);
+    api.auth.token_revoke(&user, path.token_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

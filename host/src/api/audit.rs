@@ -6,7 +6,6 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use serde_json::Value;
 use tracing::Instrument;
 
 use super::identity::{Denied, peer_of};
@@ -90,11 +89,10 @@ pub fn refusal(auth: &Auth, denied: &Denied, user: &CurrentUser, path: &str, req
         | Denied::Failed(_) => None,
     }
 }
-/// What the audit log says of an upload: nothing if it changed nothing.
+
+/// An upload that changed nothing is no entry; of another the entry is committed with it.
 pub fn uploaded(audit: &Audit, deployed: &Deployed) {
-    if deployed.is_change() {
-        audit.change(&deployed.digest.to_string(), &Value::Null, &deployed.shown());
-    } else {
+    if !deployed.is_change() {
         audit.nothing();
     }
 }

@@ -1,5 +1,7 @@
 //! Components: upload, list, get, download.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     body::Body,
@@ -29,6 +31,7 @@ use crate::{
     model::{
         grants::Grant,
         ids::Digest,
+        provenance::{Label, Package, Producer, Provenance},
         spec::{ComponentKind, EntrySpec},
         yaml,
     },
@@ -122,6 +125,59 @@ pub struct ParameterResponse {
     /// JSON Schema.
     schema: Value,
     required: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ComponentDetailsResponse {
+    #[serde(flatten)]
+    component: ComponentResponse,
+    /// Null of dags in YAML, and of what was uploaded before this was read (upload it again).
+    provenance: Option<ProvenanceResponse>,
+}
+
+/// Where a component comes from, by its own words: nobody vouches for them, but for the signer of the whole.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProvenanceResponse {
+    /// What `wasm-tools metadata add` writes: `authors`, `description`, `homepage`, `licenses`, `revision`, `source`, `version`.
+    labels: BTreeMap<String, String>,
+    /// Languages and tools, of all modules in it.
+    producers: Vec<ProducerResponse>,
+    /// What it was built of, as `cargo auditable` embeds it; null: it embeds no list.
+    packages: Option<Vec<PackageResponse>>,
+    /// What is there and can't be shown, and why.
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProducerResponse {
+    /// `language`, `processed-by` or `sdk`.
+    field: String,
+    name: String,
+    version: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PackageResponse {
+    name: String,
+    version: String,
+    /// `crates.io`, `local`, `git`, `registry` or what else it says.
+    source: String,
+    /// Needed to build, and not in the code.
+    is_build: bool,
+}
+
+impl From<Provenance> for ProvenanceResponse {
+    fn from(provenance: Provenance) -> Self {
+        let Provenance { labels, producers, packages, notes } = provenance;
+        let producer = |Producer { field, name, version }| ProducerResponse { field, name, version };
+        let package = |Package { name, version, source, is_build }| PackageResponse { name, version, source, is_build };
+        Self {
+            labels: labels.into_iter().map(|Label { name, value }| (name, value)).collect(),
+            producers: producers.into_iter().map(producer).collect(),
+            packages: packages.map(|packages| packages.into_iter().map(package).collect()),
+            notes: notes.into_iter().collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -260,16 +316,19 @@ pub async fn get_components(
     Ok(Json(ComponentCollectionResponse { components, total_entries: listed.total }))
 }
 
+/// A component, and what it says of where it comes from.
 #[utoipa::path(
     get, path = "/api/v2/components/{digest}", tag = "Component", params(ComponentPath),
-    responses((status = 200, body = ComponentResponse)),
+    responses((status = 200, body = ComponentDetailsResponse)),
 )]
 pub async fn get_component(
     State(api): State<Api>,
     Scoped(scope): Scoped,
     Path(path): Path<ComponentPath>,
-) -> Result<Json<ComponentResponse>, ApiError> {
-    Ok(Json(find(&api, &scope, path.digest).await?.into()))
+) -> Result<Json<ComponentDetailsResponse>, ApiError> {
+    let component = find(&api, &scope, path.digest).await?.into();
+    let provenance = api.store.component_provenance(path.digest).await?.map(Into::into);
+    Ok(Json(ComponentDetailsResponse { component, provenance }))
 }
 
 /// A component's bytes, as they were uploaded.

@@ -440,6 +440,7 @@ pub async fn patch_dag_run(
         api.scheduler.dag_run_mark(&path.dag_id, &path.dag_run_id, state).await?;
     }
     if let Patch::Set(note) = note {
+        Audit::settle();
         api.store.dag_run_set_note(run.key, note.as_deref()).await?;
     }
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
@@ -477,6 +478,7 @@ pub async fn clear_dag_run(
         return Ok(Json(TaskInstanceCollectionResponse::of(&api, cleared).await?).into_response());
     }
     if let Some(note) = &body.note {
+        Audit::settle();
         api.store.dag_run_set_note(run.key, Some(note)).await?;
     }
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;

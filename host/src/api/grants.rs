@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
@@ -16,9 +15,9 @@ use super::{
     paths::DagPath,
 };
 use crate::{
-    auth::{Audit, CurrentUser},
+    auth::CurrentUser,
     model::{
-        grants::{Decisions, Grant, GrantsPolicy, MAX_DECISIONS},
+        grants::{Grant, GrantsPolicy, MAX_DECISIONS},
         ids::DagId,
     },
     scheduler::GrantsDecision,
@@ -84,17 +83,6 @@ pub struct GrantsPolicyBody {
     policy: Option<String>,
 }
 
-/// What the audit log says of decisions.
-pub fn shown(decisions: &Decisions) -> Value {
-    let of = |wanted: bool| {
-        let decided = decisions.by_grant.iter().filter(move |(_, is_approved)| **is_approved == wanted);
-        decided.map(|(grant, _)| grant.to_string()).collect::<Vec<_>>()
-    };
-    json!({
-        "approved": of(true), "revoked": of(false), "policy": decisions.policy.as_ref().map(ToString::to_string),
-    })
-}
-
 async fn show(api: &Api, dag: DagRow) -> Result<Json<DagGrantsResponse>, ApiError> {
     let rows = api.store.dag_grant_list(&dag.dag_id).await?;
     let decisions = api.store.dag_decisions(std::slice::from_ref(&dag.dag_id)).await?.remove(&dag.dag_id);
@@ -130,12 +118,11 @@ async fn show(api: &Api, dag: DagRow) -> Result<Json<DagGrantsResponse>, ApiErro
 
 async fn decide(
     api: &Api,
-    (user, audit): (CurrentUser, Audit),
+    user: CurrentUser,
     dag_id: &DagId,
     decision: GrantsDecision,
 ) -> Result<Json<DagGrantsResponse>, ApiError> {
-    let (before, after) = api.scheduler.grants_decide(dag_id, decision, &user.username).await?;
-    audit.change("grants", &shown(&before), &shown(&after));
+    api.scheduler.grants_decide(dag_id, decision, &user.username).await?;
     show(api, find_dag(api, dag_id).await?).await
 }
 
@@ -168,13 +155,12 @@ pub async fn get_dag_grants(
 pub async fn patch_dag_grants(
     State(api): State<Api>,
     user: CurrentUser,
-    audit: Audit,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<GrantsPolicyBody>,
 ) -> Result<Json<DagGrantsResponse>, ApiError> {
     let policy = body.policy.map(|text| text.parse::<GrantsPolicy>()).transpose();
     let policy = policy.map_err(|error| ApiError::invalid(["body", "policy"], error.why))?;
-    decide(&api, (user, audit), &path.dag_id, GrantsDecision::Policy(policy)).await
+    decide(&api, user, &path.dag_id, GrantsDecision::Policy(policy)).await
 }
 
 /// Approves grants for the dag: this version's and later ones', as far as they ask for no more. Attempts that start from now on
@@ -186,11 +172,10 @@ pub async fn patch_dag_grants(
 pub async fn approve_dag_grants(
     State(api): State<Api>,
     user: CurrentUser,
-    audit: Audit,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<GrantsBody>,
 ) -> Result<Json<DagGrantsResponse>, ApiError> {
-    decide(&api, (user, audit), &path.dag_id, GrantsDecision::Approve(named(body)?)).await
+    decide(&api, user, &path.dag_id, GrantsDecision::Approve(named(body)?)).await
 }
 
 /// Takes grants from the dag, also if the policy would grant them. Attempts that start from now on don't have them.
@@ -201,9 +186,8 @@ pub async fn approve_dag_grants(
 pub async fn revoke_dag_grants(
     State(api): State<Api>,
     user: CurrentUser,
-    audit: Audit,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<GrantsBody>,
 ) -> Result<Json<DagGrantsResponse>, ApiError> {
-    decide(&api, (user, audit), &path.dag_id, GrantsDecision::Revoke(named(body)?)).await
+    decide(&api, user, &path.dag_id, GrantsDecision::Revoke(named(body)?)).await
 }

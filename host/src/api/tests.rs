@@ -210,6 +210,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
         size_bytes: i64::try_from(wasm.len()).unwrap(),
         uploaded_by: "ann".into(),
         signer: None,
+        provenance: None,
         paused_default: true,
         now: at(0),
     };

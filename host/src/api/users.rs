@@ -3,7 +3,6 @@
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
@@ -14,9 +13,9 @@ use super::{
     paths::UserPath,
 };
 use crate::{
-    auth::{Audit, CurrentUser},
+    auth::CurrentUser,
     model::{dag_access::DagPermission, role::Role},
-    secrets::{MASK, SecretString},
+    secrets::SecretString,
     store::UserRow,
 };
 
@@ -138,14 +137,12 @@ pub struct MePatchBody {
 )]
 pub async fn patch_me(
     State(api): State<Api>,
-    audit: Audit,
     user: CurrentUser,
     peer: Peer,
     extract::Json(body): extract::Json<MePatchBody>,
 ) -> Result<Json<MeResponse>, ApiError> {
     let MePatchBody { present_password, password } = body;
     api.auth.user_change_password(&user, present_password.expose(), password.expose(), peer.0).await?;
-    audit.change(&user.username, &Value::Null, &json!({"password": MASK}));
     Ok(get_me(user).await)
 }
 
@@ -181,12 +178,10 @@ pub async fn get_users(
 )]
 pub async fn post_user(
     State(api): State<Api>,
-    audit: Audit,
     extract::Json(body): extract::Json<UserBody>,
 ) -> Result<(StatusCode, Json<UserResponse>), ApiError> {
     let password = body.password.as_ref().map(SecretString::expose);
     let user = api.auth.user_create(&body.username, password, body.role, body.dag_permissions).await?;
-    audit.change(&user.username, &Value::Null, &user.shown());
     Ok((StatusCode::CREATED, Json(user.into())))
 }
 
@@ -197,12 +192,9 @@ pub async fn post_user(
 )]
 pub async fn patch_user(
     State(api): State<Api>,
-    audit: Audit,
     Path(path): Path<UserPath>,
     extract::Json(body): extract::Json<UserPatchBody>,
 ) -> Result<Json<UserResponse>, ApiError> {
-    let before = api.store.user_get(&path.username).await?.map(|user| user.shown());
-    let is_password = body.password.is_some();
     let user = match (body.role, body.password, body.dag_permissions) {
         (Some(role), None, None) => api.auth.user_set_role(&path.username, role).await?,
         (None, Some(password), None) => api.auth.user_set_password(&path.username, password.expose()).await?,
@@ -210,9 +202,6 @@ pub async fn patch_user(
         // More would be several changes, of which the second can fail.
         _ => return Err(ApiError::invalid(["body"], "give one of `role`, `password` and `dag_permissions`")),
     };
-    let mut after = user.shown();
-    after["password"] = if is_password { MASK } else { "unchanged" }.into();
-    audit.change(&user.username, &before.unwrap_or_default(), &after);
     Ok(Json(user.into()))
 }
 

@@ -34,7 +34,7 @@ use super::{
     paths::{DagPath, MapIndex, TaskPath},
 };
 use crate::{
-    auth::{CurrentUser, WEBHOOK_USER},
+    auth::{Audit, CurrentUser, WEBHOOK_USER},
     model::{
         ids::{DagId, RunId},
         proxies::network_of,
@@ -165,6 +165,7 @@ pub async fn make(
     let secret = hook::generate();
     let sealed = secrets.seal(&place::webhook(&dag_id), secret.as_bytes());
     let row = WebhookRow { dag_id, sealed, created_at, created_by };
+    Audit::settle();
     store.webhook_put(&row).await?;
     Ok((row, secret))
 }
@@ -174,6 +175,7 @@ pub async fn make(
     responses((status = 204)),
 )]
 pub async fn delete_webhook(State(api): State<Api>, Path(path): Path<DagPath>) -> Result<StatusCode, ApiError> {
+    Audit::settle();
     if api.store.webhook_delete(&path.dag_id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(none(&path.dag_id)) }
 }
 

@@ -29,6 +29,7 @@ use super::{
     task_instances::{find_instance, find_scope},
 };
 use crate::{
+    auth::Audit,
     blobs::keys,
     model::ids::XComKey,
     store::{InstanceKey, XComBody, XComFilter, XComNew, XComRow, XComValue},
@@ -265,6 +266,7 @@ async fn put(api: &Api, instance: InstanceKey, key: XComKey, value: &Value) -> R
         XComBody::Blob(blob)
     };
     let xcom = XComNew { instance, key, media_type: "application/json".to_owned(), size_bytes, body };
+    Audit::settle();
     api.store.xcom_put(&xcom, api.clock.now()).await?;
     api.scheduler.xcom_changed(&xcom.instance);
     let found = api.store.xcom_get(&xcom.instance, &xcom.key).await?;
@@ -312,6 +314,7 @@ pub async fn delete_xcom_entry(
     Query(index): Query<MapIndex>,
 ) -> Result<StatusCode, ApiError> {
     let found = find_xcom(&api, path, index.map_index).await?;
+    Audit::settle();
     api.store.xcom_delete(&found.row.instance, &found.row.key).await?;
     api.scheduler.xcom_changed(&found.row.instance);
     Ok(StatusCode::NO_CONTENT)

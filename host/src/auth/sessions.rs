@@ -6,7 +6,7 @@ use super::{Auth, AuthError, CurrentUser, secret, users::shorten};
 use crate::{
     model::time::Timestamp,
     secrets::SecretString,
-    store::{EventNew, SessionRow},
+    store::{EventNew, SessionRow, UserChange},
 };
 
 /// Tokens that are over are listed for so long, so that their users see why they are refused.
@@ -233,10 +233,7 @@ impl Auth {
     /// # Errors
     /// If the user does not exist, or the store fails.
     pub async fn sign_out_everywhere(&self, username: &str) -> Result<(), AuthError> {
-        if self.inner.store.user_get(username).await?.is_none() {
-            return Err(AuthError::UnknownUser(shorten(username)));
-        }
-        self.end_sessions_of(username).await
+        self.user_change(username, UserChange { sign_out: true, ..UserChange::default() }).await.map(drop)
     }
 
     /// Returns once `credential` no longer is what it was when `user` showed it: it ended, or the user's rights changed. It is

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Auth, AuthError, CurrentUser, SessionKind, secret, sessions::Verified, users::shorten};
+use serde_json::Value;
+
+use super::{Audit, Auth, AuthError, CurrentUser, SessionKind, secret, sessions::Verified, users::shorten};
 use crate::{
     model::{
         dag_access::DagAccess,
@@ -86,6 +88,7 @@ impl Auth {
             created_by: by.username.clone(),
             expires_at: created_at.after(lifetime),
         };
+        Audit::tell(&new.name, &Value::Null, &new.shown());
         match inner.store.api_token_create(&new, MAX_TOKENS).await {
             Ok(true) => {}
             Ok(false) => return Err(AuthError::TooManyTokens),
@@ -129,6 +132,7 @@ impl Auth {
     /// If there is no such token, or the store fails.
     pub async fn token_revoke(&self, by: &CurrentUser, id: i64) -> Result<ApiTokenRow, AuthError> {
         let row = self.token_get(by, id).await?;
+        Audit::tell(&row.name, &row.shown(), &Value::Null);
         self.inner.store.api_token_delete(id).await?;
         self.forget_verified();
         Ok(row)

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{Auth, AuthError, CurrentUser, password::Passwords, secret};
+use serde_json::Value;
+
+use super::{Audit, Auth, AuthError, CurrentUser, password::Passwords, secret};
 use crate::{
     model::{dag_access::DagPermission, role::Role},
-    secrets::SecretString,
-    store::{Listed, Page, UserRow},
+    secrets::{MASK, SecretString},
+    store::{Listed, Page, UserChange, UserChanged, UserRow},
 };
 
 /// The first user's name.
@@ -63,6 +65,7 @@ impl Auth {
             created_at: now,
             updated_at: now,
         };
+        Audit::tell(username, &Value::Null, &user.shown());
         // Somebody else may have made one of that name meanwhile.
         if !self.inner.store.user_create(&user).await? {
             return Err(AuthError::UserExists(username.to_owned()));
@@ -75,19 +78,38 @@ impl Auth {
     /// # Errors
     /// If the password can't be used, or the user does not exist, or is signed in by a provider.
     pub async fn user_set_password(&self, username: &str, password: &str) -> Result<UserRow, AuthError> {
+        let password_hash = Some(self.password_hash(username, password).await?);
+        self.user_change(username, UserChange { password_hash, ..UserChange::default() }).await
+    }
+
+    /// What is stored of a new password of a user.
+    async fn password_hash(&self, username: &str, password: &str) -> Result<String, AuthError> {
         Passwords::check_rules(password, username)?;
-        let unknown = || AuthError::UnknownUser(shorten(username));
-        // A hash takes a while: who is nobody costs none, and who was deleted meanwhile stays so.
-        let user = self.inner.store.user_get(username).await?.ok_or_else(unknown)?;
+        // A hash takes a while: who is nobody costs none.
+        let user = self.inner.store.user_get(username).await?;
+        let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
         if user.identity.is_some() {
             return Err(AuthError::PasswordOfVouched(user.username));
         }
-        let password_hash = self.inner.passwords.hash(password).await?;
-        if !self.inner.store.user_set_password(username, &password_hash, self.inner.clock.now()).await? {
-            return Err(unknown());
+        Ok(self.inner.passwords.hash(password).await?)
+    }
+
+    /// Changes a user; all of it with its entry in the audit log, or nothing.
+    pub(super) async fn user_change(&self, username: &str, change: UserChange) -> Result<UserRow, AuthError> {
+        let tell = |before: &UserRow, after: &UserRow| {
+            let mut shown = after.shown();
+            shown["password"] = if change.password_hash.is_some() { MASK } else { "unchanged" }.into();
+            shown["signed_out"] = change.signs_out().into();
+            Audit::tell(username, &before.shown(), &shown);
+        };
+        match self.inner.store.user_change(username, &change, self.inner.clock.now(), tell).await? {
+            UserChanged::Done(user) => {
+                self.forget_verified();
+                Ok(user)
+            }
+            UserChanged::NoUser => Err(AuthError::UnknownUser(shorten(username))),
+            UserChanged::LastAdmin => Err(AuthError::LastAdmin(username.to_owned())),
         }
-        self.end_sessions_of(username).await?;
-        self.inner.store.user_get(username).await?.ok_or_else(unknown)
     }
 
     /// Gives whoever sends a request a new password, which ends all of the user's sessions and tokens.
@@ -119,7 +141,8 @@ impl Auth {
         self.user_set_password(&by.username, password).await
     }
 
-    /// Gives a user another role, these DAG permissions and, if there is one, a new password: all or nothing.
+    /// Gives a user another role, these DAG permissions and, if there is one, a new password, and ends sessions and tokens if that is
+    /// asked for: all or nothing.
     ///
     /// # Errors
     /// As [`user_set_role`](Self::user_set_role), [`user_set_dag_permissions`](Self::user_set_dag_permissions) and
@@ -130,15 +153,14 @@ impl Auth {
         role: Role,
         permissions: Vec<DagPermission>,
         password: Option<&str>,
+        sign_out: bool,
     ) -> Result<UserRow, AuthError> {
-        password.map_or(Ok(()), |password| Passwords::check_rules(password, username))?;
-        let permissions = DagPermission::checked(permissions)?;
-        self.user_set_role(username, role).await?;
-        let user = self.user_set_dag_permissions(username, permissions).await?;
-        match password {
-            Some(password) => self.user_set_password(username, password).await,
-            None => Ok(user),
-        }
+        let dag_permissions = Some(DagPermission::checked(permissions)?);
+        let password_hash = match password {
+            Some(password) => Some(self.password_hash(username, password).await?),
+            None => None,
+        };
+        self.user_change(username, UserChange { role: Some(role), dag_permissions, password_hash, sign_out }).await
     }
 
     /// Gives a user another role. What the user's sessions and tokens may do changes at once.
@@ -146,11 +168,7 @@ impl Auth {
     /// # Errors
     /// If the user does not exist, or is the last admin.
     pub async fn user_set_role(&self, username: &str, role: Role) -> Result<UserRow, AuthError> {
-        let changed = self.inner.store.user_set_role(username, role, self.inner.clock.now()).await?;
-        self.forget_verified();
-        let user = self.inner.store.user_get(username).await?;
-        let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
-        if changed { Ok(user) } else { Err(AuthError::LastAdmin(user.username)) }
+        self.user_change(username, UserChange { role: Some(role), ..UserChange::default() }).await
     }
 
     /// Gives a user these DAG permissions and no others. What the user's sessions and tokens may do changes at once.
@@ -162,11 +180,8 @@ impl Auth {
         username: &str,
         permissions: Vec<DagPermission>,
     ) -> Result<UserRow, AuthError> {
-        let permissions = DagPermission::checked(permissions)?;
-        self.inner.store.user_set_dag_permissions(username, &permissions, self.inner.clock.now()).await?;
-        self.forget_verified();
-        let user = self.inner.store.user_get(username).await?;
-        user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))
+        let dag_permissions = Some(DagPermission::checked(permissions)?);
+        self.user_change(username, UserChange { dag_permissions, ..UserChange::default() }).await
     }
 
     /// # Errors
@@ -180,9 +195,9 @@ impl Auth {
     /// # Errors
     /// If the user does not exist, or is the last admin.
     pub async fn user_delete(&self, username: &str) -> Result<(), AuthError> {
-        if self.inner.store.user_get(username).await?.is_none() {
-            return Err(AuthError::UnknownUser(shorten(username)));
-        }
+        let user = self.inner.store.user_get(username).await?;
+        let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
+        Audit::tell(username, &user.shown(), &Value::Null);
         if !self.inner.store.user_delete(username).await? {
             return Err(AuthError::LastAdmin(username.to_owned()));
         }

@@ -126,7 +126,7 @@ enum Command {
     /// The keys that seal secrets: keys, rotate.
     #[command(subcommand)]
     Secrets(secrets::SecretsCommand),
-    /// Components: list.
+    /// Components: list, show.
     #[command(subcommand)]
     Components(components::ComponentsCommand),
     /// Make a backup of a server's data, while it works (on the data directory).

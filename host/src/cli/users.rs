@@ -9,13 +9,13 @@ use super::{
     output::{Format, note},
 };
 use crate::{
-    auth::{Auth, AuthConfig, AuthError},
+    auth::{Audit, Auth, AuthConfig, AuthError},
     model::{
         dag_access::DagPermission,
         role::{Permission, Role},
         time::Clock,
     },
-    store::{EventNew, Page, UserRow},
+    store::Page,
 };
 
 #[derive(Debug, clap::Args)]
@@ -90,38 +90,35 @@ impl UsersArgs {
             }
             UsersCommand::Add { username, role, dags, service } => {
                 let password = if service { None } else { Some(password_of(&username)?) };
-                let user = auth.user_create(&username, password.as_deref(), role, dags).await.map_err(refusal)?;
-                record(&auth, "add", &username, Some(&user)).await?;
+                let work = auth.user_create(&username, password.as_deref(), role, dags);
+                audited(&auth, "add", work).await?;
                 note(&format!("user `{username}` is created, as {role}"));
                 Ok(())
             }
             UsersCommand::SetRole { username, role } => {
-                let user = auth.user_set_role(&username, role).await.map_err(refusal)?;
-                record(&auth, "set-role", &username, Some(&user)).await?;
+                audited(&auth, "set-role", auth.user_set_role(&username, role)).await?;
                 note(&format!("user `{username}` is {role} now"));
                 Ok(())
             }
             UsersCommand::SetDags { username, permissions } => {
-                let user = auth.user_set_dag_permissions(&username, permissions).await.map_err(refusal)?;
-                record(&auth, "set-dags", &username, Some(&user)).await?;
+                let work = auth.user_set_dag_permissions(&username, permissions);
+                let user = audited(&auth, "set-dags", work).await?;
                 note(&format!("user `{username}` has {} DAG permissions now", user.dag_permissions.len()));
                 Ok(())
             }
             UsersCommand::SignOut { username } => {
-                auth.sign_out_everywhere(&username).await.map_err(refusal)?;
-                record(&auth, "sign-out", &username, None).await?;
+                audited(&auth, "sign-out", auth.sign_out_everywhere(&username)).await?;
                 note(&format!("all sessions and tokens of user `{username}` are over"));
                 Ok(())
             }
             UsersCommand::SetPassword { username } => {
-                auth.user_set_password(&username, &password_of(&username)?).await.map_err(refusal)?;
-                record(&auth, "set-password", &username, None).await?;
+                let password = password_of(&username)?;
+                audited(&auth, "set-password", auth.user_set_password(&username, &password)).await?;
                 note(&format!("user `{username}` has a new password"));
                 Ok(())
             }
             UsersCommand::Delete { username } => {
-                auth.user_delete(&username).await.map_err(refusal)?;
-                record(&auth, "delete", &username, None).await?;
+                audited(&auth, "delete", auth.user_delete(&username)).await?;
                 note(&format!("user `{username}` is deleted"));
                 Ok(())
             }
@@ -129,12 +126,10 @@ impl UsersArgs {
     }
 }
 
-/// Writes the change into the audit log, as nobody's: whoever owns the machine did it.
-async fn record(auth: &Auth, command: &str, username: &str, user: Option<&UserRow>) -> Result<()> {
+/// Does what changes a user, with its entry in the audit log, as nobody's: whoever owns the machine does it.
+async fn audited<T>(auth: &Auth, command: &str, work: impl Future<Output = Result<T, AuthError>>) -> Result<T> {
     let event = auth.event(Permission::UserWrite.as_str(), None, None, format!("airlock users {command}"));
-    let event =
-        EventNew { object: Some(username.to_owned()), after: user.map(|user| user.shown().to_string()), ..event };
-    auth.record(event).await.map_err(|error| refusal(error.into()))
+    Audit::new(event).scope(work).await.map_err(refusal)
 }
 
 fn refusal(error: AuthError) -> CliError {

@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{CompileError, Shared, code_cache::CodeCache, compiler::Compiler};
+use super::{
+    CompileError, Shared,
+    code_cache::CodeCache,
+    compiler::{Compiler, Described},
+};
 use crate::{
     blobs,
-    model::{
-        ids::Digest,
-        spec::{ComponentKind, ModuleSpec},
-    },
+    model::{ids::Digest, spec::ComponentKind},
 };
 
 /// Waits between tries to read a component.
@@ -35,20 +36,20 @@ pub(super) struct Code {
 
 impl Code {
     /// Compiles `wasm` and keeps its code.
-    pub async fn compile(&self, wasm: Bytes) -> Result<ModuleSpec, CompileError> {
+    pub async fn compile(&self, wasm: Bytes) -> Result<Described, CompileError> {
         let component = digest(wasm.clone()).await;
-        self.compile_as(component, wasm).await.map(|(module, _)| module)
+        self.compile_as(component, wasm).await.map(|(described, _)| described)
     }
 
-    async fn compile_as(&self, component: Digest, wasm: Bytes) -> Result<(ModuleSpec, Vec<u8>), CompileError> {
-        let (module, code) = self.compiler.compile(wasm).await?;
+    async fn compile_as(&self, component: Digest, wasm: Bytes) -> Result<(Described, Vec<u8>), CompileError> {
+        let (described, code) = self.compiler.compile(wasm).await?;
         let cache = Arc::clone(&self.cache);
         let code = on_a_thread(move || {
             cache.put(component, &code);
             code
         })
         .await;
-        Ok((module, code))
+        Ok((described, code))
     }
 
     /// The code of `component`; `again`: what is in the cache is of no use.

@@ -11,12 +11,19 @@ use tokio::{
 
 use super::CompileError;
 use crate::{
-    model::spec::ModuleSpec,
+    model::{provenance::Provenance, spec::ModuleSpec},
     wire::{Compiled, FrameReader},
 };
 
 /// How much of a child's own words is kept.
 const STDERR_BYTES: u64 = 4 << 10;
+
+/// What a component says of itself.
+#[derive(Debug)]
+pub struct Described {
+    pub module: ModuleSpec,
+    pub provenance: Provenance,
+}
 
 /// Starts compilers, a bounded number at a time.
 #[derive(Debug)]
@@ -32,7 +39,7 @@ impl Compiler {
     }
 
     /// What `wasm` describes, and its code.
-    pub async fn compile(&self, wasm: Bytes) -> Result<(ModuleSpec, Vec<u8>), CompileError> {
+    pub async fn compile(&self, wasm: Bytes) -> Result<(Described, Vec<u8>), CompileError> {
         let failed = |what: &str, error: &dyn std::fmt::Display| CompileError::Failed(format!("{what}: {error}"));
         let _slot = self.slots.acquire().await.map_err(|error| failed("no slot", &error))?;
         let mut child = Command::new(&self.binary)
@@ -56,7 +63,7 @@ impl Compiler {
     }
 }
 
-async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(ModuleSpec, Vec<u8>), CompileError> {
+async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(Described, Vec<u8>), CompileError> {
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(CompileError::Failed("its process has no pipes".into()));
@@ -79,10 +86,11 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(ModuleSpec, Vec<u8>
     let ((), answer, complaint) = tokio::join!(write, read, complain);
     let status = child.wait().await.map_err(|error| CompileError::Failed(format!("its process is gone: {error}")))?;
     match answer {
-        Ok(Some(Compiled::Ready { module, code })) => {
-            let module = serde_json::from_slice(&module)
-                .map_err(|error| CompileError::Failed(format!("its answer can't be read: {error}")))?;
-            Ok((module, code))
+        Ok(Some(Compiled::Ready { module, provenance, code })) => {
+            let unread = |error| CompileError::Failed(format!("its answer can't be read: {error}"));
+            let module = serde_json::from_slice(&module).map_err(unread)?;
+            let provenance = serde_json::from_slice(&provenance).map_err(unread)?;
+            Ok((Described { module, provenance }, code))
         }
         Ok(Some(Compiled::Refused(why))) => Err(CompileError::Refused(why)),
         Ok(None) | Err(_) => {

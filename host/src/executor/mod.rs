@@ -60,6 +60,7 @@ pub use attempt::{
     Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Granted, Rendered, RunContext, TriggerCall,
     TriggerRefusal,
 };
+pub use compiler::Described;
 pub use config::ExecutorConfig;
 pub use fleets::{Fleet, FleetsSeen, Pod, PodState};
 pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
@@ -89,7 +90,6 @@ use crate::{
     blobs::Blobs,
     connections::{Connections, Lookups},
     databases::Databases,
-    model::spec::ModuleSpec,
     store::{InstanceKey, Store},
     telemetry::TryId,
     vault::Vault,
@@ -210,7 +210,7 @@ impl Executor {
     ///
     /// # Errors
     /// [`CompileError::Refused`] if the component is at fault.
-    pub async fn compile(&self, wasm: Bytes) -> Result<ModuleSpec, CompileError> {
+    pub async fn compile(&self, wasm: Bytes) -> Result<Described, CompileError> {
         self.shared.code.compile(wasm).await
     }
 

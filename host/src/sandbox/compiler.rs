@@ -26,7 +26,7 @@ use super::{
     bindings::TaskPre,
     check, confine, describe, engine, failure,
     guest::{self, Guest},
-    imports,
+    imports, provenance,
     ticker::Ticker,
 };
 use crate::wire::{AttemptKey, Compiled, Limits, frame};
@@ -89,7 +89,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         Err(refused) => Err(refused),
     };
     let compiled = match compiled {
-        Ok((module, code)) => Compiled::Ready { module, code },
+        Ok(ready) => ready,
         Err(refused) => Compiled::Refused(refused),
     };
     answer.give(&compiled)?;
@@ -170,15 +170,16 @@ fn read() -> Result<Vec<u8>, String> {
     Ok(wasm)
 }
 
-/// The module as JSON and the code, or why the component is refused.
+/// What the component is, or why it is refused.
 fn compile(
     runtime: &Runtime,
     engine: &Engine,
     linker: &Linker<Guest>,
     wasm: &[u8],
     describing: &AtomicBool,
-) -> Result<(Vec<u8>, Vec<u8>), String> {
+) -> Result<Compiled, String> {
     check::check(wasm)?;
+    let provenance = provenance::read(wasm);
     let component =
         Component::from_binary(engine, wasm).map_err(|error| format!("the component does not compile: {error:#}"))?;
     let pre = linker.instantiate_pre(&component).and_then(TaskPre::new).map_err(|error| {
@@ -186,10 +187,11 @@ fn compile(
     })?;
     describing.store(true, Ordering::Relaxed);
     let module = describe(runtime, engine, &pre)?;
-    let module =
-        serde_json::to_vec(&module).map_err(|error| format!("`describe` answered what is not text: {error}"))?;
+    let not_text = |error| format!("`describe` answered what is not text: {error}");
+    let module = serde_json::to_vec(&module).map_err(not_text)?;
+    let provenance = serde_json::to_vec(&provenance).map_err(not_text)?;
     let code = component.serialize().map_err(|error| format!("the component does not compile: {error:#}"))?;
-    Ok((module, code))
+    Ok(Compiled::Ready { module, provenance, code })
 }
 
 /// Calls `describe` in a store without any grant.

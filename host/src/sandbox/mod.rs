@@ -73,6 +73,7 @@ mod failure;
 mod guest;
 mod imports;
 mod log;
+mod provenance;
 mod runner;
 mod tape;
 mod ticker;
@@ -80,6 +81,7 @@ mod ticker;
 use std::process::ExitCode;
 
 pub use check::check;
+pub use provenance::read as provenance;
 
 /// The largest component that is taken.
 pub const MAX_COMPONENT_BYTES: usize = 64 << 20;

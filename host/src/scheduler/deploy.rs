@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Change, DeployError, Deployed, GrantsDifference, RequestError, Scheduler};
 use crate::{
     blobs::keys,
+    executor::Described,
     model::{
         asset::{self, DagAssets},
         dag::{Catalog, Dag},
@@ -38,8 +39,10 @@ impl Scheduler {
         let _turn = self.intake.turn(&by.username).await?;
         let digest = Digest(Sha256::digest(&bytes).into());
         let known = self.store.component_get(digest).await?;
-        let module = if is_wasm(&bytes) {
+        let (module, provenance) = if is_wasm(&bytes) {
             if let Some(row) = &known
+                // What was uploaded before it was read is read now.
+                && self.store.component_provenance(digest).await?.is_some()
                 && (signer.is_none() || row.signer == signer)
                 && let Some(dags) = self.all_current(row).await?
             {
@@ -49,20 +52,13 @@ impl Scheduler {
                     .await?;
                 let specs = before.iter().map(|(dag_id, spec)| (dag_id.clone(), spec.as_ref())).collect();
                 let grants = self.grants_differences(&before, specs).await?;
-                return Ok(Deployed {
-                    digest,
-                    created: false,
-                    entries: entry_names(&row.module),
-                    dags,
-                    grants,
-                    signer,
-                });
+                return Ok(Deployed { digest, created: false, entries: entry_names(&row.module), dags, grants });
             }
-            let module = self.executor.compile(bytes.clone()).await?;
+            let Described { module, provenance } = self.executor.compile(bytes.clone()).await?;
             check_dags(&module)?;
-            module
+            (module, Some(provenance))
         } else {
-            self.read_yaml(bytes.clone()).await?
+            (self.read_yaml(bytes.clone()).await?, None)
         };
         let specs = named(&module.dags);
         let dag_ids: Vec<_> = specs.keys().cloned().collect();
@@ -79,7 +75,8 @@ impl Scheduler {
             blob,
             size_bytes,
             uploaded_by: by.username.clone(),
-            signer: signer.clone(),
+            signer,
+            provenance,
             paused_default: self.config.dags_paused_at_creation,
             now: self.clock.now(),
         };
@@ -89,7 +86,7 @@ impl Scheduler {
         self.reload_dags(changed.clone()).await.map_err(|_| DeployError::Stopped)?;
         self.publish(changed.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());
         let grants = self.grants_differences(&before, named(&deploy.module.dags)).await?;
-        Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags, grants, signer })
+        Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags, grants })
     }
 
     /// Whether whatever is uploaded has to be signed.

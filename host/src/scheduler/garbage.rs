@@ -14,7 +14,8 @@ use tokio::{
 use crate::{
     blobs::{BlobError, Blobs, keys},
     model::time::{Clock, Timestamp},
-    store::{Store, StoreError},
+    store::{Store, StoreError, Swept},
+    telemetry::Metrics,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +31,23 @@ const BATCH: u32 = 500;
 /// How long it waits if nothing wakes it: retries replace results without telling.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Collects until it is dropped; `wake` says that there may be something. `uploads` is held by who stores a component's object
-/// and has not committed its row.
-pub async fn collect(store: Store, blobs: Blobs, wake: Arc<Notify>, uploads: Arc<RwLock<()>>) {
+/// What it works with.
+pub struct Collector {
+    pub store: Store,
+    pub blobs: Blobs,
+    pub metrics: Metrics,
+    /// Held by who stores a component's object and has not committed its row.
+    pub uploads: Arc<RwLock<()>>,
+}
+
+/// Collects until it is dropped; `wake` says that there may be something.
+pub async fn collect(collector: Collector, wake: Arc<Notify>) {
+    let store = &collector.store;
     loop {
-        if let Err(error) = collect_all(&store, &blobs, &uploads).await {
+        if let Err(error) = collect_all(&collector).await {
             tracing::warn!(error = %error, "what deletions left can't be deleted now; this is tried again");
         }
-        if let Err(error) = forget_expired(&store, Clock.now()).await {
+        if let Err(error) = forget_expired(store, Clock.now()).await {
             tracing::warn!(error = %error, "cached results that expired can't be deleted now; this is tried again");
         }
         // Either way it is time to look.
@@ -45,8 +55,10 @@ pub async fn collect(store: Store, blobs: Blobs, wake: Arc<Notify>, uploads: Arc
     }
 }
 
-async fn collect_all(store: &Store, blobs: &Blobs, uploads: &RwLock<()>) -> Result<(), CollectError> {
-    while paced(store.leftover_sweep()).await? {}
+async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -> Result<(), CollectError> {
+    while let Some(swept) = paced(store.leftover_sweep()).await? {
+        count(metrics, &swept);
+    }
     loop {
         let mut listed = store.garbage_list(BATCH).await?;
         // The object of a component has the same key when it is uploaded again.
@@ -62,9 +74,17 @@ async fn collect_all(store: &Store, blobs: &Blobs, uploads: &RwLock<()>) -> Resu
         }
         blobs.delete_many(&listed).await?;
         store.garbage_forget(&listed).await?;
+        metrics.deleted_objects(listed.len() as u64);
     }
     while paced(store.vacuum_step()).await? {}
     Ok(())
+}
+
+/// Tells what is gone.
+pub fn count(metrics: &Metrics, swept: &Swept) {
+    for (table, gone) in &swept.0 {
+        metrics.deleted(table, gone.rows, gone.bytes);
+    }
 }
 
 /// In small steps, between which others write.

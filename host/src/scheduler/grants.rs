@@ -45,8 +45,7 @@ impl Scheduler {
         decisions.decide(&requested, &self.config.grants_policy)
     }
 
-    /// Decides about a dag in the name of `user`: attempts that start after it has returned have what was decided. Answers what
-    /// the decisions were and are.
+    /// Decides about a dag in the name of `user`: attempts that start after it has returned have what was decided.
     ///
     /// # Errors
     /// If there is no such dag, or more would be decided about it than can be.
@@ -55,7 +54,7 @@ impl Scheduler {
         dag_id: &DagId,
         decision: GrantsDecision,
         user: &str,
-    ) -> Result<(Decisions, Decisions), RequestError> {
+    ) -> Result<(), RequestError> {
         let change = |decisions: &mut Decisions| -> Result<(), GrantError> {
             match &decision {
                 GrantsDecision::Approve(grants) => decisions.approve(grants)?,
@@ -65,10 +64,10 @@ impl Scheduler {
             Ok(())
         };
         match self.store.dag_decisions_change(dag_id, (user, self.clock.now()), change).await? {
-            GrantsChanged::Done(before, after) => {
+            GrantsChanged::Done => {
                 self.reload_dags(vec![dag_id.clone()]).await?;
                 self.publish(vec![Change::Dag { dag_id: dag_id.clone() }]);
-                Ok((before, after))
+                Ok(())
             }
             GrantsChanged::NoDag => Err(no_dag(dag_id)),
             GrantsChanged::Refused(error) => Err(RequestError::Invalid(error.to_string())),

@@ -176,7 +176,13 @@ impl Scheduler {
             Driver::recover(config, store, executor, clock.now(), changes, heartbeat, Arc::clone(&ended)).await?;
         #[expect(clippy::disallowed_methods, reason = "whoever starts the scheduler waits for the `SchedulerTask`")]
         let task = {
-            let collector = garbage::collect(scheduler.store.clone(), scheduler.blobs.clone(), garbage, uploads);
+            let collector = garbage::Collector {
+                store: scheduler.store.clone(),
+                blobs: scheduler.blobs.clone(),
+                metrics: scheduler.metrics().clone(),
+                uploads,
+            };
+            let collector = garbage::collect(collector, garbage);
             let retention = retention::Job::new(scheduler.clone(), retention_commands, ended);
             SchedulerTask {
                 garbage: AbortOnDropHandle::new(tokio::spawn(collector)),

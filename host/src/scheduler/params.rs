@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::spec::ParamSpec;
+use crate::model::{
+    schema::{Effort, Schema},
+    spec::ParamSpec,
+};
 
 /// Checks that `conf`, over the defaults of `params`, fits their schemas.
 ///
@@ -11,6 +14,7 @@ use crate::model::spec::ParamSpec;
 /// # Errors
 /// The first param that is missing or does not fit its schema, named, with what the schema wants.
 pub fn check(params: &[ParamSpec], conf: &Map<String, Value>) -> Result<(), String> {
+    let mut effort = Effort::default();
     for param in params {
         let name = &param.name;
         let schema: Value = serde_json::from_str(&param.schema)
@@ -21,11 +25,9 @@ pub fn check(params: &[ParamSpec], conf: &Map<String, Value>) -> Result<(), Stri
                 .map_err(|error| format!("param `{name}`: its default is not JSON: {error}"))?,
             (None, None) => return Err(format!("param `{name}` has no default; give it in `conf`")),
         };
-        let validator = jsonschema::validator_for(&schema)
+        let schema = Schema::new(&schema, &mut effort)
             .map_err(|error| format!("param `{name}`: its schema can't be used: {error}"))?;
-        if let Err(error) = validator.validate(&value) {
-            return Err(format!("param `{name}`: {error}"));
-        }
+        schema.check(&value, &mut effort).map_err(|error| format!("param `{name}`: {error}"))?;
     }
     Ok(())
 }

@@ -196,8 +196,6 @@ pub struct Deployed {
     pub dags: Vec<DeployedDag>,
     /// What each of the dags asks to reach that it did not before.
     pub grants: BTreeMap<DagId, GrantsDifference>,
-    /// Who signed it, if somebody has to.
-    pub signer: Option<String>,
 }
 
 impl Deployed {
@@ -212,16 +210,6 @@ impl Deployed {
     /// Whether anything is otherwise than it was before the upload.
     pub fn is_change(&self) -> bool {
         self.created || self.dags.iter().any(|dag| dag.changed)
-    }
-
-    /// What the audit log says of it: the dags by their versions.
-    pub fn shown(&self) -> serde_json::Value {
-        let dags = self.dags.iter().map(|dag| (dag.dag_id.to_string(), dag.version_number.into()));
-        let mut shown = serde_json::json!({"dags": dags.collect::<serde_json::Map<_, _>>()});
-        if let Some(signer) = &self.signer {
-            shown["signer"] = signer.as_str().into();
-        }
-        shown
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tokens that users made for programs.
 
+use serde_json::{Value, json};
+
 use super::{
     Listed, MAX_PAGE, Page, Store, StoreError, dag_permission,
     db::{self, FromRow, Row},
@@ -23,9 +25,13 @@ pub struct ApiTokenRow {
 
 impl ApiTokenRow {
     /// What the audit log shows of it.
-    pub fn shown(&self) -> serde_json::Value {
-        serde_json::json!({"username": self.username, "role": self.role, "expires_at": self.expires_at})
+    pub fn shown(&self) -> Value {
+        shown(&self.username, self.role, self.expires_at)
     }
+}
+
+fn shown(username: &str, role: Role, expires_at: Timestamp) -> Value {
+    json!({"username": username, "role": role, "expires_at": expires_at})
 }
 
 /// A token to store.
@@ -39,6 +45,13 @@ pub struct ApiTokenNew {
     pub created_at: Timestamp,
     pub created_by: String,
     pub expires_at: Timestamp,
+}
+
+impl ApiTokenNew {
+    /// As [`ApiTokenRow::shown`].
+    pub fn shown(&self) -> Value {
+        shown(&self.username, self.role, self.expires_at)
+    }
 }
 
 impl FromRow for ApiTokenRow {

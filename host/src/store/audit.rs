@@ -1,7 +1,7 @@
 //! The audit log's entry of a request goes with what the request changes, in one transaction.
 //!
 //! It travels with the task that carries the request out, so that no function on the way has to hand it on: the first
-//! transaction after a handler said what changes takes it along. What is left is for whoever made it to write.
+//! transaction after it was said what changes takes it along. What is left is for whoever made it to write.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -65,6 +65,20 @@ impl Audit {
             (event.before, event.after) = (short(before), short(after));
         });
         self.is_told.store(true, Ordering::Relaxed);
+    }
+
+    /// [`change`](Self::change) of the request that this task carries out; of none if it is not one.
+    pub fn tell(object: &str, before: &Value, after: &Value) {
+        if let Some(audit) = Self::current() {
+            audit.change(object, before, after);
+        }
+    }
+
+    /// The request that this task carries out says no more than it is: the next transaction takes its entry along.
+    pub fn settle() {
+        if let Some(audit) = Self::current() {
+            audit.is_told.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The run that is made.

@@ -6,17 +6,20 @@ use std::{
 };
 
 use lru::LruCache;
+use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::{
-    ComponentRow, DagRow, DagVersionKey, DagVersionRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
-    codec::{json, pack, unpack},
+    Audit, ComponentRow, DagRow, DagVersionKey, DagVersionRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store,
+    StoreError,
+    codec::{self, pack, unpack},
     db::{self, Builder, Connection, FromRow, Row, each},
     filter::{counting, push_any, push_count_end, push_dags, push_page},
 };
 use crate::model::{
     dag_access::DagSet,
     ids::{DagId, Digest},
+    provenance::Provenance,
     spec::{DagSpec, ModuleSpec},
     state::RunState,
     time::{DataInterval, Timestamp},
@@ -34,9 +37,23 @@ pub struct Deploy {
     pub uploaded_by: String,
     /// Who signed it, if that was asked for.
     pub signer: Option<String>,
+    /// Where it comes from, by its own words; none: it says nothing, as it is text.
+    pub provenance: Option<Provenance>,
     /// Whether a new dag that does not say so itself is paused.
     pub paused_default: bool,
     pub now: Timestamp,
+}
+
+impl Deploy {
+    /// What the audit log says of it: the dags by their versions.
+    fn shown(&self, deployed: &[DeployedDag]) -> Value {
+        let dags = deployed.iter().map(|dag| (dag.dag_id.to_string(), dag.version_number.into()));
+        let mut shown = json!({"dags": dags.collect::<serde_json::Map<_, _>>()});
+        if let Some(signer) = &self.signer {
+            shown["signer"] = signer.as_str().into();
+        }
+        shown
+    }
 }
 
 /// What became of a dag of a [`Deploy`].
@@ -202,10 +219,11 @@ impl Store {
     /// Dags that the component does not carry stay as they are.
     pub async fn deploy(&self, deploy: &Deploy) -> Result<Vec<DeployedDag>, StoreError> {
         let without_dags = ModuleSpec { dags: Vec::new(), ..(*deploy.module).clone() };
-        let module = pack(json(&without_dags)?.as_bytes())?;
+        let module = pack(codec::json(&without_dags)?.as_bytes())?;
+        let provenance = deploy.provenance.as_ref().map(|said| pack(codec::json(said)?.as_bytes())).transpose()?;
         let mut dags = Vec::with_capacity(deploy.module.dags.len());
         for spec in &deploy.module.dags {
-            let text = json(spec)?;
+            let text = codec::json(spec)?;
             let hash = Digest(sha2::Sha256::digest(text.as_bytes()).into());
             let dag_id = DagId::new(&spec.dag_id).map_err(StoreError::corrupt)?;
             dags.push((dag_id, spec, hash, pack(text.as_bytes())?));
@@ -213,6 +231,10 @@ impl Store {
 
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
+        let known: Option<i64> = db::query_scalar(include_str!("sql/component_exists.sql"))
+            .bind(deploy.digest)
+            .fetch_optional(&mut *transaction)
+            .await?;
         db::query(include_str!("sql/component_put.sql"))
             .bind(deploy.digest)
             .bind(deploy.size_bytes)
@@ -221,6 +243,7 @@ impl Store {
             .bind(module)
             .bind(&deploy.signer)
             .bind(i64::try_from(dags.len()).unwrap_or(i64::MAX))
+            .bind(provenance)
             .execute(&mut *transaction)
             .await?;
         // It may have been about to go.
@@ -239,6 +262,9 @@ impl Store {
             let paused = spec.paused_upon_creation.unwrap_or(deploy.paused_default);
             deployed.push(put_dag(&mut transaction, dag_id, spec, source, paused, deploy.now).await?);
         }
+        if known.is_none() || deployed.iter().any(|dag| dag.changed) {
+            Audit::tell(&deploy.digest.to_string(), &Value::Null, &deploy.shown(&deployed));
+        }
         transaction.commit().await?;
         Ok(deployed)
     }
@@ -246,6 +272,13 @@ impl Store {
     pub async fn component_get(&self, digest: Digest) -> Result<Option<ComponentRow>, StoreError> {
         let row = db::query(include_str!("sql/component_get.sql")).bind(digest).fetch_optional(self.readers()).await?;
         Ok(self.component_rows(row.as_slice()).await?.pop())
+    }
+
+    /// What a component says of where it comes from. None: there is no such component, or it was uploaded before that was read.
+    pub async fn component_provenance(&self, digest: Digest) -> Result<Option<Provenance>, StoreError> {
+        let query = db::query_scalar(include_str!("sql/component_provenance.sql")).bind(digest);
+        let packed: Option<Vec<u8>> = query.fetch_optional(self.readers()).await?;
+        packed.map(|packed| Ok(unpack(&packed)?.0)).transpose()
     }
 
     /// The component that dags in YAML call `name`: of those with this name, the one that was uploaded last.
@@ -283,7 +316,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let digests: Vec<_> = components.iter().map(|component| component.digest).collect();
-        let dags = db::query(each!("component_dags")).bind(json(&digests)?).fetch_all(self.readers()).await?;
+        let dags = db::query(each!("component_dags")).bind(codec::json(&digests)?).fetch_all(self.readers()).await?;
         let mut dag_ids: BTreeMap<Digest, Vec<DagId>> = BTreeMap::new();
         for row in dags {
             dag_ids.entry(row.try_get("component")?).or_default().push(row.try_get("dag_id")?);
@@ -425,7 +458,8 @@ impl Store {
         }
         // Few at a time: a spec may be large.
         for missing in missing.chunks(32) {
-            let rows = db::query(each!("dag_version_specs")).bind(json(missing)?).fetch_all(self.readers()).await?;
+            let rows =
+                db::query(each!("dag_version_specs")).bind(codec::json(missing)?).fetch_all(self.readers()).await?;
             for row in rows {
                 let (spec, json_bytes) = unpack(&row.try_get::<Vec<u8>>("spec")?)?;
                 let (version, spec) = (row.try_get("key")?, Arc::new(spec));

@@ -9,7 +9,6 @@ use crate::model::{
     dag_access::{DagAccess, DagPermission},
     ids::DagId,
     role::Role,
-    time::Timestamp,
 };
 
 /// The column `dag_permissions` of a user's row.
@@ -31,20 +30,6 @@ pub(super) fn column(permissions: &[DagPermission]) -> Result<Option<String>, St
 }
 
 impl Store {
-    /// Gives a user these DAG permissions and no others; whether there is such a user.
-    pub async fn user_set_dag_permissions(
-        &self,
-        username: &str,
-        permissions: &[DagPermission],
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let query = db::query(include_str!("sql/user_set_dag_permissions.sql"))
-            .bind(username)
-            .bind(column(permissions)?)
-            .bind(now);
-        Ok(self.write(query).await? == 1)
-    }
-
     /// The tags of a dag's newest version; none if there is no such dag.
     pub async fn dag_tags(&self, dag_id: &DagId) -> Result<Vec<String>, StoreError> {
         let query = db::query_scalar(include_str!("sql/dag_tags.sql")).bind(dag_id);

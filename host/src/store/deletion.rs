@@ -3,6 +3,8 @@
 //! A run is gone with its row, in one small transaction. What it left follows in steps of bounded size, and the objects after
 //! that. Both are known from the transaction on that made them superfluous, so that a crash leaves nothing behind.
 
+use std::collections::BTreeMap;
+
 use super::{
     DagRunKey, MAX_PAGE, Store, StoreError,
     codec::json,
@@ -16,22 +18,55 @@ const SWEEP_RUNS: i64 = 25;
 /// Rows that a step takes at most.
 const SWEEP_ROWS: i64 = 1_000;
 
-/// What a run leaves, in the order in which it goes.
-const LEFTOVERS: [&str; 12] = [
+pub(super) const LOG_CHUNKS: (&str, &str) = ("log_chunk", include_str!("sql/leftover_delete_log_chunk.sql"));
+pub(super) const RECORDINGS: (&str, &str) = ("recording", include_str!("sql/leftover_delete_recording.sql"));
+
+/// What a run leaves, by table, in the order in which it goes. Each statement answers the bytes of each row that it deleted.
+const LEFTOVERS: [(&str, &str); 12] = [
     // Before what it consists of.
-    include_str!("sql/leftover_delete_cached_result.sql"),
-    include_str!("sql/leftover_delete_log_chunk.sql"),
-    include_str!("sql/leftover_delete_recording.sql"),
-    include_str!("sql/leftover_delete_callback.sql"),
-    include_str!("sql/leftover_delete_artifact.sql"),
-    include_str!("sql/leftover_delete_xcom.sql"),
-    include_str!("sql/leftover_delete_task_instance_history.sql"),
-    include_str!("sql/leftover_delete_task_instance.sql"),
-    include_str!("sql/leftover_delete_rendered_fields.sql"),
-    include_str!("sql/leftover_delete_wait.sql"),
-    include_str!("sql/leftover_delete_approval.sql"),
-    include_str!("sql/leftover_delete_asset_event.sql"),
+    ("cached_result", include_str!("sql/leftover_delete_cached_result.sql")),
+    LOG_CHUNKS,
+    RECORDINGS,
+    ("callback", include_str!("sql/leftover_delete_callback.sql")),
+    ("artifact", include_str!("sql/leftover_delete_artifact.sql")),
+    ("xcom", include_str!("sql/leftover_delete_xcom.sql")),
+    ("task_instance_history", include_str!("sql/leftover_delete_task_instance_history.sql")),
+    ("task_instance", include_str!("sql/leftover_delete_task_instance.sql")),
+    ("rendered_fields", include_str!("sql/leftover_delete_rendered_fields.sql")),
+    ("wait", include_str!("sql/leftover_delete_wait.sql")),
+    ("approval", include_str!("sql/leftover_delete_approval.sql")),
+    ("dag_run_asset_event", include_str!("sql/leftover_delete_asset_event.sql")),
 ];
+
+/// What is gone, by table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept(pub BTreeMap<&'static str, Gone>);
+
+/// Rows, and the bytes of what they name or hold: logs, recordings, artifacts, XComs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gone {
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl Swept {
+    /// Deletes rows of `run` in `table`, as many as there is room for; the room that is left.
+    pub(super) async fn sweep(
+        &mut self,
+        transaction: &mut Connection,
+        (table, statement): (&'static str, &'static str),
+        run: DagRunKey,
+        room: i64,
+    ) -> Result<i64, StoreError> {
+        let sizes: Vec<i64> = db::query_scalar(statement).bind(run).bind(room).fetch_all(transaction).await?;
+        if !sizes.is_empty() {
+            let gone = self.0.entry(table).or_default();
+            gone.rows += sizes.len() as u64;
+            gone.bytes += sizes.iter().map(|bytes| bytes.unsigned_abs()).sum::<u64>();
+        }
+        Ok(room.saturating_sub_unsigned(sizes.len() as u64))
+    }
+}
 
 impl Store {
     /// Deletes runs; how many of them there were. What they left is to be swept away: [`Store::leftover_sweep`].
@@ -78,21 +113,19 @@ impl Store {
         Ok(deleted)
     }
 
-    /// A step of deleting what deleted runs left in other tables; whether there may be more. If there is nothing, nothing is
-    /// written.
-    pub async fn leftover_sweep(&self) -> Result<bool, StoreError> {
+    /// A step of deleting what deleted runs left in other tables. None: there is nothing more, and nothing was written.
+    pub async fn leftover_sweep(&self) -> Result<Option<Swept>, StoreError> {
         let runs = db::query_scalar(include_str!("sql/dag_run_leftover_list.sql")).bind(SWEEP_RUNS);
         let runs: Vec<DagRunKey> = runs.fetch_all(self.readers()).await?;
         if runs.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let mut room = SWEEP_ROWS;
+        let (mut room, mut swept) = (SWEEP_ROWS, Swept::default());
         'runs: for run in runs {
-            for statement in LEFTOVERS {
-                let rows = db::query(statement).bind(run).bind(room).execute(&mut *transaction).await?;
-                room = room.saturating_sub_unsigned(rows);
+            for leftover in LEFTOVERS {
+                room = swept.sweep(&mut transaction, leftover, run, room).await?;
                 if room <= 0 {
                     break 'runs;
                 }
@@ -104,7 +137,7 @@ impl Store {
             }
         }
         transaction.commit().await?;
-        Ok(true)
+        Ok(Some(swept))
     }
 
     /// Keys of objects that no row names any more, to be deleted from object storage and then forgotten.

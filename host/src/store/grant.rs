@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Store, StoreError,
+    Audit, Store, StoreError,
     codec::json,
     db::{self, FromRow, Row, each},
 };
@@ -26,8 +26,8 @@ pub struct DagGrantRow {
 /// What became of a change of a dag's decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GrantsChanged {
-    /// From this to that, which may be the same.
-    Done(Decisions, Decisions),
+    /// Which may have changed nothing.
+    Done,
     /// There is no such dag.
     NoDag,
     /// Nothing was changed.
@@ -118,7 +118,8 @@ impl Store {
             let query = db::query(include_str!("sql/dag_set_grants_policy.sql")).bind(dag_id).bind(&after.policy);
             query.execute(&mut *transaction).await?;
         }
+        Audit::tell("grants", &before.shown(), &after.shown());
         transaction.commit().await?;
-        Ok(GrantsChanged::Done(before, after))
+        Ok(GrantsChanged::Done)
     }
 }

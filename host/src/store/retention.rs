@@ -4,6 +4,7 @@ use super::{
     DagRunKey, DagVersionKey, Query, Store, StoreError,
     codec::json,
     db::{self, FromRow, Row, each},
+    deletion::{LOG_CHUNKS, RECORDINGS, Swept},
 };
 use crate::model::{
     ids::{DagId, Digest, RunId},
@@ -36,10 +37,11 @@ impl EndedRun {
 }
 
 /// What a step of deleting logs did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogsStep {
     /// Runs that have no logs any more.
     pub runs: u64,
+    pub swept: Swept,
     pub has_more: bool,
 }
 
@@ -180,13 +182,10 @@ impl Store {
             .fetch_all(&mut *transaction)
             .await?;
         let (mut room, mut last) = (STEP_ROWS, None);
-        let mut step = LogsStep { runs: 0, has_more: !runs.is_empty() };
+        let mut step = LogsStep { has_more: !runs.is_empty(), ..LogsStep::default() };
         'runs: for run in runs {
-            for statement in
-                [include_str!("sql/leftover_delete_log_chunk.sql"), include_str!("sql/leftover_delete_recording.sql")]
-            {
-                let delete = db::query(statement).bind(run.key).bind(room);
-                room = room.saturating_sub_unsigned(delete.execute(&mut *transaction).await?);
+            for leftover in [LOG_CHUNKS, RECORDINGS] {
+                room = step.swept.sweep(&mut transaction, leftover, DagRunKey(run.key), room).await?;
                 if room <= 0 {
                     break 'runs;
                 }

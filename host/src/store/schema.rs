@@ -35,6 +35,7 @@ const SQLITE: &Steps = &[
     (81, "verdict", include_str!("../../../migrations/sqlite/0081_verdict.sql")),
     (82, "identity", include_str!("../../../migrations/sqlite/0082_identity.sql")),
     (83, "callback subject", include_str!("../../../migrations/sqlite/0083_callback_subject.sql")),
+    (86, "component provenance", include_str!("../../../migrations/sqlite/0086_component_provenance.sql")),
     (90, "component dags", include_str!("../../../migrations/sqlite/0090_component_dags.sql")),
 ];
 
@@ -47,6 +48,7 @@ const POSTGRES: &Steps = &[
     (81, "verdict", include_str!("../../../migrations/postgres/0081_verdict.sql")),
     (82, "identity", include_str!("../../../migrations/postgres/0082_identity.sql")),
     (83, "callback subject", include_str!("../../../migrations/postgres/0083_callback_subject.sql")),
+    (86, "component provenance", include_str!("../../../migrations/postgres/0086_component_provenance.sql")),
     (90, "component dags", include_str!("../../../migrations/postgres/0090_component_dags.sql")),
 ];
 

@@ -232,23 +232,6 @@ impl Store {
         Ok(self.write(query).await? == 1)
     }
 
-    /// Gives a user another password; whether there is such a user.
-    pub async fn user_set_password(
-        &self,
-        username: &str,
-        password_hash: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let query = db::query(include_str!("sql/user_set_password.sql")).bind(username).bind(password_hash).bind(now);
-        Ok(self.write(query).await? == 1)
-    }
-
-    /// Gives a user another role, unless it takes the last admin's; whether it did.
-    pub async fn user_set_role(&self, username: &str, role: Role, now: Timestamp) -> Result<bool, StoreError> {
-        let query = db::query(each!("user_set_role")).bind(username).bind(role).bind(now);
-        Ok(self.write(query).await? == 1)
-    }
-
     /// Gives a user the role that an issuer vouches for, also if it takes the last admin's; whether there is such a user.
     pub async fn user_set_role_vouched(
         &self,

@@ -68,6 +68,19 @@ impl Store {
         query.fetch_all(self.readers()).await.unwrap()
     }
 
+    /// From now on no entry of the audit log can be written; or again, it can.
+    ///
+    /// # Panics
+    /// If the database can't be changed.
+    pub async fn break_audit_log(&self, broken: bool) {
+        let statement = if broken {
+            "ALTER TABLE event_log RENAME TO event_log_away"
+        } else {
+            "ALTER TABLE event_log_away RENAME TO event_log"
+        };
+        self.write(db::query(statement)).await.unwrap();
+    }
+
     /// Nothing goes wrong any more.
     pub fn plan_no_faults(&self) {
         self.shared.faults.next.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -109,6 +109,7 @@ fn deploy(component: u8, dags: Vec<DagSpec>) -> Deploy {
         size_bytes: 10,
         uploaded_by: "ann".into(),
         signer: None,
+        provenance: None,
         paused_default: false,
         now: at(0),
     }

@@ -60,6 +60,11 @@ struct KindLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabel {
+    table: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PoolLabels {
     pool: String,
     state: &'static str,
@@ -178,6 +183,16 @@ figures! {
     warnings: Family<KindLabel, Gauge> = "warnings";
     /// Size of the database with its log
     database_bytes: Gauge = "database_bytes";
+    /// Rows that retention and deletions took out of the database, by their table
+    deleted_rows: Family<TableLabel, Counter> = "deleted_rows";
+    /// Bytes of logs, recordings, artifacts and XComs whose rows were deleted, by their table
+    deleted_bytes: Family<TableLabel, Counter> = "deleted_bytes";
+    /// Objects that were deleted from object storage
+    deleted_objects: Counter = "deleted_objects";
+    /// Time of a look of retention at what is due, with the deletions that followed
+    retention_look_seconds: Histogram = "retention_look_seconds", long();
+    /// When retention ended its last look, in seconds since 1970
+    retention_last_look: Gauge<f64, AtomicU64> = "retention_last_look_timestamp_seconds";
 }
 
 impl Figures {
@@ -304,6 +319,27 @@ impl Metrics {
         self.figures().http_request_seconds.observe(request.took.as_secs_f64());
     }
 
+    /// Rows of a table are gone, and `bytes` that they named or held.
+    pub fn deleted(&self, table: &'static str, rows: u64, bytes: u64) {
+        let figures = self.figures();
+        for (figure, count) in [(&figures.deleted_rows, rows), (&figures.deleted_bytes, bytes)] {
+            if count > 0 {
+                figure.get_or_create(&TableLabel { table }).inc_by(count);
+            }
+        }
+    }
+
+    /// Objects are gone from object storage.
+    pub fn deleted_objects(&self, count: u64) {
+        self.figures().deleted_objects.inc_by(count);
+    }
+
+    /// Retention has looked at what is due.
+    pub fn retention_looked(&self, at: Timestamp, took: Duration) {
+        self.figures().retention_last_look.set(at.since(Timestamp::from_micros(0)).as_secs_f64());
+        self.figures().retention_look_seconds.observe(took.as_secs_f64());
+    }
+
     /// A runner process was started.
     pub fn runner_started(&self) {
         self.figures().runner_starts.inc();
@@ -392,6 +428,7 @@ mod tests {
         let pools = vec![PoolSlots { pool: "p".parse().unwrap(), open: None, running, queued, scheduled, deferred }];
         metrics.answered(&HttpRequest { method: "GET", route: "/", status: 200, took: Duration::ZERO });
         metrics.callback_tried(true);
+        metrics.deleted("log_chunk", 1, 1);
         let text = metrics.render(&Gauges { pools, ..Gauges::default() });
         let figures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         let docs = include_str!("../../../docs/monitoring.md");

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::model::spec::ParamSpec;
+use crate::model::{
+    schema::{Effort, Schema},
+    spec::ParamSpec,
+};
 
 /// A field of the form.
 #[derive(Debug, Clone, Default)]
@@ -102,8 +105,9 @@ impl Field {
             "json" => serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))?,
             _ => Value::String(text.to_owned()),
         };
-        match jsonschema::validator_for(&self.schema) {
-            Ok(validator) => validator.validate(&value).map_err(|error| error.to_string())?,
+        let mut effort = Effort::default();
+        match Schema::new(&self.schema, &mut effort) {
+            Ok(schema) => schema.check(&value, &mut effort)?,
             // A schema that can't be used is told by the trigger, which refuses it.
             Err(error) => tracing::debug!(error = %error, "a param's schema can't be used"),
         }

@@ -171,6 +171,7 @@ impl World {
             size_bytes: 345_678,
             uploaded_by: EVIL.into(),
             signer: None,
+            provenance: None,
             paused_default: false,
             now: at(NOW),
         };

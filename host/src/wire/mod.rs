@@ -554,6 +554,9 @@ pub enum Compiled {
         /// A [`ModuleSpec`](crate::model::spec::ModuleSpec) as JSON (postcard has no optional fields).
         #[serde(with = "serde_bytes")]
         module: Vec<u8>,
+        /// A [`Provenance`](crate::model::provenance::Provenance) as JSON.
+        #[serde(with = "serde_bytes")]
+        provenance: Vec<u8>,
         #[serde(with = "serde_bytes")]
         code: Vec<u8>,
     },

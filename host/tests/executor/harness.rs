@@ -129,7 +129,7 @@ impl Harness {
         let component = Digest(sha2::Sha256::digest(&*GUESTS).into());
         let blob = blobs::keys::component(&component, ComponentKind::Wasm);
         blobs.put(&blob, GUESTS.clone().into()).await.unwrap();
-        let module = executor.compile(GUESTS.clone().into()).await.unwrap();
+        let module = executor.compile(GUESTS.clone().into()).await.unwrap().module;
         assert_eq!(module.dags[0].dag_id, "guests");
         insert(
             &store,
@@ -141,6 +141,7 @@ impl Harness {
                 size_bytes: 1,
                 uploaded_by: "ann".into(),
                 signer: None,
+                provenance: None,
                 paused_default: false,
                 now: Timestamp::default(),
             },

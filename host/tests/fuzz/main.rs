@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking; clippy knows test functions only, not their targets")]
 
 mod mutate;
+mod server;
 mod targets;
 
 use std::{
@@ -54,7 +55,7 @@ fn outline(words: &str) -> String {
     kept
 }
 
-fn fuzz(name: &str, target: Target) {
+fn fuzz(name: &str, target: Target, more: Vec<Vec<u8>>) {
     let limit = Duration::from_secs(number(SECONDS).unwrap_or(1));
     let mut mutator = Mutator::new(number(SEED).unwrap_or(1));
     let mut corpus: Vec<Vec<u8>> = vec![Vec::new()];
@@ -62,6 +63,8 @@ fn fuzz(name: &str, target: Target) {
         fs::read_dir(seeds(name)).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
     corpus.extend(files.iter().map(|path| fs::read(path).unwrap()));
+    corpus.extend(more);
+    let given = corpus.len();
 
     let (mut outcomes, mut executions) = (BTreeSet::new(), 0_u64);
     let start = Instant::now();
@@ -69,7 +72,7 @@ fn fuzz(name: &str, target: Target) {
     let mut fresh = 0;
     while fresh < corpus.len() || start.elapsed() < limit {
         let input = match corpus.get(fresh) {
-            Some(seed) if executions < corpus.len() as u64 && fresh < files.len() + 1 => seed.clone(),
+            Some(seed) if fresh < given => seed.clone(),
             _ => mutator.of(&corpus, MAX_INPUT_BYTES),
         };
         fresh = (fresh + 1).min(corpus.len());
@@ -104,7 +107,7 @@ macro_rules! targets {
     ($($name:ident,)*) => {
         $(#[test]
         fn $name() {
-            fuzz(stringify!($name), targets::$name);
+            fuzz(stringify!($name), targets::$name, targets::more(stringify!($name)));
         })*
     };
 }
@@ -130,4 +133,9 @@ targets! {
     signature,
     instant,
     permissions,
+    provenance,
+    recording,
+    claims,
+    fleets,
+    request,
 }

@@ -4,13 +4,17 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use airlock::{
     connections::{Reach, refused_literally},
+    executor::Recording,
     model::{
         cron::Cron,
         dag::{Catalog, Dag},
         dag_access::DagPermission,
         grants::{Grant, Grants},
         ids::{ConnectionId, DagId, Digest, RunId, TaskId, VariableKey, XComKey},
+        pods::settings::Fleets,
         proxies::TrustedProxies,
+        role::Role,
+        sign_in::SignInRules,
         signers::Signers,
         spec::{GrantsSpec, ModuleSpec, ScheduleSpec},
         state::RunType,
@@ -27,6 +31,8 @@ use airlock::{
 };
 use chrono_tz::Tz;
 use serde_json::{Value, json};
+
+pub use crate::server::request;
 
 fn text(input: &[u8]) -> String {
     String::from_utf8_lossy(input).into_owned()
@@ -357,4 +363,48 @@ pub fn permissions(input: &[u8]) -> String {
         Ok(permissions) => words(DagPermission::checked(permissions)),
         Err(error) => error.to_string(),
     }
+}
+
+/// Custom sections of a component, as far as they say where it comes from. Whatever they hold, little of it is kept.
+pub fn provenance(input: &[u8]) -> String {
+    let said = sandbox::provenance(input);
+    let kept = serde_json::to_vec(&said).unwrap();
+    assert!(kept.len() < 16 << 20, "{} bytes", kept.len());
+    assert!(!kept.contains(&0x1b));
+    format!("{} {} {:?}", said.labels.len(), said.producers.len(), said.notes)
+}
+
+/// A file of `airlock replay`.
+pub fn recording(input: &[u8]) -> String {
+    words(Recording::from_bytes(input))
+}
+
+/// Claims of a token whose signature was good: nobody gets a role by what is no text of a list.
+pub fn claims(input: &[u8]) -> String {
+    let claims: Value = match serde_json::from_slice(input) {
+        Ok(claims) => claims,
+        Err(error) => return error.to_string(),
+    };
+    let rules = SignInRules {
+        roles_claim: Some("groups".to_owned()),
+        roles: "admins=admin,x=y=viewer".parse().unwrap(),
+        ..SignInRules::default()
+    };
+    let role = rules.role(&claims, None);
+    if role == Ok(Role::Admin) {
+        let groups = &claims["groups"];
+        let is_there = groups == "admins" || groups.as_array().is_some_and(|groups| groups.contains(&"admins".into()));
+        assert!(is_there, "{claims}");
+    }
+    format!("{} {:?}", words(rules.username(&claims)), role)
+}
+
+/// The file of `kubernetes.fleets`.
+pub fn fleets(input: &[u8]) -> String {
+    words(Fleets::parse(&text(input)))
+}
+
+/// Inputs that a target begins with, beside those in its folder.
+pub fn more(name: &str) -> Vec<Vec<u8>> {
+    if name == "request" { crate::server::routes() } else { Vec::new() }
 }

@@ -11,6 +11,7 @@ mod history;
 mod http;
 mod measure;
 mod report;
+mod retention;
 mod workloads;
 
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Instant};
@@ -36,7 +37,10 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let wanted = |name: &str| match &args.filter {
+        Some(filter) => name.contains(filter.as_str()),
+        None => !workloads::LONG.contains(&name),
+    };
     let mut figures: Vec<Figure> = Vec::new();
     let mut broken = Vec::new();
     for (name, workload) in workloads::all(args.postgres) {

@@ -13,15 +13,19 @@ use crate::{
     http::{Bench, run_path},
     measure::{cpu, median, ms, per_second, percentile, pss_mib, timed, wall_us, watching_memory},
     report::{Figure, Goal, Unit},
+    retention,
 };
 
 /// A workload that has not begun.
 type Workload = Pin<Box<dyn Future<Output = Vec<Figure>>>>;
 
+/// Those that take long, and run only if they are named.
+pub const LONG: &[&str] = &["retention"];
+
 /// All of them, by name: those of one server on SQLite, or those of several processes on PostgreSQL.
 pub fn all(postgres: bool) -> Vec<(&'static str, Workload)> {
     if postgres {
-        return vec![("cluster", Box::pin(cluster::cluster()))];
+        return vec![("cluster", Box::pin(cluster::cluster())), ("retention", Box::pin(retention::retention(true)))];
     }
     vec![
         ("chain", Box::pin(chain())),
@@ -36,6 +40,7 @@ pub fn all(postgres: bool) -> Vec<(&'static str, Workload)> {
         ("upload", Box::pin(upload())),
         ("idle", Box::pin(idle())),
         ("history", Box::pin(history::history())),
+        ("retention", Box::pin(retention::retention(false))),
     ]
 }
 

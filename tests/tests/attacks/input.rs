@@ -353,3 +353,30 @@ async fn logs_show_what_was_sent_and_nothing_that_moves_the_cursor() {
     assert!(!log.contains('\u{1b}') && !log.contains('\u{9b}'), "{log:?}");
     assert!(!log.lines().any(|line| line.starts_with("2026-01-01 ERROR") || line.starts_with("ERROR forged")), "{log}");
 }
+
+#[tokio::test]
+async fn schemas_that_would_take_hours_keep_nobody_waiting() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let pid = server.pid();
+    client.upload(build::component("control")).await.ok();
+    let slow: Vec<_> = (0..100).map(|n| json!({"pattern": format!("(?!(a+)+b)c{n}")})).collect();
+    let twice = json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]});
+    let params = [
+        json!({"type": "string", "anyOf": slow, "default": "c"}),
+        json!({"type": "object", "additionalProperties": twice, "minProperties": 1, "default": {}}),
+        json!({"pattern": "(?:(?:a{1,1000}){1,1000}){1,1000}", "default": "a"}),
+    ];
+    let deep = (0..100).fold(json!({}), |inner, _| json!({"a": inner}));
+    let values = [json!("a".repeat(5_000)), deep, json!("a".repeat(5_000))];
+    for (number, (schema, value)) in params.into_iter().zip(values).enumerate() {
+        let dag_id = format!("slow_{number}");
+        let dag = json!({"dag_id": dag_id, "params": {"p": schema}, "tasks": {"t": {"uses": "control/empty"}}});
+        client.upload(dag.to_string().into_bytes()).await.ok();
+        let start = Instant::now();
+        let body = json!({"conf": {"p": value}, "logical_date": null});
+        client.post(&format!("/api/v2/dags/{dag_id}/dagRuns"), &body).await.refused(422);
+        assert!(start.elapsed() < SOON, "{dag_id}: {:?}", start.elapsed());
+    }
+    assert_unharmed(&server, pid).await;
+}

@@ -2,7 +2,7 @@
 //! performs. `docs/attacks.md` says of each attack which test that is, or why it can't happen; a test compares.
 
 mod authorization;
-mod bytes;
+pub mod bytes;
 mod files;
 mod input;
 mod listed;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use airlock_tests::{Client, Server, build, until};
+use arbitrary::{Arbitrary as _, Unstructured};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::timeout};
@@ -398,5 +399,55 @@ async fn mutated_components_are_refused_or_run_and_the_server_stays() {
         assert!(matches!(answer.status.as_u16(), 200 | 201 | 422), "{round}: {answer:?}");
     }
     println!("120 mutated components: {taken} were taken, the others refused; 0 answers of 5xx, 0 restarts");
+    assert_unharmed(&server, pid).await;
+}
+
+/// How many are made up, in all.
+const MADE_UP: &str = "AIRLOCK_FUZZ_COMPONENTS";
+
+/// A component that exports what a runner calls, by name alone, around a core module: what is refused late.
+fn around(module: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"airlock:task/runner@0.1.0";
+    // An instance without exports, and its export.
+    let export = [&[1, 0][..], &bytes::leb(NAME.len()), NAME, &[5, 0, 0]].concat();
+    [bytes::COMPONENT, &bytes::section(1, module), &bytes::section(5, &[1, 1, 0]), &bytes::section(11, &export)]
+        .concat()
+}
+
+#[tokio::test]
+async fn made_up_components_are_refused_and_the_server_stays() {
+    let count: u32 = std::env::var(MADE_UP).ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let server = Server::start().await;
+    let client = server.client().await;
+    let pid = server.pid();
+    let mut state = 7_u64;
+    let mut noise = || {
+        let mut bytes = vec![0; 8 << 10];
+        for byte in &mut bytes {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56).to_le_bytes()[0];
+        }
+        bytes
+    };
+    let (mut made, mut late) = (0, 0);
+    while made < count {
+        let noise = noise();
+        let mut noise = Unstructured::new(&noise);
+        let wasm = if made % 3 == 0 {
+            wasm_smith::Component::arbitrary(&mut noise).ok().map(|component| component.to_bytes())
+        } else {
+            let module = wasm_smith::Module::new(wasm_smith::Config::default(), &mut noise).ok();
+            module.map(|module| around(&module.to_bytes()))
+        };
+        let Some(wasm) = wasm else { continue };
+        made += 1;
+        let said = client.upload(wasm).await.refused(422);
+        late += u32::from(said.contains("does not fit this airlock"));
+    }
+    println!(
+        "{made} components made up by wasm-smith: all refused, {late} after they were compiled; 0 answers of 5xx, 0 restarts"
+    );
+    assert!(late > 0, "none was compiled");
+    assert_nothing_stored(&client).await;
     assert_unharmed(&server, pid).await;
 }

@@ -16,6 +16,7 @@ use super::{
     TaskInstanceCollectionResponse,
 };
 use crate::{
+    auth::Audit,
     model::state::TaskState,
     scheduler::MarkRequest,
     store::{InstanceKey, TaskInstanceFilter},
@@ -103,6 +104,7 @@ async fn patch(
         Patch::Set(note) if !dry_run => note,
         Patch::Set(_) | Patch::Keep => return Ok(Json(TaskInstanceCollectionResponse::of(api, rows).await?)),
     };
+    Audit::settle();
     for row in named {
         let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id, map_index: row.map_index };
         api.store.task_instance_set_note(&key, note.as_deref()).await?;

@@ -374,3 +374,57 @@ async fn changes_and_refusals_are_in_the_audit_log() {
         api.send(method, &format!("/api/v2/eventLogs/{id}"), None).await.refused(405);
     }
 }
+
+/// Each change and its entry in the audit log are one transaction: where the one can't be, the other is not.
+#[tokio::test]
+async fn what_can_not_be_written_down_is_not_done() {
+    let api = TestApi::new().await;
+    let password = json!({"username": "ann", "password": PASSWORD, "role": "viewer"});
+    api.post("/api/v2/users", password).await.ok();
+    let token = api.post("/api/v2/tokens", json!({"name": "old"})).await.ok()["token_id"].clone();
+    let of_load = "/api/v2/dags/flow/dagRuns/done/taskInstances/load";
+    api.post(&format!("{of_load}/xcomEntries"), json!({"key": "k", "value": 1})).await.ok();
+    let seen = async || {
+        let mut all = Vec::new();
+        for path in [
+            "/api/v2/users",
+            "/api/v2/tokens?username=~",
+            "/api/v2/dags/flow/grants",
+            "/api/v2/dags/flow/dagRuns/done",
+            "/api/v2/components",
+            "/api/v2/variables",
+            "/api/v2/pools",
+        ] {
+            all.push(api.get(path).await.ok());
+        }
+        all.push(api.get(&format!("{of_load}/xcomEntries")).await.ok());
+        all.push(api.get("/api/v2/dags/flow/webhook").await.json()["code"].clone());
+        all
+    };
+    let before = seen().await;
+    let changes = [
+        (Method::POST, "/api/v2/users", json!({"username": "bob", "password": PASSWORD, "role": "author"})),
+        (Method::PATCH, "/api/v2/users/ann", json!({"role": "admin"})),
+        (Method::PATCH, "/api/v2/users/ann", json!({"dag_permissions": [{"dags": "flow", "role": "operator"}]})),
+        (Method::PATCH, "/api/v2/users/ann", json!({"password": "another good password"})),
+        (Method::DELETE, "/api/v2/users/ann", Value::Null),
+        (Method::POST, "/api/v2/tokens", json!({"name": "new"})),
+        (Method::DELETE, &format!("/api/v2/tokens/{token}"), Value::Null),
+        (Method::POST, "/api/v2/users/ann/signOut", Value::Null),
+        (Method::POST, "/api/v2/dags/flow/grants/approve", json!({"grants": ["variable:city"]})),
+        (Method::PATCH, "/api/v2/dags/flow/grants", json!({"policy": "review"})),
+        (Method::PUT, "/api/v2/dags/flow/webhook", Value::Null),
+        (Method::PATCH, "/api/v2/dags/flow/dagRuns/done", json!({"note": "seen"})),
+        (Method::PATCH, &format!("{of_load}/xcomEntries/k"), json!({"value": 2})),
+        (Method::DELETE, &format!("{of_load}/xcomEntries/k"), Value::Null),
+        (Method::POST, "/api/v2/variables", json!({"key": "city", "value": "Seoul"})),
+        (Method::POST, "/api/v2/pools", json!({"name": "few", "slots": 3})),
+    ];
+    for (method, path, body) in changes {
+        api.store.break_audit_log(true).await;
+        let answer = api.send(method.clone(), path, Some(body).filter(|body| !body.is_null())).await;
+        api.store.break_audit_log(false).await;
+        assert!(answer.status.is_server_error(), "{method} {path}: {} {}", answer.status, answer.json());
+        assert_eq!(seen().await, before, "{method} {path}");
+    }
+}

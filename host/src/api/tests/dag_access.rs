@@ -78,6 +78,7 @@ fn component(digest: u8, dag: DagSpec) -> Deploy {
         size_bytes: 3,
         uploaded_by: "ann".into(),
         signer: None,
+        provenance: None,
         paused_default: true,
         now: at(0),
     }

@@ -98,6 +98,7 @@ impl Fixture {
             size_bytes: 1,
             uploaded_by: "ann".into(),
             signer: None,
+            provenance: None,
             paused_default: false,
             now: now(),
         };

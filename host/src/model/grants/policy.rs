@@ -15,6 +15,8 @@ use std::{
     str::FromStr,
 };
 
+use serde_json::{Value, json};
+
 use super::{DEFAULT_MEMORY_MIB, Grant, GrantError, GrantKind, Grants};
 
 /// Decisions about one dag, at most.
@@ -80,6 +82,17 @@ pub struct Decisions {
     pub policy: Option<GrantsPolicy>,
     /// True: approved; false: revoked.
     pub by_grant: BTreeMap<Grant, bool>,
+}
+
+impl Decisions {
+    /// What the audit log says of them.
+    pub fn shown(&self) -> Value {
+        let of = |wanted: bool| {
+            let decided = self.by_grant.iter().filter(move |(_, is_approved)| **is_approved == wanted);
+            decided.map(|(grant, _)| grant.to_string()).collect::<Vec<_>>()
+        };
+        json!({"approved": of(true), "revoked": of(false), "policy": self.policy.as_ref().map(ToString::to_string)})
+    }
 }
 
 /// How a request stands.

@@ -18,6 +18,7 @@ use super::{
 use crate::model::{
     callback::CallbackEvent,
     ids::Digest,
+    schema::{Effort, Schema},
     spec::{
         AssetConditionSpec, AssetSpec, BindingSpec, CalendarSpec, CallbackSpec, ConcurrencySpec, DagSpec,
         EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, NodeSpec, ParamSpec, ParameterSpec,
@@ -411,7 +412,10 @@ fn asset_condition(file: &AssetConditionFile) -> AssetConditionSpec {
 
 /// Checks values against the schemas of the inputs that they are for; each schema is compiled once.
 #[derive(Default)]
-struct Values(BTreeMap<(Digest, String, String), Option<jsonschema::Validator>>);
+struct Values {
+    schemas: BTreeMap<(Digest, String, String), Option<Schema>>,
+    effort: Effort,
+}
 
 impl Values {
     fn check(
@@ -424,10 +428,11 @@ impl Values {
     ) -> Result<(), YamlError> {
         let key = (component, entry.name.clone(), parameter.name.clone());
         // A schema that can't be used was accepted with its component: the task itself says what does not fit.
-        let compile = || jsonschema::validator_for(&serde_json::from_str(&parameter.schema).ok()?).ok();
-        let Some(validator) = self.0.entry(key).or_insert_with(compile) else { return Ok(()) };
+        let Self { schemas, effort } = self;
+        let compile = || Schema::new(&serde_json::from_str(&parameter.schema).ok()?, effort).ok();
+        let Some(schema) = schemas.entry(key).or_insert_with(compile) else { return Ok(()) };
         for value in values {
-            validator.validate(value).map_err(|error| {
+            schema.check(value, effort).map_err(|error| {
                 YamlError::at(
                     written.referenced,
                     format!("input `{}` of entry `{}`: {error}", parameter.name, entry.name),

@@ -207,6 +207,7 @@ impl World {
             size_bytes: 1,
             uploaded_by: "test".into(),
             signer: None,
+            provenance: None,
             paused_default: false,
             now,
         };

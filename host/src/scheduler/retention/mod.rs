@@ -23,10 +23,17 @@ use std::{
 
 pub(super) use ended::Ended;
 pub use preview::{DagPreview, Preview};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use self::agenda::{Agenda, Duty};
-use super::{RequestError, Scheduler, driver::Request, garbage::paced};
+use super::{
+    RequestError, Scheduler,
+    driver::Request,
+    garbage::{self, paced},
+};
 use crate::{
     blobs::keys,
     model::{
@@ -268,6 +275,7 @@ impl Job {
     }
 
     async fn perform(&mut self, duty: Duty) {
+        let start = Instant::now();
         let before = self.scheduler.retention.done();
         let again = match &duty {
             Duty::Dag(dag_id) => self.look_at_dag(dag_id).await,
@@ -281,6 +289,15 @@ impl Job {
                 Duty::Shared => None,
             };
             let Deletions { runs, logs_of_runs, dag_versions, components, event_logs, asset_events } = deleted;
+            for (table, rows) in [
+                ("dag_run", runs),
+                ("dag_version", dag_versions),
+                ("component", components),
+                ("event_log", event_logs),
+                ("asset_event", asset_events),
+            ] {
+                self.scheduler.metrics().deleted(table, rows, 0);
+            }
             tracing::info!(
                 dag_id,
                 runs,
@@ -292,6 +309,7 @@ impl Job {
                 "deleted by retention"
             );
         }
+        self.scheduler.metrics().retention_looked(self.clock.now(), start.elapsed());
         match again {
             Ok(again) => again.into_iter().for_each(|at| self.agenda.add(duty.clone(), at)),
             Err(error) => {
@@ -313,6 +331,7 @@ impl Job {
         if let Some(until) = policy.logs_until(now) {
             while {
                 let step = paced(store.dag_logs_delete(dag_id, until)).await?;
+                garbage::count(self.scheduler.metrics(), &step.swept);
                 self.scheduler.retention.count(|done| done.logs_of_runs += step.runs);
                 step.has_more
             } {}

@@ -92,3 +92,30 @@ async fn dags_are_filtered_by_all_that_is_asked_for() {
     assert!(store.dag_get(&dag_id("none")).await.unwrap().is_none());
     assert!(!store.dag_set_paused(&dag_id("none"), true, at(1)).await.unwrap());
 }
+
+#[tokio::test]
+async fn an_upload_and_its_entry_in_the_audit_log_are_one_transaction() {
+    let store = TestStore::new().await;
+    let event = EventNew { event: "dag.upload".into(), route: "POST /".into(), ..EventNew::default() };
+    let upload = async |deploy: &Deploy| {
+        let audit = Audit::new(event.clone());
+        (audit.clone().scope(store.deploy(deploy)).await, audit.take().is_some())
+    };
+    store.break_audit_log(true).await;
+    let (refused, _) = upload(&deploy(1, vec![spec("a")])).await;
+    assert!(refused.is_err());
+    store.break_audit_log(false).await;
+    assert!(store.component_get(Digest([1; 32])).await.unwrap().is_none());
+    assert!(store.dag_get(&dag_id("a")).await.unwrap().is_none());
+
+    let (done, is_left) = upload(&deploy(1, vec![spec("a")])).await;
+    assert!(done.is_ok() && !is_left);
+    // The same again changes nothing, and says nothing.
+    let (done, is_left) = upload(&deploy(1, vec![spec("a")])).await;
+    assert!(done.is_ok() && is_left);
+    let events = store.event_list(&EventFilter::default(), Page::first(9)).await.unwrap();
+    assert_eq!(events.total, 1);
+    let event = &events.items[0].event;
+    assert_eq!(event.object.as_deref(), Some(Digest([1; 32]).to_string().as_str()));
+    assert_eq!(event.after.as_deref(), Some(r#"{"dags":{"a":1}}"#));
+}

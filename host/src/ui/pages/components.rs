@@ -16,6 +16,7 @@ use crate::{
     blobs::keys,
     model::{
         ids::{DagId, Digest},
+        provenance::{Label, Package, Producer, Provenance},
         spec::{ComponentKind, EntrySpec, ParameterSpec},
     },
     scheduler::DeployError,
@@ -182,8 +183,16 @@ struct ComponentView {
     name: String,
     /// Dags whose tasks are entries of it without having come with it.
     users: Vec<(DagId, String)>,
+    /// What it says of where it comes from.
+    provenance: Option<ProvenanceView>,
     /// The text, if it is YAML.
     source: Option<String>,
+}
+
+struct ProvenanceView {
+    facts: Facts,
+    packages: Option<Vec<Package>>,
+    notes: Vec<String>,
 }
 
 struct DagLine {
@@ -247,6 +256,7 @@ pub async fn show(
         .html("Uploaded", When { at: Some(row.uploaded_at), zone: frame.zones_of_none() })
         .text("By", &row.uploaded_by)
         .maybe("Signed by", row.signer.clone());
+    let provenance = ui.store.component_provenance(digest).await?.map(provenance);
     Ok(page(&ComponentView {
         shell: frame.shell(Section::Components, "component", format!("Component {}", short(&digest))),
         crumbs: Crumbs::new([("/components".to_owned(), "Components".to_owned())]),
@@ -256,8 +266,27 @@ pub async fn show(
         entries: row.module.entries.iter().take(200).map(entry).collect(),
         name: row.module.name.clone(),
         users,
+        provenance,
         source,
     }))
+}
+
+/// `licenses` as `Licenses`: it is one of our own words, or as good as one.
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+fn provenance(said: Provenance) -> ProvenanceView {
+    let mut facts = Facts::new();
+    for Label { name, value } in said.labels {
+        facts = facts.text(&capital(&name), value);
+    }
+    for Producer { field, name, version } in said.producers {
+        facts = facts.text(&capital(&field), format!("{name} {version}").trim());
+    }
+    let packages = said.packages.map(|packages| packages.into_iter().collect());
+    ProvenanceView { facts, packages, notes: said.notes.into_iter().collect() }
 }
 
 /// The component's name and version, as it says them.

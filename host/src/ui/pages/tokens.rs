@@ -16,7 +16,7 @@ use super::{
     settings::{FormView, ListLine, ListQuery, ListView, SettingField, SettingKind, given},
 };
 use crate::{
-    auth::{Audit, AuthError, CurrentUser, NewToken, TokenRequest},
+    auth::{AuthError, CurrentUser, NewToken, TokenRequest},
     model::role::{Permission, Role},
     ui::{
         UiState,
@@ -140,7 +140,6 @@ fn check(typed: &TokenForm) -> Result<TokenRequest, String> {
 /// `POST /tokens/new`: makes it and shows it once.
 pub async fn make(
     State(ui): State<UiState>,
-    audit: Audit,
     user: CurrentUser,
     frame: Frame,
     Form(typed): Form<TokenForm>,
@@ -151,7 +150,6 @@ pub async fn make(
     };
     match made {
         Ok(NewToken { secret, row }) => {
-            audit.change(&row.name, &serde_json::Value::Null, &row.shown());
             let until = told(row.expires_at, frame.zones_of_none().shown);
             Ok(page(&TokenView {
                 shell: frame.shell(Section::Tokens, "token-made", format!("Token {}", row.name)),
@@ -196,12 +194,10 @@ pub async fn confirm_revoke(
 /// `POST /tokens/revoke`
 pub async fn revoke(
     State(ui): State<UiState>,
-    audit: Audit,
     user: CurrentUser,
     Form(query): Form<KeyQuery>,
 ) -> Result<Response, UiError> {
     let row = ui.auth.token_revoke(&user, query.key).await?;
-    audit.change(&row.name, &row.shown(), &serde_json::Value::Null);
     Ok(go_and_tell(PATH, &format!("Token {} was revoked.", row.name)))
 }
 

@@ -7,17 +7,15 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
-use serde_json::json;
 
 use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind};
 use crate::{
     api::identity::Peer,
-    auth::{Audit, AuthError, CurrentUser},
+    auth::{AuthError, CurrentUser},
     model::{
         dag_access::{DagPermission, DagPermissionError},
         role::{Permission, Role},
     },
-    secrets::MASK,
     store::UserRow,
     ui::{
         UiState,
@@ -159,29 +157,13 @@ async fn apply(ui: &UiState, typed: &UserForm) -> Result<UserRow, AuthError> {
     if typed.is_new {
         return ui.auth.user_create(username, password, role, permissions).await;
     }
-    let user = ui.auth.user_update(username, role, permissions, password).await?;
-    if typed.sign_out {
-        ui.auth.sign_out_everywhere(username).await?;
-    }
-    Ok(user)
+    ui.auth.user_update(username, role, permissions, password, typed.sign_out).await
 }
 
 /// `POST /users/edit`
-pub async fn save(
-    State(ui): State<UiState>,
-    audit: Audit,
-    frame: Frame,
-    Form(typed): Form<UserForm>,
-) -> Result<Response, UiError> {
-    let before = ui.store.user_get(typed.key.trim()).await?.map(|user| user.shown());
+pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<UserForm>) -> Result<Response, UiError> {
     match apply(&ui, &typed).await {
-        Ok(user) => {
-            let mut after = user.shown();
-            after["password"] = if typed.password.is_empty() { "unchanged" } else { MASK }.into();
-            after["signed_out"] = typed.sign_out.into();
-            audit.change(typed.key.trim(), &before.unwrap_or_default(), &after);
-            Ok(go_and_tell(PATH, &format!("User {} was saved.", typed.key.trim())))
-        }
+        Ok(_) => Ok(go_and_tell(PATH, &format!("User {} was saved.", typed.key.trim()))),
         Err(error @ AuthError::Store(_)) => Err(error.into()),
         Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(error.to_string())))),
     }
@@ -199,9 +181,8 @@ pub async fn confirm_delete(
 }
 
 /// `POST /users/delete`
-pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
-    let row = find(&ui, &query.key).await?;
-    audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
+pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    find(&ui, &query.key).await?;
     ui.auth.user_delete(&query.key).await?;
     Ok(go_and_tell(PATH, &format!("User {} was deleted.", query.key)))
 }
@@ -237,17 +218,13 @@ pub async fn ask_password(frame: Frame) -> Response {
 /// `POST /password`: of whoever asks.
 pub async fn change_password(
     State(ui): State<UiState>,
-    audit: Audit,
     user: CurrentUser,
     peer: Peer,
     frame: Frame,
     Form(typed): Form<PasswordForm>,
 ) -> Result<Response, UiError> {
     match ui.auth.user_change_password(&user, &typed.present_password, &typed.password, peer.0).await {
-        Ok(_) => {
-            audit.change(&user.username, &serde_json::Value::Null, &json!({"password": MASK}));
-            Ok(go_and_tell("/login", "The password was changed. Sign in with the new one."))
-        }
+        Ok(_) => Ok(go_and_tell("/login", "The password was changed. Sign in with the new one.")),
         Err(error @ (AuthError::Store(_) | AuthError::PasswordByToken)) => Err(error.into()),
         Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &password_form(frame, Some(error.to_string())))),
     }

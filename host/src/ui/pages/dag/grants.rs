@@ -12,8 +12,7 @@ use serde::Deserialize;
 
 use super::DagHead;
 use crate::{
-    api::grants::shown,
-    auth::{Audit, CurrentUser},
+    auth::CurrentUser,
     model::{
         grants::{Grant, GrantKind, GrantsPolicy, MAX_DECISIONS, Standing},
         ids::DagId,
@@ -133,7 +132,6 @@ pub struct DecideForm {
 pub async fn decide(
     State(ui): State<UiState>,
     user: CurrentUser,
-    audit: Audit,
     Path(dag_id): Path<DagId>,
     Form(form): Form<DecideForm>,
 ) -> Result<Response, UiError> {
@@ -149,7 +147,7 @@ pub async fn decide(
         "revoke" => (GrantsDecision::Revoke(grants), format!("Revoked: {}.", names.join(", "))),
         _ => return Err(UiError::Invalid("it is neither `approve` nor `revoke`".to_owned())),
     };
-    change(&ui, (user, audit), dag_id, decision, &told).await
+    change(&ui, user, dag_id, decision, &told).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,7 +160,6 @@ pub struct PolicyForm {
 pub async fn set_policy(
     State(ui): State<UiState>,
     user: CurrentUser,
-    audit: Audit,
     Path(dag_id): Path<DagId>,
     Form(form): Form<PolicyForm>,
 ) -> Result<Response, UiError> {
@@ -173,17 +170,16 @@ pub async fn set_policy(
         Some(policy) => format!("The policy of {dag_id} is {policy}."),
         None => format!("The policy of {dag_id} is the server's."),
     };
-    change(&ui, (user, audit), dag_id, GrantsDecision::Policy(policy), &told).await
+    change(&ui, user, dag_id, GrantsDecision::Policy(policy), &told).await
 }
 
 async fn change(
     ui: &UiState,
-    (user, audit): (CurrentUser, Audit),
+    user: CurrentUser,
     dag_id: DagId,
     decision: GrantsDecision,
     told: &str,
 ) -> Result<Response, UiError> {
-    let (before, after) = ui.scheduler.grants_decide(&dag_id, decision, &user.username).await?;
-    audit.change("grants", &shown(&before), &shown(&after));
+    ui.scheduler.grants_decide(&dag_id, decision, &user.username).await?;
     Ok(go_and_tell(&base(&dag_id), told))
 }

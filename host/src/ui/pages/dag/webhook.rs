@@ -8,7 +8,7 @@ use axum::{
 
 use crate::{
     api::webhooks,
-    auth::CurrentUser,
+    auth::{Audit, CurrentUser},
     model::ids::DagId,
     ui::{
         UiState,
@@ -73,6 +73,7 @@ pub async fn make(
 
 /// `POST /dags/{dag_id}/webhook/delete`
 pub async fn delete(State(ui): State<UiState>, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
+    Audit::settle();
     ui.store.webhook_delete(&dag_id).await?;
     Ok(go_and_tell(&base(&dag_id), "The webhook was deleted."))
 }

@@ -1,0 +1,385 @@
+//! JSON Schemas of others, and values of others against them, within a bound of effort.
+//!
+//! Schemas come with uploads and from tasks, values from whoever triggers and answers, and both are looked at in the process that
+//! everybody shares. A schema of some lines can keep a validator busy for hours: by patterns that backtrack, and by parts that
+//! refer to each other twice each. So patterns are of the kind that takes linear time, and what a schema and a value can cost at
+//! most is computed before the validator sees them.
+
+use std::collections::{HashMap, HashSet};
+
+use jsonschema::{PatternOptions, Validator};
+use percent_encoding::percent_decode_str;
+use regex::RegexBuilder;
+use serde_json::Value;
+
+/// What may be spent: some tens of nanoseconds each.
+const MAX_EFFORT: u64 = 20_000_000;
+/// A part of a schema that is read, and a pattern that is compiled.
+const PART: u64 = 100;
+const PATTERN: u64 = 100_000;
+/// A compiled pattern.
+const MAX_PATTERN_BYTES: usize = 256 << 10;
+/// Parts in each other, references followed: what reads them goes so deep.
+const MAX_NESTING: u32 = 200;
+/// As [`MAX_NESTING`], with parts that are looked at again deeper in the value.
+const MAX_DEPTH: u32 = 400;
+/// So much text of a value costs as much as a value of its own.
+const TEXT_BYTES: u64 = 16;
+
+/// What is left to be spent, on all schemas and values of one request.
+#[derive(Debug, Clone)]
+pub struct Effort(u64);
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self(MAX_EFFORT)
+    }
+}
+
+impl Effort {
+    fn spend(&mut self, effort: u64, what: &str) -> Result<(), String> {
+        let left = self.0.checked_sub(effort);
+        self.0 = left.ok_or_else(|| format!("{what}; make the schema simpler"))?;
+        Ok(())
+    }
+}
+
+/// A schema that can be used.
+#[derive(Debug)]
+pub struct Schema {
+    json: Value,
+    validator: Validator,
+}
+
+impl Schema {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// If it is none, refers to something outside of itself, or would take too long to read.
+    pub fn new(json: &Value, effort: &mut Effort) -> Result<Self, String> {
+        let mut patterns = Vec::new();
+        let parts = count(json, &mut patterns);
+        let cost = parts.saturating_mul(PART).saturating_add(PATTERN.saturating_mul(patterns.len() as u64));
+        effort.spend(cost, "the schema has too many parts and patterns")?;
+        for pattern in patterns {
+            let checked = RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build();
+            checked.map_err(|error| {
+                let pattern: String = pattern.chars().take(80).collect();
+                format!("the pattern `{pattern}` can't be used (patterns have no look-around and no back-references): {error}")
+            })?;
+        }
+        Costs::new(json)?.walk(json, 0, &mut HashSet::new())?;
+        let options = PatternOptions::regex().size_limit(4 * MAX_PATTERN_BYTES);
+        let validator =
+            jsonschema::options().with_pattern_options(options).build(json).map_err(|error| error.to_string())?;
+        Ok(Self { json: json.clone(), validator })
+    }
+
+    /// Whether `value` fits.
+    ///
+    /// # Errors
+    /// If it does not, or it would take too long to say.
+    pub fn check(&self, value: &Value, effort: &mut Effort) -> Result<(), String> {
+        let (depth, units) = size(value);
+        let each = Costs::new(&self.json)?.of(&self.json, depth, 0)?;
+        effort.spend(each.saturating_mul(units), "it would take too long to compare the value with the schema")?;
+        self.validator.validate(value).map_err(|error| error.to_string())
+    }
+}
+
+/// How many parts there are; collects all that may be patterns.
+fn count<'a>(json: &'a Value, patterns: &mut Vec<&'a str>) -> u64 {
+    match json {
+        Value::Object(map) => {
+            if let Some(Value::String(pattern)) = map.get("pattern") {
+                patterns.push(pattern);
+            }
+            if let Some(Value::Object(of)) = map.get("patternProperties") {
+                patterns.extend(of.keys().map(String::as_str));
+            }
+            1 + map.values().map(|part| count(part, patterns)).sum::<u64>()
+        }
+        Value::Array(list) => 1 + list.iter().map(|part| count(part, patterns)).sum::<u64>(),
+        _ => 1,
+    }
+}
+
+/// How deep a value is, and how much of it there is.
+fn size(value: &Value) -> (u32, u64) {
+    let all = |parts: &mut dyn Iterator<Item = &Value>| {
+        parts.map(size).fold((0, 1), |(depth, units): (u32, u64), (of, more)| (depth.max(of), units + more))
+    };
+    let (depth, units) = match value {
+        Value::Object(map) => {
+            let (depth, units) = all(&mut map.values());
+            (depth, units + map.keys().map(|key| key.len() as u64 / TEXT_BYTES).sum::<u64>())
+        }
+        Value::Array(list) => all(&mut list.iter()),
+        Value::String(text) => return (0, 1 + text.len() as u64 / TEXT_BYTES),
+        Value::Null | Value::Bool(_) | Value::Number(_) => return (0, 1),
+    };
+    (depth + 1, units)
+}
+
+const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+
+/// How often parts of a schema can be looked at for one value of a document, at most.
+struct Costs<'a> {
+    root: &'a Value,
+    anchors: HashMap<&'a str, &'a Value>,
+    /// By part and by how much deeper the document can be. None: it is being computed.
+    known: HashMap<(*const Value, u32), Option<u64>>,
+}
+
+impl<'a> Costs<'a> {
+    fn new(root: &'a Value) -> Result<Self, String> {
+        let mut anchors = HashMap::new();
+        let draft = root.get("$schema").and_then(Value::as_str).unwrap_or_default();
+        // What `$id` was called.
+        let id = if draft.contains("draft-04") { "id" } else { "$id" };
+        find_anchors(root, id, true, &mut anchors)?;
+        Ok(Self { root, anchors, known: HashMap::new() })
+    }
+
+    /// Visits all parts once, through references, and refuses what goes too deep.
+    fn walk(&self, part: &'a Value, nesting: u32, seen: &mut HashSet<*const Value>) -> Result<(), String> {
+        if nesting > MAX_NESTING {
+            return Err(format!("the schema has more than {MAX_NESTING} parts in each other"));
+        }
+        match part {
+            Value::Object(map) => {
+                if !seen.insert(std::ptr::from_ref(part)) {
+                    return Ok(());
+                }
+                for keyword in REFERENCES {
+                    if let Some(Value::String(to)) = map.get(keyword) {
+                        self.walk(self.find(to)?, nesting + 1, seen)?;
+                    }
+                }
+                map.values().try_for_each(|part| self.walk(part, nesting + 1, seen))
+            }
+            Value::Array(list) => list.iter().try_for_each(|part| self.walk(part, nesting + 1, seen)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Of `part`, for documents that are at most `depth` deeper.
+    fn of(&mut self, part: &'a Value, depth: u32, nesting: u32) -> Result<u64, String> {
+        let Value::Object(map) = part else { return Ok(1) };
+        if nesting > MAX_DEPTH {
+            return Err(format!("the schema has more than {MAX_DEPTH} parts in each other for a value of this depth"));
+        }
+        let nesting = nesting + 1;
+        let key = (std::ptr::from_ref(part), depth);
+        match self.known.get(&key) {
+            Some(Some(cost)) => return Ok(*cost),
+            Some(None) => return Err("the schema refers to itself without going deeper into the value".to_owned()),
+            None => self.known.insert(key, None),
+        };
+        let (mut here, mut below) = (0_u64, 0_u64);
+        for (keyword, of) in map {
+            match (keyword.as_str(), of) {
+                (keyword, Value::String(to)) if REFERENCES.contains(&keyword) => {
+                    let target = self.find(to)?;
+                    here = here.saturating_add(self.of(target, depth, nesting)?);
+                }
+                ("not" | "if" | "then" | "else", of) => here = here.saturating_add(self.of(of, depth, nesting)?),
+                ("allOf" | "anyOf" | "oneOf", Value::Array(parts)) => {
+                    for part in parts {
+                        here = here.saturating_add(self.of(part, depth, nesting)?);
+                    }
+                }
+                ("dependentSchemas" | "dependencies", Value::Object(parts)) => {
+                    for part in parts.values() {
+                        here = here.saturating_add(self.of(part, depth, nesting)?);
+                    }
+                }
+                _ if depth == 0 => {}
+                ("properties" | "patternProperties", Value::Object(parts)) => {
+                    for part in parts.values() {
+                        below = below.saturating_add(self.of(part, depth - 1, nesting)?);
+                    }
+                }
+                (
+                    "items"
+                    | "prefixItems"
+                    | "additionalItems"
+                    | "contains"
+                    | "unevaluatedItems"
+                    | "propertyNames"
+                    | "additionalProperties"
+                    | "unevaluatedProperties",
+                    of,
+                ) => match of {
+                    Value::Array(parts) => {
+                        for part in parts {
+                            below = below.saturating_add(self.of(part, depth - 1, nesting)?);
+                        }
+                    }
+                    of => below = below.saturating_add(self.of(of, depth - 1, nesting)?),
+                },
+                _ => {}
+            }
+        }
+        // What is left over is known by looking at all else again.
+        if map.contains_key("unevaluatedItems") || map.contains_key("unevaluatedProperties") {
+            (here, below) = (here.saturating_mul(2), below.saturating_mul(2));
+        }
+        let cost = here.saturating_add(below).saturating_add(map.len().max(1) as u64);
+        self.known.insert(key, Some(cost));
+        Ok(cost)
+    }
+
+    /// What a reference means.
+    fn find(&self, to: &str) -> Result<&'a Value, String> {
+        let outside = || {
+            let to: String = to.chars().take(80).collect();
+            format!("the schema refers to `{to}`; it may refer to parts of itself only")
+        };
+        let own = self.root.get("$id").and_then(Value::as_str).unwrap_or_default();
+        let fragment = to.strip_prefix(own).unwrap_or(to);
+        let fragment = fragment.strip_prefix('#').or(fragment.is_empty().then_some("")).ok_or_else(outside)?;
+        let fragment = percent_decode_str(fragment).decode_utf8().map_err(|_| outside())?;
+        if fragment.is_empty() || fragment.starts_with('/') {
+            self.root.pointer(&fragment).ok_or_else(outside)
+        } else {
+            self.anchors.get(&*fragment).copied().ok_or_else(outside)
+        }
+    }
+}
+
+/// Names of parts. What is another document inside of this one could make a reference mean something else than it seems to.
+fn find_anchors<'a>(
+    json: &'a Value,
+    id: &str,
+    is_root: bool,
+    anchors: &mut HashMap<&'a str, &'a Value>,
+) -> Result<(), String> {
+    match json {
+        Value::Object(map) => {
+            map.values().try_for_each(|part| find_anchors(part, id, false, anchors))?;
+            if !is_root && map.get(id).is_some_and(Value::is_string) {
+                return Err("a part of the schema has an `$id` of its own; only the whole may have one".to_owned());
+            }
+            for keyword in ["$anchor", "$dynamicAnchor"] {
+                if let Some(Value::String(name)) = map.get(keyword)
+                    && anchors.insert(name, json).is_some_and(|other| !std::ptr::eq(other, json))
+                {
+                    return Err(format!("the schema has two parts of the name `{name}`"));
+                }
+            }
+            Ok(())
+        }
+        Value::Array(list) => list.iter().try_for_each(|part| find_anchors(part, id, false, anchors)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(schema: &Value, value: &Value) -> Result<(), String> {
+        let mut effort = Effort::default();
+        Schema::new(schema, &mut effort)?.check(value, &mut effort)
+    }
+
+    fn nested(times: usize) -> Value {
+        (0..times).fold(json!({}), |inner, _| json!({"a": inner}))
+    }
+
+    #[test]
+    fn ordinary_schemas_are_used() {
+        let person = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": "https://example.org/person",
+            "$defs": {
+                "name": {"type": "string", "pattern": "^[A-Z][a-z]+( [A-Z][a-z]+)*$"},
+                "tree": {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}},
+            },
+            "type": "object",
+            "properties": {"name": {"$ref": "#/$defs/name"}, "family": {"$ref": "https://example.org/person#/$defs/tree"}},
+            "required": ["name"],
+        });
+        assert_eq!(
+            check(&person, &json!({"name": "Ada Lovelace", "family": {"children": [{"children": []}]}})),
+            Ok(())
+        );
+        assert!(check(&person, &json!({"name": "ada"})).unwrap_err().contains("does not match"));
+        let deep = (0..60).fold(json!({}), |inner, _| json!({"children": [inner]}));
+        assert_eq!(check(&person, &json!({"name": "Ada", "family": deep})), Ok(()));
+        // As many as a request can hold.
+        let rows: Vec<_> = (0..20_000).map(|n| json!({"id": n, "name": "x".repeat(20)})).collect();
+        let row = json!({"type": "object", "properties": {"id": {"type": "integer"}, "name": {"type": "string", "maxLength": 99}}});
+        assert_eq!(check(&json!({"type": "array", "items": row}), &json!(rows)), Ok(()));
+        assert_eq!(check(&json!({"pattern": "^a+$"}), &json!("a".repeat(1 << 20))), Ok(()));
+    }
+
+    #[test]
+    fn what_would_take_hours_is_refused_or_takes_a_moment() {
+        let slow: Vec<_> = (0..100).map(|n| json!({"pattern": format!("(?!(a+)+b)c{n}")})).collect();
+        let twice: serde_json::Map<_, _> = (0..40)
+            .map(|n| {
+                let next = json!({"$ref": format!("#/$defs/p{}", n + 1)});
+                (format!("p{n}"), json!({"anyOf": [next, next]}))
+            })
+            .chain([("p40".to_owned(), json!({"const": 0}))])
+            .collect();
+        let chain: serde_json::Map<_, _> =
+            (0..20_000).map(|n| (format!("p{n}"), json!({"$ref": format!("#/$defs/p{}", (n + 1) % 20_000)}))).collect();
+        let branches = json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}], "not": {}});
+        let rest =
+            (0..40).fold(json!({"const": 0}), |inner, _| json!({"allOf": [inner], "unevaluatedProperties": true}));
+        let cases = [
+            (json!({"anyOf": slow}), json!("a".repeat(5_000)), "look-around"),
+            (json!({"pattern": "(a+)+\\1$"}), json!("a".repeat(5_000)), "back-references"),
+            (json!({"pattern": "(?:(?:a{1,1000}){1,1000}){1,1000}"}), json!("a"), "can't be used"),
+            (
+                json!({"anyOf": (0..10_000).map(|n| json!({"pattern": format!("a{n}")})).collect::<Vec<_>>()}),
+                json!("a"),
+                "simpler",
+            ),
+            (json!({"$ref": "#/$defs/p0", "$defs": twice}), json!(1), "simpler"),
+            (json!({"properties": {"a": branches.clone()}}), nested(100), "simpler"),
+            (
+                json!({"additionalProperties": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}, "minProperties": 1}),
+                nested(100),
+                "simpler",
+            ),
+            (
+                json!({"prefixItems": [{"oneOf": [{"$ref": "#"}, {"$ref": "#"}]}], "additionalProperties": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}),
+                nested(60),
+                "simpler",
+            ),
+            (json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}), json!({}), "without going deeper"),
+            (json!({"$dynamicRef": "#x", "$dynamicAnchor": "x"}), json!({}), "without going deeper"),
+            (json!({"$ref": "http://169.254.169.254/latest"}), json!({}), ""),
+            (json!({"$ref": "file:///etc/passwd"}), json!({}), ""),
+            (
+                json!({"allOf": [{"$id": "http://x/", "$ref": "#/$defs/a", "$defs": {"a": true}}], "$defs": {"a": true}}),
+                json!({}),
+                "`$id`",
+            ),
+            (rest, json!({"b": 1}), "simpler"),
+            (json!({"$ref": "#/$defs/p0", "$defs": chain}), json!(1), "in each other"),
+        ];
+        for (schema, value, says) in cases {
+            let start = Instant::now();
+            let refused = check(&schema, &value).unwrap_err();
+            assert!(refused.contains(says), "{schema}: {refused}");
+            assert!(start.elapsed() < Duration::from_secs(5), "{schema}: {:?}", start.elapsed());
+        }
+    }
+
+    #[test]
+    fn the_effort_is_that_of_all_together() {
+        let mut effort = Effort::default();
+        let pattern = json!({"pattern": "^[a-z]{1,50}$"});
+        let refused = (0..1_000).find_map(|_| Schema::new(&pattern, &mut effort).err());
+        assert!(refused.unwrap().contains("simpler"));
+    }
+}

@@ -1,0 +1,1 @@
+SELECT size_bytes FROM component WHERE digest = $1
