@@ -32,6 +32,7 @@ mod secrets;
 mod shapes;
 mod sql;
 mod templates;
+mod upgrade;
 mod uploads;
 mod versions;
 mod workers;
