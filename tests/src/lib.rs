@@ -13,6 +13,8 @@ pub mod build;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod cli;
+#[cfg(feature = "clouds")]
+pub mod cloud;
 mod daemon;
 pub mod http;
 #[cfg(feature = "kubernetes")]

@@ -40,7 +40,7 @@ impl Peer {
         .await
     }
 
-    /// One that answers each request with a status and a body of JSON; that of a 302 is where to go.
+    /// One that answers each request with a status and a body of JSON; that of a 302 or 307 is where to go.
     pub async fn answering(answer: impl Fn(&Taken) -> (u16, String) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let port = listener.local_addr().expect("a listener has an address").port();
@@ -57,7 +57,8 @@ impl Peer {
                         let (status, body) = answer(&asked);
                         kept.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
                         let length = body.len();
-                        let location = if status == 302 { format!("location: {body}\r\n") } else { String::new() };
+                        let location =
+                            if matches!(status, 302 | 307) { format!("location: {body}\r\n") } else { String::new() };
                         let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {length}\r\n{location}");
                         let response = format!("{head}content-type: application/json\r\n\r\n{body}");
                         if stream.write_all(response.as_bytes()).await.is_err() {

@@ -39,6 +39,8 @@ struct Config {
     port: Option<u16>,
     /// The data's folder is a file system of this size, which only the server sees.
     disk: Option<String>,
+    /// None: the one under test.
+    binary: Option<PathBuf>,
 }
 
 /// How a server is to be started.
@@ -80,6 +82,13 @@ impl Builder {
     #[must_use]
     pub fn on_disk_of(mut self, size: &str) -> Self {
         self.config.disk = Some(size.to_owned());
+        self
+    }
+
+    /// Starts this copy of the binary.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.config.binary = Some(path.to_owned());
         self
     }
 
@@ -265,7 +274,7 @@ fn spawn(folder: &Path, config: &Config, listen: &str) -> Child {
         Stdio::from(file.expect("the temporary folder can be written"))
     };
     let mut command = match &config.disk {
-        None => Command::new(build::binary()),
+        None => Command::new(config.binary.clone().unwrap_or_else(|| build::binary().to_owned())),
         Some(size) => {
             // In a mount namespace of its own: needs no rights, and is gone with the process.
             let mount = format!("mount -t tmpfs -o size={size} none \"$1\" && shift && exec \"$@\"");

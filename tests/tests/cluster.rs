@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::load::{all_ended_right, load};
 
 /// Of all processes of these tests: 32 bytes.
-const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// How long the others wait for a leader that is gone, and some more: the machine is shared.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 
@@ -40,8 +40,18 @@ impl Place {
             .env("AIRLOCK_SECRET_KEY", SECRET_KEY)
     }
 
-    fn epoch(&self) -> i64 {
-        self.postgres.sql(&self.database, "SELECT epoch FROM lease").parse().unwrap()
+    pub fn epoch(&self) -> i64 {
+        self.sql("SELECT epoch FROM lease").parse().unwrap()
+    }
+
+    /// What statements answer, past the processes.
+    pub fn sql(&self, statements: &str) -> String {
+        self.postgres.sql(&self.database, statements)
+    }
+
+    /// The database.
+    pub fn url(&self) -> String {
+        self.postgres.url(&self.database)
     }
 }
 

@@ -132,6 +132,15 @@ async fn each_task_may_have_a_pod_of_its_own() {
     assert_eq!(ended[0]["spec"]["containers"][0]["resources"]["limits"]["memory"], "256Mi");
     let fleet = fleet(&client, |fleet| fleet["pods"][2]["state"] == "ended").await;
     assert_eq!(fleet["trouble"], Value::Null, "{fleet}");
+    let figures = client.text("/metrics", "*/*").await;
+    for figure in [
+        r#"airlock_fleet_pods{fleet="small",state="ended"} 3"#,
+        r#"airlock_fleet_max_pods{fleet="small"} 5"#,
+        r#"airlock_pod_creations_total{fleet="small",result="created"} 3"#,
+        r#"airlock_pod_ends_total{fleet="small",reason="done"} 3"#,
+    ] {
+        assert!(figures.contains(figure), "`{figure}` is not in\n{figures}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use airlock_tests::{
     Client, Server, Shell, build,
+    cloud::{Cloud, Service},
     s3::{BUCKET, Bucket},
 };
 use serde_json::{Value, json};
@@ -113,4 +114,28 @@ async fn objects_are_read_and_written_below_the_connections_prefix() {
     let told = shell.run(&["replay", "asks", &run_id, "t", "--output", "json"]).await.ok();
     let end: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!(end["same"], true, "{told}");
+}
+
+#[tokio::test]
+async fn the_installations_own_objects_may_be_with_azure_or_google() {
+    for (service, scheme) in [(Service::Azure, "az"), (Service::Google, "gs")] {
+        let cloud = Cloud::start(service).await;
+        let mut builder = Server::builder().env("AIRLOCK_STORAGE_URL", &cloud.url(scheme));
+        for (name, value) in cloud.env() {
+            builder = builder.env(name, value);
+        }
+        let mut server = builder.start().await;
+        let client = server.client().await;
+        client.upload(build::component("hostile")).await.ok();
+        let run_id = client.trigger("busy_bees", json!({"steps": 1})).await;
+        assert_eq!(client.finished("busy_bees", &run_id).await["state"], "success");
+        // What was compiled is gone, and comes from there again.
+        server.stop().await;
+        std::fs::remove_dir_all(server.data_dir().join("compiled")).unwrap();
+        server.restart().await;
+        let client = server.client().await;
+        let run_id = client.trigger("canary", json!({})).await;
+        assert_eq!(client.finished("canary", &run_id).await["state"], "success");
+        assert!(cloud.keys().iter().any(|key| key.starts_with("files/components/")), "{:?}", cloud.keys());
+    }
 }

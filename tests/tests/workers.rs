@@ -190,3 +190,50 @@ async fn a_queue_that_is_no_name_is_refused() {
     assert_eq!(worker.ended().await.code(), Some(2));
     assert!(worker.log().contains("workers.queues"), "{}", worker.log());
 }
+
+/// `large` asks for more than any of the first workers has for all of its attempts.
+const LARGE: &str = "
+dag_id: large
+grants: {memory_mib: 1024}
+tasks: {there: {uses: control/empty}}
+";
+
+#[tokio::test]
+async fn attempts_take_of_their_workers_memory_what_they_may_have() {
+    let (server, client) = server().await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(LARGE.into()).await.ok();
+    // Two at a time of 256 MiB, though it has slots for eight.
+    let _small = Worker::with(&server.url, TOKEN, "small", 8, &["--workers-memory-mib", "600"]);
+    workload(&client, |load| load["slots"] == 8 && load["memory_mib"] == 600).await;
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        runs.push(client.trigger("busy_bees", json!({"steps": 20})).await);
+    }
+    let load = workload(&client, |load| load["running"] == 2 && load["waiting"] == 2).await;
+    assert_eq!((&load["wanted_memory_mib"], &load["workers"][0]["running_memory_mib"]), (&json!(1_024), &json!(512)));
+    // A slot's share is 75 MiB.
+    assert_eq!(load["wanted"], 14, "{load}");
+    let page = client.text("/workers", "text/html").await;
+    assert!(page.contains("512 of 600 MiB"), "{page}");
+
+    let large = client.trigger("large", json!({})).await;
+    let why = format!("/api/v2/dags/large/dagRuns/{large}/taskInstances/there/dependencies");
+    let why = until("why it waits", RUN_LIMIT, async || {
+        let why = client.get(&why).await.ok();
+        Some(why["dependencies"][0]["reason"].as_str()?.to_owned())
+    })
+    .await;
+    assert!(why.contains("1024 MiB") && why.contains("has 600") && why.contains("start a larger one"), "{why}");
+    for run_id in &runs {
+        succeeded_at_once(&client, "busy_bees", run_id).await;
+    }
+    let _other = Worker::with(&server.url, TOKEN, "other", 1, &["--workers-memory-mib", "1024"]);
+    succeeded_at_once(&client, "large", &large).await;
+
+    // Without the flag a worker has most of what the machine has, and says so.
+    let _usual = Worker::start(&server.url, TOKEN, "usual", 1);
+    let load = workload(&client, |load| load["workers"].as_array().is_some_and(|all| all.len() == 3)).await;
+    let usual = load["workers"].as_array().unwrap().iter().find(|worker| worker["name"] == "usual").unwrap();
+    assert!(usual["memory_mib"].as_u64().is_some_and(|mib| mib >= 256), "{usual}");
+}

@@ -8,9 +8,9 @@ use axum::{
 
 use super::{Api, error::ApiError};
 use crate::{
-    scheduler::Health,
+    scheduler::{Fleet, Health, PodState},
     store::{MAX_PAGE, Page},
-    telemetry::{Gauges, PoolSlots},
+    telemetry::{FleetPods, Gauges, PoolSlots},
 };
 
 /// What Prometheus asks for and knows how to read.
@@ -30,10 +30,26 @@ pub async fn get_metrics(State(api): State<Api>) -> Result<Response, ApiError> {
         parallelism: api.scheduler.parallelism(),
         active_runs,
         pools: pools(&api).await?,
+        fleets: api.scheduler.workload(None).fleets.iter().map(pods).collect(),
         warnings: api.scheduler.warnings().iter().map(|warning| warning.kind).collect(),
         database_bytes: size.inspect_err(|error| tracing::warn!(%error, "the database's size is not known")).ok(),
     };
     Ok(([(CONTENT_TYPE, OPENMETRICS)], api.scheduler.metrics().render(&now)).into_response())
+}
+
+fn pods(fleet: &Fleet) -> FleetPods {
+    let count = |state| {
+        let pods = fleet.pods.iter().filter(|pod| pod.state == state).count();
+        i64::try_from(pods).unwrap_or(i64::MAX)
+    };
+    FleetPods {
+        fleet: fleet.name.clone(),
+        max: fleet.max,
+        starting: count(PodState::Starting),
+        running: count(PodState::Running),
+        leaving: count(PodState::Leaving),
+        ended: count(PodState::Ended),
+    }
 }
 
 async fn pools(api: &Api) -> Result<Vec<PoolSlots>, ApiError> {

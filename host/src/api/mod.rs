@@ -72,7 +72,7 @@ use utoipa_axum::{
 use crate::{
     auth::Auth,
     blobs::Blobs,
-    model::time::Clock,
+    model::{build::Build, time::Clock},
     scheduler::{Logs, Scheduler},
     secrets::{SecretString, Secrets},
     store::Store,
@@ -96,8 +96,8 @@ pub struct ApiConfig {
 #[derive(Debug, Clone)]
 pub struct WorkersConfig {
     pub token: SecretString,
-    /// What compiled code has to fit.
-    pub code: String,
+    /// What their runners have to understand and to run.
+    pub build: Build,
 }
 
 impl Default for ApiConfig {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     auth::Audit,
-    model::ids::QueueName,
+    model::{build::Build, ids::QueueName, queue::Room},
     scheduler::{Hello, Workload},
 };
 
@@ -38,9 +38,15 @@ pub const NAME: HeaderName = HeaderName::from_static("x-airlock-worker");
 pub const PROCESS: HeaderName = HeaderName::from_static("x-airlock-process");
 /// How many attempts it runs at a time.
 pub const SLOTS: HeaderName = HeaderName::from_static("x-airlock-slots");
+/// Memory that its attempts may have together, in MiB; left out: any.
+pub const MEMORY: HeaderName = HeaderName::from_static("x-airlock-memory-mib");
 /// The queues that it serves, with commas between; `*`: all.
 pub const QUEUES: HeaderName = HeaderName::from_static("x-airlock-queues");
-/// What compiled code has to fit: version, compiler settings, CPU.
+/// The worker's version, for people.
+pub const VERSION: HeaderName = HeaderName::from_static("x-airlock-version");
+/// The number of the protocol that its runner speaks: `wire::PROTOCOL`.
+pub const SPEAKS: HeaderName = HeaderName::from_static("x-airlock-protocol");
+/// What compiled code has to fit: compiler, its settings, CPU.
 pub const CODE: HeaderName = HeaderName::from_static("x-airlock-code");
 /// After how many attempts it leaves; left out: never.
 pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-airlock-attempts");
@@ -107,7 +113,7 @@ fn drain(api: &Api, name: &str) -> Result<(), ApiError> {
     responses(
         (status = 101),
         (status = 403),
-        (status = 409, description = "It runs other code than this server compiles"),
+        (status = 409, description = "It speaks another protocol than this server, or runs other code than it compiles"),
         (status = 410, description = "It was drained"),
     ),
 )]
@@ -122,6 +128,10 @@ pub async fn connect_worker(State(api): State<Api>, mut request: Request) -> Res
     if name.is_empty() || name.len() > MAX_NAME || !(1..=MAX_SLOTS).contains(&slots) {
         return Err(ApiError::bad_request("a worker says its name and how many slots it has, 1 to 100,000".to_owned()));
     }
+    let memory_mib = match text(&MEMORY) {
+        "" => None,
+        given => Some(given.parse().map_err(|_| ApiError::bad_request("a worker says its memory in MiB".to_owned()))?),
+    };
     let queues =
         text(&QUEUES).parse().map_err(|error| ApiError::bad_request(format!("the worker's queues: {error}")))?;
     let process = text(&PROCESS).parse();
@@ -136,12 +146,14 @@ pub async fn connect_worker(State(api): State<Api>, mut request: Request) -> Res
             given.parse().map_err(|_| ApiError::bad_request("a worker leaves after 1 attempt or more".to_owned()))?,
         ),
     };
-    if api.config.workers.as_ref().is_none_or(|workers| text(&CODE) != workers.code) {
-        return Err(ApiError::conflict(
-            "the worker can't run the code that this server compiles: give both the same version of airlock, and CPUs of the \
-             same kind"
-                .to_owned(),
-        ));
+    let build = Build {
+        version: text(&VERSION).to_owned(),
+        protocol: text(&SPEAKS).parse().unwrap_or(0),
+        code: text(&CODE).to_owned(),
+    };
+    if let Some(why) = api.config.workers.as_ref().and_then(|workers| workers.build.misfit(&build)) {
+        tracing::warn!(worker = name, why, "a worker is refused");
+        return Err(ApiError::conflict(why));
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let scheduler = api.scheduler.clone();
@@ -150,7 +162,10 @@ pub async fn connect_worker(State(api): State<Api>, mut request: Request) -> Res
         let served = match upgrade.await {
             Ok(stream) => {
                 scheduler
-                    .serve_worker(Hello { name: name.clone(), process, slots, queues, attempts }, TokioIo::new(stream))
+                    .serve_worker(
+                        Hello { name: name.clone(), process, room: Room::of(slots, memory_mib), queues, attempts },
+                        TokioIo::new(stream),
+                    )
                     .await
             }
             Err(error) => Err(error.to_string()),

@@ -4,13 +4,17 @@
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
     /// The storage's address is wrong: the installation must be changed.
-    #[error("`{url}` is not a storage url: {why}; write it as `file:///path` or `s3://bucket/prefix?endpoint=...`")]
+    #[error(
+        "`{url}` is not a storage url: {why}; write it as `file:///path`, `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`"
+    )]
     Url { url: String, why: String },
     /// Not reachable, out of space, too slow: the same call may work later.
     #[error("object storage can't be used right now")]
     Unavailable(#[source] object_store::Error),
     /// The credentials are missing, wrong, or do not suffice.
-    #[error("object storage refused airlock's credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
+    #[error(
+        "object storage refused airlock's credentials; check the variables AWS_*, AZURE_* or GOOGLE_* of the server"
+    )]
     Denied(#[source] object_store::Error),
     /// The key or the request is wrong: a bug.
     #[error("object storage refused the request")]

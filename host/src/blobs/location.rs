@@ -1,9 +1,10 @@
 //! From a url to a storage.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem, path::Path,
+    BackoffConfig, ClientOptions, Error, ObjectStore, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, path::Path,
 };
 use reqwest::Url;
 
@@ -15,15 +16,14 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn open(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), BlobError> {
-    open_with(url, None)
+type Opened = (Arc<dyn ObjectStore>, Path);
+
+pub(super) fn open(url: &str) -> Result<Opened, BlobError> {
+    open_with(url, &[])
 }
 
-/// Opens `url` with S3 settings besides those of the environment.
-pub(super) fn open_with<'a>(
-    url: &str,
-    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<(Arc<dyn ObjectStore>, Path), BlobError> {
+/// Opens `url` with settings of its service besides those of the environment, as `("aws_region", "us-east-1")`.
+pub(super) fn open_with(url: &str, settings: &[(&str, &str)]) -> Result<Opened, BlobError> {
     let wrong = |why: String| BlobError::Url { url: without_query(url).to_owned(), why };
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     match parsed.scheme() {
@@ -32,6 +32,8 @@ pub(super) fn open_with<'a>(
             Ok((local(&folder).map_err(wrong)?, Path::default()))
         }
         "s3" => s3(&parsed, settings).map_err(wrong),
+        "az" => azure(&parsed, settings).map_err(wrong),
+        "gs" => google(&parsed, settings).map_err(wrong),
         other => Err(wrong(format!("`{other}` is not a kind of storage that is known here"))),
     }
 }
@@ -47,39 +49,97 @@ fn local(folder: &PathBuf) -> Result<Arc<dyn ObjectStore>, String> {
     Ok(Arc::new(files.with_fsync(true)))
 }
 
-fn s3<'a>(
-    url: &Url,
-    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<(Arc<dyn ObjectStore>, Path), String> {
-    // reqwest is built without a default; a second call is refused, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-
-    let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or("it names no bucket")?;
-    let mut client =
-        ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT).with_allow_http(false);
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_virtual_hosted_style_request(false);
+fn s3(url: &Url, settings: &[(&str, &str)]) -> Result<Opened, String> {
+    let mut builder = AmazonS3Builder::from_env().with_virtual_hosted_style_request(false);
     for (name, value) in settings {
-        let name = name.parse().map_err(|error: object_store::Error| error.to_string())?;
-        builder = builder.with_config(name, value);
+        builder = builder.with_config(key(name)?, *value);
     }
-    for (name, value) in url.query_pairs() {
-        let flag = || value.parse::<bool>().map_err(|_| format!("`{name}` must be `true` or `false`"));
-        match &*name {
-            "endpoint" => builder = builder.with_endpoint(value),
-            "region" => builder = builder.with_region(value),
-            "allow_http" => client = client.with_allow_http(flag()?),
-            "path_style" => builder = builder.with_virtual_hosted_style_request(!flag()?),
-            other => {
-                return Err(format!(
-                    "`{other}` is not known in it; `endpoint`, `region`, `allow_http` and `path_style` are"
-                ));
+    let place = Place::of(url, &["endpoint", "region", "allow_http", "path_style"])?;
+    for (name, value) in &place.words {
+        builder = match name.as_str() {
+            "endpoint" => builder.with_endpoint(value),
+            "region" => builder.with_region(value),
+            _ => builder.with_virtual_hosted_style_request(!flag(name, value)?),
+        };
+    }
+    let builder = builder.with_bucket_name(place.bucket).with_client_options(place.client).with_retry(retries());
+    opened(builder.build(), place.prefix)
+}
+
+/// As the tools of Azure name it: `az://container/prefix`, in the account of `account` or `AZURE_STORAGE_ACCOUNT_NAME`.
+fn azure(url: &Url, settings: &[(&str, &str)]) -> Result<Opened, String> {
+    let mut builder = MicrosoftAzureBuilder::from_env();
+    for (name, value) in settings {
+        builder = builder.with_config(key(name)?, *value);
+    }
+    let place = Place::of(url, &["account", "endpoint", "allow_http"])?;
+    for (name, value) in &place.words {
+        builder = match name.as_str() {
+            "account" => builder.with_account(value),
+            _ => builder.with_endpoint(value.clone()),
+        };
+    }
+    let builder = builder.with_container_name(place.bucket).with_client_options(place.client).with_retry(retries());
+    opened(builder.build(), place.prefix)
+}
+
+fn google(url: &Url, settings: &[(&str, &str)]) -> Result<Opened, String> {
+    let mut builder = GoogleCloudStorageBuilder::from_env();
+    for (name, value) in settings {
+        builder = builder.with_config(key(name)?, *value);
+    }
+    let place = Place::of(url, &["endpoint", "allow_http"])?;
+    for (_, value) in &place.words {
+        builder = builder.with_base_url(value.trim_end_matches('/'));
+    }
+    let builder = builder.with_bucket_name(place.bucket).with_client_options(place.client).with_retry(retries());
+    opened(builder.build(), place.prefix)
+}
+
+/// What a url of a service says.
+struct Place {
+    bucket: String,
+    prefix: Path,
+    client: ClientOptions,
+    /// The query, without what `client` has taken.
+    words: Vec<(String, String)>,
+}
+
+impl Place {
+    /// Reads a url whose query may have the words of `known`.
+    fn of(url: &Url, known: &[&str]) -> Result<Self, String> {
+        // reqwest is built without a default; a second call is refused, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+
+        let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or("it names no bucket or container")?;
+        let client = ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
+        let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
+        let mut place =
+            Self { bucket: bucket.to_owned(), prefix, client: client.with_allow_http(false), words: Vec::new() };
+        for (name, value) in url.query_pairs() {
+            if !known.contains(&&*name) {
+                let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+                return Err(format!("`{name}` is not known in it; {} are", known.join(", ")));
+            }
+            match &*name {
+                "allow_http" => place.client = place.client.with_allow_http(flag(&name, &value)?),
+                _ => place.words.push((name.into_owned(), value.into_owned())),
             }
         }
+        Ok(place)
     }
-    let objects =
-        builder.with_client_options(client).with_retry(retries()).build().map_err(|error| error.to_string())?;
-    let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
-    Ok((Arc::new(objects), prefix))
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| format!("`{name}` must be `true` or `false`"))
+}
+
+fn key<K: FromStr<Err = Error>>(name: &str) -> Result<K, String> {
+    name.parse().map_err(|error: Error| error.to_string())
+}
+
+fn opened<S: ObjectStore>(built: object_store::Result<S>, prefix: Path) -> Result<Opened, String> {
+    built.map(|objects| (Arc::new(objects) as Arc<dyn ObjectStore>, prefix)).map_err(|error| error.to_string())
 }
 
 /// How often a request is made again that may work later.

@@ -1,4 +1,4 @@
-//! Object storage: components, logs, artifacts and large XComs, in a local folder or in an S3 bucket.
+//! Object storage: components, logs, artifacts and large XComs, in a local folder, or in a bucket of S3, Azure or Google Cloud.
 //!
 //! It promises that an object which was stored is whole and durable: it appears under its key all at once, or
 //! never. It decides no race: keys are unique (see [`keys`]) and the database says which of them counts. So it asks
@@ -59,7 +59,8 @@ impl Blobs {
     /// Opens the storage at `url`: `file:///path` (made if it is not there) or
     /// `s3://bucket/prefix?endpoint=http://host:9000&region=us-east-1&allow_http=true&path_style=true`.
     ///
-    /// S3 credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's or pod's role.
+    /// S3 credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's or pod's role. As well
+    /// `az://container/prefix?account=name` with the `AZURE_*` and `gs://bucket/prefix` with the `GOOGLE_*` of their tools.
     pub fn open(url: &str) -> Result<Self, BlobError> {
         let (objects, prefix) = location::open(url)?;
         Ok(Self { objects, prefix, aborts: TaskTracker::new() })

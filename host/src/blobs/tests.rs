@@ -1,5 +1,9 @@
 //! The contract, on every kind of storage that runs in a test process.
 
+#[path = "../../../tests/src/cloud.rs"]
+mod cloud;
+
+use cloud::{Cloud, Service};
 use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -115,21 +119,91 @@ fn an_address_that_is_wrong_says_why_and_tells_no_secret() {
     assert!(refused("s3://bucket?allow_http=yes").contains("`allow_http` must be `true` or `false`"));
     let text = refused("s3://bucket?secret_access_key=hunter2");
     assert!(text.contains("`secret_access_key` is not known") && !text.contains("hunter2"), "{text}");
+    let text = refused("az://container?sas_token=hunter2");
+    assert!(text.contains("`account`, `endpoint`, `allow_http` are") && !text.contains("hunter2"), "{text}");
+    assert!(refused("gs://bucket?region=eu").contains("`region` is not known"));
+    assert!(refused("az://container/prefix").contains("ccount"), "{}", refused("az://container/prefix"));
+}
+
+fn with(url: &str, settings: &[(&str, &str)]) -> Blobs {
+    let (objects, prefix) = location::open_with(url, settings).unwrap();
+    Blobs { objects, prefix, aborts: TaskTracker::new() }
+}
+
+fn of_cloud(scheme: &str, cloud: &Cloud) -> Blobs {
+    let settings = cloud.env().iter().map(|(name, value)| (name.to_lowercase(), *value)).collect::<Vec<_>>();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    with(&cloud.url(scheme), &settings)
 }
 
 #[tokio::test]
-async fn an_s3_server_that_is_away_is_unavailable() {
+async fn azure_meets_the_contract() {
+    let cloud = Cloud::start(Service::Azure).await;
+    let blobs = of_cloud("az", &cloud);
+    meets_the_contract(&blobs).await;
+    is_a_bucket(&blobs, &cloud).await;
+}
+
+#[tokio::test]
+async fn google_cloud_meets_the_contract() {
+    let cloud = Cloud::start(Service::Google).await;
+    let blobs = of_cloud("gs", &cloud);
+    meets_the_contract(&blobs).await;
+    is_a_bucket(&blobs, &cloud).await;
+}
+
+/// What is asked of buckets only: that objects are below the prefix, and lists of many pages.
+async fn is_a_bucket(blobs: &Blobs, cloud: &Cloud) {
+    let keys: Vec<_> = (0..7).map(|at| format!("logs/{at}")).collect();
+    for key in &keys {
+        blobs.put(key, Bytes::from_static(b"x")).await.unwrap();
+    }
+    assert!(blobs.copy("logs/0", "logs/6").await.unwrap() && !blobs.copy("logs/none", "logs/6").await.unwrap());
+    let mut listed: Vec<_> = blobs.list("logs").unwrap().map_ok(|blob| blob.key).try_collect().await.unwrap();
+    listed.sort();
+    assert_eq!(listed, keys);
+    let after: Vec<_> = blobs.list_after("logs", Some("logs/4")).unwrap().try_collect().await.unwrap();
+    assert_eq!(after.len(), 2);
+    assert!(cloud.keys().iter().all(|key| key.starts_with("files/")), "{:?}", cloud.keys());
+    assert_eq!(cloud.unfinished(), 0);
+    let info = blobs.info("logs/1").await.unwrap().unwrap();
+    assert_eq!((info.key.as_str(), info.size_bytes), ("logs/1", 1));
+    assert_eq!(blobs.get_range_of(&info, 0..1).await.unwrap().unwrap(), "x");
+    blobs.put("logs/1", Bytes::from_static(b"yy")).await.unwrap();
+    assert_eq!(blobs.get_range_of(&info, 0..1).await.unwrap(), None, "it is another one by now");
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_denied_and_not_tried_again() {
+    let (azure, google) = (Cloud::start(Service::Azure).await, Cloud::start(Service::Google).await);
+    for blobs in [
+        with(
+            &azure.url("az"),
+            &[("azure_storage_account_name", cloud::ACCOUNT), ("azure_storage_account_key", "Z3Vlc3M=")],
+        ),
+        with(&google.url("gs"), &[("google_bearer_token", "guess")]),
+    ] {
+        let error = blobs.ping().await.unwrap_err();
+        assert!(matches!(error, BlobError::Denied(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_unavailable() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let credentials = [("aws_access_key_id", "a"), ("aws_secret_access_key", "b")];
-    let url = format!("s3://bucket/prefix?endpoint=http://127.0.0.1:{port}&allow_http=true&region=us-east-1");
-    let blobs = location::open_with(&url, credentials).map(|(objects, prefix)| Blobs {
-        objects,
-        prefix,
-        aborts: TaskTracker::new(),
-    });
-    let error = blobs.unwrap().get("xcoms/a").await.unwrap_err();
-    assert!(error.is_transient(), "{error:?}");
+    let query = format!("endpoint=http://127.0.0.1:{port}&allow_http=true");
+    let s3 = [("aws_access_key_id", "a"), ("aws_secret_access_key", "b"), ("aws_region", "us-east-1")];
+    let azure = [("azure_storage_account_name", "a"), ("azure_storage_account_key", "Yg==")];
+    let away = async |url: &str, settings: &[(&str, &str)]| {
+        let error = with(&format!("{url}?{query}"), settings).get("xcoms/a").await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+    };
+    tokio::join!(
+        away("s3://bucket/prefix", &s3),
+        away("az://container/prefix", &azure),
+        away("gs://bucket/prefix", &[("google_bearer_token", "a")])
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 use super::error::{CliError, Kind, OrFail, Result};
-use crate::store::{Leader, Store};
+use crate::store::{Leader, Store, StoreError};
 
 /// How long a leader that says nothing stays the leader.
 const LEASE: Duration = Duration::from_secs(10);
@@ -104,8 +104,10 @@ impl Member {
         Ok(Self { store, holder, url, token: token.into(), client, leader, _look: Arc::new(look) })
     }
 
-    /// Waits until this process leads. What it writes from then on is fenced.
+    /// Waits until this process leads. What it writes from then on is fenced. One that is older than the schema of the database waits for
+    /// ever: it passes on what it is asked until it is ended.
     pub async fn lead(&self) -> Lead {
+        let mut is_told = false;
         loop {
             let asked = Instant::now();
             match self.store.lease_take(&self.holder, &self.url, LEASE).await {
@@ -115,6 +117,16 @@ impl Member {
                     return Lead { store: self.store.clone(), holder: self.holder.clone(), asked: Mutex::new(asked) };
                 }
                 Ok(None) => {}
+                Err(StoreError::Newer { found, known }) => {
+                    if !is_told {
+                        tracing::warn!(
+                            found,
+                            known,
+                            "a newer airlock has changed the schema: this process leads no more; upgrade it"
+                        );
+                    }
+                    is_told = true;
+                }
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the lease can't be looked at"),
             }
             tokio::time::sleep(LOOK).await;

@@ -15,6 +15,8 @@ mod connections;
 mod dags;
 mod db;
 mod deploy;
+#[cfg(test)]
+mod deployments;
 mod dev;
 mod error;
 mod fleets;
@@ -23,6 +25,7 @@ mod http;
 mod local;
 mod log;
 mod login;
+mod machine;
 mod new;
 mod output;
 mod pools;

@@ -29,6 +29,7 @@ use crate::{
     pods::{Cluster, Pods},
     sandbox,
     secrets::SecretString,
+    store::Store,
     ui::{self, UiCache, UiState},
 };
 
@@ -72,7 +73,11 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let tls = config.tls.clone().map(Tls::open).transpose();
     let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
     let front = Front { tls, proxies: config.trusted_proxies.clone() };
-    let vault = Vault::open(&config, data_dir.path()).await?;
+    let secrets = services::open_secrets(&config, data_dir.path())?;
+    let store = Store::join(&services::store_config(&config, data_dir.path())).await;
+    let store = store.or_fail(Kind::Failed, || "can't use the database".into())?;
+    // Wrong keys are told at the start, but where the tables may not be those of this version yet.
+    let vault = if store.is_behind() { None } else { Some(Vault::of(&config, store.clone(), secrets.clone()).await?) };
     let stopping = CancellationToken::new();
     let end = async {
         tokio::select! {
@@ -93,11 +98,18 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
         }
     };
 
-    if vault.store.is_shared() {
+    let open_vault = async || match vault {
+        Some(vault) => Ok(vault),
+        None => Vault::of(&config, store.clone(), secrets).await,
+    };
+    if store.is_shared() {
         let url = config.cluster_url.clone().map_or_else(|| url_of(scheme, address), Ok)?;
-        let member = Member::new(vault.store.clone(), url).await?;
+        let member = Member::new(store.clone(), url).await?;
         announce(scheme, address)?;
-        let lead = async || Box::pin(Leading::start(&config, vault, data_dir.path(), fleets, &stopping)).await;
+        let lead = async || {
+            store.schema_update().await.or_fail(Kind::Failed, || "can't use the database".into())?;
+            Box::pin(Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping)).await
+        };
         return serve_as_member(&member, may_lead.then_some(lead), (served, &stopping)).await;
     }
     if !may_lead {
@@ -105,7 +117,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
         return Err(CliError::text(Kind::Usage, text)
             .hint("name a PostgreSQL database by AIRLOCK_DATABASE_URL, or leave out --api"));
     }
-    let leading = Leading::start(&config, vault, data_dir.path(), fleets, &stopping).await?;
+    let leading = Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping).await?;
     announce(scheme, address)?;
     leading.tell_password()?;
     served(leading.app).await;
@@ -153,8 +165,8 @@ impl Leading {
         let password = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
         let workers = match config.workers_token.clone() {
             Some(token) => {
-                let code = sandbox::fingerprint().or_fail(Kind::Failed, || "can't start the sandbox".into())?;
-                Some(WorkersConfig { token: token.into(), code })
+                let build = sandbox::build().or_fail(Kind::Failed, || "can't start the sandbox".into())?;
+                Some(WorkersConfig { token: token.into(), build })
             }
             None => None,
         };
@@ -191,7 +203,11 @@ async fn serve_as_member(
             return Ok(None);
         };
         let Some(lead) = stopping.run_until_cancelled(member.lead()).await else { return Ok(None) };
-        let leading = start().await?;
+        // A long history takes its time: the lease is kept meanwhile.
+        let leading = tokio::select! {
+            leading = start() => leading?,
+            lost = lead.keep() => return Err(lost),
+        };
         leading.tell_password()?;
         app.set(member.behind(leading.app));
         match stopping.run_until_cancelled(lead.keep()).await {

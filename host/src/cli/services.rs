@@ -95,18 +95,16 @@ impl Vault {
     /// # Errors
     /// If either can't be read, or the key is not the one that the data was sealed with.
     pub async fn open(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
-        let keys = SecretsConfig {
-            key: config.secret_key.clone().map(Into::into),
-            key_file: config.secret_key_file.clone(),
-            key_command: config.secret_key_command.clone(),
-        };
-        let secrets = Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())?;
-        let place = match &config.database_url {
-            Some(url) => StorePlace::Postgres(url.clone()),
-            None => StorePlace::Sqlite(data_dir.join("airlock.db")),
-        };
-        let store = StoreConfig { place, synchronous: config.synchronous };
-        let store = Store::open(&store).await.or_fail(Kind::Failed, || "can't use the database".into())?;
+        let secrets = open_secrets(config, data_dir)?;
+        let store = Store::open(&store_config(config, data_dir)).await;
+        Self::of(config, store.or_fail(Kind::Failed, || "can't use the database".into())?, secrets).await
+    }
+
+    /// Makes the keys of an open database ready, whose schema is up to date.
+    ///
+    /// # Errors
+    /// If the key is not the one that the data was sealed with.
+    pub async fn of(config: &ServeConfig, store: Store, secrets: Secrets) -> Result<Self> {
         let opened = vault::Vault::open(store.clone(), secrets.clone(), backends(config)?).await;
         let values = opened.map_err(|error| {
             let is_wrong = matches!(error, VaultError::Secrets(_));
@@ -121,6 +119,28 @@ impl Vault {
         })?;
         Ok(Self { store, secrets, values })
     }
+}
+
+/// The master keys that the settings name.
+///
+/// # Errors
+/// If they can't be read.
+pub fn open_secrets(config: &ServeConfig, data_dir: &Path) -> Result<Secrets> {
+    let keys = SecretsConfig {
+        key: config.secret_key.clone().map(Into::into),
+        key_file: config.secret_key_file.clone(),
+        key_command: config.secret_key_command.clone(),
+    };
+    Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())
+}
+
+/// The database that the settings name; by default a file in `data_dir`.
+pub fn store_config(config: &ServeConfig, data_dir: &Path) -> StoreConfig {
+    let place = match &config.database_url {
+        Some(url) => StorePlace::Postgres(url.clone()),
+        None => StorePlace::Sqlite(data_dir.join("airlock.db")),
+    };
+    StoreConfig { place, synchronous: config.synchronous }
 }
 
 /// The places outside of the database, in the order in which they are asked.

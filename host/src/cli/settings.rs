@@ -207,6 +207,15 @@ impl Settings {
         Ok(Self { values, environment: environment.map(|(name, value)| (name.clone(), value.clone())).collect() })
     }
 
+    /// Those of an environment alone.
+    ///
+    /// # Errors
+    /// If something in it is not a setting.
+    #[cfg(test)]
+    pub fn of_variables(variables: &[(String, String)]) -> Result<Self> {
+        Self::gather(&BTreeMap::new(), &variables.iter().cloned().collect(), None)
+    }
+
     /// The value of `key`, read as a `T`; none if it is not set and has no default.
     ///
     /// # Errors
@@ -242,6 +251,17 @@ impl Settings {
             let shown = value.map(|(text, origin)| (if setting.secret { "***" } else { text.as_str() }, origin));
             (setting, shown)
         })
+    }
+}
+
+/// A whole number from the one to the other.
+struct Within<const FIRST: u32, const LAST: u32>(u32);
+
+impl<const FIRST: u32, const LAST: u32> FromStr for Within<FIRST, LAST> {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        text.parse().ok().filter(|number| (FIRST..=LAST).contains(number)).map(Self).ok_or(())
     }
 }
 
@@ -416,6 +436,8 @@ pub struct ServeConfig {
     /// None: that of tasks that name none; of a server that takes no workers all.
     pub workers_queues: Option<Queues>,
     pub workers_attempts: Option<NonZeroU32>,
+    /// None: most of what there is.
+    pub workers_memory_mib: Option<u32>,
     pub workers_token: Option<String>,
     pub workers_url: Option<String>,
     pub workers_name: Option<String>,
@@ -488,6 +510,7 @@ impl ServeConfig {
             workers_local: settings.require("workers.local", |_| true)?,
             workers_queues: settings.get("workers.queues")?,
             workers_attempts: settings.get("workers.attempts")?,
+            workers_memory_mib: settings.get::<Within<1, { 1 << 24 }>>("workers.memory_mib")?.map(|mib| mib.0),
             workers_token: settings.get("workers.token")?,
             workers_url: settings.get("workers.url")?,
             workers_name: settings.get("workers.name")?,

@@ -19,13 +19,14 @@ use uuid::Uuid;
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
+    machine,
     output::print,
     settings::ServeConfig,
 };
 use crate::{
-    api::workers::{ATTEMPTS, CODE, NAME, PROCESS, PROTOCOL, QUEUES, SLOTS},
+    api::workers::{ATTEMPTS, CODE, MEMORY, NAME, PROCESS, PROTOCOL, QUEUES, SLOTS, SPEAKS, VERSION},
     executor,
-    model::queue::Queues,
+    model::{build::Build, grants::DEFAULT_MEMORY_MIB, queue::Queues},
     sandbox,
 };
 
@@ -35,6 +36,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
 const BUFFER: usize = 64 << 10;
+/// How long a worker goes on asking a server that it does not fit: while an upgrade goes on, one of its own version may lead soon.
+const UPGRADE_TIME: Duration = Duration::from_mins(5);
 /// Processes that pass on to each other are not followed further.
 const MAX_REDIRECTS: u32 = 3;
 
@@ -45,10 +48,12 @@ struct Worker {
     name: String,
     process: Uuid,
     slots: u32,
+    /// None: the machine does not say what it has.
+    memory_mib: Option<u64>,
     queues: Queues,
     /// After how many attempts it leaves.
     attempts: Option<NonZeroU32>,
-    code: String,
+    build: Build,
     client: reqwest::Client,
 }
 
@@ -56,6 +61,8 @@ struct Worker {
 enum Lost {
     /// Another try may help.
     Again(String),
+    /// It may, when a server of its own version leads.
+    Unfit(CliError),
     /// It won't: nothing more is wanted of it.
     Drained,
     /// It won't.
@@ -87,9 +94,10 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
         name,
         process: Uuid::new_v4(),
         slots: config.parallelism,
+        memory_mib: config.workers_memory_mib.map(u64::from).or_else(usual_memory_mib),
         queues: config.workers_queues.clone().unwrap_or_default(),
         attempts: config.workers_attempts,
-        code: sandbox::fingerprint().or_fail(Kind::Failed, || "can't start the sandbox".into())?,
+        build: sandbox::build().or_fail(Kind::Failed, || "can't start the sandbox".into())?,
         client: reqwest::Client::builder()
             .no_proxy()
             .http1_only()
@@ -102,17 +110,24 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
     let leaving = CancellationToken::new();
     print(&format!("airlock {} works for {} as {}\n", env!("CARGO_PKG_VERSION"), worker.url, worker.name))?;
     let mut pause = Duration::ZERO;
+    let mut unfit_since = None;
     let work = async {
         while !leaving.is_cancelled() {
             let begun = Instant::now();
             match worker.stream().await {
                 Ok(()) if leaving.is_cancelled() || worker.attempts.is_some() => break,
-                Ok(()) => {}
+                Ok(()) => unfit_since = None,
                 Err(Lost::Drained) => {
                     tracing::info!("drained");
                     break;
                 }
                 Err(Lost::Never(error)) => return Err(error),
+                Err(Lost::Unfit(error)) => {
+                    if begun.duration_since(*unfit_since.get_or_insert(begun)) >= UPGRADE_TIME {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "this worker does not fit the server that leads");
+                }
                 Err(Lost::Again(why)) => tracing::warn!(why, "there is no server to work for"),
             }
             let next = (pause * 2).clamp(Duration::from_millis(200), MAX_PAUSE);
@@ -135,6 +150,11 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     }
+}
+
+/// What attempts may have of the memory that there is: the rest is for what is around them. One attempt always has its usual limit.
+fn usual_memory_mib() -> Option<u64> {
+    Some((machine::memory_mib()? / 5 * 4).max(u64::from(DEFAULT_MEMORY_MIB)))
 }
 
 impl Worker {
@@ -191,7 +211,12 @@ impl Worker {
                 .header(PROCESS, self.process.to_string())
                 .header(SLOTS, self.slots)
                 .header(QUEUES, self.queues.to_string())
-                .header(CODE, &self.code);
+                .header(VERSION, &self.build.version)
+                .header(SPEAKS, self.build.protocol)
+                .header(CODE, &self.build.code);
+            if let Some(memory_mib) = self.memory_mib {
+                request = request.header(MEMORY, memory_mib);
+            }
             if let Some(attempts) = self.attempts {
                 request = request.header(ATTEMPTS, attempts.get());
             }
@@ -211,10 +236,9 @@ impl Worker {
                 StatusCode::GONE => return Err(Lost::Drained),
                 status if status.is_client_error() => {
                     let text = answer.text().await.unwrap_or_default();
-                    return Err(Lost::Never(CliError::text(
-                        Kind::Refused,
-                        format!("the server refuses this worker: {status}: {text}"),
-                    )));
+                    let text = format!("the server refuses this worker: {status}: {text}");
+                    let error = CliError::text(Kind::Refused, text);
+                    return Err(if status == StatusCode::CONFLICT { Lost::Unfit(error) } else { Lost::Never(error) });
                 }
                 status => return Err(Lost::Again(format!("{url} answers {status}"))),
             }

@@ -55,6 +55,8 @@ impl WorkersCommand {
                         ("queues", "/queues"),
                         ("slots", "/slots"),
                         ("running", "/running"),
+                        ("memory", "/memory_mib"),
+                        ("running memory", "/running_memory_mib"),
                         ("draining", "/is_draining"),
                         ("since", "/connected_at"),
                     ],

@@ -18,6 +18,7 @@ use super::InstanceId;
 use crate::model::{
     dag::NodeIndex,
     ids::{DagId, PoolName, QueueName, TaskId},
+    queue::{Room, Taken},
 };
 
 /// Names a run among all runs; a smaller one is older. The driver's number of the dag_run.
@@ -40,7 +41,7 @@ pub enum Key {
     TaskInRun(RunKey, NodeIndex),
     /// A text that tasks of any dags share.
     Named(Arc<str>),
-    /// A slot of a worker that serves the queue. How many there are, [`Admission::set_queue`] says.
+    /// A slot, and memory, of a worker that serves the queue. How much there is, [`Admission::set_queue`] says.
     Queue(QueueName),
 }
 
@@ -51,7 +52,7 @@ pub struct Demand<'a> {
     pub pool_slots: u32,
     /// Higher goes first.
     pub priority_weight: i32,
-    /// What it must hold, and how many may hold each at a time, at least 1; of a queue that is not said here.
+    /// What it must hold, and how many may hold each at a time, at least 1; of a queue, how many MiB it takes there.
     pub keys: Vec<(Key, u32)>,
 }
 
@@ -67,6 +68,12 @@ pub enum Waiting {
     KeyHeld {
         key: Key,
         limit: u32,
+    },
+    /// The workers of the queue don't have the memory that it takes: now, or at all.
+    MemoryTaken {
+        queue: QueueName,
+        wanted_mib: u32,
+        room: Room,
     },
     PoolMissing,
     /// The pool has fewer free slots than the task takes.
@@ -99,6 +106,17 @@ struct Route {
     keys: Option<Arc<[(Key, u32)]>>,
 }
 
+impl Route {
+    /// What those in it must hold, each with its number.
+    fn keys(&self) -> impl Iterator<Item = &(Key, u32)> {
+        self.keys.iter().flat_map(|keys| keys.iter())
+    }
+
+    fn amount_of(&self, key: &Key) -> u32 {
+        self.keys().find(|(own, _)| own == key).map_or(0, |(_, amount)| *amount)
+    }
+}
+
 /// Ready instances that need the same.
 #[derive(Debug, Default)]
 struct Lane {
@@ -110,7 +128,8 @@ struct Lane {
 /// A key that instances hold.
 #[derive(Debug, Default)]
 struct Holders {
-    count: u32,
+    /// Of a queue, with their memory.
+    taken: Taken,
     /// The lanes that wait for one of them to let go.
     parked: BTreeSet<(RunKey, Route)>,
 }
@@ -164,8 +183,8 @@ pub struct Admission {
     paused: BTreeSet<DagId>,
     /// The keys that are held.
     keys: BTreeMap<Key, Holders>,
-    /// The slots of workers, by the queue that they serve.
-    queues: BTreeMap<QueueName, u32>,
+    /// What workers have room for, by the queue that they serve.
+    queues: BTreeMap<QueueName, Room>,
     /// Instances that asked to be started again later, and what they had.
     deferred: BTreeMap<(RunKey, InstanceId), Gate>,
     /// The heads of the gates whose pool has room.
@@ -207,9 +226,9 @@ impl Admission {
         }
     }
 
-    /// Says how many slots the workers have that serve a queue. What holds more than there are now stays until it is released.
-    pub fn set_queue(&mut self, queue: &QueueName, slots: u32) {
-        if self.queues.insert(queue.clone(), slots) == Some(slots) {
+    /// Says what the workers have room for that serve a queue. What holds more than there is now stays until it is released.
+    pub fn set_queue(&mut self, queue: &QueueName, room: Room) {
+        if self.queues.insert(queue.clone(), room) == Some(room) {
             return;
         }
         let holders = self.keys.get_mut(&Key::Queue(queue.clone()));
@@ -222,11 +241,13 @@ impl Admission {
         self.queues.keys()
     }
 
-    /// How many ready instances wait for a worker that serves `queue`.
-    pub fn waiting_in(&self, queue: &QueueName) -> usize {
-        let parked = self.keys.get(&Key::Queue(queue.clone())).into_iter().flat_map(|holders| &holders.parked);
-        let lanes = parked.filter_map(|(run, route)| self.runs.get(run)?.lanes.get(route));
-        lanes.map(|lane| lane.ranks.len()).sum()
+    /// What ready instances would take that wait for a worker that serves `queue`.
+    pub fn waiting_in(&self, queue: &QueueName) -> Taken {
+        let key = Key::Queue(queue.clone());
+        let parked = self.keys.get(&key).into_iter().flat_map(|holders| &holders.parked);
+        let lanes = parked.filter_map(|(run, route)| Some((route, self.runs.get(run)?.lanes.get(route)?)));
+        let wanted = lanes.map(|(route, lane)| Taken::by(lane.ranks.len(), route.amount_of(&key)));
+        wanted.fold(Taken::default(), Taken::and)
     }
 
     /// Stops or resumes the admission of a dag's instances, of runs present and to come.
@@ -350,14 +371,15 @@ impl Admission {
             let route =
                 self.runs.get(&run).and_then(|entry| entry.ready.get(&instance)).map(|(route, _)| route.clone());
             let route = route.unwrap_or(Route { gate, keys: None });
-            if let Some((key, _)) = self.key_held(&route) {
+            if let Some(key) = self.key_held(&route) {
                 let key = key.clone();
                 self.park(run, route, key);
                 continue;
             }
             self.withdraw(run, instance);
-            for (key, _) in route.keys.iter().flat_map(|keys| keys.iter()) {
-                self.keys.entry(key.clone()).or_default().count += 1;
+            for (key, amount) in route.keys() {
+                let holders = self.keys.entry(key.clone()).or_default();
+                holders.taken = holders.taken.and(Taken::by(1, *amount));
             }
             if let Some(entry) = self.runs.get_mut(&run) {
                 entry.active.insert(instance, route);
@@ -380,8 +402,8 @@ impl Admission {
             Waiting::DagPaused
         } else if !entry.is_open {
             Waiting::RunFull { max_active_tasks: entry.max_active_tasks }
-        } else if let Some((key, limit)) = self.key_held(route) {
-            Waiting::KeyHeld { key: key.clone(), limit }
+        } else if let Some(key) = self.key_held(route) {
+            self.why_held(key, route.amount_of(key))
         } else if pool.size == Size::Missing {
             Waiting::PoolMissing
         } else if !pool.has_room(gate.slots) {
@@ -396,7 +418,7 @@ impl Admission {
 
     /// The instances that hold a key; a walk over all that hold slots.
     pub fn holders(&self, key: &Key) -> Vec<Admitted> {
-        let holds = |route: &Route| route.keys.iter().flat_map(|keys| keys.iter()).any(|(held, _)| held == key);
+        let holds = |route: &Route| route.keys().any(|(held, _)| held == key);
         let of_run = |(run, entry): (&RunKey, &Run)| -> Vec<_> {
             let held = entry.active.iter().filter(|(_, route)| holds(route));
             held.map(|(instance, _)| Admitted { run: *run, instance: *instance }).collect()
@@ -415,14 +437,29 @@ impl Admission {
     }
 
     /// What an instance of `route` must hold and too many others do.
-    fn key_held<'a>(&self, route: &'a Route) -> Option<(&'a Key, u32)> {
-        let count = |key| self.keys.get(key).map_or(0, |holders| holders.count);
-        let limit = |key: &Key, limit| match key {
-            Key::Queue(queue) => self.queues.get(queue).copied().unwrap_or(0),
-            Key::Task(..) | Key::TaskInRun(..) | Key::Named(_) => limit,
+    fn key_held<'a>(&self, route: &'a Route) -> Option<&'a Key> {
+        let is_held = |key: &Key, amount: u32| {
+            let taken = self.keys.get(key).map_or_else(Taken::default, |holders| holders.taken);
+            match key {
+                Key::Queue(queue) => !self.room_of(queue).has_room(taken, amount),
+                Key::Task(..) | Key::TaskInRun(..) | Key::Named(_) => taken.attempts >= amount,
+            }
         };
-        let limits = route.keys.iter().flat_map(|keys| keys.iter()).map(|(key, own)| (key, limit(key, *own)));
-        limits.into_iter().find(|(key, limit)| count(key) >= *limit)
+        route.keys().find(|(key, amount)| is_held(key, *amount)).map(|(key, _)| key)
+    }
+
+    fn room_of(&self, queue: &QueueName) -> Room {
+        self.queues.get(queue).copied().unwrap_or_default()
+    }
+
+    /// What is said of a `key` that is held, where one more would take `amount`.
+    fn why_held(&self, key: &Key, amount: u32) -> Waiting {
+        let Key::Queue(queue) = key else { return Waiting::KeyHeld { key: key.clone(), limit: amount } };
+        let (room, taken) = (self.room_of(queue), self.keys.get(key).map_or(0, |holders| holders.taken.attempts));
+        if taken < room.slots {
+            return Waiting::MemoryTaken { queue: queue.clone(), wanted_mib: amount, room };
+        }
+        Waiting::KeyHeld { key: key.clone(), limit: room.slots }
     }
 
     /// Takes a lane from its gate until one who holds `key` lets go.
@@ -439,11 +476,11 @@ impl Admission {
     fn let_go(&mut self, route: &Route) {
         self.active -= 1;
         self.resize(route.gate.pool, |pool| pool.used -= u64::from(route.gate.slots));
-        for (key, _) in route.keys.iter().flat_map(|keys| keys.iter()) {
+        for (key, amount) in route.keys() {
             let Some(holders) = self.keys.get_mut(key) else { continue };
-            holders.count -= 1;
+            holders.taken = holders.taken.less(Taken::by(1, *amount));
             let parked = std::mem::take(&mut holders.parked);
-            if holders.count == 0 {
+            if holders.taken.attempts == 0 {
                 self.keys.remove(key);
             }
             self.unpark(parked);

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     model::{
         dag::Node,
+        queue::Taken,
         time::{Clock, Timestamp},
     },
     store::InstanceKey,
@@ -81,6 +82,11 @@ impl Attempt {
 
     pub fn node(&self) -> &Node {
         self.assignment.dag.node(self.assignment.node)
+    }
+
+    /// What it takes of a worker.
+    pub fn takes(&self) -> Taken {
+        Taken::by(1, self.assignment.grants.memory_mib())
     }
 
     pub fn state(&self) -> MutexGuard<'_, AttemptState> {

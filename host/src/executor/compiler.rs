@@ -43,6 +43,7 @@ impl Compiler {
         let failed = |what: &str, error: &dyn std::fmt::Display| CompileError::Failed(format!("{what}: {error}"));
         let _slot = self.slots.acquire().await.map_err(|error| failed("no slot", &error))?;
         let mut child = Command::new(&self.binary)
+            .arg0("airlock")
             .arg("compile-child")
             .env_clear()
             .stdin(Stdio::piped())

@@ -178,12 +178,18 @@ struct Shared {
 /// # Errors
 /// If the process can't be started.
 pub fn start_runner(slots: u32) -> std::io::Result<(tokio::process::Child, tokio::net::UnixStream)> {
-    let (mut child, stream) = runner::start(&std::env::current_exe()?, slots, None)?;
+    let (mut child, stream) = runner::start(&own_binary()?, slots, None)?;
     if let Some(stderr) = child.stderr.take() {
         #[expect(clippy::disallowed_methods, reason = "it ends with the process")]
         tokio::spawn(runner::repeat(0, stderr));
     }
     Ok((child, stream))
+}
+
+/// The binary of this process, also after another version was put in its place: children speak as their supervisor does.
+fn own_binary() -> std::io::Result<PathBuf> {
+    let of_kernel = PathBuf::from("/proc/self/exe");
+    if of_kernel.exists() { Ok(of_kernel) } else { std::env::current_exe() }
 }
 
 impl Executor {
@@ -303,7 +309,7 @@ impl Shared {
             .map_err(|source| ExecutorError::Cache { path: config.data_dir.join("compiled"), source })?;
         let binary = match &config.binary {
             Some(binary) => binary.clone(),
-            None => std::env::current_exe().map_err(ExecutorError::Binary)?,
+            None => own_binary().map_err(ExecutorError::Binary)?,
         };
         let compiler = Compiler::new(binary.clone(), config.compile_timeout, config.compilers);
         let count = config.runners;

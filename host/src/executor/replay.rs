@@ -18,6 +18,7 @@ use super::{
     compiler::Compiler,
     finish,
     logs::line,
+    own_binary,
     recording::{Recording, mask_end},
     runner,
 };
@@ -90,7 +91,7 @@ impl Replay {
     pub async fn run(self, mut each: impl FnMut(LogLine)) -> Result<Replayed, ReplayError> {
         let binary = match self.binary {
             Some(binary) => binary,
-            None => std::env::current_exe().map_err(ReplayError::Start)?,
+            None => own_binary().map_err(ReplayError::Start)?,
         };
         let (_, code) = Compiler::new(binary.clone(), COMPILE_TIMEOUT, 1).compile(self.wasm.clone()).await?;
         let Recording { run, calls, tape, end: recorded } = self.recording;

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     model::{
         ids::{Digest, QueueName},
-        queue::Queues,
+        queue::{Queues, Room, Taken},
         sql::Datum,
         time::{Clock, Timestamp},
     },
@@ -70,13 +70,17 @@ impl Ready {
         let Assignment { dag, node, .. } = &self.attempt.assignment;
         &dag.node(*node).queue
     }
+
+    fn memory_mib(&self) -> u32 {
+        self.attempt.assignment.grants.memory_mib()
+    }
 }
 
 /// A place for a runner process, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Runner {
     index: usize,
-    slots: u32,
+    room: Room,
     queues: Queues,
     /// Where it is, if not here.
     worker: Option<OfWorker>,
@@ -103,7 +107,7 @@ struct State {
     /// None: no process is up.
     outbox: Option<Outbox>,
     pid: Option<u32>,
-    running: u32,
+    running: Taken,
     /// Since when it runs nothing; none: it does, or no process is up.
     idle_since: Option<Timestamp>,
     components: HashMap<Digest, Component>,
@@ -125,24 +129,24 @@ enum Component {
 impl Runner {
     /// One of this machine.
     pub fn new(index: usize, slots: u32, queues: Queues) -> Self {
-        Self { index, slots, queues, worker: None, state: Mutex::default() }
+        Self { index, room: Room::of(slots, None), queues, worker: None, state: Mutex::default() }
     }
 
     /// One of a worker.
     pub fn of_worker(index: usize, hello: Hello, connected_at: Timestamp) -> Self {
-        let Hello { name, process, slots, queues, attempts } = hello;
+        let Hello { name, process, room, queues, attempts } = hello;
         let left = attempts.map(|attempts| AtomicU32::new(attempts.get()));
         let worker =
             OfWorker { name, process, connected_at, is_draining: AtomicBool::new(false), left, changed: Notify::new() };
-        Self { index, slots, queues, worker: Some(worker), state: Mutex::default() }
+        Self { index, room, queues, worker: Some(worker), state: Mutex::default() }
     }
 
     pub fn index(&self) -> usize {
         self.index
     }
 
-    pub fn slots(&self) -> u32 {
-        self.slots
+    pub fn room(&self) -> Room {
+        self.room
     }
 
     pub fn queues(&self) -> &Queues {
@@ -173,7 +177,7 @@ impl Runner {
     /// Waits until it has drained: that is never, if nobody asks for it.
     pub async fn drained(&self) {
         let Some(worker) = &self.worker else { return std::future::pending().await };
-        while !self.is_draining() || self.running() > 0 || self.waiting(|_| true) > 0 {
+        while !self.is_draining() || self.running().attempts > 0 || self.waiting(|_| true).attempts > 0 {
             worker.changed.notified().await;
         }
     }
@@ -183,19 +187,14 @@ impl Runner {
         self.state().idle_since
     }
 
-    /// Attempts that run.
-    pub fn running(&self) -> u32 {
+    /// What its attempts take that run.
+    pub fn running(&self) -> Taken {
         self.state().running
     }
 
-    /// Attempts that wait, of those that `counts`.
-    pub fn waiting(&self, counts: impl Fn(&Ready) -> bool) -> usize {
-        let state = self.state();
-        let loading = state.components.values().flat_map(|component| match component {
-            Component::Loading(waiting) => waiting.as_slice(),
-            Component::Loaded { .. } => &[],
-        });
-        state.queue.iter().chain(loading).filter(|ready| counts(ready)).count()
+    /// What attempts would take that wait here, of those that `counts`.
+    pub fn waiting(&self, counts: impl Fn(&Ready) -> bool) -> Taken {
+        self.state().waiting(counts)
     }
 
     /// What waits here, to be placed elsewhere.
@@ -220,10 +219,13 @@ impl Runner {
         state.outbox.as_ref().and(state.pid)
     }
 
-    /// How much it has to do, in thousandths of its slots.
-    pub fn fullness(&self) -> u64 {
+    /// How much it has to do, in thousandths of its room; none: it is a worker that has no room for one that takes `wanted`. What is here
+    /// always takes more, and lets it wait.
+    pub fn fullness(&self, wanted: Taken) -> Option<u64> {
         let state = self.state();
-        (u64::from(state.running) + state.queue.len() as u64) * 1_000 / u64::from(self.slots.max(1))
+        let taken = state.running.and(state.waiting(|_| true));
+        let wanted_mib = u32::try_from(wanted.memory_mib).unwrap_or(u32::MAX);
+        (self.worker.is_none() || self.room.has_room(taken, wanted_mib)).then(|| self.room.fullness(taken))
     }
 
     /// Sends an attempt as soon as there are a process, the code and a slot.
@@ -251,14 +253,15 @@ impl Runner {
 
     fn send_or_queue(&self, state: &mut State, ready: Ready) {
         let Some(outbox) = &state.outbox else { return state.queue.push_back(ready) };
-        if state.running >= self.slots {
+        let takes = ready.attempt.takes();
+        if !self.room.has_room(state.running, ready.memory_mib()) {
             return state.queue.push_back(ready);
         }
         let runner = RunnerId { index: self.index, generation: state.generation };
         if !ready.attempt.sent_to(runner) {
             return;
         }
-        state.running += 1;
+        state.running = state.running.and(takes);
         state.idle_since = None;
         state.uses += 1;
         if let Some(Component::Loaded { last_use, .. }) = state.components.get_mut(&ready.run.component) {
@@ -267,19 +270,20 @@ impl Runner {
         outbox.send(ToRunner::Run(ready.run), ready.memory);
     }
 
-    /// A slot is free.
-    fn ended(&self, shared: &Shared) {
+    /// What an attempt took is free.
+    fn ended(&self, shared: &Arc<Shared>, took: Taken) {
         let mut state = self.state();
-        state.running = state.running.saturating_sub(1);
-        while state.running < self.slots
+        state.running = state.running.less(took);
+        while state.queue.front().is_some_and(|first| self.room.has_room(state.running, first.memory_mib()))
             && let Some(ready) = state.queue.pop_front()
         {
             self.send_or_queue(&mut state, ready);
         }
-        state.idle_since = (state.running == 0).then(|| Clock.now());
+        state.idle_since = (state.running.attempts == 0).then(|| Clock.now());
         drop(state);
         if let Some(worker) = &self.worker {
             worker.changed.notify_one();
+            shared.place_homeless();
             if self.is_draining() {
                 shared.tell(ExecutorEvent::Workers);
             }
@@ -359,7 +363,7 @@ impl Runner {
         let mut state = self.state();
         let runner = RunnerId { index: self.index, generation: state.generation };
         state.outbox = None;
-        (state.running, state.idle_since) = (0, None);
+        (state.running, state.idle_since) = (Taken::default(), None);
         state.components.retain(|_, component| matches!(component, Component::Loading(_)));
         for ready in std::mem::take(&mut state.queue) {
             match state.components.entry(ready.run.component).or_insert_with(|| Component::Loading(Vec::new())) {
@@ -375,6 +379,15 @@ impl Runner {
 }
 
 impl State {
+    fn waiting(&self, counts: impl Fn(&Ready) -> bool) -> Taken {
+        let loading = self.components.values().flat_map(|component| match component {
+            Component::Loading(waiting) => waiting.as_slice(),
+            Component::Loaded { .. } => &[],
+        });
+        let waiting = self.queue.iter().chain(loading).filter(|ready| counts(ready));
+        waiting.map(|ready| ready.attempt.takes()).fold(Taken::default(), Taken::and)
+    }
+
     fn unload_above(&mut self, max_bytes: usize) {
         loop {
             let loaded = self.components.iter().filter_map(|(component, state)| match state {
@@ -447,6 +460,7 @@ pub(super) fn start(binary: &Path, slots: u32, threads: Option<u32>) -> io::Resu
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let child = Command::new(binary)
+        .arg0("airlock")
         .arg("run-child")
         .arg(slots.to_string())
         .args(threads.map(|threads| threads.to_string()))
@@ -461,7 +475,7 @@ pub(super) fn start(binary: &Path, slots: u32, threads: Option<u32>) -> io::Resu
 
 /// One process, from its start to its end.
 async fn live(shared: &Arc<Shared>, runner: &Arc<Runner>, generation: u64) -> Result<(), RunnerError> {
-    let started = start(&shared.binary, runner.slots, shared.config.runner_threads);
+    let started = start(&shared.binary, runner.room.slots, shared.config.runner_threads);
     let (mut child, socket) = started.map_err(RunnerError::Start)?;
     shared.config.telemetry.metrics.runner_started();
     let (from, to) = socket.into_split();
@@ -546,7 +560,7 @@ impl Watch {
         if self.asked.is_some_and(|asked| asked.elapsed() > patience) {
             return Err(RunnerError::Silent);
         }
-        if runner.worker.is_none() && runner.state().running == 0 {
+        if runner.worker.is_none() && runner.running().attempts == 0 {
             return Ok(());
         }
         // One that is elsewhere hears from us all the time, so that it knows that it still belongs to somebody.
@@ -603,7 +617,7 @@ async fn take(
         }
         FromRunner::Done { attempt, end, usage } => {
             let Some(attempt) = find(attempt) else { return Ok(()) };
-            runner.ended(shared);
+            runner.ended(shared, attempt.takes());
             let size = match &end {
                 AttemptEnd::Success(Some(value)) => value.bytes.len(),
                 _ => 0,

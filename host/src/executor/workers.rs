@@ -25,7 +25,7 @@ use super::{
 use crate::{
     model::{
         ids::QueueName,
-        queue::Queues,
+        queue::{Queues, Room, Taken},
         time::{Clock, Timestamp},
     },
     wire::{FrameReader, FrameWriter},
@@ -41,8 +41,8 @@ pub struct Hello {
     pub name: String,
     /// The same as long as its process lives, for no other.
     pub process: Uuid,
-    /// Attempts that it runs at a time.
-    pub slots: u32,
+    /// What it runs at a time.
+    pub room: Room,
     /// Those whose attempts it takes.
     pub queues: Queues,
     /// After how many attempts it leaves; none: never.
@@ -59,6 +59,10 @@ pub struct Worker {
     pub slots: u32,
     /// Attempts that it runs now.
     pub running: u32,
+    /// Memory that its attempts may have together, each as much as its limit; none: any.
+    pub memory_mib: Option<u64>,
+    /// What those that it runs now may have.
+    pub running_memory_mib: u64,
     /// Since when it runs nothing; left out while it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -78,11 +82,29 @@ pub struct Workload {
     pub running: u32,
     /// Attempts that could run at a time, here and on the workers that take some.
     pub slots: u32,
-    /// Slots that there is work for: `waiting` and `running`.
+    /// Slots that there is work for: `waiting` and `running`, and more where they may have more memory than the share of as many slots.
     pub wanted: u32,
+    /// Memory that attempts which wait or run may have.
+    pub wanted_memory_mib: u64,
+    /// Memory that attempts may have on the workers that take some; none: any.
+    pub memory_mib: Option<u64>,
     pub workers: Vec<Worker>,
     /// Fleets of pods that workers are in, with those that are about to start.
     pub fleets: Vec<Fleet>,
+}
+
+impl Workload {
+    /// With what waits elsewhere.
+    #[must_use]
+    pub fn and_waiting(self, waiting: Taken) -> Self {
+        let attempts = self.waiting.saturating_add(waiting.attempts);
+        let wanted = Taken {
+            attempts: attempts.saturating_add(self.running),
+            memory_mib: self.wanted_memory_mib.saturating_add(waiting.memory_mib),
+        };
+        let slots = Room::of(self.slots, self.memory_mib).slots_for(wanted);
+        Self { waiting: attempts, wanted: slots, wanted_memory_mib: wanted.memory_mib, ..self }
+    }
 }
 
 /// All runners, and what waits for one.
@@ -119,22 +141,30 @@ impl Runners {
         self.homeless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Of those that serve the queue the one that has the most room, seen from its size.
-    fn choose(&self, queue: &QueueName) -> Option<Arc<Runner>> {
+    /// Of those that serve the queue, and have room for what `wanted` is, the one that has the most, seen from its size.
+    fn choose(&self, queue: &QueueName, wanted: Taken) -> Option<Arc<Runner>> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         match all.as_slice() {
-            [only] => Some(Arc::clone(only)).filter(|only| only.takes(queue)),
-            many => many.iter().filter(|runner| runner.takes(queue)).min_by_key(|runner| runner.fullness()).cloned(),
+            [only] if only.worker().is_none() => Some(Arc::clone(only)).filter(|only| only.takes(queue)),
+            many => {
+                let take = many.iter().filter(|runner| runner.takes(queue));
+                let fullness = take.filter_map(|runner| Some((runner.fullness(wanted)?, runner)));
+                fullness.min_by_key(|(fullness, _)| *fullness).map(|(_, runner)| Arc::clone(runner))
+            }
         }
     }
 
-    fn slots_of(&self, queue: &QueueName) -> Option<u32> {
+    fn room_of(&self, queue: &QueueName) -> Option<Room> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         let serve = || all.iter().filter(|runner| runner.queues().serve(queue));
         let is_here = serve().any(|runner| runner.worker().is_none());
-        // Who drains has the slots that it still needs.
-        let slots = |runner: &Arc<Runner>| if runner.is_draining() { runner.running() } else { runner.slots() };
-        (!is_here).then(|| serve().map(slots).fold(0, u32::saturating_add))
+        // Who drains has the room that it still needs, and none for others.
+        let room = |runner: &Arc<Runner>| {
+            let running = runner.running();
+            let still = Room { slots: running.attempts, memory_mib: running.memory_mib, largest_mib: 0 };
+            if runner.is_draining() { still } else { runner.room() }
+        };
+        (!is_here).then(|| serve().map(room).fold(Room::default(), Room::and))
     }
 
     /// A worker's; none if there are too many.
@@ -157,9 +187,17 @@ impl Runners {
 impl Shared {
     /// Hands an attempt to a runner, or keeps it until there is one.
     pub(super) fn place(self: &Arc<Self>, ready: Ready) {
-        match self.runners.choose(ready.queue()) {
+        match self.runners.choose(ready.queue(), ready.attempt.takes()) {
             Some(runner) => runner.submit(self, ready),
             None => self.runners.homeless().push(ready),
+        }
+    }
+
+    /// There is room, perhaps for those that found none.
+    pub(super) fn place_homeless(self: &Arc<Self>) {
+        let homeless = std::mem::take(&mut *self.runners.homeless());
+        for ready in homeless {
+            self.place(ready);
         }
     }
 }
@@ -174,12 +212,12 @@ impl Executor {
         let Some(runner) = shared.runners.add(hello.clone()) else {
             return Err(format!("there are {MAX_WORKERS} workers"));
         };
-        tracing::info!(worker = hello.name, slots = hello.slots, queues = %hello.queues, "a worker is here");
+        let (slots, memory_mib) = (hello.room.slots, hello.room.memory_mib);
+        tracing::info!(worker = hello.name, slots, memory_mib, queues = %hello.queues, "a worker is here");
         shared.fleets.meet(&hello.name);
         let (from, to) = tokio::io::split(stream);
         let (outbox, outgoing) = Outbox::new();
-        let mut homeless = std::mem::take(&mut *shared.runners.homeless());
-        homeless.drain(..).for_each(|ready| shared.place(ready));
+        shared.place_homeless();
         shared.tell(ExecutorEvent::Workers);
         let served = tokio::select! {
             served = runner::serve(shared, &runner, 1, outbox, FrameReader::new(from)) => served.map_err(|error| error.to_string()),
@@ -187,7 +225,7 @@ impl Executor {
             () = runner.drained() => Ok(()),
         };
         shared.runners.remove(runner.index());
-        let lost = if served.is_err() && runner.running() > 0 {
+        let lost = if served.is_err() && runner.running().attempts > 0 {
             shared.tell(ExecutorEvent::Workers);
             shared.closing.run_until_cancelled(shared.fleets.fate(&hello.name)).await.flatten()
         } else {
@@ -231,35 +269,47 @@ impl Executor {
     pub fn workload(&self, queue: Option<&QueueName>) -> Workload {
         let counts = |ready: &Ready| queue.is_none_or(|queue| ready.queue() == queue);
         let mut load = Workload::default();
-        let mut waiting = self.shared.runners.homeless().iter().filter(|ready| counts(ready)).count();
+        let homeless = self.shared.runners.homeless();
+        let mut waiting = homeless.iter().filter(|ready| counts(ready)).map(|ready| ready.attempt.takes());
+        let mut waiting = waiting.by_ref().fold(Taken::default(), Taken::and);
+        drop(homeless);
+        let (mut all_running, mut all) = (Taken::default(), Room::default());
         for runner in self.shared.runners.all() {
-            waiting += runner.waiting(counts);
+            waiting = waiting.and(runner.waiting(counts));
             if queue.is_some_and(|queue| !runner.queues().serve(queue)) {
                 continue;
             }
             let running = runner.running();
-            load.running += running;
+            all_running = all_running.and(running);
             if !runner.is_draining() {
-                load.slots += runner.slots();
+                all = all.and(runner.room());
             }
             if let Some(of) = runner.worker() {
                 load.workers.push(Worker {
                     name: of.name.clone(),
                     queues: runner.queues().to_string(),
-                    slots: runner.slots(),
-                    running,
+                    slots: runner.room().slots,
+                    running: running.attempts,
+                    memory_mib: limited(runner.room().memory_mib),
+                    running_memory_mib: running.memory_mib,
                     idle_since: runner.idle_since(),
                     is_draining: of.is_draining.load(Ordering::Relaxed),
                     connected_at: of.connected_at,
                 });
             }
         }
-        load.waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-        load
+        (load.slots, load.memory_mib) = (all.slots, limited(all.memory_mib));
+        (load.running, load.wanted_memory_mib) = (all_running.attempts, all_running.memory_mib);
+        load.and_waiting(waiting)
     }
 
-    /// How many slots the workers have that serve `queue`; none: its attempts run here, and the server's own limit counts.
-    pub fn slots_of(&self, queue: &QueueName) -> Option<u32> {
-        self.shared.runners.slots_of(queue)
+    /// What the workers have room for that serve `queue`; none: its attempts run here, and the server's own limit counts.
+    pub fn room_of(&self, queue: &QueueName) -> Option<Room> {
+        self.shared.runners.room_of(queue)
     }
+}
+
+/// None: any.
+fn limited(memory_mib: u64) -> Option<u64> {
+    (memory_mib != u64::MAX).then_some(memory_mib)
 }

@@ -5,6 +5,7 @@
 pub mod approval;
 pub mod asset;
 pub mod backfill;
+pub mod build;
 pub mod callback;
 pub mod cron;
 pub mod dag;

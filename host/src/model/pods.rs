@@ -136,6 +136,22 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A word for it, as a figure's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::OomKilled { .. } => "oom_killed",
+            Self::Evicted(_) => "evicted",
+            Self::Preempted(_) => "preempted",
+            Self::NodeLost(_) => "node_lost",
+            Self::Deleted => "deleted",
+            Self::Image { .. } => "image",
+            Self::Unschedulable(_) => "unschedulable",
+            Self::Configuration(_) => "configuration",
+            Self::Exited { .. } => "exited",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// Whether another pod of the same kind would have it, too.
     pub fn is_of_all(&self) -> bool {
         match self {

@@ -30,6 +30,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     scheduler::{self, FleetsSeen, PodState, Workload},
+    telemetry::Metrics,
 };
 
 /// Requests to the cluster at a time.
@@ -52,6 +53,8 @@ pub(super) trait Work: Send + Sync + 'static {
     /// Gives a worker no more attempts.
     fn drain(&self, worker: &str);
     fn show(&self, seen: FleetsSeen);
+    /// Where it is counted what becomes of pods.
+    fn metrics(&self) -> &Metrics;
     /// Waits until there may be other work, or other workers.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 }
@@ -274,7 +277,7 @@ impl<W: Work> Keeper<W> {
                 let lost =
                     self.fleets.values_mut().flat_map(|kept| kept.pods.extract_if(.., |name, _| !is_there(name)));
                 for (name, pod) in lost.collect::<Vec<_>>() {
-                    self.forget(&name, &pod.phase, None);
+                    self.forget(&name, Some(&pod.phase), &pod.phase, None);
                 }
                 (self.blind, self.has_looked) = (None, true);
             }
@@ -288,10 +291,9 @@ impl<W: Work> Keeper<W> {
                 self.blind = None;
                 let Some((name, last)) = read::pod(&pod, &self.installation, now) else { return };
                 self.heard.remove(&name);
-                if let Some(kept) = self.fleets.get_mut(&name.fleet) {
-                    kept.pods.remove(&name);
-                }
-                self.forget(&name, &last.phase, read::gone(&pod, now));
+                let before = self.fleets.get_mut(&name.fleet).and_then(|kept| kept.pods.remove(&name));
+                let before = before.as_ref().map(|pod| &pod.phase);
+                self.forget(&name, before, &last.phase, read::gone(&pod, now));
             }
             Seen::Nothing(why) => self.blind = Some(why),
         }
@@ -303,16 +305,36 @@ impl<W: Work> Keeper<W> {
         if !self.fleets.contains_key(&name.fleet) {
             self.add(name.fleet.clone(), Fleet::gone(), now);
         }
-        self.fleets.get_mut(&name.fleet)?.pods.insert(name.clone(), read);
+        let ended = match &read.phase {
+            Phase::Ended(_, fault) => Some(fault.clone()),
+            Phase::Starting(_) | Phase::Running => None,
+        };
+        let before = self.fleets.get_mut(&name.fleet)?.pods.insert(name.clone(), read);
+        if let Some(fault) = ended {
+            self.count_end(&name, before.as_ref().map(|pod| &pod.phase), fault.as_ref());
+        }
         Some(name)
     }
 
-    /// Remembers for a while how a pod ended that is there no more.
-    fn forget(&mut self, name: &PodName, last: &Phase, fault: Option<Fault>) {
+    /// Counts a pod that ended, once: not one that had ended `before`, or before this process looked.
+    fn count_end(&self, name: &PodName, before: Option<&Phase>, fault: Option<&Fault>) {
+        let is_new = match before {
+            Some(Phase::Ended(..)) => false,
+            Some(Phase::Starting(_) | Phase::Running) => true,
+            None => self.has_looked,
+        };
+        if is_new {
+            self.work.metrics().pod_ended(name.fleet.as_str(), fault.map_or("done", Fault::kind));
+        }
+    }
+
+    /// Remembers for a while how a pod ended that is there no more, and was so `before`.
+    fn forget(&mut self, name: &PodName, before: Option<&Phase>, last: &Phase, fault: Option<Fault>) {
         let fault = match last {
             Phase::Ended(_, fault) => fault.clone(),
             Phase::Starting(_) | Phase::Running => fault.or(Some(Fault::Deleted)),
         };
+        self.count_end(name, before, fault.as_ref());
         self.gone.push_back((name.full(&self.installation), end_of(fault.as_ref())));
         if self.gone.len() > MAX_GONE {
             self.gone.pop_front();
@@ -323,6 +345,7 @@ impl<W: Work> Keeper<W> {
         let now = Clock.now();
         match answer {
             Ok(Answer::Created(name, Ok(pod))) => {
+                self.work.metrics().pod_asked_for(name.fleet.as_str(), true);
                 let full = name.full(&self.installation);
                 let is_gone = self.gone.iter().any(|(gone, _)| *gone == full);
                 let is_new = self.fleets.get(&name.fleet).is_some_and(|kept| !kept.pods.contains_key(&name));
@@ -336,6 +359,7 @@ impl<W: Work> Keeper<W> {
                 }
             }
             Ok(Answer::Created(name, Err(Refused { why, after }))) => {
+                self.work.metrics().pod_asked_for(name.fleet.as_str(), false);
                 tracing::warn!(fleet = %name.fleet, why, "a pod was not created");
                 if let Some(kept) = self.fleets.get_mut(&name.fleet) {
                     kept.book.not_created(&name, why, after, now);

@@ -25,6 +25,7 @@ use self::keeper::{Keeper, Work};
 use crate::{
     model::{ids::QueueName, pods::settings::Fleets},
     scheduler::{FleetsSeen, Scheduler, Workload},
+    telemetry::Metrics,
 };
 
 /// Keeps pods until it is dropped; they stay, and whoever leads next keeps them.
@@ -60,6 +61,10 @@ impl Work for Scheduler {
 
     fn show(&self, seen: FleetsSeen) {
         self.show_fleets(seen);
+    }
+
+    fn metrics(&self) -> &Metrics {
+        Scheduler::metrics(self)
     }
 
     async fn changed(&self) {

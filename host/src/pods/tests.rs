@@ -18,6 +18,7 @@ use super::{
 use crate::{
     model::{ids::QueueName, pods::settings::Fleets},
     scheduler::{FleetsSeen, Workload},
+    telemetry::{Gauges, Metrics},
 };
 
 const INSTALLATION: &str = "0f3c5a77";
@@ -105,6 +106,7 @@ async fn a_pod_that_is_not_there_is_deleted() {
 struct Waiting {
     shown: Arc<Mutex<FleetsSeen>>,
     told: Notify,
+    metrics: Metrics,
 }
 
 impl Work for Waiting {
@@ -123,6 +125,10 @@ impl Work for Waiting {
 
     fn show(&self, seen: FleetsSeen) {
         *self.shown.lock().unwrap() = seen;
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     async fn changed(&self) {
@@ -144,13 +150,23 @@ async fn keep_of(
     answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
     is_so: impl Fn(&[Asked], &FleetsSeen) -> bool,
 ) -> Vec<Asked> {
+    keep_and_count(fleets, answer, |asked, shown, _| is_so(asked, shown)).await
+}
+
+/// As [`keep_of`], with the figures as they are told.
+async fn keep_and_count(
+    fleets: &str,
+    answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
+    is_so: impl Fn(&[Asked], &FleetsSeen, &str) -> bool,
+) -> Vec<Asked> {
     let (cluster, asked) = cluster(answer);
     let fleets = Fleets::parse(fleets).unwrap();
     let work = Waiting::default();
-    let shown = Arc::clone(&work.shown);
+    let (shown, metrics) = (Arc::clone(&work.shown), work.metrics.clone());
     let keeper = Keeper::new(fleets, cluster, INSTALLATION.into(), work);
     let done = async {
-        while !is_so(&asked.lock().unwrap(), &shown.lock().unwrap()) {
+        let figures = || metrics.render(&Gauges::default());
+        while !is_so(&asked.lock().unwrap(), &shown.lock().unwrap(), &figures()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -186,7 +202,7 @@ async fn what_waits_is_given_pods_once_those_that_are_there_are_known() {
             }
             _ => list(std::slice::from_ref(&there)),
         },
-        |_, shown| shown.fleets.first().is_some_and(|fleet| fleet.pods.len() == 2),
+        |asked, _| names_created(asked).len() == 2 && asked.iter().any(|(method, ..)| method == Method::DELETE),
     )
     .await;
     assert_eq!(asked[0].0, Method::GET, "it looks first");
@@ -258,4 +274,58 @@ async fn pods_have_the_image_of_the_server_unless_one_is_named() {
     .await;
     let created = asked.iter().find(|(method, ..)| method == Method::POST).unwrap();
     assert_eq!(created.2["spec"]["containers"][0]["image"], "airlock:7");
+}
+
+#[tokio::test]
+async fn creations_and_ends_of_pods_are_counted_once_by_why() {
+    let phase = |name: &str, phase: &str, reason: &str| {
+        let mut pod = pod(name, INSTALLATION);
+        pod["metadata"]["creationTimestamp"] = json!("2026-11-22T07:00:00Z");
+        pod["metadata"]["resourceVersion"] = json!("9");
+        pod["status"] = json!({ "phase": phase, "reason": reason });
+        pod
+    };
+    let looks = Mutex::new(0);
+    let refusals = Mutex::new(1);
+    keep_and_count(
+        "{server: 'http://airlock', image: x, fleets: {gpu: {max: 3}}}",
+        move |(method, path, body)| match *method {
+            Method::POST => {
+                let mut refusals = refusals.lock().unwrap();
+                if *refusals > 0 {
+                    *refusals -= 1;
+                    return status(403, "Forbidden");
+                }
+                (201, body.clone())
+            }
+            Method::DELETE => (200, json!({})),
+            _ if path.contains("watch=true") => status(410, "Expired"),
+            _ => {
+                let mut looks = looks.lock().unwrap();
+                *looks += 1;
+                // One had ended before, and is nobody's; the others run, and then have ended.
+                let old = phase("airlock-0f3c5a-gpu-0-1", "Failed", "Evicted");
+                match *looks {
+                    1 => list(&[
+                        old,
+                        phase("airlock-0f3c5a-gpu-1-1", "Running", ""),
+                        phase("airlock-0f3c5a-gpu-2-1", "Running", ""),
+                    ]),
+                    2 => list(&[old, phase("airlock-0f3c5a-gpu-1-1", "Failed", "Evicted")]),
+                    _ => list(&[phase("airlock-0f3c5a-gpu-1-1", "Failed", "Evicted")]),
+                }
+            }
+        },
+        |_, _, figures| {
+            [
+                r#"airlock_pod_ends_total{fleet="gpu",reason="evicted"} 1"#,
+                r#"airlock_pod_ends_total{fleet="gpu",reason="deleted"} 1"#,
+                r#"airlock_pod_creations_total{fleet="gpu",result="refused"} 1"#,
+                r#"airlock_pod_creations_total{fleet="gpu",result="created"}"#,
+            ]
+            .iter()
+            .all(|line| figures.contains(line))
+        },
+    )
+    .await;
 }

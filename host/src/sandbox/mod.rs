@@ -83,6 +83,8 @@ use std::process::ExitCode;
 pub use check::check;
 pub use provenance::read as provenance;
 
+use crate::{model::build::Build, wire::PROTOCOL};
+
 /// The largest component that is taken.
 pub const MAX_COMPONENT_BYTES: usize = 64 << 20;
 
@@ -92,16 +94,24 @@ pub const COMPILE_CPU_S: u64 = 60;
 /// Wall-clock seconds for the same.
 pub const COMPILE_WALL_S: u64 = 120;
 
-/// What compiled code has to fit: this version's compiler, its settings and this machine's CPU. Two processes with the same
-/// fingerprint can run each other's code.
+/// What compiled code has to fit: the compiler, its settings and this machine's CPU. Two processes with the same fingerprint can run each
+/// other's code, whatever their versions are.
 ///
 /// # Errors
 /// If wasmtime does not run on this machine.
-pub fn fingerprint() -> Result<String, wasmtime::Error> {
+fn fingerprint() -> Result<String, wasmtime::Error> {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     engine::compiler()?.precompile_compatibility_hash().hash(&mut hasher);
-    Ok(format!("{}-{:016x}", env!("CARGO_PKG_VERSION"), hasher.finish()))
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// What this process is, for others that it works with.
+///
+/// # Errors
+/// If wasmtime does not run on this machine.
+pub fn build() -> Result<Build, wasmtime::Error> {
+    Ok(Build { version: env!("CARGO_PKG_VERSION").into(), protocol: PROTOCOL, code: fingerprint()? })
 }
 
 /// The process `airlock compile-child`. To be called before anything else in `main`: no thread may exist yet.

@@ -52,6 +52,7 @@ use crate::{
         approval::Answer,
         grants::Grants,
         ids::{AssetName, DagId, QueueName, RunId, TaskId},
+        queue::Taken,
         state::{RunState, TaskState},
         time::{Clock, Timestamp},
         wait::{RunChoice, Wait},
@@ -170,8 +171,8 @@ pub struct Heartbeat {
     at_us: AtomicI64,
     running: AtomicU32,
     active_runs: AtomicU32,
-    /// Instances that wait for workers, by queue.
-    waiting: Mutex<BTreeMap<QueueName, u32>>,
+    /// What instances would take that wait for workers, by queue.
+    waiting: Mutex<BTreeMap<QueueName, Taken>>,
     /// Told after each turn.
     turned: Notify,
 }
@@ -187,22 +188,29 @@ impl Heartbeat {
         }
     }
 
-    /// How many instances wait for workers that serve `queue`, or any.
-    pub fn waiting(&self, queue: Option<&QueueName>) -> u32 {
+    /// What instances would take that wait for workers that serve `queue`, or any.
+    pub fn waiting(&self, queue: Option<&QueueName>) -> Taken {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().filter(|(name, _)| queue.is_none_or(|queue| queue == *name)).map(|(_, count)| *count).sum()
+        let of_queue = waiting.iter().filter(|(name, _)| queue.is_none_or(|queue| queue == *name));
+        of_queue.map(|(_, wanted)| *wanted).fold(Taken::default(), Taken::and)
     }
 
     /// The queues that instances wait for, and how many.
     pub fn waiting_queues(&self) -> Vec<(QueueName, u32)> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().filter(|(_, count)| **count > 0).map(|(queue, count)| (queue.clone(), *count)).collect()
+        let waited_for = waiting.iter().filter(|(_, wanted)| wanted.attempts > 0);
+        waited_for.map(|(queue, wanted)| (queue.clone(), wanted.attempts)).collect()
     }
 
-    fn wait(&self, admission: &Admission) {
-        let count = |queue| u32::try_from(admission.waiting_in(queue)).unwrap_or(u32::MAX);
-        let counts = admission.queues().map(|queue| (queue.clone(), count(queue))).collect();
+    /// Counts what waits. Before what was admitted is dispatched, which counts it: nothing counts twice, or a pod would be started too many.
+    fn count(&self, admission: &Admission) {
+        let counts = admission.queues().map(|queue| (queue.clone(), admission.waiting_in(queue))).collect();
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// A turn is over.
+    fn wait(&self, admission: &Admission) {
+        self.count(admission);
         self.turned.notify_one();
     }
 
@@ -624,12 +632,12 @@ impl<D: Dispatch> Driver<D> {
         }
     }
 
-    /// Looks anew how many slots workers have.
+    /// Looks anew what workers have room for.
     fn count_workers(&mut self) {
         let queues: Vec<_> = self.admission.queues().cloned().collect();
         for queue in queues {
-            if let Some(slots) = self.executor.slots_of(&queue) {
-                self.admission.set_queue(&queue, slots);
+            if let Some(room) = self.executor.room_of(&queue) {
+                self.admission.set_queue(&queue, room);
             }
         }
     }
@@ -685,9 +693,9 @@ impl<D: Dispatch> Driver<D> {
                 Command::Delete(instance) => turn.instances.entry(key).or_default().delete(instance),
                 Command::Ready(instance) => {
                     let queue = &run.version.dag.node(instance.node).queue;
-                    let on_workers = self.executor.slots_of(queue);
-                    if let Some(slots) = on_workers {
-                        self.admission.set_queue(queue, slots);
+                    let on_workers = self.executor.room_of(queue);
+                    if let Some(room) = on_workers {
+                        self.admission.set_queue(queue, room);
                     }
                     self.admission.ready(slots, instance, demand(run, slots, instance, on_workers.is_some()));
                 }
@@ -823,7 +831,8 @@ fn demand(loaded: &ActiveRun, run: engine::RunKey, instance: InstanceId, on_work
     // One whose key can't be told is admitted and fails.
     let named = task_key::of(loaded, instance).and_then(Result::ok);
     let named = named.map(|(key, limit)| (engine::Key::Named(key.into()), limit));
-    let queue = on_workers.then(|| (engine::Key::Queue(node.queue.clone()), 0));
+    // What it asks for; it gets no more.
+    let queue = on_workers.then(|| (engine::Key::Queue(node.queue.clone()), dag.grants.memory_mib()));
     engine::Demand {
         pool: &node.pool,
         pool_slots: node.pool_slots,

@@ -382,8 +382,7 @@ impl Scheduler {
     /// As [`workload`](Self::workload), without fleets.
     pub fn work_and_workers(&self, queue: Option<&QueueName>) -> Workload {
         let load = self.executor.workload(queue);
-        let waiting = load.waiting.saturating_add(self.heartbeat.waiting(queue));
-        Workload { waiting, wanted: waiting.saturating_add(load.running), ..load }
+        load.and_waiting(self.heartbeat.waiting(queue))
     }
 
     /// Waits until what there is to run, or who runs it, may have changed. For one listener.

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use super::{Change, RequestError, reply::Reply};
 use crate::{
     executor::{Assignment, AttemptId, Executor, Fleet},
-    model::{ids::QueueName, time::Timestamp},
+    model::{ids::QueueName, queue::Room, time::Timestamp},
     store::{Commit, InstanceKey, StoreError},
 };
 
@@ -19,8 +19,8 @@ pub trait Dispatch: Send + 'static {
     fn kill(&self, attempt: &AttemptId);
     /// Forgets what is remembered of an instance's result.
     fn forget_result(&self, instance: &InstanceKey);
-    /// How many slots the workers have that serve `queue`; none: its attempts run here.
-    fn slots_of(&self, queue: &QueueName) -> Option<u32>;
+    /// What the workers have room for that serve `queue`; none: its attempts run here.
+    fn room_of(&self, queue: &QueueName) -> Option<Room>;
     /// The fleet of pods that serves `queue`.
     fn fleet_of(&self, queue: &QueueName) -> Option<Fleet>;
 }
@@ -38,8 +38,8 @@ impl Dispatch for Executor {
         Self::forget_result(self, instance);
     }
 
-    fn slots_of(&self, queue: &QueueName) -> Option<u32> {
-        Self::slots_of(self, queue)
+    fn room_of(&self, queue: &QueueName) -> Option<Room> {
+        Self::room_of(self, queue)
     }
 
     fn fleet_of(&self, queue: &QueueName) -> Option<Fleet> {

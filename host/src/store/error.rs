@@ -19,8 +19,19 @@ pub enum StoreError {
     /// Another process leads, and does what this one would have done.
     #[error("another process schedules by now")]
     Fenced,
-    #[error("can't bring the database to this version's schema; was it made by a newer airlock?")]
+    #[error("can't bring the database to this version's schema")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Its schema is of a version that is not known here.
+    #[error(
+        "the database has schema {found} of a newer airlock, and this one knows those up to {known}; start the newer one, or restore a backup \
+         that this one made"
+    )]
+    Newer { found: i64, known: i64 },
+    /// Several processes share it, and none of this version has led yet.
+    #[error(
+        "the database has the schema of an older airlock; start `airlock serve` of this version, which brings it up to date when it leads"
+    )]
+    Behind,
     /// A row that should be changed is not there (any more).
     #[error("a row that should be changed is not in the database")]
     Stale,
@@ -49,6 +60,8 @@ impl StoreError {
             | Self::Fenced
             | Self::NotPostgres
             | Self::Migrate(_)
+            | Self::Newer { .. }
+            | Self::Behind
             | Self::Stale
             | Self::Conflict(_)
             | Self::Corrupt(_)

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Store, StoreError, Writer,
     db::{self, FromRow, Row},
+    schema,
 };
 
 /// How often it is looked whether the lease holds again.
@@ -75,10 +76,17 @@ impl Store {
     /// Takes the lease for `holder` if nobody has it; the epoch then.
     ///
     /// Waits for what the last holder is committing at this moment, which is seen afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] if a newer version has changed the schema: this process must not lead any more.
     pub async fn lease_take(&self, holder: &str, url: &str, ttl: Duration) -> Result<Option<i64>, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         db::query(include_str!("sql/lease_lock.postgres.sql")).execute(&mut *transaction).await?;
+        if let db::Connection::Postgres(connection) = &mut *transaction {
+            // Who changes it leads meanwhile, so that it stays as it is seen here.
+            schema::postgres_age(connection).await?.refuse_newer()?;
+        }
         let taken = db::query_scalar(include_str!("sql/lease_take.postgres.sql"))
             .bind(holder)
             .bind(url)

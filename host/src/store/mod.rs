@@ -54,7 +54,10 @@ mod xcom;
 use std::{
     ops::{Deref, DerefMut},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +143,8 @@ struct Shared {
     fence: lease::Fence,
     /// SQLite's file.
     path: Option<PathBuf>,
+    /// See [`Store::is_behind`].
+    is_behind: AtomicBool,
     /// Told when a commit brings callbacks.
     callbacks: Notify,
     #[cfg(test)]
@@ -178,15 +183,27 @@ struct Transaction<'w> {
 
 impl Store {
     /// Opens the database, makes it if it is a file that is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] if a newer version was there, [`StoreError::Behind`] if a server has to bring the schema up to date; both
+    /// change nothing.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let (connection, readers, reconnect, path) = match &config.place {
+        let store = Self::join(config).await?;
+        if store.is_behind() { Err(StoreError::Behind) } else { Ok(store) }
+    }
+
+    /// As [`Store::open`], for a process that may have to wait for its turn: where others share the database, and may be at work with an
+    /// older schema, that stays as it is until [`Store::schema_update`].
+    pub async fn join(config: &StoreConfig) -> Result<Self, StoreError> {
+        let (connection, readers, reconnect, path, is_behind) = match &config.place {
             StorePlace::Sqlite(path) => {
                 let (connection, readers) = sqlite::open(path, config.synchronous).await?;
-                (Connection::Sqlite(connection), Pool::Sqlite(readers), None, Some(path.clone()))
+                (Connection::Sqlite(connection), Pool::Sqlite(readers), None, Some(path.clone()), false)
             }
             StorePlace::Postgres(url) => {
-                let (options, connection, readers) = postgres::open(url, config.synchronous).await?;
-                (Connection::Postgres(connection), Pool::Postgres(readers), Some(options), None)
+                let postgres::Opened { options, connection, readers, is_behind } =
+                    postgres::open(url, config.synchronous).await?;
+                (Connection::Postgres(connection), Pool::Postgres(readers), Some(options), None, is_behind)
             }
         };
         Ok(Self {
@@ -202,11 +219,33 @@ impl Store {
                 specs: dag::SpecCache::default(),
                 fence: lease::Fence::none(),
                 path,
+                is_behind: AtomicBool::new(is_behind),
                 callbacks: Notify::new(),
                 #[cfg(test)]
                 faults: testing::Faults::default(),
             }),
         })
+    }
+
+    /// Whether the schema is older than this version's. Then only the lease and the settings may be used.
+    pub fn is_behind(&self) -> bool {
+        self.shared.is_behind.load(Ordering::SeqCst)
+    }
+
+    /// Brings the schema of a shared database up to date, if it is behind, for the process that leads.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] or [`StoreError::Migrate`], the latter also if another process leads by now.
+    pub async fn schema_update(&self) -> Result<(), StoreError> {
+        if self.is_behind() {
+            let mut writer = self.writer().await?;
+            let epoch = writer.epoch;
+            if let Connection::Postgres(connection) = &mut writer.connection {
+                schema::update_postgres(connection, Some(epoch)).await?;
+            }
+            self.shared.is_behind.store(false, Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     /// Gives SQLite's log its full size now, which makes the first commits as quick as later ones.

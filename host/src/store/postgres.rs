@@ -7,7 +7,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
 };
 
-use super::{StoreError, Synchronous, commit, schema};
+use super::{
+    StoreError, Synchronous, commit,
+    schema::{self, Age},
+};
 
 /// Read connections of a process at most.
 const READERS: u32 = 8;
@@ -18,13 +21,21 @@ const MIN_VERSION: i32 = 150_000;
 #[derive(Debug, Clone)]
 pub(super) struct WriterOptions(PgConnectOptions);
 
+/// The database, opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub options: WriterOptions,
+    /// The connection that writes.
+    pub connection: PgConnection,
+    pub readers: PgPool,
+    /// Its schema is older than this version's, and processes that may be at work share it: whoever leads brings it up to date.
+    pub is_behind: bool,
+}
+
 /// The database's connections: one that writes, and those that read.
 ///
 /// `url`: as libpq takes it, `postgres://user:password@host:port/database?sslmode=verify-full`.
-pub(super) async fn open(
-    url: &str,
-    synchronous: Synchronous,
-) -> Result<(WriterOptions, PgConnection, PgPool), StoreError> {
+pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, StoreError> {
     let options: PgConnectOptions =
         url.parse().map_err(|source| StoreError::Open { place: "of database.url".into(), source })?;
     let place = format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port());
@@ -47,7 +58,11 @@ pub(super) async fn open(
     if version < MIN_VERSION {
         return Err(StoreError::TooOld { found: version / 10_000, wanted: MIN_VERSION / 10_000 });
     }
-    schema::update_postgres(&mut connection).await.map_err(StoreError::Migrate)?;
+    let age = schema::postgres_age(&mut connection).await.map_err(open_error)?;
+    let is_behind = age == Age::Older { is_shared: true };
+    if !is_behind {
+        schema::update_postgres(&mut connection, None).await?;
+    }
     make_function(&mut connection).await.map_err(open_error)?;
     let readers = PgPoolOptions::new()
         .min_connections(0)
@@ -55,7 +70,7 @@ pub(super) async fn open(
         .idle_timeout(Duration::from_mins(5))
         .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options);
-    Ok((writer, connection, readers))
+    Ok(Opened { options: writer, connection, readers, is_behind })
 }
 
 impl WriterOptions {

@@ -1,10 +1,13 @@
 //! The schema's history. What was released never changes.
 
 use sqlx::{
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    AssertSqlSafe, SqlSafeStr as _,
+    migrate::{Migration, MigrationType, Migrator},
     postgres::PgConnection,
     sqlite::SqliteConnection,
 };
+
+use super::StoreError;
 
 /// A migration of each database: number, name, statements.
 type Steps = [(i64, &'static str, &'static str)];
@@ -52,27 +55,125 @@ const POSTGRES: &Steps = &[
     (90, "component dags", include_str!("../../../migrations/postgres/0090_component_dags.sql")),
 ];
 
+/// Since this one processes that share a database agree by a lease on who writes.
+const LEASE: i64 = 80;
+
+/// How a database's schema stands to this version's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// It has yet to be brought up to date. `is_shared`: other processes, perhaps of the version that made it, know of leases and may lead.
+    Older {
+        is_shared: bool,
+    },
+    Current,
+    /// Its last migration is unknown here.
+    Newer {
+        found: i64,
+        known: i64,
+    },
+}
+
 /// The numbers of SQLite's migrations that this version knows, and that a database which it has opened went through.
 pub fn migrations() -> impl Iterator<Item = i64> {
     SQLITE.iter().map(|(number, ..)| *number)
 }
 
+/// Judges a database by the migrations that it went through.
+fn age(known: &Steps, applied: &[i64]) -> Age {
+    let is_known = |number: &i64| known.iter().any(|(known, ..)| known == number);
+    if let Some(found) = applied.iter().filter(|number| !is_known(number)).max() {
+        return Age::Newer { found: *found, known: known.iter().map(|(number, ..)| *number).max().unwrap_or(0) };
+    }
+    if known.iter().all(|(number, ..)| applied.contains(number)) {
+        return Age::Current;
+    }
+    Age::Older { is_shared: applied.contains(&LEASE) }
+}
+
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations";
+
+pub(super) async fn sqlite_age(connection: &mut SqliteConnection) -> sqlx::Result<Age> {
+    let has_any = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
+    let has_any: bool = sqlx::query_scalar(has_any).fetch_one(&mut *connection).await?;
+    let applied = if has_any { sqlx::query_scalar(APPLIED).fetch_all(connection).await? } else { Vec::new() };
+    Ok(age(SQLITE, &applied))
+}
+
+pub(super) async fn postgres_age(connection: &mut PgConnection) -> sqlx::Result<Age> {
+    let has_any = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    let has_any: bool = sqlx::query_scalar(has_any).fetch_one(&mut *connection).await?;
+    let applied = if has_any { sqlx::query_scalar(APPLIED).fetch_all(connection).await? } else { Vec::new() };
+    Ok(age(POSTGRES, &applied))
+}
+
 /// Brings the schema up to date. Of several processes that start, one does it and the others wait.
 ///
 /// [`Migrator::run`] would do, but for the compiler, which does not see that its future is `Send`.
-pub(super) async fn update_sqlite(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
-    migrator(SQLITE).run_direct(None, connection, false).await
+///
+/// What a newer version made is to be refused before.
+pub(super) async fn update_sqlite(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    migrator(SQLITE, None).run_direct(None, connection, false).await.map_err(StoreError::Migrate)
 }
 
-/// As [`update_sqlite`].
-pub(super) async fn update_postgres(connection: &mut PgConnection) -> Result<(), MigrateError> {
-    migrator(POSTGRES).run_direct(None, connection, false).await
+/// As [`update_sqlite`], but refuses what a newer version made. With an `epoch` each step is undone unless that epoch leads: a process that was stopped before it, and comes back,
+/// changes nothing under another leader.
+pub(super) async fn update_postgres(connection: &mut PgConnection, epoch: Option<i64>) -> Result<(), StoreError> {
+    postgres_age(connection).await?.refuse_newer()?;
+    migrator(POSTGRES, epoch).run_direct(None, connection, false).await.map_err(StoreError::Migrate)
 }
 
-fn migrator(steps: &'static Steps) -> Migrator {
+impl Age {
+    pub fn refuse_newer(self) -> Result<(), StoreError> {
+        match self {
+            Self::Newer { found, known } => Err(StoreError::Newer { found, known }),
+            Self::Older { .. } | Self::Current => Ok(()),
+        }
+    }
+}
+
+fn migrator(steps: &'static Steps, epoch: Option<i64>) -> Migrator {
     let migrations = steps.iter().map(|(number, name, statements)| {
-        let statements = sqlx::SqlSafeStr::into_sql_str(*statements);
-        Migration::new(*number, (*name).into(), MigrationType::Simple, statements, false)
+        let plain = sqlx::SqlSafeStr::into_sql_str(*statements);
+        let step = Migration::new(*number, (*name).into(), MigrationType::Simple, plain, false);
+        match epoch {
+            // Its checksum stays that of the plain statements.
+            Some(epoch) => {
+                let fenced = AssertSqlSafe(format!("SELECT airlock_fence({epoch});\n{statements}")).into_sql_str();
+                Migration { sql: fenced, ..step }
+            }
+            None => step,
+        }
     });
     Migrator { migrations: migrations.collect::<Vec<_>>().into(), ..Migrator::DEFAULT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_judged_by_the_migrations_that_it_went_through() {
+        let numbers = |steps: &Steps| steps.iter().map(|(number, ..)| *number).collect::<Vec<_>>();
+        let all = numbers(POSTGRES);
+        let known = *all.last().unwrap();
+        assert_eq!(age(POSTGRES, &[]), Age::Older { is_shared: false });
+        assert_eq!(age(POSTGRES, &[1, 73]), Age::Older { is_shared: false });
+        assert_eq!(age(POSTGRES, &all[..all.len() - 1]), Age::Older { is_shared: true });
+        assert_eq!(age(POSTGRES, &all), Age::Current);
+        let newer = [all.as_slice(), &[known + 1, known + 7]].concat();
+        assert_eq!(age(POSTGRES, &newer), Age::Newer { found: known + 7, known });
+        // One of a branch that was never released.
+        assert_eq!(age(SQLITE, &[1, 4]), Age::Newer { found: 4, known: *numbers(SQLITE).last().unwrap() });
+    }
+
+    #[test]
+    fn migrations_of_both_databases_are_in_order_and_have_the_same_numbers_since_the_first() {
+        for steps in [SQLITE, POSTGRES] {
+            assert!(steps.is_sorted_by(|one, next| one.0 < next.0));
+        }
+        let since = |steps: &'static Steps| {
+            steps.iter().filter(|(number, ..)| *number > 69 && *number != LEASE).map(|(number, name, _)| (number, name))
+        };
+        assert!(since(SQLITE).eq(since(POSTGRES)));
+    }
 }

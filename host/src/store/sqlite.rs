@@ -7,7 +7,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, SqlitePool,
+    ConnectOptions as _, Connection as _, SqlitePool,
     sqlite::{
         SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
         SqliteSynchronous,
@@ -55,8 +55,14 @@ pub(super) async fn open(path: &Path, synchronous: Synchronous) -> Result<(Sqlit
         .pragma("temp_store", "memory")
         .pragma("cache_size", "-8192");
     let open_error = |source| StoreError::Open { place: path.display().to_string(), source };
+    if path.exists() {
+        // Before anything is set, which would be written already.
+        let mut connection = options.clone().connect().await.map_err(open_error)?;
+        schema::sqlite_age(&mut connection).await.map_err(open_error)?.refuse_newer()?;
+        connection.close().await.map_err(open_error)?;
+    }
     let mut connection = write_options.connect().await.map_err(open_error)?;
-    schema::update_sqlite(&mut connection).await.map_err(StoreError::Migrate)?;
+    schema::update_sqlite(&mut connection).await?;
     let readers = SqlitePoolOptions::new()
         .min_connections(0)
         .max_connections(READERS)

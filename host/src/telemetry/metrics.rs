@@ -71,6 +71,29 @@ struct PoolLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FleetLabel {
+    fleet: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FleetLabels {
+    fleet: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CreationLabels {
+    fleet: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    fleet: String,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     method: &'static str,
     route: String,
@@ -107,8 +130,22 @@ pub struct Gauges {
     pub warnings: Vec<WarningKind>,
     /// All of them: others are told no more.
     pub pools: Vec<PoolSlots>,
+    /// All of them: others are told no more.
+    pub fleets: Vec<FleetPods>,
     /// None: not known.
     pub database_bytes: Option<u64>,
+}
+
+/// The pods of a fleet.
+#[derive(Debug, Default)]
+pub struct FleetPods {
+    pub fleet: String,
+    /// As many as it may have.
+    pub max: u32,
+    pub starting: i64,
+    pub running: i64,
+    pub leaving: i64,
+    pub ended: i64,
 }
 
 /// How the slots of a pool are used.
@@ -163,6 +200,14 @@ figures! {
     active_runs: Gauge = "scheduler_active_dag_runs";
     /// Slots of a pool, by how they are used
     pool_slots: Family<PoolLabels, Gauge> = "pool_slots";
+    /// Pods of a fleet, by their state
+    fleet_pods: Family<FleetLabels, Gauge> = "fleet_pods";
+    /// Pods that a fleet may have
+    fleet_max_pods: Family<FleetLabel, Gauge> = "fleet_max_pods";
+    /// Pods that were asked for, by what the cluster answered
+    pod_creations: Family<CreationLabels, Counter> = "pod_creations";
+    /// Pods that ended, by why
+    pod_ends: Family<EndLabels, Counter> = "pod_ends";
     /// Time of a commit of the scheduler, until it is durable
     commit_seconds: Histogram = "scheduler_commit_seconds", short();
     /// Commits of the scheduler that failed and were tried again
@@ -208,6 +253,17 @@ impl Figures {
             let count = now.warnings.iter().filter(|warning| **warning == kind).count();
             let figure = self.warnings.get_or_create(&KindLabel { kind: kind.as_str() });
             figure.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.fleet_pods.clear();
+        self.fleet_max_pods.clear();
+        for pods in &now.fleets {
+            let fleet = || pods.fleet.clone();
+            self.fleet_max_pods.get_or_create(&FleetLabel { fleet: fleet() }).set(pods.max.into());
+            let FleetPods { starting, running, leaving, ended, .. } = *pods;
+            for (state, count) in [("starting", starting), ("running", running), ("leaving", leaving), ("ended", ended)]
+            {
+                self.fleet_pods.get_or_create(&FleetLabels { fleet: fleet(), state }).set(count);
+            }
         }
         self.pool_slots.clear();
         for slots in &now.pools {
@@ -350,6 +406,17 @@ impl Metrics {
         self.figures().runner_losses.inc();
     }
 
+    /// A pod of a fleet was created, or was not.
+    pub fn pod_asked_for(&self, fleet: &str, created: bool) {
+        let result = if created { "created" } else { "refused" };
+        self.figures().pod_creations.get_or_create(&CreationLabels { fleet: fleet.to_owned(), result }).inc();
+    }
+
+    /// A pod of a fleet ended; `reason`: a word for why.
+    pub fn pod_ended(&self, fleet: &str, reason: &'static str) {
+        self.figures().pod_ends.get_or_create(&EndLabels { fleet: fleet.to_owned(), reason }).inc();
+    }
+
     /// Spans could not be sent.
     pub fn spans_dropped(&self, count: u64) {
         self.figures().spans_dropped.inc_by(count);
@@ -429,7 +496,10 @@ mod tests {
         metrics.answered(&HttpRequest { method: "GET", route: "/", status: 200, took: Duration::ZERO });
         metrics.callback_tried(true);
         metrics.deleted("log_chunk", 1, 1);
-        let text = metrics.render(&Gauges { pools, ..Gauges::default() });
+        metrics.pod_asked_for("gpu", true);
+        metrics.pod_ended("gpu", "evicted");
+        let fleets = vec![FleetPods { fleet: "gpu".into(), ..FleetPods::default() }];
+        let text = metrics.render(&Gauges { pools, fleets, ..Gauges::default() });
         let figures: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         let docs = include_str!("../../../docs/monitoring.md");
         let named: Vec<_> = docs

@@ -7,7 +7,7 @@
 mod metrics;
 mod traces;
 
-pub use metrics::{Gauges, HttpRequest, Metrics, PoolSlots};
+pub use metrics::{FleetPods, Gauges, HttpRequest, Metrics, PoolSlots};
 pub use traces::{RunSpan, Traces, TracesConfig, TracesError, TryId, TrySpan};
 
 /// Where rooms tell what they do. Clones share it; the default counts, and sends no traces.

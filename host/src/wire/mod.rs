@@ -9,6 +9,8 @@
 //! writer sends all frames that wait in one write.
 
 mod frame;
+#[cfg(test)]
+mod tests;
 
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES, frame};
 
@@ -22,6 +24,10 @@ use crate::model::{
     time::Timestamp,
     wait::{RunWait, Wait},
 };
+
+/// The number of this protocol. It grows with each change of what is said, so that a worker of another version, whose runner would read frames
+/// wrongly, is told so instead.
+pub const PROTOCOL: u32 = 1;
 
 /// Stands for one start of one attempt on one runner. Given out by the supervisor, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -49,7 +49,10 @@ impl Cluster {
                 .start()
         };
         let (first, second) = (server().await, server().await);
-        let worker = |number| Worker::start(&second.url, TOKEN, &format!("worker-{number}"), SLOTS);
+        // All slots at a time, whatever the machine has.
+        let memory_mib = (SLOTS * 256).to_string();
+        let memory = ["--workers-memory-mib", &memory_mib];
+        let worker = |number| Worker::with(&second.url, TOKEN, &format!("worker-{number}"), SLOTS, &memory);
         let workers: Vec<_> = (0..WORKERS).map(worker).collect();
         let client = first.client().await;
         client.upload(build::component("bench")).await.ok();

@@ -100,6 +100,14 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "workers.memory_mib",
+        accepts: "1 to 16777216",
+        default: None,
+        help: "Of a worker: how much memory its attempts may have together, in MiB, each as much as its limit (256, or what its dag asks for); by \
+               default four fifths of what its container, or the machine, has",
+        secret: false,
+    },
+    Setting {
         key: "workers.token",
         accepts: "text",
         default: None,
@@ -133,7 +141,8 @@ pub const SETTINGS: &[Setting] = &[
         accepts: "URL",
         default: None,
         help: "Object storage, as `s3://bucket/prefix?endpoint=http://minio:9000&allow_http=true&path_style=true` \
-               (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or `file:///path`; by default `blobs` in the data directory",
+               (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), `az://container/prefix?account=name` (AZURE_*), \
+               `gs://bucket/prefix` (GOOGLE_*) or `file:///path`; by default `blobs` in the data directory",
         secret: false,
     },
     Setting {

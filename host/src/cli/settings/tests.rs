@@ -1,7 +1,5 @@
 //! Settings.
 
-use std::collections::BTreeSet;
-
 use super::*;
 
 fn gather(flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &str) -> Result<Settings> {
@@ -49,6 +47,8 @@ fn values_out_of_range_name_the_setting_and_what_it_takes() {
         ("parallelism", "0"),
         ("parallelism", "-1"),
         ("listen", "nowhere"),
+        ("workers.memory_mib", "0"),
+        ("workers.memory_mib", "16777217"),
         ("database.synchronous", "off"),
         ("egress.allow_private", "yes"),
         ("egress.max_at_a_time", "65"),
@@ -97,26 +97,4 @@ fn secrets_are_not_shown_and_have_no_flag() {
     assert_eq!(shown(&settings, "admin_password"), ("***".into(), "AIRLOCK_ADMIN_PASSWORD".into()));
     let help = <SettingArgs as clap::Args>::augment_args(Command::new("serve")).render_long_help().to_string();
     assert!(help.contains("--database-synchronous") && !help.contains("--admin-password"));
-}
-
-#[test]
-fn what_the_deployments_of_the_docs_set_are_settings() {
-    fn names(folder: &Path, found: &mut BTreeSet<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                names(&path, found);
-                continue;
-            }
-            let text = std::fs::read_to_string(path).unwrap();
-            let words = text.split(|letter: char| !(letter.is_ascii_uppercase() || letter == '_'));
-            found.extend(words.filter(|word| word.starts_with("AIRLOCK_")).map(str::to_owned));
-        }
-    }
-    let mut found = BTreeSet::new();
-    names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/deploy"), &mut found);
-    assert!(found.len() > 10, "{found:?}");
-    for name in found {
-        assert!(SETTINGS.iter().any(|setting| setting.variable() == name), "{name} is no setting");
-    }
 }

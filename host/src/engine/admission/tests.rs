@@ -60,26 +60,52 @@ fn a_queue_has_the_slots_of_its_workers() {
     ready(&mut admission, 4, false);
     // Nobody serves it, and it is in nobody's way.
     assert_eq!(nodes(&admission.admit()), [(1, 4)]);
-    assert_eq!(admission.waiting_in(&gpu), 4);
+    assert_eq!(admission.waiting_in(&gpu).attempts, 4);
     let held = |limit| Some(Waiting::KeyHeld { key: Key::Queue(gpu.clone()), limit });
     assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(0)), held(0));
 
-    admission.set_queue(&gpu, 2);
+    admission.set_queue(&gpu, Room::of(2, None));
     assert_eq!(nodes(&admission.admit()), [(1, 0), (1, 1)]);
     assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(2)), held(2));
     // A worker goes: what runs, runs on, and nothing new starts.
-    admission.set_queue(&gpu, 1);
+    admission.set_queue(&gpu, Room::of(1, None));
     admission.release(RunKey(1), InstanceId::plain(0));
     assert_eq!(nodes(&admission.admit()), []);
-    assert_eq!(admission.waiting_in(&gpu), 2);
+    assert_eq!(admission.waiting_in(&gpu).attempts, 2);
     admission.release(RunKey(1), InstanceId::plain(1));
     assert_eq!(nodes(&admission.admit()), [(1, 2)]);
-    admission.set_queue(&gpu, 0);
+    admission.set_queue(&gpu, Room::default());
     admission.release(RunKey(1), InstanceId::plain(2));
     assert_eq!(nodes(&admission.admit()), []);
     admission.withdraw(RunKey(1), InstanceId::plain(3));
-    assert_eq!(admission.waiting_in(&gpu), 0);
+    assert_eq!(admission.waiting_in(&gpu), Taken::default());
     assert_eq!(admission.queues().collect::<Vec<_>>(), [&gpu]);
+}
+
+#[test]
+fn a_queue_has_the_memory_of_its_workers() {
+    let mut admission = admission(100, &[("p", None)]);
+    admission.open(RunKey(1), &dag(), 10);
+    let queue = QueueName::default();
+    for (node, mib) in [(0, 512), (1, 512), (2, 256), (3, 4_096)] {
+        let keys = vec![(Key::Queue(queue.clone()), mib)];
+        admission.ready(RunKey(1), InstanceId::plain(node), Demand { keys, ..demand("p", 1, 1, &[]) });
+    }
+    let room = Room::of(8, Some(512)).and(Room::of(8, Some(256)));
+    admission.set_queue(&queue, room);
+    // The second does not fit beside the first, and is not in the way of the third; the last fits no worker.
+    assert_eq!(nodes(&admission.admit()), [(1, 0), (1, 2)]);
+    assert_eq!(admission.waiting_in(&queue), Taken { attempts: 2, memory_mib: 512 + 4_096 });
+    let waits = |wanted_mib, room| Some(Waiting::MemoryTaken { queue: queue.clone(), wanted_mib, room });
+    assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(1)), waits(512, room));
+    admission.release(RunKey(1), InstanceId::plain(0));
+    assert_eq!(nodes(&admission.admit()), [(1, 1)]);
+    admission.release(RunKey(1), InstanceId::plain(1));
+    admission.release(RunKey(1), InstanceId::plain(2));
+    assert_eq!(nodes(&admission.admit()), []);
+    assert_eq!(admission.waiting(RunKey(1), InstanceId::plain(3)), waits(4_096, room));
+    admission.set_queue(&queue, room.and(Room::of(1, Some(8_192))));
+    assert_eq!(nodes(&admission.admit()), [(1, 3)]);
 }
 
 #[test]

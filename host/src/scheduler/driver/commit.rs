@@ -46,6 +46,7 @@ impl<D: Dispatch> Driver<D> {
         for run in turn.told.iter().filter(|run| run.state.is_finished()) {
             self.ended.tell(&run.dag_id);
         }
+        self.heartbeat.count(&self.admission);
         turn.tick.committed(&self.executor, &self.changes);
         Ok(())
     }

@@ -30,6 +30,7 @@ use crate::{
     executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
     model::{
         ids::{DagId, Digest, QueueName},
+        queue::Room,
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
         time::Timestamp,
@@ -130,7 +131,7 @@ impl Dispatch for Script {
 
     fn forget_result(&self, _: &InstanceKey) {}
 
-    fn slots_of(&self, _: &QueueName) -> Option<u32> {
+    fn room_of(&self, _: &QueueName) -> Option<Room> {
         None
     }
 

@@ -15,6 +15,7 @@ use crate::{
     executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
     model::{
         ids::{DagId, Digest, QueueName, RunId, TaskId},
+        queue::Room,
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::TaskState,
         time::Timestamp,
@@ -38,7 +39,7 @@ impl Dispatch for Script {
 
     fn forget_result(&self, _: &InstanceKey) {}
 
-    fn slots_of(&self, _: &QueueName) -> Option<u32> {
+    fn room_of(&self, _: &QueueName) -> Option<Room> {
         None
     }
 

@@ -196,6 +196,21 @@ fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
             ("Task Concurrency", format!("{limit} instances hold the key `{name}`, as many as may (concurrency_limit)"))
         }
         Waiting::KeyHeld { key: Key::Queue(queue), limit } => return Some(why_worker(queue, *limit, None)),
+        Waiting::MemoryTaken { queue, wanted_mib, room } if u64::from(*wanted_mib) > room.largest_mib => (
+            "Queue",
+            format!(
+                "it takes {wanted_mib} MiB, and the largest worker of its queue `{queue}` has {} for its attempts (workers.memory_mib); start a \
+                 larger one",
+                room.largest_mib
+            ),
+        ),
+        Waiting::MemoryTaken { queue, wanted_mib, room } => (
+            "Queue",
+            format!(
+                "it takes {wanted_mib} MiB, and of the {} that the workers of its queue `{queue}` have for their attempts fewer are free",
+                room.memory_mib
+            ),
+        ),
         Waiting::PoolMissing => ("Pool Slots Available", "its pool does not exist; make it, and it goes on".to_owned()),
         Waiting::PoolFull { free, wanted } => {
             ("Pool Slots Available", format!("it takes {wanted} slots of its pool, of which {free} are free"))

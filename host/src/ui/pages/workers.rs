@@ -52,7 +52,7 @@ pub async fn list(State(ui): State<UiState>, frame: Frame, Query(query): Query<L
         empty: "Start one with `airlock serve --worker`, or let this server run the tasks itself.",
         new: None,
         permission: Some(Permission::PoolWrite),
-        columns: vec!["Name", "Queues", "Running", "State", "Since"],
+        columns: vec!["Name", "Queues", "Running", "Memory", "State", "Since"],
         pager: query.pager(PATH, rows.len(), total),
         beside: Vec::new(),
         rows,
@@ -60,15 +60,19 @@ pub async fn list(State(ui): State<UiState>, frame: Frame, Query(query): Query<L
     page(&view.offered())
 }
 
-fn line(cells: [String; 5], deed: Option<Deed>) -> ListLine {
+fn line(cells: [String; 6], deed: Option<Deed>) -> ListLine {
     ListLine { key: cells[0].clone(), cells: cells.into(), edit_href: None, delete_href: None, deed }
 }
 
 fn worker_line(worker: &Worker, since: String) -> ListLine {
     let state = if worker.is_draining { "draining" } else { "working" };
     let running = format!("{} of {}", worker.running, worker.slots);
+    let memory = match worker.memory_mib {
+        Some(mib) => format!("{} of {mib} MiB", worker.running_memory_mib),
+        None => format!("{} MiB", worker.running_memory_mib),
+    };
     let deed = (!worker.is_draining).then_some(DRAIN);
-    line([worker.name.clone(), worker.queues.clone(), running, state.to_owned(), since], deed)
+    line([worker.name.clone(), worker.queues.clone(), running, memory, state.to_owned(), since], deed)
 }
 
 /// A fleet, and what is wrong with it.
@@ -83,7 +87,7 @@ fn fleet_line(fleet: &Fleet) -> ListLine {
         None => "as it should be",
     };
     let queue = if fleet.max == 0 { String::new() } else { fleet.queue.to_string() };
-    line([format!("fleet {}", fleet.name), queue, pods, state.to_owned(), String::new()], None)
+    line([format!("fleet {}", fleet.name), queue, pods, String::new(), state.to_owned(), String::new()], None)
 }
 
 /// A pod whose worker is not here.
@@ -98,7 +102,7 @@ fn pod_line(fleet: &Fleet, pod: &Pod, since: String) -> ListLine {
         Some(trouble) => format!("{state}: it {trouble}"),
         None => state.to_owned(),
     };
-    line([pod.name.clone(), fleet.queue.to_string(), String::new(), state, since], None)
+    line([pod.name.clone(), fleet.queue.to_string(), String::new(), String::new(), state, since], None)
 }
 
 /// `POST /workers/drain`
