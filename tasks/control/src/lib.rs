@@ -8,6 +8,8 @@
 //!   quick: {uses: control/empty, needs: [decide]}
 //! ```
 
+#![expect(clippy::too_many_arguments, reason = "they are inputs of entries, which are bound by name")]
+
 use std::time::Duration;
 
 use airlock_sdk::{
@@ -91,7 +93,6 @@ fn sleep(ctx: &Context, duration: String) -> Result<()> {
 /// Starts a run of another dag, and waits for its end unless `wait_for_completion` is false; fails if that fails. Answers the run's
 /// id. Airflow: TriggerDagRunOperator, which does not wait unless it is told to.
 #[task]
-#[expect(clippy::too_many_arguments, reason = "inputs of an entry, by name")]
 fn trigger_dag_run(
     ctx: &Context,
     dag_id: &str,
@@ -174,7 +175,6 @@ struct Answered {
 /// Schemas by name, with a `default` unless the value must be given. Nobody answers within `timeout`: `defaults` are chosen, or the
 /// task fails. Airflow: HITLOperator, HITLEntryOperator.
 #[task]
-#[expect(clippy::too_many_arguments, reason = "inputs of an entry, by name")]
 fn ask(
     ctx: &Context,
     subject: &str,
@@ -206,7 +206,6 @@ fn ask(
 
 /// Asks people which of the tasks and groups in `options`, which stand directly downstream, run. Airflow: HITLBranchOperator.
 #[task(branch)]
-#[expect(clippy::too_many_arguments, reason = "inputs of an entry, by name")]
 fn ask_branch(
     ctx: &Context,
     subject: &str,
