@@ -83,7 +83,7 @@ async fn a_server_makes_backups_in_a_bucket_by_itself_and_the_older_ones_go() {
         Some(listed().await).filter(|backups: &Vec<String>| backups.len() >= 2)
     })
     .await;
-    until("newer backups", Duration::from_secs(60), async || {
+    until("newer backups", Duration::from_mins(1), async || {
         let now = listed().await;
         (now.len() == 2 && now.iter().all(|backup| backup > &first[1])).then_some(())
     })

@@ -19,7 +19,7 @@ pub use compare::{Difference, differences};
 pub use words::{Concurrency, TemplateInput, run_concurrency};
 
 use self::{
-    build::{Graph, check_fail_fast, check_params},
+    build::{Graph, check_fail_fast, check_params, check_schemas},
     words::Words,
 };
 use super::{
@@ -235,6 +235,19 @@ pub struct DagError {
 }
 
 impl Dag {
+    /// [`from_spec`](Self::from_spec) of what is uploaded: also the schemas of its params must be of use. Versions that are there
+    /// stay, whatever they hold.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn from_new_spec(spec: &DagSpec, catalog: &Catalog<'_>) -> Result<Self, DagError> {
+        let dag = Self::from_spec(spec, catalog)?;
+        match check_schemas(spec) {
+            Ok(()) => Ok(dag),
+            Err((place, why)) => Err(DagError { dag_id: shorten(&spec.dag_id), place, why }),
+        }
+    }
+
     /// Checks `spec` and builds its graph; `catalog` holds the entries that its nodes may name.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ impl Provenance {
         if self.producers.len() < MAX_PRODUCERS {
             self.producers.insert(producer);
         } else if !self.producers.contains(&producer) {
-            self.note(format!("more than {MAX_PRODUCERS} languages and tools are named; the rest is not shown"));
+            self.note(&format!("more than {MAX_PRODUCERS} languages and tools are named; the rest is not shown"));
         }
     }
 
@@ -117,15 +117,15 @@ impl Provenance {
             }
         }
         if is_cut {
-            self.note(format!("more than {MAX_PACKAGES} packages are named; the rest is not shown"));
+            self.note(&format!("more than {MAX_PACKAGES} packages are named; the rest is not shown"));
         }
         Ok(())
     }
 
     /// Something is there that can't be shown.
-    pub fn note(&mut self, note: String) {
+    pub fn note(&mut self, note: &str) {
         if self.notes.len() < MAX_PRODUCERS {
-            self.notes.insert(shown(&note, MAX_TEXT_CHARS));
+            self.notes.insert(shown(note, MAX_TEXT_CHARS));
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
         let packages: Vec<_> = provenance.packages.iter().flatten().map(|p| (p.name.as_str(), p.is_build)).collect();
         assert_eq!(packages, [("cc", true), ("serde", false), ("task", false)]);
 
-        let many: Vec<_> = (0..MAX_PACKAGES + 1)
+        let many: Vec<_> = (0..=MAX_PACKAGES)
             .map(|n| serde_json::json!({"name": format!("p{n}"), "version": "1", "source": "\u{1b}[2J<b>".repeat(100)}))
             .collect();
         provenance.auditable(serde_json::json!({"packages": many}).to_string().as_bytes()).unwrap();
@@ -163,7 +163,7 @@ mod tests {
         for n in 0..1_000 {
             provenance.producer("processed-by", &format!("tool {n}"), &"1".repeat(1_000));
             provenance.label("version", &"2".repeat(10_000));
-            provenance.note(format!("note {n}"));
+            provenance.note(&format!("note {n}"));
         }
         assert_eq!((provenance.producers.len(), provenance.labels.len()), (MAX_PRODUCERS, 1));
         assert!(provenance.notes.len() <= MAX_PRODUCERS);

@@ -27,7 +27,7 @@ pub fn read(wasm: &[u8]) -> Provenance {
             Ok(Payload::CustomSection(section)) => {
                 sections += 1;
                 if sections > MAX_SECTIONS {
-                    provenance.note(format!("it has more than {MAX_SECTIONS} custom sections; the rest is not read"));
+                    provenance.note(&format!("it has more than {MAX_SECTIONS} custom sections; the rest is not read"));
                     break;
                 }
                 see(&mut provenance, &section, depth == 1);
@@ -46,12 +46,12 @@ fn see(provenance: &mut Provenance, section: &CustomSectionReader<'_>, is_outerm
         provenance.label(name, &String::from_utf8_lossy(section.data()));
     } else if name == AUDITABLE {
         if let Err(why) = packages(provenance, section.data()) {
-            provenance.note(format!("the list of packages (section `{AUDITABLE}`) can't be read: {why}"));
+            provenance.note(&format!("the list of packages (section `{AUDITABLE}`) can't be read: {why}"));
         }
     } else if name == PRODUCERS
         && let Err(error) = producers(provenance, BinaryReader::new(section.data(), section.data_offset()))
     {
-        provenance.note(format!("the section `{PRODUCERS}` can't be read: {}", error.message()));
+        provenance.note(&format!("the section `{PRODUCERS}` can't be read: {}", error.message()));
     }
 }
 

@@ -199,7 +199,7 @@ impl Scheduler {
             let mut dags = Vec::with_capacity(files.len());
             for file in &files {
                 let spec = file.to_spec(&libraries)?;
-                Dag::from_spec(&spec, &catalog).map_err(|error| file.locate(&error))?;
+                Dag::from_new_spec(&spec, &catalog).map_err(|error| file.locate(&error))?;
                 dags.push(spec);
             }
             refuse_duplicates(&dags)?;
@@ -278,7 +278,7 @@ fn check_dags(module: &ModuleSpec) -> Result<(), DeployError> {
     refuse_duplicates(&module.dags)?;
     let catalog = Catalog::new(&module.entries);
     for spec in &module.dags {
-        Dag::from_spec(spec, &catalog)?;
+        Dag::from_new_spec(spec, &catalog)?;
     }
     Ok(())
 }

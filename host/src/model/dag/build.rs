@@ -17,6 +17,7 @@ use crate::model::{
     expand::{Expand, List, MAX_MAP_LENGTH},
     ids::{AssetName, EntryName, PoolName, QueueName, TaskId},
     retry::Retry,
+    schema::{Effort, Schema},
     spec::{DagSpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, SourceSpec},
     trigger_rule::TriggerRule,
 };
@@ -62,6 +63,24 @@ pub(super) fn check_params(spec: &DagSpec) -> Result<(), Wrong> {
             serde_json::from_str::<serde_json::Value>(default)
                 .map_err(|error| (place, format!("its default is not JSON: {error}")))?;
         }
+    }
+    Ok(())
+}
+
+/// That the params of a new version can be used: a run would be refused only when somebody needs it. Airflow: `DAG.validate`.
+pub(super) fn check_schemas(spec: &DagSpec) -> Result<(), Wrong> {
+    let mut effort = Effort::default();
+    for param in &spec.params {
+        let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
+        let checked = Schema::new(&json(&param.schema), &mut effort)
+            .map_err(|error| format!("its schema can't be used: {error}"))
+            .and_then(|schema| match param.default.as_deref().filter(|_| spec.runs_by_itself()) {
+                Some(default) => schema
+                    .check(&json(default), &mut effort)
+                    .map_err(|error| format!("a scheduled dag needs a default that fits its schema: {error}")),
+                None => Ok(()),
+            });
+        checked.map_err(|why| (format!("param `{}`", shorten(&param.name)), why))?;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ fn read(text: &str) -> Result<DagSpec, YamlError> {
     let spec = file.to_spec(&libraries)?;
     let catalog =
         libraries.values().fold(Catalog::default(), |catalog, (digest, module)| catalog.with(*digest, &module.entries));
-    Dag::from_spec(&spec, &catalog).map_err(|error| file.locate(&error))?;
+    Dag::from_new_spec(&spec, &catalog).map_err(|error| file.locate(&error))?;
     Ok(spec)
 }
 
@@ -302,6 +302,8 @@ fn schedules_and_limits_are_those_of_the_sdk() {
         ("schedule: every 5m\nbusiness_days: {}", "go with cron expressions"),
         ("schedule: [\"@daily\", 2026-07-15T09:00:00]", "all cron expressions, or all instants"),
         ("schedule: \"@once\"\njitter: 5m", "only a schedule of cron expressions"),
+        ("params: {n: {type: string, pattern: \"(?=a)\"}}", "param `n`: its schema can't be used"),
+        ("schedule: \"@once\"\nparams: {n: {type: integer, default: a}}", "a scheduled dag needs a default that fits"),
     ] {
         let error = dag(head).unwrap_err().to_string();
         assert!(error.contains(why), "{head}: {error}");
