@@ -130,7 +130,7 @@ impl Server {
         let (_, text) = self.ask(request.body(Body::from(body)).unwrap());
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         // Too many in too short a time wait for the next.
-        self.token = answer["access_token"].as_str().unwrap_or_default().to_owned();
+        answer["access_token"].as_str().unwrap_or_default().clone_into(&mut self.token);
     }
 
     fn ask(&self, request: Request<Body>) -> (StatusCode, String) {
