@@ -130,7 +130,10 @@ async fn each_task_may_have_a_pod_of_its_own() {
     let text = json!(ended).to_string();
     assert!(!text.contains(TOKEN) && text.contains("secretKeyRef"), "{text}");
     assert_eq!(ended[0]["spec"]["containers"][0]["resources"]["limits"]["memory"], "256Mi");
-    let fleet = fleet(&client, |fleet| fleet["pods"][2]["state"] == "ended").await;
+    let is_over = |fleet: &Value| {
+        fleet["pods"].as_array().is_some_and(|pods| pods.len() == 3 && pods.iter().all(|pod| pod["state"] == "ended"))
+    };
+    let fleet = fleet(&client, is_over).await;
     assert_eq!(fleet["trouble"], Value::Null, "{fleet}");
     let figures = client.text("/metrics", "*/*").await;
     for figure in [

@@ -363,11 +363,13 @@ async fn it_is_light_or_dark_as_the_system_or_the_user_says() {
     let (light, dark) = (scheme("light").await, scheme("dark").await);
     assert_ne!(light, dark);
     // Dark by the system; the user wants it light, and keeps it over pages.
-    until("a light page", Duration::from_secs(20), async || {
+    let mut said = browser.script("return document.querySelector('[data-theme-switch]').innerText").await;
+    while said != "Light" {
         browser.click("header .end > form [data-theme-switch]").await;
-        (browser.script("return document.documentElement.dataset.theme").await == "light").then_some(())
-    })
-    .await;
+        let now = format!("document.querySelector('[data-theme-switch]')?.innerText ?? {said}");
+        browser.holds(&format!("return ({now}) !== {said}")).await;
+        said = browser.script(&format!("return {now}")).await;
+    }
     browser.open(&server, "/variables").await;
     assert_eq!(browser.script(COLOR).await, light);
     assert_no_complaints(&browser).await;

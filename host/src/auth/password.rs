@@ -6,7 +6,7 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 /// The longest password in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
@@ -197,13 +197,15 @@ impl Passwords {
 
     async fn on_a_core<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
-        // The slot goes along: a request that is given up does not free it before the hash is done.
-        tokio::task::spawn_blocking(move || {
+        let (done, result) = oneshot::channel();
+        // A thread of its own: each of the runtime's would keep the memory of a hash for the next, once it made one.
+        let thread = std::thread::Builder::new().name("password".to_owned()).spawn(move || {
+            // The slot goes along: a request that is given up does not free it before the hash is done.
             let _slot = slot;
-            work()
-        })
-        .await
-        .ok()
+            let _ = done.send(work());
+        });
+        thread.ok()?;
+        result.await.ok()
     }
 }
 

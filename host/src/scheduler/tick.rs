@@ -90,11 +90,13 @@ impl Tick {
         self.changes.push(change);
     }
 
-    /// Answers `value` after the commit, or why it failed.
-    pub fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+    /// Answers `done` after the commit, or why that failed.
+    ///
+    /// A refusal waits as well: it may rest on what another request of the same commit did.
+    pub fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, done: Result<T, RequestError>) {
         self.answers.push(Box::new(move |committed| {
             reply.send(match committed {
-                Ok(()) => Ok(value),
+                Ok(()) => done,
                 Err(error) => Err(RequestError::Store(Arc::clone(error))),
             });
         }));

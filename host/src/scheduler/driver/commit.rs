@@ -162,7 +162,7 @@ impl<D: Dispatch> Driver<D> {
         for (key, reply) in std::mem::take(&mut turn.run_replies) {
             let row = self.runs.get(&key).map(|run| &run.row).or_else(|| self.queued.get(&key));
             if let Some(row) = row.or_else(|| turn.stillborn.get(&key)) {
-                turn.tick.answer(reply, row.clone());
+                turn.tick.answer(reply, Ok(row.clone()));
             }
         }
         for change in changes {

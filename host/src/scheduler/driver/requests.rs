@@ -21,11 +21,11 @@ use crate::{
 /// Runs that one clear or mark may be about.
 const MAX_RUNS: u32 = 1_000;
 
-/// What became of a request: an answer to give at once, or (`Ok`) one that is kept for after the commit.
+/// What became of a request. It is answered after the commit.
 pub(super) type Outcome<T> = Result<T, RequestError>;
 
 impl<D: Dispatch> Driver<D> {
-    /// Carries out a request. What it asks for that can't be is answered at once; what was done, after the commit.
+    /// Carries out a request, which is answered after the commit.
     ///
     /// # Errors
     /// If the database fails for good: then memory can't be trusted.
@@ -37,7 +37,7 @@ impl<D: Dispatch> Driver<D> {
                     Some(origin) => match self.started_before(&dag_id, &request, origin, turn).await {
                         Ok(StartedBefore::No) => self.trigger(&dag_id, *request, conf, checked_at, turn).await,
                         Ok(StartedBefore::Yes(row)) => {
-                            turn.tick.answer(reply, *row);
+                            turn.tick.answer(reply, Ok(*row));
                             return Ok(());
                         }
                         Ok(StartedBefore::Cleared(key)) => Ok(key),
@@ -57,7 +57,7 @@ impl<D: Dispatch> Driver<D> {
                         self.touched.insert(dag_id);
                     }
                 }
-                turn.tick.answer(reply, ());
+                turn.tick.answer(reply, Ok(()));
             }
             Request::SetPaused { dag_id, paused, reply } => {
                 let done = self.set_paused(&dag_id, paused, turn).await;
@@ -73,7 +73,7 @@ impl<D: Dispatch> Driver<D> {
             }
             Request::Retire { dag_id, runs, reply } => {
                 let count = self.retire(&dag_id, runs, turn).await?;
-                turn.tick.answer(reply, count);
+                turn.tick.answer(reply, Ok(count));
             }
             Request::MarkRun { dag_id, run_id, state, reply } => {
                 let done = self.mark_run(&dag_id, &run_id, state, turn).await;
@@ -93,7 +93,7 @@ impl<D: Dispatch> Driver<D> {
             }
             Request::AssetQueueDelete { dag_id, asset, reply } => {
                 let count = self.asset_queue_delete(dag_id.as_ref(), asset).await?;
-                turn.tick.answer(reply, count);
+                turn.tick.answer(reply, Ok(count));
             }
             Request::Answer { request, reply } => {
                 let done = self.answer(*request, turn).await;
@@ -101,7 +101,7 @@ impl<D: Dispatch> Driver<D> {
             }
             Request::ReloadPools { reply } => {
                 self.reload_pools().await?;
-                turn.tick.answer(reply, ());
+                turn.tick.answer(reply, Ok(()));
             }
             Request::CreateBackfill { new, reply } => {
                 let done = self.create_backfill(&new).await;
@@ -447,15 +447,12 @@ struct Span<'a> {
     future: bool,
 }
 
-/// Answers after the commit, which takes along what the audit log says of it; or at once, if it can't be.
+/// Answers after the commit, which takes along what the audit log says of what was done.
 fn answer<T: Send + 'static>(reply: Reply<T>, done: Outcome<T>, turn: &mut Turn) {
-    match done {
-        Ok(value) => {
-            turn.tick.commit.events.extend(reply.entry());
-            turn.tick.answer(reply, value);
-        }
-        Err(error) => reply.send(Err(error)),
+    if done.is_ok() {
+        turn.tick.commit.events.extend(reply.entry());
     }
+    turn.tick.answer(reply, done);
 }
 
 /// The same, with how the run stands then.
@@ -468,7 +465,7 @@ fn answer_run(reply: Reply<DagRunRow>, done: Outcome<DagRunKey>, turn: &mut Turn
             });
             turn.run_replies.push((key, reply));
         }
-        Err(error) => reply.send(Err(error)),
+        Err(error) => turn.tick.answer(reply, Err(error)),
     }
 }
 
