@@ -82,8 +82,10 @@ pub struct RetentionResponse {
     dags: EffectiveRetentionResponse,
     /// Null: for ever. So are those below.
     versions_days: Option<u32>,
+    versions_count: Option<u32>,
     asset_events_days: Option<u32>,
     audit_days: Option<u32>,
+    audit_count: Option<u32>,
     own: Vec<OwnRetentionResponse>,
 }
 
@@ -160,8 +162,10 @@ pub async fn get_retention(State(api): State<Api>) -> Result<Json<RetentionRespo
     Ok(Json(RetentionResponse {
         dags: config.dags.into(),
         versions_days: number(config.versions_days),
+        versions_count: number(config.versions_count),
         asset_events_days: number(config.asset_events_days),
         audit_days: number(config.audit_days),
+        audit_count: number(config.audit_count),
         own: own.map(|(dag_id, own)| OwnRetentionResponse::new(&dag_id, own)).collect(),
     }))
 }

@@ -31,7 +31,7 @@ use crate::{
         proxies::TrustedProxies,
         queue::Queues,
         recording::Recording,
-        retention::{MAX_COUNT, MAX_DAYS, Retention},
+        retention::{MAX_AUDIT_COUNT, MAX_COUNT, MAX_DAYS, Retention},
         sign_in::{ClaimedRoles, SignInRules},
         signers::Signers,
         traffic::{MAX_AT_A_TIME, TrafficCaps},
@@ -592,8 +592,10 @@ fn retention(settings: &Settings) -> Result<RetentionConfig> {
             logs_days: days("retention.logs_days")?,
         },
         versions_days: days("retention.versions_days")?,
+        versions_count: up_to("retention.versions_count", MAX_COUNT)?,
         asset_events_days: days("retention.asset_events_days")?,
         audit_days: days("retention.audit_days")?,
+        audit_count: up_to("retention.audit_count", MAX_AUDIT_COUNT)?,
     })
 }
 

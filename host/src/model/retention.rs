@@ -13,6 +13,8 @@ use super::time::Timestamp;
 pub const MAX_DAYS: u32 = 36_500;
 /// Runs of a dag that may be counted, at most: a look walks over as many entries of an index.
 pub const MAX_COUNT: u32 = 100_000;
+/// Entries of the audit log that may be counted, at most.
+pub const MAX_AUDIT_COUNT: u32 = 100_000_000;
 /// A run stays at least so long after its end: the last lines of its log are stored about a second later.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// When to look again at runs that something held.

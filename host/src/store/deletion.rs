@@ -3,40 +3,73 @@
 //! A run is gone with its row, in one small transaction. What it left follows in steps of bounded size, and the objects after
 //! that. Both are known from the transaction on that made them superfluous, so that a crash leaves nothing behind.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use super::{
     DagRunKey, MAX_PAGE, Store, StoreError,
     codec::json,
-    db::{self, Connection, each},
+    db::{self, Connection, Sql, each},
     sqlite,
 };
 use crate::model::ids::DagId;
 
 /// Runs whose leftovers a step takes at most.
-const SWEEP_RUNS: i64 = 25;
+const SWEEP_RUNS: i64 = 250;
 /// Rows that a step takes at most.
 const SWEEP_ROWS: i64 = 1_000;
 
-pub(super) const LOG_CHUNKS: (&str, &str) = ("log_chunk", include_str!("sql/leftover_delete_log_chunk.sql"));
-pub(super) const RECORDINGS: (&str, &str) = ("recording", include_str!("sql/leftover_delete_recording.sql"));
+/// A table with rows of runs, and the statement that deletes some of them: of the runs `$1`, at most `$2` rows. It answers the bytes
+/// of what each row names or holds.
+pub(super) struct Leftover {
+    table: &'static str,
+    delete: Sql,
+}
 
-/// What a run leaves, by table, in the order in which it goes. Each statement answers the bytes of each row that it deleted.
-const LEFTOVERS: [(&str, &str); 12] = [
-    // Before what it consists of.
-    ("cached_result", include_str!("sql/leftover_delete_cached_result.sql")),
-    LOG_CHUNKS,
-    RECORDINGS,
-    ("callback", include_str!("sql/leftover_delete_callback.sql")),
-    ("artifact", include_str!("sql/leftover_delete_artifact.sql")),
-    ("xcom", include_str!("sql/leftover_delete_xcom.sql")),
-    ("task_instance_history", include_str!("sql/leftover_delete_task_instance_history.sql")),
-    ("task_instance", include_str!("sql/leftover_delete_task_instance.sql")),
-    ("rendered_fields", include_str!("sql/leftover_delete_rendered_fields.sql")),
-    ("wait", include_str!("sql/leftover_delete_wait.sql")),
-    ("approval", include_str!("sql/leftover_delete_approval.sql")),
-    ("dag_run_asset_event", include_str!("sql/leftover_delete_asset_event.sql")),
-];
+impl Leftover {
+    /// `key`: the columns that are the table's key. `bytes`: an expression.
+    fn new(table: &'static str, key: &str, bytes: &str) -> Self {
+        let runs = "SELECT value FROM json_each($1)";
+        let some = format!("SELECT {key} FROM {table} WHERE dag_run IN ({runs}) LIMIT $2");
+        let sqlite = format!("DELETE FROM {table} WHERE ({key}) IN ({some}) RETURNING {bytes}");
+        let runs = "SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb)";
+        let some = format!("SELECT ctid FROM {table} WHERE dag_run = ANY (ARRAY({runs})) LIMIT $2");
+        // Arrays of places: whatever PostgreSQL believes of the table, it looks at these rows only.
+        let postgres = format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({some})) RETURNING {bytes}");
+        let [sqlite, postgres] = [sqlite, postgres].map(|text| AssertSqlSafe(text).into_sql_str());
+        Self { table, delete: Sql::of_each(sqlite, postgres) }
+    }
+}
+
+const NO_BYTES: &str = "CAST(0 AS BIGINT)";
+
+/// What a run's logs are, by table.
+pub(super) static LOGS: LazyLock<[Leftover; 2]> = LazyLock::new(|| {
+    [
+        Leftover::new("log_chunk", "dag_run, task_id, map_index, try_number, seq", "length_bytes"),
+        Leftover::new("recording", "dag_run, task_id, map_index, try_number", "size_bytes"),
+    ]
+});
+
+/// What else a run leaves, by table, in the order in which it goes.
+static LEFTOVERS: LazyLock<[Leftover; 10]> = LazyLock::new(|| {
+    let of_instance = "dag_run, task_id, map_index";
+    let of_try = "dag_run, task_id, map_index, try_number";
+    [
+        // Before what it consists of.
+        Leftover::new("cached_result", "key", NO_BYTES),
+        Leftover::new("callback", "key", NO_BYTES),
+        Leftover::new("artifact", "dag_run, task_id, map_index, name", "size_bytes"),
+        Leftover::new("xcom", "dag_run, task_id, map_index, key", "size_bytes"),
+        Leftover::new("task_instance_history", of_try, NO_BYTES),
+        Leftover::new("task_instance", of_instance, NO_BYTES),
+        Leftover::new("rendered_fields", of_try, NO_BYTES),
+        Leftover::new("wait", of_instance, NO_BYTES),
+        Leftover::new("approval", of_instance, NO_BYTES),
+        Leftover::new("dag_run_asset_event", "dag_run, event", NO_BYTES),
+    ]
+});
 
 /// What is gone, by table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,15 +83,15 @@ pub struct Gone {
 }
 
 impl Swept {
-    /// Deletes rows of `run` in `table`, as many as there is room for; the room that is left.
+    /// Deletes rows of `runs`, as many as there is room for; the room that is left.
     pub(super) async fn sweep(
         &mut self,
         transaction: &mut Connection,
-        (table, statement): (&'static str, &'static str),
-        run: DagRunKey,
+        Leftover { table, delete }: &Leftover,
+        runs: &str,
         room: i64,
     ) -> Result<i64, StoreError> {
-        let sizes: Vec<i64> = db::query_scalar(statement).bind(run).bind(room).fetch_all(transaction).await?;
+        let sizes: Vec<i64> = db::query_scalar(delete.clone()).bind(runs).bind(room).fetch_all(transaction).await?;
         if !sizes.is_empty() {
             let gone = self.0.entry(table).or_default();
             gone.rows += sizes.len() as u64;
@@ -122,18 +155,18 @@ impl Store {
         }
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
+        let runs = json(&runs)?;
         let (mut room, mut swept) = (SWEEP_ROWS, Swept::default());
-        'runs: for run in runs {
-            for leftover in LEFTOVERS {
-                room = swept.sweep(&mut transaction, leftover, run, room).await?;
-                if room <= 0 {
-                    break 'runs;
-                }
+        for leftover in LOGS.iter().chain(LEFTOVERS.iter()) {
+            room = swept.sweep(&mut transaction, leftover, &runs, room).await?;
+            if room <= 0 {
+                break;
             }
-            for statement in
-                [include_str!("sql/leftover_delete_origin.sql"), include_str!("sql/dag_run_leftover_delete.sql")]
-            {
-                db::query(statement).bind(run).execute(&mut *transaction).await?;
+        }
+        if room > 0 {
+            // There is nothing more of any of them.
+            for statement in [each!("dag_run_origin_delete"), each!("dag_run_leftover_delete")] {
+                db::query(statement).bind(&runs).execute(&mut *transaction).await?;
             }
         }
         transaction.commit().await?;

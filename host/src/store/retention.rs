@@ -4,7 +4,7 @@ use super::{
     DagRunKey, DagVersionKey, Query, Store, StoreError,
     codec::json,
     db::{self, FromRow, Row, each},
-    deletion::{LOG_CHUNKS, RECORDINGS, Swept},
+    deletion::{LOGS, Swept},
 };
 use crate::model::{
     ids::{DagId, Digest, RunId},
@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// Runs whose logs a step takes at most.
-const LOGS_RUNS: i64 = 25;
+const LOGS_RUNS: i64 = 250;
 /// Rows that a step takes at most.
 const STEP_ROWS: i64 = 1_000;
 /// Rows that a step looks at to find those that nothing needs.
@@ -181,21 +181,21 @@ impl Store {
             .bind(LOGS_RUNS)
             .fetch_all(&mut *transaction)
             .await?;
-        let (mut room, mut last) = (STEP_ROWS, None);
-        let mut step = LogsStep { has_more: !runs.is_empty(), ..LogsStep::default() };
-        'runs: for run in runs {
-            for leftover in [LOG_CHUNKS, RECORDINGS] {
-                room = step.swept.sweep(&mut transaction, leftover, DagRunKey(run.key), room).await?;
-                if room <= 0 {
-                    break 'runs;
-                }
+        let Some(last) = runs.last().copied() else { return Ok(LogsStep::default()) };
+        let mut step = LogsStep { has_more: true, ..LogsStep::default() };
+        let keys = json(&runs.iter().map(|run| DagRunKey(run.key)).collect::<Vec<_>>())?;
+        let mut room = STEP_ROWS;
+        for leftover in LOGS.iter() {
+            room = step.swept.sweep(&mut transaction, leftover, &keys, room).await?;
+            if room <= 0 {
+                break;
             }
-            last = Some(run);
-            step.runs += 1;
         }
-        if let Some(last) = last {
+        if room > 0 {
+            // There are no more of any of them.
             let put = db::query(include_str!("sql/dag_logs_deleted_put.sql"));
             put.bind(dag_id).bind(last.end_date).bind(last.key).execute(&mut *transaction).await?;
+            step.runs = runs.len() as u64;
         }
         transaction.commit().await?;
         Ok(step)
@@ -208,14 +208,17 @@ impl Store {
         Ok(RetentionSize { task_instances, data_bytes, log_bytes })
     }
 
-    /// A step of deleting dag_versions that no run was made with and that another took the place of before `before`: looks at some
-    /// that were made after `after`, and answers the last of them and how many went; none: there are no more.
+    /// A step of deleting dag_versions that no run was made with and that another took the place of before `before`, or `count`
+    /// others (0: however many): looks at some that were made after `after`, and answers the last of them and how many went; none:
+    /// there are no more.
     pub async fn dag_version_delete_unused(
         &self,
         after: DagVersionKey,
         before: Timestamp,
+        count: u32,
     ) -> Result<Option<(DagVersionKey, u64)>, StoreError> {
-        let query = db::query_as(include_str!("sql/dag_version_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        let query = db::query_as(include_str!("sql/dag_version_unused.sql"));
+        let query = query.bind(after).bind(before).bind(count).bind(LOOK_ROWS);
         let versions: Vec<(DagVersionKey, bool)> = query.fetch_all(self.readers()).await?;
         let Some((last, _)) = versions.last().copied() else { return Ok(None) };
         let mut deleted = 0;
@@ -247,6 +250,12 @@ impl Store {
         }
         transaction.commit().await?;
         Ok(is_deleted)
+    }
+
+    /// When the oldest of the last `count` entries of the audit log was written. None: there is no entry.
+    pub async fn event_place(&self, count: u32) -> Result<Option<Timestamp>, StoreError> {
+        let query = db::query_scalar(include_str!("sql/event_log_place.sql")).bind(count);
+        Ok(query.fetch_optional(self.readers()).await?)
     }
 
     /// A step of deleting entries of the audit log that were written before `before`; how many.

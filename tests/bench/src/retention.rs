@@ -31,7 +31,8 @@ enum Place {
 /// 100,000 runs of which 1,000 are kept: sizes and answers before and after.
 pub async fn retention(postgres: bool) -> Vec<Figure> {
     let kept = KEPT.to_string();
-    let builder = Server::builder().flag("--retention-runs-count", &kept);
+    // Each trigger is an entry of the audit log.
+    let builder = Server::builder().flag("--retention-runs-count", &kept).flag("--retention-audit-count", &kept);
     let (builder, place) = if postgres {
         let postgres = Postgres::start_durable().await;
         let database = postgres.database();
@@ -96,6 +97,11 @@ async fn runs(client: &Client, count: usize) {
 
 /// Sizes when nothing more goes, and answers.
 async fn look(bench: &Bench, place: &Place) -> Seen {
+    until("retention has nothing more to do", Duration::from_mins(10), async || {
+        let done = bench.client.post("/api/v2/retention/run", &json!({})).await.ok();
+        (done["is_done"] == true).then_some(())
+    })
+    .await;
     let (mut last, mut same) = ((0, 0), 0);
     let (database, objects) = until("nothing more to go", Duration::from_mins(10), async || {
         let now = place.sizes(&bench.server);

@@ -415,6 +415,13 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "retention.versions_count",
+        accepts: "0 (all) to 100000",
+        default: Some("0"),
+        help: "Versions of a dag that no run needs are deleted when so many are newer, and components that no version needs a day after their upload",
+        secret: false,
+    },
+    Setting {
         key: "retention.asset_events_days",
         accepts: "0 (for ever) to 36500",
         default: Some("0"),
@@ -426,6 +433,13 @@ pub const SETTINGS: &[Setting] = &[
         accepts: "0 (for ever) to 36500",
         default: Some("0"),
         help: "Entries of the audit log are deleted after so many days",
+        secret: false,
+    },
+    Setting {
+        key: "retention.audit_count",
+        accepts: "0 (all) to 100000000",
+        default: Some("0"),
+        help: "So many entries of the audit log stay, the newest",
         secret: false,
     },
     Setting {

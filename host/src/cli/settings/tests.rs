@@ -60,6 +60,8 @@ fn values_out_of_range_name_the_setting_and_what_it_takes() {
         ("recording.max_bytes", "1"),
         ("retention.runs_days", "-1"),
         ("retention.runs_count", "100001"),
+        ("retention.versions_count", "100001"),
+        ("retention.audit_count", "100000001"),
         ("log.level", "x=y=z"),
     ] {
         let settings = gather(&[(key, value)], &[], "").unwrap();

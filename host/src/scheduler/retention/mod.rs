@@ -60,9 +60,13 @@ pub(super) const MAX_COMMANDS: usize = 64;
 pub struct RetentionConfig {
     /// Of dags of which nothing else is said.
     pub dags: Retention,
-    /// Versions of dags, and components, that nothing needs go so many days after others took their place.
+    /// Versions of dags, and components, that nothing needs go so many days after others took their place,
     pub versions_days: Option<NonZeroU32>,
+    /// or when so many others of their dag are newer.
+    pub versions_count: Option<NonZeroU32>,
     pub audit_days: Option<NonZeroU32>,
+    /// Entries of the audit log that stay, the newest.
+    pub audit_count: Option<NonZeroU32>,
     /// Events of assets that no run was made for.
     pub asset_events_days: Option<NonZeroU32>,
 }
@@ -370,7 +374,11 @@ impl Job {
         let Scheduler { store, retention: handle, .. } = &self.scheduler;
         let config = self.scheduler.config.retention;
         let before = |days: NonZeroU32| self.clock.now().before(Duration::from_hours(24) * days.get());
-        if let Some(before) = config.audit_days.map(before) {
+        let beyond = match config.audit_count {
+            Some(count) => store.event_place(count.get()).await?,
+            None => None,
+        };
+        if let Some(before) = config.audit_days.map(before).max(beyond) {
             loop {
                 let deleted = paced(store.event_delete_before(before)).await?;
                 if deleted == 0 {
@@ -386,13 +394,16 @@ impl Job {
                 handle.count(|done| done.asset_events += deleted);
             }
         }
-        if let Some(before) = config.versions_days.map(before) {
+        if config.versions_days.is_some() || config.versions_count.is_some() {
+            let aged = config.versions_days.map_or(Timestamp::MIN, before);
+            let count = config.versions_count.map_or(0, NonZeroU32::get);
             let mut after = DagVersionKey(i64::MIN);
-            while let Some((last, deleted)) = paced(store.dag_version_delete_unused(after, before)).await? {
+            while let Some((last, deleted)) = paced(store.dag_version_delete_unused(after, aged, count)).await? {
                 after = last;
                 handle.count(|done| done.dag_versions += deleted);
             }
-            self.delete_components(before).await?;
+            let unneeded = if config.versions_count.is_some() { before(NonZeroU32::MIN) } else { aged };
+            self.delete_components(unneeded).await?;
         }
         Ok(())
     }

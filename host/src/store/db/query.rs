@@ -38,7 +38,11 @@ pub(in crate::store) use each;
 
 impl Sql {
     pub fn each(sqlite: &'static str, postgres: &'static str) -> Self {
-        Self { sqlite: sqlite.into_sql_str(), postgres: postgres.into_sql_str() }
+        Self::of_each(sqlite.into_sql_str(), postgres.into_sql_str())
+    }
+
+    pub fn of_each(sqlite: SqlStr, postgres: SqlStr) -> Self {
+        Self { sqlite, postgres }
     }
 
     /// Looks how long it takes. The text is that of one database, which says enough.
@@ -48,7 +52,7 @@ impl Sql {
 
     /// The same text for both.
     pub fn both(text: SqlStr) -> Self {
-        Self { sqlite: text.clone(), postgres: text }
+        Self::of_each(text.clone(), text)
     }
 
     /// A text that SQLite alone understands.

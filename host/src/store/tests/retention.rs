@@ -145,7 +145,7 @@ async fn logs_go_before_their_runs_and_the_store_knows_how_far() {
         let chunks = store.log_chunk_list(&instance(run, "x"), 1).await.unwrap();
         assert_eq!(chunks.is_empty(), is_deleted, "{run}");
     }
-    assert_eq!(store.garbage_list(10).await.unwrap(), ["logs/1", "recordings/1", "logs/2"]);
+    assert_eq!(store.garbage_list(10).await.unwrap(), ["logs/1", "logs/2", "recordings/1"]);
     assert_eq!(store.dag_run_with_logs(&a, place(1_000), 9).await.unwrap(), [place(3)]);
     // What runs again has logs again.
     store.commit(&Commit { dag_runs: vec![ended(1, at(500))], now: at(500), ..Commit::default() }).await.unwrap();
@@ -186,10 +186,11 @@ async fn versions_and_components_that_nothing_needs_go() {
     store.commit(&commit).await.unwrap();
 
     let first = DagVersionKey(i64::MIN);
-    assert_eq!(store.dag_version_delete_unused(first, at(2)).await.unwrap().map(|(_, count)| count), Some(0));
-    let (last, count) = store.dag_version_delete_unused(first, at(10)).await.unwrap().unwrap();
+    assert_eq!(store.dag_version_delete_unused(first, at(2), 0).await.unwrap().map(|(_, count)| count), Some(0));
+    assert_eq!(store.dag_version_delete_unused(first, at(0), 3).await.unwrap().map(|(_, count)| count), Some(0));
+    let (last, count) = store.dag_version_delete_unused(first, at(10), 0).await.unwrap().unwrap();
     assert_eq!(count, 1, "the second has a run, the third is the newest");
-    assert_eq!(store.dag_version_delete_unused(last, at(10)).await.unwrap(), None);
+    assert_eq!(store.dag_version_delete_unused(last, at(10), 0).await.unwrap(), None);
 
     let unused = async |before| {
         let all = store.component_unused(None, before).await.unwrap();
@@ -207,11 +208,32 @@ async fn versions_and_components_that_nothing_needs_go() {
 }
 
 #[tokio::test]
+async fn of_many_versions_the_newest_stay() {
+    let store = TestStore::new().await;
+    for label in ["one", "two", "three", "four"] {
+        let mut spec = spec("a");
+        spec.description = Some(label.into());
+        store.deploy(&deploy(1, vec![spec])).await.unwrap();
+    }
+    let (first, long_ago) = (DagVersionKey(i64::MIN), at(0));
+    let (_, count) = store.dag_version_delete_unused(first, long_ago, 2).await.unwrap().unwrap();
+    assert_eq!(count, 2);
+    let left = store.dag_version_list(&dag_id("a"), Page::default()).await.unwrap().items;
+    assert_eq!(left.iter().map(|version| version.version_number).collect::<Vec<_>>(), [4, 3]);
+    let (_, count) = store.dag_version_delete_unused(first, long_ago, 2).await.unwrap().unwrap();
+    assert_eq!(count, 0);
+}
+
+#[tokio::test]
 async fn the_audit_log_is_deleted_by_retention_only_and_from_its_beginning() {
     let store = TestStore::new().await;
     let event = |at| EventNew { at, event: "dag.pause".into(), route: "PATCH /".into(), ..EventNew::default() };
     let events: Vec<_> = (1..=2_500).map(|second| event(at(second))).collect();
+    assert_eq!(store.event_place(2).await.unwrap(), None);
     store.event_append(&events).await.unwrap();
+    for (count, oldest) in [(1, 2_500), (500, 2_001), (2_500, 1), (4_000_000_000, 1)] {
+        assert_eq!(store.event_place(count).await.unwrap(), Some(at(oldest)), "{count}");
+    }
     let by_hand = db::query("DELETE FROM event_log WHERE id = 1");
     assert!(store.write(by_hand).await.is_err());
 

@@ -1,0 +1,1 @@
+DELETE FROM dag_run_origin WHERE dag_run IN (SELECT value FROM json_each($1))

@@ -1,3 +1,0 @@
-DELETE FROM callback
-WHERE key IN (SELECT key FROM callback WHERE dag_run = $1 LIMIT $2)
-RETURNING CAST(0 AS BIGINT)
