@@ -26,12 +26,12 @@ pub struct Issued {
 }
 
 impl Authority {
-    #[expect(clippy::new_without_default, reason = "each is another one")]
-    pub fn new() -> Self {
+    /// One of this name.
+    pub fn new(name: &str) -> Self {
         let folder = TempDir::with_prefix("airlock-authority-").expect("a temporary folder can be made");
         let mut params = CertificateParams::new([]).expect("it has no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name = named("authority of a test");
+        params.distinguished_name = named(name);
         let key = key();
         let root = params.self_signed(&key).expect("a certificate can be signed").pem();
         fs::write(folder.path().join("root.pem"), &root).expect("the temporary folder can be written");

@@ -24,7 +24,7 @@ async fn says(worker: &Worker, what: &str) {
 
 #[tokio::test]
 async fn processes_speak_tls_with_each_other() {
-    let (place, authority) = (Place::new().await, Authority::new());
+    let (place, authority) = (Place::new().await, Authority::new("ours"));
     let issued = authority.issue("127.0.0.1", LATER);
     let server = || taking_workers(place.process()).tls(&authority, &issued);
     let mut first = server().start().await;
@@ -51,14 +51,17 @@ async fn processes_speak_tls_with_each_other() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_connection_is_told_by_the_worker() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let authority = Authority::new("ours");
     let issued = authority.issue("127.0.0.1", LATER);
     let server = taking_workers(Server::builder()).tls(&authority, &issued).start().await;
     let client = server.client().await;
     client.upload(build::component("hostile")).await.ok();
 
-    let unknown = Worker::trusting(&server.url, TOKEN, "unknown", 4, &stranger);
-    says(&unknown, "UnknownIssuer (name the file of your authority's certificate by SSL_CERT_FILE)").await;
+    for (stranger, why) in [("another", "UnknownIssuer"), ("ours", "BadSignature")] {
+        let stranger = Authority::new(stranger);
+        let unknown = Worker::trusting(&server.url, TOKEN, "unknown", 4, &stranger);
+        says(&unknown, &format!("{why} (name the file of your authority's certificate by SSL_CERT_FILE)")).await;
+    }
     let elsewhere = server.url.replace("127.0.0.1", "localhost");
     let elsewhere = Worker::trusting(&elsewhere, TOKEN, "elsewhere", 4, &authority);
     says(&elsewhere, "certificate not valid for name \"localhost\"").await;
@@ -86,7 +89,7 @@ async fn what_is_wrong_with_a_connection_is_told_by_the_worker() {
 
 #[tokio::test]
 async fn a_token_that_was_hidden_is_not_shown_in_the_clear() {
-    let (place, authority) = (Place::new().await, Authority::new());
+    let (place, authority) = (Place::new().await, Authority::new("ours"));
     let issued = authority.issue("127.0.0.1", LATER);
     // It leads, and tells the others to come without.
     let first = taking_workers(place.process()).start().await;

@@ -318,6 +318,8 @@ fn the_unit_of_systemd_and_the_container_file_start_the_binary() {
     assert_eq!(config.data_dir, Path::new("/var/lib").join(&of("StateDirectory")[0]));
     // The children end with their work, and not with the signal that asks their parent to drain.
     assert_eq!(of("KillMode"), ["mixed"]);
+    // Without it runners go on without a filter of their own: see `sandbox::confine`.
+    assert!(of("SystemCallFilter")[0].split(' ').any(|call| call == "seccomp"), "{unit}");
 
     let file = read("Containerfile");
     let version = file.split("rust:").nth(1).unwrap().split('-').next().unwrap();

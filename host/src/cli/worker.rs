@@ -279,8 +279,11 @@ impl Worker {
 fn told(error: reqwest::Error) -> String {
     let text = format!("{:#}", anyhow::Error::new(error));
     // In the words of rustls.
+    const AUTHORITY: &str = "name the file of your authority's certificate by SSL_CERT_FILE";
     for (sign, hint) in [
-        ("UnknownIssuer", "name the file of your authority's certificate by SSL_CERT_FILE"),
+        ("UnknownIssuer", AUTHORITY),
+        // Another authority of the same name.
+        ("BadSignature", AUTHORITY),
         ("InvalidContentType", "what answers there speaks no TLS: is it http://?"),
     ] {
         if text.contains(sign) {
