@@ -64,7 +64,7 @@ async fn what_is_wrong_with_a_connection_is_told_by_the_worker() {
     }
     let elsewhere = server.url.replace("127.0.0.1", "localhost");
     let elsewhere = Worker::trusting(&elsewhere, TOKEN, "elsewhere", 4, &authority);
-    says(&elsewhere, "certificate not valid for name \"localhost\"").await;
+    says(&elsewhere, "certificate not valid for name").await;
     let mut plain = Worker::start(&server.url.replace("https", "http"), TOKEN, "plain", 4);
     assert!(!plain.ended().await.success());
     says(&plain, "400 Bad Request: this address speaks TLS only: ask for https://").await;
