@@ -55,12 +55,16 @@ impl Client {
 
     /// A client of `username`.
     pub async fn signed_in(base: &str, username: &str, password: &str) -> Self {
-        let mut client = Self::anonymous(base);
+        Self::anonymous(base).sign_in(username, password).await
+    }
+
+    /// This client, as `username`.
+    pub async fn sign_in(mut self, username: &str, password: &str) -> Self {
         let body = json!({"username": username, "password": password});
-        let answer = client.post("/auth/token", &body).await.ok();
-        client.token = answer["access_token"].as_str().map(str::to_owned);
-        assert!(client.token.is_some(), "no token in {answer}");
-        client
+        let answer = self.post("/auth/token", &body).await.ok();
+        self.token = answer["access_token"].as_str().map(str::to_owned);
+        assert!(self.token.is_some(), "no token in {answer}");
+        self
     }
 
     /// A request to `path`, which begins with `/`.

@@ -7,6 +7,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a harness panics where a test fails")]
 
+pub mod authority;
 #[cfg(feature = "browser")]
 pub mod browser;
 pub mod build;
@@ -30,6 +31,7 @@ pub mod server;
 pub mod wait;
 pub mod worker;
 
+pub use authority::Authority;
 pub use cli::Shell;
 pub use http::{Answer, Client};
 pub use mariadb::MariaDb;

@@ -12,7 +12,13 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{build, http::Client, postgres, wait::until};
+use crate::{
+    authority::{self, Authority, Issued},
+    build,
+    http::Client,
+    postgres,
+    wait::until,
+};
 
 /// The password of `admin` on every server of the tests.
 pub const ADMIN_PASSWORD: &str = "correct horse battery staple";
@@ -41,6 +47,8 @@ struct Config {
     disk: Option<String>,
     /// None: the one under test.
     binary: Option<PathBuf>,
+    /// Whom its clients trust, if it speaks TLS.
+    root: Option<PathBuf>,
 }
 
 /// How a server is to be started.
@@ -85,6 +93,19 @@ impl Builder {
         self
     }
 
+    /// Speaks TLS with this certificate of `authority`, and trusts that one.
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority, issued: &Issued) -> Self {
+        let root = authority.root();
+        for (name, path) in
+            [("AIRLOCK_TLS_CERT", &issued.cert), ("AIRLOCK_TLS_KEY", &issued.key), ("SSL_CERT_FILE", &root)]
+        {
+            self = self.env(name, &path.to_string_lossy());
+        }
+        self.config.root = Some(root);
+        self
+    }
+
     /// Starts this copy of the binary.
     #[must_use]
     pub fn binary(mut self, path: &Path) -> Self {
@@ -120,7 +141,16 @@ impl Server {
 
     /// A client that has signed in as `admin`.
     pub async fn client(&self) -> Client {
-        Client::signed_in(&self.url, "admin", ADMIN_PASSWORD).await
+        self.anonymous().sign_in("admin", ADMIN_PASSWORD).await
+    }
+
+    /// A client that has not signed in.
+    pub fn anonymous(&self) -> Client {
+        let mut client = Client::anonymous(&self.url);
+        if let Some(root) = &self.config.root {
+            client.http = authority::client(root);
+        }
+        client
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -164,7 +194,7 @@ impl Server {
 
     /// As [`restart`](Self::restart), without waiting: it may end at once.
     pub fn start_again(&mut self) {
-        let address = self.url.trim_start_matches("http://").to_owned();
+        let address = self.url.split_once("://").map_or("", |(_, address)| address).to_owned();
         self.child = spawn(self.folder.path(), &self.config, &address);
     }
 
@@ -194,14 +224,15 @@ impl Server {
         until("the server's address", Duration::from_secs(30), async || {
             self.assert_alive();
             let text = fs::read_to_string(&stdout).ok()?;
-            let line = text.lines().find(|line| line.contains("http://"))?;
-            Some(line[line.find("http://")?..].split_whitespace().next()?.trim_end_matches('/').to_owned())
+            let url =
+                text.split_whitespace().find(|word| word.starts_with("http://") || word.starts_with("https://"))?;
+            Some(url.trim_end_matches('/').to_owned())
         })
         .await
     }
 
     async fn healthy(&mut self) {
-        let client = Client::anonymous(&self.url);
+        let client = self.anonymous();
         until("a healthy server", Duration::from_secs(30), async || {
             self.assert_alive();
             let request = client.request(reqwest::Method::GET, "/api/v2/monitor/health");

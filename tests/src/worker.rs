@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{build, wait::until};
+use crate::{authority::Authority, build, wait::until};
 
 /// A worker. Ends when it is dropped.
 #[derive(Debug)]
@@ -26,6 +27,15 @@ impl Worker {
 
     /// Starts one with more arguments, as `--workers-queues`.
     pub fn with(url: &str, token: &str, name: &str, slots: u32, args: &[&str]) -> Self {
+        Self::spawn(url, token, name, slots, args, &[])
+    }
+
+    /// Starts one that trusts this authority, and nobody else.
+    pub fn trusting(url: &str, token: &str, name: &str, slots: u32, authority: &Authority) -> Self {
+        Self::spawn(url, token, name, slots, &[], &[("SSL_CERT_FILE", &authority.root())])
+    }
+
+    fn spawn(url: &str, token: &str, name: &str, slots: u32, args: &[&str], env: &[(&str, &Path)]) -> Self {
         let folder = TempDir::with_prefix("airlock-worker-").expect("a temporary folder can be made");
         let open = |name: &str| Stdio::from(File::create(folder.path().join(name)).expect("the folder can be written"));
         let child = Command::new(build::binary())
@@ -34,6 +44,7 @@ impl Worker {
             .args(args)
             .env_clear()
             .env("AIRLOCK_WORKERS_TOKEN", token)
+            .envs(env.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(open("stdout"))

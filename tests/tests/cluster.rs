@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use airlock_tests::{Client, Server, build, postgres::Postgres, server::Builder, until};
+use airlock_tests::{Server, build, postgres::Postgres, server::Builder, until};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -57,7 +57,7 @@ impl Place {
 
 /// Waits until a process answers for whoever leads.
 pub async fn is_led(server: &Server) {
-    let client = Client::anonymous(&server.url);
+    let client = server.anonymous();
     until("a leader", TAKE_OVER, async || {
         let answer = client.try_send(client.request(Method::GET, "/api/v2/monitor/health")).await?;
         answer.status.is_success().then_some(())

@@ -33,6 +33,7 @@ mod shapes;
 mod sql;
 mod storage_s3;
 mod templates;
+mod tls;
 mod upgrade;
 mod uploads;
 mod versions;

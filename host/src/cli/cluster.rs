@@ -33,7 +33,7 @@ const LEASE: Duration = Duration::from_secs(10);
 /// How often it says something.
 const RENEW: Duration = Duration::from_secs(3);
 /// How often the others look.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a connection to the leader may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The setting in the database that holds what processes show each other.

@@ -9,7 +9,8 @@ use super::{
 
 /// Logs to standard error.
 pub fn start(config: &ServeConfig) {
-    let filter = EnvFilter::new(&config.log_level);
+    // Whose connection it was says the same, and where.
+    let filter = EnvFilter::new(format!("rustls_platform_verifier=off,{}", config.log_level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     // Fails only if there is a log already.
     let _ = match config.log_format {

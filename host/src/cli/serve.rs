@@ -103,7 +103,10 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
         None => Vault::of(&config, store.clone(), secrets).await,
     };
     if store.is_shared() {
-        let url = config.cluster_url.clone().map_or_else(|| url_of(scheme, address), Ok)?;
+        let url = match &config.cluster_url {
+            Some(url) => reached_by(url, scheme == "https")?,
+            None => url_of(scheme, address)?,
+        };
         let member = Member::new(store.clone(), url).await?;
         announce(scheme, address)?;
         let lead = async || {
@@ -249,6 +252,19 @@ fn url_of(scheme: &str, address: SocketAddr) -> Result<String> {
             .hint("say by AIRLOCK_CLUSTER_URL where this process is reached, as http://10.0.0.5:8080"));
     }
     Ok(format!("{scheme}://{address}"))
+}
+
+/// `url`, by which others are to reach this process.
+fn reached_by(url: &str, has_tls: bool) -> Result<String> {
+    let wrong = |why: &str| CliError::text(Kind::Usage, format!("`cluster.url` can't be `{url}`: {why}"));
+    let scheme = reqwest::Url::parse(url).ok().filter(reqwest::Url::has_host).map(|url| url.scheme().to_owned());
+    match scheme.as_deref() {
+        // What processes show each other, and what users show them, would pass in the clear before it is refused.
+        Some("http") if has_tls => Err(wrong("this process speaks TLS only, as `tls.cert` is set")
+            .hint("name it as https://, by a name or address that is in its certificate")),
+        Some("http" | "https") => Ok(url.to_owned()),
+        _ => Err(wrong("it is no address of a server").hint("name it as http://10.0.0.5:8080")),
+    }
 }
 
 /// The page and the API on one address.

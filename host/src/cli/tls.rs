@@ -14,13 +14,18 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// A client that takes longer to agree on keys is cut off.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The files are looked at so often at most, when a connection comes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// With what a client that speaks TLS begins (RFC 8446, 5.1: `handshake`). No request in plain HTTP does.
+const HANDSHAKE: u8 = 22;
 
 /// The files of the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,10 +93,18 @@ impl Tls {
     /// Agrees on keys with whoever connected.
     ///
     /// # Errors
-    /// If they do not, or take too long.
-    pub async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    /// If they do not, or take too long. Who asks in plain HTTP is told so.
+    pub async fn accept(&self, mut socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.look_again(false).await;
-        let agreed = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(socket)).await;
+        let agree = async {
+            let mut first = [0];
+            if socket.peek(&mut first).await? > 0 && first[0] != HANDSHAKE {
+                refuse_plain(&mut socket).await?;
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak TLS"));
+            }
+            self.acceptor.accept(socket).await
+        };
+        let agreed = tokio::time::timeout(HANDSHAKE_TIMEOUT, agree).await;
         agreed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -111,6 +124,20 @@ impl Tls {
             tracing::error!(%error, "the certificate could not be looked at");
         }
     }
+}
+
+/// Says what is wrong to a client that speaks plain HTTP, which otherwise would see a connection that ends.
+async fn refuse_plain(socket: &mut TcpStream) -> io::Result<()> {
+    const TEXT: &str = "this address speaks TLS only: ask for https://\n";
+    // What is not read would take the answer along.
+    let mut asked = [0; 8 << 10];
+    let _bytes = socket.read(&mut asked).await?;
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{TEXT}",
+        TEXT.len()
+    );
+    socket.write_all(answer.as_bytes()).await?;
+    socket.shutdown().await
 }
 
 impl Files {

@@ -32,8 +32,8 @@ use crate::{
 
 /// A server that says nothing for so long has given the attempts to others, or will: they are ended before that.
 const SILENCE: Duration = Duration::from_secs(10);
-/// The longest pause between two tries to connect.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause between two tries to connect: whoever takes over from a leader is to have its workers soon.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(10);
 const BUFFER: usize = 64 << 10;
 /// How long a worker goes on asking a server that it does not fit: while an upgrade goes on, one of its own version may lead soon.
@@ -111,12 +111,14 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
     print(&format!("airlock {} works for {} as {}\n", env!("CARGO_PKG_VERSION"), worker.url, worker.name))?;
     let mut pause = Duration::ZERO;
     let mut unfit_since = None;
+    // Why there is nothing to do is said once, however often it is tried.
+    let mut said = None;
     let work = async {
         while !leaving.is_cancelled() {
             let begun = Instant::now();
             match worker.stream().await {
                 Ok(()) if leaving.is_cancelled() || worker.attempts.is_some() => break,
-                Ok(()) => unfit_since = None,
+                Ok(()) => (unfit_since, said) = (None, None),
                 Err(Lost::Drained) => {
                     tracing::info!("drained");
                     break;
@@ -126,9 +128,9 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
                     if begun.duration_since(*unfit_since.get_or_insert(begun)) >= UPGRADE_TIME {
                         return Err(error);
                     }
-                    tracing::warn!(%error, "this worker does not fit the server that leads");
+                    say(&mut said, error.to_string(), "this worker does not fit the server that leads");
                 }
-                Err(Lost::Again(why)) => tracing::warn!(why, "there is no server to work for"),
+                Err(Lost::Again(why)) => say(&mut said, why, "there is no server to work for"),
             }
             let next = (pause * 2).clamp(Duration::from_millis(200), MAX_PAUSE);
             pause = if begun.elapsed() > MAX_PAUSE { Duration::from_millis(200) } else { next };
@@ -149,6 +151,13 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
         ended = &mut work => ended,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn say(said: &mut Option<String>, why: String, what: &str) {
+    if said.as_ref() != Some(&why) {
+        tracing::warn!(why, "{what}");
+        *said = Some(why);
     }
 }
 
@@ -198,7 +207,7 @@ impl Worker {
     }
 
     async fn connect(&self) -> std::result::Result<reqwest::Upgraded, Lost> {
-        let again = |error: reqwest::Error| Lost::Again(format!("{:#}", anyhow::Error::new(error)));
+        let again = |error| Lost::Again(told(error));
         let mut url = self.url.join("/api/v2/workers/stream").map_err(|error| Lost::Again(error.to_string()))?;
         for _ in 0..MAX_REDIRECTS {
             let mut request = self
@@ -229,6 +238,12 @@ impl Worker {
                 StatusCode::TEMPORARY_REDIRECT => {
                     let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(|to| url.join(to));
                     match to {
+                        Some(Ok(to)) if url.scheme() == "https" && to.scheme() != "https" => {
+                            return Err(Lost::Again(format!(
+                                "the server passes on to `{to}`, where anybody could read this worker's token: give the server that \
+                                 leads TLS (`tls.cert`) and a `cluster.url` with https://"
+                            )));
+                        }
                         Some(Ok(to)) => url = to,
                         _ => return Err(Lost::Again("the server does not say who leads".into())),
                     }
@@ -258,4 +273,22 @@ impl Worker {
             );
         }
     }
+}
+
+/// An error and its causes on one line, with what helps.
+fn told(error: reqwest::Error) -> String {
+    let text = format!("{:#}", anyhow::Error::new(error));
+    // In the words of rustls.
+    const AUTHORITY: &str = "name the file of your authority's certificate by SSL_CERT_FILE";
+    for (sign, hint) in [
+        ("UnknownIssuer", AUTHORITY),
+        // Another authority of the same name.
+        ("BadSignature", AUTHORITY),
+        ("InvalidContentType", "what answers there speaks no TLS: is it http://?"),
+    ] {
+        if text.contains(sign) {
+            return format!("{text} ({hint})");
+        }
+    }
+    text
 }

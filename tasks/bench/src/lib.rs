@@ -155,6 +155,15 @@ fn sleepers(dag: &Dag) {
     }
 }
 
+/// Five tasks one after another, each of which waits a second in a host call.
+#[dag(tags = ["bench"], max_active_tasks = 100_000, max_active_runs = 100_000)]
+fn naps(dag: &Dag) {
+    let mut before = sleep(dag, 1_000);
+    for _ in 1..5 {
+        before = sleep(dag, 1_000).after(before);
+    }
+}
+
 /// One task that loops for ever: trigger it once per core, and end the runs.
 #[dag(tags = ["bench"], max_active_tasks = 100_000, max_active_runs = 1_000)]
 fn busy(dag: &Dag) {
@@ -174,6 +183,7 @@ airlock_sdk::export!(
         mapped_10000,
         pokes_1000,
         sleepers,
+        naps,
         busy
     ]
 );

@@ -59,7 +59,9 @@ async fn a_certificate_is_changed_while_connections_stay() {
     assert_eq!(answer.text().await.unwrap(), format!("127.0.0.1 true localhost:{}", address.port()));
     let plain = reqwest::Client::builder().tls_certs_only([first.clone()]).http1_only().no_proxy().build().unwrap();
     assert_eq!(plain.get(&url).send().await.unwrap().version(), reqwest::Version::HTTP_11);
-    assert!(reqwest::get(url.replace("https", "http")).await.is_err(), "it speaks TLS only");
+    let told = reqwest::get(url.replace("https", "http")).await.unwrap();
+    assert_eq!(told.status(), 400, "it speaks TLS only");
+    assert_eq!(told.text().await.unwrap(), "this address speaks TLS only: ask for https://\n");
 
     // What can't be used changes nothing.
     fs::write(&files.cert, "nonsense").unwrap();
