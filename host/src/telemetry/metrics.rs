@@ -236,6 +236,10 @@ figures! {
     deleted_objects: Counter = "deleted_objects";
     /// Time of a look of retention at what is due, with the deletions that followed
     retention_look_seconds: Histogram = "retention_look_seconds", long();
+    /// Backups of the server's own, by their result
+    backups: Family<ResultLabel, Counter> = "backups";
+    /// When the last of the server's own backups was made, in seconds since 1970
+    backup_last: Gauge<f64, AtomicU64> = "backup_last_timestamp_seconds";
     /// When retention ended its last look, in seconds since 1970
     retention_last_look: Gauge<f64, AtomicU64> = "retention_last_look_timestamp_seconds";
 }
@@ -394,6 +398,22 @@ impl Metrics {
     pub fn retention_looked(&self, at: Timestamp, took: Duration) {
         self.figures().retention_last_look.set(at.since(Timestamp::from_micros(0)).as_secs_f64());
         self.figures().retention_look_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A backup was made.
+    pub fn backup_made(&self) {
+        self.figures().backups.get_or_create(&ResultLabel { result: "made" }).inc();
+    }
+
+    /// A backup could not be made.
+    pub fn backup_failed(&self) {
+        self.figures().backups.get_or_create(&ResultLabel { result: "failed" }).inc();
+    }
+
+    /// When the last backup was made; none: there is none.
+    pub fn backup_is_of(&self, at: Option<Timestamp>) {
+        let since = at.map_or(0.0, |at| at.since(Timestamp::from_micros(0)).as_secs_f64());
+        self.figures().backup_last.set(since);
     }
 
     /// A runner process was started.
