@@ -515,6 +515,7 @@ mod tests {
         let pools = vec![PoolSlots { pool: "p".parse().unwrap(), open: None, running, queued, scheduled, deferred }];
         metrics.answered(&HttpRequest { method: "GET", route: "/", status: 200, took: Duration::ZERO });
         metrics.callback_tried(true);
+        metrics.backup_made();
         metrics.deleted("log_chunk", 1, 1);
         metrics.pod_asked_for("gpu", true);
         metrics.pod_ended("gpu", "evicted");

@@ -386,6 +386,7 @@ airlock_sdk::export!(
         hostile_flood,
         hostile_endless_line,
         hostile_litter,
+        hostile_hoard,
         hostile_huge_result,
         hostile_panics,
         hostile_exits,
