@@ -17,6 +17,7 @@ mod grants;
 mod hostile;
 mod keys;
 mod kubernetes;
+mod limits;
 mod load;
 mod monitoring;
 mod objects;

@@ -36,7 +36,7 @@ const ROOMS: &[Room] = &[
     Room { name: "blobs", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "secrets", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "wire", rooms: &[], never: &[NO_SQL, NO_HTTP, NO_WASM] },
-    Room { name: "backup", rooms: &["store", "blobs"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
+    Room { name: "backup", rooms: &["store", "blobs", "telemetry"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "sandbox", rooms: &["wire"], never: &[NO_SQL, NO_HTTP] },
     Room { name: "vault", rooms: &["store", "secrets"], never: &[NO_SQL, NO_HTTP, NO_WASM] },
     Room { name: "connections", rooms: &["store", "blobs", "secrets", "vault"], never: &[NO_SQL, NO_HTTP, NO_WASM] },

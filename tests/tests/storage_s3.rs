@@ -96,6 +96,46 @@ async fn a_server_makes_backups_in_a_bucket_by_itself_and_the_older_ones_go() {
 }
 
 #[tokio::test]
+async fn a_backup_whose_bucket_is_down_is_told_and_made_later_and_harms_nothing() {
+    let mut bucket = Bucket::local().await;
+    bucket.go_down();
+    let builder = Server::builder()
+        .env("AIRLOCK_BACKUP_URL", &at(&bucket, "backups"))
+        .env("AIRLOCK_BACKUP_SCHEDULE", "0 0 * * *");
+    let server = bucket.env.iter().fold(builder, |builder, (name, value)| builder.env(name, value)).start().await;
+    let client = server.client().await;
+    let warned = async || {
+        let warnings = client.get("/api/v2/monitor/warnings").await.ok();
+        let warnings = warnings["warnings"].as_array().unwrap().clone();
+        warnings.into_iter().find(|warning| warning["kind"] == "backup_failing")
+    };
+    let figure = async |name: &str| {
+        let text = client.text("/metrics", "application/openmetrics-text").await;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok())
+    };
+    client.upload(build::component("shapes")).await.ok();
+    let run = client.trigger("remembered", json!({})).await;
+    assert_eq!(client.finished("remembered", &run).await["state"], "success", "others are not concerned");
+    // The storage's client tries for half a minute before it says so.
+    let warning = until("the warning", Duration::from_secs(60), warned).await;
+    assert!(warning["text"].as_str().unwrap().contains("the server's backup can't be made"), "{warning}");
+    assert!(figure("airlock_backups_total{result=\"failed\"}").await.unwrap() >= 1.0);
+    assert_eq!(figure("airlock_backup_last_timestamp_seconds").await, Some(0.0));
+    assert!(server.log().contains("the backup can't be made now; this is tried again"), "{}", server.log());
+    let run = client.trigger("remembered", json!({})).await;
+    assert_eq!(client.finished("remembered", &run).await["state"], "success", "others are not concerned");
+
+    bucket.come_back().await;
+    until("the backup", Duration::from_secs(60), async || {
+        (!bucket.keys_below("backups/backups").is_empty()).then_some(())
+    })
+    .await;
+    until("no warning any more", Duration::from_secs(30), async || warned().await.is_none().then_some(())).await;
+    assert_eq!(figure("airlock_backups_total{result=\"made\"}").await, Some(1.0));
+    assert!(figure("airlock_backup_last_timestamp_seconds").await.unwrap() > 1_700_000_000.0);
+}
+
+#[tokio::test]
 async fn what_a_bucket_has_too_much_or_too_little_is_found_and_mended() {
     let bucket = Bucket::local().await;
     let (mut server, _, runs) = with_history_of(on(&bucket, "files")).await;

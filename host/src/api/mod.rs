@@ -30,6 +30,7 @@ pub mod guard;
 mod health;
 pub mod identity;
 mod import;
+pub mod limits;
 mod logs;
 mod metrics;
 mod names;
@@ -241,6 +242,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(retention::dry_run_retention))
         .routes(routes!(retention::run_retention))
         .routes(routes!(retention::get_dag_retention, retention::put_dag_retention))
+        .routes(routes!(limits::get_dag_limits, limits::put_dag_limits))
         .routes(routes!(backfills::list_backfills, backfills::create_backfill))
         .routes(routes!(backfills::create_backfill_dry_run))
         .routes(routes!(backfills::get_backfill))

@@ -311,10 +311,8 @@ async fn signed(
     let is_known = secret.is_some();
     let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
     let key = header("idempotency-key").unwrap_or_default();
-    let is_signed = hook::verify(&secret, Signed { timestamp, target, key, body: &body }, signature);
-    if !(is_signed && is_known && is_fresh(timestamp, now)) {
-        return Err(refused());
-    }
+    let signature = hook::verify(&secret, Signed { timestamp, target, key, body: &body }, signature);
+    let Some(signature) = signature.filter(|_| is_known && is_fresh(timestamp, now)) else { return Err(refused()) };
     if let Some(peer) = &peer {
         api.webhook_rates.refused.give_back(peer);
     }
@@ -325,7 +323,7 @@ async fn signed(
         serde_json::from_slice(&body)
             .map_err(|error| ApiError::invalid(["body"], format!("the payload is not JSON: {error}")))?
     };
-    Ok((payload, signature.to_owned()))
+    Ok((payload, signature))
 }
 
 async fn same(

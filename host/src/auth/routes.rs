@@ -7,8 +7,8 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::model::role::Permission::{
     self, ApprovalAnswer, AssetWrite, AuditRead, BackfillWrite, ConnectionWrite, DagDelete, DagPause, DagUpload,
-    GrantWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, SecretRotate, SettingRead,
-    SettingsImport, TaskClear, UserWrite, VariableWrite, WarningRead, WebhookWrite, XComWrite,
+    GrantWrite, LimitsWrite, PoolWrite, Read, RetentionWrite, RunDelete, RunMark, RunTrigger, SecretRotate,
+    SettingRead, SettingsImport, TaskClear, UserWrite, VariableWrite, WarningRead, WebhookWrite, XComWrite,
 };
 
 /// What somebody needs to use a route.
@@ -156,6 +156,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v2/dags/{dag_id}/webhook", OfDag(Read)),
     ("PUT", "/api/v2/dags/{dag_id}/webhook", OfDag(WebhookWrite)),
     ("DELETE", "/api/v2/dags/{dag_id}/webhook", OfDag(WebhookWrite)),
+    ("GET", "/api/v2/dags/{dag_id}/limits", OfDag(Read)),
+    ("PUT", "/api/v2/dags/{dag_id}/limits", Needs(LimitsWrite)),
     ("GET", "/api/v2/dags/{dag_id}/retention", OfDag(Read)),
     ("PUT", "/api/v2/dags/{dag_id}/retention", OfDag(RetentionWrite)),
     ("POST", "/api/v2/import", Needs(SettingsImport)),
@@ -230,6 +232,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/dags/{dag_id}/webhook", OfDag(Read)),
     ("POST", "/dags/{dag_id}/webhook", OfDag(WebhookWrite)),
     ("POST", "/dags/{dag_id}/webhook/delete", OfDag(WebhookWrite)),
+    ("GET", "/dags/{dag_id}/limits", Needs(LimitsWrite)),
+    ("POST", "/dags/{dag_id}/limits", Needs(LimitsWrite)),
     ("GET", "/dags/{dag_id}/retention", OfDag(RetentionWrite)),
     ("POST", "/dags/{dag_id}/retention", OfDag(RetentionWrite)),
     ("POST", "/dags/{dag_id}/pause", OfDag(DagPause)),

@@ -22,6 +22,7 @@ mod error;
 mod fleets;
 mod grants;
 mod http;
+mod limits;
 mod local;
 mod log;
 mod login;
@@ -154,6 +155,9 @@ enum Command {
     /// How long history is kept: show, set, preview, run.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// What the attempts of one dag may have together.
+    #[command(subcommand)]
+    Limits(limits::LimitsCommand),
     /// The audit log: export.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -225,6 +229,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Restore(args) => on_all_cores(args.run(format)),
         Command::Storage(command) => on_one_thread(command.run(format)),
         Command::Db(command) => on_one_thread(command.run(format)),
+        Command::Limits(command) => on_one_thread(command.run(&client()?, format)),
         Command::Retention(command) => on_one_thread(command.run(&client()?, format)),
         Command::Audit(command) => on_one_thread(command.run(&client()?)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),

@@ -9,7 +9,10 @@ use std::{
 };
 
 use rustix::{fs::Mode, process::umask};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -204,6 +207,7 @@ impl Services {
             queues: config.local_queues(),
             egress_allow_private: config.egress_allow_private,
             traffic: config.traffic,
+            dag_limits: config.dag_limits,
             databases: DatabasesConfig { sqlite_folder: config.sqlite_folder.clone() },
             record: config.record,
             max_recording_bytes: config.max_recording_bytes,
@@ -216,14 +220,17 @@ impl Services {
         if timetables {
             vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
         }
+        let (backup_failing, backup) = watch::channel(None);
         let scheduler_config = SchedulerConfig {
             parallelism: config.parallelism,
             signers: config.signers.clone(),
             grants_policy: config.grants_policy.clone(),
+            dag_limits: config.dag_limits,
             timetables,
             telemetry: telemetry.clone(),
             retention: config.retention,
             data_dir: Some(data_dir.to_owned()),
+            backup: Some(backup),
             ..Default::default()
         };
         let (scheduler, scheduler_task) =
@@ -234,7 +241,7 @@ impl Services {
         let notifier = if timetables {
             let connections = Connections::new(vault.values.clone());
             let notifier =
-                Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()), telemetry.metrics);
+                Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()), telemetry.metrics.clone());
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
             #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
             Some(AbortOnDropHandle::new(tokio::spawn(notifier.run())))
@@ -244,7 +251,8 @@ impl Services {
         let backups = match config.backup.as_ref().filter(|_| timetables) {
             Some(BackupConfig { url, schedule, keep }) => {
                 let backups = super::backup::open(url)?;
-                let schedule = Schedule { cron: schedule.clone(), backups, keep: *keep };
+                let (cron, metrics) = (schedule.clone(), telemetry.metrics.clone());
+                let schedule = Schedule { cron, backups, keep: *keep, failing: backup_failing, metrics };
                 let made = backup::on_schedule(vault.store.clone(), data_dir.to_owned(), blobs.clone(), schedule);
                 #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
                 Some(AbortOnDropHandle::new(tokio::spawn(made)))

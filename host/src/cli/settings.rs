@@ -28,6 +28,7 @@ use crate::{
     model::{
         cron::Cron,
         grants::GrantsPolicy,
+        limits::{DagLimits, MAX_LIMIT},
         proxies::TrustedProxies,
         queue::Queues,
         recording::Recording,
@@ -402,6 +403,18 @@ fn traffic(settings: &Settings) -> Result<TrafficCaps> {
     })
 }
 
+fn dag_limits(settings: &Settings) -> Result<DagLimits> {
+    let limit = |key| settings.require(key, |limit: &u32| *limit <= MAX_LIMIT).map(Some);
+    Ok(DagLimits {
+        memory_mib: limit("limits.memory_mib")?,
+        cpu_seconds_per_day: limit("limits.cpu_seconds_per_day")?,
+        log_mib_per_day: limit("limits.log_mib_per_day")?,
+        data_mib_per_day: limit("limits.data_mib_per_day")?,
+        network_mib_per_day: limit("limits.network_mib_per_day")?,
+        host_calls_per_day: limit("limits.host_calls_per_day")?,
+    })
+}
+
 /// How the server logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -456,6 +469,7 @@ pub struct ServeConfig {
     pub grants_policy: GrantsPolicy,
     pub egress_allow_private: bool,
     pub traffic: TrafficCaps,
+    pub dag_limits: DagLimits,
     pub sqlite_folder: Option<PathBuf>,
     pub record: Recording,
     pub max_recording_bytes: u64,
@@ -527,6 +541,7 @@ impl ServeConfig {
             grants_policy: settings.require("grants.policy", |_| true)?,
             egress_allow_private: settings.require("egress.allow_private", |_| true)?,
             traffic: traffic(settings)?,
+            dag_limits: dag_limits(settings)?,
             sqlite_folder: settings.get("sql.sqlite_folder")?,
             record: settings.require("recording.default", |_| true)?,
             max_recording_bytes: settings

@@ -8,12 +8,15 @@
 //! A [`Key`] is what only so many instances may hold at a time, beyond pools. A lane whose turn comes and whose key is
 //! held by enough others is parked until one of them lets go.
 
+mod memory;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use self::memory::Memory;
 use super::InstanceId;
 use crate::model::{
     dag::NodeIndex,
@@ -63,6 +66,11 @@ pub enum Waiting {
     /// The run has as many active tasks as its dag allows.
     RunFull {
         max_active_tasks: u32,
+    },
+    /// Attempts of the dag have so much memory that it may not have as much more.
+    DagMemoryTaken {
+        wanted_mib: u32,
+        cap_mib: u32,
     },
     /// As many instances hold the key as may.
     KeyHeld {
@@ -165,6 +173,8 @@ struct Pool {
 struct Run {
     dag: Option<DagId>,
     max_active_tasks: u32,
+    /// What each of its attempts takes.
+    memory_mib: u32,
     lanes: BTreeMap<Route, Lane>,
     ready: BTreeMap<InstanceId, (Route, Rank)>,
     active: BTreeMap<InstanceId, Route>,
@@ -180,6 +190,7 @@ pub struct Admission {
     pools: Vec<Pool>,
     runs: BTreeMap<RunKey, Run>,
     runs_of: BTreeMap<DagId, BTreeSet<RunKey>>,
+    memory: Memory,
     paused: BTreeSet<DagId>,
     /// The keys that are held.
     keys: BTreeMap<Key, Holders>,
@@ -257,18 +268,19 @@ impl Admission {
         } else {
             self.paused.remove(dag);
         }
-        let runs: Vec<_> = self.runs_of.get(dag).into_iter().flatten().copied().collect();
-        for run in runs {
-            self.refresh(run);
-        }
+        self.refresh_all(dag);
     }
 
-    /// Tells of a run, or of a new limit of its own. To be called before its first [`Admission::ready`].
-    pub fn open(&mut self, run: RunKey, dag: &DagId, max_active_tasks: u32) {
+    /// Tells of a run, or of a new limit of its own; each of its attempts takes `memory_mib`. To be called before its first
+    /// [`Admission::ready`].
+    pub fn open(&mut self, run: RunKey, dag: &DagId, max_active_tasks: u32, memory_mib: u32) {
         let entry = self.runs.entry(run).or_default();
+        let before = entry.dag.is_some().then_some(entry.memory_mib);
         entry.max_active_tasks = max_active_tasks;
+        entry.memory_mib = memory_mib;
         entry.dag = Some(dag.clone());
         self.runs_of.entry(dag.clone()).or_default().insert(run);
+        self.memory_opened(dag, run, before);
         self.refresh(run);
     }
 
@@ -276,13 +288,14 @@ impl Admission {
     pub fn forget(&mut self, run: RunKey) {
         self.shut(run);
         let Some(gone) = self.runs.remove(&run) else { return };
-        if let Some(dag) = gone.dag
-            && let Some(runs) = self.runs_of.get_mut(&dag)
-        {
-            runs.remove(&run);
-            if runs.is_empty() {
-                self.runs_of.remove(&dag);
+        if let Some(dag) = gone.dag {
+            if let Some(runs) = self.runs_of.get_mut(&dag) {
+                runs.remove(&run);
+                if runs.is_empty() {
+                    self.runs_of.remove(&dag);
+                }
             }
+            self.memory_forgotten(&dag, run, gone.memory_mib, gone.active.len());
         }
         for (route, lane) in gone.lanes {
             if let Some(holders) = lane.parked.and_then(|key| self.keys.get_mut(&key)) {
@@ -358,6 +371,7 @@ impl Admission {
     pub fn release(&mut self, run: RunKey, instance: InstanceId) {
         let Some(route) = self.runs.get_mut(&run).and_then(|entry| entry.active.remove(&instance)) else { return };
         self.let_go(&route);
+        self.free_memory(run);
         self.refresh(run);
     }
 
@@ -386,6 +400,7 @@ impl Admission {
             }
             self.active += 1;
             self.resize(gate.pool, |pool| pool.used += u64::from(gate.slots));
+            self.take_memory(run);
             self.refresh(run);
             admitted.push(Admitted { run, instance });
         }
@@ -400,8 +415,11 @@ impl Admission {
         let pool = &self.pools[gate.pool as usize];
         Some(if entry.dag.as_ref().is_some_and(|dag| self.paused.contains(dag)) {
             Waiting::DagPaused
-        } else if !entry.is_open {
+        } else if !entry.is_open && !entry.has_slot() {
             Waiting::RunFull { max_active_tasks: entry.max_active_tasks }
+        } else if !entry.is_open {
+            let cap_mib = entry.dag.as_ref().and_then(|dag| self.memory.cap_of(dag)).unwrap_or_default();
+            Waiting::DagMemoryTaken { wanted_mib: entry.memory_mib, cap_mib }
         } else if let Some(key) = self.key_held(route) {
             self.why_held(key, route.amount_of(key))
         } else if pool.size == Size::Missing {
@@ -544,9 +562,8 @@ impl Admission {
     /// Opens or shuts a run, as its limit and its dag say.
     fn refresh(&mut self, run: RunKey) {
         let Some(entry) = self.runs.get(&run) else { return };
-        let is_paused = entry.dag.as_ref().is_some_and(|dag| self.paused.contains(dag));
-        let has_room = (entry.active.len() as u64) < u64::from(entry.max_active_tasks);
-        if is_paused || !has_room {
+        let may_start = |dag: &DagId| !self.paused.contains(dag) && self.memory.has_room(dag, entry.memory_mib);
+        if !entry.has_slot() || !entry.dag.as_ref().is_none_or(may_start) {
             self.shut(run);
         } else if !entry.is_open {
             for (gate, head) in self.heads(run) {
@@ -596,6 +613,13 @@ impl Admission {
             }
             self.front.extend(after.map(|after| (after, gate)));
         }
+    }
+}
+
+impl Run {
+    /// Whether it may have one more active instance.
+    fn has_slot(&self) -> bool {
+        (self.active.len() as u64) < u64::from(self.max_active_tasks)
     }
 }
 

@@ -20,11 +20,13 @@ use super::{
     attempt::{Assignment, AttemptId},
     cached::Place,
     effects::Effects,
+    ledger::Ledger,
     recording::Recorder,
 };
 use crate::{
     model::{
         dag::Node,
+        limits::OverLimit,
         queue::Taken,
         time::{Clock, Timestamp},
     },
@@ -58,6 +60,8 @@ pub(super) struct Attempt {
     pub started_at: Timestamp,
     /// None: it is not recorded.
     pub recorder: Option<Recorder>,
+    /// Counts what its dag has in a day; none: nothing of that is limited.
+    pub ledger: Option<Arc<Ledger>>,
     state: Mutex<AttemptState>,
 }
 
@@ -66,6 +70,8 @@ pub(super) struct AttemptState {
     pub phase: Phase,
     /// When `kill` was asked for.
     pub killed: Option<Instant>,
+    /// Why it is ended, if it is for having more than its dag may.
+    pub over_limit: Option<OverLimit>,
     /// Starts that came to nothing by no fault of the guest.
     pub not_run: u32,
     /// Its place among the cached results, if its task has a cache.
@@ -142,19 +148,25 @@ impl Books {
         self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub fn open(&self, assignment: Assignment, recorder: Option<Recorder>) -> Arc<Attempt> {
+    pub fn open(
+        &self,
+        assignment: Assignment,
+        recorder: Option<Recorder>,
+        ledger: Option<Arc<Ledger>>,
+    ) -> Arc<Attempt> {
         let key = AttemptKey(self.last_key.fetch_add(1, Ordering::Relaxed) + 1);
         let id = assignment.id.clone();
         let state = AttemptState {
             phase: Phase::Waiting,
             killed: None,
+            over_limit: None,
             not_run: 0,
             cached: None,
             effects: None,
             closed: false,
         };
         let attempt =
-            Arc::new(Attempt { key, assignment, started_at: Clock.now(), recorder, state: Mutex::new(state) });
+            Arc::new(Attempt { key, assignment, started_at: Clock.now(), recorder, ledger, state: Mutex::new(state) });
         let mut table = self.table();
         table.by_key.insert(key, Arc::clone(&attempt));
         table.by_id.insert(id, key);

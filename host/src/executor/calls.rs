@@ -21,10 +21,10 @@ pub(super) use {
     settings::{connection_facts, hidden_in, secret_in, variable_text},
 };
 
-use super::{Shared, books::Attempt, outbox::Outbox};
+use super::{Shared, books::Attempt, ledger::spend, outbox::Outbox};
 use crate::{
     databases::Statement,
-    model::asset::Added,
+    model::{asset::Added, limits::Resource},
     wire::{Call, CallError, CallKey, Level, Reply},
 };
 
@@ -45,7 +45,8 @@ pub(super) fn receive(
     if let Some(recorder) = &attempt.recorder {
         recorder.asked(call, &request);
     }
-    let Some(begun) = attempt.effects(super::effects::Effects::begin_call) else { return };
+    let counted = spend(attempt.ledger.as_ref(), Resource::HostCalls, 1, "this is");
+    let Some(begun) = attempt.effects(|effects| counted.and_then(|()| effects.begin_call())) else { return };
     if let Err(error) = begun {
         let refused = Err(error);
         if let Some(recorder) = &attempt.recorder {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     databases::DatabasesConfig,
-    model::{queue::Queues, recording::Recording, traffic::TrafficCaps},
+    model::{limits::DagLimits, queue::Queues, recording::Recording, traffic::TrafficCaps},
     telemetry::Telemetry,
 };
 
@@ -31,6 +31,8 @@ pub struct ExecutorConfig {
     pub egress_allow_private: bool,
     /// How much of the network an attempt may use.
     pub traffic: TrafficCaps,
+    /// What the attempts of one dag may have together, where nothing else is said of it.
+    pub dag_limits: DagLimits,
     /// How tasks may use databases.
     pub databases: DatabasesConfig,
     /// Which attempts are recorded, where neither task nor dag says.
@@ -57,6 +59,7 @@ impl ExecutorConfig {
             compile_timeout: Duration::from_secs(125),
             egress_allow_private: false,
             traffic: TrafficCaps::default(),
+            dag_limits: DagLimits::default(),
             databases: DatabasesConfig::default(),
             record: Recording::Off,
             max_recording_bytes: 64 << 20,

@@ -173,6 +173,7 @@ pub(super) struct Effects {
     calls: u32,
     denied: u32,
     log_bytes: u64,
+    log_is_over: bool,
 }
 
 impl Default for Effects {
@@ -199,6 +200,7 @@ impl Default for Effects {
             calls: 0,
             denied: 0,
             log_bytes: 0,
+            log_is_over: false,
         }
     }
 }
@@ -259,6 +261,11 @@ impl Effects {
     pub fn count_log(&mut self, bytes: usize, limit: u64) -> bool {
         self.log_bytes = self.log_bytes.saturating_add(bytes as u64);
         self.log_bytes <= limit
+    }
+
+    /// The dag may write no more lines today; whether the log does not say so yet.
+    pub fn log_is_over(&mut self) -> bool {
+        !std::mem::replace(&mut self.log_is_over, true)
     }
 
     /// Whether `key` may be pushed with a value of `size` bytes, and if so whether the value stays in memory.

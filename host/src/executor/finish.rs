@@ -15,6 +15,7 @@ use super::{
     cached::{self, Place, Taken},
     denials,
     effects::{Effects, INLINE_BYTES, Pushed},
+    ledger::spend,
     recording::Recording,
     values,
 };
@@ -22,6 +23,7 @@ use crate::{
     blobs,
     model::{
         ids::{TaskId, XComKey},
+        limits::Resource,
         time::Clock,
         wait::Wait,
     },
@@ -36,8 +38,8 @@ const MAX_NOT_RUN: u32 = 3;
 const MAX_BACKTRACE: usize = 64;
 /// A message is for a table's cell; the log has it whole.
 const MAX_MESSAGE_CHARS: usize = 2_000;
-/// Waits between tries to store a large result.
-const RETRY_DELAYS: [Duration; 4] =
+/// Waits between tries to use a storage or database that is down.
+pub(super) const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
 
 /// A runner says that an attempt is over.
@@ -184,6 +186,9 @@ pub(super) fn last_words(end: AttemptEnd, task_id: &str) -> Option<(Level, Vec<S
 }
 
 fn ended_from_outside(attempt: &Attempt, why: Option<&str>) -> Conclusion {
+    if let Some(over) = attempt.state().over_limit.take() {
+        return Conclusion::failed(format!("its dag used {over}"), true);
+    }
     let (result, message) = if attempt.state().killed.is_some() {
         (AttemptResult::Killed, "it was ended from outside")
     } else {
@@ -264,7 +269,10 @@ fn succeed(
         return commit(shared, &attempt, effects, AttemptResult::Success, None);
     };
     let effects = effects.unwrap_or_default();
-    match effects.admit_xcom(&XComKey::return_value(), value.bytes.len()) {
+    let size = value.bytes.len();
+    let admitted = effects.admit_xcom(&XComKey::return_value(), size);
+    match admitted.and_then(|inline| spend(attempt.ledger.as_ref(), Resource::Data, size, "it makes").map(|()| inline))
+    {
         Err(error) => {
             let why = format!("its result can't be kept: {}", super::calls::text(&error));
             conclude(shared, &attempt, Some(effects), Conclusion::failed(why, false));

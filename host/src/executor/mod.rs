@@ -31,6 +31,7 @@ mod egress;
 mod finish;
 mod fleets;
 mod inputs;
+mod ledger;
 mod logs;
 mod memory;
 mod outbox;
@@ -79,6 +80,7 @@ use self::{
     egress::Egress,
     fleets::Fleets,
     inputs::{InputError, Inputs},
+    ledger::{Ledger, Ledgers},
     memory::Budget,
     probe::Probes,
     recording::{Held, Recorder},
@@ -90,6 +92,7 @@ use crate::{
     blobs::Blobs,
     connections::{Connections, Lookups},
     databases::Databases,
+    model::{ids::DagId, limits::DagLimits},
     store::{InstanceKey, Store},
     telemetry::TryId,
     vault::Vault,
@@ -164,6 +167,7 @@ struct Shared {
     probes: Probes,
     denials: Denials,
     durations: Durations,
+    ledgers: Ledgers,
     inbound: Budget,
     outbound: Budget,
     request_bodies: Budget,
@@ -206,6 +210,8 @@ impl Executor {
     ) -> Result<Self, ExecutorError> {
         let shared = Arc::new(Shared::new(config, store, blobs, vault, events)?);
         shared.tasks.spawn(shared.logs.clone().write());
+        let of_ledgers = Arc::clone(&shared);
+        shared.tasks.spawn(async move { of_ledgers.ledgers.keep(&of_ledgers.store, &of_ledgers.closing).await });
         for runner in shared.runners.all() {
             shared.tasks.spawn(runner::keep(Arc::clone(&shared), runner));
         }
@@ -228,7 +234,8 @@ impl Executor {
             // What an earlier try returned is void.
             self.shared.results.forget(&assignment.id.instance);
             let recorder = self.shared.recorder(&assignment);
-            let attempt = self.shared.books.open(assignment, recorder);
+            let ledger = self.shared.ledgers.of(&assignment.dag.dag_id);
+            let attempt = self.shared.books.open(assignment, recorder, ledger);
             self.shared.prepare(&attempt);
         }
     }
@@ -243,6 +250,7 @@ impl Executor {
         let phase = {
             let mut state = attempt.state();
             state.killed.get_or_insert_with(Instant::now);
+            state.over_limit = None;
             state.phase
         };
         match phase {
@@ -253,6 +261,16 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// Says what the attempts of a dag may have together, beside what holds for all dags.
+    pub fn limit_dag(&self, dag_id: &DagId, own: DagLimits) {
+        self.shared.ledgers.limit(dag_id, own);
+    }
+
+    /// Forgets a dag that was deleted.
+    pub fn forget_dag(&self, dag_id: &DagId) {
+        self.shared.ledgers.forget(dag_id);
     }
 
     /// Forgets what is remembered of an instance's result, because it was changed by hand.
@@ -327,6 +345,7 @@ impl Shared {
             connections: Connections::new(vault.clone()),
             denials: Denials::default(),
             durations: Durations::default(),
+            ledgers: Ledgers::new(config.dag_limits),
             binary,
             store,
             blobs,
@@ -374,6 +393,14 @@ impl Shared {
         if let Some(why) = &attempt.assignment.refused {
             return finish::not_started(self, attempt.key, false, why.clone());
         }
+        if let Some(ledger) = &attempt.ledger {
+            if !ledger.is_loaded() {
+                return self.prepare_later(attempt, ledger);
+            }
+            if let Err(over) = ledger.admit() {
+                return finish::not_started(self, attempt.key, true, format!("it can't start: its dag used {over}"));
+            }
+        }
         // What may be in the cache has to be looked for.
         let has_cache = attempt.node().cache.is_some();
         if !has_cache && let Some(inputs) = inputs::resolve_now(self, &attempt.assignment) {
@@ -392,6 +419,23 @@ impl Shared {
                 return finish::taken(&shared, attempt.key, taken);
             }
             shared.start(&attempt, inputs);
+        });
+    }
+
+    /// Prepares an attempt when it is known what its dag has had today.
+    fn prepare_later(self: &Arc<Self>, attempt: &Arc<Attempt>, ledger: &Arc<Ledger>) {
+        let (shared, attempt, ledger) = (Arc::clone(self), Arc::clone(attempt), Arc::clone(ledger));
+        self.tasks.spawn(async move {
+            let mut delays = finish::RETRY_DELAYS.iter();
+            while let Err(error) = ledger.load(&shared.store).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "what a dag had today can't be read");
+                let Some(delay) = delays.next() else {
+                    let why = "what its dag had today can't be read: the database can't be used just now";
+                    return finish::not_started(&shared, attempt.key, true, why.to_owned());
+                };
+                tokio::time::sleep(*delay).await;
+            }
+            shared.prepare(&attempt);
         });
     }
 

@@ -163,7 +163,7 @@ impl<R: tokio::io::AsyncRead + Unpin, W: tokio::io::AsyncWrite + Unpin> Talk<R, 
                 None => next.await,
             };
             match frame?.ok_or(ReplayError::Gone)? {
-                FromRunner::Ready | FromRunner::Pong | FromRunner::Tape { .. } => {}
+                FromRunner::Ready | FromRunner::Pong | FromRunner::Tape { .. } | FromRunner::Used { .. } => {}
                 FromRunner::LoadFailed { message, .. } => return Err(ReplayError::Load(message)),
                 FromRunner::Log { lines, .. } => {
                     for line in &lines {

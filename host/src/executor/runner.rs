@@ -38,6 +38,7 @@ use super::{
 use crate::{
     model::{
         ids::{Digest, QueueName},
+        limits::{OverLimit, Resource},
         queue::{Queues, Room, Taken},
         sql::Datum,
         time::{Clock, Timestamp},
@@ -267,7 +268,8 @@ impl Runner {
         if let Some(Component::Loaded { last_use, .. }) = state.components.get_mut(&ready.run.component) {
             *last_use = state.uses;
         }
-        outbox.send(ToRunner::Run(ready.run), ready.memory);
+        let frame = if ready.attempt.ledger.is_some() { ToRunner::RunMetered } else { ToRunner::Run };
+        outbox.send(frame(ready.run), ready.memory);
     }
 
     /// What an attempt took is free.
@@ -615,6 +617,15 @@ async fn take(
                 recorder.tape(tape);
             }
         }
+        FromRunner::Used { attempt, cpu_us } => {
+            if let Some(attempt) = find(attempt)
+                && let Some(ledger) = &attempt.ledger
+                && let Err(over) = ledger.had(Resource::Cpu, cpu_us)
+                && attempt.is_over(over)
+            {
+                outbox.send(ToRunner::Kill { attempt: attempt.key }, None);
+            }
+        }
         FromRunner::Done { attempt, end, usage } => {
             let Some(attempt) = find(attempt) else { return Ok(()) };
             runner.ended(shared, attempt.takes());
@@ -656,6 +667,17 @@ impl Attempt {
         }
         state.phase = Phase::Sent { runner, at: Instant::now() };
         true
+    }
+
+    /// Notes that it is ended because its dag is over a limit; false if it is being ended already.
+    fn is_over(&self, limit: OverLimit) -> bool {
+        let mut state = self.state();
+        let is_first = state.killed.is_none();
+        if is_first {
+            state.killed = Some(Instant::now());
+            state.over_limit = Some(limit);
+        }
+        is_first
     }
 
     fn is_at(&self, id: RunnerId) -> bool {

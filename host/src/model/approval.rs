@@ -15,6 +15,8 @@ const MAX_OPTION_BYTES: usize = 250;
 /// Options, fields and assignees of one question.
 const MAX_LIST: usize = 100;
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
+/// Of a field, or of somebody who may answer.
+const MAX_NAME_BYTES: usize = 250;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,10 @@ pub enum QuestionError {
     Defaults(usize),
     #[error("field `{0:.40}`: its schema is larger than {MAX_SCHEMA_BYTES} bytes")]
     Schema(String),
+    #[error("field `{0:.40}`: its default is larger than {MAX_SCHEMA_BYTES} bytes")]
+    FieldDefault(String),
+    #[error("the name `{0:.40}` of a field or of somebody who may answer must have 1 to {MAX_NAME_BYTES} bytes")]
+    Name(String),
     #[error("field `{0:.40}` is there twice")]
     FieldTwice(String),
 }
@@ -126,6 +132,15 @@ impl Question {
         }
         if self.defaults.len() > 1 && !self.multiple {
             return Err(QuestionError::Defaults(self.defaults.len()));
+        }
+        let mut names = self.fields.iter().map(|field| &field.name).chain(&self.assignees);
+        if let Some(name) = names.find(|name| name.is_empty() || name.len() > MAX_NAME_BYTES) {
+            return Err(QuestionError::Name(name.clone()));
+        }
+        let has_large_default =
+            |field: &&ParamSpec| field.default.as_ref().is_some_and(|json| json.len() > MAX_SCHEMA_BYTES);
+        if let Some(field) = self.fields.iter().find(has_large_default) {
+            return Err(QuestionError::FieldDefault(field.name.clone()));
         }
         let is_large = |field: &&ParamSpec| field.schema.len() > MAX_SCHEMA_BYTES;
         if let Some(field) = self.fields.iter().find(is_large) {
@@ -211,6 +226,18 @@ mod tests {
             (
                 Question { fields: vec![ParamSpec { schema: " ".repeat(65_537), ..field.clone() }], ..question() },
                 QuestionError::Schema("why".into()),
+            ),
+            (Question { assignees: vec!["x".repeat(251)], ..question() }, QuestionError::Name("x".repeat(251))),
+            (
+                Question { fields: vec![ParamSpec { name: String::new(), ..field.clone() }], ..question() },
+                QuestionError::Name(String::new()),
+            ),
+            (
+                Question {
+                    fields: vec![ParamSpec { default: Some(" ".repeat(65_537)), ..field.clone() }],
+                    ..question()
+                },
+                QuestionError::FieldDefault("why".into()),
             ),
             (Question { fields: vec![field.clone(), field], ..question() }, QuestionError::FieldTwice("why".into())),
         ] {

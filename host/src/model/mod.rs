@@ -14,6 +14,7 @@ pub mod denials;
 pub mod expand;
 pub mod grants;
 pub mod ids;
+pub mod limits;
 pub mod pods;
 pub mod provenance;
 pub mod proxies;

@@ -18,7 +18,7 @@ pub enum Role {
     Author,
     /// Also pauses, marks, backfills, deletes, and keeps pools, variables, connections and webhooks.
     Operator,
-    /// Also keeps users and everybody's tokens, and says what dags may reach.
+    /// Also keeps users and everybody's tokens, and says what dags may reach and take.
     Admin,
 }
 
@@ -117,6 +117,8 @@ permissions! {
     WarningRead = "warning.read" from Operator,
     /// What dags may reach.
     GrantWrite = "grant.write" from Admin,
+    /// What the attempts of one dag may have together.
+    LimitsWrite = "limits.write" from Admin,
     /// The keys that seal secrets; none of them is shown.
     SecretRotate = "secret.rotate" from Admin,
     /// Users, and what they may do.
@@ -149,6 +151,7 @@ impl Permission {
             | Self::AuditRead
             | Self::WarningRead
             | Self::GrantWrite
+            | Self::LimitsWrite
             | Self::SecretRotate
             | Self::UserWrite => false,
         }

@@ -35,17 +35,19 @@ pub enum WarningKind {
     DatabaseFailing,
     StorageFailing,
     DiskNearlyFull,
+    BackupFailing,
     QueueUnserved,
     SlowTask,
     SlowStatements,
 }
 
 impl WarningKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SchedulerLate,
         Self::DatabaseFailing,
         Self::StorageFailing,
         Self::DiskNearlyFull,
+        Self::BackupFailing,
         Self::QueueUnserved,
         Self::SlowTask,
         Self::SlowStatements,
@@ -57,6 +59,7 @@ impl WarningKind {
             Self::DatabaseFailing => "database_failing",
             Self::StorageFailing => "storage_failing",
             Self::DiskNearlyFull => "disk_nearly_full",
+            Self::BackupFailing => "backup_failing",
             Self::QueueUnserved => "queue_unserved",
             Self::SlowTask => "slow_task",
             Self::SlowStatements => "slow_statements",
@@ -92,13 +95,15 @@ pub struct Facts {
     pub storage: Option<Failing>,
     /// Of the data directory.
     pub disk: Option<Disk>,
+    /// The backup that the server is to make by itself.
+    pub backup: Option<Failing>,
     pub unserved: Vec<UnservedQueue>,
     pub running: Vec<RunningTask>,
     pub slow_statements: Option<SlowStatements>,
 }
 
 /// Something that can't be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failing {
     pub since: Timestamp,
 }
@@ -159,6 +164,13 @@ pub fn warnings(facts: &Facts, now: Timestamp) -> Vec<Warning> {
         let (free, total) = (free_bytes >> 20, total_bytes >> 20);
         let text = format!("the disk of the data directory is nearly full: {free} of {total} MiB are free");
         tell(WarningKind::DiskNearlyFull, now, text);
+    }
+    if let Some(Failing { since }) = facts.backup {
+        let text = format!(
+            "the server's backup can't be made for {}, and is tried again; the server's log says why",
+            Told(now.since(since))
+        );
+        tell(WarningKind::BackupFailing, since, text);
     }
     for UnservedQueue { queue, waiting, since } in &facts.unserved {
         let waited = now.since(*since);
@@ -285,6 +297,7 @@ mod tests {
             database: Some(Failing { since: at(NOW - 90) }),
             storage: Some(Failing { since: at(NOW - 7_300) }),
             disk: Some(Disk { free_bytes: 511 << 20, total_bytes: 1 << 30 }),
+            backup: Some(Failing { since: at(NOW - 2) }),
             unserved: vec![UnservedQueue { queue: gpu, waiting: 1, since: at(NOW - 60) }],
             running: vec![task("load", 900, Some(300))],
             slow_statements: Some(SlowStatements {
@@ -300,6 +313,7 @@ mod tests {
                 "database_failing: the database can't be used for 1 min; the server's log says why",
                 "storage_failing: object storage can't be used for 2 h 1 min; the server's log says why",
                 "disk_nearly_full: the disk of the data directory is nearly full: 511 of 1024 MiB are free",
+                "backup_failing: the server's backup can't be made for 2.0 s, and is tried again; the server's log says why",
                 "queue_unserved: a task of queue `gpu` can't start for 1 min: no worker serves it",
                 "slow_task: task `load` of run `r` of dag `d` has been running for 15 min; of late it took 5 min at most",
                 "slow_statements: 3 statements of the database took longer than 1.0 s in the last 10 min, 2.3 s at most: `SELECT 1`",

@@ -210,10 +210,11 @@ fn describe(
     });
     let ticker = Ticker::start(engine.clone(), 1).map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async {
-        let call = ticker.watch(async {
+        let call = async {
             let task = pre.instantiate_async(&mut store).await?;
             task.airlock_task_runner().call_describe(&mut store).await
-        });
+        };
+        let call = ticker.watch(call, None);
         tokio::time::timeout(DESCRIBE_WALL, call).await
     });
     match answer {

@@ -73,6 +73,7 @@ mod failure;
 mod guest;
 mod imports;
 mod log;
+mod meter;
 mod provenance;
 mod runner;
 mod tape;

@@ -37,6 +37,7 @@ use super::{
     guest::{self, Guest},
     imports,
     log::Flusher,
+    meter::Meter,
     tape::Tape,
     ticker::Ticker,
 };
@@ -201,12 +202,10 @@ async fn read(
             },
             ToRunner::Ping => say(FromRunner::Pong),
             ToRunner::Unload { component } => drop(components.remove(&component)),
-            ToRunner::Run(run) => {
-                let component = components.get(&run.component).cloned();
-                let tape = Tape::new(&run.tape);
-                let attempt = Arc::new(Attempt::new(run.attempt, &run.limits, tape, Some(runner.outgoing.clone())));
-                lock(&runner.attempts).insert(run.attempt, attempt.clone());
-                tasks.spawn(runner.clone().attempt(attempt, component, *run));
+            ToRunner::Run(run) => runner.begin(&tasks, &components, *run, None),
+            ToRunner::RunMetered(run) => {
+                let meter = Meter::new(run.attempt, runner.outgoing.frames.clone());
+                runner.begin(&tasks, &components, *run, Some(Arc::new(meter)));
             }
             ToRunner::Reply { attempt, call, reply } => {
                 let attempt = lock(&runner.attempts).get(&attempt).cloned();
@@ -235,16 +234,39 @@ fn load(engine: &Engine, linker: &Linker<Guest>, code: &[u8]) -> wasmtime::Resul
 }
 
 impl Runner {
+    /// Has one attempt run.
+    fn begin(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        components: &HashMap<Digest, TaskPre<Guest>>,
+        run: RunAttempt,
+        meter: Option<Arc<Meter>>,
+    ) {
+        let component = components.get(&run.component).cloned();
+        let tape = Tape::new(&run.tape);
+        let attempt = Arc::new(Attempt::new(run.attempt, &run.limits, tape, Some(self.outgoing.clone())));
+        lock(&self.attempts).insert(run.attempt, attempt.clone());
+        tasks.spawn(self.clone().attempt(attempt, component, run, meter));
+    }
+
     /// Runs one attempt and tells its end, whatever happens.
-    async fn attempt(self: Arc<Self>, attempt: Arc<Attempt>, component: Option<TaskPre<Guest>>, run: RunAttempt) {
+    async fn attempt(
+        self: Arc<Self>,
+        attempt: Arc<Attempt>,
+        component: Option<TaskPre<Guest>>,
+        run: RunAttempt,
+        meter: Option<Arc<Meter>>,
+    ) {
         let begin = Instant::now();
         let (end, memory_bytes) = if self.live.fetch_add(1, Ordering::Relaxed) >= self.slots {
             (AttemptEnd::NotRun(format!("the runner has no more than {} slots", self.slots)), 0)
         } else if let Some(component) = component {
-            AssertUnwindSafe(self.run(&attempt, component, run)).catch_unwind().await.unwrap_or_else(|_| {
-                let message = "the sandbox failed in itself; this is a bug of airlock".to_owned();
-                (AttemptEnd::Trapped { message, backtrace: Vec::new() }, 0)
-            })
+            AssertUnwindSafe(self.run(&attempt, component, run, meter.clone())).catch_unwind().await.unwrap_or_else(
+                |_| {
+                    let message = "the sandbox failed in itself; this is a bug of airlock".to_owned();
+                    (AttemptEnd::Trapped { message, backtrace: Vec::new() }, 0)
+                },
+            )
         } else {
             (AttemptEnd::NotRun(format!("component {} is not loaded", run.component)), 0)
         };
@@ -262,16 +284,25 @@ impl Runner {
             let frame = FromRunner::Tape { attempt: attempt.key, tape: tape.finish() };
             let _ = self.outgoing.frames.send(frame).await;
         }
+        if let Some(meter) = meter {
+            let _ = self.outgoing.frames.send(meter.told()).await;
+        }
         // An error means that the supervisor is gone, and soon this process is.
         let _ = self.outgoing.frames.send(FromRunner::Done { attempt: attempt.key, end, usage }).await;
     }
 
     /// Runs the guest until it ends or is stopped; its store is gone after it.
-    async fn run(&self, attempt: &Arc<Attempt>, component: TaskPre<Guest>, run: RunAttempt) -> (AttemptEnd, u64) {
+    async fn run(
+        &self,
+        attempt: &Arc<Attempt>,
+        component: TaskPre<Guest>,
+        run: RunAttempt,
+        meter: Option<Arc<Meter>>,
+    ) -> (AttemptEnd, u64) {
         let limits = run.limits;
         let mut store = guest::store(&self.engine, attempt.clone(), limits.memory_bytes, || Ok(()));
         let result = {
-            let guest = self.ticker.watch(call(&mut store, &component, run));
+            let guest = self.ticker.watch(call(&mut store, &component, run), meter);
             let timeout = async {
                 match limits.timeout_ms {
                     Some(limit_ms) => {

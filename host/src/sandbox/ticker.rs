@@ -16,7 +16,7 @@ use std::{
 
 use wasmtime::Engine;
 
-use super::engine::TICK;
+use super::{engine::TICK, meter::Meter};
 
 /// How long a tick is when guests have all threads, and whatever comes waits for one of them to give way. A guest that gives way
 /// costs some of its own time, so that it is not always as short.
@@ -53,9 +53,9 @@ impl Ticker {
         Ok(Self { shared, thread: handle.thread().clone() })
     }
 
-    /// Runs `guest`, ticking while it is polled.
-    pub fn watch<F: Future>(&self, guest: F) -> Watched<F> {
-        Watched { ticker: self.clone(), guest: Box::pin(guest) }
+    /// Runs `guest`, ticking while it is polled, and tells `meter` what that takes.
+    pub fn watch<F: Future>(&self, guest: F, meter: Option<Arc<Meter>>) -> Watched<F> {
+        Watched { ticker: self.clone(), guest: Box::pin(guest), meter }
     }
 
     fn begin(&self) {
@@ -101,6 +101,7 @@ fn tick(engine: &Engine, threads: usize, shared: &Shared) {
 pub struct Watched<F> {
     ticker: Ticker,
     guest: Pin<Box<F>>,
+    meter: Option<Arc<Meter>>,
 }
 
 impl<F: Future> Future for Watched<F> {
@@ -118,6 +119,10 @@ impl<F: Future> Future for Watched<F> {
         let this = &mut *self;
         this.ticker.begin();
         let _running = Running(&this.ticker);
-        this.guest.as_mut().poll(cx)
+        let guest = this.guest.as_mut();
+        match &this.meter {
+            Some(meter) => meter.measure(|| guest.poll(cx)),
+            None => guest.poll(cx),
+        }
     }
 }

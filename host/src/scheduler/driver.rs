@@ -52,6 +52,7 @@ use crate::{
         approval::Answer,
         grants::Grants,
         ids::{AssetName, DagId, QueueName, RunId, TaskId},
+        limits::DagLimits,
         queue::Taken,
         state::{RunState, TaskState},
         time::{Clock, Timestamp},
@@ -392,9 +393,11 @@ impl<D: Dispatch> Driver<D> {
         self.next_event = self.store.asset_event_next_key().await?;
         self.reload_pools().await?;
         let mut decisions = self.store.dag_decisions_all().await?;
+        let mut limits: BTreeMap<_, _> = self.store.dag_limits_list().await?.into_iter().collect();
         self.grants.clear();
         for row in self.store.dag_list_all().await? {
             self.admission.set_paused(&row.dag_id, row.is_paused);
+            self.limit_dag(&row.dag_id, limits.remove(&row.dag_id).unwrap_or_default());
             self.touched.insert(row.dag_id.clone());
             let decisions = decisions.remove(&row.dag_id).unwrap_or_default();
             self.dags.put(row, decisions);
@@ -428,6 +431,12 @@ impl<D: Dispatch> Driver<D> {
         self.recover_waits(&mut turn).await?;
         self.settle(&mut turn).await?;
         self.commit(turn).await
+    }
+
+    /// Says what the attempts of a dag may have together, beside what holds for all dags.
+    fn limit_dag(&mut self, dag_id: &DagId, own: DagLimits) {
+        self.admission.set_memory(dag_id, own.or(self.config.dag_limits).memory_mib());
+        self.executor.limit_dag(dag_id, own);
     }
 
     /// Takes in an unfinished run; one that is running is added to `resumed`.

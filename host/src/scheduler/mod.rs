@@ -24,6 +24,7 @@ mod driver;
 mod garbage;
 mod grants;
 mod intake;
+mod limits;
 mod params;
 mod reply;
 mod request;
@@ -43,6 +44,7 @@ pub use backfills::PlannedRun;
 pub use change::Change;
 pub use grants::{GrantsDecision, GrantsDifference};
 pub use intake::{IntakeError, MAX_UPLOAD_BYTES, Upload};
+pub use limits::LimitsSeen;
 pub use request::{
     AnswerRequest, BackfillRequest, ClearRequest, Dependency, DeployError, Deployed, Health, MarkRequest, Origin,
     RequestError, RunRequest, SchedulerConfig,

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use super::{IntakeError, RetentionConfig, grants::GrantsDifference};
 use crate::{
     executor::CompileError,
@@ -10,9 +12,11 @@ use crate::{
         dag::DagError,
         grants::{Grant, GrantsPolicy},
         ids::{DagId, Digest, NameError, RunId, TaskId},
+        limits::DagLimits,
         signers::{SignatureError, Signers},
         state::TaskState,
         time::{DataInterval, Timestamp},
+        warning::Failing,
         yaml::YamlError,
     },
     store::{DagRunKey, DeployedDag, OriginRow, Parent, StoreError},
@@ -30,6 +34,8 @@ pub struct SchedulerConfig {
     pub signers: Signers,
     /// Which requests of dags wait for an admin.
     pub grants_policy: GrantsPolicy,
+    /// What the attempts of one dag may have together, where nothing else is said of it.
+    pub dag_limits: DagLimits,
     /// Whether timetables make runs; else runs are made by hand only, as for a trial.
     pub timetables: bool,
     /// How often the loop looks at the time even if nothing woke it.
@@ -42,6 +48,8 @@ pub struct SchedulerConfig {
     pub retention: RetentionConfig,
     /// Whose disk is looked at, for it may be full; none: no disk is.
     pub data_dir: Option<PathBuf>,
+    /// Whether the backup that the server makes by itself fails; none: it makes none.
+    pub backup: Option<watch::Receiver<Option<Failing>>>,
 }
 
 impl Default for SchedulerConfig {
@@ -51,12 +59,14 @@ impl Default for SchedulerConfig {
             dags_paused_at_creation: false,
             signers: Signers::default(),
             grants_policy: GrantsPolicy::default(),
+            dag_limits: DagLimits::default(),
             timetables: true,
             safety_interval: Duration::from_secs(5),
             commit_retry: Duration::from_millis(500),
             telemetry: Telemetry::default(),
             retention: RetentionConfig::default(),
             data_dir: None,
+            backup: None,
         }
     }
 }

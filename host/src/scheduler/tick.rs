@@ -7,7 +7,12 @@ use tokio::sync::broadcast;
 use super::{Change, RequestError, reply::Reply};
 use crate::{
     executor::{Assignment, AttemptId, Executor, Fleet},
-    model::{ids::QueueName, queue::Room, time::Timestamp},
+    model::{
+        ids::{DagId, QueueName},
+        limits::DagLimits,
+        queue::Room,
+        time::Timestamp,
+    },
     store::{Commit, InstanceKey, StoreError},
 };
 
@@ -23,6 +28,10 @@ pub trait Dispatch: Send + 'static {
     fn room_of(&self, queue: &QueueName) -> Option<Room>;
     /// The fleet of pods that serves `queue`.
     fn fleet_of(&self, queue: &QueueName) -> Option<Fleet>;
+    /// Says what the attempts of a dag may have together, beside what holds for all dags.
+    fn limit_dag(&self, dag_id: &DagId, own: DagLimits);
+    /// Forgets a dag that was deleted.
+    fn forget_dag(&self, dag_id: &DagId);
 }
 
 impl Dispatch for Executor {
@@ -44,6 +53,14 @@ impl Dispatch for Executor {
 
     fn fleet_of(&self, queue: &QueueName) -> Option<Fleet> {
         self.fleets(Some(queue)).pop()
+    }
+
+    fn limit_dag(&self, dag_id: &DagId, own: DagLimits) {
+        Self::limit_dag(self, dag_id, own);
+    }
+
+    fn forget_dag(&self, dag_id: &DagId) {
+        Self::forget_dag(self, dag_id);
     }
 }
 

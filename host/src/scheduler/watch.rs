@@ -71,6 +71,7 @@ impl Since {
             database: failing(&mut self.database, database, now),
             storage: failing(&mut self.storage, storage, now),
             disk: scheduler.config.data_dir.as_deref().and_then(disk),
+            backup: scheduler.config.backup.as_ref().and_then(|backup| *backup.borrow()),
             unserved: self.unserved(scheduler, now),
             running: scheduler.executor.running_tasks(),
             slow_statements: slow_statements(),

@@ -43,14 +43,14 @@ pub fn sign(secret: &SecretString, signed: Signed<'_>) -> String {
     bytes.iter().fold(PREFIX.to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// Whether `signature` is [`sign`]'s, in a time that does not tell how nearly.
-pub fn verify(secret: &SecretString, signed: Signed<'_>, signature: &str) -> bool {
-    let Some(hex) = signature.strip_prefix(PREFIX).filter(|hex| hex.len() == 64 && hex.is_ascii()) else {
-        return false;
-    };
+/// The signature as [`sign`] writes it, if `signature` is that, in a time that does not tell how nearly. Letters may be large: whoever copies
+/// a request can change that, so a request is known by what is answered here.
+pub fn verify(secret: &SecretString, signed: Signed<'_>, signature: &str) -> Option<String> {
+    let is_hex = |hex: &&str| hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let hex = signature.strip_prefix(PREFIX).filter(is_hex)?;
     let byte = |at: usize| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok();
-    let Some(claimed) = (0..32).map(byte).collect::<Option<Vec<u8>>>() else { return false };
-    mac(secret, signed).verify_slice(&claimed).is_ok()
+    let claimed = (0..32).map(byte).collect::<Option<Vec<u8>>>()?;
+    mac(secret, signed).verify_slice(&claimed).ok().map(|()| format!("{PREFIX}{}", hex.to_ascii_lowercase()))
 }
 
 fn mac(secret: &SecretString, signed: Signed<'_>) -> Hmac<Sha256> {
@@ -86,8 +86,12 @@ mod tests {
         // printf '1700000000\nshops\norder-7\n{}' | openssl dgst -sha256 -hmac key
         let signature = sign(&secret, signed);
         assert_eq!(signature, "sha256=42a38b27e02d7560e811c990fc1af983c7de27d6f8cff5251784036d114220e9");
-        assert!(verify(&secret, signed, &signature));
-        assert!(verify(&secret, signed, &signature.to_uppercase().replace("SHA256", "sha256")));
+        assert_eq!(verify(&secret, signed, &signature).as_ref(), Some(&signature));
+        let large = signature.to_uppercase().replace("SHA256", "sha256");
+        assert_eq!(verify(&secret, signed, &large), Some(signature.clone()), "it is one and the same");
+        // What Rust takes for a number, and is no digit.
+        assert!(signature.ends_with("20e9"));
+        assert_eq!(verify(&secret, signed, &signature.replace("0e9", "+e9")), None);
         for other in [
             Signed { timestamp: "1700000001", ..signed },
             Signed { target: "shops/run/paid", ..signed },
@@ -95,11 +99,11 @@ mod tests {
             Signed { target: "shops\norder-7", key: "", ..signed },
             Signed { body: b"{ }", ..signed },
         ] {
-            assert!(!verify(&secret, other, &signature), "{other:?}");
+            assert_eq!(verify(&secret, other, &signature), None, "{other:?}");
         }
-        assert!(!verify(&SecretString::from("kez".to_owned()), signed, &signature));
+        assert_eq!(verify(&SecretString::from("kez".to_owned()), signed, &signature), None);
         for wrong in ["", "sha256=", "sha1=00", &signature[..70], "sha256=zz"] {
-            assert!(!verify(&secret, signed, wrong), "{wrong}");
+            assert_eq!(verify(&secret, signed, wrong), None, "{wrong}");
         }
     }
 

@@ -34,6 +34,7 @@ mod grant;
 mod import;
 mod inventory;
 mod lease;
+mod limits;
 mod log;
 mod origin;
 mod postgres;

@@ -39,6 +39,7 @@ const SQLITE: &Steps = &[
     (82, "identity", include_str!("../../../migrations/sqlite/0082_identity.sql")),
     (83, "callback subject", include_str!("../../../migrations/sqlite/0083_callback_subject.sql")),
     (86, "component provenance", include_str!("../../../migrations/sqlite/0086_component_provenance.sql")),
+    (87, "dag limits", include_str!("../../../migrations/sqlite/0087_dag_limits.sql")),
     (90, "component dags", include_str!("../../../migrations/sqlite/0090_component_dags.sql")),
 ];
 
@@ -52,6 +53,7 @@ const POSTGRES: &Steps = &[
     (82, "identity", include_str!("../../../migrations/postgres/0082_identity.sql")),
     (83, "callback subject", include_str!("../../../migrations/postgres/0083_callback_subject.sql")),
     (86, "component provenance", include_str!("../../../migrations/postgres/0086_component_provenance.sql")),
+    (87, "dag limits", include_str!("../../../migrations/postgres/0087_dag_limits.sql")),
     (90, "component dags", include_str!("../../../migrations/postgres/0090_component_dags.sql")),
 ];
 

@@ -236,6 +236,10 @@ figures! {
     deleted_objects: Counter = "deleted_objects";
     /// Time of a look of retention at what is due, with the deletions that followed
     retention_look_seconds: Histogram = "retention_look_seconds", long();
+    /// Backups of the server's own, by their result
+    backups: Family<ResultLabel, Counter> = "backups";
+    /// When the last of the server's own backups was made, in seconds since 1970
+    backup_last: Gauge<f64, AtomicU64> = "backup_last_timestamp_seconds";
     /// When retention ended its last look, in seconds since 1970
     retention_last_look: Gauge<f64, AtomicU64> = "retention_last_look_timestamp_seconds";
 }
@@ -396,6 +400,22 @@ impl Metrics {
         self.figures().retention_look_seconds.observe(took.as_secs_f64());
     }
 
+    /// A backup was made.
+    pub fn backup_made(&self) {
+        self.figures().backups.get_or_create(&ResultLabel { result: "made" }).inc();
+    }
+
+    /// A backup could not be made.
+    pub fn backup_failed(&self) {
+        self.figures().backups.get_or_create(&ResultLabel { result: "failed" }).inc();
+    }
+
+    /// When the last backup was made; none: there is none.
+    pub fn backup_is_of(&self, at: Option<Timestamp>) {
+        let since = at.map_or(0.0, |at| at.since(Timestamp::from_micros(0)).as_secs_f64());
+        self.figures().backup_last.set(since);
+    }
+
     /// A runner process was started.
     pub fn runner_started(&self) {
         self.figures().runner_starts.inc();
@@ -495,6 +515,7 @@ mod tests {
         let pools = vec![PoolSlots { pool: "p".parse().unwrap(), open: None, running, queued, scheduled, deferred }];
         metrics.answered(&HttpRequest { method: "GET", route: "/", status: 200, took: Duration::ZERO });
         metrics.callback_tried(true);
+        metrics.backup_made();
         metrics.deleted("log_chunk", 1, 1);
         metrics.pod_asked_for("gpu", true);
         metrics.pod_ended("gpu", "evicted");

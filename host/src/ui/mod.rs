@@ -144,6 +144,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}/grants/policy", post(dag::grants::set_policy))
         .route("/dags/{dag_id}/webhook", get(dag::webhook::show).post(dag::webhook::make))
         .route("/dags/{dag_id}/webhook/delete", post(dag::webhook::delete))
+        .route("/dags/{dag_id}/limits", get(dag::limits::edit).post(dag::limits::save))
         .route("/dags/{dag_id}/retention", get(dag::retention::edit).post(dag::retention::save))
         .route("/dags/{dag_id}/pause", post(dag::pause))
         .route("/dags/{dag_id}/delete", get(dag::confirm_delete).post(dag::delete))

@@ -66,6 +66,8 @@ pub enum ToRunner {
         component: Digest,
     },
     Run(Box<RunAttempt>),
+    /// As [`ToRunner::Run`], and [`FromRunner::Used`] tells of its CPU time.
+    RunMetered(Box<RunAttempt>),
     Reply {
         attempt: AttemptKey,
         call: CallKey,
@@ -328,6 +330,11 @@ pub enum FromRunner {
     Tape {
         attempt: AttemptKey,
         tape: Option<Box<Tape>>,
+    },
+    /// CPU time that a metered attempt took and that was not told before, microseconds. The last one comes before `Done`.
+    Used {
+        attempt: AttemptKey,
+        cpu_us: u64,
     },
     /// The attempt's store is gone. The last frame of an attempt.
     Done {

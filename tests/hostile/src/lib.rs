@@ -70,6 +70,16 @@ fn litter() -> Result<()> {
     Ok(())
 }
 
+/// Keeps megabytes for ever.
+#[task]
+fn hoard() -> Result<()> {
+    let megabyte = vec![b'z'; 1 << 20];
+    for n in 0..1_000 {
+        artifacts::write(&format!("{n}.bin"), "application/octet-stream", &megabyte)?;
+    }
+    Ok(())
+}
+
 /// Returns more than a result may be.
 #[task]
 fn huge_result() -> Bytes {
@@ -282,6 +292,7 @@ one_task_dags! {
     hostile_flood = flood,
     hostile_endless_line = endless_line,
     hostile_litter = litter,
+    hostile_hoard = hoard,
     hostile_huge_result = huge_result,
     hostile_panics = panics,
     hostile_exits = exits,
@@ -375,6 +386,7 @@ airlock_sdk::export!(
         hostile_flood,
         hostile_endless_line,
         hostile_litter,
+        hostile_hoard,
         hostile_huge_result,
         hostile_panics,
         hostile_exits,

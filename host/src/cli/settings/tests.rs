@@ -54,6 +54,8 @@ fn values_out_of_range_name_the_setting_and_what_it_takes() {
         ("egress.max_at_a_time", "65"),
         ("egress.max_requests", "0"),
         ("egress.max_seconds", "31536001"),
+        ("limits.memory_mib", "-1"),
+        ("limits.cpu_seconds_per_day", "1000000001"),
         ("oidc.roles", "ops=root"),
         ("oidc.default_role", "root"),
         ("recording.default", "on"),

@@ -37,7 +37,7 @@ fn nodes(admitted: &[Admitted]) -> Vec<(i64, u32)> {
 fn priority_goes_before_age_and_age_before_the_dags_order() {
     let mut admission = admission(100, &[("p", None)]);
     for run in [2, 1] {
-        admission.open(RunKey(run), &dag(), 10);
+        admission.open(RunKey(run), &dag(), 10, 1);
         for (node, priority) in [(1, 1), (0, 1), (2, 5)] {
             admission.ready(RunKey(run), InstanceId::plain(node), demand("p", 1, priority, &[]));
         }
@@ -48,7 +48,7 @@ fn priority_goes_before_age_and_age_before_the_dags_order() {
 #[test]
 fn a_queue_has_the_slots_of_its_workers() {
     let mut admission = admission(100, &[("p", None)]);
-    admission.open(RunKey(1), &dag(), 10);
+    admission.open(RunKey(1), &dag(), 10, 1);
     let gpu = QueueName::new("gpu").unwrap();
     let ready = |admission: &mut Admission, node, is_queued: bool| {
         let keys = is_queued.then(|| (Key::Queue(gpu.clone()), 0)).into_iter().collect();
@@ -85,7 +85,7 @@ fn a_queue_has_the_slots_of_its_workers() {
 #[test]
 fn a_queue_has_the_memory_of_its_workers() {
     let mut admission = admission(100, &[("p", None)]);
-    admission.open(RunKey(1), &dag(), 10);
+    admission.open(RunKey(1), &dag(), 10, 1);
     let queue = QueueName::default();
     for (node, mib) in [(0, 512), (1, 512), (2, 256), (3, 4_096)] {
         let keys = vec![(Key::Queue(queue.clone()), mib)];
@@ -112,7 +112,7 @@ fn a_queue_has_the_memory_of_its_workers() {
 fn a_full_pool_or_run_is_in_nobodys_way() {
     let mut admission = admission(100, &[("small", Some(1)), ("large", None)]);
     for run in [1, 2] {
-        admission.open(RunKey(run), &dag(), 2);
+        admission.open(RunKey(run), &dag(), 2, 1);
     }
     for node in 0..4 {
         admission.ready(RunKey(1), InstanceId::plain(node), demand("small", 1, 9, &[]));
@@ -128,9 +128,41 @@ fn a_full_pool_or_run_is_in_nobodys_way() {
 }
 
 #[test]
+fn attempts_of_a_dag_have_the_memory_that_it_may_and_others_are_in_nobodys_way() {
+    let mut admission = admission(100, &[("p", None)]);
+    let other = DagId::new("other").unwrap();
+    for (run, dag, memory_mib) in [(1, dag(), 64), (2, dag(), 256), (3, other, 256)] {
+        admission.open(RunKey(run), &dag, 10, memory_mib);
+        for node in 0..3 {
+            admission.ready(RunKey(run), InstanceId::plain(node), demand("p", 1, 1, &[]));
+        }
+    }
+    admission.set_memory(&dag(), Some(400));
+    assert_eq!(nodes(&admission.admit()), [(1, 0), (1, 1), (1, 2), (3, 0), (3, 1), (3, 2)]);
+    let waits = Some(Waiting::DagMemoryTaken { wanted_mib: 256, cap_mib: 400 });
+    assert_eq!(admission.waiting(RunKey(2), InstanceId::plain(0)), waits);
+    admission.release(RunKey(1), InstanceId::plain(0));
+    assert_eq!(nodes(&admission.admit()), [(2, 0)]);
+    assert_eq!(admission.waiting(RunKey(2), InstanceId::plain(1)), waits);
+    admission.set_memory(&dag(), Some(1_000));
+    assert_eq!(nodes(&admission.admit()), [(2, 1), (2, 2)]);
+    // What it has above a new cap stays.
+    admission.set_memory(&dag(), Some(10));
+    admission.ready(RunKey(1), InstanceId::plain(3), demand("p", 1, 1, &[]));
+    admission.forget(RunKey(2));
+    assert_eq!(nodes(&admission.admit()), []);
+    // A newer version of the run's dag asks for less.
+    admission.open(RunKey(1), &dag(), 10, 2);
+    assert_eq!(nodes(&admission.admit()), [(1, 3)]);
+    admission.set_memory(&dag(), None);
+    admission.ready(RunKey(1), InstanceId::plain(4), demand("p", 1, 1, &[]));
+    assert_eq!(nodes(&admission.admit()), [(1, 4)]);
+}
+
+#[test]
 fn what_asks_for_many_slots_does_not_hold_up_what_asks_for_few() {
     let mut admission = admission(100, &[("p", Some(3))]);
-    admission.open(RunKey(1), &dag(), 10);
+    admission.open(RunKey(1), &dag(), 10, 1);
     admission.ready(RunKey(1), InstanceId::plain(0), demand("p", 2, 1, &[]));
     admission.ready(RunKey(1), InstanceId::plain(1), demand("p", 2, 1, &[]));
     admission.ready(RunKey(1), InstanceId::plain(2), demand("p", 1, 1, &[]));
@@ -142,7 +174,7 @@ fn what_asks_for_many_slots_does_not_hold_up_what_asks_for_few() {
 #[test]
 fn a_paused_dag_and_a_missing_pool_wait() {
     let mut admission = admission(100, &[]);
-    admission.open(RunKey(1), &dag(), 10);
+    admission.open(RunKey(1), &dag(), 10, 1);
     let instance = InstanceId::plain(0);
     admission.ready(RunKey(1), instance, demand("p", 1, 1, &[]));
     assert_eq!(admission.waiting(RunKey(1), instance), Some(Waiting::PoolMissing));
@@ -161,7 +193,7 @@ fn as_many_hold_a_key_as_may_and_the_others_are_in_nobodys_way() {
     let mut admission = admission(100, &[("p", None)]);
     let all = |admission: &mut Admission| nodes(&admission.admit());
     for run in 1..=3 {
-        admission.open(RunKey(run), &dag(), 10);
+        admission.open(RunKey(run), &dag(), 10, 1);
         admission.ready(RunKey(run), InstanceId::plain(0), demand("p", 1, 1, &[0]));
         admission.ready(RunKey(run), InstanceId::plain(1), demand("p", 1, 1, &[]));
     }
@@ -217,6 +249,8 @@ enum Op {
         pool: usize,
     },
     Parallelism(u32),
+    /// What the dag may have at a time.
+    Memory(Option<u32>),
     Admit,
 }
 
@@ -238,12 +272,18 @@ fn op() -> impl Strategy<Value = Op> {
         }),
         1 => (0..2_usize).prop_map(|pool| Op::Remove { pool }),
         1 => (0..6_u32).prop_map(Op::Parallelism),
+        2 => proptest::option::of(0..8_u32).prop_map(Op::Memory),
         5 => Just(Op::Admit),
     ]
 }
 
 const POOLS: [&str; 2] = ["a", "b"];
 const MAX_ACTIVE_TASKS: u32 = 3;
+
+/// What an attempt of a run takes.
+fn memory_of(run: i64) -> u32 {
+    u32::try_from(run).unwrap() + 1
+}
 
 /// Pool, slots, priority and keys.
 type Needs = (usize, u32, i32, Vec<usize>);
@@ -253,6 +293,7 @@ type Needs = (usize, u32, i32, Vec<usize>);
 struct Plain {
     parallelism: u32,
     paused: bool,
+    memory: Option<u32>,
     pools: [Size; 2],
     ready: BTreeMap<(i64, u32), Needs>,
     active: BTreeMap<(i64, u32), (usize, u32, Vec<usize>)>,
@@ -271,6 +312,7 @@ impl Plain {
                 let active = self.active.values().filter(|(other, ..)| *other == pool).map(|(_, slots, _)| slots);
                 active.chain(deferred.map(|(_, slots)| slots)).sum::<u32>()
             };
+            let memory: u32 = self.active.keys().map(|(run, _)| memory_of(*run)).sum();
             let holders = |key: usize| self.active.values().filter(|(.., keys)| keys.contains(&key)).count();
             let next = self
                 .ready
@@ -279,6 +321,7 @@ impl Plain {
                     !self.paused
                         && self.active.len() < self.parallelism as usize
                         && in_run(*run) < MAX_ACTIVE_TASKS as usize
+                        && self.memory.is_none_or(|cap| memory + memory_of(*run) <= cap)
                         && keys.iter().all(|key| holders(*key) < key + 1)
                         && match self.pools[*pool] {
                             Size::Missing => false,
@@ -309,7 +352,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Ready { run, node, pool: at, slots, priority, keys } => {
-                    admission.open(RunKey(run), &dag(), MAX_ACTIVE_TASKS);
+                    admission.open(RunKey(run), &dag(), MAX_ACTIVE_TASKS, memory_of(run));
                     admission.undefer(RunKey(run), InstanceId::plain(node));
                     plain.deferred.remove(&(run, node));
                     admission.ready(RunKey(run), InstanceId::plain(node), demand(POOLS[at], slots, priority, &keys));
@@ -357,6 +400,10 @@ proptest! {
                 Op::Parallelism(parallelism) => {
                     admission.set_parallelism(parallelism);
                     plain.parallelism = parallelism;
+                }
+                Op::Memory(cap) => {
+                    admission.set_memory(&dag(), cap);
+                    plain.memory = cap;
                 }
                 Op::Admit => prop_assert_eq!(nodes(&admission.admit()), plain.admit()),
             }

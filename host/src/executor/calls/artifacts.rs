@@ -12,8 +12,9 @@ use crate::{
     executor::{
         books::Attempt,
         effects::{Finished, Reader, Stream, Writer},
+        ledger::spend,
     },
-    model::ids::Digest,
+    model::{ids::Digest, limits::Resource},
     wire::{CallError, Reply, StreamKey},
 };
 
@@ -62,6 +63,7 @@ pub(super) async fn write(attempt: &Attempt, stream: StreamKey, chunk: Vec<u8>) 
     let mut writer = writer.lock().await;
     let open = writer.as_mut().ok_or_else(closed)?;
     attempt.effects(|effects| effects.count_artifact_bytes(&open.name, chunk.len())).ok_or_else(over)??;
+    spend(attempt.ledger.as_ref(), Resource::Data, chunk.len(), &format!("artifact `{}` makes", open.name))?;
     open.hash.update(&chunk);
     open.size_bytes += chunk.len() as u64;
     if let Err(error) = open.to.write(chunk.into()).await {

@@ -6,6 +6,7 @@ use super::{Shared, over};
 use crate::{
     executor::{books::Attempt, effects::Stream},
     model::{
+        limits::{OverLimit, Resource},
         sql::Datum,
         traffic::{TrafficCaps, TrafficError},
     },
@@ -93,6 +94,10 @@ fn received_bytes(reply: &Reply) -> u64 {
     bytes as u64
 }
 
+fn beyond(limit: OverLimit) -> CallError {
+    CallError::TooLarge(format!("this is {limit}"))
+}
+
 /// Does `work`, which uses so much of the network, if the attempt may; not longer than it may.
 pub(super) async fn counted(
     shared: &Shared,
@@ -106,12 +111,18 @@ pub(super) async fn counted(
         attempt.effects(|effects| effects.traffic.begin(caps, used.is_request, used.sent_bytes)).ok_or_else(over)
     };
     let left = begin(caps)?.map_err(count)?;
+    if let Some(ledger) = &attempt.ledger {
+        ledger.spend(Resource::Network, used.sent_bytes).map_err(beyond)?;
+    }
     let started = Instant::now();
     let result = tokio::time::timeout(left, work).await;
     let result = result.unwrap_or_else(|_| Err(count(TrafficError::Time(caps.time))));
     let received_bytes = result.as_ref().map_or(0, received_bytes);
     let ended = attempt.effects(|effects| effects.traffic.end(caps, started.elapsed(), received_bytes));
     ended.ok_or_else(over)?.map_err(count)?;
+    if let Some(ledger) = &attempt.ledger {
+        ledger.had(Resource::Network, received_bytes).map_err(beyond)?;
+    }
     result
 }
 

@@ -8,10 +8,12 @@ use crate::{
     executor::{
         books::Attempt,
         effects::{INLINE_BYTES, Pushed},
+        ledger::spend,
         values,
     },
     model::{
         ids::{TaskId, XComKey},
+        limits::Resource,
         time::Timestamp,
     },
     store::{InstanceKey, XComBody},
@@ -36,6 +38,7 @@ pub(super) fn push_small(attempt: &Attempt, request: Call) -> Result<Result<Repl
     let mut value = Some(value);
     let kept = attempt.effects(|effects| match effects.admit_xcom(&key, size) {
         Ok(true) => {
+            spend(attempt.ledger.as_ref(), Resource::Data, size, &format!("xcom `{key}` makes"))?;
             let Some(Value { media_type, bytes }) = value.take() else { return Ok(None) };
             let pushed = Pushed { media_type, size_bytes: size as u64, body: XComBody::Inline(bytes) };
             Ok(effects.push_xcom(key.clone(), pushed))
@@ -69,6 +72,7 @@ pub(super) async fn push(shared: &Shared, attempt: &Attempt, key: &str, value: V
     let key = key.to_owned();
     let (key, value) = values::off_the_loop(size, move || check(&key, &value).map(|key| (key, value))).await?;
     attempt.effects(|effects| effects.admit_xcom(&key, size)).ok_or_else(over)??;
+    spend(attempt.ledger.as_ref(), Resource::Data, size, &format!("xcom `{key}` makes"))?;
     let blob = blobs::keys::xcom(uuid::Uuid::now_v7());
     shared.blobs.put(&blob, value.bytes.into()).await.map_err(|error| storage_failed(&error))?;
     let body = XComBody::Blob(blob.clone());

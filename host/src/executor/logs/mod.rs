@@ -25,10 +25,11 @@ use self::live::{LiveLog, LogKey};
 use super::{
     attempt::AttemptId,
     books::{Attempt, Books},
+    effects::Effects,
 };
 use crate::{
     blobs::Blobs,
-    model::time::Clock,
+    model::{limits::Resource, time::Clock},
     store::{InstanceKey, Store},
     wire::{Level, Line, LineSource},
 };
@@ -157,6 +158,14 @@ impl Logs {
         let taken =
             attempt.effects(|effects| effects.count_log(size, MAX_ATTEMPT_BYTES).then(|| effects.masker.clone()));
         let Some(Some(masker)) = taken else { return };
+        if let Some(ledger) = &attempt.ledger
+            && let Err(over) = ledger.spend(Resource::Logs, size as u64)
+        {
+            if attempt.effects(Effects::log_is_over) == Some(true) {
+                self.tell_masked(attempt, Level::Warn, &format!("from here on lines were dropped: they are {over}"));
+            }
+            return;
+        }
         self.add(attempt, lines.iter().map(|line| line::render(line, Some(&masker))));
     }
 

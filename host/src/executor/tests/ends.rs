@@ -135,7 +135,7 @@ async fn an_attempt_has_one_event_whatever_comes_after_it() {
 async fn a_kill_ends_what_waits_and_forgets_what_is_over() {
     let mut fixture = Fixture::pair(serde_json::json!({})).await;
     let executor = Executor { shared: Arc::clone(&fixture.shared) };
-    let waiting = fixture.shared.books.open(fixture.assignment("a", -1), None);
+    let waiting = fixture.shared.books.open(fixture.assignment("a", -1), None, None);
     executor.kill(waiting.id());
     assert_eq!(fixture.completion().await.result, AttemptResult::Killed);
     let a = fixture.attempt("a");

@@ -3,6 +3,7 @@
 mod calls;
 mod ends;
 mod inputs;
+mod limits;
 mod logs;
 mod rendered;
 
@@ -180,7 +181,7 @@ impl Fixture {
 
     /// An attempt that runs.
     fn attempt(&self, task: &str) -> Arc<Attempt> {
-        let attempt = self.shared.books.open(self.assignment(task, -1), None);
+        let attempt = self.shared.books.open(self.assignment(task, -1), None, None);
         attempt.state().phase = Phase::Sent { runner: RUNNER, at: std::time::Instant::now() };
         attempt
     }

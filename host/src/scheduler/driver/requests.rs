@@ -52,6 +52,8 @@ impl<D: Dispatch> Driver<D> {
                 for dag_id in dag_ids {
                     if let Some(row) = self.store.dag_get(&dag_id).await? {
                         self.admission.set_paused(&dag_id, row.is_paused);
+                        let limits = self.store.dag_limits_get(&dag_id).await?;
+                        self.limit_dag(&dag_id, limits);
                         self.dags.put(row, decisions.remove(&dag_id).unwrap_or_default());
                         self.enter_keys(&dag_id);
                         self.touched.insert(dag_id);
@@ -238,6 +240,8 @@ impl<D: Dispatch> Driver<D> {
         self.queued.retain(|_, row| row.dag_id != *dag_id);
         self.never_loaded.retain(|key| self.queued.contains_key(key));
         self.dags.remove(dag_id);
+        self.admission.set_memory(dag_id, None);
+        self.executor.forget_dag(dag_id);
         self.backfills.forget_dag(dag_id);
         turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
         Ok(())

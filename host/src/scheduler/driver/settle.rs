@@ -167,7 +167,9 @@ impl<D: Dispatch> Driver<D> {
     pub(super) fn open(&mut self, run: ActiveRun) {
         let key = run.row.key;
         self.watch_deadline(&run.row);
-        self.admission.open(engine::RunKey(key.0), &run.row.dag_id, run.version.dag.max_active_tasks);
+        let dag = &run.version.dag;
+        let (slots, memory_mib) = (engine::RunKey(key.0), dag.grants.memory_mib());
+        self.admission.open(slots, &run.row.dag_id, dag.max_active_tasks, memory_mib);
         self.runs.insert(key, run);
     }
 

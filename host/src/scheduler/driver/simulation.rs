@@ -30,6 +30,7 @@ use crate::{
     executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
     model::{
         ids::{DagId, Digest, QueueName},
+        limits::DagLimits,
         queue::Room,
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
@@ -138,6 +139,10 @@ impl Dispatch for Script {
     fn fleet_of(&self, _: &QueueName) -> Option<Fleet> {
         None
     }
+
+    fn limit_dag(&self, _: &DagId, _: DagLimits) {}
+
+    fn forget_dag(&self, _: &DagId) {}
 }
 
 fn node(id: &str) -> serde_json::Value {

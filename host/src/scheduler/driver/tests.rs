@@ -15,6 +15,7 @@ use crate::{
     executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
     model::{
         ids::{DagId, Digest, QueueName, RunId, TaskId},
+        limits::DagLimits,
         queue::Room,
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::TaskState,
@@ -46,6 +47,10 @@ impl Dispatch for Script {
     fn fleet_of(&self, _: &QueueName) -> Option<Fleet> {
         None
     }
+
+    fn limit_dag(&self, _: &DagId, _: DagLimits) {}
+
+    fn forget_dag(&self, _: &DagId) {}
 }
 
 /// A server without runners.

@@ -182,6 +182,19 @@ fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
             "Task Instance Slots Available",
             format!("{max_active_tasks} tasks of the run are active, as many as may (max_active_tasks)"),
         ),
+        Waiting::DagMemoryTaken { wanted_mib, cap_mib } if wanted_mib > cap_mib => (
+            "Dag Memory",
+            format!(
+                "it takes {wanted_mib} MiB, and all attempts of its dag may have {cap_mib} together (limit `memory_mib`): it waits until an admin \
+                 allows more (`airlock limits set`)"
+            ),
+        ),
+        Waiting::DagMemoryTaken { wanted_mib, cap_mib } => (
+            "Dag Memory",
+            format!(
+                "it takes {wanted_mib} MiB, and of the {cap_mib} that all attempts of its dag may have together (limit `memory_mib`) fewer are free"
+            ),
+        ),
         Waiting::KeyHeld { key: Key::Task(..), limit } => (
             "Task Concurrency",
             format!("{limit} instances of `{task_id}` are active in all runs, as many as may (max_active_tis_per_dag)"),

@@ -5,6 +5,7 @@ use crate::model::{
     backfill::{Intervals, ReprocessBehavior},
     callback::{CallbackEvent, Target},
     ids::AssetName,
+    limits::{DagLimits, Resource, Spent},
     retention::{DagRetention, Place},
 };
 
@@ -300,6 +301,36 @@ async fn what_is_said_of_a_dag_reads_back_and_goes_with_it() {
     assert!(store.dag_retention_put(&a, &said).await.unwrap());
     store.dag_delete(&a).await.unwrap();
     assert_eq!(store.dag_retention_list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn limits_and_usage_of_a_dag_read_back_and_go_with_it() {
+    let store = TestStore::with_runs(1..=1).await;
+    let (a, gone) = (dag_id("a"), dag_id("gone"));
+    let said = DagLimits { memory_mib: Some(0), log_mib_per_day: Some(7), ..DagLimits::default() };
+    assert!(store.dag_limits_put(&a, &said).await.unwrap());
+    assert!(!store.dag_limits_put(&gone, &said).await.unwrap());
+    assert_eq!(store.dag_limits_get(&a).await.unwrap(), said);
+    assert_eq!(store.dag_limits_list().await.unwrap(), [(a.clone(), said)]);
+    assert!(store.dag_limits_put(&a, &DagLimits::default()).await.unwrap());
+    assert_eq!(store.dag_limits_list().await.unwrap(), []);
+    assert!(store.dag_limits_put(&a, &said).await.unwrap());
+
+    let spent = |day: i64| {
+        Resource::ALL
+            .into_iter()
+            .fold(Spent::of_day(day), |spent, resource| spent.with(resource, (1 << 40) + resource.unit()))
+    };
+    assert_eq!(store.dag_usage_get(&a).await.unwrap(), None);
+    store.dag_usage_put(&[]).await.unwrap();
+    for day in [20_000, 20_001] {
+        store.dag_usage_put(&[(gone.clone(), spent(day)), (a.clone(), spent(day))]).await.unwrap();
+        assert_eq!(store.dag_usage_get(&a).await.unwrap(), Some(spent(day)));
+    }
+    assert_eq!(store.dag_usage_get(&gone).await.unwrap(), None);
+    store.dag_delete(&a).await.unwrap();
+    assert_eq!(store.dag_limits_list().await.unwrap(), []);
+    assert_eq!(store.dag_usage_get(&a).await.unwrap(), None);
 }
 
 #[tokio::test]

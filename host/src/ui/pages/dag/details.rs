@@ -63,6 +63,15 @@ fn kept(frame: &Frame, dag_id: &DagId, how_long: String) -> Html {
     }
 }
 
+/// What all attempts may have together, for admins with a link to say so.
+fn limits(frame: &Frame, dag_id: &DagId, words: String) -> Html {
+    if frame.may(Permission::LimitsWrite) {
+        Html::new().link(&format!("{}/limits", links::dag(dag_id)), words)
+    } else {
+        Html::new().text(words)
+    }
+}
+
 /// `GET /dags/{dag_id}/details`
 pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
     let dag = ui.dag(&dag_id).await?;
@@ -72,6 +81,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
     let next_runs = ui.scheduler.next_runs(&dag_id, ui.clock.now(), 10).await.unwrap_or_default();
     let seconds = |ms: u64| Span(Some(std::time::Duration::from_millis(ms)));
     let retention = ui.scheduler.retention().dags.of_dag(&ui.store.dag_retention_get(&dag_id).await?);
+    let seen = ui.scheduler.dag_limits(&dag_id).await?;
     let facts = Facts::new()
         .text("Schedule", show::schedule(spec))
         .text("Time zone", &spec.timezone)
@@ -92,6 +102,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .html("Webhook", Html::new().link(&format!("{}/webhook", links::dag(&dag_id)), format_args!("/hooks/{dag_id}")))
         .html("Runs are kept", kept(&frame, &dag_id, super::retention::runs(retention)))
         .text("Logs are kept", super::retention::logs(retention))
+        .html("Limits of all its attempts", limits(&frame, &dag_id, super::limits::words(&seen)))
         .html("Created", When { at: Some(dag.created_at), zone })
         .html("Changed", When { at: Some(dag.updated_at), zone });
     let params = spec

@@ -5,6 +5,7 @@ mod details;
 pub mod grants;
 mod graph;
 mod grid;
+pub mod limits;
 pub mod retention;
 mod runs;
 pub mod version;

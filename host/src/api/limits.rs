@@ -1,0 +1,155 @@
+//! What the attempts of one dag may have together.
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    dags::find_dag,
+    error::ApiError,
+    extract::{self, Path},
+    paths::DagPath,
+};
+use crate::{
+    auth::Audit,
+    model::limits::{DagLimits, Resource},
+};
+
+/// What the attempts of a dag may have together. Null: what the server's settings say; 0: as much as there is. Days are those of UTC.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DagLimitsBody {
+    /// Memory of the attempts that run at a time; the others wait.
+    #[schema(maximum = 1_000_000_000)]
+    memory_mib: Option<u32>,
+    /// CPU time; above it attempts fail.
+    #[schema(maximum = 1_000_000_000)]
+    cpu_seconds_per_day: Option<u32>,
+    /// Lines of logs; what is above is dropped.
+    #[schema(maximum = 1_000_000_000)]
+    log_mib_per_day: Option<u32>,
+    /// Artifacts and XComs that are written; what is above is refused.
+    #[schema(maximum = 1_000_000_000)]
+    data_mib_per_day: Option<u32>,
+    /// What is sent and received; what is above is refused.
+    #[schema(maximum = 1_000_000_000)]
+    network_mib_per_day: Option<u32>,
+    /// What is above is refused.
+    #[schema(maximum = 1_000_000_000)]
+    host_calls_per_day: Option<u32>,
+}
+
+/// What the attempts of a dag had today, as it was a second ago. Of a dag of which nothing is limited by day nothing is counted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagUsageResponse {
+    cpu_seconds: f64,
+    log_bytes: u64,
+    data_bytes: u64,
+    network_bytes: u64,
+    host_calls: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagLimitsResponse {
+    dag_id: String,
+    /// What is said of this dag.
+    own: DagLimitsBody,
+    /// What holds for it. 0: as much as there is.
+    effective: DagLimitsBody,
+    used_today: DagUsageResponse,
+}
+
+impl From<DagLimitsBody> for DagLimits {
+    fn from(body: DagLimitsBody) -> Self {
+        let DagLimitsBody {
+            memory_mib,
+            cpu_seconds_per_day,
+            log_mib_per_day,
+            data_mib_per_day,
+            network_mib_per_day,
+            host_calls_per_day,
+        } = body;
+        Self {
+            memory_mib,
+            cpu_seconds_per_day,
+            log_mib_per_day,
+            data_mib_per_day,
+            network_mib_per_day,
+            host_calls_per_day,
+        }
+    }
+}
+
+impl From<DagLimits> for DagLimitsBody {
+    fn from(limits: DagLimits) -> Self {
+        let DagLimits {
+            memory_mib,
+            cpu_seconds_per_day,
+            log_mib_per_day,
+            data_mib_per_day,
+            network_mib_per_day,
+            host_calls_per_day,
+        } = limits;
+        Self {
+            memory_mib,
+            cpu_seconds_per_day,
+            log_mib_per_day,
+            data_mib_per_day,
+            network_mib_per_day,
+            host_calls_per_day,
+        }
+    }
+}
+
+async fn show(api: &Api, path: &DagPath) -> Result<Json<DagLimitsResponse>, ApiError> {
+    let dag = find_dag(api, &path.dag_id).await?;
+    let seen = api.scheduler.dag_limits(&dag.dag_id).await?;
+    let used = |resource| seen.spent.of(resource);
+    #[expect(clippy::cast_precision_loss, reason = "who has used so much does not look at microseconds")]
+    let cpu_seconds = used(Resource::Cpu) as f64 / Resource::Cpu.unit() as f64;
+    Ok(Json(DagLimitsResponse {
+        dag_id: dag.dag_id.to_string(),
+        own: seen.own.into(),
+        effective: seen.effective.into(),
+        used_today: DagUsageResponse {
+            cpu_seconds,
+            log_bytes: used(Resource::Logs),
+            data_bytes: used(Resource::Data),
+            network_bytes: used(Resource::Network),
+            host_calls: used(Resource::HostCalls),
+        },
+    }))
+}
+
+/// What the attempts of the dag may have together, and what they had today.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/limits", tag = "Limits", params(DagPath),
+    responses((status = 200, body = DagLimitsResponse)),
+)]
+pub async fn get_dag_limits(
+    State(api): State<Api>,
+    Path(path): Path<DagPath>,
+) -> Result<Json<DagLimitsResponse>, ApiError> {
+    show(&api, &path).await
+}
+
+/// Says what the attempts of the dag may have together; what is left out, the server's settings say.
+#[utoipa::path(
+    put, path = "/api/v2/dags/{dag_id}/limits", tag = "Limits", params(DagPath), request_body = DagLimitsBody,
+    responses((status = 200, body = DagLimitsResponse)),
+)]
+pub async fn put_dag_limits(
+    State(api): State<Api>,
+    audit: Audit,
+    Path(path): Path<DagPath>,
+    extract::Json(body): extract::Json<DagLimitsBody>,
+) -> Result<Json<DagLimitsResponse>, ApiError> {
+    let said = DagLimits::from(body);
+    said.check().map_err(|error| ApiError::invalid(["body", error.field], error.to_string()))?;
+    let before = api.store.dag_limits_get(&path.dag_id).await?;
+    audit.change(path.dag_id.as_str(), &json!(before), &json!(said));
+    api.scheduler.dag_set_limits(&path.dag_id, &said).await?;
+    show(&api, &path).await
+}

@@ -1,0 +1,1 @@
+DELETE FROM dag_limits WHERE dag_id = $1
