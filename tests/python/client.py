@@ -1,8 +1,9 @@
 """Airflow's public Python client (apache-airflow-client 3.3) against an Airlock server.
 
-    python client.py --url http://127.0.0.1:8080 --token TOKEN [--dag-id hello]
+    python client.py --url http://127.0.0.1:8080 --token TOKEN [--dag-id hello] [--other-dag-id client_dag]
 
-The dag must be deployed; it must succeed when it is triggered without params, within two minutes. Ends with 0 if
+The dag must be deployed; it must succeed when it is triggered without params, within two minutes. So must the other dag, as
+python.rs has it. Ends with 0 if
 every call did what it must, else with 1 and a line that says which did not. The client checks each answer: what is
 required must be there, and what is an enum must be one of its values.
 """
@@ -53,8 +54,8 @@ def until(what, look):
 
 
 class Suite:
-    def __init__(self, client, anonymous, dag_id):
-        self.client, self.anonymous, self.dag_id = client, anonymous, dag_id
+    def __init__(self, client, anonymous, dag_id, other_dag_id):
+        self.client, self.anonymous, self.dag_id, self.other_dag_id = client, anonymous, dag_id, other_dag_id
         self.mark = uuid.uuid4().hex[:8]
         self.runs = airflow.DagRunApi(client)
         self.tasks = airflow.TaskInstanceApi(client)
@@ -231,6 +232,103 @@ class Suite:
         pools.delete_pool(name)
         refused(404, pools.get_pool, name)
 
+    def bulk(self):
+        names = [f"bulk_{self.mark}_{number}" for number in (1, 2)]
+        first, second = names
+        bodies = [airflow.VariableBody(key=name, value="1") for name in names]
+        variables = airflow.VariableApi(self.client)
+
+        def change(*actions):
+            wrapped = [airflow.ActionsInner4(action) for action in actions]
+            return variables.bulk_variables(airflow.BulkBodyVariableBody(actions=wrapped))
+
+        done = change(airflow.BulkCreateActionVariableBody(action="create", entities=bodies))
+        require(done.create.success == names and not done.create.errors, f"the variables were not made: {done}")
+        done = change(
+            airflow.BulkCreateActionVariableBody(action="create", entities=bodies),
+            airflow.BulkCreateActionVariableBody(action="create", action_on_existence="skip", entities=bodies),
+            airflow.BulkUpdateActionVariableBody(
+                action="update", entities=[airflow.VariableBody(key=first, value="2")]
+            ),
+            airflow.BulkDeleteActionVariableBody(action="delete", entities=[airflow.EntitiesInner4(second)]),
+        )
+        require(not done.create.success and done.create.errors[0]["status_code"] == 409, f"made again: {done.create}")
+        require((done.update.success, done.delete.success) == ([first], [second]), f"not changed: {done}")
+        require(variables.get_variable(first).value == "2", "the variable was not changed")
+        listed = variables.get_variables(variable_key_pattern=f"{first}|{second}")
+        require(listed.total_entries == 1, "a pattern with | finds other variables")
+        variables.delete_variable(first)
+        body = {"actions": [{"action": "create", "entities": [{"connection_id": first, "conn_type": "http"}]},
+                            {"action": "delete", "entities": [first]}]}
+        done = airflow.ConnectionApi(self.client).bulk_connections(airflow.BulkBodyConnectionBody.from_dict(body))
+        require((done.create.success, done.delete.success) == ([first], [first]), f"connections: {done}")
+        body = {"actions": [{"action": "create", "entities": [{"name": first, "slots": 2}]},
+                            {"action": "delete", "entities": [first]}]}
+        done = airflow.PoolApi(self.client).bulk_pools(airflow.BulkBodyPoolBody.from_dict(body))
+        require((done.create.success, done.delete.success) == ([first], [first]), f"pools: {done}")
+        body = {"actions": [{"action": "update", "entities": [{"dag_run_id": self.run_id, "note": "in bulk"}]}]}
+        done = self.runs.bulk_dag_runs(self.dag_id, airflow.BulkBodyBulkDAGRunBody.from_dict(body))
+        require(done.update.success == [f"{self.dag_id}.{self.run_id}"], f"runs: {done}")
+        body = {"actions": [{"action": "update", "entities": [{"task_id": self.task_id, "note": "in bulk"}]}]}
+        body = airflow.BulkBodyBulkTaskInstanceBody.from_dict(body)
+        done = self.tasks.bulk_task_instances(self.dag_id, self.run_id, body)
+        require(len(done.update.success) == 1 and not done.update.errors, f"task instances: {done}")
+        one = self.tasks.get_task_instance(self.dag_id, self.run_id, self.task_id)
+        require(one.note == "in bulk", f"the note is {one.note!r}")
+
+    def around(self):
+        stats = airflow.DagStatsApi(self.client).get_dag_stats(dag_ids=[self.dag_id])
+        counts = {stat.state: stat.count for stat in stats.dags[0].stats}
+        require(counts["success"] >= 1 and len(counts) == 4, f"the counts are {counts}")
+        dags = airflow.DAGApi(self.client)
+        require(dags.get_dag_tags(tag_name_pattern="client").tags == ["client"], "the tag is not listed")
+        found = dags.get_dags(dag_id_prefix_pattern=f"{self.other_dag_id}|{self.dag_id}", order_by=["dag_id"])
+        require(sorted(dag.dag_id for dag in found.dags) == sorted([self.other_dag_id, self.dag_id]), f"found {found}")
+        source = airflow.DagSourceApi(self.client)
+        require(self.other_dag_id in source.get_dag_source(self.other_dag_id).content, "the source is another text")
+        refused(404, source.get_dag_source, self.dag_id)
+        warnings = airflow.DagWarningApi(self.client).list_dag_warnings(dag_id=self.other_dag_id)
+        require(warnings.total_entries == 1 and "no_such_pool" in warnings.dag_warnings[0].message, f"{warnings}")
+        require(airflow.ImportErrorApi(self.client).get_import_errors().total_entries == 0, "import errors")
+        require(airflow.PluginApi(self.client).get_plugins().total_entries == 0, "plugins")
+        require(airflow.ProviderApi(self.client).get_providers().total_entries == 0, "providers")
+        jobs = airflow.JobApi(self.client).get_jobs(is_alive=True).jobs
+        require(jobs[0].job_type == "SchedulerJob" and jobs[0].latest_heartbeat, f"the jobs are {jobs}")
+        config = airflow.ConfigApi(self.client)
+        sections = {section.name: section.options for section in config.get_config().sections}
+        require("listen" in [option.key for option in sections["core"]], f"the settings are {sections}")
+        value = config.get_config_value("core", "parallelism").sections[0].options[0].value
+        require(str(value.actual_instance).isdigit(), f"parallelism is {value}")
+        refused(404, config.get_config_value, "core", "no_such_option")
+        airflow.PoolApi(self.client).post_pool(airflow.PoolBody(name="no_such_pool", slots=1))
+        warnings = airflow.DagWarningApi(self.client).list_dag_warnings(dag_id=self.other_dag_id)
+        require(warnings.total_entries == 0, f"the pool is there, and yet: {warnings}")
+
+    def materialize(self):
+        assets = airflow.AssetApi(self.client)
+        require(assets.get_asset_aliases().total_entries == 0, "there are aliases")
+        asset = assets.get_assets(name_pattern="client_asset").assets[0]
+        run = assets.materialize_asset(asset.id)
+        require(run.dag_id == self.other_dag_id, f"the run is of {run.dag_id}")
+        look = lambda: self.runs.get_dag_run(run.dag_id, run.dag_run_id).state in ("success", "failed")  # noqa: E731
+        until("the end of the run for the asset", look)
+        body = airflow.PatchTaskInstanceBody(new_state="failed", note="the group")
+        shown = self.tasks.patch_task_group_instances_dry_run(run.dag_id, run.dag_run_id, "parts", body)
+        require(shown.total_entries == 2, f"the dry run shows {shown}")
+        marked = self.tasks.patch_task_group_instances(run.dag_id, run.dag_run_id, "parts", body)
+        states = {one.task_id: (one.state, one.note) for one in marked.task_instances}
+        require(states == {"first": ("failed", "the group"), "second": ("failed", "the group")}, f"{states}")
+        refused(404, self.tasks.patch_task_group_instances, run.dag_id, run.dag_run_id, "none", body)
+        body = airflow.BulkDAGRunClearBody.from_dict({"dag_runs": [{"dag_run_id": run.dag_run_id}], "dry_run": False})
+        cleared = self.runs.clear_dag_runs_without_preload_content(run.dag_id, body)
+        require(cleared.status == 200, f"clearing answered {cleared.status}")
+        require(len(json.loads(cleared.read())["dag_runs"]) == 1, "another number of runs was cleared")
+        until("the end of the run that was cleared", look)
+        body = {"actions": [{"action": "delete", "entities": [run.dag_run_id]}]}
+        done = self.runs.bulk_dag_runs(run.dag_id, airflow.BulkBodyBulkDAGRunBody.from_dict(body))
+        require(done.delete.success == [f"{run.dag_id}.{run.dag_run_id}"], f"the run was not deleted: {done}")
+        refused(404, self.runs.get_dag_run, run.dag_id, run.dag_run_id)
+
     def clear(self):
         body = airflow.ClearTaskInstancesBody(dag_run_id=self.run_id, only_failed=False)
         shown = self.tasks.post_clear_task_instances(self.dag_id, body)
@@ -262,7 +360,8 @@ class Suite:
     def steps(self):
         return [
             self.version_and_health, self.access, self.dags, self.trigger, self.lists, self.task_instances, self.logs,
-            self.xcoms, self.variables, self.connections, self.pools, self.clear, self.delete,
+            self.xcoms, self.variables, self.connections, self.pools, self.bulk, self.around, self.materialize, self.clear,
+            self.delete,
         ]
 
 
@@ -271,11 +370,12 @@ def main():
     parser.add_argument("--url", required=True)
     parser.add_argument("--token", required=True)
     parser.add_argument("--dag-id", default="hello")
+    parser.add_argument("--other-dag-id", default="client_dag")
     args = parser.parse_args()
     url = args.url.rstrip("/")
     signed_in = airflow.Configuration(host=url, access_token=args.token)
     with airflow.ApiClient(signed_in) as client, airflow.ApiClient(airflow.Configuration(host=url)) as anonymous:
-        for step in Suite(client, anonymous, args.dag_id).steps():
+        for step in Suite(client, anonymous, args.dag_id, args.other_dag_id).steps():
             try:
                 step()
             except Failed as error:

@@ -122,6 +122,14 @@ async fn a_task_says_through_an_alias_which_assets_it_made() {
     assert_eq!((uri("tables/a"), uri("tables/ledger")), (json!("tables/a"), json!("s3://shop/ledger")));
     assert_eq!(client.get(queued).await.ok()["total_entries"], 0);
 
+    let aliases = client.get("/api/v2/assets/aliases").await.ok();
+    assert_eq!((&aliases["total_entries"], &aliases["asset_aliases"][0]["name"]), (&json!(1), &json!("tables")));
+    assert!(assets.iter().all(|asset| asset["name"] != "tables"), "an alias is no asset: {assets:?}");
+    let id = &aliases["asset_aliases"][0]["id"];
+    let through = client.list(&format!("/api/v2/assets/events?asset_id={id}&order_by=id"), "asset_events").await;
+    let names: Vec<_> = through.iter().map(|event| event["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["tables/a", "tables/b", "tables/ledger"]);
+
     let run_id = client.trigger("on_own", json!({})).await;
     assert_eq!(client.finished("on_own", &run_id).await["state"], "failed");
     let log = client.log("on_own", &run_id, "tables", 1).await;

@@ -1,5 +1,8 @@
 //! Assets, their events, and which of those dags have yet to consume.
 
+pub mod aliases;
+pub mod materialize;
+
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State, http::StatusCode};
@@ -13,7 +16,7 @@ use super::{
     dag_runs::find_run,
     dags::find_dag,
     error::ApiError,
-    extract::{self, Paging, Path, Query, contains},
+    extract::{self, Paging, Path, Query, pattern},
     paths::{AssetPath, DagAssetPath, DagPath, RunPath},
     permit::Scoped,
 };
@@ -24,7 +27,7 @@ use crate::{
         ids::{DagId, RunId, TaskId},
         time::Timestamp,
     },
-    store::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, DagRunRow, Order, QueuedEvent},
+    store::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, DagRunRow, Order, QueuedEvent},
 };
 
 /// Events that a run is shown to have consumed.
@@ -152,10 +155,14 @@ pub struct CreateAssetEventsBody {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct AssetQuery {
-    /// Any text that the name holds; `%` stands for any text, `_` for any character.
+    /// Any text that the name holds; `%` stands for any text, `_` for any character, `|` for or.
     name_pattern: Option<String>,
+    /// How the name begins; `|` stands for or.
+    name_prefix_pattern: Option<String>,
     /// Any text that the uri holds.
     uri_pattern: Option<String>,
+    /// How the uri begins.
+    uri_prefix_pattern: Option<String>,
 }
 
 /// Which events.
@@ -163,6 +170,7 @@ pub struct AssetQuery {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct AssetEventQuery {
+    /// Of an alias: the events of assets that went through it.
     asset_id: Option<i64>,
     #[param(value_type = Option<String>)]
     source_dag_id: Option<DagId>,
@@ -311,9 +319,13 @@ pub async fn get_assets(
     Query(paging): Query<Paging>,
     Query(query): Query<AssetQuery>,
 ) -> Result<Json<AssetCollectionResponse>, ApiError> {
-    let name = query.name_pattern.as_deref().and_then(contains);
-    let uri = query.uri_pattern.as_deref().and_then(contains);
-    let listed = api.store.asset_list(name.as_deref(), uri.as_deref(), scope.seen(), paging.page()).await?;
+    let filter = AssetFilter {
+        name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref()),
+        uri: pattern(query.uri_pattern.as_deref(), query.uri_prefix_pattern.as_deref()),
+        is_alias: Some(false),
+        dags: scope.seen().clone(),
+    };
+    let listed = api.store.asset_list(&filter, paging.page()).await?;
     let ids: Vec<_> = listed.items.iter().map(|row| row.id).collect();
     let references = references(&api, &scope, &ids).await?;
     let assets = listed.items.into_iter().map(|row| AssetResponse::new(row, &references)).collect();
@@ -345,9 +357,14 @@ pub async fn get_asset_events(
     Query(query): Query<AssetEventQuery>,
 ) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
     let order = paging.order(&[("id", ()), ("timestamp", ())])?.map_or(Order::Descending, |((), order)| order);
+    let alias = match query.asset_id {
+        Some(id) => api.store.asset_get(id).await?.filter(|row| row.is_alias).map(|row| row.id),
+        None => None,
+    };
     let filter = AssetEventFilter {
         dags: scope.seen().clone(),
-        asset: query.asset_id,
+        asset: query.asset_id.filter(|_| alias.is_none()),
+        alias,
         source_dag_id: query.source_dag_id,
         source_run_id: query.source_run_id,
         source_task_id: query.source_task_id,

@@ -29,6 +29,7 @@ use crate::{
     auth::{Audit, CurrentUser, DagScope},
     blobs::keys,
     model::{
+        dag_warning::DagWarning,
         grants::Grant,
         ids::Digest,
         provenance::{Label, Package, Producer, Provenance},
@@ -64,6 +65,8 @@ pub struct UploadedDagResponse {
     /// Whether the dag has a new version.
     changed: bool,
     is_paused: bool,
+    /// What will not do as things stand, as a pool that is not there.
+    warnings: Vec<String>,
     /// How its requests to reach something differ from those of the version before.
     grants: GrantsDifferenceResponse,
 }
@@ -274,7 +277,12 @@ pub async fn post_component(
     let mut dags = Vec::with_capacity(deployed.dags.len());
     for dag in deployed.dags {
         let row = api.store.dag_get(&dag.dag_id).await?;
+        let warnings = match &row {
+            Some(row) => api.scheduler.dag_warnings(&row.spec).await?,
+            None => Vec::new(),
+        };
         dags.push(UploadedDagResponse {
+            warnings: warnings.iter().map(DagWarning::to_string).collect(),
             grants: deployed.grants.remove(&dag.dag_id).map(Into::into).unwrap_or_default(),
             dag_id: dag.dag_id.to_string(),
             version_number: dag.version_number,
@@ -357,7 +365,11 @@ pub async fn get_component_yaml(
     content(&api, &scope, path.digest, ComponentKind::Yaml).await
 }
 
-async fn content(api: &Api, scope: &DagScope, digest: Digest, kind: ComponentKind) -> Result<Response, ApiError> {
+/// A component whose bytes may be shown.
+///
+/// # Errors
+/// If there is none, or one of its dags may not be seen.
+pub async fn readable(api: &Api, scope: &DagScope, digest: Digest) -> Result<ComponentRow, ApiError> {
     let row = api.store.component_get(digest).await?;
     // It is the code of all its dags.
     if let Some(row) = &row
@@ -370,7 +382,11 @@ async fn content(api: &Api, scope: &DagScope, digest: Digest, kind: ComponentKin
             "the component carries dags that you may not see, so that its code can't be shown",
         ));
     }
-    let row = find(api, scope, digest).await?;
+    find(api, scope, digest).await
+}
+
+async fn content(api: &Api, scope: &DagScope, digest: Digest, kind: ComponentKind) -> Result<Response, ApiError> {
+    let row = readable(api, scope, digest).await?;
     let is = row.module.kind.as_str();
     if row.module.kind != kind {
         let message = format!("component `{digest}` is not {}; get `/api/v2/components/{digest}/{is}`", kind.as_str());

@@ -96,14 +96,13 @@ pub async fn get_test(state: State<Api>, user: CurrentUser) -> Result<Json<Conne
 
 pub async fn patch_test(
     state: State<Api>,
-    audit: Audit,
     user: CurrentUser,
     mask: Query<UpdateMask>,
     body: extract::Json<ConnectionBody>,
 ) -> Result<Json<ConnectionResponse>, ApiError> {
-    connections::patch_connection(state, audit, user, called_test()?, mask, body).await
+    connections::patch_connection(state, user, called_test()?, mask, body).await
 }
 
-pub async fn delete_test(state: State<Api>, audit: Audit) -> Result<StatusCode, ApiError> {
-    connections::delete_connection(state, audit, called_test()?).await
+pub async fn delete_test(state: State<Api>) -> Result<StatusCode, ApiError> {
+    connections::delete_connection(state, called_test()?).await
 }

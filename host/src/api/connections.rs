@@ -7,9 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
+    bulk::{BulkBody, BulkResponse, carry_out, settings::Connections},
     dags::{UpdateMask, check_mask},
     error::ApiError,
-    extract::{self, Paging, Path, Query, contains},
+    extract::{self, Paging, Path, Query, pattern},
     paths::ConnectionPath,
 };
 use crate::{
@@ -77,8 +78,10 @@ pub struct ConnectionBody {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ConnectionQuery {
-    /// Any text that the id holds; `%` stands for any text, `_` for any character.
+    /// Any text that the id holds; `%` stands for any text, `_` for any character, `|` for or.
     connection_id_pattern: Option<String>,
+    /// How the id begins; `|` stands for or.
+    connection_id_prefix_pattern: Option<String>,
 }
 
 impl ConnectionBody {
@@ -239,8 +242,8 @@ pub async fn get_connections(
     Query(paging): Query<Paging>,
     Query(query): Query<ConnectionQuery>,
 ) -> Result<Json<ConnectionCollectionResponse>, ApiError> {
-    let pattern = query.connection_id_pattern.as_deref().and_then(contains);
-    let listed = api.store.connection_list(pattern.as_deref(), paging.page()).await?;
+    let like = pattern(query.connection_id_pattern.as_deref(), query.connection_id_prefix_pattern.as_deref());
+    let listed = api.store.connection_list(&like, paging.page()).await?;
     let connections = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
     Ok(Json(ConnectionCollectionResponse { connections, total_entries: listed.total }))
 }
@@ -257,24 +260,17 @@ pub async fn get_connection(
     Ok(Json(show(&api, &user, &find(&api, &path.connection_id).await?)?))
 }
 
-#[utoipa::path(
-    post, path = "/api/v2/connections", tag = "Connection", request_body = ConnectionBody,
-    responses((status = 201, body = ConnectionResponse)),
-)]
-pub async fn post_connection(
-    State(api): State<Api>,
-    audit: Audit,
-    user: CurrentUser,
-    extract::Json(body): extract::Json<ConnectionBody>,
-) -> Result<(StatusCode, Json<ConnectionResponse>), ApiError> {
+/// # Errors
+/// If there is one of the id.
+pub async fn create(api: &Api, body: ConnectionBody) -> Result<ConnectionRow, ApiError> {
     body.check()?;
     let id = body.connection_id;
     if api.store.connection_get(&id).await?.is_some() {
         return Err(ApiError::conflict(format!("connection `{id}` exists already")));
     }
     let row = ConnectionRow {
-        sealed_password: seal(&api, &place::connection_password(&id), body.password.as_ref(), None)?,
-        sealed_extra: seal(&api, &place::connection_extra(&id), body.extra.as_ref(), None)?,
+        sealed_password: seal(api, &place::connection_password(&id), body.password.as_ref(), None)?,
+        sealed_extra: seal(api, &place::connection_extra(&id), body.extra.as_ref(), None)?,
         id,
         conn_type: body.conn_type,
         description: body.description,
@@ -284,41 +280,31 @@ pub async fn post_connection(
         port: body.port,
         updated_at: api.clock.now(),
     };
-    audit.change(row.id.as_str(), &Value::Null, &row.shown());
+    Audit::tell(row.id.as_str(), &Value::Null, &row.shown());
     api.store.connection_put(&row).await?;
-    Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
+    Ok(row)
 }
 
-#[utoipa::path(
-    patch, path = "/api/v2/connections/{connection_id}", tag = "Connection", params(ConnectionPath, UpdateMask),
-    request_body = ConnectionBody, responses((status = 200, body = ConnectionResponse)),
-)]
-pub async fn patch_connection(
-    State(api): State<Api>,
-    audit: Audit,
-    user: CurrentUser,
-    Path(path): Path<ConnectionPath>,
-    Query(mask): Query<UpdateMask>,
-    extract::Json(body): extract::Json<ConnectionBody>,
-) -> Result<Json<ConnectionResponse>, ApiError> {
+/// Changes the connection of the body's id.
+///
+/// # Errors
+/// If there is none, or a secret would go elsewhere that was not given anew.
+pub async fn update(api: &Api, body: ConnectionBody, mask: &UpdateMask) -> Result<ConnectionRow, ApiError> {
     const FIELDS: &[&str] =
         &["connection_id", "conn_type", "description", "host", "login", "schema", "port", "password", "extra"];
-    check_mask(&mask, FIELDS)?;
+    check_mask(mask, FIELDS)?;
     body.check()?;
-    if body.connection_id != path.connection_id {
-        return Err(ApiError::bad_request("the connection_id in the body is not that of the path"));
-    }
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let kept = body.kept(asked);
-    let mut row = find(&api, &path.connection_id).await?;
+    let mut row = find(api, &body.connection_id).await?;
     let before = row.clone();
     if asked("password") {
         let at = place::connection_password(&row.id);
-        row.sealed_password = seal(&api, &at, body.password.as_ref(), row.sealed_password.as_ref())?;
+        row.sealed_password = seal(api, &at, body.password.as_ref(), row.sealed_password.as_ref())?;
     }
     if asked("extra") {
         let at = place::connection_extra(&row.id);
-        row.sealed_extra = seal(&api, &at, body.extra.as_ref(), row.sealed_extra.as_ref())?;
+        row.sealed_extra = seal(api, &at, body.extra.as_ref(), row.sealed_extra.as_ref())?;
     }
     let set = |field: &str, value: Option<String>, to: &mut Option<String>| {
         if asked(field) {
@@ -337,10 +323,65 @@ pub async fn patch_connection(
     }
     row.updated_at = api.clock.now();
     let shown = before.shown();
-    check_moved(&api, before, &row, kept)?;
-    audit.change(row.id.as_str(), &shown, &row.shown());
+    check_moved(api, before, &row, kept)?;
+    Audit::tell(row.id.as_str(), &shown, &row.shown());
     api.store.connection_put(&row).await?;
-    Ok(Json(show(&api, &user, &row)?))
+    Ok(row)
+}
+
+/// # Errors
+/// If there is none.
+pub async fn delete(api: &Api, id: &ConnectionId) -> Result<(), ApiError> {
+    let row = find(api, id).await?;
+    Audit::tell(row.id.as_str(), &row.shown(), &Value::Null);
+    if api.store.connection_delete(id).await? {
+        Ok(())
+    } else {
+        Err(ApiError::not_found(format!("connection `{id}` does not exist")))
+    }
+}
+
+#[utoipa::path(
+    post, path = "/api/v2/connections", tag = "Connection", request_body = ConnectionBody,
+    responses((status = 201, body = ConnectionResponse)),
+)]
+pub async fn post_connection(
+    State(api): State<Api>,
+    user: CurrentUser,
+    extract::Json(body): extract::Json<ConnectionBody>,
+) -> Result<(StatusCode, Json<ConnectionResponse>), ApiError> {
+    let row = create(&api, body).await?;
+    Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
+}
+
+/// Makes, changes and deletes many connections.
+#[utoipa::path(
+    patch, path = "/api/v2/connections", tag = "Connection", request_body = BulkBody<ConnectionBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_connections(
+    State(api): State<Api>,
+    audit: Audit,
+    extract::Json(body): extract::Json<BulkBody<ConnectionBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    carry_out(&api, &audit, &Connections(&api), body).await
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/connections/{connection_id}", tag = "Connection", params(ConnectionPath, UpdateMask),
+    request_body = ConnectionBody, responses((status = 200, body = ConnectionResponse)),
+)]
+pub async fn patch_connection(
+    State(api): State<Api>,
+    user: CurrentUser,
+    Path(path): Path<ConnectionPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<ConnectionBody>,
+) -> Result<Json<ConnectionResponse>, ApiError> {
+    if body.connection_id != path.connection_id {
+        return Err(ApiError::bad_request("the connection_id in the body is not that of the path"));
+    }
+    Ok(Json(show(&api, &user, &update(&api, body, &mask).await?)?))
 }
 
 #[utoipa::path(
@@ -349,14 +390,8 @@ pub async fn patch_connection(
 )]
 pub async fn delete_connection(
     State(api): State<Api>,
-    audit: Audit,
     Path(path): Path<ConnectionPath>,
 ) -> Result<StatusCode, ApiError> {
-    let row = find(&api, &path.connection_id).await?;
-    audit.change(row.id.as_str(), &row.shown(), &Value::Null);
-    if api.store.connection_delete(&path.connection_id).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(ApiError::not_found(format!("connection `{}` does not exist", path.connection_id)))
-    }
+    delete(&api, &path.connection_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,5 +1,7 @@
 //! Runs of dags: trigger, list, get, patch, clear, delete, wait.
 
+pub mod many;
+
 use std::convert::Infallible;
 
 use axum::{
@@ -94,28 +96,28 @@ pub struct TriggerDagRunBody {
     /// What the run is about; must be there but may be null. No two runs of a dag are about the same.
     #[serde(deserialize_with = "required")]
     #[schema(value_type = Option<DateTime<Utc>>, required = true)]
-    logical_date: Option<Timestamp>,
+    pub(super) logical_date: Option<Timestamp>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    dag_run_id: Option<RunId>,
+    pub(super) dag_run_id: Option<RunId>,
     #[serde(default)]
     #[schema(value_type = Option<DateTime<Utc>>)]
-    data_interval_start: Option<Timestamp>,
+    pub(super) data_interval_start: Option<Timestamp>,
     #[serde(default)]
     #[schema(value_type = Option<DateTime<Utc>>)]
-    data_interval_end: Option<Timestamp>,
+    pub(super) data_interval_end: Option<Timestamp>,
     /// The run does not start before it.
     #[serde(default)]
     #[schema(value_type = Option<DateTime<Utc>>)]
-    run_after: Option<Timestamp>,
+    pub(super) run_after: Option<Timestamp>,
     /// Values for the dag's params.
     #[serde(default)]
-    conf: Option<Map<String, Value>>,
+    pub(super) conf: Option<Map<String, Value>>,
     #[serde(default)]
-    note: Option<String>,
+    pub(super) note: Option<String>,
     /// Not supported: must be null.
     #[serde(default)]
-    partition_key: Option<String>,
+    pub(super) partition_key: Option<String>,
 }
 
 /// Airflow: `DAGRunPatchBody`.
@@ -278,7 +280,11 @@ pub async fn find_run(api: &Api, dag_id: &DagId, run_id: &RunId) -> Result<DagRu
     run.ok_or_else(|| ApiError::not_found(format!("dag_run `{run_id}` of dag `{dag_id}` does not exist")))
 }
 
-async fn show(api: &Api, run: DagRunRow) -> Result<DagRunResponse, ApiError> {
+/// As the API shows it.
+///
+/// # Errors
+/// If the store can't be read.
+pub async fn show(api: &Api, run: DagRunRow) -> Result<DagRunResponse, ApiError> {
     let names = Names::of_versions(api, [run.version]).await?;
     Ok(DagRunResponse::new(run, &names, api.clock.now()))
 }
@@ -296,13 +302,19 @@ fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
 
 async fn list(api: &Api, filter: &DagRunFilter, paging: &Paging) -> Result<DagRunCollectionResponse, ApiError> {
     let listed = api.store.dag_run_list(filter, paging.page()).await?;
-    let names = Names::of_versions(api, listed.items.iter().map(|run| run.version)).await?;
-    let now = api.clock.now();
-    let dag_runs = listed.items.into_iter().map(|run| DagRunResponse::new(run, &names, now)).collect();
-    Ok(DagRunCollectionResponse { dag_runs, total_entries: listed.total, ..DagRunCollectionResponse::empty() })
+    let shown = DagRunCollectionResponse::of(api, listed.items).await?;
+    Ok(DagRunCollectionResponse { total_entries: listed.total, ..shown })
 }
 
 impl DagRunCollectionResponse {
+    /// All of `runs`.
+    async fn of(api: &Api, runs: Vec<DagRunRow>) -> Result<Self, ApiError> {
+        let names = Names::of_versions(api, runs.iter().map(|run| run.version)).await?;
+        let (total, now) = (i64::try_from(runs.len()).unwrap_or(i64::MAX), api.clock.now());
+        let dag_runs = runs.into_iter().map(|run| DagRunResponse::new(run, &names, now)).collect();
+        Ok(Self { dag_runs, total_entries: total, ..Self::empty() })
+    }
+
     fn empty() -> Self {
         Self {
             dag_runs: Vec::new(),
@@ -426,9 +438,15 @@ pub async fn patch_dag_run(
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<DagRunPatchBody>,
 ) -> Result<Json<DagRunResponse>, ApiError> {
-    check_mask(&mask, &["state", "note"])?;
-    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    patch(&api, &path, &mask, body).await?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    Ok(Json(show(&api, run).await?))
+}
+
+async fn patch(api: &Api, path: &RunPath, mask: &UpdateMask, body: DagRunPatchBody) -> Result<(), ApiError> {
+    check_mask(mask, &["state", "note"])?;
+    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    let run = find_run(api, &path.dag_id, &path.dag_run_id).await?;
     let note = if asked("note") { body.note } else { Patch::Keep };
     if let Patch::Set(note) = &note {
         check_note(note.as_deref())?;
@@ -443,8 +461,7 @@ pub async fn patch_dag_run(
         Audit::settle();
         api.store.dag_run_set_note(run.key, note.as_deref()).await?;
     }
-    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    Ok(Json(show(&api, run).await?))
+    Ok(())
 }
 
 /// Makes a run run again. Answers the run, or with `dry_run` (the default) the task instances that would be cleared.

@@ -51,7 +51,9 @@ pub async fn get_dag_version(
     Ok(Json((&find_version(&api, &path.dag_id, path.version_number).await?).into()))
 }
 
-async fn find_version(api: &Api, dag_id: &DagId, version_number: i64) -> Result<DagVersionRow, ApiError> {
+/// # Errors
+/// If the dag, or this version of it, does not exist.
+pub async fn find_version(api: &Api, dag_id: &DagId, version_number: i64) -> Result<DagVersionRow, ApiError> {
     find_dag(api, dag_id).await?;
     let found = api.store.dag_version_numbered(dag_id, version_number).await?;
     found.ok_or_else(|| ApiError::not_found(format!("dag `{dag_id}` has no version {version_number}")))

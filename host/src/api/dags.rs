@@ -150,8 +150,10 @@ pub struct NextRunCollectionResponse {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct DagQuery {
-    /// Any text that the id holds; `%` stands for any text, `_` for any character.
+    /// Any text that the id holds; `%` stands for any text, `_` for any character, `|` for or.
     dag_id_pattern: Option<String>,
+    /// How the id begins; `|` stands for or.
+    dag_id_prefix_pattern: Option<String>,
     tags: Vec<String>,
     /// `any` or `all` of the tags.
     tags_match_mode: Option<String>,
@@ -198,7 +200,7 @@ impl DagQuery {
         Ok(DagFilter {
             ids: Vec::new(),
             dags: dags.clone(),
-            dag_id_pattern: self.dag_id_pattern.as_deref().and_then(extract::contains),
+            dag_id: extract::pattern(self.dag_id_pattern.as_deref(), self.dag_id_prefix_pattern.as_deref()),
             tags: self.tags.clone(),
             tag_match,
             owners: self.owners.clone(),
@@ -349,11 +351,9 @@ pub async fn patch_dags(
     extract::Json(body): extract::Json<DagPatchBody>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
     check_mask(&mask, &["is_paused"])?;
-    let mut filter = query.filter(scope.held(), &paging)?;
-    match query.dag_id_pattern.as_deref() {
-        None => return Ok(Json(DagCollectionResponse { dags: Vec::new(), total_entries: 0 })),
-        Some("~") => filter.dag_id_pattern = None,
-        Some(_) => {}
+    let filter = query.filter(scope.held(), &paging)?;
+    if query.dag_id_pattern.is_none() && query.dag_id_prefix_pattern.is_none() {
+        return Ok(Json(DagCollectionResponse { dags: Vec::new(), total_entries: 0 }));
     }
     let listed = api.store.dag_list(&filter, paging.page()).await?;
     let now = api.clock.now();

@@ -1,6 +1,10 @@
 //! What a refused or failed request is answered with: RFC 9457, with `detail` as Airflow's clients read it.
 
-use std::{error::Error, fmt::Write, time::Duration};
+use std::{
+    error::Error,
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -46,6 +50,19 @@ pub struct WrongInput {
     /// Where it is, as `["body", "conf", "target"]`.
     loc: Vec<Place>,
     msg: String,
+}
+
+impl fmt::Display for WrongInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, place) in self.loc.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "." })?;
+            match place {
+                Place::Name(name) => f.write_str(name)?,
+                Place::Index(index) => write!(f, "{index}")?,
+            }
+        }
+        write!(f, ": {}", self.msg)
+    }
 }
 
 /// A step on the way to an input.
@@ -131,6 +148,14 @@ impl ApiError {
 
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What is wrong, in one line.
+    pub fn said(&self) -> String {
+        match &self.detail {
+            Detail::Text(text) => text.clone(),
+            Detail::Inputs(inputs) => inputs.iter().map(WrongInput::to_string).collect::<Vec<_>>().join("; "),
+        }
     }
 
     /// The answer, with the id under which the log knows the request.

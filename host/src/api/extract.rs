@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use super::error::{ApiError, Place};
 use crate::{
     model::time::{Timestamp, TimestampError},
-    store::{Order, Page},
+    store::{Like, Order, Page},
 };
 
 /// The most items that a page has, whatever was asked for. Airflow: `[api] maximum_page_limit`.
@@ -65,14 +65,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !content_type.is_some_and(is_json) {
-            let detail = "the body must be JSON; send it with `Content-Type: application/json`";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
-        }
+        says_json(&request)?;
         let body = read_body(request, state).await?;
         read_json(&body).map(Self)
     }
+}
+
+/// A JSON body, or none.
+pub struct OptionalJson<T>(pub Option<T>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        // Of nothing it does not matter what it is.
+        let is_json = says_json(&request);
+        let body = read_body(request, state).await?;
+        match (body.is_empty(), is_json) {
+            (true, _) => Ok(Self(None)),
+            (false, Ok(())) => read_json(&body).map(|body| Self(Some(body))),
+            (false, Err(error)) => Err(error),
+        }
+    }
+}
+
+fn says_json(request: &Request) -> Result<(), ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(is_json) {
+        return Ok(());
+    }
+    let detail = "the body must be JSON; send it with `Content-Type: application/json`";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail))
 }
 
 async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
@@ -226,14 +249,38 @@ impl<'de> Deserialize<'de> for Instant {
     }
 }
 
-/// A filter by what a name holds, as Airflow's `*_pattern`: `~` and nothing ask for nothing in particular.
-pub fn contains(pattern: &str) -> Option<String> {
-    (!pattern.is_empty() && pattern != "~").then(|| format!("%{pattern}%"))
+/// A filter by names, as Airflow's `*_pattern` (what they hold, with `%` for any text and `_` for any character) and
+/// `*_prefix_pattern` (how they begin). `|` is or; `~` and nothing ask for nothing in particular.
+pub fn pattern(holds: Option<&str>, begins: Option<&str>) -> Like {
+    Like {
+        any: alternatives(holds).into_iter().map(|text| format!("%{text}%")).collect(),
+        prefixes: alternatives(begins).into_iter().map(str::to_owned).collect(),
+    }
+}
+
+fn alternatives(text: Option<&str>) -> Vec<&str> {
+    let texts = text.unwrap_or_default().split('|').map(str::trim).filter(|text| !text.is_empty());
+    let texts: Vec<_> = texts.collect();
+    if texts.contains(&"~") { Vec::new() } else { texts }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_are_read_as_airflow_says() {
+        let read = |holds, begins| {
+            let Like { any, prefixes } = pattern(holds, begins);
+            (any.join(" "), prefixes.join(" "))
+        };
+        let texts = |any: &str, prefixes: &str| (any.to_owned(), prefixes.to_owned());
+        assert_eq!(read(None, None), texts("", ""));
+        assert_eq!(read(Some("~"), Some("")), texts("", ""));
+        assert_eq!(read(Some("a_%"), None), texts("%a_%%", ""));
+        assert_eq!(read(Some("a | b|"), Some("c|d")), texts("%a% %b%", "c d"));
+        assert_eq!(read(Some("a|~"), Some("|")), texts("", ""));
+    }
 
     #[test]
     fn instants_are_read_as_clients_write_them() {

@@ -5,17 +5,22 @@
 //! shows nothing of the inside; bodies, pages and times have limits. It decides nothing: a handler extracts, parses
 //! into a domain type, makes one call, and views the answer.
 
+mod absent;
 mod api_tokens;
 mod approvals;
 mod artifacts;
 mod assets;
 pub mod audit;
 mod backfills;
+mod bulk;
 mod callbacks;
 mod components;
+pub mod config;
 mod connection_tests;
 mod connections;
+mod dag_lists;
 mod dag_runs;
+mod dag_sources;
 mod dag_versions;
 mod dags;
 mod dependencies;
@@ -23,13 +28,14 @@ mod drain;
 pub mod error;
 mod event_logs;
 mod events;
-mod extract;
+pub mod extract;
 pub mod grants;
 mod grid;
 pub mod guard;
 mod health;
 pub mod identity;
 mod import;
+mod jobs;
 pub mod limits;
 mod logs;
 mod metrics;
@@ -81,6 +87,7 @@ use crate::{
 };
 
 pub use components::SIGNATURE;
+use config::ShownSetting;
 
 /// How the API behaves.
 #[derive(Debug, Clone)]
@@ -89,6 +96,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// The longest JSON body in bytes, but for XComs (8 MiB) and components (64 MiB).
     pub max_body_bytes: usize,
+    /// What the server runs with, to be shown.
+    pub settings: Arc<[ShownSetting]>,
     /// Whom to take as a worker; none: nobody.
     pub workers: Option<WorkersConfig>,
 }
@@ -103,7 +112,12 @@ pub struct WorkersConfig {
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { request_timeout: Duration::from_secs(30), max_body_bytes: 1 << 20, workers: None }
+        Self {
+            request_timeout: Duration::from_secs(30),
+            max_body_bytes: 1 << 20,
+            settings: Arc::new([]),
+            workers: None,
+        }
     }
 }
 
@@ -180,21 +194,28 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(dag_versions::get_dag_version))
         .routes(routes!(dag_versions::get_differences))
         .routes(routes!(dag_versions::roll_back))
+        .routes(routes!(dag_lists::get_dag_stats))
+        .routes(routes!(dag_lists::get_dag_tags))
+        .routes(routes!(dag_lists::list_dag_warnings))
+        .routes(routes!(dag_sources::get_dag_source))
         .routes(routes!(tasks::get_tasks))
         .routes(routes!(tasks::get_task))
-        .routes(routes!(dag_runs::get_dag_runs, dag_runs::trigger_dag_run))
+        .routes(routes!(dag_runs::get_dag_runs, dag_runs::trigger_dag_run, dag_runs::many::bulk_dag_runs))
         .routes(routes!(dag_runs::get_list_dag_runs_batch))
         .routes(routes!(dag_runs::get_dag_run, dag_runs::patch_dag_run, dag_runs::delete_dag_run))
         .routes(routes!(dag_runs::clear_dag_run))
+        .routes(routes!(dag_runs::many::clear_dag_runs))
         .routes(routes!(dag_runs::wait_dag_run))
         .routes(routes!(triggers::get_triggers))
         .routes(routes!(grid::get_grid))
         .routes(routes!(artifacts::get_run_artifacts))
         .routes(routes!(callbacks::get_callbacks))
-        .routes(routes!(task_instances::list::get_task_instances))
+        .routes(routes!(task_instances::list::get_task_instances, task_instances::mark::bulk_task_instances))
         .routes(routes!(task_instances::list::get_task_instances_batch))
         .routes(routes!(task_instances::get_task_instance, task_instances::mark::patch_task_instance))
         .routes(routes!(task_instances::mark::patch_task_instance_dry_run))
+        .routes(routes!(task_instances::mark::patch_task_group_instances))
+        .routes(routes!(task_instances::mark::patch_task_group_instances_dry_run))
         .routes(routes!(task_instances::list::get_mapped_task_instances))
         .routes(routes!(task_instances::tries::get_task_instance_tries))
         .routes(routes!(task_instances::tries::get_task_instance_try_details))
@@ -215,9 +236,9 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(xcoms::get_xcom_entries, xcoms::create_xcom_entry).layer(xcom_limit))
         .routes(routes!(xcoms::get_xcom_entry, xcoms::update_xcom_entry, xcoms::delete_xcom_entry).layer(xcom_limit))
         .routes(routes!(xcoms::get_xcom_content))
-        .routes(routes!(variables::get_variables, variables::post_variable))
+        .routes(routes!(variables::get_variables, variables::post_variable, variables::bulk_variables))
         .routes(routes!(variables::get_variable, variables::patch_variable, variables::delete_variable))
-        .routes(routes!(connections::get_connections, connections::post_connection))
+        .routes(routes!(connections::get_connections, connections::post_connection, connections::bulk_connections))
         .routes(routes!(connections::get_connection, connections::patch_connection, connections::delete_connection))
         .routes(routes!(connection_tests::post_connection_test))
         .routes(routes!(connection_tests::post_stored_connection_test))
@@ -225,11 +246,14 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
             "/api/v2/connections/test",
             get(connection_tests::get_test).patch(connection_tests::patch_test).delete(connection_tests::delete_test),
         )
-        .routes(routes!(pools::get_pools, pools::post_pool))
+        .routes(routes!(pools::get_pools, pools::post_pool, pools::bulk_pools))
         .routes(routes!(pools::get_pool, pools::patch_pool, pools::delete_pool))
         .routes(routes!(assets::get_assets))
         .routes(routes!(assets::get_asset_events, assets::create_asset_event))
+        .routes(routes!(assets::aliases::get_asset_aliases))
+        .routes(routes!(assets::aliases::get_asset_alias))
         .routes(routes!(assets::get_asset))
+        .routes(routes!(assets::materialize::materialize_asset))
         .routes(routes!(assets::get_asset_queued_events, assets::delete_asset_queued_events))
         .routes(routes!(assets::get_dag_asset_queued_events, assets::delete_dag_asset_queued_events))
         .routes(routes!(assets::get_dag_asset_queued_event, assets::delete_dag_asset_queued_event))
@@ -252,6 +276,14 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(secrets::get_keys))
         .routes(routes!(secrets::rotate_keys))
         .routes(routes!(secrets::get_sources))
+        .routes(routes!(absent::get_import_errors))
+        .routes(routes!(absent::get_import_error))
+        .routes(routes!(absent::get_plugins))
+        .routes(routes!(absent::get_plugin_import_errors))
+        .routes(routes!(absent::get_providers))
+        .routes(routes!(jobs::get_jobs))
+        .routes(routes!(config::get_config))
+        .routes(routes!(config::get_config_value))
         .routes(routes!(event_logs::get_event_logs))
         .routes(routes!(event_logs::get_event_log))
         .routes(routes!(events::get_events))

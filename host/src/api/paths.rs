@@ -39,6 +39,10 @@ path!(InstancePath {
     task_id: TaskId = String,
     map_index: i32 = i32,
 });
+path!(
+    #[expect(clippy::struct_field_names, reason = "the names are the path's")]
+    GroupPath { dag_id: DagId = String, dag_run_id: RunId = String, group_id: TaskId = String }
+);
 path!(TryPath { dag_id: DagId = String, dag_run_id: RunId = String, task_id: TaskId = String, try_number: u32 = u32 });
 path!(TaskTryPath {
     dag_id: DagId = String,
@@ -66,6 +70,9 @@ path!(ArtifactPath {
     name: String = String,
 });
 path!(AssetPath { asset_id: i64 = i64 });
+path!(AliasPath { asset_alias_id: i64 = i64 });
+path!(ConfigPath { section: String = String, option: String = String });
+path!(ImportErrorPath { import_error_id: i64 = i64 });
 path!(DagAssetPath { dag_id: DagId = String, asset_id: i64 = i64 });
 path!(VariablePath { variable_key: VariableKey = String });
 path!(ConnectionPath { connection_id: ConnectionId = String });

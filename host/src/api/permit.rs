@@ -52,7 +52,15 @@ impl Visitor {
     /// # Errors
     /// If the store can't be read.
     pub async fn scope(&self) -> Result<DagScope, Denied> {
-        Ok(self.auth.scope(&self.user, self.needed).await.map_err(AuthError::from)?)
+        self.scope_of(self.needed).await
+    }
+
+    /// The dags that it may be about where it does what needs `permission`.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn scope_of(&self, permission: Permission) -> Result<DagScope, Denied> {
+        Ok(self.auth.scope(&self.user, permission).await.map_err(AuthError::from)?)
     }
 }
 

@@ -7,9 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
+    bulk::{BulkBody, BulkResponse, carry_out, settings::Pools},
     dags::{UpdateMask, check_mask},
     error::ApiError,
-    extract::{self, Paging, Path, Query, contains},
+    extract::{self, Paging, Path, Query, pattern},
     paths::PoolPath,
 };
 use crate::{
@@ -83,11 +84,25 @@ pub struct PoolPatchBody {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct PoolQuery {
-    /// Any text that the name holds; `%` stands for any text, `_` for any character.
+    /// Any text that the name holds; `%` stands for any text, `_` for any character, `|` for or.
     pool_name_pattern: Option<String>,
+    /// How the name begins; `|` stands for or.
+    pool_name_prefix_pattern: Option<String>,
+}
+
+impl From<PoolBody> for PoolPatchBody {
+    fn from(body: PoolBody) -> Self {
+        let PoolBody { name, slots, description, include_deferred, team_name } = body;
+        let include_deferred = Some(include_deferred);
+        Self { pool: Some(name), slots: Some(slots), description, include_deferred, team_name }
+    }
 }
 
 impl PoolBody {
+    pub fn name(&self) -> &PoolName {
+        &self.name
+    }
+
     /// The row that it becomes.
     pub fn import(self) -> Result<PoolRow, ApiError> {
         check(Some(self.slots), self.team_name.as_ref())?;
@@ -143,8 +158,8 @@ pub async fn get_pools(
     Query(paging): Query<Paging>,
     Query(query): Query<PoolQuery>,
 ) -> Result<Json<PoolCollectionResponse>, ApiError> {
-    let pattern = query.pool_name_pattern.as_deref().and_then(contains);
-    let listed = api.store.pool_list(pattern.as_deref(), paging.page()).await?;
+    let like = pattern(query.pool_name_pattern.as_deref(), query.pool_name_prefix_pattern.as_deref());
+    let listed = api.store.pool_list(&like, paging.page()).await?;
     let used = api.store.pool_use().await?;
     let pools = listed.items.into_iter().map(|row| PoolResponse::new(row, &used)).collect();
     Ok(Json(PoolCollectionResponse { pools, total_entries: listed.total }))
@@ -159,49 +174,29 @@ pub async fn get_pool(State(api): State<Api>, Path(path): Path<PoolPath>) -> Res
     Ok(Json(show(&api, row).await?))
 }
 
-#[utoipa::path(
-    post, path = "/api/v2/pools", tag = "Pool", request_body = PoolBody,
-    responses((status = 201, body = PoolResponse)),
-)]
-pub async fn post_pool(
-    State(api): State<Api>,
-    audit: Audit,
-    extract::Json(body): extract::Json<PoolBody>,
-) -> Result<(StatusCode, Json<PoolResponse>), ApiError> {
-    check(Some(body.slots), body.team_name.as_ref())?;
-    if api.store.pool_get(&body.name).await?.is_some() {
-        return Err(ApiError::conflict(format!("pool `{}` exists already", body.name)));
+/// # Errors
+/// If there is one of the name.
+pub async fn create(api: &Api, body: PoolBody) -> Result<PoolRow, ApiError> {
+    let row = body.import()?;
+    if api.store.pool_get(&row.name).await?.is_some() {
+        return Err(ApiError::conflict(format!("pool `{}` exists already", row.name)));
     }
-    let row = PoolRow {
-        name: body.name,
-        slots: body.slots,
-        description: body.description,
-        include_deferred: body.include_deferred,
-    };
-    audit.change(row.name.as_str(), &Value::Null, &row.shown());
+    Audit::tell(row.name.as_str(), &Value::Null, &row.shown());
     api.store.pool_put(&row).await?;
     api.scheduler.pools_changed().await?;
-    Ok((StatusCode::CREATED, Json(show(&api, row).await?)))
+    Ok(row)
 }
 
-#[utoipa::path(
-    patch, path = "/api/v2/pools/{pool_name}", tag = "Pool", params(PoolPath, UpdateMask),
-    request_body = PoolPatchBody, responses((status = 200, body = PoolResponse)),
-)]
-pub async fn patch_pool(
-    State(api): State<Api>,
-    audit: Audit,
-    Path(path): Path<PoolPath>,
-    Query(mask): Query<UpdateMask>,
-    extract::Json(body): extract::Json<PoolPatchBody>,
-) -> Result<Json<PoolResponse>, ApiError> {
-    check_mask(&mask, &["pool", "name", "slots", "description", "include_deferred"])?;
+/// # Errors
+/// If there is none of the name.
+pub async fn update(api: &Api, name: &PoolName, body: PoolPatchBody, mask: &UpdateMask) -> Result<PoolRow, ApiError> {
+    check_mask(mask, &["pool", "name", "slots", "description", "include_deferred"])?;
     check(body.slots, body.team_name.as_ref())?;
-    if body.pool.as_ref().is_some_and(|name| *name != path.pool_name) {
+    if body.pool.as_ref().is_some_and(|given| given != name) {
         return Err(ApiError::bad_request("a pool can't be renamed; make a new one and delete this one"));
     }
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
-    let mut row = find(&api, &path.pool_name).await?;
+    let mut row = find(api, name).await?;
     let before = row.shown();
     if let Some(slots) = body.slots.filter(|_| asked("slots")) {
         row.slots = slots;
@@ -212,26 +207,68 @@ pub async fn patch_pool(
     if asked("description") && (body.description.is_some() || !mask.update_mask.is_empty()) {
         row.description = body.description;
     }
-    audit.change(row.name.as_str(), &before, &row.shown());
+    Audit::tell(row.name.as_str(), &before, &row.shown());
     api.store.pool_put(&row).await?;
     api.scheduler.pools_changed().await?;
+    Ok(row)
+}
+
+/// # Errors
+/// If there is none of the name, or it is the default pool.
+pub async fn delete(api: &Api, name: &PoolName) -> Result<(), ApiError> {
+    if *name == PoolName::default_pool() {
+        return Err(ApiError::bad_request("the default pool can't be deleted"));
+    }
+    let row = find(api, name).await?;
+    Audit::tell(row.name.as_str(), &row.shown(), &Value::Null);
+    if !api.store.pool_delete(name).await? {
+        return Err(ApiError::not_found(format!("pool `{name}` does not exist")));
+    }
+    api.scheduler.pools_changed().await?;
+    Ok(())
+}
+
+#[utoipa::path(
+    post, path = "/api/v2/pools", tag = "Pool", request_body = PoolBody,
+    responses((status = 201, body = PoolResponse)),
+)]
+pub async fn post_pool(
+    State(api): State<Api>,
+    extract::Json(body): extract::Json<PoolBody>,
+) -> Result<(StatusCode, Json<PoolResponse>), ApiError> {
+    let row = create(&api, body).await?;
+    Ok((StatusCode::CREATED, Json(show(&api, row).await?)))
+}
+
+/// Makes, changes and deletes many pools.
+#[utoipa::path(
+    patch, path = "/api/v2/pools", tag = "Pool", request_body = BulkBody<PoolBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_pools(
+    State(api): State<Api>,
+    audit: Audit,
+    extract::Json(body): extract::Json<BulkBody<PoolBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    carry_out(&api, &audit, &Pools(&api), body).await
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/pools/{pool_name}", tag = "Pool", params(PoolPath, UpdateMask),
+    request_body = PoolPatchBody, responses((status = 200, body = PoolResponse)),
+)]
+pub async fn patch_pool(
+    State(api): State<Api>,
+    Path(path): Path<PoolPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<PoolPatchBody>,
+) -> Result<Json<PoolResponse>, ApiError> {
+    let row = update(&api, &path.pool_name, body, &mask).await?;
     Ok(Json(show(&api, row).await?))
 }
 
 #[utoipa::path(delete, path = "/api/v2/pools/{pool_name}", tag = "Pool", params(PoolPath), responses((status = 204)))]
-pub async fn delete_pool(
-    State(api): State<Api>,
-    audit: Audit,
-    Path(path): Path<PoolPath>,
-) -> Result<StatusCode, ApiError> {
-    if path.pool_name == PoolName::default_pool() {
-        return Err(ApiError::bad_request("the default pool can't be deleted"));
-    }
-    let row = find(&api, &path.pool_name).await?;
-    audit.change(row.name.as_str(), &row.shown(), &Value::Null);
-    if !api.store.pool_delete(&path.pool_name).await? {
-        return Err(ApiError::not_found(format!("pool `{}` does not exist", path.pool_name)));
-    }
-    api.scheduler.pools_changed().await?;
+pub async fn delete_pool(State(api): State<Api>, Path(path): Path<PoolPath>) -> Result<StatusCode, ApiError> {
+    delete(&api, &path.pool_name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

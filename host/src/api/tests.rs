@@ -2,7 +2,9 @@
 
 mod access;
 mod bad_input;
+mod bulk;
 pub(crate) mod dag_access;
+mod lists;
 mod resources;
 mod signatures;
 mod webhooks;

@@ -7,9 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
+    bulk::{BulkBody, BulkResponse, carry_out, settings::Variables},
     dags::{UpdateMask, check_mask},
     error::ApiError,
-    extract::{self, Paging, Path, Query, contains},
+    extract::{self, Paging, Path, Query, pattern},
     paths::VariablePath,
 };
 use crate::{
@@ -55,8 +56,10 @@ pub struct VariableBody {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct VariableQuery {
-    /// Any text that the key holds; `%` stands for any text, `_` for any character.
+    /// Any text that the key holds; `%` stands for any text, `_` for any character, `|` for or.
     variable_key_pattern: Option<String>,
+    /// How the key begins; `|` stands for or.
+    variable_key_prefix_pattern: Option<String>,
 }
 
 impl VariableBody {
@@ -126,8 +129,8 @@ pub async fn get_variables(
     Query(paging): Query<Paging>,
     Query(query): Query<VariableQuery>,
 ) -> Result<Json<VariableCollectionResponse>, ApiError> {
-    let pattern = query.variable_key_pattern.as_deref().and_then(contains);
-    let listed = api.store.variable_list(pattern.as_deref(), paging.page()).await?;
+    let like = pattern(query.variable_key_pattern.as_deref(), query.variable_key_prefix_pattern.as_deref());
+    let listed = api.store.variable_list(&like, paging.page()).await?;
     let variables = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
     Ok(Json(VariableCollectionResponse { variables, total_entries: listed.total }))
 }
@@ -144,16 +147,9 @@ pub async fn get_variable(
     Ok(Json(show(&api, &user, &find(&api, &path.variable_key).await?)?))
 }
 
-#[utoipa::path(
-    post, path = "/api/v2/variables", tag = "Variable", request_body = VariableBody,
-    responses((status = 201, body = VariableResponse)),
-)]
-pub async fn post_variable(
-    State(api): State<Api>,
-    audit: Audit,
-    user: CurrentUser,
-    extract::Json(body): extract::Json<VariableBody>,
-) -> Result<(StatusCode, Json<VariableResponse>), ApiError> {
+/// # Errors
+/// If there is one of the key.
+pub async fn create(api: &Api, body: VariableBody) -> Result<VariableRow, ApiError> {
     body.check()?;
     if api.store.variable_get(&body.key).await?.is_some() {
         return Err(ApiError::conflict(format!("variable `{}` exists already", body.key)));
@@ -164,30 +160,20 @@ pub async fn post_variable(
         description: body.description,
         updated_at: api.clock.now(),
     };
-    audit.change(row.key.as_str(), &Value::Null, &row.shown());
+    Audit::tell(row.key.as_str(), &Value::Null, &row.shown());
     api.store.variable_put(&row).await?;
-    Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
+    Ok(row)
 }
 
-#[utoipa::path(
-    patch, path = "/api/v2/variables/{variable_key}", tag = "Variable", params(VariablePath, UpdateMask),
-    request_body = VariableBody, responses((status = 200, body = VariableResponse)),
-)]
-pub async fn patch_variable(
-    State(api): State<Api>,
-    audit: Audit,
-    user: CurrentUser,
-    Path(path): Path<VariablePath>,
-    Query(mask): Query<UpdateMask>,
-    extract::Json(body): extract::Json<VariableBody>,
-) -> Result<Json<VariableResponse>, ApiError> {
-    check_mask(&mask, &["key", "value", "description", "val"])?;
+/// Changes the variable of the body's key.
+///
+/// # Errors
+/// If there is none.
+pub async fn update(api: &Api, body: VariableBody, mask: &UpdateMask) -> Result<VariableRow, ApiError> {
+    check_mask(mask, &["key", "value", "description", "val"])?;
     body.check()?;
-    if body.key != path.variable_key {
-        return Err(ApiError::bad_request("the key in the body is not that of the path"));
-    }
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
-    let mut row = find(&api, &path.variable_key).await?;
+    let mut row = find(api, &body.key).await?;
     let before = row.shown();
     let at = place::variable(&row.key);
     if asked("value") || mask.update_mask.iter().any(|name| name == "val") {
@@ -198,25 +184,71 @@ pub async fn patch_variable(
         row.description = body.description;
     }
     row.updated_at = api.clock.now();
-    audit.change(row.key.as_str(), &before, &row.shown());
+    Audit::tell(row.key.as_str(), &before, &row.shown());
     api.store.variable_put(&row).await?;
-    Ok(Json(show(&api, &user, &row)?))
+    Ok(row)
+}
+
+/// # Errors
+/// If there is none.
+pub async fn delete(api: &Api, key: &VariableKey) -> Result<(), ApiError> {
+    let row = find(api, key).await?;
+    Audit::tell(row.key.as_str(), &row.shown(), &Value::Null);
+    if api.store.variable_delete(key).await? {
+        Ok(())
+    } else {
+        Err(ApiError::not_found(format!("variable `{key}` does not exist")))
+    }
+}
+
+#[utoipa::path(
+    post, path = "/api/v2/variables", tag = "Variable", request_body = VariableBody,
+    responses((status = 201, body = VariableResponse)),
+)]
+pub async fn post_variable(
+    State(api): State<Api>,
+    user: CurrentUser,
+    extract::Json(body): extract::Json<VariableBody>,
+) -> Result<(StatusCode, Json<VariableResponse>), ApiError> {
+    let row = create(&api, body).await?;
+    Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
+}
+
+/// Makes, changes and deletes many variables.
+#[utoipa::path(
+    patch, path = "/api/v2/variables", tag = "Variable", request_body = BulkBody<VariableBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_variables(
+    State(api): State<Api>,
+    audit: Audit,
+    extract::Json(body): extract::Json<BulkBody<VariableBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    carry_out(&api, &audit, &Variables(&api), body).await
+}
+
+#[utoipa::path(
+    patch, path = "/api/v2/variables/{variable_key}", tag = "Variable", params(VariablePath, UpdateMask),
+    request_body = VariableBody, responses((status = 200, body = VariableResponse)),
+)]
+pub async fn patch_variable(
+    State(api): State<Api>,
+    user: CurrentUser,
+    Path(path): Path<VariablePath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<VariableBody>,
+) -> Result<Json<VariableResponse>, ApiError> {
+    if body.key != path.variable_key {
+        return Err(ApiError::bad_request("the key in the body is not that of the path"));
+    }
+    Ok(Json(show(&api, &user, &update(&api, body, &mask).await?)?))
 }
 
 #[utoipa::path(
     delete, path = "/api/v2/variables/{variable_key}", tag = "Variable", params(VariablePath),
     responses((status = 204)),
 )]
-pub async fn delete_variable(
-    State(api): State<Api>,
-    audit: Audit,
-    Path(path): Path<VariablePath>,
-) -> Result<StatusCode, ApiError> {
-    let row = find(&api, &path.variable_key).await?;
-    audit.change(row.key.as_str(), &row.shown(), &Value::Null);
-    if api.store.variable_delete(&path.variable_key).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(ApiError::not_found(format!("variable `{}` does not exist", path.variable_key)))
-    }
+pub async fn delete_variable(State(api): State<Api>, Path(path): Path<VariablePath>) -> Result<StatusCode, ApiError> {
+    delete(&api, &path.variable_key).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     model::{ids::ConnectionId, time::Clock},
     secrets::place,
-    store::{ConnectionRow, Page},
+    store::{ConnectionRow, Like, Page},
     vault::ImportedConnection as Connection,
 };
 
@@ -172,7 +172,7 @@ async fn export(vault: &Vault) -> Result<()> {
     let mut all = Map::new();
     loop {
         let page = Page { limit: 1000, offset: u32::try_from(all.len()).unwrap_or(u32::MAX) };
-        let rows = vault.store.connection_list(None, page).await.or_fail(Kind::Failed, failed)?.items;
+        let rows = vault.store.connection_list(&Like::default(), page).await.or_fail(Kind::Failed, failed)?.items;
         let is_last = rows.len() < 1000;
         for row in rows {
             let unseal = |place: String, sealed: Option<Vec<u8>>| {

@@ -40,6 +40,7 @@ impl DeployArgs {
         }
         for dag in &dags {
             tell_grants(dag);
+            tell_warnings(dag);
         }
         format.list(
             &dags,
@@ -51,6 +52,15 @@ impl DeployArgs {
                 ("component", "/component"),
             ],
         )
+    }
+}
+
+/// Says what will not do in a dag as things stand.
+fn tell_warnings(dag: &Value) {
+    let dag_id = dag.get("dag_id").and_then(Value::as_str).unwrap_or_default();
+    let warnings = dag.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    for warning in warnings.filter_map(Value::as_str) {
+        output::note(&format!("{dag_id}: {warning}"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `airlock serve`.
 
-use std::{net::SocketAddr, path::Path, thread};
+use std::{net::SocketAddr, path::Path, sync::Arc, thread};
 
 use axum::{Router, middleware::from_fn_with_state};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -181,7 +181,8 @@ impl Leading {
             }
             None => None,
         };
-        let app = router(&services, &auth, workers, stopping);
+        let api = ApiConfig { workers, settings: Arc::clone(&config.shown), ..ApiConfig::default() };
+        let app = router(&services, &auth, api, stopping);
         Ok(Self { services, pods, app, password })
     }
 
@@ -268,7 +269,7 @@ fn reached_by(url: &str, has_tls: bool) -> Result<String> {
 }
 
 /// The page and the API on one address.
-fn router(services: &Services, auth: &Auth, workers: Option<WorkersConfig>, stopping: &CancellationToken) -> Router {
+fn router(services: &Services, auth: &Auth, config: ApiConfig, stopping: &CancellationToken) -> Router {
     let Services { scheduler, blobs, vault: Vault { store, secrets, values }, .. } = services;
     let api = api::router(ApiState {
         scheduler: scheduler.clone(),
@@ -279,7 +280,7 @@ fn router(services: &Services, auth: &Auth, workers: Option<WorkersConfig>, stop
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,
-        config: ApiConfig { workers, ..ApiConfig::default() },
+        config,
     });
     let ui = ui::router(UiState {
         scheduler: scheduler.clone(),

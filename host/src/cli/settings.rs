@@ -11,6 +11,7 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,6 +25,7 @@ use super::{
     tls::TlsFiles,
 };
 use crate::{
+    api::config::ShownSetting,
     auth::OidcConfig,
     model::{
         cron::Cron,
@@ -436,6 +438,8 @@ impl FromStr for LogFormat {
 
 /// The settings as `airlock serve` takes them.
 pub struct ServeConfig {
+    /// All settings as they are shown.
+    pub shown: Arc<[ShownSetting]>,
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
     pub tls: Option<TlsFiles>,
@@ -506,7 +510,11 @@ impl ServeConfig {
     /// # Errors
     /// If a value is not what its setting takes.
     pub fn from_settings(settings: &Settings) -> Result<Self> {
+        let shown = settings
+            .shown()
+            .map(|(setting, value)| ShownSetting { key: setting.key, value: value.map(|(text, _)| text.to_owned()) });
         Ok(Self {
+            shown: shown.collect(),
             data_dir: settings.require("data_dir", |path: &PathBuf| !path.as_os_str().is_empty())?,
             listen: settings.require("listen", |_| true)?,
             tls: tls(settings)?,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     model::{ids::VariableKey, time::Clock},
     secrets::place,
-    store::{Page, VariableRow},
+    store::{Like, Page, VariableRow},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -170,7 +170,7 @@ async fn export(vault: &Vault) -> Result<()> {
     let mut all = Map::new();
     loop {
         let page = Page { limit: 1000, offset: u32::try_from(all.len()).unwrap_or(u32::MAX) };
-        let rows = vault.store.variable_list(None, page).await.or_fail(Kind::Failed, failed)?.items;
+        let rows = vault.store.variable_list(&Like::default(), page).await.or_fail(Kind::Failed, failed)?.items;
         let is_last = rows.len() < 1000;
         for row in rows {
             let value = vault.secrets.unseal(&place::variable(&row.key), &row.sealed).or_fail(Kind::Failed, failed)?;

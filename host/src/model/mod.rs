@@ -10,6 +10,7 @@ pub mod callback;
 pub mod cron;
 pub mod dag;
 pub mod dag_access;
+pub mod dag_warning;
 pub mod denials;
 pub mod expand;
 pub mod grants;

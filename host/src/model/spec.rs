@@ -2,7 +2,7 @@
 //!
 //! Plain data, not yet believed. [`Dag::from_spec`](super::dag::Dag::from_spec) turns a [`DagSpec`] into a graph.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -217,6 +217,30 @@ impl DagSpec {
             asset_schedule: None,
             concurrency: None,
         }
+    }
+
+    /// The tasks of a group, and of the groups in it; none if there is no such group.
+    pub fn tasks_of_group(&self, group_id: &str) -> Option<Vec<&str>> {
+        self.groups.iter().find(|group| group.group_id == group_id)?;
+        let parents: BTreeMap<&str, &str> =
+            self.groups.iter().filter_map(|group| Some((group.group_id.as_str(), group.parent.as_deref()?))).collect();
+        // A circle, which no checked dag has, would end here too.
+        let is_in = |group: &str| {
+            std::iter::successors(Some(group), |group| parents.get(group).copied())
+                .take(self.groups.len())
+                .any(|group| group == group_id)
+        };
+        let nodes = self.nodes.iter().filter(|node| node.group.as_deref().is_some_and(is_in));
+        Some(nodes.map(|node| node.task_id.as_str()).collect())
+    }
+
+    /// The pools that its tasks name, each with those tasks.
+    pub fn pools(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut pools: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for node in &self.nodes {
+            pools.entry(node.pool.as_str()).or_default().push(node.task_id.as_str());
+        }
+        pools
     }
 
     /// The other components that its nodes name entries of.

@@ -58,7 +58,7 @@ pub fn parse(text: &str) -> Result<Vec<DagFile>, YamlError> {
     }
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let files: Vec<DagFile> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
-        let message = error.without_snippet().to_string();
+        let message = said(error.without_snippet());
         match error.location() {
             Some(location) => YamlError::at(location, without_location(&message)),
             None => start(message),
@@ -68,6 +68,19 @@ pub fn parse(text: &str) -> Result<Vec<DagFile>, YamlError> {
         return Err(start("there is no dag in it; begin with `dag_id:`".to_owned()));
     }
     Ok(files)
+}
+
+/// What the parser says, without words of Rust: what may stand where a number was meant.
+fn said(error: &serde_saphyr::Error) -> String {
+    fn whole<T: std::fmt::Display>(least: T, most: T) -> String {
+        format!("it must be a whole number from {least} to {most}")
+    }
+    match error {
+        serde_saphyr::Error::InvalidScalar { ty: "u32", .. } => whole(u32::MIN, u32::MAX),
+        serde_saphyr::Error::InvalidScalar { ty: "i32", .. } => whole(i32::MIN, i32::MAX),
+        serde_saphyr::Error::InvalidScalar { ty: "floating point", .. } => "it must be a number".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// The parser's message ends in where it is; so does ours begin. What it says to programmers is left out.

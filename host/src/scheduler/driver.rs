@@ -60,7 +60,7 @@ use crate::{
     },
     store::{
         BackfillId, BackfillNew, BackfillRow, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, EndedRun, InstanceKey,
-        MAX_PAGE, Page, Store, StoreError,
+        Like, MAX_PAGE, Page, Store, StoreError,
     },
 };
 
@@ -478,7 +478,7 @@ impl<D: Dispatch> Driver<D> {
     async fn reload_pools(&mut self) -> Result<(), StoreError> {
         let (mut offset, mut names) = (0, BTreeSet::new());
         loop {
-            let pools = self.store.pool_list(None, Page { limit: MAX_PAGE, offset }).await?;
+            let pools = self.store.pool_list(&Like::default(), Page { limit: MAX_PAGE, offset }).await?;
             for pool in &pools.items {
                 names.insert(pool.name.clone());
                 self.admission.set_pool(&pool.name, u32::try_from(pool.slots).ok(), pool.include_deferred);

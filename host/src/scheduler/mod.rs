@@ -18,6 +18,7 @@
 
 mod backfills;
 mod change;
+mod dag_warnings;
 mod dags;
 mod deploy;
 mod driver;

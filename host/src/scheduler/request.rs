@@ -183,9 +183,8 @@ impl ClearRequest {
 pub struct MarkRequest {
     pub dag_id: DagId,
     pub run_id: RunId,
-    pub task_id: TaskId,
-    /// None: all instances of the task.
-    pub map_index: Option<i32>,
+    /// A map_index of none: all instances of the task.
+    pub tasks: Vec<(TaskId, Option<i32>)>,
     /// `Success`, `Failed` or `Skipped`.
     pub state: TaskState,
     pub upstream: bool,

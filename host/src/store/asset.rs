@@ -1,10 +1,10 @@
 //! Assets, their events, and which dags have yet to consume those.
 
 use super::{
-    DagRunKey, DagRunRow, Listed, Order, Page, Store, StoreError,
+    DagRunKey, DagRunRow, Like, Listed, Order, Page, Store, StoreError,
     codec::json,
     db::{self, Builder, Connection, FromRow, Row, each},
-    filter::{counting, push_count_end, push_dags, push_page},
+    filter::{counting, push_count_end, push_dags, push_like, push_page},
 };
 use crate::model::{
     asset::AssetCondition,
@@ -24,6 +24,8 @@ pub struct AssetRow {
     pub extra: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Whether it stands for assets that tasks name when they run, as the dag said that was uploaded last.
+    pub is_alias: bool,
     /// The key and time of its last event.
     pub last_event: Option<(i64, Timestamp)>,
 }
@@ -68,12 +70,24 @@ pub struct QueuedEvent {
     pub timestamp: Timestamp,
 }
 
+/// Which assets. `None` asks for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct AssetFilter {
+    pub name: Like,
+    pub uri: Like,
+    pub is_alias: Option<bool>,
+    /// Those that one of these names.
+    pub dags: DagSet,
+}
+
 /// Which events. `None` asks for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct AssetEventFilter {
     /// Events of assets that one of these names, by one of these or by hand.
     pub dags: DagSet,
     pub asset: Option<i64>,
+    /// Through this alias.
+    pub alias: Option<i64>,
     pub source_dag_id: Option<DagId>,
     pub source_run_id: Option<RunId>,
     pub source_task_id: Option<TaskId>,
@@ -93,6 +107,7 @@ impl FromRow for AssetRow {
             extra: row.try_get("extra")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
+            is_alias: row.try_get("is_alias")?,
             last_event: key.zip(at),
         })
     }
@@ -149,22 +164,15 @@ impl Store {
         Ok(db::query_scalar(include_str!("sql/asset_event_next_key.sql")).fetch_one(self.readers()).await?)
     }
 
-    /// Assets by name, of those that one of `dags` names; `name` and `uri` are patterns of LIKE with `\\` as escape.
-    pub async fn asset_list(
-        &self,
-        name: Option<&str>,
-        uri: Option<&str>,
-        dags: &DagSet,
-        page: Page,
-    ) -> Result<Listed<AssetRow>, StoreError> {
+    /// Assets by name.
+    pub async fn asset_list(&self, filter: &AssetFilter, page: Page) -> Result<Listed<AssetRow>, StoreError> {
         let filtered = |mut builder: Builder| {
-            for (column, pattern) in [("a.name", name), ("a.uri", uri)] {
-                if let Some(pattern) = pattern {
-                    builder.push(" AND lower(").push(column).push(") LIKE lower(").push_bind(pattern.to_owned());
-                    builder.push(") ESCAPE '\\'");
-                }
+            push_like(&mut builder, "a.name", &filter.name)?;
+            push_like(&mut builder, "a.uri", &filter.uri)?;
+            if let Some(is_alias) = filter.is_alias {
+                builder.push(" AND a.is_alias = ").push_bind(is_alias);
             }
-            push_named_by(&mut builder, "a.id", dags).map(|()| builder)
+            push_named_by(&mut builder, "a.id", &filter.dags).map(|()| builder)
         };
         let mut list = filtered(Builder::new(include_str!("sql/asset_list.sql")))?;
         list.push(" ORDER BY a.name");
@@ -268,6 +276,9 @@ fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) -> Result<(), S
     if let Some(asset) = filter.asset {
         builder.push(" AND e.asset = ").push_bind(asset);
     }
+    if let Some(alias) = filter.alias {
+        builder.push(" AND e.alias = ").push_bind(alias);
+    }
     if let Some(dag_id) = &filter.source_dag_id {
         builder.push(" AND e.source_dag_id = ").push_bind(dag_id.clone());
     }
@@ -297,6 +308,7 @@ pub(super) async fn put_references(
             .bind(&asset.uri)
             .bind(&asset.group)
             .bind(asset.extra.as_deref().unwrap_or("{}"))
+            .bind(asset.is_alias)
             .bind(now)
             .execute(&mut *transaction)
             .await?;

@@ -33,6 +33,12 @@ impl Audit {
         Self { event: Arc::new(Mutex::new(Some(event))), ..Self::default() }
     }
 
+    /// An entry of its own for one of several changes that the request makes. It says by whom and how, not yet what.
+    pub fn part(&self) -> Self {
+        let event = self.event.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { event: Arc::new(Mutex::new(event)), ..Self::default() }
+    }
+
     /// Carries `work` out as what the entry is about.
     pub async fn scope<F: Future>(self, work: F) -> F::Output {
         CURRENT.scope(self, work).await
@@ -84,6 +90,19 @@ impl Audit {
     /// The run that is made.
     pub fn run(&self, run_id: &str) {
         self.edit(|event| event.run_id = Some(run_id.to_owned()));
+    }
+
+    /// What it is about, where the path of the request does not say it.
+    pub fn about(&self, dag_id: &str, run_id: Option<&str>, task: Option<(&str, Option<i32>)>) {
+        self.edit(|event| {
+            (event.dag_id, event.run_id) = (Some(dag_id.to_owned()), run_id.map(str::to_owned));
+            (event.task_id, event.map_index) = task.map_or((None, None), |(id, index)| (Some(id.to_owned()), index));
+        });
+    }
+
+    /// What is done, where it is not what the route says.
+    pub fn rename(&self, word: &str) {
+        self.edit(|event| word.clone_into(&mut event.event));
     }
 
     /// Something is changed already: there is an entry even if the rest fails.

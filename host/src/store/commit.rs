@@ -763,6 +763,7 @@ async fn send(calls: &mut Calls, connection: &mut Connection, epoch: i64, batch:
                 &event.created_by,
                 event.through.as_ref().map(|through| &through.uri),
                 event.through.as_ref().map(|through| &through.group),
+                event.through.as_ref().map(|through| &through.alias),
             )
         })
         .await?;

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::{
-    Audit, ComponentRow, DagRow, DagVersionKey, DagVersionRow, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store,
+    Audit, ComponentRow, DagRow, DagVersionKey, DagVersionRow, Like, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store,
     StoreError,
     codec::{self, pack, unpack},
     db::{self, Builder, Connection, FromRow, Row, each},
-    filter::{counting, push_any, push_count_end, push_dags, push_page},
+    filter::{counting, push_any, push_count_end, push_dags, push_like, push_page},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -90,8 +90,7 @@ pub enum DagOrder {
 pub struct DagFilter {
     pub ids: Vec<DagId>,
     pub dags: DagSet,
-    /// SQL LIKE: `%` any text, `_` any character. Airflow: `dag_id_pattern`.
-    pub dag_id_pattern: Option<String>,
+    pub dag_id: Like,
     pub tags: Vec<String>,
     pub tag_match: TagMatch,
     pub owners: Vec<String>,
@@ -435,6 +434,30 @@ impl Store {
         Ok(self.write(query).await? == 1)
     }
 
+    /// The tags of `dags`, each once.
+    pub async fn dag_tag_list(
+        &self,
+        dags: &DagSet,
+        like: &Like,
+        order: Order,
+        page: Page,
+    ) -> Result<Listed<String>, StoreError> {
+        let sql = include_str!("sql/dag_tag_list.sql");
+        let (mut list, mut count) = (Builder::new(sql), counting(sql));
+        for builder in [&mut list, &mut count] {
+            push_dags(builder, "g.dag_id", dags)?;
+            push_like(builder, "g.tag", like)?;
+        }
+        list.push(" ORDER BY g.tag").push(order.sql());
+        push_page(&mut list, page);
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_scalar().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
+        Ok(Listed { items, total })
+    }
+
     async fn dag_rows(&self, rows: &[Row]) -> Result<Vec<DagRow>, StoreError> {
         let specs = self.specs(rows, "version").await?;
         rows.iter().map(|row| dag_row(row, &specs)).collect()
@@ -545,9 +568,7 @@ fn push_brought(builder: &mut Builder, dags: &DagSet) -> Result<(), StoreError> 
 fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreError> {
     push_any(builder, "d.dag_id", &filter.ids)?;
     push_dags(builder, "d.dag_id", &filter.dags)?;
-    if let Some(pattern) = &filter.dag_id_pattern {
-        builder.push(" AND lower(d.dag_id) LIKE lower(").push_bind(pattern.clone()).push(")");
-    }
+    push_like(builder, "d.dag_id", &filter.dag_id)?;
     if let Some(paused) = filter.paused {
         builder.push(" AND d.is_paused = ").push_bind(paused);
     }

@@ -126,6 +126,12 @@ impl Store {
         Ok(Listed { items, total })
     }
 
+    /// How many of the dag's newest `limit` runs are in each state.
+    pub async fn dag_run_states(&self, dag_id: &DagId, limit: u32) -> Result<Vec<(RunState, i64)>, StoreError> {
+        let query = db::query_as(include_str!("sql/dag_run_states.sql")).bind(dag_id).bind(limit);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
     /// The run of the dag before `date`, by logical_date; `but_manual`: the one before it that no person made.
     pub async fn dag_run_before(
         &self,

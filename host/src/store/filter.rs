@@ -71,6 +71,22 @@ pub struct Range {
     pub lte: Option<Timestamp>,
 }
 
+/// Which names: those that hold one of the texts, and begin with one of the prefixes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Like {
+    /// As SQL LIKE reads them, whatever the case: `%` any text, `_` any character, `\\` takes their meaning away. Empty: any name.
+    pub any: Vec<String>,
+    /// As they stand. Empty: any name.
+    pub prefixes: Vec<String>,
+}
+
+impl Like {
+    /// Names that are like this text.
+    pub fn one(text: impl Into<String>) -> Self {
+        Self { any: vec![text.into()], prefixes: Vec::new() }
+    }
+}
+
 /// Wraps `base`, which ends with `WHERE` and a condition, so that its rows are counted up to [`MAX_TOTAL`].
 pub(super) fn counting(base: &str) -> Builder {
     Builder::new(format!("SELECT count(*) FROM ({base}"))
@@ -103,6 +119,21 @@ pub(super) fn push_any<T: Serialize>(
         builder.push(" AND ").push(column).push(" IN (SELECT value FROM ");
         builder.push_each("json_each(", "jsonb_array_elements_text(CAST(").push_bind(super::codec::json(values)?);
         builder.push_each("))", " AS jsonb)))");
+    }
+    Ok(())
+}
+
+/// `column`, which must be qualified, is a name that is looked for.
+pub(super) fn push_like(builder: &mut Builder, column: &'static str, like: &Like) -> Result<(), StoreError> {
+    for (texts, before, after) in [
+        (&like.any, "lower(", ") LIKE lower(value) ESCAPE '\\')"),
+        (&like.prefixes, "substr(", ", 1, length(value)) = value)"),
+    ] {
+        if !texts.is_empty() {
+            builder.push(" AND EXISTS (SELECT 1 FROM ");
+            builder.push_each("json_each(", "jsonb_array_elements_text(CAST(").push_bind(super::codec::json(texts)?);
+            builder.push_each(")", " AS jsonb))").push(" WHERE ").push(before).push(column).push(after);
+        }
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ use db::{Connection, Pool, Query};
 
 pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
-pub use asset::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, QueuedEvent};
+pub use asset::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, QueuedEvent};
 pub use audit::Audit;
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use cached_result::{CachedResult, CachedResultRow};
@@ -86,7 +86,7 @@ pub use db::slow_statements;
 pub use deletion::{Gone, Swept};
 pub use error::StoreError;
 pub use event_log::{EventFilter, EventNew, EventRow};
-pub use filter::{Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
+pub use filter::{Like, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
 pub use grant::{DagGrantRow, GrantsChanged};
 pub use import::{DagSettings, SettingsImport};
 pub use inventory::{Inventory, KeptBlob, NamedBlob};

@@ -1,11 +1,12 @@
 //! What people set: variables, connections, pools, users and their sessions, and the installation's own settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ConnectionRow, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store, StoreError, UserRow,
+    ConnectionRow, Like, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store, StoreError, UserRow,
     VariableRow, dag_permission,
-    db::{self, FromRow, Row, each},
+    db::{self, Builder, FromRow, Row, each},
+    filter::{counting, push_count_end, push_like, push_page},
 };
 use crate::model::{
     dag_access::DagAccess,
@@ -125,22 +126,27 @@ impl PoolRow {
 }
 
 impl Store {
-    /// A page of names like `pattern` (SQL LIKE with `\` as escape; none: all) and how many there are.
+    /// A page of what `like` finds, ordered by `column`, and how many there are.
     async fn list_by_name<T>(
         &self,
-        list: &'static str,
-        count: &'static str,
-        pattern: Option<&str>,
+        (list, count): (&'static str, &'static str),
+        column: &'static str,
+        like: &Like,
         page: Page,
     ) -> Result<Listed<T>, StoreError>
     where
         T: FromRow,
     {
-        let pattern = pattern.unwrap_or("%");
-        let items =
-            db::query_as(list).bind(pattern).bind(page.limit.min(MAX_PAGE)).bind(page.offset).fetch_all(self.readers());
-        let total = db::query_scalar(count).bind(pattern).fetch_one(self.readers());
-        let (items, total) = tokio::try_join!(items, total)?;
+        let (mut list, mut count) = (Builder::new(list), counting(count));
+        push_like(&mut list, column, like)?;
+        list.push(" ORDER BY ").push(column);
+        push_page(&mut list, page);
+        push_like(&mut count, column, like)?;
+        push_count_end(&mut count);
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
         Ok(Listed { items, total })
     }
 
@@ -149,10 +155,10 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// Variables by key; those whose key is like `pattern` (SQL LIKE), if it is given.
-    pub async fn variable_list(&self, pattern: Option<&str>, page: Page) -> Result<Listed<VariableRow>, StoreError> {
+    /// Variables by key.
+    pub async fn variable_list(&self, like: &Like, page: Page) -> Result<Listed<VariableRow>, StoreError> {
         let (list, count) = (include_str!("sql/variable_list.sql"), include_str!("sql/variable_count.sql"));
-        self.list_by_name(list, count, pattern, page).await
+        self.list_by_name((list, count), "v.key", like, page).await
     }
 
     /// Stores a variable; replaces one of the same key.
@@ -171,14 +177,10 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// Connections by id; those whose id is like `pattern` (SQL LIKE), if it is given.
-    pub async fn connection_list(
-        &self,
-        pattern: Option<&str>,
-        page: Page,
-    ) -> Result<Listed<ConnectionRow>, StoreError> {
+    /// Connections by id.
+    pub async fn connection_list(&self, like: &Like, page: Page) -> Result<Listed<ConnectionRow>, StoreError> {
         let (list, count) = (include_str!("sql/connection_list.sql"), include_str!("sql/connection_count.sql"));
-        self.list_by_name(list, count, pattern, page).await
+        self.list_by_name((list, count), "c.id", like, page).await
     }
 
     /// Stores a connection; replaces one of the same id.
@@ -297,10 +299,16 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// Pools by name; those whose name is like `pattern` (SQL LIKE), if it is given.
-    pub async fn pool_list(&self, pattern: Option<&str>, page: Page) -> Result<Listed<PoolRow>, StoreError> {
+    /// Pools by name.
+    pub async fn pool_list(&self, like: &Like, page: Page) -> Result<Listed<PoolRow>, StoreError> {
         let (list, count) = (include_str!("sql/pool_list.sql"), include_str!("sql/pool_count.sql"));
-        self.list_by_name(list, count, pattern, page).await
+        self.list_by_name((list, count), "p.name", like, page).await
+    }
+
+    /// The names of all pools.
+    pub async fn pool_names(&self) -> Result<BTreeSet<String>, StoreError> {
+        let query = db::query_scalar(include_str!("sql/pool_names.sql"));
+        Ok(query.fetch_all(self.readers()).await?.into_iter().collect())
     }
 
     /// Stores a pool; replaces one of the same name.

@@ -7,19 +7,24 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         Api,
+        bulk::{BulkBody, BulkResponse, carry_out, task_instances::TaskInstances},
         dag_runs::{check_note, find_run},
         dags::{UpdateMask, check_mask},
         error::ApiError,
         extract::{self, Patch, Path, Query},
-        paths::{InstancePath, TaskPath},
+        paths::{GroupPath, InstancePath, RunPath, RunScopePath, TaskPath},
+        permit::Scoped,
     },
     TaskInstanceCollectionResponse,
 };
 use crate::{
     auth::Audit,
-    model::state::TaskState,
+    model::{
+        ids::{DagId, NameError, RunId, TaskId},
+        state::TaskState,
+    },
     scheduler::MarkRequest,
-    store::{InstanceKey, TaskInstanceFilter},
+    store::{InstanceKey, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceRow},
 };
 
 /// Airflow: `PatchTaskInstanceBody`.
@@ -53,14 +58,118 @@ pub struct AnyMapIndex {
     map_index: Option<i32>,
 }
 
-async fn patch(
-    api: &Api,
-    path: TaskPath,
+/// Airflow: `BulkTaskInstanceBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields are Airflow's")]
+pub struct BulkTaskInstanceBody {
+    #[schema(value_type = String)]
+    task_id: TaskId,
+    /// All of the task's instances if it is left out.
+    #[serde(default)]
     map_index: Option<i32>,
+    /// That of the path if it is left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    dag_id: Option<DagId>,
+    /// That of the path if it is left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    dag_run_id: Option<RunId>,
+    /// `success`, `failed` or `skipped`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    new_state: Option<TaskState>,
+    /// Null takes the note away.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    note: Patch<String>,
+    #[serde(default)]
+    include_upstream: bool,
+    #[serde(default)]
+    include_downstream: bool,
+    #[serde(default)]
+    include_future: bool,
+    #[serde(default)]
+    include_past: bool,
+}
+
+impl BulkTaskInstanceBody {
+    /// Which task and instances it is about, in which run.
+    pub fn place(&self) -> (Option<&DagId>, Option<&RunId>, &TaskId, Option<i32>) {
+        (self.dag_id.as_ref(), self.dag_run_id.as_ref(), &self.task_id, self.map_index)
+    }
+
+    pub fn into_patch(self) -> PatchTaskInstanceBody {
+        let Self { new_state, note, include_upstream, include_downstream, include_future, include_past, .. } = self;
+        PatchTaskInstanceBody { new_state, note, include_upstream, include_downstream, include_future, include_past }
+    }
+}
+
+/// Which instances of a run a patch is about.
+pub struct Named {
+    pub run: RunPath,
+    /// A map_index of none: all instances of the task.
+    pub tasks: Vec<(TaskId, Option<i32>)>,
+}
+
+impl Named {
+    fn of(path: TaskPath, map_index: Option<i32>) -> Self {
+        let run = RunPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id };
+        Self { run, tasks: vec![(path.task_id, map_index)] }
+    }
+
+    /// Those of all tasks of a group, and of the groups in it.
+    async fn of_group(api: &Api, path: GroupPath) -> Result<Self, ApiError> {
+        let run = find_run(api, &path.dag_id, &path.dag_run_id).await?;
+        let version = api.store.dag_version_get(run.version).await?;
+        let version = version.ok_or_else(|| ApiError::not_found("the run's dag_version is not there any more"))?;
+        let missing =
+            || ApiError::not_found(format!("dag_run `{}` has no task group `{}`", path.dag_run_id, path.group_id));
+        let tasks = version.spec.tasks_of_group(path.group_id.as_str()).ok_or_else(missing)?;
+        let tasks = tasks.into_iter().map(|task_id| Ok((TaskId::new(task_id)?, None)));
+        let tasks = tasks.collect::<Result<_, NameError>>()?;
+        Ok(Self { run: RunPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id }, tasks })
+    }
+
+    /// Those that there are.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn find(&self, api: &Api) -> Result<Vec<TaskInstanceRow>, ApiError> {
+        let run = find_run(api, &self.run.dag_id, &self.run.dag_run_id).await?;
+        let of_tasks = TaskInstanceFilter {
+            dag_run: Some(run.key),
+            task_ids: self.tasks.iter().map(|(task_id, _)| task_id.clone()).collect(),
+            ..TaskInstanceFilter::default()
+        };
+        let mut found = api.store.task_instance_list(&of_tasks, Page::first(MAX_PAGE)).await?.items;
+        found.retain(|row| {
+            let is_named = |(task_id, index): &(TaskId, Option<i32>)| {
+                *task_id == row.task_id && index.is_none_or(|index| row.map_index == index)
+            };
+            self.tasks.iter().any(is_named)
+        });
+        if found.is_empty() {
+            let tasks: Vec<_> = self.tasks.iter().map(|(task_id, _)| format!("`{task_id}`")).collect();
+            let what = format!("dag_run `{}` has no such instance of task {}", self.run.dag_run_id, tasks.join(", "));
+            return Err(ApiError::not_found(what));
+        }
+        Ok(found)
+    }
+}
+
+/// Marks instances and changes their notes, or with `dry_run` only answers which it would mark.
+///
+/// # Errors
+/// If there are none, or the body is wrong.
+pub async fn patch(
+    api: &Api,
+    named: Named,
     mask: &UpdateMask,
     body: PatchTaskInstanceBody,
     dry_run: bool,
-) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+) -> Result<Vec<TaskInstanceRow>, ApiError> {
     const STATE_FIELDS: &[&str] =
         &["new_state", "include_upstream", "include_downstream", "include_future", "include_past"];
     check_mask(mask, &[STATE_FIELDS, &["note"]].concat())?;
@@ -69,26 +178,13 @@ async fn patch(
     if let Patch::Set(note) = &note {
         check_note(note.as_deref())?;
     }
-    let run = find_run(api, &path.dag_id, &path.dag_run_id).await?;
-    let of_task = TaskInstanceFilter {
-        dag_run: Some(run.key),
-        task_ids: vec![path.task_id.clone()],
-        ..TaskInstanceFilter::default()
-    };
-    let mut named =
-        api.store.task_instance_list(&of_task, crate::store::Page::first(crate::store::MAX_PAGE)).await?.items;
-    named.retain(|row| map_index.is_none_or(|index| row.map_index == index));
-    if named.is_empty() {
-        let what = format!("dag_run `{}` has no such instance of task `{}`", path.dag_run_id, path.task_id);
-        return Err(ApiError::not_found(what));
-    }
+    let found = named.find(api).await?;
     let rows = match body.new_state.filter(|_| asked("new_state")) {
         Some(state) => {
             let request = MarkRequest {
-                dag_id: path.dag_id,
-                run_id: path.dag_run_id,
-                task_id: path.task_id,
-                map_index,
+                dag_id: named.run.dag_id,
+                run_id: named.run.dag_run_id,
+                tasks: named.tasks,
                 state,
                 upstream: body.include_upstream,
                 downstream: body.include_downstream,
@@ -98,14 +194,14 @@ async fn patch(
             };
             api.scheduler.task_mark(request).await?
         }
-        None => named.clone(),
+        None => found.clone(),
     };
     let note = match note {
         Patch::Set(note) if !dry_run => note,
-        Patch::Set(_) | Patch::Keep => return Ok(Json(TaskInstanceCollectionResponse::of(api, rows).await?)),
+        Patch::Set(_) | Patch::Keep => return Ok(rows),
     };
     Audit::settle();
-    for row in named {
+    for row in found {
         let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id, map_index: row.map_index };
         api.store.task_instance_set_note(&key, note.as_deref()).await?;
     }
@@ -114,7 +210,11 @@ async fn patch(
         let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };
         fresh.push(api.store.task_instance_get(&key).await?.unwrap_or(row));
     }
-    Ok(Json(TaskInstanceCollectionResponse::of(api, fresh).await?))
+    Ok(fresh)
+}
+
+async fn show(api: &Api, rows: Vec<TaskInstanceRow>) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    Ok(Json(TaskInstanceCollectionResponse::of(api, rows).await?))
 }
 
 /// Marks a task instance as `success`, `failed` or `skipped`, or changes its note. Answers all that it changed.
@@ -130,7 +230,7 @@ pub async fn patch_task_instance(
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<PatchTaskInstanceBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
-    patch(&api, path, index.map_index, &mask, body, false).await
+    show(&api, patch(&api, Named::of(path, index.map_index), &mask, body, false).await?).await
 }
 
 #[utoipa::path(
@@ -145,7 +245,7 @@ pub async fn patch_mapped_task_instance(
     extract::Json(body): extract::Json<PatchTaskInstanceBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let (path, map_index) = path.split();
-    patch(&api, path, Some(map_index), &mask, body, false).await
+    show(&api, patch(&api, Named::of(path, Some(map_index)), &mask, body, false).await?).await
 }
 
 /// Answers what the patch would change.
@@ -161,7 +261,7 @@ pub async fn patch_task_instance_dry_run(
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<PatchTaskInstanceBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
-    patch(&api, path, index.map_index, &mask, body, true).await
+    show(&api, patch(&api, Named::of(path, index.map_index), &mask, body, true).await?).await
 }
 
 /// Answers what the patch would change.
@@ -177,5 +277,54 @@ pub async fn patch_mapped_task_instance_dry_run(
     extract::Json(body): extract::Json<PatchTaskInstanceBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let (path, map_index) = path.split();
-    patch(&api, path, Some(map_index), &mask, body, true).await
+    show(&api, patch(&api, Named::of(path, Some(map_index)), &mask, body, true).await?).await
+}
+
+/// Marks the instances of all tasks of a task group, or changes their notes. Answers all that it changed.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}", tag = "Task Instance",
+    params(GroupPath, UpdateMask), request_body = PatchTaskInstanceBody,
+    responses((status = 200, body = TaskInstanceCollectionResponse)),
+)]
+pub async fn patch_task_group_instances(
+    State(api): State<Api>,
+    Path(path): Path<GroupPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<PatchTaskInstanceBody>,
+) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    let named = Named::of_group(&api, path).await?;
+    show(&api, patch(&api, named, &mask, body, false).await?).await
+}
+
+/// Answers what the patch would change.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}/dry_run",
+    tag = "Task Instance", params(GroupPath, UpdateMask), request_body = PatchTaskInstanceBody,
+    responses((status = 200, body = TaskInstanceCollectionResponse)),
+)]
+pub async fn patch_task_group_instances_dry_run(
+    State(api): State<Api>,
+    Path(path): Path<GroupPath>,
+    Query(mask): Query<UpdateMask>,
+    extract::Json(body): extract::Json<PatchTaskInstanceBody>,
+) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    let named = Named::of_group(&api, path).await?;
+    show(&api, patch(&api, named, &mask, body, true).await?).await
+}
+
+/// Marks many task instances, or changes their notes. They can't be made or deleted: 405 in the answer.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", tag = "Task Instance",
+    params(RunScopePath), request_body = BulkBody<BulkTaskInstanceBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_task_instances(
+    State(api): State<Api>,
+    audit: Audit,
+    Scoped(scope): Scoped,
+    Path(path): Path<RunScopePath>,
+    extract::Json(body): extract::Json<BulkBody<BulkTaskInstanceBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    let (dag_id, run_id) = (path.dag_id.one(), path.dag_run_id.one());
+    carry_out(&api, &audit, &TaskInstances { api: &api, scope, dag_id, run_id }, body).await
 }

@@ -56,6 +56,7 @@ impl Hidden {
             ("{version}", &self.version.to_string()),
             ("{digest}", &self.digest.to_string()),
             ("{asset_id}", &self.asset.to_string()),
+            ("{asset_alias_id}", &self.asset.to_string()),
             ("{backfill_id}", &self.backfill.to_string()),
             ("{id}", &self.backfill.to_string()),
         ]

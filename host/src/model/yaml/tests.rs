@@ -236,6 +236,19 @@ fn errors_have_a_line_and_a_column() {
         (task("work/run\n    retry_delay: soon"), 6, 18, "length of time"),
         (task("work/run\n    trigger_rule: sometimes"), 6, 19, "sometimes"),
         (task("work/run\n    setup: yes please"), 6, 12, "bool"),
+        (task("work/run\n    retries: -1"), 6, 14, "it must be a whole number from 0 to 4294967295"),
+        (task("work/run\n    retries: 1.5"), 6, 14, "it must be a whole number from 0 to 4294967295"),
+        (task("work/run\n    retries: 4294967296"), 6, 14, "it must be a whole number from 0 to 4294967295"),
+        (task("work/run\n    pool_slots: few"), 6, 17, "it must be a whole number from 0 to 4294967295"),
+        (
+            task("work/run\n    priority_weight: high"),
+            6,
+            22,
+            "it must be a whole number from -2147483648 to 2147483647",
+        ),
+        (task("work/run\n    retry_backoff: twice"), 6, 20, "it must be a number"),
+        ("dag_id: d\nmax_active_runs: -1\ntasks:\n  t: {uses: work/run}\n".into(), 2, 18, "from 0 to 4294967295"),
+        ("dag_id: d\nbusiness_days: {nth: [x]}\ntasks:\n  t: {uses: work/run}\n".into(), 2, 23, "whole number from -"),
     ];
     let mut wrong = Vec::new();
     for (text, line, column, part) in cases {

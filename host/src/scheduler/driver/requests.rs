@@ -353,7 +353,6 @@ impl<D: Dispatch> Driver<D> {
                 request.state
             )));
         }
-        let named = [(request.task_id.clone(), request.map_index)];
         let around = select::Around { upstream: request.upstream, downstream: request.downstream };
         let span = Span {
             run_id: Some(&request.run_id),
@@ -367,7 +366,7 @@ impl<D: Dispatch> Driver<D> {
             let key = row.key;
             self.ensure_loaded(row, turn).await?;
             let Some(run) = self.runs.get(&key) else { continue };
-            let chosen = choose(run, &named, around, |state| state != request.state)?;
+            let chosen = choose(run, &request.tasks, around, |state| state != request.state)?;
             affected.extend(chosen.iter().map(|id| run.instance_key(*id)));
             if !request.dry_run && !chosen.is_empty() {
                 let event = Event::Mark { instances: chosen, state: request.state, message: None };

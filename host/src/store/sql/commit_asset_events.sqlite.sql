@@ -4,7 +4,8 @@ SELECT value ->> 1, value ->> 9, value ->> 10, '{}', $1, $1
 FROM jsonb_each($19)
 WHERE value ->> 9 IS NOT NULL
 ON CONFLICT DO NOTHING;
-INSERT INTO asset_event (key, asset, timestamp, extra, source_dag_id, source_run_id, source_task_id, source_map_index, created_by)
+INSERT INTO asset_event (key, asset, timestamp, extra, source_dag_id, source_run_id, source_task_id, source_map_index, created_by,
+    alias)
 SELECT value ->> 0, (SELECT id FROM asset WHERE name = value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-    value ->> 7, value ->> 8
+    value ->> 7, value ->> 8, (SELECT id FROM asset WHERE name = value ->> 11)
 FROM jsonb_each($19);

@@ -1,1 +1,1 @@
-SELECT count(*) FROM connection WHERE lower(id) LIKE lower($1) ESCAPE '\'
+SELECT 1 FROM connection AS c WHERE TRUE

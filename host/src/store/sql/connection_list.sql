@@ -1,5 +1,3 @@
-SELECT id, conn_type, description, host, schema, login, port, sealed_password, sealed_extra, updated_at
-FROM connection
-WHERE lower(id) LIKE lower($1) ESCAPE '\'
-ORDER BY id
-LIMIT $2 OFFSET $3
+SELECT c.id, c.conn_type, c.description, c.host, c.schema, c.login, c.port, c.sealed_password, c.sealed_extra, c.updated_at
+FROM connection AS c
+WHERE TRUE

@@ -1,1 +1,1 @@
-SELECT count(*) FROM pool WHERE lower(name) LIKE lower($1) ESCAPE '\'
+SELECT 1 FROM pool AS p WHERE TRUE

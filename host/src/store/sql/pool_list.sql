@@ -1,1 +1,3 @@
-SELECT name, slots, description, include_deferred FROM pool WHERE lower(name) LIKE lower($1) ESCAPE '\' ORDER BY name LIMIT $2 OFFSET $3
+SELECT p.name, p.slots, p.description, p.include_deferred
+FROM pool AS p
+WHERE TRUE

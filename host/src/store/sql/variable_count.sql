@@ -1,1 +1,1 @@
-SELECT count(*) FROM variable WHERE lower(key) LIKE lower($1) ESCAPE '\'
+SELECT 1 FROM variable AS v WHERE TRUE

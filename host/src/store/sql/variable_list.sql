@@ -1,1 +1,3 @@
-SELECT key, sealed, description, updated_at FROM variable WHERE lower(key) LIKE lower($1) ESCAPE '\' ORDER BY key LIMIT $2 OFFSET $3
+SELECT v.key, v.sealed, v.description, v.updated_at
+FROM variable AS v
+WHERE TRUE

@@ -80,7 +80,7 @@ async fn dags_are_filtered_by_all_that_is_asked_for() {
     assert_eq!(ids(all()).await, "a b_1 bx1 c");
     assert_eq!(ids(DagFilter { order: Order::Descending, ..all() }).await, "c bx1 b_1 a");
     assert_eq!(ids(DagFilter { ids: vec![dag_id("c"), dag_id("a")], ..all() }).await, "a c");
-    assert_eq!(ids(DagFilter { dag_id_pattern: Some("b%".into()), ..all() }).await, "b_1 bx1");
+    assert_eq!(ids(DagFilter { dag_id: Like::one("b%"), ..all() }).await, "b_1 bx1");
     assert_eq!(ids(DagFilter { paused: Some(true), ..all() }).await, "c");
     assert_eq!(ids(DagFilter { owners: vec!["bob".into(), "eve".into()], ..all() }).await, "c");
     let tags: Vec<String> = vec!["all".into(), "tag-a".into()];

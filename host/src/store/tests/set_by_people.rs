@@ -35,9 +35,9 @@ async fn variables_and_connections_read_back_the_same() {
     store.variable_put(&VariableRow { sealed: vec![2], ..variable }).await.unwrap();
     let row = store.variable_get(&key).await.unwrap().unwrap();
     assert_eq!((row.sealed, row.description.as_deref(), row.updated_at), (vec![2], Some("d"), at(1)));
-    assert_eq!(store.variable_list(None, Page::default()).await.unwrap().total, 1);
-    assert_eq!(store.variable_list(Some("rep%"), Page::default()).await.unwrap().items.len(), 1);
-    assert_eq!(store.variable_list(Some("x%"), Page::default()).await.unwrap().total, 0);
+    assert_eq!(store.variable_list(&Like::default(), Page::default()).await.unwrap().total, 1);
+    assert_eq!(store.variable_list(&Like::one("REP%"), Page::default()).await.unwrap().items.len(), 1);
+    assert_eq!(store.variable_list(&Like::one("x%"), Page::default()).await.unwrap().total, 0);
     assert!(store.variable_delete(&key).await.unwrap());
     assert!(!store.variable_delete(&key).await.unwrap());
 
@@ -57,7 +57,7 @@ async fn variables_and_connections_read_back_the_same() {
     store.connection_put(&connection).await.unwrap();
     let row = store.connection_get(&id).await.unwrap().unwrap();
     assert_eq!(format!("{row:?}"), format!("{connection:?}"));
-    assert_eq!(store.connection_list(None, Page::default()).await.unwrap().items.len(), 1);
+    assert_eq!(store.connection_list(&Like::default(), Page::default()).await.unwrap().items.len(), 1);
     assert!(store.connection_delete(&id).await.unwrap());
     assert!(store.connection_get(&id).await.unwrap().is_none());
 }
@@ -195,7 +195,10 @@ async fn there_is_a_default_pool_from_the_start() {
     assert_eq!((pool.slots, pool.include_deferred), (128, false));
     let unlimited = PoolRow { slots: -1, include_deferred: true, ..pool };
     store.pool_put(&unlimited).await.unwrap();
-    assert_eq!(store.pool_list(None, Page::default()).await.unwrap().items, std::slice::from_ref(&unlimited));
+    assert_eq!(
+        store.pool_list(&Like::default(), Page::default()).await.unwrap().items,
+        std::slice::from_ref(&unlimited)
+    );
     assert!(store.pool_put(&PoolRow { slots: -2, ..unlimited }).await.is_err());
     assert!(store.pool_delete(&PoolName::default_pool()).await.unwrap());
 }

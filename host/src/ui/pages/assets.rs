@@ -14,7 +14,7 @@ use crate::{
     api::permit::Scoped,
     auth::{CurrentUser, DagScope},
     model::ids::{AssetName, DagId},
-    store::{AssetEventFilter, AssetEventRow, AssetReference, AssetRow, DagRunRow, Order, Page},
+    store::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, DagRunRow, Order, Page},
     ui::{
         UiState,
         error::UiError,
@@ -50,6 +50,7 @@ struct AssetView {
     shell: Shell,
     crumbs: Crumbs,
     name: AssetName,
+    is_alias: bool,
     base_href: String,
     facts: Facts,
     queued: Vec<QueuedLine>,
@@ -65,6 +66,8 @@ struct QueuedLine {
 
 struct EventLine {
     key: i64,
+    /// The asset, where it is another than the page's.
+    asset: Html,
     at: When,
     source: Html,
     runs: Html,
@@ -106,7 +109,8 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.asset_list(None, None, scope.seen(), Page { limit: ROWS, offset: query.offset }).await?;
+    let filter = AssetFilter { dags: scope.seen().clone(), ..AssetFilter::default() };
+    let listed = ui.store.asset_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
     let ids: Vec<_> = listed.items.iter().map(|row| row.id).collect();
     let references = references(&ui, &scope, &ids).await?;
     let zone = frame.zones_of_none();
@@ -177,7 +181,8 @@ pub async fn show(
     }
     let filter = AssetEventFilter {
         dags: scope.seen().clone(),
-        asset: Some(row.id),
+        asset: (!row.is_alias).then_some(row.id),
+        alias: row.is_alias.then_some(row.id),
         order: Order::Descending,
         ..AssetEventFilter::default()
     };
@@ -203,6 +208,7 @@ pub async fn show(
         .into_iter()
         .map(|event| EventLine {
             key: event.key,
+            asset: Html::new().link(&href(event.asset), &event.name),
             at: When { at: Some(event.timestamp), zone },
             source: source(&event),
             runs: runs(event.key),
@@ -219,7 +225,11 @@ pub async fn show(
     let base_href = href(row.id);
     let offset = usize::try_from(query.offset).unwrap_or(0);
     Ok(page(&AssetView {
-        shell: frame.shell(Section::Assets, "asset", format!("Asset {}", row.name)),
+        shell: frame.shell(
+            Section::Assets,
+            "asset",
+            format!("{} {}", if row.is_alias { "Alias" } else { "Asset" }, row.name),
+        ),
         crumbs: Crumbs::new([("/assets".to_owned(), "Assets".to_owned())]),
         facts,
         queued: waiting
@@ -229,6 +239,7 @@ pub async fn show(
         pager: Pager::new(offset, ROWS as usize, events.len(), listed.total, |at| format!("{base_href}?offset={at}")),
         events,
         name: row.name,
+        is_alias: row.is_alias,
         base_href,
     }))
 }

@@ -196,8 +196,7 @@ impl ClearOptions {
         MarkRequest {
             dag_id,
             run_id,
-            task_id,
-            map_index: self.map_index,
+            tasks: vec![(task_id, self.map_index)],
             state,
             upstream: self.upstream,
             downstream: self.downstream,

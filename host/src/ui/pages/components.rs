@@ -158,6 +158,12 @@ pub async fn upload(
                         waiting.join(", ")
                     );
                 }
+                for dag in &deployed.dags {
+                    let spec = ui.dag(&dag.dag_id).await?.spec;
+                    for warning in ui.scheduler.dag_warnings(&spec).await? {
+                        let _ = write!(what, " {}: {warning}.", dag.dag_id);
+                    }
+                }
                 return Ok(go_and_tell(&links::component(&deployed.digest), &what));
             }
             Err(error) if error.is_refusal() => error.to_string(),

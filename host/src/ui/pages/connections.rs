@@ -17,7 +17,7 @@ use crate::{
     model::{ids::ConnectionId, role::Permission},
     scheduler::Tested,
     secrets::place,
-    store::ConnectionRow,
+    store::{ConnectionRow, Like},
     ui::{
         UiState,
         error::UiError,
@@ -37,7 +37,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.connection_list(None, query.page()).await?;
+    let listed = ui.store.connection_list(&Like::default(), query.page()).await?;
     let sees_all = frame.may(Permission::SettingRead);
     let shown = |value: String| if sees_all || value.is_empty() { value } else { "•••••".to_owned() };
     let rows: Vec<_> = listed

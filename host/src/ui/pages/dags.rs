@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use crate::{
-    api::permit::Scoped,
+    api::{extract::pattern, permit::Scoped},
     model::{ids::DagId, role::Permission, spec::ScheduleSpec, state::RunState, time::Timestamp},
     store::{DagFilter, DagRow, DagRunRow, Page},
     ui::{
@@ -210,7 +210,7 @@ pub async fn list(
 ) -> Result<Response, UiError> {
     let filter = DagFilter {
         dags: scope.seen().clone(),
-        dag_id_pattern: (!query.q.is_empty()).then(|| like(&query.q)),
+        dag_id: pattern(Some(&query.q), None),
         tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
         paused: query.paused.parse().ok(),
         last_run_state: query.last.parse().ok(),
@@ -279,9 +279,4 @@ pub async fn list(
         rows,
         shell,
     }))
-}
-
-/// `text` somewhere in a name, as SQL LIKE says it; its own `%` and `_` stay wild, as in Airflow.
-pub fn like(text: &str) -> String {
-    format!("%{text}%")
 }

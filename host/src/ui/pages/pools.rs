@@ -12,7 +12,7 @@ use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, S
 use crate::{
     auth::Audit,
     model::{ids::PoolName, role::Permission},
-    store::PoolRow,
+    store::{Like, PoolRow},
     ui::{
         UiState,
         error::UiError,
@@ -29,7 +29,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.pool_list(None, query.page()).await?;
+    let listed = ui.store.pool_list(&Like::default(), query.page()).await?;
     let line = |row: &PoolRow| {
         let slots = if row.slots < 0 { "unlimited".to_owned() } else { row.slots.to_string() };
         let waiting = if row.include_deferred { "yes" } else { "no" };

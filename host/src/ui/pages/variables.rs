@@ -13,7 +13,7 @@ use crate::{
     auth::Audit,
     model::{ids::VariableKey, role::Permission},
     secrets::place,
-    store::VariableRow,
+    store::{Like, VariableRow},
     ui::{
         UiState,
         error::UiError,
@@ -32,7 +32,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.variable_list(None, query.page()).await?;
+    let listed = ui.store.variable_list(&Like::default(), query.page()).await?;
     let zone = frame.zones_of_none();
     let rows: Vec<_> = listed
         .items

@@ -126,7 +126,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .collect();
     let shell = frame.shell(Section::Dags, "dag-details", format!("{dag_id} details"));
     Ok(page(&DetailsView {
-        head: DagHead::new(&ui, &dag, "details", &shell.here, zone).await,
+        head: DagHead::new(&ui, &dag, "details", &shell.here, zone).await?,
         shell,
         facts,
         params,

@@ -1,35 +1,26 @@
 //! The grid of runs and tasks.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
-use futures_util::future::try_join_all;
 use serde::Deserialize;
 
-use super::DagHead;
+use super::{
+    DagHead,
+    twin::{TWIN_ROWS, TWIN_RUNS, Twin, tree_order, twin},
+};
 use crate::{
-    model::{
-        ids::{DagId, RunId},
-        state::TaskState,
-    },
-    store::DagRunRow,
+    model::{ids::DagId, state::TaskState},
     ui::{
         UiState, data,
         error::UiError,
         links,
-        shape::Shape,
         shell::{Frame, Section, Shell, page},
-        show::{Pager, State as StateView, StateCell, StateIcon, Zones},
+        show::{Pager, State as StateView},
     },
 };
-
-/// Rows and columns of the grid's table twin.
-const TWIN_ROWS: usize = 60;
-const TWIN_RUNS: usize = 10;
 
 #[derive(Template)]
 #[template(path = "dag_grid.html")]
@@ -44,44 +35,6 @@ struct GridView {
     twin: Twin,
     pager: Pager,
     legend: Vec<StateView>,
-}
-
-/// The grid as a table.
-struct Twin {
-    runs: Vec<TwinRun>,
-    rows: Vec<TwinRow>,
-}
-
-struct TwinRun {
-    run_id: RunId,
-    href: String,
-    state: StateIconOf,
-    state_name: &'static str,
-    /// Month and day.
-    short: String,
-}
-
-/// A run's state as an icon in its colour.
-struct StateIconOf(StateView);
-
-impl std::fmt::Display for StateIconOf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let icon: StateIcon = self.0.icon();
-        write!(f, "<span class=\"state s-{}\">{icon}</span>", self.0.name())
-    }
-}
-
-impl askama::filters::HtmlSafe for StateIconOf {}
-
-struct TwinRow {
-    task_id: String,
-    cells: Vec<TwinCell>,
-}
-
-struct TwinCell {
-    href: String,
-    told: String,
-    state: StateCell,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,7 +67,8 @@ pub async fn grid(
     let mut runs = data::newest_runs(&ui, &dag_id, twin_runs).await?;
     runs.reverse();
     let wanted = query.q.to_lowercase();
-    let rows: Vec<usize> = (0..shape.rows())
+    let rows: Vec<usize> = tree_order(&shape.dag)
+        .into_iter()
         .filter(|row| shape.dag.nodes[*row].task_id.as_str().to_lowercase().contains(&wanted))
         .collect();
     let shown: Vec<_> = rows.iter().copied().skip(query.offset).take(TWIN_ROWS).collect();
@@ -132,7 +86,7 @@ pub async fn grid(
         run_choices.sort_unstable();
     }
     Ok(page(&GridView {
-        head: DagHead::new(&ui, &dag, "grid", &shell.here, zone).await,
+        head: DagHead::new(&ui, &dag, "grid", &shell.here, zone).await?,
         shell,
         run_choices,
         runs_shown,
@@ -143,37 +97,4 @@ pub async fn grid(
         legend: TaskState::ALL.iter().copied().map(StateView::from).collect(),
         q: query.q,
     }))
-}
-
-/// The rows `shown` of the grid.
-async fn twin(ui: &UiState, shape: &Shape, runs: &[DagRunRow], shown: &[usize], zone: Zones) -> Result<Twin, UiError> {
-    let tasks: Vec<_> = shown.iter().map(|row| shape.dag.nodes[*row].task_id.clone()).collect();
-    let states = try_join_all(runs.iter().map(|run| ui.store.task_instance_counts_of(run.key, &tasks))).await?;
-    let letters: Vec<BTreeMap<usize, TaskState>> = states.iter().map(|states| shape.worst(states)).collect();
-    let line = |row: usize| {
-        let task_id = &shape.dag.nodes[row].task_id;
-        let cell = |(run, letters): (&DagRunRow, &BTreeMap<usize, TaskState>)| {
-            let state = StateView::from(letters.get(&row).copied().unwrap_or(TaskState::None));
-            TwinCell {
-                href: links::task(&run.dag_id, &run.run_id, task_id, -1),
-                told: format!("{task_id} in {}: {}", run.run_id, state.words()),
-                state: state.cell(),
-            }
-        };
-        TwinRow { task_id: task_id.to_string(), cells: runs.iter().zip(&letters).map(cell).collect() }
-    };
-    let day = |run: &DagRunRow| run.logical_date.unwrap_or(run.run_after).to_utc().with_timezone(&zone.shown);
-    Ok(Twin {
-        runs: runs
-            .iter()
-            .map(|run| TwinRun {
-                run_id: run.run_id.clone(),
-                href: links::run(&run.dag_id, &run.run_id),
-                state: StateIconOf(run.state.into()),
-                state_name: run.state.as_str(),
-                short: day(run).format("%m-%d").to_string(),
-            })
-            .collect(),
-        rows: shown.iter().copied().map(line).collect(),
-    })
 }

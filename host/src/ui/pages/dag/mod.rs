@@ -8,6 +8,7 @@ mod grid;
 pub mod limits;
 pub mod retention;
 mod runs;
+mod twin;
 pub mod version;
 pub mod webhook;
 
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::{
     auth::Audit,
-    model::ids::DagId,
+    model::{dag_warning::DagWarning, ids::DagId},
     store::DagRow,
     ui::{
         UiState,
@@ -49,6 +50,7 @@ struct DagHead {
     description: Option<String>,
     is_paused: bool,
     pause_reason: Option<String>,
+    warnings: Vec<String>,
     switch: Switch,
     schedule: String,
     next: Option<When>,
@@ -68,7 +70,7 @@ pub struct Tab {
 }
 
 impl DagHead {
-    async fn new(ui: &UiState, dag: &DagRow, current: &'static str, here: &str, zone: Zones) -> Self {
+    async fn new(ui: &UiState, dag: &DagRow, current: &'static str, here: &str, zone: Zones) -> Result<Self, UiError> {
         let base = links::dag(&dag.dag_id);
         let tab = |(name, label): (&'static str, &str)| Tab {
             name,
@@ -76,12 +78,14 @@ impl DagHead {
             href: if name == "grid" { base.clone() } else { format!("{base}/{name}") },
             current: name == current,
         };
-        Self {
+        let warnings = ui.scheduler.dag_warnings(&dag.spec).await?;
+        Ok(Self {
             crumbs: Crumbs::new([("/dags".to_owned(), "DAGs".to_owned())]),
             title: dag.dag_id.clone(),
             description: dag.spec.description.clone().or_else(|| dag.spec.display_name.clone()),
             is_paused: dag.is_paused,
             pause_reason: dag.pause_reason.clone(),
+            warnings: warnings.iter().map(DagWarning::to_string).collect(),
             switch: Switch {
                 dag_id: dag.dag_id.clone(),
                 is_paused: dag.is_paused,
@@ -104,7 +108,7 @@ impl DagHead {
             .map(tab)
             .into(),
             base_href: base,
-        }
+        })
     }
 }
 

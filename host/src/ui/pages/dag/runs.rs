@@ -128,7 +128,7 @@ pub async fn runs(
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str())]);
     let shell = frame.shell(Section::Dags, "dag-runs", format!("{dag_id} runs")).live(events);
     Ok(page(&RunsView {
-        head: DagHead::new(&ui, &dag, "runs", &shell.here, zone).await,
+        head: DagHead::new(&ui, &dag, "runs", &shell.here, zone).await?,
         shell,
         chips,
         filtered: !query.state.is_empty() || filter.backfill.is_some(),

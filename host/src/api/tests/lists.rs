@@ -1,0 +1,244 @@
+//! What Airflow lists besides: stats, tags, warnings, sources, aliases, jobs, settings.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{TestApi, at};
+use crate::{
+    blobs::keys,
+    model::{
+        ids::Digest,
+        spec::{AssetSpec, ComponentKind, DagSpec, GroupSpec, ModuleSpec, NodeSpec},
+    },
+    store::Deploy,
+};
+
+/// Adds a dag, of a component of this kind.
+async fn deploy(api: &TestApi, digest: u8, kind: ComponentKind, dag: DagSpec) {
+    let module = ModuleSpec { kind, sdk: "test".into(), dags: vec![dag], ..ModuleSpec::default() };
+    let deploy = Deploy {
+        module: Arc::new(module),
+        digest: Digest([digest; 32]),
+        blob: keys::component(&Digest([digest; 32]), kind),
+        size_bytes: 3,
+        uploaded_by: "ann".into(),
+        signer: None,
+        provenance: None,
+        paused_default: true,
+        now: at(0),
+    };
+    api.store.deploy(&deploy).await.unwrap();
+}
+
+fn asset(name: &str, is_alias: bool) -> AssetSpec {
+    AssetSpec { name: name.into(), uri: name.into(), group: "asset".into(), extra: None, is_alias }
+}
+
+#[tokio::test]
+async fn runs_are_counted_by_state_for_each_dag() {
+    let api = TestApi::new().await;
+    deploy(&api, 9, ComponentKind::Wasm, DagSpec::new("quiet")).await;
+    api.post("/api/v2/dags/flow/dagRuns", json!({"dag_run_id": "new", "logical_date": null})).await.ok();
+    let stats = api.get("/api/v2/dagStats").await.ok();
+    assert_eq!(stats["total_entries"], 2);
+    let counted = |dag: &Value| {
+        let of = |stat: &Value| format!("{} {}", stat["state"].as_str().unwrap(), stat["count"]);
+        dag["stats"].as_array().unwrap().iter().map(of).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(stats["dags"][0]["dag_display_name"], "The flow");
+    assert_eq!(counted(&stats["dags"][0]), "queued 1, running 0, success 1, failed 0");
+    assert_eq!(counted(&stats["dags"][1]), "queued 0, running 0, success 0, failed 0");
+    assert_eq!(api.get("/api/v2/dagStats?dag_ids=flow&dag_ids=none").await.ok()["total_entries"], 1);
+    let many: Vec<_> = (0..101).map(|at| format!("dag_ids=d{at}")).collect();
+    api.get(&format!("/api/v2/dagStats?{}", many.join("&"))).await.refused(422);
+}
+
+#[tokio::test]
+async fn patterns_know_or_and_beginnings() {
+    let api = TestApi::new().await;
+    deploy(&api, 9, ComponentKind::Wasm, DagSpec { tags: vec!["raw".into(), "etl".into()], ..DagSpec::new("Load_x") })
+        .await;
+    deploy(&api, 10, ComponentKind::Wasm, DagSpec { tags: vec!["Etc".into()], ..DagSpec::new("reload") }).await;
+    let found = async |list: &str, field: &str, query: &str| {
+        let answer = api.get(&format!("/api/v2/{list}?{query}")).await.ok();
+        let names = answer[list].as_array().unwrap().iter().map(|one| one[field].as_str().unwrap().to_owned());
+        let names: Vec<_> = names.collect();
+        assert_eq!(answer["total_entries"], names.len(), "{list} {query}");
+        names.join(" ")
+    };
+    for (query, dags) in [
+        ("dag_id_pattern=load", "Load_x reload"),
+        ("dag_id_pattern=flow%7Cre", "flow reload"),
+        ("dag_id_pattern=flow%20%7C%20~", "Load_x flow reload"),
+        ("dag_id_pattern=%7C", "Load_x flow reload"),
+        ("dag_id_prefix_pattern=Load", "Load_x"),
+        ("dag_id_prefix_pattern=load", ""),
+        ("dag_id_prefix_pattern=L%25", ""),
+        ("dag_id_prefix_pattern=fl%7Cre", "flow reload"),
+        ("dag_id_prefix_pattern=fl%7Cre&dag_id_pattern=e", "reload"),
+    ] {
+        assert_eq!(found("dags", "dag_id", query).await, dags, "{query}");
+    }
+    for name in ["alpha", "Beta", "gamma"] {
+        api.post("/api/v2/variables", json!({"key": name, "value": ""})).await.ok();
+        api.post("/api/v2/pools", json!({"name": name, "slots": 1})).await.ok();
+        api.post("/api/v2/connections", json!({"connection_id": name, "conn_type": "http"})).await.ok();
+    }
+    assert_eq!(found("variables", "key", "variable_key_pattern=BET%7Cgam").await, "Beta gamma");
+    assert_eq!(found("variables", "key", "variable_key_prefix_pattern=b%7Cal").await, "alpha");
+    assert_eq!(found("connections", "connection_id", "connection_id_pattern=ta%7Cmm").await, "Beta gamma");
+    assert_eq!(found("connections", "connection_id", "connection_id_prefix_pattern=Be").await, "Beta");
+    assert_eq!(found("pools", "name", "pool_name_pattern=alph%7Cdefault").await, "alpha default_pool");
+    assert_eq!(found("pools", "name", "pool_name_prefix_pattern=ga").await, "gamma");
+
+    let tags = async |query: &str| api.get(&format!("/api/v2/dagTags?{query}")).await.ok();
+    assert_eq!(tags("").await, json!({"tags": ["Etc", "etl", "raw"], "total_entries": 3}));
+    assert_eq!(tags("tag_name_pattern=et&order_by=-name&limit=1").await, json!({"tags": ["etl"], "total_entries": 2}));
+    assert_eq!(tags("tag_name_prefix_pattern=et%7Cr").await["tags"], json!(["etl", "raw"]));
+}
+
+#[tokio::test]
+async fn a_pool_that_is_not_there_is_a_warning_until_it_is_made() {
+    let api = TestApi::new().await;
+    assert_eq!(api.get("/api/v2/dagWarnings").await.ok(), json!({"dag_warnings": [], "total_entries": 0}));
+    let node = |task_id: &str| NodeSpec { pool: "few".into(), ..NodeSpec::new(task_id, "work") };
+    deploy(&api, 9, ComponentKind::Wasm, DagSpec { nodes: vec![node("a"), node("b")], ..DagSpec::new("load") }).await;
+    let warnings = api.get("/api/v2/dagWarnings").await.ok();
+    let warning = &warnings["dag_warnings"][0];
+    assert_eq!((&warnings["total_entries"], &warning["dag_id"]), (&json!(1), &json!("load")));
+    assert_eq!(warning["warning_type"], "non-existent pool");
+    assert_eq!(warning["message"], "there is no pool `few`: until it is made, `a`, `b` wait");
+    for (query, count) in [
+        ("dag_id=load", 1),
+        ("dag_id=flow", 0),
+        ("warning_type=non-existent%20pool", 1),
+        ("warning_type=asset%20conflict", 0),
+        ("offset=1", 1),
+    ] {
+        assert_eq!(api.get(&format!("/api/v2/dagWarnings?{query}")).await.ok()["total_entries"], count, "{query}");
+    }
+    api.post("/api/v2/pools", json!({"name": "few", "slots": 1})).await.ok();
+    assert_eq!(api.get("/api/v2/dagWarnings").await.ok()["total_entries"], 0);
+}
+
+#[tokio::test]
+async fn a_component_has_no_source_and_a_text_that_is_gone_is_said() {
+    let api = TestApi::new().await;
+    let refused = api.get("/api/v2/dagSources/flow").await.refused(404);
+    assert!(refused["detail"].as_str().unwrap().contains("/wasm"), "{refused}");
+    api.get("/api/v2/dagSources/flow?version_number=7").await.refused(404);
+    api.get("/api/v2/dagSources/none").await.refused(404);
+    deploy(&api, 9, ComponentKind::Yaml, DagSpec::new("text")).await;
+    api.get("/api/v2/dagSources/text").await.refused(503);
+}
+
+#[tokio::test]
+async fn aliases_are_listed_apart_from_assets() {
+    let api = TestApi::new().await;
+    let node = NodeSpec { outlets: vec!["tables".into(), "orders".into()], ..NodeSpec::new("make", "work") };
+    let assets = vec![asset("tables", true), asset("orders", false)];
+    deploy(&api, 9, ComponentKind::Wasm, DagSpec { nodes: vec![node], assets, ..DagSpec::new("load") }).await;
+    let aliases = api.get("/api/v2/assets/aliases?name_pattern=TAB").await.ok();
+    let alias = aliases["asset_aliases"][0].clone();
+    assert_eq!(
+        (&aliases["total_entries"], &alias["name"], &alias["group"]),
+        (&json!(1), &json!("tables"), &json!("asset"))
+    );
+    assert_eq!(api.get(&format!("/api/v2/assets/aliases/{}", alias["id"])).await.ok(), alias);
+    assert_eq!(api.get("/api/v2/assets/aliases?name_prefix_pattern=o").await.ok()["total_entries"], 0);
+    let assets = api.get("/api/v2/assets").await.ok();
+    assert_eq!((&assets["total_entries"], &assets["assets"][0]["name"]), (&json!(1), &json!("orders")));
+    api.get(&format!("/api/v2/assets/aliases/{}", assets["assets"][0]["id"])).await.refused(404);
+    api.get("/api/v2/assets/aliases/100").await.refused(404);
+    // What the next upload says counts.
+    let not_any_more = DagSpec { assets: vec![asset("tables", false)], ..DagSpec::new("load") };
+    deploy(&api, 10, ComponentKind::Wasm, not_any_more).await;
+    assert_eq!(api.get("/api/v2/assets/aliases").await.ok()["total_entries"], 0);
+}
+
+#[tokio::test]
+async fn an_asset_is_materialized_by_the_one_dag_that_makes_it() {
+    let api = TestApi::new().await;
+    let maker = |dag_id: &str, outlets: &[&str]| DagSpec {
+        nodes: vec![NodeSpec {
+            outlets: outlets.iter().map(|name| (*name).into()).collect(),
+            ..NodeSpec::new("make", "work")
+        }],
+        assets: ["one", "both", "nobodys"].map(|name| asset(name, false)).into(),
+        ..DagSpec::new(dag_id)
+    };
+    deploy(&api, 9, ComponentKind::Wasm, maker("flow", &["one", "both"])).await;
+    deploy(&api, 10, ComponentKind::Wasm, maker("other", &["both"])).await;
+    let id = async |name: &str| {
+        let found = api.get(&format!("/api/v2/assets?name_pattern={name}")).await.ok();
+        found["assets"][0]["id"].to_string()
+    };
+    let path = |id: &str| format!("/api/v2/assets/{id}/materialize");
+    let one = id("one").await;
+    let run = api.send(axum::http::Method::POST, &path(&one), None).await.ok();
+    assert_eq!((&run["dag_id"], &run["state"], &run["run_type"]), (&json!("flow"), &json!("queued"), &json!("manual")));
+    let body = json!({"dag_run_id": "mine", "note": "by hand", "conf": {}});
+    assert_eq!(api.post(&path(&one), body.clone()).await.ok()["dag_run_id"], "mine");
+    api.post(&path(&one), body).await.refused(409);
+    api.post(&path(&one), json!({"partition_key": "k"})).await.refused(422);
+    api.post(&path(&id("both").await), json!({})).await.refused(409);
+    api.post(&path(&id("nobodys").await), json!({})).await.refused(404);
+    api.post(&path("100"), json!({})).await.refused(404);
+    let logs = api.get("/api/v2/eventLogs?limit=100").await.ok();
+    let made: Vec<_> =
+        logs["event_logs"].as_array().unwrap().iter().filter(|entry| entry["event"] == "run.trigger").collect();
+    assert_eq!(made.len(), 2);
+    assert_eq!((&made[1]["dag_id"], &made[1]["run_id"]), (&json!("flow"), &json!("mine")));
+}
+
+#[tokio::test]
+async fn tasks_of_a_group_are_marked_together() {
+    let api = TestApi::new().await;
+    let group = |id: &str, parent: Option<&str>| GroupSpec {
+        group_id: id.into(),
+        parent: parent.map(Into::into),
+        doc: None,
+        expand: None,
+    };
+    let spec = DagSpec {
+        nodes: [("a", Some("outer")), ("b", Some("inner")), ("c", None)]
+            .map(|(task, group)| NodeSpec { group: group.map(Into::into), ..NodeSpec::new(task, "work") })
+            .into(),
+        groups: vec![group("outer", None), group("inner", Some("outer")), group("empty", None)],
+        ..DagSpec::new("flow")
+    };
+    assert_eq!(spec.tasks_of_group("outer"), Some(vec!["a", "b"]));
+    assert_eq!(spec.tasks_of_group("inner"), Some(vec!["b"]));
+    assert_eq!(spec.tasks_of_group("empty"), Some(Vec::new()));
+    assert_eq!(spec.tasks_of_group("none"), None);
+    let path = "/api/v2/dags/flow/dagRuns/done/taskGroupInstances/none";
+    let refused = api.patch(path, json!({"new_state": "failed"})).await.refused(404);
+    assert_eq!(refused["detail"], "dag_run `done` has no task group `none`");
+}
+
+#[tokio::test]
+async fn what_can_not_be_there_is_an_empty_list() {
+    let api = TestApi::new().await;
+    for (path, field) in [
+        ("importErrors", "import_errors"),
+        ("plugins", "plugins"),
+        ("plugins/importErrors", "import_errors"),
+        ("providers", "providers"),
+    ] {
+        assert_eq!(api.get(&format!("/api/v2/{path}")).await.ok(), json!({field: [], "total_entries": 0}), "{path}");
+    }
+    api.get("/api/v2/importErrors/1").await.refused(404);
+    let jobs = api.get("/api/v2/jobs").await.ok();
+    assert_eq!((&jobs["total_entries"], &jobs["jobs"][0]["job_type"]), (&json!(1), &json!("SchedulerJob")));
+    assert!(jobs["jobs"][0]["latest_heartbeat"].is_string(), "{jobs}");
+    for (query, count) in
+        [("is_alive=true", 1), ("is_alive=false", 0), ("job_type=WorkerJob", 0), ("job_state=running", 1)]
+    {
+        assert_eq!(api.get(&format!("/api/v2/jobs?{query}")).await.ok()["total_entries"], count, "{query}");
+    }
+    // The router in process has no settings.
+    assert_eq!(api.get("/api/v2/config").await.ok(), json!({"sections": []}));
+    api.get("/api/v2/config?section=core").await.refused(404);
+    api.get("/api/v2/config/section/core/option/listen").await.refused(404);
+}

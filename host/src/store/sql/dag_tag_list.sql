@@ -1,0 +1,1 @@
+SELECT DISTINCT g.tag FROM dag_tag AS g WHERE TRUE
