@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use airlock_tests::{Client, Server, Shell, build, until};
 use reqwest::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 async fn with(flags: &[(&str, &str)]) -> (Server, Client) {
@@ -84,7 +85,10 @@ async fn what_is_said_of_a_dag_holds_and_is_written_down() {
     runs(&client, "hello", 4).await;
     let path = "/api/v2/dags/hello/retention";
     let nothing = client.get(path).await.ok();
-    assert_eq!(nothing["effective"], json!({"runs_days": null, "runs_count": null, "logs_days": null}));
+    assert_eq!(
+        nothing["effective"],
+        json!({"runs_days": null, "runs_count": null, "logs_days": null, "data_days": null})
+    );
     let preview = client.post("/api/v2/retention/dry_run", &json!({})).await.ok();
     assert_eq!(preview["total_entries"], 0, "nothing goes unless somebody says so");
 
@@ -99,13 +103,71 @@ async fn what_is_said_of_a_dag_holds_and_is_written_down() {
     assert_eq!(entry["dag_id"], "hello");
 
     let cli = Shell::signed_in(&server).await;
-    let shown =
-        cli.run(&["retention", "set", "hello", "--runs-count", "for-ever", "--logs-days", "3", "-o", "json"]).await;
-    assert_eq!(shown.json()["own"], json!({"runs_days": null, "runs_count": 0, "logs_days": 3}));
+    let shown = cli
+        .run(&[
+            "retention",
+            "set",
+            "hello",
+            "--runs-count",
+            "for-ever",
+            "--logs-days",
+            "3",
+            "--data-days",
+            "5",
+            "-o",
+            "json",
+        ])
+        .await;
+    let own = json!({"runs_days": null, "runs_count": 0, "logs_days": 3, "data_days": 5});
+    assert_eq!(shown.json()["own"], own);
     let done = cli.run(&["retention", "run", "-o", "json"]).await.json();
-    assert_eq!((&done["runs"], &done["logs_of_runs"]), (&json!(0), &json!(0)));
+    for what in ["runs", "logs_of_runs", "data_of_runs"] {
+        assert_eq!(done[what], json!(0), "{what}");
+    }
     let all = cli.run(&["retention", "show", "-o", "json"]).await.json();
-    assert_eq!(all["own"], json!([{"dag_id": "hello", "runs_days": null, "runs_count": 0, "logs_days": 3}]));
+    assert_eq!(
+        all["own"],
+        json!([{"dag_id": "hello", "runs_days": null, "runs_count": 0, "logs_days": 3, "data_days": 5}])
+    );
     let page = client.request(Method::GET, "/dags/hello/details").send().await.unwrap().text().await.unwrap();
-    assert!(page.contains("for 3 days"), "{page}");
+    assert!(page.contains("for 3 days") && page.contains("for 5 days"), "{page}");
+}
+
+#[tokio::test]
+async fn logs_and_data_of_an_old_run_are_gone_and_said_to_be() {
+    let (mut server, client) = with(&[("--retention-logs-days", "5"), ("--retention-data-days", "5")]).await;
+    let run = runs(&client, "hello", 1).await.remove(0);
+    server.stop().await;
+    let database = Connection::open(server.data_dir().join("airlock.db")).unwrap();
+    database.execute("UPDATE dag_run SET end_date = end_date - 6 * 86400000000", []).unwrap();
+    drop(database);
+    server.restart().await;
+    let client = server.client().await;
+    let done = client.post("/api/v2/retention/run", &json!({})).await.ok();
+    assert_eq!((&done["runs"], &done["is_done"]), (&json!(0), &json!(true)));
+    let of_task = format!("/api/v2/dags/hello/dagRuns/{run}/taskInstances/get_ready");
+    until("that its data is gone", Duration::from_secs(30), async || {
+        let entries = client.get(&format!("{of_task}/xcomEntries")).await.ok();
+        (entries["total_entries"] == 0).then_some(())
+    })
+    .await;
+    let said = client.get(&format!("{of_task}/xcomEntries/return_value")).await.refused(410);
+    assert!(said.contains("`data_days`"), "{said}");
+    let said = client.get(&format!("{of_task}/logs/1")).await.refused(410);
+    assert!(said.contains("`logs_days`"), "{said}");
+    let page = client.request(Method::GET, &format!("/dags/hello/runs/{run}/tasks/get_ready?tab=outputs"));
+    let page = page.send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("What was pushed was deleted by retention."), "{page}");
+
+    // It runs again with what it needs, and not without.
+    let clear = async |tasks: Value| {
+        let clear = json!({"dag_run_id": run, "task_ids": tasks, "dry_run": false, "only_failed": false});
+        client.post("/api/v2/dags/hello/clearTaskInstances", &clear).await.ok();
+        client.finished("hello", &run).await["state"].clone()
+    };
+    assert_eq!(clear(json!(["say"])).await, "failed");
+    let log = client.get(&format!("/api/v2/dags/hello/dagRuns/{run}/taskInstances/say/logs/2")).await.ok();
+    assert!(log.to_string().contains("clear it, too"), "{log}");
+    assert_eq!(clear(json!(["make_greeting", "get_ready", "say"])).await, "success");
+    client.get(&format!("{of_task}/xcomEntries/return_value")).await.ok();
 }

@@ -18,9 +18,10 @@ use super::{
     error::ApiError,
     extract::{Path, Query},
     paths::{ArtifactPath, MapIndex, RunPath, TaskPath},
+    retention::refuse_retired,
     task_instances::find_instance,
 };
-use crate::{blobs::BlobRead, store::ArtifactRow};
+use crate::{blobs::BlobRead, model::retention::Part, store::ArtifactRow};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ArtifactResponse {
@@ -127,7 +128,10 @@ pub async fn get_artifact(
         let shown: String = name.chars().take(80).collect();
         ApiError::not_found(format!("task instance `{}` has no artifact `{shown}`", path.task_id))
     };
-    let row = api.store.artifact_get(&instance, &name).await?.ok_or_else(missing)?;
+    let Some(row) = api.store.artifact_get(&instance, &name).await? else {
+        refuse_retired(&api, instance.dag_run, Part::Data).await?;
+        return Err(missing());
+    };
     let read = api.blobs.stream(&row.blob).await?;
     let read = read.ok_or_else(|| ApiError::unavailable("the artifact is not in object storage"))?;
     Ok(download(read, &row.name, &row.media_type))

@@ -18,15 +18,15 @@ use super::{
     extract::{Path, Query},
     paths::{MapIndex, TaskPath, TryPath},
     permit::Visitor,
+    retention::refuse_retired,
     task_instances::find_instance,
 };
 use crate::{
+    model::retention::Part,
     scheduler::{LogFrom, LogLine, LogPage, Logs},
     store::InstanceKey,
 };
 
-/// What is said of logs and recordings that are gone.
-pub const LOGS_DELETED: &str = "logs and recordings of this run were deleted by retention (`logs_days`)";
 /// Lines of a page.
 const PAGE_LINES: usize = 1_000;
 /// Lines of an answer that was asked to be whole; the rest follows by its token.
@@ -106,10 +106,8 @@ pub async fn get_log(
 
 /// Says so if the log was there and retention deleted it.
 async fn refuse_deleted(api: &Api, instance: &InstanceKey, try_number: u32) -> Result<(), ApiError> {
-    if api.store.dag_run_logs_are_deleted(instance.dag_run).await?
-        && api.logs.read(instance, try_number, LogFrom::Tail, 1).await?.total_lines == 0
-    {
-        return Err(ApiError::new(StatusCode::GONE, "deleted", LOGS_DELETED));
+    if api.logs.read(instance, try_number, LogFrom::Tail, 1).await?.total_lines == 0 {
+        refuse_retired(api, instance.dag_run, Part::Logs).await?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Recordings of tries: list and download.
 
-use axum::{Json, extract::State, http::StatusCode, response::Response};
+use axum::{Json, extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,11 +10,11 @@ use super::{
     artifacts::download,
     error::ApiError,
     extract::{Path, Query},
-    logs::LOGS_DELETED,
     paths::{MapIndex, TaskPath, TryPath},
+    retention::refuse_retired,
     task_instances::find_instance,
 };
-use crate::store::RecordingRow;
+use crate::{model::retention::Part, store::RecordingRow};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordingResponse {
@@ -70,9 +70,7 @@ pub async fn get_recording(
     let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
     let (instance, _) = find_instance(&api, &path, index.map_index).await?;
     let Some(row) = api.store.recording_get(&instance, try_number).await? else {
-        if api.store.dag_run_logs_are_deleted(instance.dag_run).await? {
-            return Err(ApiError::new(StatusCode::GONE, "deleted", LOGS_DELETED));
-        }
+        refuse_retired(&api, instance.dag_run, Part::Logs).await?;
         return Err(ApiError::not_found(format!(
             "try {try_number} of task instance `{}` was not recorded; set `record` of the task or its dag",
             path.task_id

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,9 +18,10 @@ use crate::{
     auth::Audit,
     model::{
         ids::DagId,
-        retention::{DagRetention, Retention},
+        retention::{DagRetention, Part, Retention},
     },
     scheduler::{DagPreview, Deletions},
+    store::DagRunKey,
 };
 
 /// How long a request waits for what it deletes.
@@ -39,6 +40,9 @@ pub struct DagRetentionBody {
     /// Logs and recordings are deleted so many days after the end of their run.
     #[schema(maximum = 36_500)]
     logs_days: Option<u32>,
+    /// XComs and artifacts are deleted so many days after the end of their run.
+    #[schema(maximum = 36_500)]
+    data_days: Option<u32>,
 }
 
 /// How long history is kept. Null: for ever.
@@ -47,6 +51,7 @@ pub struct EffectiveRetentionResponse {
     runs_days: Option<u32>,
     runs_count: Option<u32>,
     logs_days: Option<u32>,
+    data_days: Option<u32>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,6 +63,8 @@ pub struct DagRetentionResponse {
     effective: EffectiveRetentionResponse,
     /// Runs that ended until then have no logs any more. Null: none were deleted.
     logs_deleted_until: Option<DateTime<Utc>>,
+    /// The same of XComs and artifacts.
+    data_deleted_until: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -67,11 +74,12 @@ pub struct OwnRetentionResponse {
     runs_days: Option<u32>,
     runs_count: Option<u32>,
     logs_days: Option<u32>,
+    data_days: Option<u32>,
 }
 
 impl OwnRetentionResponse {
-    fn new(dag_id: &DagId, DagRetention { runs_days, runs_count, logs_days }: DagRetention) -> Self {
-        Self { dag_id: dag_id.to_string(), runs_days, runs_count, logs_days }
+    fn new(dag_id: &DagId, DagRetention { runs_days, runs_count, logs_days, data_days }: DagRetention) -> Self {
+        Self { dag_id: dag_id.to_string(), runs_days, runs_count, logs_days, data_days }
     }
 }
 
@@ -99,6 +107,8 @@ pub struct RetentionPreviewResponse {
     held: u64,
     /// Runs whose logs and recordings are deleted.
     logs_of_runs: u64,
+    /// Runs whose XComs and artifacts are deleted.
+    data_of_runs: u64,
     /// Of the runs that are deleted.
     task_instances: i64,
     /// Of objects: artifacts, large XComs, logs, recordings.
@@ -119,6 +129,8 @@ pub struct RetentionRunResponse {
     runs: u64,
     /// Runs whose logs and recordings were deleted before them.
     logs_of_runs: u64,
+    /// Runs whose XComs and artifacts were deleted before them.
+    data_of_runs: u64,
     dag_versions: u64,
     components: u64,
     event_logs: u64,
@@ -128,28 +140,33 @@ pub struct RetentionRunResponse {
 }
 
 impl From<DagRetention> for DagRetentionBody {
-    fn from(DagRetention { runs_days, runs_count, logs_days }: DagRetention) -> Self {
-        Self { runs_days, runs_count, logs_days }
+    fn from(DagRetention { runs_days, runs_count, logs_days, data_days }: DagRetention) -> Self {
+        Self { runs_days, runs_count, logs_days, data_days }
     }
 }
 
 impl From<DagRetentionBody> for DagRetention {
-    fn from(DagRetentionBody { runs_days, runs_count, logs_days }: DagRetentionBody) -> Self {
-        Self { runs_days, runs_count, logs_days }
+    fn from(DagRetentionBody { runs_days, runs_count, logs_days, data_days }: DagRetentionBody) -> Self {
+        Self { runs_days, runs_count, logs_days, data_days }
     }
 }
 
 impl From<Retention> for EffectiveRetentionResponse {
-    fn from(Retention { runs_days, runs_count, logs_days }: Retention) -> Self {
+    fn from(Retention { runs_days, runs_count, logs_days, data_days }: Retention) -> Self {
         let number = |number: Option<NonZeroU32>| number.map(NonZeroU32::get);
-        Self { runs_days: number(runs_days), runs_count: number(runs_count), logs_days: number(logs_days) }
+        Self {
+            runs_days: number(runs_days),
+            runs_count: number(runs_count),
+            logs_days: number(logs_days),
+            data_days: number(data_days),
+        }
     }
 }
 
 impl From<DagPreview> for RetentionPreviewResponse {
     fn from(preview: DagPreview) -> Self {
-        let DagPreview { dag_id, runs, held, logs_of_runs, task_instances, bytes, has_more } = preview;
-        Self { dag_id: dag_id.to_string(), runs, held, logs_of_runs, task_instances, bytes, has_more }
+        let DagPreview { dag_id, runs, held, logs_of_runs, data_of_runs, task_instances, bytes, has_more } = preview;
+        Self { dag_id: dag_id.to_string(), runs, held, logs_of_runs, data_of_runs, task_instances, bytes, has_more }
     }
 }
 
@@ -188,19 +205,44 @@ pub async fn dry_run_retention(State(api): State<Api>) -> Result<Json<RetentionP
 pub async fn run_retention(State(api): State<Api>, audit: Audit) -> Result<Json<RetentionRunResponse>, ApiError> {
     audit.begun();
     let (deleted, is_done) = api.scheduler.retention_run(PATIENCE).await?;
-    let Deletions { runs, logs_of_runs, dag_versions, components, event_logs, asset_events } = deleted;
-    Ok(Json(RetentionRunResponse { runs, logs_of_runs, dag_versions, components, event_logs, asset_events, is_done }))
+    let Deletions { runs, logs_of_runs, data_of_runs, dag_versions, components, event_logs, asset_events } = deleted;
+    Ok(Json(RetentionRunResponse {
+        runs,
+        logs_of_runs,
+        data_of_runs,
+        dag_versions,
+        components,
+        event_logs,
+        asset_events,
+        is_done,
+    }))
+}
+
+/// Refuses what a run does not have any more, if retention deleted it.
+pub(super) async fn refuse_retired(api: &Api, run: DagRunKey, part: Part) -> Result<(), ApiError> {
+    if !api.store.dag_run_part_is_deleted(run, part).await? {
+        return Ok(());
+    }
+    let what = match part {
+        Part::Logs => "logs and recordings of this run were deleted by retention (`logs_days`)",
+        Part::Data => "XComs and artifacts of this run were deleted by retention (`data_days`)",
+    };
+    Err(ApiError::new(StatusCode::GONE, "deleted", what))
 }
 
 async fn show(api: &Api, path: &DagPath) -> Result<Json<DagRetentionResponse>, ApiError> {
     let dag = find_dag(api, &path.dag_id).await?;
     let own = api.store.dag_retention_get(&dag.dag_id).await?;
-    let logs = api.store.dag_logs_deleted_until(&dag.dag_id).await?;
+    let deleted_until = async |part| {
+        let place = api.store.dag_part_deleted_until(&dag.dag_id, part).await?;
+        Ok::<_, ApiError>(place.map(|place| place.end_date.to_utc()))
+    };
     Ok(Json(DagRetentionResponse {
         dag_id: dag.dag_id.to_string(),
         own: own.into(),
         effective: api.scheduler.retention().dags.of_dag(&own).into(),
-        logs_deleted_until: logs.map(|place| place.end_date.to_utc()),
+        logs_deleted_until: deleted_until(Part::Logs).await?,
+        data_deleted_until: deleted_until(Part::Data).await?,
     }))
 }
 

@@ -26,12 +26,13 @@ use super::{
     paths::{MapIndex, TaskPath, TaskScopePath, XComPath},
     permit::Scoped,
     ranges::DateRanges,
+    retention::refuse_retired,
     task_instances::{find_instance, find_scope},
 };
 use crate::{
     auth::Audit,
     blobs::keys,
-    model::ids::XComKey,
+    model::{ids::XComKey, retention::Part},
     store::{InstanceKey, XComBody, XComFilter, XComNew, XComRow, XComValue},
 };
 
@@ -177,8 +178,11 @@ impl XComPath {
 async fn find_xcom(api: &Api, path: XComPath, map_index: i32) -> Result<XComValue, ApiError> {
     let (path, key) = path.split();
     let (instance, _) = find_instance(api, &path, map_index).await?;
-    let found = api.store.xcom_get(&instance, &key).await?;
-    found.ok_or_else(|| ApiError::not_found(format!("task instance `{}` has no XCom `{key}`", path.task_id)))
+    if let Some(found) = api.store.xcom_get(&instance, &key).await? {
+        return Ok(found);
+    }
+    refuse_retired(api, instance.dag_run, Part::Data).await?;
+    Err(ApiError::not_found(format!("task instance `{}` has no XCom `{key}`", path.task_id)))
 }
 
 async fn show(api: &Api, found: XComValue, stringify: bool) -> Result<XComValueResponse, ApiError> {

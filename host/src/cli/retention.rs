@@ -41,6 +41,9 @@ pub struct Said {
     /// Logs and recordings are deleted so many days after the end of their run; or `for-ever` or `default`.
     #[arg(long, value_parser = number)]
     logs_days: Option<Number>,
+    /// XComs and artifacts are deleted so many days after the end of their run; or `for-ever` or `default`.
+    #[arg(long, value_parser = number)]
+    data_days: Option<Number>,
 }
 
 /// None: the server's.
@@ -79,6 +82,7 @@ impl RetentionCommand {
                             ("runs_days", "/runs_days"),
                             ("runs_count", "/runs_count"),
                             ("logs_days", "/logs_days"),
+                            ("data_days", "/data_days"),
                         ],
                     ),
                     _ => Ok(()),
@@ -90,9 +94,12 @@ impl RetentionCommand {
             Self::Set { dag_id, said } => {
                 let path = ["dags", &dag_id, "retention"];
                 let mut own = client.get(&path, &[]).await?["own"].take();
-                for (field, number) in
-                    [("runs_days", said.runs_days), ("runs_count", said.runs_count), ("logs_days", said.logs_days)]
-                {
+                for (field, number) in [
+                    ("runs_days", said.runs_days),
+                    ("runs_count", said.runs_count),
+                    ("logs_days", said.logs_days),
+                    ("data_days", said.data_days),
+                ] {
                     if let Some(Number(number)) = number {
                         own[field] = json!(number);
                     }
@@ -115,6 +122,7 @@ async fn preview(client: &Client, format: Format) -> Result<()> {
             ("runs", "/runs"),
             ("held", "/held"),
             ("logs_of_runs", "/logs_of_runs"),
+            ("data_of_runs", "/data_of_runs"),
             ("task_instances", "/task_instances"),
             ("bytes", "/bytes"),
             ("more", "/has_more"),

@@ -613,6 +613,7 @@ fn retention(settings: &Settings) -> Result<RetentionConfig> {
             runs_days: days("retention.runs_days")?,
             runs_count: up_to("retention.runs_count", MAX_COUNT)?,
             logs_days: days("retention.logs_days")?,
+            data_days: days("retention.data_days")?,
         },
         versions_days: days("retention.versions_days")?,
         versions_count: up_to("retention.versions_count", MAX_COUNT)?,

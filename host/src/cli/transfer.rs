@@ -57,7 +57,8 @@ impl ExportArgs {
         for own in retention["own"].as_array().into_iter().flatten() {
             if let Some(dag) = dags.iter_mut().find(|dag| dag["dag_id"] == own["dag_id"]) {
                 dag["retention"] = json!({
-                    "runs_days": own["runs_days"], "runs_count": own["runs_count"], "logs_days": own["logs_days"],
+                    "runs_days": own["runs_days"], "runs_count": own["runs_count"],
+                    "logs_days": own["logs_days"], "data_days": own["data_days"],
                 });
             }
         }

@@ -411,7 +411,8 @@ fn bind(assignment: &Assignment, binding: &Binding, value: Option<Value>) -> Res
         let node: &Node = assignment.dag.node(assignment.node);
         let whence = match &binding.source {
             Source::Output(upstream) => {
-                format!("task `{}`, which has no result", assignment.dag.node(*upstream).task_id)
+                let upstream = &assignment.dag.node(*upstream).task_id;
+                format!("task `{upstream}`, which has no result; if it had one, clear it, too, to have it made again")
             }
             Source::Param(name) => format!("param `{name}`, which the run does not have"),
             Source::Literal(_) => "a literal that can't be read".to_owned(),

@@ -1,6 +1,6 @@
-//! How long history is kept: which runs and logs go, and when to look again.
+//! How long history is kept: which runs and which parts of them go, and when to look again.
 //!
-//! Both follow the order in which a dag's runs ended: what goes is always a beginning of that order. A run goes if it ended
+//! All follow the order in which a dag's runs ended: what goes is always a beginning of that order. A run goes if it ended
 //! longer ago than its days, *or* if enough others ended after it. Nothing goes unless somebody says so.
 
 use std::{num::NonZeroU32, time::Duration};
@@ -21,7 +21,20 @@ pub const GRACE: Duration = Duration::from_secs(10);
 const HELD: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// How long runs and their logs are kept. None: for ever.
+/// What goes before its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Logs and recordings.
+    Logs,
+    /// XComs and artifacts.
+    Data,
+}
+
+impl Part {
+    pub const ALL: [Self; 2] = [Self::Logs, Self::Data];
+}
+
+/// How long runs and their parts are kept. None: for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
     /// A run goes so many days after its end.
@@ -30,6 +43,8 @@ pub struct Retention {
     pub runs_count: Option<NonZeroU32>,
     /// Logs and recordings go so many days after the end of their run.
     pub logs_days: Option<NonZeroU32>,
+    /// XComs and artifacts go so many days after the end of their run.
+    pub data_days: Option<NonZeroU32>,
 }
 
 /// What is said of one dag. None: what the server says; 0: for ever.
@@ -39,6 +54,7 @@ pub struct DagRetention {
     pub runs_days: Option<u32>,
     pub runs_count: Option<u32>,
     pub logs_days: Option<u32>,
+    pub data_days: Option<u32>,
 }
 
 /// Why a number can't be one of a [`DagRetention`].
@@ -75,6 +91,8 @@ pub struct Left {
     pub oldest: Option<Timestamp>,
     /// When the oldest run ended that still has its logs.
     pub oldest_with_logs: Option<Timestamp>,
+    /// When the oldest run ended that still has its data.
+    pub oldest_with_data: Option<Timestamp>,
     /// Some stay because something needs them.
     pub is_held: bool,
     /// Some are too many and stay because they ended just now.
@@ -89,6 +107,7 @@ impl DagRetention {
             ("runs_days", self.runs_days, MAX_DAYS),
             ("runs_count", self.runs_count, MAX_COUNT),
             ("logs_days", self.logs_days, MAX_DAYS),
+            ("data_days", self.data_days, MAX_DAYS),
         ] {
             if let Some(value) = value.filter(|value| *value > most) {
                 return Err(RetentionError { field, most, value });
@@ -112,6 +131,7 @@ impl Retention {
             runs_days: own(dag.runs_days, self.runs_days),
             runs_count: own(dag.runs_count, self.runs_count),
             logs_days: own(dag.logs_days, self.logs_days),
+            data_days: own(dag.data_days, self.data_days),
         }
     }
 
@@ -139,17 +159,20 @@ impl Retention {
         by_age.max(beyond.filter(|_| self.runs_count.is_some())).map(|until| until.min(may_go))
     }
 
-    /// The last run whose logs go at `now`.
-    pub fn logs_until(self, now: Timestamp) -> Option<Place> {
-        self.logs_days.map(|days| Place::end_of(now.before(DAY * days.get())))
+    /// The last run of which a part goes at `now`.
+    pub fn part_until(self, part: Part, now: Timestamp) -> Option<Place> {
+        let days = match part {
+            Part::Logs => self.logs_days,
+            Part::Data => self.data_days,
+        };
+        days.map(|days| Place::end_of(now.before(DAY * days.get())))
     }
 
     /// When to look at a dag of which a run ended at `now`.
     pub fn look_after_end(self, now: Timestamp) -> Option<Timestamp> {
         let by_count = self.runs_count.map(|_| now.after(GRACE));
-        let of_runs = self.runs_days.map(|days| now.after(DAY * days.get()));
-        let of_logs = self.logs_days.map(|days| now.after(DAY * days.get()));
-        [by_count, of_runs, of_logs].into_iter().flatten().min()
+        let by_age = [self.runs_days, self.logs_days, self.data_days].into_iter().flatten().min();
+        [by_count, by_age.map(|days| now.after(DAY * days.get()))].into_iter().flatten().min()
     }
 
     /// When to look again at a dag that was looked at, if no run ends meanwhile.
@@ -161,8 +184,10 @@ impl Retention {
         };
         let held = left.is_held.then(|| now.after(HELD));
         let young = left.is_young.then(|| now.after(GRACE));
-        let (runs, logs) = (due(self.runs_days, left.oldest), due(self.logs_days, left.oldest_with_logs));
-        [runs, logs, held, young].into_iter().flatten().min()
+        let runs = due(self.runs_days, left.oldest);
+        let logs = due(self.logs_days, left.oldest_with_logs);
+        let data = due(self.data_days, left.oldest_with_data);
+        [runs, logs, data, held, young].into_iter().flatten().min()
     }
 }
 
@@ -186,10 +211,11 @@ mod tests {
 
     #[test]
     fn a_dag_says_what_the_server_does_not() {
-        let server = Retention { runs_days: some(30), runs_count: None, logs_days: some(7) };
+        let server = Retention { runs_days: some(30), runs_count: None, logs_days: some(7), data_days: some(14) };
         assert_eq!(server.of_dag(&DagRetention::default()), server);
-        let own = DagRetention { runs_days: Some(0), runs_count: Some(5), logs_days: None };
-        assert_eq!(server.of_dag(&own), Retention { runs_days: None, runs_count: some(5), logs_days: some(7) });
+        let own = DagRetention { runs_days: Some(0), runs_count: Some(5), logs_days: None, data_days: Some(3) };
+        let both = Retention { runs_days: None, runs_count: some(5), logs_days: some(7), data_days: some(3) };
+        assert_eq!(server.of_dag(&own), both);
     }
 
     #[test]
@@ -230,9 +256,11 @@ mod tests {
 
     #[test]
     fn it_looks_again_when_the_next_thing_is_due() {
-        let keeps = Retention { runs_days: some(30), runs_count: None, logs_days: some(7) };
+        let keeps = Retention { runs_days: some(30), logs_days: some(7), data_days: some(9), ..Retention::default() };
         let left = Left { oldest: Some(day(90)), oldest_with_logs: Some(day(98)), ..Left::default() };
         assert_eq!(keeps.look_again(day(100), left), Some(day(105)));
+        let data = Left { oldest_with_data: Some(day(94)), ..left };
+        assert_eq!(keeps.look_again(day(100), data), Some(day(103)));
         let held = Left { oldest: Some(day(60)), ..Left::default() };
         assert_eq!(keeps.look_again(day(100), held), Some(day(100).after(HELD)), "it should be gone");
         assert_eq!(keeps.look_again(day(100), Left::default()), None);
@@ -248,7 +276,7 @@ mod tests {
         fn what_goes_is_old_or_superfluous(
             days in 0_u32..40, count in 0_u32..6, least in 1_u32..4, ends in proptest::collection::vec(0_u32..100, 0..20),
         ) {
-            let keeps = Retention { runs_days: some(days), runs_count: some(count), logs_days: None };
+            let keeps = Retention { runs_days: some(days), runs_count: some(count), ..Retention::default() };
             let now = day(100);
             let mut places: Vec<_> = (0_i64..).zip(&ends).map(|(key, end)| place(day(*end), key)).collect();
             places.sort_unstable();

@@ -13,7 +13,7 @@ use super::{
     db::{self, Connection, Sql, each},
     sqlite,
 };
-use crate::model::ids::DagId;
+use crate::model::{ids::DagId, retention::Part};
 
 /// Runs whose leftovers a step takes at most.
 const SWEEP_RUNS: i64 = 250;
@@ -44,24 +44,36 @@ impl Leftover {
 
 const NO_BYTES: &str = "CAST(0 AS BIGINT)";
 
-/// What a run's logs are, by table.
-pub(super) static LOGS: LazyLock<[Leftover; 2]> = LazyLock::new(|| {
+/// What a part of a run is, by table, in the order in which it goes.
+pub(super) fn tables_of(part: Part) -> &'static [Leftover] {
+    match part {
+        Part::Logs => LOGS.as_slice(),
+        Part::Data => DATA.as_slice(),
+    }
+}
+
+static LOGS: LazyLock<[Leftover; 2]> = LazyLock::new(|| {
     [
         Leftover::new("log_chunk", "dag_run, task_id, map_index, try_number, seq", "length_bytes"),
         Leftover::new("recording", "dag_run, task_id, map_index, try_number", "size_bytes"),
     ]
 });
 
-/// What else a run leaves, by table, in the order in which it goes.
-static LEFTOVERS: LazyLock<[Leftover; 10]> = LazyLock::new(|| {
-    let of_instance = "dag_run, task_id, map_index";
-    let of_try = "dag_run, task_id, map_index, try_number";
+static DATA: LazyLock<[Leftover; 3]> = LazyLock::new(|| {
     [
         // Before what it consists of.
         Leftover::new("cached_result", "key", NO_BYTES),
-        Leftover::new("callback", "key", NO_BYTES),
         Leftover::new("artifact", "dag_run, task_id, map_index, name", "size_bytes"),
         Leftover::new("xcom", "dag_run, task_id, map_index, key", "size_bytes"),
+    ]
+});
+
+/// What else a run leaves.
+static REST: LazyLock<[Leftover; 7]> = LazyLock::new(|| {
+    let of_instance = "dag_run, task_id, map_index";
+    let of_try = "dag_run, task_id, map_index, try_number";
+    [
+        Leftover::new("callback", "key", NO_BYTES),
         Leftover::new("task_instance_history", of_try, NO_BYTES),
         Leftover::new("task_instance", of_instance, NO_BYTES),
         Leftover::new("rendered_fields", of_try, NO_BYTES),
@@ -157,7 +169,7 @@ impl Store {
         let mut transaction = writer.begin().await?;
         let runs = json(&runs)?;
         let (mut room, mut swept) = (SWEEP_ROWS, Swept::default());
-        for leftover in LOGS.iter().chain(LEFTOVERS.iter()) {
+        for leftover in LOGS.iter().chain(DATA.iter()).chain(REST.iter()) {
             room = swept.sweep(&mut transaction, leftover, &runs, room).await?;
             if room <= 0 {
                 break;

@@ -94,7 +94,7 @@ pub use lease::Leader;
 pub use origin::StartedRun;
 pub use recording::RecordingRow;
 pub use rendered::RenderedFieldsRow;
-pub use retention::{EndedRun, LogsStep, RetentionSize};
+pub use retention::{EndedRun, PartStep, RetentionSize};
 pub use rows::*;
 pub use schema::migrations;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};

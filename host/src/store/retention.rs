@@ -3,17 +3,17 @@
 use super::{
     DagRunKey, DagVersionKey, Query, Store, StoreError,
     codec::json,
-    db::{self, FromRow, Row, each},
-    deletion::{LOGS, Swept},
+    db::{self, FromRow, QueryAs, Row, each},
+    deletion::{self, Swept},
 };
 use crate::model::{
     ids::{DagId, Digest, RunId},
-    retention::{DagRetention, Place},
+    retention::{DagRetention, Part, Place},
     time::Timestamp,
 };
 
-/// Runs whose logs a step takes at most.
-const LOGS_RUNS: i64 = 250;
+/// Runs of which a step takes a part at most.
+const PART_RUNS: i64 = 250;
 /// Rows that a step takes at most.
 const STEP_ROWS: i64 = 1_000;
 /// Rows that a step looks at to find those that nothing needs.
@@ -36,10 +36,10 @@ impl EndedRun {
     }
 }
 
-/// What a step of deleting logs did.
+/// What a step of deleting a part of runs did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LogsStep {
-    /// Runs that have no logs any more.
+pub struct PartStep {
+    /// Runs that have nothing of it any more.
     pub runs: u64,
     pub swept: Swept,
     pub has_more: bool,
@@ -73,6 +73,7 @@ impl FromRow for DagRetention {
             runs_days: row.try_get("runs_days")?,
             runs_count: row.try_get("runs_count")?,
             logs_days: row.try_get("logs_days")?,
+            data_days: row.try_get("data_days")?,
         })
     }
 }
@@ -93,6 +94,25 @@ pub(super) fn put(dag_id: &DagId, said: &DagRetention) -> Query {
         .bind(said.runs_days)
         .bind(said.runs_count)
         .bind(said.logs_days)
+        .bind(said.data_days)
+}
+
+/// How far a part of the dag `$1` was deleted.
+fn deleted_get(part: Part) -> QueryAs<Place> {
+    db::query_as(match part {
+        Part::Logs => include_str!("sql/dag_logs_deleted_get.sql"),
+        Part::Data => include_str!("sql/dag_data_deleted_get.sql"),
+    })
+}
+
+/// Finished runs after one place up to another, in order; how many is the next parameter.
+fn ended_places(dag_id: &DagId, after: Place, until: Place) -> QueryAs<Place> {
+    db::query_as(include_str!("sql/dag_run_ended_places.sql"))
+        .bind(dag_id)
+        .bind(after.end_date)
+        .bind(after.key)
+        .bind(until.end_date)
+        .bind(until.key)
 }
 
 impl Store {
@@ -141,59 +161,54 @@ impl Store {
         Ok(query.fetch_all(self.readers()).await?)
     }
 
-    /// How far the logs of a dag's runs were deleted.
-    pub async fn dag_logs_deleted_until(&self, dag_id: &DagId) -> Result<Option<Place>, StoreError> {
-        let query = db::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
-        Ok(query.fetch_optional(self.readers()).await?)
+    /// How far a part of a dag's runs was deleted.
+    pub async fn dag_part_deleted_until(&self, dag_id: &DagId, part: Part) -> Result<Option<Place>, StoreError> {
+        Ok(deleted_get(part).bind(dag_id).fetch_optional(self.readers()).await?)
     }
 
-    /// Whether logs and recordings of the run were deleted when it had ended.
-    pub async fn dag_run_logs_are_deleted(&self, run: DagRunKey) -> Result<bool, StoreError> {
-        let query = db::query_scalar(include_str!("sql/dag_run_logs_are_deleted.sql")).bind(run);
-        Ok(query.fetch_one(self.readers()).await?)
+    /// Whether a part of the run was deleted when it had ended.
+    pub async fn dag_run_part_is_deleted(&self, run: DagRunKey, part: Part) -> Result<bool, StoreError> {
+        let query = db::query_scalar(match part {
+            Part::Logs => include_str!("sql/dag_run_logs_are_deleted.sql"),
+            Part::Data => include_str!("sql/dag_run_data_is_deleted.sql"),
+        });
+        Ok(query.bind(run).fetch_one(self.readers()).await?)
     }
 
-    /// Runs that still have their logs, up to `until`, in the order of their ends.
-    pub async fn dag_run_with_logs(&self, dag_id: &DagId, until: Place, limit: u32) -> Result<Vec<Place>, StoreError> {
-        let after = self.dag_logs_deleted_until(dag_id).await?.unwrap_or(Place::FIRST);
-        let query = db::query_as(include_str!("sql/dag_run_ended_places.sql"))
-            .bind(dag_id)
-            .bind(after.end_date)
-            .bind(after.key)
-            .bind(until.end_date)
-            .bind(until.key)
-            .bind(limit);
-        Ok(query.fetch_all(self.readers()).await?)
+    /// Runs that still have a part, up to `until`, in the order of their ends.
+    pub async fn dag_run_with_part(
+        &self,
+        dag_id: &DagId,
+        part: Part,
+        until: Place,
+        limit: u32,
+    ) -> Result<Vec<Place>, StoreError> {
+        let after = self.dag_part_deleted_until(dag_id, part).await?.unwrap_or(Place::FIRST);
+        Ok(ended_places(dag_id, after, until).bind(limit).fetch_all(self.readers()).await?)
     }
 
-    /// A step of deleting logs and recordings of runs up to `until`, in the order of their ends.
-    pub async fn dag_logs_delete(&self, dag_id: &DagId, until: Place) -> Result<LogsStep, StoreError> {
+    /// A step of deleting a part of runs up to `until`, in the order of their ends.
+    pub async fn dag_part_delete(&self, dag_id: &DagId, part: Part, until: Place) -> Result<PartStep, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let after = db::query_as(include_str!("sql/dag_logs_deleted_get.sql")).bind(dag_id);
-        let after: Place = after.fetch_optional(&mut *transaction).await?.unwrap_or(Place::FIRST);
-        let runs: Vec<Place> = db::query_as(include_str!("sql/dag_run_ended_places.sql"))
-            .bind(dag_id)
-            .bind(after.end_date)
-            .bind(after.key)
-            .bind(until.end_date)
-            .bind(until.key)
-            .bind(LOGS_RUNS)
-            .fetch_all(&mut *transaction)
-            .await?;
-        let Some(last) = runs.last().copied() else { return Ok(LogsStep::default()) };
-        let mut step = LogsStep { has_more: true, ..LogsStep::default() };
+        let after = deleted_get(part).bind(dag_id).fetch_optional(&mut *transaction).await?.unwrap_or(Place::FIRST);
+        let runs = ended_places(dag_id, after, until).bind(PART_RUNS).fetch_all(&mut *transaction).await?;
+        let Some(last) = runs.last().copied() else { return Ok(PartStep::default()) };
+        let mut step = PartStep { has_more: true, ..PartStep::default() };
         let keys = json(&runs.iter().map(|run| DagRunKey(run.key)).collect::<Vec<_>>())?;
         let mut room = STEP_ROWS;
-        for leftover in LOGS.iter() {
-            room = step.swept.sweep(&mut transaction, leftover, &keys, room).await?;
+        for table in deletion::tables_of(part) {
+            room = step.swept.sweep(&mut transaction, table, &keys, room).await?;
             if room <= 0 {
                 break;
             }
         }
         if room > 0 {
             // There are no more of any of them.
-            let put = db::query(include_str!("sql/dag_logs_deleted_put.sql"));
+            let put = db::query(match part {
+                Part::Logs => include_str!("sql/dag_logs_deleted_put.sql"),
+                Part::Data => include_str!("sql/dag_data_deleted_put.sql"),
+            });
             put.bind(dag_id).bind(last.end_date).bind(last.key).execute(&mut *transaction).await?;
             step.runs = runs.len() as u64;
         }

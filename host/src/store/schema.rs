@@ -42,6 +42,7 @@ const SQLITE: &Steps = &[
     (86, "component provenance", include_str!("../../../migrations/sqlite/0086_component_provenance.sql")),
     (87, "dag limits", include_str!("../../../migrations/sqlite/0087_dag_limits.sql")),
     (90, "component dags", include_str!("../../../migrations/sqlite/0090_component_dags.sql")),
+    (93, "data retention", include_str!("../../../migrations/sqlite/0093_data_retention.sql")),
 ];
 
 /// The first is what SQLite's make up to 69; from then on a change of both has the same number in both.
@@ -57,6 +58,7 @@ const POSTGRES: &Steps = &[
     (86, "component provenance", include_str!("../../../migrations/postgres/0086_component_provenance.sql")),
     (87, "dag limits", include_str!("../../../migrations/postgres/0087_dag_limits.sql")),
     (90, "component dags", include_str!("../../../migrations/postgres/0090_component_dags.sql")),
+    (93, "data retention", include_str!("../../../migrations/postgres/0093_data_retention.sql")),
 ];
 
 /// Since this one processes that share a database agree by a lease on who writes.

@@ -450,6 +450,13 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "retention.data_days",
+        accepts: "0 (for ever) to 36500",
+        default: Some("0"),
+        help: "XComs and artifacts are deleted so many days after the end of their run, where nothing else is said of its dag",
+        secret: false,
+    },
+    Setting {
         key: "retention.versions_days",
         accepts: "0 (for ever) to 36500",
         default: Some("0"),

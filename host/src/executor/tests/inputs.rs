@@ -71,7 +71,10 @@ async fn a_missing_result_fails_the_attempt_that_requires_it() {
     let missing = inputs(&fixture, "b", -1).await.unwrap_err();
     assert_eq!(
         missing,
-        InputError { message: "input `x` of task `b` is bound to task `a`, which has no result".into(), retry: false }
+        InputError {
+            message: "input `x` of task `b` is bound to task `a`, which has no result; if it had one, clear it, too, to have it made again".into(),
+            retry: false,
+        }
     );
     assert_eq!(value(&inputs(&fixture, "c", -1).await.unwrap(), 1), None, "an input that is not required");
 }

@@ -38,7 +38,7 @@ use crate::{
     blobs::keys,
     model::{
         ids::DagId,
-        retention::{self, DagRetention, Left, Place, Retention},
+        retention::{self, DagRetention, Left, Part, Place, Retention},
         time::{Clock, Timestamp},
     },
     store::{DagVersionKey, EndedRun, StoreError},
@@ -78,6 +78,8 @@ pub struct Deletions {
     pub runs: u64,
     /// `dag_runs` whose logs and recordings were deleted before them.
     pub logs_of_runs: u64,
+    /// `dag_runs` whose XComs and artifacts were deleted before them.
+    pub data_of_runs: u64,
     pub dag_versions: u64,
     pub components: u64,
     pub event_logs: u64,
@@ -91,6 +93,7 @@ impl Deletions {
         Self {
             runs: self.runs - before.runs,
             logs_of_runs: self.logs_of_runs - before.logs_of_runs,
+            data_of_runs: self.data_of_runs - before.data_of_runs,
             dag_versions: self.dag_versions - before.dag_versions,
             components: self.components - before.components,
             event_logs: self.event_logs - before.event_logs,
@@ -292,7 +295,8 @@ impl Job {
                 Duty::Dag(dag_id) => Some(dag_id.as_str()),
                 Duty::Shared => None,
             };
-            let Deletions { runs, logs_of_runs, dag_versions, components, event_logs, asset_events } = deleted;
+            let Deletions { runs, logs_of_runs, data_of_runs, dag_versions, components, event_logs, asset_events } =
+                deleted;
             for (table, rows) in [
                 ("dag_run", runs),
                 ("dag_version", dag_versions),
@@ -306,6 +310,7 @@ impl Job {
                 dag_id,
                 runs,
                 logs_of_runs,
+                data_of_runs,
                 dag_versions,
                 components,
                 event_logs,
@@ -332,15 +337,23 @@ impl Job {
         let Some(dag) = store.dag_get(dag_id).await? else { return Ok(None) };
         let now = self.clock.now();
         let mut left = Left::default();
-        if let Some(until) = policy.logs_until(now) {
+        for part in Part::ALL {
+            let Some(until) = policy.part_until(part, now) else { continue };
             while {
-                let step = paced(store.dag_logs_delete(dag_id, until)).await?;
+                let step = paced(store.dag_part_delete(dag_id, part, until)).await?;
                 garbage::count(self.scheduler.metrics(), &step.swept);
-                self.scheduler.retention.count(|done| done.logs_of_runs += step.runs);
+                self.scheduler.retention.count(|done| match part {
+                    Part::Logs => done.logs_of_runs += step.runs,
+                    Part::Data => done.data_of_runs += step.runs,
+                });
                 step.has_more
             } {}
-            let next = store.dag_run_with_logs(dag_id, LAST, 1).await?;
-            left.oldest_with_logs = next.first().map(|place| place.end_date);
+            let next = store.dag_run_with_part(dag_id, part, LAST, 1).await?;
+            let oldest = next.first().map(|place| place.end_date);
+            match part {
+                Part::Logs => left.oldest_with_logs = oldest,
+                Part::Data => left.oldest_with_data = oldest,
+            }
         }
         let bounds = Bounds::read(&self.scheduler, dag_id, policy, dag.spec.max_consecutive_failed_dag_runs).await?;
         if let Some(until) = policy.runs_until(now, bounds.may_go, bounds.beyond) {

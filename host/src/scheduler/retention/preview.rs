@@ -4,7 +4,7 @@ use super::Bounds;
 use crate::{
     model::{
         ids::DagId,
-        retention::{Place, Retention},
+        retention::{Part, Place, Retention},
         time::Timestamp,
     },
     scheduler::Scheduler,
@@ -24,6 +24,8 @@ pub struct DagPreview {
     pub held: u64,
     /// Runs whose logs and recordings would go, with those that go themselves.
     pub logs_of_runs: u64,
+    /// Runs whose XComs and artifacts would go, with those that go themselves.
+    pub data_of_runs: u64,
     pub task_instances: i64,
     /// Of objects that would go.
     pub bytes: i64,
@@ -53,7 +55,7 @@ impl Scheduler {
             }
             let least = dag.spec.max_consecutive_failed_dag_runs;
             let of_dag = self.preview_dag(dag.dag_id, policy, least, now).await?;
-            if of_dag.runs + of_dag.held + of_dag.logs_of_runs > 0 {
+            if of_dag.runs + of_dag.held + of_dag.logs_of_runs + of_dag.data_of_runs > 0 {
                 preview.dags.push(of_dag);
             }
         }
@@ -72,6 +74,7 @@ impl Scheduler {
             runs: 0,
             held: 0,
             logs_of_runs: 0,
+            data_of_runs: 0,
             task_instances: 0,
             bytes: 0,
             has_more: false,
@@ -95,16 +98,25 @@ impl Scheduler {
                 return Ok(seen);
             }
         }
-        if let Some(until) = policy.logs_until(now) {
+        for part in Part::ALL {
+            let Some(until) = policy.part_until(part, now) else { continue };
             let limit = u32::try_from(MAX_RUNS).unwrap_or(u32::MAX);
-            let places = self.store.dag_run_with_logs(&dag_id, until, limit).await?;
-            seen.has_more = places.len() as u64 >= MAX_RUNS;
-            seen.logs_of_runs = places.len() as u64;
+            let places = self.store.dag_run_with_part(&dag_id, part, until, limit).await?;
+            let runs = places.len() as u64;
+            seen.has_more |= runs >= MAX_RUNS;
+            match part {
+                Part::Logs => seen.logs_of_runs = runs,
+                Part::Data => seen.data_of_runs = runs,
+            }
             // What goes with its run is counted already.
             let alone = places.into_iter().filter(|place| gone.is_none_or(|gone| *place > gone));
             let keys: Vec<_> = alone.map(|place| DagRunKey(place.key)).collect();
             for keys in keys.chunks(MAX_PAGE as usize) {
-                seen.bytes += self.store.retention_size(keys).await?.log_bytes;
+                let size = self.store.retention_size(keys).await?;
+                seen.bytes += match part {
+                    Part::Logs => size.log_bytes,
+                    Part::Data => size.data_bytes,
+                };
             }
         }
         Ok(seen)

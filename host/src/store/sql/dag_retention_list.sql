@@ -1,1 +1,1 @@
-SELECT dag_id, runs_days, runs_count, logs_days FROM dag_retention ORDER BY dag_id
+SELECT dag_id, runs_days, runs_count, logs_days, data_days FROM dag_retention ORDER BY dag_id

@@ -6,7 +6,7 @@ use crate::model::{
     callback::{CallbackEvent, Target},
     ids::AssetName,
     limits::{DagLimits, Resource, Spent},
-    retention::{DagRetention, Place},
+    retention::{DagRetention, Part, Place},
 };
 
 /// A dag `a` whose runs ended one after the other, but for those of `unfinished`.
@@ -136,21 +136,43 @@ async fn logs_go_before_their_runs_and_the_store_knows_how_far() {
     store.log_chunk_append(&chunks).await.unwrap();
     assert_eq!(store.retention_size(&[DagRunKey(1), DagRunKey(2)]).await.unwrap().log_bytes, 3 + 9 + 9);
 
-    let step = store.dag_logs_delete(&a, place(2)).await.unwrap();
+    let step = store.dag_part_delete(&a, Part::Logs, place(2)).await.unwrap();
     let logs = Gone { rows: 2, bytes: 9 + 9 };
     assert_eq!((step.runs, step.has_more, step.swept.0["log_chunk"]), (2, true, logs));
-    assert_eq!(store.dag_logs_delete(&a, place(2)).await.unwrap(), LogsStep::default());
-    assert_eq!(store.dag_logs_deleted_until(&a).await.unwrap(), Some(place(2)));
+    assert_eq!(store.dag_part_delete(&a, Part::Logs, place(2)).await.unwrap(), PartStep::default());
+    assert_eq!(store.dag_part_deleted_until(&a, Part::Logs).await.unwrap(), Some(place(2)));
     for (run, is_deleted) in [(1, true), (2, true), (3, false)] {
-        assert_eq!(store.dag_run_logs_are_deleted(DagRunKey(run)).await.unwrap(), is_deleted, "{run}");
+        assert_eq!(store.dag_run_part_is_deleted(DagRunKey(run), Part::Logs).await.unwrap(), is_deleted, "{run}");
         let chunks = store.log_chunk_list(&instance(run, "x"), 1).await.unwrap();
         assert_eq!(chunks.is_empty(), is_deleted, "{run}");
     }
     assert_eq!(store.garbage_list(10).await.unwrap(), ["logs/1", "logs/2", "recordings/1"]);
-    assert_eq!(store.dag_run_with_logs(&a, place(1_000), 9).await.unwrap(), [place(3)]);
+    assert_eq!(store.dag_run_with_part(&a, Part::Logs, place(1_000), 9).await.unwrap(), [place(3)]);
     // What runs again has logs again.
     store.commit(&Commit { dag_runs: vec![ended(1, at(500))], now: at(500), ..Commit::default() }).await.unwrap();
-    assert!(!store.dag_run_logs_are_deleted(DagRunKey(1)).await.unwrap());
+    assert!(!store.dag_run_part_is_deleted(DagRunKey(1), Part::Logs).await.unwrap());
+}
+
+#[tokio::test]
+async fn xcoms_and_artifacts_go_before_their_runs_and_leave_their_objects() {
+    let store = with_ended(1..=3, &[]).await;
+    let a = dag_id("a");
+    for run in 1..=3 {
+        store.xcom_put(&xcom(instance(run, "x"), "k", XComBody::Blob(format!("xcoms/{run}"))), at(5)).await.unwrap();
+    }
+    let step = store.dag_part_delete(&a, Part::Data, place(2)).await.unwrap();
+    assert_eq!((step.runs, step.has_more, step.swept.0["xcom"].rows), (2, true, 2));
+    assert_eq!(store.dag_part_delete(&a, Part::Data, place(2)).await.unwrap(), PartStep::default());
+    assert_eq!(store.dag_part_deleted_until(&a, Part::Data).await.unwrap(), Some(place(2)));
+    assert_eq!(store.dag_part_deleted_until(&a, Part::Logs).await.unwrap(), None);
+    for (run, is_deleted) in [(1, true), (2, true), (3, false)] {
+        assert_eq!(store.dag_run_part_is_deleted(DagRunKey(run), Part::Data).await.unwrap(), is_deleted, "{run}");
+        assert!(!store.dag_run_part_is_deleted(DagRunKey(run), Part::Logs).await.unwrap());
+        let key = XComKey::new("k").unwrap();
+        assert_eq!(store.xcom_get(&instance(run, "x"), &key).await.unwrap().is_none(), is_deleted, "{run}");
+    }
+    assert_eq!(store.garbage_list(10).await.unwrap(), ["xcoms/1", "xcoms/2"]);
+    assert_eq!(store.dag_run_with_part(&a, Part::Data, place(1_000), 9).await.unwrap(), [place(3)]);
 }
 
 #[tokio::test]
@@ -160,7 +182,7 @@ async fn a_run_with_a_long_log_loses_it_in_steps() {
     store.log_chunk_append(&chunks).await.unwrap();
     let mut runs = Vec::new();
     while {
-        let step = store.dag_logs_delete(&dag_id("a"), place(1)).await.unwrap();
+        let step = store.dag_part_delete(&dag_id("a"), Part::Logs, place(1)).await.unwrap();
         runs.push(step.runs);
         step.has_more
     } {}
@@ -291,7 +313,7 @@ async fn events_of_assets_go_but_the_newest_and_those_that_are_needed() {
 async fn what_is_said_of_a_dag_reads_back_and_goes_with_it() {
     let store = TestStore::with_runs(1..=1).await;
     let a = dag_id("a");
-    let said = DagRetention { runs_days: Some(0), runs_count: None, logs_days: Some(7) };
+    let said = DagRetention { runs_days: Some(0), runs_count: None, logs_days: Some(7), data_days: Some(3) };
     assert!(store.dag_retention_put(&a, &said).await.unwrap());
     assert!(!store.dag_retention_put(&dag_id("b"), &said).await.unwrap());
     assert_eq!(store.dag_retention_get(&a).await.unwrap(), said);

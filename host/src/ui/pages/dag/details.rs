@@ -102,6 +102,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .html("Webhook", Html::new().link(&format!("{}/webhook", links::dag(&dag_id)), format_args!("/hooks/{dag_id}")))
         .html("Runs are kept", kept(&frame, &dag_id, super::retention::runs(retention)))
         .text("Logs are kept", super::retention::logs(retention))
+        .text("XComs and artifacts are kept", super::retention::data(retention))
         .html("Limits of all its attempts", limits(&frame, &dag_id, super::limits::words(&seen)))
         .html("Created", When { at: Some(dag.created_at), zone })
         .html("Changed", When { at: Some(dag.updated_at), zone });

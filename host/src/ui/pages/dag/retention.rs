@@ -1,5 +1,7 @@
 //! How long history of a dag is kept.
 
+use std::num::NonZeroU32;
+
 use axum::{
     Form,
     extract::{Path, State},
@@ -40,7 +42,16 @@ pub(super) fn runs(retention: Retention) -> String {
 
 /// How long logs are kept, in words.
 pub(super) fn logs(retention: Retention) -> String {
-    retention.logs_days.map_or_else(|| "as long as their run".to_owned(), |days| format!("for {days} days"))
+    as_long_as(retention.logs_days)
+}
+
+/// How long XComs and artifacts are kept, in words.
+pub(super) fn data(retention: Retention) -> String {
+    as_long_as(retention.data_days)
+}
+
+fn as_long_as(days: Option<NonZeroU32>) -> String {
+    days.map_or_else(|| "as long as their run".to_owned(), |days| format!("for {days} days"))
 }
 
 /// What is typed; empty: what the server's settings say.
@@ -50,12 +61,18 @@ pub struct RetentionForm {
     runs_days: String,
     runs_count: String,
     logs_days: String,
+    data_days: String,
 }
 
 impl RetentionForm {
     fn of(said: &DagRetention) -> Self {
         let text = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
-        Self { runs_days: text(said.runs_days), runs_count: text(said.runs_count), logs_days: text(said.logs_days) }
+        Self {
+            runs_days: text(said.runs_days),
+            runs_count: text(said.runs_count),
+            logs_days: text(said.logs_days),
+            data_days: text(said.data_days),
+        }
     }
 
     fn read(&self) -> Result<DagRetention, String> {
@@ -67,6 +84,7 @@ impl RetentionForm {
             runs_days: number("“Keep runs for days”", &self.runs_days)?,
             runs_count: number("“Keep so many runs”", &self.runs_count)?,
             logs_days: number("“Keep logs for days”", &self.logs_days)?,
+            data_days: number("“Keep XComs and artifacts for days”", &self.data_days)?,
         };
         said.check().map_err(|error| error.to_string())?;
         Ok(said)
@@ -90,6 +108,8 @@ fn form(frame: Frame, dag_id: &DagId, typed: RetentionForm, error: Option<String
             field("logs_days", "Keep logs for days", typed.logs_days).help(
                 "And recordings, after the end of their run. 0: as long as their run; empty: as the server's settings say.",
             ),
+            field("data_days", "Keep XComs and artifacts for days", typed.data_days)
+                .help("After the end of their run. 0: as long as their run; empty: as the server's settings say."),
         ],
         back: format!("{}/details", links::dag(dag_id)).into(),
     }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::{Found, TaskPath, TaskQuery, find, part};
 use crate::{
+    model::retention::Part,
     scheduler::LogFrom,
     ui::{
         UiState,
@@ -87,7 +88,7 @@ pub async fn view(
     } else {
         log::read(ui, &found.key, try_number, &filter, query.before).await?
     };
-    let is_deleted = log.total == 0 && ui.store.dag_run_logs_are_deleted(found.key.dag_run).await?;
+    let is_deleted = log.total == 0 && ui.store.dag_run_part_is_deleted(found.key.dag_run, Part::Logs).await?;
     let last = found.row.as_ref().map_or(0, |row| row.try_number).max(try_number);
     let (try_text, total) = (try_number.to_string(), show::grouped(usize::try_from(log.total).unwrap_or(usize::MAX)));
     let address = |before: u64| {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{super::run::pretty, Found, TaskPath, find, part};
 use crate::{
-    model::ids::XComKey,
+    model::{ids::XComKey, retention::Part},
     store::{ArtifactRow, Page, XComBody, XComFilter, XComValue},
     ui::{
         UiState,
@@ -30,6 +30,8 @@ const MOST_SHOWN: usize = 64 << 10;
 struct OutputsPart {
     xcoms: Vec<XComView>,
     artifacts: Vec<ArtifactView>,
+    /// Retention deleted them.
+    is_deleted: bool,
 }
 
 struct XComView {
@@ -83,7 +85,11 @@ pub async fn view(ui: &UiState, found: &Found) -> Result<Html, UiError> {
             name: artifact.name.clone(),
         }
     });
-    part(&OutputsPart { xcoms: xcoms.collect(), artifacts: artifacts.collect() })
+    let (xcoms, artifacts): (Vec<_>, Vec<_>) = (xcoms.collect(), artifacts.collect());
+    let is_deleted = xcoms.is_empty()
+        && artifacts.is_empty()
+        && ui.store.dag_run_part_is_deleted(found.key.dag_run, Part::Data).await?;
+    part(&OutputsPart { xcoms, artifacts, is_deleted })
 }
 
 /// The value as text, or why it is not shown.
