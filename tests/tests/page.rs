@@ -146,6 +146,9 @@ async fn pages(client: &Client) -> Vec<String> {
         let graph = format!("/dags/{dag_id}/graph");
         pages.extend([format!("/dags/{dag_id}"), graph, format!("{run}/tasks/{task}"), run]);
     }
+    let run_id = client.trigger("make_tables", json!({})).await;
+    client.finished("make_tables", &run_id).await;
+    pages.extend(["tables", "tables/a"].map(|name| format!("/assets/named?name={name}")));
     pages
 }
 
@@ -315,6 +318,15 @@ async fn a_closed_group_is_one_row_of_the_grid() {
     let said = async |expected: &str| {
         browser.holds(&format!("return document.querySelector('#grid-said').textContent.includes('{expected}')")).await;
     };
+    // The table has the groups, too, above their tasks and with a state for each run.
+    let rows = "return [...document.querySelectorAll('#grid-twin tbody tr')]
+        .map(row => `${row.className}:${row.cells[0].textContent}:${row.cells[1].querySelector('a').title.split(' ').pop()}`)
+        .join(' ')";
+    let rows = browser.script(rows).await;
+    let rows = rows.as_str().unwrap();
+    let at = |row: &str| rows.find(row).unwrap_or_else(|| panic!("no {row} in {rows}"));
+    assert!(at("group:group outer:success") < at("group:group outer.inner:success"), "{rows}");
+    assert!(at("group:group outer.inner:success") < at(":outer.inner.double:success"), "{rows}");
     let height = "return document.querySelector('#grid .space').offsetHeight";
     let open = browser.script(height).await.as_i64().unwrap();
     browser.script("document.querySelector('#grid').focus()").await;

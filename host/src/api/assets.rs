@@ -154,6 +154,7 @@ pub struct CreateAssetEventsBody {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
+#[expect(clippy::struct_field_names, reason = "the names are Airflow's")]
 pub struct AssetQuery {
     /// Any text that the name holds; `%` stands for any text, `_` for any character, `|` for or.
     name_pattern: Option<String>,

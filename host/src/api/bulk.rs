@@ -246,7 +246,7 @@ pub async fn carry_out<R: Resource>(
             Action::Update => &mut response.update,
             Action::Delete => &mut response.delete,
         };
-        act(api, audit, resource, action, done.get_or_insert_default()).await;
+        Box::pin(act(api, audit, resource, action, done.get_or_insert_default())).await;
     }
     // Each change has its own entry.
     audit.nothing();

@@ -72,8 +72,8 @@ pub async fn get_dag_stats(
     for dag in api.store.dag_list(&filter, Page::first(MAX_DAGS)).await?.items {
         let counts = api.store.dag_run_states(&dag.dag_id, COUNTED_RUNS).await?;
         let count = |state| counts.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
-        let states = [RunState::Queued, RunState::Running, RunState::Success, RunState::Failed];
-        let stats = states.map(|state| DagStatsStateResponse { state: state.as_str(), count: count(state) });
+        let all = [RunState::Queued, RunState::Running, RunState::Success, RunState::Failed];
+        let stats = all.map(|state| DagStatsStateResponse { state: state.as_str(), count: count(state) });
         dags.push(DagStatsResponse {
             dag_display_name: display_name(&dag.spec, &dag.dag_id),
             dag_id: dag.dag_id.to_string(),

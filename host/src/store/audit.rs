@@ -34,6 +34,7 @@ impl Audit {
     }
 
     /// An entry of its own for one of several changes that the request makes. It says by whom and how, not yet what.
+    #[must_use]
     pub fn part(&self) -> Self {
         let event = self.event.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Self { event: Arc::new(Mutex::new(event)), ..Self::default() }

@@ -255,7 +255,7 @@ pub async fn show(
         .map(|dag_id| (dag_id.clone(), links::dag(&dag_id)))
         .collect();
     let facts = Facts::new()
-        .text("Name", named(&row))
+        .maybe("Name", (!row.module.name.is_empty()).then(|| named(&row)))
         .html("SHA-256", Html::new().markup("<code>").text(digest).markup("</code>"))
         .text("Size", Size(row.size_bytes))
         .text("SDK", &row.module.sdk)
