@@ -91,7 +91,7 @@ async fn one_key_that_comes_several_times_at_once_is_one_run() {
     let all = (0..8).map(|_| send(&api, "flow", secret, 0, Some("order 7"), r#"{"target": 9}"#));
     let answers = futures_util::future::join_all(all).await;
     let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
-    statuses.sort();
+    statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 201]);
     let ids: std::collections::BTreeSet<_> =
         answers.into_iter().map(|answer| answer.ok()["dag_run_id"].to_string()).collect();
