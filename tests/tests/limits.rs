@@ -33,6 +33,7 @@ async fn ended(client: &Client, dag_id: &str, task_id: &str) -> (Value, String) 
 /// Whether a day of UTC has just begun, or begins within a minute: what is counted by day would begin anew in the middle of a test.
 async fn away_from_midnight() {
     let to_midnight = || {
+        #[expect(clippy::disallowed_methods, reason = "this test is about the time of day")]
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         86_400 - since_1970 % 86_400
     };
@@ -48,11 +49,17 @@ async fn a_dag_that_burns_its_time_is_ended_and_starts_nothing_more_also_after_k
     let free = client.get("/api/v2/dags/hostile_spin/limits").await.ok();
     assert_eq!((&free["own"]["cpu_seconds_per_day"], &free["effective"]["memory_mib"]), (&json!(null), &json!(0)));
     limit(&client, "hostile_spin", json!({"cpu_seconds_per_day": 1})).await;
-    let (state, log) = ended(&client, "hostile_spin", "spin").await;
-    assert_eq!(state, "failed");
     let said =
         "more than the 1 seconds of CPU time that dag `hostile_spin` may have a day (limit `cpu_seconds_per_day`)";
-    assert!(log.contains(said) && log.contains("airlock limits set hostile_spin --cpu-seconds-per-day N"), "{log}");
+    // Each ends by itself after two seconds, in which it may have had little of a busy machine.
+    let mut log = String::new();
+    for _ in 0..20 {
+        if !log.contains(said) {
+            log = ended(&client, "hostile_spin", "spin").await.1;
+        }
+    }
+    assert!(log.contains("its dag used") && log.contains(said), "{log}");
+    assert!(log.contains("airlock limits set hostile_spin --cpu-seconds-per-day N"), "{log}");
     let (state, log) = ended(&client, "hostile_spin", "spin").await;
     assert!(state == "failed" && log.contains("it can't start") && log.contains(said), "{log}");
     assert_eq!(ended(&client, "canary", "echo").await.0, "success", "others are not concerned");
@@ -83,20 +90,21 @@ async fn a_dag_that_burns_its_time_is_ended_and_starts_nothing_more_also_after_k
 async fn attempts_that_run_together_share_the_time_of_their_dag() {
     away_from_midnight().await;
     let (_server, client) = hostile(&[("AIRLOCK_LIMITS_CPU_SECONDS_PER_DAY", "2")]).await;
-    let mut runs = Vec::new();
-    for _ in 0..8 {
-        runs.push(client.trigger("hostile_spin", json!({})).await);
+    let mut took = 0.0;
+    for _ in 0..10 {
+        let mut runs = Vec::new();
+        for _ in 0..8 {
+            runs.push(client.trigger("hostile_spin", json!({})).await);
+        }
+        for run_id in &runs {
+            assert_eq!(client.finished("hostile_spin", run_id).await["state"], "failed");
+        }
+        // It is stored within a second.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        took = used(&client, "hostile_spin").await["cpu_seconds"].as_f64().unwrap();
     }
-    for run_id in &runs {
-        assert_eq!(client.finished("hostile_spin", run_id).await["state"], "failed");
-    }
-    // Each is noticed a tenth of a second late; without the limit they would take 16 seconds.
-    let took = until("all is stored", Duration::from_secs(10), async || {
-        let seconds = used(&client, "hostile_spin").await["cpu_seconds"].as_f64()?;
-        (seconds > 2.0).then_some(seconds)
-    })
-    .await;
-    assert!(took < 5.0, "{took}");
+    // Each of eight is noticed about a tenth of a second late; without the limit eighty would take up to 160 seconds.
+    assert!((1.9..5.0).contains(&took), "{took}");
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ async fn a_backup_whose_bucket_is_down_is_told_and_made_later_and_harms_nothing(
     let run = client.trigger("remembered", json!({})).await;
     assert_eq!(client.finished("remembered", &run).await["state"], "success", "others are not concerned");
     // The storage's client tries for half a minute before it says so.
-    let warning = until("the warning", Duration::from_secs(60), warned).await;
+    let warning = until("the warning", Duration::from_mins(1), warned).await;
     assert!(warning["text"].as_str().unwrap().contains("the server's backup can't be made"), "{warning}");
     assert!(figure("airlock_backups_total{result=\"failed\"}").await.unwrap() >= 1.0);
     assert_eq!(figure("airlock_backup_last_timestamp_seconds").await, Some(0.0));
@@ -126,7 +126,7 @@ async fn a_backup_whose_bucket_is_down_is_told_and_made_later_and_harms_nothing(
     assert_eq!(client.finished("remembered", &run).await["state"], "success", "others are not concerned");
 
     bucket.come_back().await;
-    until("the backup", Duration::from_secs(60), async || {
+    until("the backup", Duration::from_mins(1), async || {
         (!bucket.keys_below("backups/backups").is_empty()).then_some(())
     })
     .await;

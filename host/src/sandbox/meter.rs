@@ -61,7 +61,7 @@ mod tests {
         let (frames, mut queue) = mpsc::channel(1_000);
         let meter = Meter::new(AttemptKey(7), frames);
         let begun = thread_time();
-        while thread_time() - begun < Duration::from_millis(250) {
+        while thread_time().saturating_sub(begun) < Duration::from_millis(250) {
             meter.measure(|| std::hint::black_box((0..10_000_u64).sum::<u64>()));
         }
         let rest = meter.told();
@@ -77,7 +77,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let all: u64 = told.iter().map(of).sum();
-        let took = u64::try_from((thread_time() - begun).as_micros()).unwrap();
+        let took = u64::try_from(thread_time().saturating_sub(begun).as_micros()).unwrap();
         assert!((100_000..=took).contains(&all), "{all} of {took}");
         assert!(matches!(meter.told(), FromRunner::Used { cpu_us: 0, .. }));
     }

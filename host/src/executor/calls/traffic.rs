@@ -94,7 +94,7 @@ fn received_bytes(reply: &Reply) -> u64 {
     bytes as u64
 }
 
-fn beyond(limit: OverLimit) -> CallError {
+fn beyond(limit: &OverLimit) -> CallError {
     CallError::TooLarge(format!("this is {limit}"))
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn counted(
     };
     let left = begin(caps)?.map_err(count)?;
     if let Some(ledger) = &attempt.ledger {
-        ledger.spend(Resource::Network, used.sent_bytes).map_err(beyond)?;
+        ledger.spend(Resource::Network, used.sent_bytes).map_err(|limit| beyond(&limit))?;
     }
     let started = Instant::now();
     let result = tokio::time::timeout(left, work).await;
@@ -121,7 +121,7 @@ pub(super) async fn counted(
     let ended = attempt.effects(|effects| effects.traffic.end(caps, started.elapsed(), received_bytes));
     ended.ok_or_else(over)?.map_err(count)?;
     if let Some(ledger) = &attempt.ledger {
-        ledger.had(Resource::Network, received_bytes).map_err(beyond)?;
+        ledger.had(Resource::Network, received_bytes).map_err(|limit| beyond(&limit))?;
     }
     result
 }
