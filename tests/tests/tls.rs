@@ -80,6 +80,8 @@ async fn what_is_wrong_with_a_connection_is_told_by_the_worker() {
     };
     let kept = authority.issue("127.0.0.1", LATER + 1);
     put(&expired);
+    // The server looks at its files from time to time only.
+    says(&elsewhere, "certificate expired").await;
     let worker = Worker::trusting(&server.url, TOKEN, "late", 4, &authority);
     says(&worker, "certificate expired").await;
     let run_id = client.trigger("canary", json!({ "text": "in time" })).await;

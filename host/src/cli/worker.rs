@@ -155,7 +155,9 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
 }
 
 fn say(said: &mut Option<String>, why: String, what: &str) {
-    if said.as_ref() != Some(&why) {
+    // Some tell the time.
+    let words = |text: &str| text.replace(|char: char| char.is_ascii_digit(), "");
+    if said.as_deref().map(words) != Some(words(&why)) {
         tracing::warn!(why, "{what}");
         *said = Some(why);
     }
@@ -277,9 +279,9 @@ impl Worker {
 
 /// An error and its causes on one line, with what helps.
 fn told(error: reqwest::Error) -> String {
+    const AUTHORITY: &str = "name the file of your authority's certificate by SSL_CERT_FILE";
     let text = format!("{:#}", anyhow::Error::new(error));
     // In the words of rustls.
-    const AUTHORITY: &str = "name the file of your authority's certificate by SSL_CERT_FILE";
     for (sign, hint) in [
         ("UnknownIssuer", AUTHORITY),
         // Another authority of the same name.

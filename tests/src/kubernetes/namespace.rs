@@ -53,19 +53,14 @@ impl Namespace {
 
     /// Makes an object that is written in YAML, or changes it to be so.
     async fn apply(&self, object: &str) -> Answer {
-        let (group, kinds, name) = ["ServiceAccount", "RoleBinding", "Role"]
-            .into_iter()
-            .find(|kind| object.contains(&format!("\nkind: {kind}\n")))
-            .map(|kind| match kind {
-                "ServiceAccount" => ("api/v1", "serviceaccounts", "airlock"),
-                "Role" => ("apis/rbac.authorization.k8s.io/v1", "roles", "airlock-pods"),
-                _ => ("apis/rbac.authorization.k8s.io/v1", "rolebindings", "airlock-pods"),
-            })
-            .unwrap_or_else(|| panic!("an account, a role or its binding: {object}"));
-        let path = format!(
-            "/{group}/namespaces/{}/{kinds}/{name}?fieldManager=airlock-test&fieldValidation=Strict",
-            self.name
-        );
+        const PATHS: [(&str, &str, &str); 3] = [
+            ("ServiceAccount", "/api/v1", "serviceaccounts/airlock"),
+            ("Role", "/apis/rbac.authorization.k8s.io/v1", "roles/airlock-pods"),
+            ("RoleBinding", "/apis/rbac.authorization.k8s.io/v1", "rolebindings/airlock-pods"),
+        ];
+        let known = PATHS.iter().find(|(kind, ..)| object.contains(&format!("\nkind: {kind}\n")));
+        let (_, group, name) = known.expect("an account, a role or its binding");
+        let path = format!("{group}/namespaces/{}/{name}?fieldManager=airlock-test&fieldValidation=Strict", self.name);
         let request = self.api.request(Method::PATCH, &path).header("content-type", "application/apply-patch+yaml");
         self.api.send(request.body(object.to_owned())).await
     }
