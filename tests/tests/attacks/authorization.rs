@@ -183,10 +183,11 @@ async fn az_010_az_021_errors_and_the_audit_log_of_others_are_not_told() {
     let author = user(&server, "ann", "author").await;
     let refused = author.upload(b"dag_id: [c4nary-of-ann".to_vec()).await;
     assert_eq!(refused.status, 422);
-    for path in ["/api/v2/eventLogs", "/api/v2/eventLogs/1", "/api/v2/importErrors"] {
+    for path in ["/api/v2/eventLogs", "/api/v2/eventLogs/1", "/api/v2/importErrors/1"] {
         let answer = viewer.get(path).await;
         assert!(matches!(answer.status.as_u16(), 403 | 404), "{path}: {answer:?}");
     }
+    assert_eq!(viewer.get("/api/v2/importErrors").await.ok(), json!({"import_errors": [], "total_entries": 0}));
     for path in ["/api/v2/components", "/api/v2/dags", "/dags", "/components"] {
         let answer = viewer.request(Method::GET, path).send().await.unwrap().text().await.unwrap();
         assert!(!answer.contains("c4nary-of-ann"), "{path}");
