@@ -188,20 +188,24 @@ impl<W: Work> Keeper<W> {
 
     /// Plans for each fleet, and does what was planned. Answers when time alone changes something.
     fn turn(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let all = self.work.workload(None);
-        let workers: BTreeMap<&str, &scheduler::Worker> =
-            all.workers.iter().map(|worker| (worker.name.as_str(), worker)).collect();
+        let mut connected = BTreeSet::new();
         let mut look_at: Option<Timestamp> = None;
         let mut plans = Vec::new();
         for (name, kept) in &mut self.fleets {
             let full = |pod: &PodName| pod.full(&self.installation);
+            // Before it is seen who is connected: whoever connects meanwhile is not one that has left again. And that is looked at
+            // once, with what they run: a pod would be started too many for an attempt whose worker is not seen.
+            let met: BTreeSet<_> = kept.pods.keys().filter(|pod| self.work.has_met(&full(pod))).cloned().collect();
+            // Nobody waits for a fleet that is no more, whose pods may serve any queue.
+            let is_gone = kept.fleet.max == 0;
+            let load = self.work.workload((!is_gone).then_some(&kept.fleet.queue));
+            let workers: BTreeMap<_, _> = load.workers.iter().map(|worker| (worker.name.as_str(), worker)).collect();
             let of_pods: BTreeMap<_, _> = kept
                 .pods
                 .keys()
                 .filter_map(|pod| Some((pod.clone(), seen_worker(workers.get(full(pod).as_str())?))))
                 .collect();
-            let met: BTreeSet<_> = kept.pods.keys().filter(|pod| self.work.has_met(&full(pod))).cloned().collect();
-            let load = self.work.workload(Some(&kept.fleet.queue));
+            connected.extend(of_pods.keys().cloned());
             let ours: BTreeSet<_> = kept.pods.keys().map(full).collect();
             let others = load.workers.iter().filter(|worker| !ours.contains(&worker.name));
             let others = others.map(|worker| if worker.is_draining { worker.running } else { worker.slots });
@@ -211,8 +215,7 @@ impl<W: Work> Keeper<W> {
                 workers: &of_pods,
                 met: &met,
                 others: others.fold(0, u32::saturating_add),
-                // Nobody waits for a fleet that is no more.
-                wanted: if kept.fleet.max == 0 { 0 } else { load.wanted },
+                wanted: if is_gone { 0 } else { load.wanted },
                 spec: &kept.spec,
                 now,
             };
@@ -227,7 +230,7 @@ impl<W: Work> Keeper<W> {
         }
         // One that is no more, and of which nothing is left.
         self.fleets.retain(|_, kept| kept.fleet.max > 0 || !kept.pods.is_empty());
-        self.show(&workers);
+        self.show(&connected);
         look_at
     }
 
@@ -376,8 +379,8 @@ impl<W: Work> Keeper<W> {
         }
     }
 
-    /// Tells what is seen.
-    fn show(&self, workers: &BTreeMap<&str, &scheduler::Worker>) {
+    /// Tells what is seen; the workers of these pods are connected.
+    fn show(&self, connected: &BTreeSet<PodName>) {
         let mut ends: BTreeMap<_, _> = self.gone.iter().cloned().collect();
         let (mut fleets, mut asked) = (Vec::new(), BTreeSet::new());
         for (name, kept) in &self.fleets {
@@ -392,7 +395,7 @@ impl<W: Work> Keeper<W> {
                     Phase::Starting(fault) if pod.is_leaving => (PodState::Leaving, fault.as_ref()),
                     Phase::Starting(fault) => (PodState::Starting, fault.as_ref()),
                     Phase::Running if pod.is_leaving => (PodState::Leaving, None),
-                    Phase::Running if workers.contains_key(full.as_str()) => (PodState::Running, None),
+                    Phase::Running if connected.contains(name) => (PodState::Running, None),
                     Phase::Running => (PodState::Starting, None),
                 };
                 let (node, trouble) = (pod.node.clone(), fault.map(Fault::to_string));
