@@ -178,7 +178,7 @@ impl Runner {
     /// Waits until it has drained: that is never, if nobody asks for it.
     pub async fn drained(&self) {
         let Some(worker) = &self.worker else { return std::future::pending().await };
-        while !self.is_draining() || self.running().attempts > 0 || self.waiting(|_| true).attempts > 0 {
+        while !self.is_draining() || self.has_attempts() {
             worker.changed.notified().await;
         }
     }
@@ -193,9 +193,15 @@ impl Runner {
         self.state().running
     }
 
-    /// What attempts would take that wait here, of those that `counts`.
-    pub fn waiting(&self, counts: impl Fn(&Ready) -> bool) -> Taken {
-        self.state().waiting(counts)
+    /// What attempts would take that wait here, of those that `counts`, and what those take that run.
+    pub fn waiting_and_running(&self, counts: impl Fn(&Ready) -> bool) -> (Taken, Taken) {
+        let state = self.state();
+        (state.waiting(counts), state.running)
+    }
+
+    fn has_attempts(&self) -> bool {
+        let (waiting, running) = self.waiting_and_running(|_| true);
+        waiting.attempts > 0 || running.attempts > 0
     }
 
     /// What waits here, to be placed elsewhere.

@@ -59,6 +59,9 @@ pub struct Worker {
     pub slots: u32,
     /// Attempts that it runs now.
     pub running: u32,
+    /// Attempts of its that wait until it has loaded their component.
+    #[serde(skip)]
+    pub loading: u32,
     /// Memory that its attempts may have together, each as much as its limit; none: any.
     pub memory_mib: Option<u64>,
     /// What those that it runs now may have.
@@ -275,11 +278,12 @@ impl Executor {
         drop(homeless);
         let (mut all_running, mut all) = (Taken::default(), Room::default());
         for runner in self.shared.runners.all() {
-            waiting = waiting.and(runner.waiting(counts));
+            // At one moment: an attempt that starts meanwhile would count twice.
+            let (loading, running) = runner.waiting_and_running(counts);
+            waiting = waiting.and(loading);
             if queue.is_some_and(|queue| !runner.queues().serve(queue)) {
                 continue;
             }
-            let running = runner.running();
             all_running = all_running.and(running);
             if !runner.is_draining() {
                 all = all.and(runner.room());
@@ -290,6 +294,7 @@ impl Executor {
                     queues: runner.queues().to_string(),
                     slots: runner.room().slots,
                     running: running.attempts,
+                    loading: loading.attempts,
                     memory_mib: limited(runner.room().memory_mib),
                     running_memory_mib: running.memory_mib,
                     idle_since: runner.idle_since(),

@@ -208,7 +208,7 @@ impl<W: Work> Keeper<W> {
             connected.extend(of_pods.keys().cloned());
             let ours: BTreeSet<_> = kept.pods.keys().map(full).collect();
             let others = load.workers.iter().filter(|worker| !ours.contains(&worker.name));
-            let others = others.map(|worker| if worker.is_draining { worker.running } else { worker.slots });
+            let others = others.map(|worker| seen_worker(worker).holds());
             let sight = Sight {
                 fleet: name,
                 pods: &kept.pods,
@@ -434,8 +434,9 @@ fn end_of(fault: Option<&Fault>) -> String {
 }
 
 fn seen_worker(worker: &scheduler::Worker) -> Worker {
-    let scheduler::Worker { slots, running, is_draining, idle_since, .. } = *worker;
-    Worker { slots, running, is_draining, idle_since }
+    let scheduler::Worker { slots, running, loading, is_draining, idle_since, .. } = *worker;
+    // It has those, too, also if it takes no more.
+    Worker { slots, running: running.saturating_add(loading), is_draining, idle_since }
 }
 
 /// A digest of all that a pod of the fleet is, but for its name.

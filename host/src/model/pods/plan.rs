@@ -55,10 +55,18 @@ pub struct Sight<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Worker {
     pub slots: u32,
+    /// Attempts that it has.
     pub running: u32,
     pub is_draining: bool,
     /// Since when it runs nothing; none: it does.
     pub idle_since: Option<Timestamp>,
+}
+
+impl Worker {
+    /// Slots for which there need not be another worker.
+    pub fn holds(&self) -> u32 {
+        if self.is_draining { self.running } else { self.slots }
+    }
 }
 
 /// What is to be done now.
@@ -275,9 +283,9 @@ impl Book {
             let worker = sight.workers.get(name);
             let is_leaving = pod.is_leaving || self.deleting.contains(name);
             if let Some(worker) = worker {
-                let is_leaving = is_leaving || worker.is_draining;
-                held.live += u32::from(!is_leaving);
-                held.slots = held.slots.saturating_add(if is_leaving { worker.running } else { worker.slots });
+                let worker = Worker { is_draining: is_leaving || worker.is_draining, ..*worker };
+                held.live += u32::from(!worker.is_draining);
+                held.slots = held.slots.saturating_add(worker.holds());
                 continue;
             }
             if is_leaving {
