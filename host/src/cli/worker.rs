@@ -173,8 +173,8 @@ impl Worker {
     async fn stream(&self) -> std::result::Result<(), Lost> {
         let again = |error: &dyn std::fmt::Display| Lost::Again(error.to_string());
         let mut server = self.connect().await?;
-        let (mut child, runner) = executor::start_runner(self.slots).map_err(|error| again(&error))?;
-        let (mut from_runner, mut to_runner) = runner.into_split();
+        let (mut child, mut from_runner, mut to_runner) =
+            executor::start_runner(self.slots).map_err(|error| again(&error))?;
         let (mut from_server, mut to_server) = tokio::io::split(&mut server);
         let down = async {
             let mut buffer = vec![0; BUFFER];

@@ -54,7 +54,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    process::{Child, ChildStdin, ChildStdout},
+    sync::{Semaphore, mpsc},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use attempt::{
@@ -181,13 +184,13 @@ struct Shared {
 ///
 /// # Errors
 /// If the process can't be started.
-pub fn start_runner(slots: u32) -> std::io::Result<(tokio::process::Child, tokio::net::UnixStream)> {
-    let (mut child, stream) = runner::start(&own_binary()?, slots, None)?;
+pub fn start_runner(slots: u32) -> std::io::Result<(Child, ChildStdout, ChildStdin)> {
+    let (mut child, from, to) = runner::start(&own_binary()?, slots, None)?;
     if let Some(stderr) = child.stderr.take() {
         #[expect(clippy::disallowed_methods, reason = "it ends with the process")]
         tokio::spawn(runner::repeat(0, stderr));
     }
-    Ok((child, stream))
+    Ok((child, from, to))
 }
 
 /// The binary of this process, also after another version was put in its place: children speak as their supervisor does.

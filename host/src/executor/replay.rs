@@ -102,8 +102,7 @@ impl Replay {
         let (task_id, timeout) = (run.instance.task_id.clone(), run.limits.timeout_ms.map(Duration::from_millis));
         let component = run.component;
 
-        let (mut child, socket) = runner::start(&binary, 1, None).map_err(ReplayError::Start)?;
-        let (from, to) = socket.into_split();
+        let (mut child, from, to) = runner::start(&binary, 1, None).map_err(ReplayError::Start)?;
         let mut talk = Talk {
             frames: FrameReader::new(from),
             to: FrameWriter::new(to),

@@ -9,7 +9,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    os::fd::OwnedFd,
     path::Path,
     process::Stdio,
     sync::{
@@ -21,8 +20,7 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    net::UnixStream,
-    process::{Child, ChildStderr, Command},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     sync::{Notify, OwnedSemaphorePermit},
     time::MissedTickBehavior,
 };
@@ -463,30 +461,30 @@ pub(super) enum RunnerError {
     Ended(String),
 }
 
-/// Starts a runner's process; its words are to be read from its stderr.
-pub(super) fn start(binary: &Path, slots: u32, threads: Option<u32>) -> io::Result<(Child, UnixStream)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let child = Command::new(binary)
+/// Starts a runner's process: what it says, what it is told, and the process, whose words about itself are to be read from its stderr.
+pub(super) fn start(binary: &Path, slots: u32, threads: Option<u32>) -> io::Result<(Child, ChildStdout, ChildStdin)> {
+    let mut child = Command::new(binary)
         .arg0("airlock")
         .arg("run-child")
         .arg(slots.to_string())
         .args(threads.map(|threads| threads.to_string()))
         .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    Ok((child, UnixStream::from_std(ours)?))
+    match (child.stdout.take(), child.stdin.take()) {
+        (Some(from), Some(to)) => Ok((child, from, to)),
+        _ => Err(io::Error::other("its pipes are not there")),
+    }
 }
 
 /// One process, from its start to its end.
 async fn live(shared: &Arc<Shared>, runner: &Arc<Runner>, generation: u64) -> Result<(), RunnerError> {
     let started = start(&shared.binary, runner.room.slots, shared.config.runner_threads);
-    let (mut child, socket) = started.map_err(RunnerError::Start)?;
+    let (mut child, from, to) = started.map_err(RunnerError::Start)?;
     shared.config.telemetry.metrics.runner_started();
-    let (from, to) = socket.into_split();
     if let Some(stderr) = child.stderr.take() {
         shared.tasks.spawn(repeat(runner.index, stderr));
     }

@@ -1,4 +1,4 @@
-//! An attempt as its store, the socket's reader and the timer of its log see it: calls under way, log, and how it is stopped.
+//! An attempt as its store, the reader of frames and the timer of its log see it: calls under way, log, and how it is stopped.
 
 use std::{
     collections::HashMap,

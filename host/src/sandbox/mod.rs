@@ -34,8 +34,8 @@
 //! | --- | --- |
 //! | argv | `airlock run-child 256` |
 //! | environment | empty |
-//! | fd 0 | one end of a Unix stream socket pair: [`ToRunner`](crate::wire::ToRunner) in, [`FromRunner`](crate::wire::FromRunner) out |
-//! | fd 1 | not used; give it `/dev/null` |
+//! | fd 0 | a pipe: [`ToRunner`](crate::wire::ToRunner) |
+//! | fd 1 | a pipe: [`FromRunner`](crate::wire::FromRunner) |
 //! | fd 2 | text about faults of the runner itself |
 //!
 //! ```text
@@ -56,9 +56,9 @@
 //! - Replies and kills for attempts that are over are ignored; an attempt may end (timeout, kill) while its calls are under way.
 //! - When an attempt is over the supervisor drops what the attempt left open (writers, readers, responses): `StreamDrop` is sent
 //!   for what the guest dropped itself only.
-//! - The runner always reads its socket, so a supervisor may write without fear of a deadlock. Its own output is bounded: guests
+//! - The runner always reads its pipe, so a supervisor may write without fear of a deadlock. Its own output is bounded: guests
 //!   wait when the supervisor reads slowly.
-//! - A guest that is busy in its own code gives way each 10 ms, so replies and kills of others are served.
+//! - A guest that is busy in its own code gives way each millisecond, so replies and kills of others are served.
 //! - Limits of [`Limits`](crate::wire::Limits) are kept here; what a runner says about them is not proof of anything.
 //! - A frame that can't be read, or a panic of the runner's own, ends the process with a code other than 0: all its attempts are lost.
 

@@ -5,7 +5,6 @@ use std::{
     io,
     num::NonZero,
     os::fd::AsFd,
-    os::unix::net::UnixStream as StdUnixStream,
     panic::AssertUnwindSafe,
     process::ExitCode,
     sync::{
@@ -16,13 +15,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::{
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::mpsc,
-};
+use tokio::{net::unix::pipe, sync::mpsc};
 use tokio_util::task::TaskTracker;
 use wasmtime::{
     Engine,
@@ -88,8 +81,6 @@ fn run(args: impl IntoIterator<Item = String>) -> Result<(), Box<dyn std::error:
     let (engine, no_pool) = engine::engine(slots)?;
     notes.extend(no_pool);
     let linker = imports::linker(&engine)?;
-    let socket = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    socket.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.get())
         .max_blocking_threads(4)
@@ -98,11 +89,16 @@ fn run(args: impl IntoIterator<Item = String>) -> Result<(), Box<dyn std::error:
         .enable_all()
         .build()?;
     let ticker = Ticker::start(engine.clone(), threads.get())?;
+    let (from, to) = {
+        let _runtime = runtime.enter();
+        let from = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
+        (from, pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)?)
+    };
     notes.extend(confine::seal());
     for note in notes {
         eprintln!("airlock run-child: {note}");
     }
-    runtime.block_on(serve(socket, engine, linker, ticker, slots))?;
+    runtime.block_on(serve(from, to, engine, linker, ticker, slots))?;
     // What still runs is of no use to anyone, and may not come to an end.
     std::process::exit(0)
 }
@@ -133,13 +129,13 @@ struct Runner {
 }
 
 async fn serve(
-    socket: StdUnixStream,
+    from: pipe::Receiver,
+    to: pipe::Sender,
     engine: Engine,
     linker: Linker<Guest>,
     ticker: Ticker,
     slots: u32,
 ) -> Result<(), FrameError> {
-    let (reader, writer) = UnixStream::from_std(socket)?.into_split();
     let (frames, queue) = mpsc::channel(QUEUE_FRAMES);
     let outgoing = Outgoing { frames, flusher: Flusher::default() };
     let flusher = outgoing.flusher.clone();
@@ -148,8 +144,8 @@ async fn serve(
     // On the workers, like all else: `block_on`'s own thread is one more to wake for each frame.
     let tasks = TaskTracker::new();
     tasks.spawn(flusher.run());
-    let write = tasks.spawn(write(writer, queue));
-    let mut read = tasks.spawn(read(reader, linker, runner, tasks.clone()));
+    let write = tasks.spawn(write(to, queue));
+    let mut read = tasks.spawn(read(from, linker, runner, tasks.clone()));
     let over =
         |ended: Result<_, tokio::task::JoinError>| ended.unwrap_or_else(|panic| Err(io::Error::other(panic).into()));
     tokio::select! {
@@ -163,7 +159,7 @@ async fn serve(
 }
 
 /// Writes what waits, as much at a time as there is.
-async fn write(to: OwnedWriteHalf, mut queue: mpsc::Receiver<FromRunner>) -> Result<(), FrameError> {
+async fn write(to: pipe::Sender, mut queue: mpsc::Receiver<FromRunner>) -> Result<(), FrameError> {
     let mut writer = FrameWriter::new(to);
     writer.push(&FromRunner::Ready)?;
     writer.flush().await?;
@@ -182,7 +178,7 @@ async fn write(to: OwnedWriteHalf, mut queue: mpsc::Receiver<FromRunner>) -> Res
 }
 
 async fn read(
-    from: OwnedReadHalf,
+    from: pipe::Receiver,
     linker: Linker<Guest>,
     runner: Arc<Runner>,
     tasks: TaskTracker,

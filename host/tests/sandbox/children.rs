@@ -4,7 +4,6 @@
 use std::{
     collections::VecDeque,
     io::Write,
-    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::LazyLock,
@@ -18,10 +17,7 @@ use airlock::{
         Instance, Limits, Line, Reply, RunAttempt, TapeMode, ToRunner, Usage, Value,
     },
 };
-use tokio::net::{
-    UnixStream,
-    unix::{OwnedReadHalf, OwnedWriteHalf},
-};
+use tokio::process::{ChildStdin, ChildStdout};
 
 const AIRLOCK: &str = env!("CARGO_BIN_EXE_airlock");
 
@@ -95,8 +91,8 @@ pub fn refused(compiled: Compiled) -> String {
 /// A runner child with the guests loaded.
 pub struct Runner {
     pub child: Child,
-    reader: FrameReader<OwnedReadHalf>,
-    pub writer: FrameWriter<OwnedWriteHalf>,
+    reader: FrameReader<ChildStdout>,
+    pub writer: FrameWriter<ChildStdin>,
     attempts: u64,
     early: VecDeque<FromRunner>,
 }
@@ -117,17 +113,15 @@ impl Runner {
     }
 
     pub async fn start_empty(slots: u32) -> Self {
-        let (ours, theirs) = StdUnixStream::pair().unwrap();
-        let child = Command::new(AIRLOCK)
+        let mut child = Command::new(AIRLOCK)
             .args(["run-child", &slots.to_string()])
             .env_clear()
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let (reader, writer) = UnixStream::from_std(ours).unwrap().into_split();
-        let mut reader = FrameReader::new(reader);
+        let mut reader = FrameReader::new(ChildStdout::from_std(child.stdout.take().unwrap()).unwrap());
+        let writer = ChildStdin::from_std(child.stdin.take().unwrap()).unwrap();
         assert!(matches!(reader.next().await.unwrap(), Some(FromRunner::Ready)));
         Self { child, reader, writer: FrameWriter::new(writer), attempts: 0, early: VecDeque::new() }
     }
