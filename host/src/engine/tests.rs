@@ -167,6 +167,20 @@ fn a_branch_is_held_to_when_a_child_is_cleared_even_after_a_crash() {
     assert_eq!(states(&driver), ["success", "skipped", "scheduled"]);
 }
 
+#[test]
+fn a_branch_skips_what_another_failure_was_quicker_to_end() {
+    let nodes = ["br", "bad", "a", "join", "end", "other"].map(node).into();
+    let edges = [("br", "a"), ("br", "join"), ("bad", "join"), ("join", "end"), ("bad", "other"), ("other", "end")];
+    for (rest, all) in [(&edges[..4], "skipped"), (&edges[..], "upstream_failed")] {
+        let mut driver = Driver::started(build(&spec(Vec::clone(&nodes), rest)));
+        driver.play("bad", FAILED);
+        assert_eq!(driver.state_of("end"), TaskState::UpstreamFailed);
+        driver.play("br", follow(&["a"]));
+        assert_eq!(driver.state_of("join"), TaskState::Skipped);
+        assert_eq!(driver.state_of("end").as_str(), all);
+    }
+}
+
 fn driver_after_restart(driver: &Driver) -> RunState {
     let dag = driver.state.dag().clone();
     let rows: Vec<_> =

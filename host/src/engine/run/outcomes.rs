@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{InstanceId, table::Instance},
-    RunState, Turn, by_branch,
+    Check, RunState, Turn, by_branch,
 };
 use crate::model::{
     dag::{NodeIndex, Role},
@@ -132,23 +132,41 @@ impl RunState {
     }
 
     /// Ends `id` well and skips what has not begun of `skipped`. A mapped branch decides for its own index only.
+    ///
+    /// What was `upstream_failed` before is skipped, too, as Airflow has it: how a run ends does not depend on which of
+    /// a branch and another upstream task that fails was quicker.
     fn follow(&mut self, id: InstanceId, followed: Vec<NodeIndex>, skipped: Vec<NodeIndex>, turn: &mut Turn) {
         self.followed.insert(id, followed);
         self.end_well(id, None, turn);
         let message = by_branch(&self.dag.node(id.node).task_id);
+        let mut undone = BTreeSet::new();
         for node in skipped {
             for child in self.table.ids_of(node).filter(|child| id.map_index < 0 || child.map_index == id.map_index) {
                 let Some(instance) = self.table.get(child) else { continue };
-                if matches!(
-                    instance.state,
-                    TaskState::None | TaskState::Scheduled | TaskState::UpForRetry | TaskState::UpForReschedule
-                ) {
-                    self.abandon(child, instance, turn);
-                    let mut next = instance.ended(TaskState::Skipped, turn.now);
-                    if instance.state == TaskState::Scheduled && instance.start_date.get().is_none() {
-                        next.try_number = next.try_number.saturating_sub(1);
+                match instance.state {
+                    TaskState::None | TaskState::Scheduled | TaskState::UpForRetry | TaskState::UpForReschedule => {
+                        self.abandon(child, instance, turn);
                     }
-                    self.put(child, next, Some(&message), turn);
+                    TaskState::UpstreamFailed => drop(undone.insert(node)),
+                    _ => continue,
+                }
+                let mut next = instance.ended(TaskState::Skipped, turn.now);
+                if instance.state == TaskState::Scheduled && instance.start_date.get().is_none() {
+                    next.try_number = next.try_number.saturating_sub(1);
+                }
+                self.put(child, next, Some(&message), turn);
+            }
+        }
+        self.decide_again_below(undone, turn);
+    }
+
+    /// What is `upstream_failed` downstream of `nodes` may be so because of them, which are not any more.
+    fn decide_again_below(&mut self, nodes: BTreeSet<NodeIndex>, turn: &mut Turn) {
+        for node in self.dag.descendants(nodes) {
+            for id in self.table.ids_of(node) {
+                if let Some(instance) = self.table.get(id).filter(|it| it.state == TaskState::UpstreamFailed) {
+                    self.put(id, instance.cleared(self.retries(id)), None, turn);
+                    turn.checks.push_back(Check::Instance(id));
                 }
             }
         }
