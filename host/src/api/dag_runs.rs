@@ -25,8 +25,9 @@ use super::{
     extract::{self, Paging, Patch, Path, Query, required},
     names::{DagVersionResponse, Names},
     paths::{DagPath, DagScopePath, RunPath},
+    patterns::DagRunPatterns,
     permit::{Scoped, Visitor},
-    ranges::DateRanges,
+    ranges::{DateRanges, DurationRange},
     task_instances::TaskInstanceCollectionResponse,
 };
 use crate::{
@@ -37,7 +38,7 @@ use crate::{
         time::{DataInterval, Timestamp},
     },
     scheduler::{Change, ClearRequest, RunRequest},
-    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order},
+    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Like, Order},
 };
 
 /// The longest note in characters. Airflow: 1,000.
@@ -164,6 +165,10 @@ pub struct DagRunQuery {
     state: Vec<RunState>,
     /// `manual`, `scheduled`, `backfill`, `asset_triggered`; what is no kind finds nothing.
     run_type: Vec<String>,
+    /// Numbers of versions of the dag.
+    dag_version: Vec<i64>,
+    /// What the run's conf holds, as text.
+    conf_contains: Option<String>,
     /// Runs that this backfill made or ran again. Airlock's.
     backfill_id: Option<i64>,
 }
@@ -179,8 +184,11 @@ pub struct DagRunsBatchBody {
     dag_ids: Option<Vec<DagId>>,
     #[schema(value_type = Option<Vec<String>>)]
     states: Option<Vec<Option<RunState>>>,
+    conf_contains: Option<String>,
     #[serde(flatten)]
     dates: DateRanges,
+    #[serde(flatten)]
+    duration: DurationRange,
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -300,6 +308,10 @@ fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
     Ok(paging.order(&known)?.unwrap_or_default())
 }
 
+fn holds(text: Option<String>) -> Like {
+    text.filter(|text| !text.is_empty()).map_or_else(Like::default, |text| Like::one(format!("%{text}%")))
+}
+
 async fn list(api: &Api, filter: &DagRunFilter, paging: &Paging) -> Result<DagRunCollectionResponse, ApiError> {
     let listed = api.store.dag_run_list(filter, paging.page()).await?;
     let shown = DagRunCollectionResponse::of(api, listed.items).await?;
@@ -329,7 +341,7 @@ impl DagRunCollectionResponse {
 /// Runs of a dag, or with `~` of all.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns", tag = "DagRun",
-    params(DagScopePath, Paging, DagRunQuery, DateRanges),
+    params(DagScopePath, Paging, DagRunQuery, DagRunPatterns, DateRanges, DurationRange),
     responses((status = 200, body = DagRunCollectionResponse)),
 )]
 pub async fn get_dag_runs(
@@ -338,7 +350,9 @@ pub async fn get_dag_runs(
     Path(path): Path<DagScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<DagRunQuery>,
+    Query(patterns): Query<DagRunPatterns>,
     Query(dates): Query<DateRanges>,
+    Query(duration): Query<DurationRange>,
 ) -> Result<Json<DagRunCollectionResponse>, ApiError> {
     let dag_id = path.dag_id.one();
     if let Some(dag_id) = &dag_id {
@@ -359,6 +373,12 @@ pub async fn get_dag_runs(
         run_after: dates.run_after(),
         start_date: dates.start_date(),
         end_date: dates.end_date(),
+        duration: duration.lengths(),
+        version_numbers: query.dag_version,
+        dag_id_like: patterns.dag_id(),
+        run_id_like: patterns.run_id(),
+        triggering_user_like: patterns.triggering_user(),
+        conf_like: holds(query.conf_contains),
         order_by,
         order,
     };
@@ -390,14 +410,15 @@ pub async fn get_list_dag_runs_batch(
         dag_id: dag_ids.into_iter().next(),
         dags: scope.seen().clone(),
         states: body.states.unwrap_or_default().into_iter().flatten().collect(),
-        run_types: Vec::new(),
-        backfill: None,
         logical_date: body.dates.logical_date(),
         run_after: body.dates.run_after(),
         start_date: body.dates.start_date(),
         end_date: body.dates.end_date(),
+        duration: body.duration.lengths(),
+        conf_like: holds(body.conf_contains),
         order_by,
         order,
+        ..DagRunFilter::default()
     };
     Ok(Json(list(&api, &filter, &paging).await?))
 }

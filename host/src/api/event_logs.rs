@@ -11,6 +11,7 @@ use super::{
     error::ApiError,
     extract::{Instant, Paging, Path, Query},
     paths::EventLogPath,
+    patterns::EventLogPatterns,
 };
 use crate::store::{EventFilter, EventRow, Order, Range};
 
@@ -50,6 +51,11 @@ pub struct EventLogQuery {
     task_id: Option<String>,
     event: Option<String>,
     owner: Option<String>,
+    map_index: Option<i64>,
+    /// Only these events.
+    included_events: Vec<String>,
+    /// But for these events.
+    excluded_events: Vec<String>,
     /// Not before it.
     #[param(value_type = Option<String>)]
     after: Option<Instant>,
@@ -84,13 +90,14 @@ impl From<EventRow> for EventLogResponse {
 }
 
 #[utoipa::path(
-    get, path = "/api/v2/eventLogs", tag = "Event Log", params(Paging, EventLogQuery),
+    get, path = "/api/v2/eventLogs", tag = "Event Log", params(Paging, EventLogQuery, EventLogPatterns),
     responses((status = 200, body = EventLogCollectionResponse)),
 )]
 pub async fn get_event_logs(
     State(api): State<Api>,
     Query(paging): Query<Paging>,
     Query(query): Query<EventLogQuery>,
+    Query(patterns): Query<EventLogPatterns>,
 ) -> Result<Json<EventLogCollectionResponse>, ApiError> {
     let order = paging.order(&[("event_log_id", ()), ("when", ()), ("id", ())])?;
     let filter = EventFilter {
@@ -99,6 +106,14 @@ pub async fn get_event_logs(
         task_id: query.task_id,
         event: query.event,
         username: query.owner,
+        map_index: query.map_index,
+        included_events: query.included_events,
+        excluded_events: query.excluded_events,
+        dag_id_like: patterns.dag_id(),
+        run_id_like: patterns.run_id(),
+        task_id_like: patterns.task_id(),
+        event_like: patterns.event(),
+        username_like: patterns.owner(),
         at: Range { gte: query.after.map(|at| at.0), lte: query.before.map(|at| at.0) },
         after_id: query.after_id,
         order: order.map_or(Order::Ascending, |((), order)| order),

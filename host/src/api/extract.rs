@@ -4,14 +4,17 @@ use std::{fmt, str::FromStr};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Request, path::ErrorKind, rejection::PathRejection},
     http::{StatusCode, header, request::Parts},
 };
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::error::{ApiError, Place};
+use super::{
+    error::{ApiError, Place},
+    unserved,
+};
 use crate::{
     model::time::{Timestamp, TimestampError},
     store::{Like, Order, Page},
@@ -43,15 +46,17 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
-/// Parameters of the query, which may be repeated. Unknown ones are passed over, as Airflow does.
+/// Parameters of the query, which may be repeated. Unknown ones are passed over, as Airflow does, but for those that only
+/// Airflow knows: see [`unserved`].
 pub struct Query<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let query = parts.uri.query().unwrap_or_default().as_bytes();
-        let deserializer = serde_html_form::Deserializer::from_bytes(query);
+        let query = parts.uri.query().unwrap_or_default();
+        unserved::refuse(parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str), query)?;
+        let deserializer = serde_html_form::Deserializer::from_bytes(query.as_bytes());
         serde_path_to_error::deserialize(deserializer)
             .map(Self)
             .map_err(|error| ApiError::invalid(places("query", error.path()), error.inner().to_string()))

@@ -1,10 +1,15 @@
 //! Spans of time that lists are filtered by: `<date>_gte`, `_gt`, `_lte`, `_lt`.
 
-use serde::Deserialize;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Instant;
-use crate::{model::time::Timestamp, store::Range};
+use crate::{
+    model::time::Timestamp,
+    store::{Lengths, Range},
+};
 
 macro_rules! ranges {
     ($($date:ident: $gte:ident $gt:ident $lte:ident $lt:ident,)*) => {
@@ -44,6 +49,47 @@ ranges!(
     start_date: start_date_gte start_date_gt start_date_lte start_date_lt,
     end_date: end_date_gte end_date_gt end_date_lte end_date_lt,
 );
+
+/// How long runs, or task instances, took that have ended.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+pub struct DurationRange {
+    /// Seconds; so for all four.
+    #[param(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>)]
+    duration_gte: Option<Seconds>,
+    #[param(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>)]
+    duration_gt: Option<Seconds>,
+    #[param(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>)]
+    duration_lte: Option<Seconds>,
+    #[param(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>)]
+    duration_lt: Option<Seconds>,
+}
+
+impl DurationRange {
+    pub fn lengths(&self) -> Lengths {
+        let moved = |length: Option<Seconds>, by: i64| length.map(|length| length.0.saturating_add(by));
+        Lengths {
+            gte: moved(self.duration_gte, 0).max(moved(self.duration_gt, 1)),
+            lte: [moved(self.duration_lte, 0), moved(self.duration_lt, -1)].into_iter().flatten().min(),
+        }
+    }
+}
+
+/// Seconds, as whole microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Seconds(i64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        let length = Duration::try_from_secs_f64(seconds).ok().and_then(|it| i64::try_from(it.as_micros()).ok());
+        length.map(Self).ok_or_else(|| serde::de::Error::custom("it must be a number of seconds, 0 or more"))
+    }
+}
 
 /// Instants are whole microseconds, so that "after" is "from the next one on".
 fn range(gte: Option<Instant>, gt: Option<Instant>, lte: Option<Instant>, lt: Option<Instant>) -> Range {

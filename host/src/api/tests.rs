@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod bulk;
 pub(crate) mod dag_access;
+mod filters;
 mod lists;
 mod resources;
 mod signatures;

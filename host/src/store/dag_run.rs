@@ -1,10 +1,12 @@
 //! `Dag_runs`.
 
 use super::{
-    BackfillId, DagRunKey, DagRunRow, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
+    BackfillId, DagRunKey, DagRunRow, Lengths, Like, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
     codec::json,
     db::{self, Builder, FromRow, Row, each},
-    filter::{counting, push_count_end, push_dags, push_page, push_range, push_words},
+    filter::{
+        counting, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range, push_words,
+    },
 };
 use crate::model::{
     dag_access::DagSet,
@@ -40,6 +42,15 @@ pub struct DagRunFilter {
     pub run_after: Range,
     pub start_date: Range,
     pub end_date: Range,
+    /// Of those that ended.
+    pub duration: Lengths,
+    /// Of the dag_version.
+    pub version_numbers: Vec<i64>,
+    pub dag_id_like: Like,
+    pub run_id_like: Like,
+    pub triggering_user_like: Like,
+    /// What its conf holds, as text.
+    pub conf_like: Like,
     pub order_by: DagRunOrder,
     pub order: Order,
 }
@@ -246,7 +257,21 @@ fn push_filter(builder: &mut Builder, filter: &DagRunFilter) -> Result<(), Store
     push_range(builder, "r.run_after", filter.run_after);
     push_range(builder, "r.start_date", filter.start_date);
     push_range(builder, "r.end_date", filter.end_date);
-    Ok(())
+    push_lengths(builder, "r.start_date", "r.end_date", filter.duration);
+    push_version_numbers(builder, &filter.version_numbers);
+    push_like(builder, "r.dag_id", &filter.dag_id_like)?;
+    push_like(builder, "r.run_id", &filter.run_id_like)?;
+    push_like(builder, "r.triggering_user", &filter.triggering_user_like)?;
+    push_like(builder, "r.conf", &filter.conf_like)
+}
+
+/// The run is of one of these versions of its dag; an empty list asks for nothing in particular.
+pub(super) fn push_version_numbers(builder: &mut Builder, numbers: &[i64]) {
+    if !numbers.is_empty() {
+        builder.push(" AND r.version IN (SELECT v.key FROM dag_version AS v WHERE v.dag_id = r.dag_id");
+        push_numbers(builder, "v.version_number", numbers);
+        builder.push(")");
+    }
 }
 
 /// Names the predicate of a partial index where it covers all that is asked for.

@@ -3,7 +3,7 @@
 use super::{
     Listed, Order, Page, Range, Store, StoreError,
     db::{self, Builder, Connection, FromRow, Row},
-    filter::{counting, push_count_end, push_page, push_range},
+    filter::{Like, counting, push_any, push_count_end, push_like, push_numbers, push_page, push_range},
 };
 use crate::model::time::Timestamp;
 
@@ -48,6 +48,15 @@ pub struct EventFilter {
     pub task_id: Option<String>,
     pub event: Option<String>,
     pub username: Option<String>,
+    pub map_index: Option<i64>,
+    /// Only these; empty: all.
+    pub included_events: Vec<String>,
+    pub excluded_events: Vec<String>,
+    pub dag_id_like: Like,
+    pub run_id_like: Like,
+    pub task_id_like: Like,
+    pub event_like: Like,
+    pub username_like: Like,
     pub at: Range,
     /// Those that came after this one.
     pub after_id: Option<i64>,
@@ -76,7 +85,7 @@ impl FromRow for EventRow {
     }
 }
 
-fn push_filter(builder: &mut Builder, filter: &EventFilter) {
+fn push_filter(builder: &mut Builder, filter: &EventFilter) -> Result<(), StoreError> {
     let texts = [
         (" AND dag_id = ", &filter.dag_id),
         (" AND run_id = ", &filter.run_id),
@@ -93,6 +102,18 @@ fn push_filter(builder: &mut Builder, filter: &EventFilter) {
     if let Some(id) = filter.after_id {
         builder.push(" AND id > ").push_bind(id);
     }
+    push_numbers(builder, "map_index", filter.map_index.as_slice());
+    push_any(builder, "event", &filter.included_events)?;
+    if !filter.excluded_events.is_empty() {
+        builder.push(" AND NOT (TRUE");
+        push_any(builder, "event", &filter.excluded_events)?;
+        builder.push(")");
+    }
+    push_like(builder, "event_log.dag_id", &filter.dag_id_like)?;
+    push_like(builder, "event_log.run_id", &filter.run_id_like)?;
+    push_like(builder, "event_log.task_id", &filter.task_id_like)?;
+    push_like(builder, "event_log.event", &filter.event_like)?;
+    push_like(builder, "event_log.username", &filter.username_like)
 }
 
 /// Adds entries.
@@ -131,11 +152,11 @@ impl Store {
     /// Entries in the order in which they were written, or the other way round.
     pub async fn event_list(&self, filter: &EventFilter, page: Page) -> Result<Listed<EventRow>, StoreError> {
         let mut list = Builder::new("SELECT * FROM event_log WHERE TRUE");
-        push_filter(&mut list, filter);
+        push_filter(&mut list, filter)?;
         list.push(" ORDER BY id").push(filter.order.sql());
         push_page(&mut list, page);
         let mut count = counting("SELECT 1 FROM event_log WHERE TRUE");
-        push_filter(&mut count, filter);
+        push_filter(&mut count, filter)?;
         push_count_end(&mut count);
         let items = list.build_query_as().fetch_all(self.readers());
         let total = count.build_query_scalar().fetch_one(self.readers());

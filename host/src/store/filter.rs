@@ -71,6 +71,13 @@ pub struct Range {
     pub lte: Option<Timestamp>,
 }
 
+/// Lengths of time from `gte` to `lte`, both in it; microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lengths {
+    pub gte: Option<i64>,
+    pub lte: Option<i64>,
+}
+
 /// Which names: those that hold one of the texts, and begin with one of the prefixes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Like {
@@ -106,6 +113,23 @@ pub(super) fn push_range(builder: &mut Builder, column: &'static str, range: Ran
     }
     if let Some(to) = range.lte {
         builder.push(" AND ").push(column).push(" <= ").push_bind(to);
+    }
+}
+
+/// What took from `start` to `end`, and has ended, took so long.
+pub(super) fn push_lengths(builder: &mut Builder, start: &'static str, end: &'static str, lengths: Lengths) {
+    for (bound, is) in [(lengths.gte, " >= "), (lengths.lte, " <= ")] {
+        if let Some(bound) = bound {
+            builder.push(" AND ").push(end).push(" - ").push(start).push(is).push_bind(bound);
+        }
+    }
+}
+
+/// `column`, a number, is one of `values`; an empty list asks for nothing in particular.
+pub(super) fn push_numbers(builder: &mut Builder, column: &'static str, values: &[i64]) {
+    if !values.is_empty() {
+        let values: Vec<_> = values.iter().map(i64::to_string).collect();
+        builder.push(" AND ").push(column).push(" IN (").push(values.join(", ")).push(")");
     }
 }
 

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DagRunKey, InstanceKey, Listed, Order, Page, Range, StateOfTask, Store, StoreError, TaskInstanceRow,
+    DagRunKey, InstanceKey, Lengths, Like, Listed, Order, Page, Range, StateOfTask, Store, StoreError, TaskInstanceRow,
     codec::json,
+    dag_run::push_version_numbers,
     db::{self, Builder, FromRow, Row, each},
-    filter::{counting, push_any, push_count_end, push_dags, push_page, push_range, push_words},
+    filter::{
+        counting, push_any, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range,
+        push_words,
+    },
 };
 use crate::model::{
     dag_access::DagSet,
@@ -36,6 +40,18 @@ pub struct TaskInstanceFilter {
     pub task_ids: Vec<TaskId>,
     pub states: Vec<TaskState>,
     pub pools: Vec<PoolName>,
+    pub map_indexes: Vec<i64>,
+    pub try_numbers: Vec<i64>,
+    /// Of the dag_version of the run.
+    pub version_numbers: Vec<i64>,
+    pub entries: Vec<String>,
+    pub dag_id_like: Like,
+    pub run_id_like: Like,
+    pub entry_like: Like,
+    pub pool_like: Like,
+    pub rendered_map_index_like: Like,
+    /// Of those that ended.
+    pub duration: Lengths,
     /// Of the run.
     pub logical_date: Range,
     /// Of the run.
@@ -190,6 +206,9 @@ impl TaskInstanceFilter {
             || self.dags != DagSet::all()
             || self.logical_date != Range::default()
             || self.run_after != Range::default()
+            || self.dag_id_like != Like::default()
+            || self.run_id_like != Like::default()
+            || !self.version_numbers.is_empty()
     }
 }
 
@@ -248,7 +267,16 @@ fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(),
     push_range(builder, "+r.run_after", filter.run_after);
     push_range(builder, "t.start_date", filter.start_date);
     push_range(builder, "t.end_date", filter.end_date);
-    Ok(())
+    push_lengths(builder, "t.start_date", "t.end_date", filter.duration);
+    push_numbers(builder, "t.map_index", &filter.map_indexes);
+    push_numbers(builder, "t.try_number", &filter.try_numbers);
+    push_version_numbers(builder, &filter.version_numbers);
+    push_any(builder, "t.entry", &filter.entries)?;
+    push_like(builder, "r.dag_id", &filter.dag_id_like)?;
+    push_like(builder, "r.run_id", &filter.run_id_like)?;
+    push_like(builder, "t.entry", &filter.entry_like)?;
+    push_like(builder, "t.pool", &filter.pool_like)?;
+    push_like(builder, "t.rendered_map_index", &filter.rendered_map_index_like)
 }
 
 /// Names the predicate of a partial index where it covers all that is asked for.

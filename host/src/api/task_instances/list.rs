@@ -11,8 +11,9 @@ use super::{
         error::ApiError,
         extract::{self, Paging, Path, Query, Scope},
         paths::{RunScopePath, TaskPath},
+        patterns::TaskInstancePatterns,
         permit::Scoped,
-        ranges::DateRanges,
+        ranges::{DateRanges, DurationRange},
     },
     TaskInstanceCollectionResponse, find_scope, show_all,
 };
@@ -54,6 +55,12 @@ pub struct TaskInstanceQuery {
     state: Vec<StateWord>,
     #[param(value_type = Vec<String>)]
     pool: Vec<PoolName>,
+    map_index: Vec<i64>,
+    try_number: Vec<i64>,
+    /// Numbers of versions of the dag.
+    version_number: Vec<i64>,
+    /// Entries of components.
+    operator: Vec<String>,
 }
 
 /// Airflow: `TaskInstancesBatchBody`.
@@ -75,6 +82,8 @@ pub struct TaskInstancesBatchBody {
     page_limit: Option<u32>,
     #[serde(flatten)]
     dates: DateRanges,
+    #[serde(flatten)]
+    duration: DurationRange,
 }
 
 fn order(paging: &Paging) -> Result<(TaskInstanceOrder, Order), ApiError> {
@@ -111,10 +120,45 @@ async fn list(
     Ok(TaskInstanceCollectionResponse::new(show_all(api, listed.items).await?, listed.total))
 }
 
+/// Of those in `scope`, what the query asks for.
+async fn list_asked(
+    api: &Api,
+    scope: TaskInstanceFilter,
+    (query, patterns, dates, duration): (TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
+    paging: &Paging,
+) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    let Some(states) = known_states(&query.state) else {
+        return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
+    };
+    let (order_by, order) = order(paging)?;
+    let filter = TaskInstanceFilter {
+        states,
+        pools: query.pool,
+        map_indexes: query.map_index,
+        try_numbers: query.try_number,
+        version_numbers: query.version_number,
+        entries: query.operator,
+        dag_id_like: patterns.dag_id(),
+        run_id_like: patterns.run_id(),
+        entry_like: patterns.entry(),
+        pool_like: patterns.pool(),
+        rendered_map_index_like: patterns.rendered_map_index(),
+        duration: duration.lengths(),
+        logical_date: dates.logical_date(),
+        run_after: dates.run_after(),
+        start_date: dates.start_date(),
+        end_date: dates.end_date(),
+        order_by,
+        order,
+        ..scope
+    };
+    Ok(Json(list(api, &filter, paging).await?))
+}
+
 /// Task instances of a run, of a dag (`~` for the run) or of all (`~` for both).
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", tag = "Task Instance",
-    params(RunScopePath, Paging, TaskInstanceQuery, DateRanges),
+    params(RunScopePath, Paging, TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
     responses((status = 200, body = TaskInstanceCollectionResponse)),
 )]
 pub async fn get_task_instances(
@@ -123,28 +167,14 @@ pub async fn get_task_instances(
     Path(path): Path<RunScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<TaskInstanceQuery>,
+    Query(patterns): Query<TaskInstancePatterns>,
     Query(dates): Query<DateRanges>,
+    Query(duration): Query<DurationRange>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
-    let Some(states) = known_states(&query.state) else {
-        return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
-    };
-    let (order_by, order) = order(&paging)?;
-    let filter = TaskInstanceFilter {
-        dag_id,
-        dags: seen.seen().clone(),
-        dag_run,
-        task_ids: query.task_id.into_iter().collect(),
-        states,
-        pools: query.pool,
-        logical_date: dates.logical_date(),
-        run_after: dates.run_after(),
-        start_date: dates.start_date(),
-        end_date: dates.end_date(),
-        order_by,
-        order,
-    };
-    Ok(Json(list(&api, &filter, &paging).await?))
+    let scope = TaskInstanceFilter { dag_id, dags: seen.seen().clone(), dag_run, ..TaskInstanceFilter::default() };
+    let task_ids = query.task_id.iter().cloned().collect();
+    list_asked(&api, TaskInstanceFilter { task_ids, ..scope }, (query, patterns, dates, duration), &paging).await
 }
 
 /// Task instances that the body asks for; the path's dag and run must be `~`.
@@ -187,8 +217,10 @@ pub async fn get_task_instances_batch(
         run_after: body.dates.run_after(),
         start_date: body.dates.start_date(),
         end_date: body.dates.end_date(),
+        duration: body.duration.lengths(),
         order_by,
         order,
+        ..TaskInstanceFilter::default()
     };
     Ok(Json(list(&api, &filter, &paging).await?))
 }
@@ -196,7 +228,8 @@ pub async fn get_task_instances_batch(
 /// The instances of a mapped task.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
-    tag = "Task Instance", params(TaskPath, Paging, TaskInstanceQuery),
+    tag = "Task Instance",
+    params(TaskPath, Paging, TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
     responses((status = 200, body = TaskInstanceCollectionResponse)),
 )]
 pub async fn get_mapped_task_instances(
@@ -204,21 +237,16 @@ pub async fn get_mapped_task_instances(
     Path(path): Path<TaskPath>,
     Query(paging): Query<Paging>,
     Query(query): Query<TaskInstanceQuery>,
+    Query(patterns): Query<TaskInstancePatterns>,
+    Query(dates): Query<DateRanges>,
+    Query(duration): Query<DurationRange>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let Some(states) = known_states(&query.state) else {
-        return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
-    };
-    let (order_by, order) = order(&paging)?;
-    let filter = TaskInstanceFilter {
+    let scope = TaskInstanceFilter {
         dag_id: Some(path.dag_id),
         dag_run: Some(run.key),
         task_ids: vec![path.task_id],
-        states,
-        pools: query.pool,
-        order_by,
-        order,
         ..TaskInstanceFilter::default()
     };
-    Ok(Json(list(&api, &filter, &paging).await?))
+    list_asked(&api, scope, (query, patterns, dates, duration), &paging).await
 }

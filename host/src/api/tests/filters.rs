@@ -1,0 +1,104 @@
+//! How lists are narrowed, and what they are not narrowed by.
+
+use serde_json::json;
+
+use super::TestApi;
+
+/// How many of the list `path` names in `field` there are for each query.
+async fn counts(api: &TestApi, path: &str, field: &str, expected: &[(&str, usize)]) {
+    for (query, count) in expected {
+        let answer = api.get(&format!("{path}?{query}")).await.ok();
+        assert_eq!(answer[field].as_array().unwrap().len(), *count, "{query}");
+        assert_eq!(answer["total_entries"], *count, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn runs_are_found_by_their_names_lengths_versions_and_conf() {
+    let api = TestApi::new().await;
+    let run = json!({"dag_run_id": "new_1", "logical_date": null, "conf": {"shop": "Bonn"}});
+    api.post("/api/v2/dags/flow/dagRuns", run).await.ok();
+    let expected = [
+        ("run_id_pattern=new", 1),
+        ("run_id_prefix_pattern=ew", 0),
+        ("run_id_pattern=new%7Cdone", 2),
+        ("dag_id_prefix_pattern=fl&run_id_prefix_pattern=don", 1),
+        ("triggering_user_name_pattern=adm", 1),
+        ("conf_contains=bonn", 1),
+        ("conf_contains=", 2),
+        ("dag_version=1", 2),
+        ("dag_version=1&dag_version=7", 2),
+        ("dag_version=7", 0),
+        // The new one has not ended.
+        ("duration_gte=0", 1),
+        ("duration_gt=1000000", 0),
+        ("duration_lt=1000000.5", 1),
+    ];
+    for path in ["/api/v2/dags/flow/dagRuns", "/api/v2/dags/~/dagRuns"] {
+        counts(&api, path, "dag_runs", &expected).await;
+    }
+    let listed = |body| api.post("/api/v2/dags/~/dagRuns/list", body);
+    assert_eq!(listed(json!({"conf_contains": "bonn"})).await.ok()["total_entries"], 1);
+    assert_eq!(listed(json!({"duration_gte": 1e6})).await.ok()["total_entries"], 0);
+    for wrong in ["duration_gte=-1", "duration_gte=NaN", "duration_gte=x", "dag_version=one"] {
+        api.get(&format!("/api/v2/dags/flow/dagRuns?{wrong}")).await.refused(422);
+    }
+}
+
+#[tokio::test]
+async fn task_instances_are_found_by_all_that_they_are() {
+    let api = TestApi::new().await;
+    let expected = [
+        ("map_index=-1", 2),
+        ("map_index=0&map_index=3", 0),
+        ("try_number=1", 2),
+        ("try_number=2", 0),
+        ("version_number=1", 2),
+        ("version_number=2", 0),
+        ("operator=work", 2),
+        ("operator=play", 0),
+        ("operator_name_pattern=OR", 2),
+        ("pool_name_prefix_pattern=default", 2),
+        ("pool_name_pattern=gpu", 0),
+        ("rendered_map_index_pattern=a", 0),
+        ("run_id_pattern=don", 2),
+        ("dag_id_pattern=other", 0),
+        ("duration_gte=0", 2),
+        ("duration_gte=1000000", 0),
+    ];
+    for path in ["/api/v2/dags/flow/dagRuns/done/taskInstances", "/api/v2/dags/~/dagRuns/~/taskInstances"] {
+        counts(&api, path, "task_instances", &expected).await;
+    }
+    let mapped = "/api/v2/dags/flow/dagRuns/done/taskInstances/load/listMapped";
+    let expected = [("start_date_gte=2020-01-01", 1), ("start_date_lt=2020-01-01", 0), ("try_number=1", 1)];
+    counts(&api, mapped, "task_instances", &expected).await;
+    let listed = api.post("/api/v2/dags/~/dagRuns/~/taskInstances/list", json!({"duration_gt": 1e6})).await.ok();
+    assert_eq!(listed["total_entries"], 0);
+}
+
+#[tokio::test]
+async fn entries_of_the_audit_log_are_found_by_names() {
+    let api = TestApi::new().await;
+    api.post("/api/v2/dags/flow/dagRuns", json!({"dag_run_id": "new_1", "logical_date": null})).await.ok();
+    let all = api.get("/api/v2/eventLogs").await.ok()["total_entries"].as_u64().unwrap();
+    let count = async |query: &str| {
+        api.get(&format!("/api/v2/eventLogs?{query}")).await.ok()["total_entries"].as_u64().unwrap()
+    };
+    let of_dag = count("dag_id=flow").await;
+    assert!(0 < of_dag && of_dag < all);
+    assert_eq!(count("dag_id_pattern=LO").await, of_dag);
+    assert_eq!(count("owner_prefix_pattern=adm&event_pattern=sign").await, count("event=sign_in").await);
+    assert_eq!(count("included_events=sign_in&included_events=x").await, count("event=sign_in").await);
+    assert_eq!(count("excluded_events=sign_in&excluded_events=x").await, all - count("event=sign_in").await);
+    assert_eq!(count("task_id_pattern=load").await + count("map_index=5").await, 0);
+}
+
+#[tokio::test]
+async fn what_airflow_filters_by_and_airlock_does_not_is_refused_by_name() {
+    let api = TestApi::new().await;
+    let body = api.get("/api/v2/dags?dag_run_start_date_gte=2026-01-01").await.refused(422);
+    assert_eq!(body["detail"][0]["loc"], json!(["query", "dag_run_start_date_gte"]));
+    api.get("/api/v2/dags/~/dagRuns/~/taskInstances?queue_name_pattern=gpu").await.refused(422);
+    // What nobody knows is passed over, as Airflow does.
+    api.get("/api/v2/dags?colour=red").await.ok();
+}
