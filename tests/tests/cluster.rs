@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use airlock_tests::{Server, build, postgres::Postgres, server::Builder, until};
+use airlock_tests::{
+    Server, build,
+    postgres::{self, Postgres},
+    server::Builder,
+    until,
+};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -42,6 +47,23 @@ impl Place {
 
     pub fn epoch(&self) -> i64 {
         self.sql("SELECT epoch FROM lease").parse().unwrap()
+    }
+
+    /// Who leads, and until when by the database's clock.
+    fn lease(&self) -> (String, i64) {
+        let lease = self.sql("SELECT holder, expires_at FROM lease");
+        let (holder, expires_at) = lease.split_once('|').unwrap();
+        (holder.to_owned(), expires_at.parse().unwrap())
+    }
+
+    /// Waits until another process than `holder` leads; when that was, by the database's clock.
+    async fn is_led_by_another_than(&self, holder: &str) -> i64 {
+        until("another leader", TAKE_OVER, async || {
+            let seen = self.sql("SELECT holder, airlock_now() FROM lease");
+            let (now, at) = seen.split_once('|').unwrap();
+            (now != holder).then(|| at.parse().unwrap())
+        })
+        .await
     }
 
     /// What statements answer, past the processes.
@@ -85,8 +107,11 @@ async fn any_process_answers_and_another_takes_over_from_one_that_is_killed() {
         loads.spawn(load(client.clone(), Arc::clone(&accepted)));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
+    let (holder, lease_ends_at) = place.lease();
     first.kill();
     let killed = Instant::now();
+    let taken_at = place.is_led_by_another_than(&holder).await;
+    assert!(taken_at < lease_ends_at, "its process is gone: nobody waits for the end of its lease");
     is_led(&api).await;
     println!("led again after {:?}", killed.elapsed());
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -99,6 +124,22 @@ async fn any_process_answers_and_another_takes_over_from_one_that_is_killed() {
     // One that comes back waits for its turn.
     first.restart().await;
     assert_eq!(place.epoch(), epoch + 1);
+    for server in [&first, &second] {
+        let stranger = server.anonymous();
+        let answer = stranger.send(stranger.request(Method::GET, "/cluster/presence")).await;
+        assert_eq!(answer.status, 404, "who a process is it says to others of its kind");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_started_again_leads_at_once() {
+    let place = Place::new().await;
+    let mut server = place.process().start().await;
+    server.kill();
+    let (holder, lease_ends_at) = place.lease();
+    server.start_again();
+    let taken_at = place.is_led_by_another_than(&holder).await;
+    assert!(taken_at < lease_ends_at, "nobody else answers at its address");
 }
 
 #[tokio::test]
@@ -107,8 +148,17 @@ async fn a_process_that_comes_back_at_its_address_does_not_ask_itself() {
     let mut server = place.process().start().await;
     let client = server.client().await;
     server.kill();
+    // For the database it is there still, as if its machine had vanished: its lease names this address until it ends.
+    let (holder, _) = place.lease();
+    place.sql("UPDATE lease SET expires_at = airlock_now() + 4000000");
+    let url = place.url();
+    let connected = tokio::task::spawn_blocking(move || {
+        postgres::ask(&url, &format!("SELECT pg_advisory_lock_shared(hashtextextended('{holder}', 0)), pg_sleep(6)"))
+    });
+    let locks = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
+         WHERE locktype = 'advisory' AND application_name = 'psql'";
+    until("the connection", TAKE_OVER, async || (place.sql(locks) == "1").then_some(())).await;
     server.start_again();
-    // The lease of the process that was killed names this address until it ends.
     let health = || client.try_send(client.request(Method::GET, "/api/v2/monitor/health"));
     let mut waited = 0;
     until("its turn to lead", TAKE_OVER, async || {
@@ -121,6 +171,7 @@ async fn a_process_that_comes_back_at_its_address_does_not_ask_itself() {
     for _ in 0..50 {
         assert!(health().await.expect("its connections are its clients'").status.is_success());
     }
+    connected.await.unwrap().expect("the connection was there all the time");
 }
 
 #[tokio::test]
@@ -134,6 +185,9 @@ async fn a_process_that_was_stopped_and_comes_back_changes_nothing() {
 
     let pid = Pid::from_raw(i32::try_from(first.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
+    let (holder, lease_ends_at) = place.lease();
+    let taken_at = place.is_led_by_another_than(&holder).await;
+    assert!(taken_at > lease_ends_at, "it is not gone");
     is_led(&second).await;
     assert_eq!(client.finished("busy_bees", &run_id).await["state"], "success");
     let epoch = place.epoch();
@@ -149,6 +203,8 @@ async fn a_process_that_was_stopped_and_comes_back_changes_nothing() {
 async fn a_restart_of_postgresql_delays_and_loses_nothing() {
     let mut place = Place::new().await;
     let server = place.process().start().await;
+    let _second = place.process().start().await;
+    let (holder, _) = place.lease();
     let client = server.client().await;
     client.upload(build::component("hostile")).await.ok();
     let accepted = Arc::new(Mutex::new(Vec::new()));
@@ -163,6 +219,7 @@ async fn a_restart_of_postgresql_delays_and_loses_nothing() {
     let accepted = accepted.lock().unwrap().clone();
     assert!(accepted.len() > 5, "the load was a load: {}", accepted.len());
     all_ended_right(&client, &accepted).await;
+    assert_eq!(place.lease().0, holder, "whose connections ended may be there all the same");
 }
 
 #[tokio::test]

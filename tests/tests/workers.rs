@@ -5,6 +5,10 @@ use std::time::Duration;
 use airlock_tests::{Client, Server, Shell, Worker, build, http::RUN_LIMIT, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 const TOKEN: &str = "a token that workers show";
 
@@ -71,6 +75,49 @@ async fn a_worker_that_is_asked_to_end_ends_what_it_has_begun() {
     // The sum, which had not begun, waits for the next.
     let _second = Worker::start(&server.url, TOKEN, "second", 8);
     succeeded_at_once(&client, "busy_bees", &run_id).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_takes_nobody_along_who_has_its_name() {
+    let (server, client) = server().await;
+    let mut leaves = Worker::start(&server.url, TOKEN, "a/worker", 8);
+    workload(&client, |load| load["workers"].as_array().is_some_and(|workers| workers.len() == 1)).await;
+    let mut stays = Worker::start(&server.url, TOKEN, "a/worker", 8);
+    workload(&client, |load| load["workers"].as_array().is_some_and(|workers| workers.len() == 2)).await;
+    leaves.signal(Signal::TERM);
+    assert!(leaves.ended().await.success());
+    let load = workload(&client, |load| load["workers"].as_array().is_some_and(|workers| workers.len() == 1)).await;
+    assert_eq!(load["workers"][0]["is_draining"], false, "{load}");
+    let run_id = client.trigger("canary", json!({"text": "still here"})).await;
+    succeeded_at_once(&client, "canary", &run_id).await;
+    assert!(!stays.has_ended());
+}
+
+#[tokio::test]
+async fn a_stream_that_only_the_server_believes_in_ends_when_its_worker_is_back() {
+    let (server, client) = server().await;
+    // What a worker says when it comes.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let worker = Worker::start(&format!("http://{}", listener.local_addr().unwrap()), TOKEN, "twice", 8);
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut hello = Vec::new();
+    while !hello.ends_with(b"\r\n\r\n") {
+        hello.push(socket.read_u8().await.unwrap());
+    }
+    drop(worker);
+    let come = async || {
+        let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(&hello).await.unwrap();
+        stream
+    };
+    let mut before = come().await;
+    workload(&client, |load| load["slots"] == 8).await;
+    let _now = come().await;
+    // Sooner than its silence would be noticed.
+    let ended = tokio::time::timeout(Duration::from_secs(10), before.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "the server holds on to a stream of a worker that has another one");
+    let load = workload(&client, |load| load["slots"] == 8).await;
+    assert_eq!(load["workers"].as_array().unwrap().len(), 1, "{load}");
 }
 
 #[tokio::test]

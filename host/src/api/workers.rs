@@ -81,12 +81,12 @@ pub async fn drain_worker(
     audit: Audit,
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    drain(&api, &name)?;
+    is_there(api.scheduler.drain_worker(&name), &name)?;
     audit.change(&name, &Value::Null, &json!({ "is_draining": true }));
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a worker says that wants to leave, with the token of workers: as `drain`.
+/// What a worker says that wants to leave, with the token of workers: as `drain`, but for itself only, whoever has the same name.
 #[utoipa::path(
     post, path = "/api/v2/workers/{name}/leave", tag = "Worker",
     params(("name" = String, Path)),
@@ -98,12 +98,17 @@ pub async fn leave(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     shows_token(&api, &headers)?;
-    drain(&api, &name)?;
+    let process = headers.get(PROCESS).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let is_drained = match process {
+        Some(process) => api.scheduler.drain_process(process),
+        // A worker of an earlier version.
+        None => api.scheduler.drain_worker(&name),
+    };
+    is_there(is_drained, &name)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn drain(api: &Api, name: &str) -> Result<(), ApiError> {
-    let is_there = api.scheduler.drain_worker(name);
+fn is_there(is_there: bool, name: &str) -> Result<(), ApiError> {
     is_there.then_some(()).ok_or_else(|| ApiError::not_found(format!("there is no worker `{name}`")))
 }
 

@@ -2,7 +2,10 @@
 //! are asked, and one of them takes over when it is gone.
 //!
 //! Who leads is a lease in the database (`store/lease.rs`). Whoever loses it ends: what it had in flight is started again by the
-//! next one, and what it would still write is refused by the database.
+//! next one, and what it would still write is refused by the database. Of a leader whose process is gone (`presence`) nobody
+//! waits for the end of the lease.
+
+mod presence;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,12 +24,16 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use tokio::{sync::watch, time::Instant};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+use self::presence::{Looks, Present};
 use super::error::{CliError, Kind, OrFail, Result};
-use crate::store::{Leader, Store, StoreError};
+use crate::{
+    model::time::Clock,
+    store::{Leader, Store, StoreError},
+};
 
 /// How long a leader that says nothing stays the leader.
 const LEASE: Duration = Duration::from_secs(10);
@@ -34,6 +41,8 @@ const LEASE: Duration = Duration::from_secs(10);
 const RENEW: Duration = Duration::from_secs(3);
 /// How often the others look.
 const LOOK: Duration = Duration::from_millis(500);
+/// From here on a difference of clocks is told.
+const MAX_CLOCK_DIFFERENCE_US: u64 = 5_000_000;
 /// How long a connection to the leader may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The setting in the database that holds what processes show each other.
@@ -60,14 +69,15 @@ const OF_CONNECTION: [HeaderName; 6] = [
 #[derive(Debug, Clone)]
 pub struct Member {
     store: Store,
-    holder: String,
+    present: Present,
     /// Where the others reach it.
     url: String,
-    token: Arc<str>,
     client: reqwest::Client,
     /// Who leads, as it was a moment ago.
     leader: watch::Receiver<Option<Leader>>,
-    _look: Arc<AbortOnDropHandle<()>>,
+    /// Who held the lease and is not there any more.
+    gone: watch::Receiver<Option<String>>,
+    _looking: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
 /// The lease, held.
@@ -80,9 +90,11 @@ pub struct Lead {
 }
 
 impl Member {
+    /// One that is there until `stopping`, and reached at `url`.
+    ///
     /// # Errors
     /// If the database can't be used.
-    pub async fn new(store: Store, url: String) -> Result<Self> {
+    pub async fn new(store: Store, url: String, stopping: CancellationToken) -> Result<Self> {
         let failed = || "can't use the database".to_owned();
         let new = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         store.setting_put_new(TOKEN, new.as_bytes()).await.or_fail(Kind::Failed, failed)?;
@@ -97,39 +109,53 @@ impl Member {
             .connect_timeout(CONNECT)
             .build()
             .or_fail(Kind::Failed, || "can't make requests".into())?;
-        let (seen, leader) = watch::channel(None);
-        #[expect(clippy::disallowed_methods, reason = "it ends with the member")]
-        let look = AbortOnDropHandle::new(tokio::spawn(look(store.clone(), seen)));
-        let holder = Uuid::new_v4().to_string();
-        Ok(Self { store, holder, url, token: token.into(), client, leader, _look: Arc::new(look) })
+        let present = Present { holder: Uuid::new_v4().to_string().into(), token: token.into(), stopping };
+        store.show_presence(&present.holder).await.or_fail(Kind::Failed, failed)?;
+        let ((seen, leader), (found_gone, gone)) = (watch::channel(None), watch::channel(None));
+        let look = look(store.clone(), seen, Looks::new(gone.clone()));
+        let watch = presence::watch(present.clone(), client.clone(), leader.clone(), found_gone);
+        #[expect(clippy::disallowed_methods, reason = "they end with the member")]
+        let looking = [tokio::spawn(look), tokio::spawn(watch)].map(AbortOnDropHandle::new);
+        Ok(Self { store, present, url, client, leader, gone, _looking: Arc::new(looking) })
     }
 
     /// Waits until this process leads. What it writes from then on is fenced. One that is older than the schema of the database waits for
     /// ever: it passes on what it is asked until it is ended.
     pub async fn lead(&self) -> Lead {
-        let mut is_told = false;
+        let holder = &*self.present.holder;
+        let mut looks = Looks::new(self.gone.clone());
+        let mut told = Told::default();
         loop {
             let asked = Instant::now();
-            match self.store.lease_take(&self.holder, &self.url, LEASE).await {
+            match self.store.lease_take(holder, &self.url, LEASE, looks.gone().as_deref()).await {
                 Ok(Some(epoch)) => {
                     tracing::info!(epoch, "this process leads");
-                    self.store.fence(&self.holder, epoch, (asked + LEASE).into_std());
-                    return Lead { store: self.store.clone(), holder: self.holder.clone(), asked: Mutex::new(asked) };
+                    self.compare_clocks().await;
+                    self.store.fence(holder, epoch, (asked + LEASE).into_std());
+                    return Lead { store: self.store.clone(), holder: holder.to_owned(), asked: Mutex::new(asked) };
                 }
-                Ok(None) => {}
-                Err(StoreError::Newer { found, known }) => {
-                    if !is_told {
-                        tracing::warn!(
-                            found,
-                            known,
-                            "a newer airlock has changed the schema: this process leads no more; upgrade it"
-                        );
-                    }
-                    is_told = true;
+                Ok(None) => told.is_well(),
+                Err(error @ StoreError::Newer { .. }) => {
+                    told.tell(&error, "a newer airlock has changed the schema: this process leads no more; upgrade it");
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the lease can't be looked at"),
+                Err(error) => told.tell(&error, "the lease can't be looked at"),
             }
-            tokio::time::sleep(LOOK).await;
+            looks.next().await;
+        }
+    }
+
+    /// Says so if this process's clock is not the database's: the lease goes by the latter, but dates of runs by the former.
+    async fn compare_clocks(&self) {
+        match self.store.clock_ahead_us(Clock.now()).await {
+            Ok(ahead_us) if ahead_us.unsigned_abs() > MAX_CLOCK_DIFFERENCE_US => {
+                tracing::warn!(
+                    ahead_us,
+                    "this machine's clock is not the database's, so that runs get wrong dates and object storage may refuse requests; \
+                     set both by NTP"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the database's clock is not known"),
         }
     }
 
@@ -142,11 +168,13 @@ impl Member {
             .route("/api/v2/workers/stream", get(point_to_leader))
             .fallback(pass_on)
             .with_state(self.clone())
+            .merge(presence::router(self.present.clone()))
     }
 
     /// Tells `app` of a request that another process passed on whom that process has it from.
     pub fn behind(&self, app: Router) -> Router {
-        app.layer(from_fn_with_state(Arc::clone(&self.token), take_over_peer))
+        let token = Arc::clone(&self.present.token);
+        app.layer(from_fn_with_state(token, take_over_peer)).merge(presence::router(self.present.clone()))
     }
 
     fn leader(&self) -> Option<Leader> {
@@ -163,19 +191,39 @@ impl Member {
 }
 
 /// Looks who leads.
-async fn look(store: Store, seen: watch::Sender<Option<Leader>>) {
+async fn look(store: Store, seen: watch::Sender<Option<Leader>>, mut looks: Looks) {
+    let mut told = Told::default();
     loop {
         match store.leader().await {
             Ok(leader) => {
+                told.is_well();
                 seen.send_if_modified(|seen| {
                     let is_new = *seen != leader;
                     *seen = leader;
                     is_new
                 });
             }
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the leader is not known"),
+            Err(error) => told.tell(&error, "the leader is not known"),
         }
-        tokio::time::sleep(LOOK).await;
+        looks.next().await;
+    }
+}
+
+/// What was said of the database's errors: each is said once, however often it is looked.
+#[derive(Debug, Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn tell(&mut self, error: &StoreError, what: &str) {
+        let why = error.to_string();
+        if self.0.as_ref() != Some(&why) {
+            tracing::warn!(error = error as &dyn std::error::Error, "{what}");
+            self.0 = Some(why);
+        }
+    }
+
+    fn is_well(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -267,7 +315,7 @@ async fn pass_on(
     request: Request,
 ) -> Response {
     // A process that came back where the leader was finds itself by the lease's address; others may know the leader of before.
-    if is_by_member(request.headers(), &member.token) {
+    if is_by_member(request.headers(), &member.present.token) {
         return nobody_leads();
     }
     let Some(leader) = member.leader() else { return nobody_leads() };
@@ -284,7 +332,7 @@ async fn pass_on(
         .client
         .request(parts.method, format!("{}{path}", leader.url.trim_end_matches('/')))
         .headers(headers)
-        .header(SHOWN, &*member.token)
+        .header(SHOWN, &*member.present.token)
         .header(PEER, peer.ip().to_string())
         .body(body)
         .send();

@@ -74,6 +74,10 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
     let front = Front { tls, proxies: config.trusted_proxies.clone() };
     let secrets = services::open_secrets(&config, data_dir.path())?;
+    if may_lead {
+        // A storage that is named wrongly is told at the start, not when this process is needed.
+        services::open_blobs(&config, data_dir.path())?;
+    }
     let store = Store::join(&services::store_config(&config, data_dir.path())).await;
     let store = store.or_fail(Kind::Failed, || "can't use the database".into())?;
     // Wrong keys are told at the start, but where the tables may not be those of this version yet.
@@ -107,7 +111,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
             Some(url) => reached_by(url, scheme == "https")?,
             None => url_of(scheme, address)?,
         };
-        let member = Member::new(store.clone(), url).await?;
+        let member = Member::new(store.clone(), url, stopping.clone()).await?;
         announce(scheme, address)?;
         let lead = async || {
             store.schema_update().await.or_fail(Kind::Failed, || "can't use the database".into())?;

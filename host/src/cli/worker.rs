@@ -265,8 +265,12 @@ impl Worker {
 
     /// Asks for no more attempts.
     async fn drain(&self) {
-        let Ok(url) = self.url.join(&format!("/api/v2/workers/{}/leave", self.name)) else { return };
-        let asked = self.client.post(url).header(AUTHORIZATION, format!("Bearer {}", self.token)).send().await;
+        let Ok(mut url) = self.url.join("/api/v2/workers/") else { return };
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(&self.name).push("leave");
+        }
+        let asked = self.client.post(url).header(AUTHORIZATION, format!("Bearer {}", self.token));
+        let asked = asked.header(PROCESS, self.process.to_string()).send().await;
         let answered = asked.and_then(reqwest::Response::error_for_status);
         if let Err(error) = answered {
             tracing::warn!(

@@ -2,6 +2,7 @@
 
 mod mapping;
 mod outcomes;
+mod people;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -12,10 +13,10 @@ use self::mapping::{Length, too_many};
 use super::{
     Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, MAX_RESTARTS, Outcome, RunChange,
     RunSnapshot, Verdict,
-    table::{Instance, Table, lookers},
+    table::{Instance, Table},
 };
 use crate::model::{
-    dag::{Dag, NodeIndex, Role},
+    dag::{Dag, NodeIndex},
     ids::{RunId, TaskId},
     state::{RunState as State, TaskState},
     time::Timestamp,
@@ -348,147 +349,6 @@ impl RunState {
         self.put(id, next, None, turn);
         self.announce(id, turn);
     }
-
-    fn mark(&mut self, instances: &[InstanceId], state: TaskState, message: Option<&str>, turn: &mut Turn) {
-        if !matches!(state, TaskState::Success | TaskState::Failed | TaskState::Skipped) {
-            return;
-        }
-        let mut marked = BTreeSet::new();
-        for id in self.named(instances.iter().copied()) {
-            if let Some(instance) = self.table.get(id).filter(|instance| instance.state != state) {
-                self.abandon(id, instance, turn);
-                self.put(id, instance.ended(state, turn.now), message, turn);
-                marked.insert(id);
-            }
-        }
-        if marked.is_empty() {
-            return;
-        }
-        // What failed for want of these may now succeed.
-        let tasks: BTreeSet<_> = marked.iter().map(|id| id.node).collect();
-        self.reconsider(&tasks, turn);
-        let below = self.dag.descendants(tasks.iter().copied());
-        let stuck: Vec<_> = below
-            .into_iter()
-            .flat_map(|node| self.table.ids_of(node))
-            .filter(|id| {
-                let state = self.table.get(*id).map(|instance| instance.state);
-                !marked.contains(id) && matches!(state, Some(TaskState::Failed | TaskState::UpstreamFailed))
-            })
-            .collect();
-        let is_cleared = self.clear(stuck.into_iter(), turn);
-        if !is_cleared && self.row.state.is_finished() && self.table.unfinished() == 0 {
-            let state = self.outcome();
-            if state != self.row.state {
-                self.row.state = state;
-                turn.run(&self.row, None);
-            }
-        }
-    }
-
-    fn mark_run(&mut self, verdict: Verdict, turn: &mut Turn) {
-        let is_waiting = self.row.state == State::Queued;
-        let all: Vec<_> = self.table.iter().collect();
-        for (id, instance) in all {
-            let is_teardown = matches!(self.dag.node(id.node).role, Role::Teardown { .. });
-            if is_teardown && !is_waiting {
-                continue;
-            }
-            let state = match (verdict, instance.state) {
-                (_, TaskState::Removed) | (Verdict::Success, TaskState::Success) => continue,
-                (Verdict::Success, _) => TaskState::Success,
-                (Verdict::Failed, state) if state.is_finished() => continue,
-                (Verdict::Failed, TaskState::None | TaskState::Scheduled) => TaskState::Skipped,
-                (Verdict::Failed, _) => TaskState::Failed,
-            };
-            self.abandon(id, instance, turn);
-            let message = format!("the run was marked {}", State::from(verdict));
-            self.put(id, instance.ended(state, turn.now), Some(&message), turn);
-        }
-        if self.row.state == State::Running {
-            self.row.verdict = Some(verdict);
-            turn.run(&self.row, None);
-        } else if self.row.state != State::from(verdict) {
-            self.end(State::from(verdict), None, turn);
-        }
-    }
-
-    /// Whether anything was cleared.
-    fn clear(&mut self, instances: impl Iterator<Item = InstanceId>, turn: &mut Turn) -> bool {
-        let ids = self.named(instances);
-        let mut cleared = Vec::new();
-        for id in ids {
-            let Some(instance) = self.table.get(id) else { continue };
-            match instance.state {
-                // A run that is over goes on with what it had not at all before.
-                TaskState::None if self.row.state.is_finished() => {}
-                TaskState::None | TaskState::Restarting | TaskState::Removed => continue,
-                TaskState::Queued | TaskState::Running => {
-                    let next = Instance { state: TaskState::Restarting, ..instance };
-                    self.put(id, next, None, turn);
-                    turn.commands.push(Command::Kill(instance.attempt(id)));
-                }
-                TaskState::Scheduled if instance.start_date.get().is_none() => self.unschedule(id, instance, turn),
-                TaskState::Scheduled
-                | TaskState::Success
-                | TaskState::Failed
-                | TaskState::Skipped
-                | TaskState::UpstreamFailed
-                | TaskState::UpForRetry
-                | TaskState::UpForReschedule => {
-                    self.abandon(id, instance, turn);
-                    self.put(id, instance.cleared(self.retries(id)), None, turn);
-                }
-            }
-            cleared.push(id);
-        }
-        if cleared.is_empty() {
-            return false;
-        }
-        self.row.clear_number += 1;
-        if self.row.state.is_finished() {
-            let clear_number = self.row.clear_number;
-            self.row = RunSnapshot {
-                state: State::Queued,
-                queued_at: turn.now,
-                start_date: None,
-                end_date: None,
-                clear_number,
-                verdict: None,
-            };
-        }
-        turn.run(&self.row, None);
-
-        let nodes: BTreeSet<_> = cleared.iter().map(|id| id.node).collect();
-        for id in cleared {
-            let instance = self.table.get(id);
-            if let Some(instance) = instance.filter(|instance| instance.state == TaskState::None)
-                && let Some(branch) = self.branch_against(id)
-            {
-                self.put(id, instance.ended(TaskState::Skipped, turn.now), Some(&by_branch(&branch)), turn);
-            }
-        }
-        self.reconsider(&nodes, turn);
-        turn.checks.extend(nodes.into_iter().map(Check::Node));
-        true
-    }
-
-    /// What was to start on the strength of where `nodes` stood is decided again.
-    fn reconsider(&mut self, nodes: &BTreeSet<NodeIndex>, turn: &mut Turn) {
-        let below: BTreeSet<_> =
-            nodes.iter().flat_map(|node| lookers(&self.dag, *node)).map(|(node, _)| node).collect();
-        let below: Vec<_> = below.into_iter().flat_map(|node| self.table.ids_of(node)).collect();
-        for id in below {
-            let instance = self.table.get(id).filter(|instance| instance.state == TaskState::Scheduled);
-            if let Some(instance) = instance.filter(|instance| instance.start_date.get().is_none())
-                && self.table.decide(&self.dag, id) != Decision::Run
-            {
-                self.unschedule(id, instance, turn);
-                turn.checks.push_back(Check::Instance(id));
-            }
-        }
-    }
-    // ---- decisions ------------------------------------------------------------------------------
 
     /// Decides all that can be decided, and ends the run if nothing more can happen in it.
     fn settle(&mut self, turn: &mut Turn) {

@@ -24,6 +24,7 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     time::MissedTickBehavior,
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -97,6 +98,8 @@ pub(super) struct OfWorker {
     left: Option<AtomicU32>,
     /// Told when it drains, and when one of its attempts ended.
     changed: Notify,
+    /// Its process has another stream by now.
+    replaced: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -135,8 +138,15 @@ impl Runner {
     pub fn of_worker(index: usize, hello: Hello, connected_at: Timestamp) -> Self {
         let Hello { name, process, room, queues, attempts } = hello;
         let left = attempts.map(|attempts| AtomicU32::new(attempts.get()));
-        let worker =
-            OfWorker { name, process, connected_at, is_draining: AtomicBool::new(false), left, changed: Notify::new() };
+        let worker = OfWorker {
+            name,
+            process,
+            connected_at,
+            is_draining: AtomicBool::new(false),
+            left,
+            changed: Notify::new(),
+            replaced: CancellationToken::new(),
+        };
         Self { index, room, queues, worker: Some(worker), state: Mutex::default() }
     }
 
@@ -166,6 +176,21 @@ impl Runner {
         if let Some(worker) = &self.worker {
             worker.is_draining.store(true, Ordering::Relaxed);
             worker.changed.notify_one();
+        }
+    }
+
+    /// Ends its stream: the worker's process has another one.
+    pub fn replace(&self) {
+        if let Some(worker) = &self.worker {
+            worker.replaced.cancel();
+        }
+    }
+
+    /// Waits until its stream is to end.
+    pub async fn replaced(&self) {
+        match &self.worker {
+            Some(worker) => worker.replaced.cancelled().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     Executor, ExecutorEvent, Fleet, Shared,
     outbox::{self, Outbox},
-    runner::{self, Ready, Runner},
+    runner::{self, OfWorker, Ready, Runner},
 };
 use crate::{
     model::{
@@ -176,6 +176,11 @@ impl Runners {
         if all.len() >= MAX_WORKERS {
             return None;
         }
+        // A stream that only this side believes in: what it ran ended with the other side.
+        for runner in all.iter().filter(|runner| runner.worker().is_some_and(|worker| worker.process == hello.process))
+        {
+            runner.replace();
+        }
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         let runner = Arc::new(Runner::of_worker(index, hello, Clock.now()));
         all.push(Arc::clone(&runner));
@@ -226,6 +231,7 @@ impl Executor {
             served = runner::serve(shared, &runner, 1, outbox, FrameReader::new(from)) => served.map_err(|error| error.to_string()),
             Err(error) = outbox::write(outgoing, FrameWriter::new(to)) => Err(error.to_string()),
             () = runner.drained() => Ok(()),
+            () = runner.replaced() => Err("the worker has connected again".to_owned()),
         };
         shared.runners.remove(runner.index());
         let lost = if served.is_err() && runner.running().attempts > 0 {
@@ -243,11 +249,20 @@ impl Executor {
         served
     }
 
-    /// Gives a worker no more attempts; false if there is none of that name.
+    /// Gives a worker no more attempts, or several if they have the same name; false if there is none of that name.
     pub fn drain_worker(&self, name: &str) -> bool {
+        self.drain_workers(|worker| worker.name == name)
+    }
+
+    /// Gives the worker of this process no more attempts; false if it is not here.
+    pub fn drain_process(&self, process: Uuid) -> bool {
+        self.drain_workers(|worker| worker.process == process)
+    }
+
+    fn drain_workers(&self, is_it: impl Fn(&OfWorker) -> bool) -> bool {
         let mut found = false;
         for runner in self.shared.runners.all() {
-            if let Some(worker) = runner.worker().filter(|worker| worker.name == name) {
+            if let Some(worker) = runner.worker().filter(|worker| is_it(worker)) {
                 found = true;
                 let mut drained = self.shared.runners.drained();
                 drained.truncate(MAX_WORKERS - 1);

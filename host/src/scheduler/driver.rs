@@ -166,6 +166,13 @@ pub enum Request {
     Stop,
 }
 
+impl Request {
+    /// Whether it deletes runs.
+    fn deletes(&self) -> bool {
+        matches!(self, Self::DeleteDag { .. } | Self::DeleteRun { .. } | Self::Retire { .. })
+    }
+}
+
 /// What the loop tells of itself.
 #[derive(Debug)]
 pub struct Heartbeat {
@@ -556,6 +563,11 @@ impl<D: Dispatch> Driver<D> {
             }
         }
         for request in requests.drain(..) {
+            if request.deletes() {
+                // Rows that go at once must not be among those that this turn changes.
+                self.settle(&mut turn).await?;
+                self.commit(std::mem::replace(&mut turn, Turn::new(now))).await?;
+            }
             self.request(request, &mut turn).await?;
         }
         self.due(&mut turn);

@@ -421,6 +421,11 @@ impl Scheduler {
         self.executor.drain_worker(name)
     }
 
+    /// Gives the worker of this process no more attempts; false if it is not here.
+    pub fn drain_process(&self, process: Uuid) -> bool {
+        self.executor.drain_process(process)
+    }
+
     /// Logs of attempts, live and stored.
     pub fn logs(&self) -> &Logs {
         self.executor.logs()

@@ -64,7 +64,9 @@ pub(super) async fn watch(scheduler: Scheduler, found: Arc<Found>) {
 impl Since {
     async fn look(&mut self, scheduler: &Scheduler) -> Facts {
         let (store, blobs) = (&scheduler.store, &scheduler.blobs);
-        let (database, storage) = tokio::join!(answers(store.ping()), answers(blobs.ping()));
+        let database = answers("the database", self.database.is_none(), store.ping());
+        let storage = answers("the object storage", self.storage.is_none(), blobs.ping());
+        let (database, storage) = tokio::join!(database, storage);
         let now = scheduler.clock.now();
         Facts {
             heartbeat: scheduler.health().heartbeat,
@@ -95,8 +97,21 @@ impl Since {
     }
 }
 
-async fn answers<E>(asked: impl Future<Output = Result<(), E>>) -> bool {
-    matches!(tokio::time::timeout(ANSWER_TIMEOUT, asked).await, Ok(Ok(())))
+/// Whether `what` answers. Why it does not is logged if it did before.
+async fn answers<E: std::error::Error + 'static>(
+    what: &str,
+    did_before: bool,
+    asked: impl Future<Output = Result<(), E>>,
+) -> bool {
+    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) if did_before => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "{what} can't be used");
+        }
+        Err(_) if did_before => tracing::warn!("{what} does not answer within {} s", ANSWER_TIMEOUT.as_secs()),
+        Ok(Err(_)) | Err(_) => {}
+    }
+    false
 }
 
 fn failing(since: &mut Option<Timestamp>, answers: bool, now: Timestamp) -> Option<Failing> {

@@ -103,11 +103,7 @@ impl Store {
         let mut count = counting(include_str!("sql/approval_count.sql"));
         push_filter(&mut count, filter)?;
         push_count_end(&mut count);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 }
 

@@ -179,11 +179,7 @@ impl Store {
         push_page(&mut list, page);
         let mut count = filtered(counting(include_str!("sql/asset_count.sql")))?;
         push_count_end(&mut count);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 
     pub async fn asset_get(&self, id: i64) -> Result<Option<AssetRow>, StoreError> {
@@ -214,11 +210,7 @@ impl Store {
         let mut count = counting(include_str!("sql/asset_event_count.sql"));
         push_filter(&mut count, filter)?;
         push_count_end(&mut count);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 
     /// The events that a run consumed, as they were made; at most `limit`.

@@ -125,11 +125,7 @@ impl Store {
         push_page(&mut list, page);
         let mut count = filtered(counting(include_str!("sql/backfill_count.sql")))?;
         push_count_end(&mut count);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 
     /// All backfills that are not completed. There is at most one of a dag.
@@ -157,7 +153,7 @@ impl Store {
 
     /// The run of the dag with this logical_date.
     pub async fn dag_run_of_date(&self, dag_id: &DagId, date: Timestamp) -> Result<Option<DagRunRow>, StoreError> {
-        let query = db::query_as(include_str!("sql/dag_run_of_date.sql")).bind(dag_id).bind(date);
+        let query = db::query_as(include_str!("sql/dag_run_get_by_logical_date.sql")).bind(dag_id).bind(date);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 }

@@ -109,7 +109,7 @@ impl Store {
         let query = match &of.run {
             WhichRun::Newest => db::query_as(include_str!("sql/dag_run_get_newest.sql")).bind(&of.dag_id),
             WhichRun::LogicalDate(date) => {
-                db::query_as(include_str!("sql/dag_run_get_by_logical_date.sql")).bind(&of.dag_id).bind(date)
+                return self.dag_run_of_date(&of.dag_id, *date).await;
             }
             WhichRun::RunId(run_id) => db::query_as(include_str!("sql/dag_run_get.sql")).bind(&of.dag_id).bind(run_id),
         };
@@ -130,11 +130,7 @@ impl Store {
 
     pub async fn dag_run_list(&self, filter: &DagRunFilter, page: Page) -> Result<Listed<DagRunRow>, StoreError> {
         let (list, count) = (list_query(filter, page)?, count_query(filter)?);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 
     /// How many of the dag's newest `limit` runs are in each state.

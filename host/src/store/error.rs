@@ -38,6 +38,11 @@ pub enum StoreError {
     /// A unique name, date or key is taken.
     #[error("it exists already: {0}")]
     Conflict(String),
+    /// A standby, for now, or a setting of the role or the database.
+    #[error(
+        "the database can only be read; name the primary in `database.url`, or see what sets `default_transaction_read_only`"
+    )]
+    ReadOnly(#[source] sqlx::Error),
     /// Busy, disk full, I/O error: the same call may work later.
     #[error("the database can't be used right now")]
     Unavailable(#[source] sqlx::Error),
@@ -53,7 +58,7 @@ impl StoreError {
     /// Whether the same call may work later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::ReadOnly(_) => true,
             Self::Open { .. }
             | Self::TooOld { .. }
             | Self::NotEmpty
@@ -84,7 +89,7 @@ const TRANSIENT_CLASSES: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
 const LEADS: &str = "scheduler_leads";
 /// The constraint that fails where rows to be changed are not there.
 const GUARD: &str = "rows_are_there";
-/// PostgreSQL's `read_only_sql_transaction`: a standby, for now.
+/// PostgreSQL's `read_only_sql_transaction`.
 const READ_ONLY: &str = "25006";
 
 fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
@@ -92,7 +97,7 @@ fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
         return false;
     };
     if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-        return code == READ_ONLY || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class));
+        return TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class));
     }
     code.parse::<i32>().is_ok_and(|code| TRANSIENT_CODES.contains(&(code & 0xff)))
 }
@@ -110,6 +115,9 @@ impl From<sqlx::Error> for StoreError {
                 Self::Stale
             }
             sqlx::Error::Database(database) if database.constraint() == Some(LEADS) => Self::Fenced,
+            sqlx::Error::Database(database) if database.code().as_deref() == Some(READ_ONLY) => {
+                Self::ReadOnly(sqlx::Error::Database(database))
+            }
             sqlx::Error::Database(database) if is_transient(&*database) => {
                 Self::Unavailable(sqlx::Error::Database(database))
             }

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{StoreError, db::Builder};
+use super::{
+    Store, StoreError,
+    db::{Builder, FromRow},
+};
 use crate::model::{dag_access::DagSet, time::Timestamp};
 
 /// Rows of a page at most.
@@ -91,6 +94,17 @@ impl Like {
     /// Names that are like this text.
     pub fn one(text: impl Into<String>) -> Self {
         Self { any: vec![text.into()], prefixes: Vec::new() }
+    }
+}
+
+impl Store {
+    /// The rows of `list`, and how many `count` says that there are.
+    pub(super) async fn listed<T: FromRow>(&self, list: Builder, count: Builder) -> Result<Listed<T>, StoreError> {
+        let (items, total) = tokio::try_join!(
+            list.build_query_as().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
+        Ok(Listed { items, total })
     }
 }
 

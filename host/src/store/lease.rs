@@ -15,6 +15,7 @@ use super::{
     db::{self, FromRow, Row},
     schema,
 };
+use crate::model::time::Timestamp;
 
 /// How often it is looked whether the lease holds again.
 const LOOK: Duration = Duration::from_millis(20);
@@ -73,13 +74,30 @@ impl Store {
         matches!(self.readers(), db::Pool::Postgres(_))
     }
 
-    /// Takes the lease for `holder` if nobody has it; the epoch then.
+    /// Shows the database that the process `holder` is there, for as long as the connection that writes is.
+    pub async fn show_presence(&self, holder: &str) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let Writer { connection, reconnect, .. } = &mut *writer;
+        if let (db::Connection::Postgres(connection), Some(options)) = (connection, reconnect) {
+            options.show_presence(connection, holder).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lease for `holder` if nobody has it; the epoch then. It is `gone`'s no more if that process shows no presence either:
+    /// that its connection ended is not enough, as it may make another one, so whoever names it has to know better.
     ///
     /// Waits for what the last holder is committing at this moment, which is seen afterwards.
     ///
     /// # Errors
     /// [`StoreError::Newer`] if a newer version has changed the schema: this process must not lead any more.
-    pub async fn lease_take(&self, holder: &str, url: &str, ttl: Duration) -> Result<Option<i64>, StoreError> {
+    pub async fn lease_take(
+        &self,
+        holder: &str,
+        url: &str,
+        ttl: Duration,
+        gone: Option<&str>,
+    ) -> Result<Option<i64>, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         db::query(include_str!("sql/lease_lock.postgres.sql")).execute(&mut *transaction).await?;
@@ -91,6 +109,7 @@ impl Store {
             .bind(holder)
             .bind(url)
             .bind(micros(ttl))
+            .bind(gone)
             .fetch_optional(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -108,6 +127,12 @@ impl Store {
     pub async fn lease_release(&self, holder: &str) -> Result<(), StoreError> {
         db::query(include_str!("sql/lease_release.postgres.sql")).bind(holder).execute(self.readers()).await?;
         Ok(())
+    }
+
+    /// How far `now`, of this process's clock, is ahead of the database's clock, in microseconds.
+    pub async fn clock_ahead_us(&self, now: Timestamp) -> Result<i64, StoreError> {
+        let theirs: i64 = db::query_scalar("SELECT airlock_now()").fetch_one(self.readers()).await?;
+        Ok(now.as_micros() - theirs)
     }
 
     /// Who leads at this moment.

@@ -60,10 +60,6 @@ impl Store {
         push_page(&mut list, page);
         let mut count = filtered(counting(include_str!("sql/dag_run_count_started_by.sql")))?;
         push_count_end(&mut count);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 }

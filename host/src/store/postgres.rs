@@ -19,7 +19,11 @@ const MIN_VERSION: i32 = 150_000;
 
 /// How the connection that writes is opened.
 #[derive(Debug, Clone)]
-pub(super) struct WriterOptions(PgConnectOptions);
+pub(super) struct WriterOptions {
+    options: PgConnectOptions,
+    /// Whose presence it shows.
+    holder: Option<String>,
+}
 
 /// The database, opened.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
     let place = format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port());
     let open_error = |source| StoreError::Open { place: place.clone(), source };
     let options = options.disable_statement_logging().application_name("airlock").options([("jit", "off")]);
-    let writer = WriterOptions(options.clone().options([
+    let writer = options.clone().options([
         ("synchronous_commit", if synchronous == Synchronous::Full { "on" } else { "off" }),
         // One that was stopped in the middle of a transaction must not keep others waiting for its locks.
         ("idle_in_transaction_session_timeout", "10s"),
@@ -49,8 +53,8 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
-    ]));
-    let mut connection = writer.0.connect().await.map_err(open_error)?;
+    ]);
+    let mut connection = writer.connect().await.map_err(open_error)?;
     let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
         .fetch_one(&mut connection)
         .await
@@ -70,20 +74,35 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         .idle_timeout(Duration::from_mins(5))
         .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options);
-    Ok(Opened { options: writer, connection, readers, is_behind })
+    Ok(Opened { options: WriterOptions { options: writer, holder: None }, connection, readers, is_behind })
 }
 
 impl WriterOptions {
     /// Another connection, after the earlier one was lost.
     pub(super) async fn connect(&self) -> sqlx::Result<PgConnection> {
-        let mut connection = self.0.connect().await?;
+        let mut connection = self.options.connect().await?;
         make_function(&mut connection).await?;
+        if let Some(holder) = &self.holder {
+            show(&mut connection, holder).await?;
+        }
         Ok(connection)
+    }
+
+    /// Shows the presence of `holder` by `connection`, and by those that will come after it.
+    pub(super) async fn show_presence(&mut self, connection: &mut PgConnection, holder: &str) -> sqlx::Result<()> {
+        self.holder = Some(holder.to_owned());
+        show(connection, holder).await
     }
 }
 
 async fn make_function(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql(AssertSqlSafe(commit::postgres_function())).execute(connection).await.map(drop)
+}
+
+/// By a lock that ends with the connection, and so with its process, whatever that comes to. It is shared: an earlier connection that was
+/// cut may still be there for the server.
+async fn show(connection: &mut PgConnection, holder: &str) -> sqlx::Result<()> {
+    sqlx::query(include_str!("sql/lease_show.postgres.sql")).bind(holder).execute(connection).await.map(drop)
 }
 
 /// Whether the server still answers on this connection.

@@ -143,11 +143,7 @@ impl Store {
         push_page(&mut list, page);
         push_like(&mut count, column, like)?;
         push_count_end(&mut count);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 
     pub async fn variable_get(&self, key: &VariableKey) -> Result<Option<VariableRow>, StoreError> {

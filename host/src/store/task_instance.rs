@@ -137,11 +137,7 @@ impl Store {
         page: Page,
     ) -> Result<Listed<TaskInstanceRow>, StoreError> {
         let (list, count) = (list_query(filter, page)?, count_query(filter)?);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 
     /// The tries of an instance: the earlier ones, then the present one. Of the earlier ones at most 1,000.

@@ -75,11 +75,7 @@ impl Store {
     /// XComs without their values, by run, task, map index and key.
     pub async fn xcom_list(&self, filter: &XComFilter, page: Page) -> Result<Listed<XComRow>, StoreError> {
         let (list, count) = (list_query(filter, page)?, count_query(filter)?);
-        let (items, total) = tokio::try_join!(
-            list.build_query_as().fetch_all(self.readers()),
-            count.build_query_scalar().fetch_one(self.readers())
-        )?;
-        Ok(Listed { items, total })
+        self.listed(list, count).await
     }
 
     pub async fn xcom_get(&self, instance: &InstanceKey, xcom: &XComKey) -> Result<Option<XComValue>, StoreError> {

@@ -87,8 +87,9 @@ impl Place {
         let database = if is_cluster {
             let server = Postgres::start().await;
             let name = server.database();
-            for kind in ["--scheduler", "--scheduler", "--api"] {
-                members.push(Member::start(builder().switch(kind), &server, &name).await);
+            // That nobody listens for the first one shows when it is gone; a door is there still.
+            for (kind, has_door) in [("--scheduler", false), ("--scheduler", true), ("--api", true)] {
+                members.push(Member::start(builder().switch(kind), has_door, &server, &name).await);
             }
             let url = server.url(&name);
             postgres = Some(server);
@@ -285,20 +286,21 @@ impl Place {
 }
 
 impl Member {
-    async fn start(builder: Builder, postgres: &Postgres, name: &str) -> Self {
+    async fn start(builder: Builder, has_door: bool, postgres: &Postgres, name: &str) -> Self {
         let database = Proxy::start().await;
         database.lead_to(SocketAddr::from(([127, 0, 0, 1], postgres.port())));
-        let door = Proxy::start().await;
         let url =
             postgres.url(name).replace(&format!(":{}/", postgres.port()), &format!(":{}/", database.address().port()));
-        let server = builder
-            .env("AIRLOCK_DATABASE_URL", &url)
-            .env("AIRLOCK_CLUSTER_URL", &format!("http://{}", door.address()))
-            .start()
-            .await;
-        let address = server.url.trim_start_matches("http://").parse().expect("a server says its address");
-        door.lead_to(address);
-        Self { server, database: Some(database), door: Some(door), down_until: None, stopped_until: None }
+        let mut builder = builder.env("AIRLOCK_DATABASE_URL", &url);
+        let door = if has_door { Some(Proxy::start().await) } else { None };
+        if let Some(door) = &door {
+            builder = builder.env("AIRLOCK_CLUSTER_URL", &format!("http://{}", door.address()));
+        }
+        let server = builder.start().await;
+        if let Some(door) = &door {
+            door.lead_to(server.url.trim_start_matches("http://").parse().expect("a server says its address"));
+        }
+        Self { server, database: Some(database), door, down_until: None, stopped_until: None }
     }
 }
 

@@ -55,6 +55,23 @@ async fn what_could_not_be_committed_is_committed_later() {
     assert_eq!((world.only().try_number, world.only().restart), (1, 0));
 }
 
+/// The commit was refused, for a row that it changed was gone, and all that ran was started again.
+#[tokio::test]
+async fn a_run_that_is_deleted_in_the_turn_in_which_it_ends_disturbs_nobody() {
+    let mut world = World::with(json!({"nodes": [node("a")]})).await;
+    let run = world.trigger(day(1)).await;
+    let ends = world.only();
+    world.trigger(day(2)).await;
+    assert!(world.take(&ends));
+    let run_id: RunId = world.store.dag_run_get_by_key(run).await.unwrap().unwrap().run_id;
+    let (reply, answer) = Reply::new();
+    let delete = Request::DeleteRun { dag_id: world.dag_id.clone(), run_id, reply };
+    world.turn(vec![delete], vec![completion(ends, AttemptResult::Success, world.now)]).await;
+    answer.await.unwrap().unwrap();
+    assert!(world.store.dag_run_get_by_key(run).await.unwrap().is_none());
+    assert_eq!(world.only().restart, 0);
+}
+
 /// It once ended as its tasks had.
 #[tokio::test]
 async fn how_a_person_ended_a_run_outlives_a_crash_while_teardowns_run() {

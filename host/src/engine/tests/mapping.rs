@@ -1,0 +1,100 @@
+//! Mapped tasks and groups.
+
+use super::*;
+
+#[test]
+fn a_mapped_task_has_an_instance_per_element_of_the_list() {
+    let mapped = NodeSpec { expand: Some(over_output("list")), ..node("m") };
+    let dag = build(&spec(vec![node("list"), mapped, node("end")], &[("m", "end")]));
+    let mut driver = Driver::started(dag.clone());
+    assert_eq!(driver.state_of("m"), TaskState::None);
+    driver.play("list", list(2));
+    assert!(!driver.rows.contains_key(&driver.id("m")), "the placeholder is gone");
+    driver.crash();
+    driver.succeed("m[1]");
+    driver.succeed("m[0]");
+    driver.succeed("end");
+    assert_eq!(driver.run_state(), State::Success);
+
+    // The list shrinks when it is made again, then grows.
+    let all = |driver: &Driver| ["list", "m", "end"].map(|task| driver.id(task)).to_vec();
+    driver.apply(&Event::Clear { instances: all(&driver) });
+    driver.apply(&Event::Start);
+    driver.play("list", list(1));
+    assert_eq!(driver.state_of("m[1]"), TaskState::Removed);
+    driver.succeed("m[0]");
+    driver.succeed("end");
+    assert_eq!(driver.run_state(), State::Success);
+    driver.apply(&Event::Clear { instances: all(&driver) });
+    driver.apply(&Event::Start);
+    driver.play("list", list(3));
+    driver.succeed("m[0]");
+    driver.succeed("m[2]");
+    driver.succeed("end");
+    assert_eq!((driver.state_of("m[1]"), driver.run_state()), (TaskState::Removed, State::Success));
+
+    let mut empty = Driver::started(dag.clone());
+    empty.play("list", list(0));
+    assert_eq!(states(&empty), ["success", "skipped", "skipped"]);
+
+    let mut wrong = Driver::started(dag);
+    wrong.succeed("list");
+    assert_eq!(states(&wrong), ["failed", "upstream_failed", "upstream_failed"]);
+    assert!(wrong.messages[&wrong.id("list")].contains("not a list"));
+}
+
+#[test]
+fn several_lists_multiply_or_go_along() {
+    let over = |axes| NodeSpec { expand: Some(ExpandSpec { axes }), ..node("m") };
+    let output = |task: &str| ListSpec::Output(task.to_owned());
+    let product = over(vec![vec![output("a")], vec![output("b")]]);
+    let dag = build(&spec(vec![node("a"), node("b"), product, node("end")], &[("m", "end")]));
+    let mut driver = Driver::started(dag.clone());
+    driver.play("a", list(2));
+    assert_eq!(driver.state_of("m"), TaskState::None, "it waits for the other list");
+    driver.crash();
+    driver.play("b", list(3));
+    for index in 0..6 {
+        driver.succeed(&format!("m[{index}]"));
+    }
+    driver.succeed("end");
+    assert_eq!(driver.run_state(), State::Success);
+
+    let mut empty = Driver::started(dag.clone());
+    empty.play("b", list(0));
+    empty.play("a", list(2));
+    assert_eq!(empty.state_of("m"), TaskState::Skipped);
+    let mut failed = Driver::started(dag.clone());
+    failed.play("a", FAILED);
+    failed.play("b", list(2));
+    assert_eq!(failed.state_of("m"), TaskState::UpstreamFailed);
+    let mut many = Driver::started(dag);
+    many.play("a", list(1_000));
+    many.play("b", list(1_000));
+    assert_eq!(many.state_of("m"), TaskState::Failed);
+    assert!(many.messages[&many.id("m")].contains("1000000 instances; at most 100000"));
+
+    let zip = over(vec![vec![output("a"), literal(3)]]);
+    let mut driver = Driver::started(build(&spec(vec![node("a"), zip], &[])));
+    driver.play("a", list(2));
+    driver.succeed("m[0]");
+    driver.succeed("m[1]");
+    assert_eq!(driver.run_state(), State::Success);
+}
+
+#[test]
+fn a_mapped_group_goes_depth_first() {
+    let inner = |id: &str| NodeSpec { group: Some("g".to_owned()), ..node(id) };
+    let mut spec = spec(vec![node("list"), inner("g.a"), inner("g.b"), node("end")], &[("g.a", "g.b"), ("g.b", "end")]);
+    let expand = Some(over_output("list"));
+    spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, doc: None, expand });
+    let mut driver = Driver::started(build(&spec));
+    driver.play("list", list(2));
+    driver.succeed("g.a[1]");
+    assert_eq!(driver.ready, [driver.id("g.a[0]"), driver.id("g.b[1]")]);
+    driver.crash();
+    driver.succeed("g.b[1]");
+    driver.play("g.a[0]", FAILED);
+    assert_eq!(driver.state_of("g.b[0]"), TaskState::UpstreamFailed);
+    assert_eq!((driver.state_of("end"), driver.run_state()), (TaskState::UpstreamFailed, State::Failed));
+}

@@ -1,0 +1,284 @@
+//! What the rows of each part of a commit hold: the columns in the order in which its statement reads them.
+
+use serde::Serialize;
+
+use super::{
+    Commit, Placement, Through,
+    call::{Part, Sender},
+    key, micros,
+};
+use crate::{
+    model::{ids::TaskId, wait::Wait},
+    store::{CachedResultRow, StoreError, codec::json},
+};
+
+/// A list that stands in a column as JSON text.
+struct JsonText<'a>(&'a Vec<String>);
+
+impl Serialize for JsonText<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(self.0).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+/// Sends all of `batch` in one transaction.
+pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), StoreError> {
+    sender
+        .add(Part::DagRunsNew, &batch.dag_runs_new, |run| {
+            (
+                run.key,
+                &run.dag_id,
+                &run.run_id,
+                run.version,
+                run.run_type,
+                run.state,
+                micros(run.logical_date),
+                micros(run.data_interval.map(|interval| interval.start)),
+                micros(run.data_interval.map(|interval| interval.end)),
+                run.run_after.as_micros(),
+                run.queued_at.as_micros(),
+                micros(run.start_date),
+                &run.triggered_by,
+                &run.triggering_user,
+                &run.note,
+                &run.conf,
+            )
+        })
+        .await?;
+    sender
+        .add(Part::Origins, &batch.origins, |origin| {
+            let (task_id, map_index) =
+                origin.parent.task.as_ref().map_or(("", -1), |(task_id, map_index)| (task_id.as_str(), *map_index));
+            (origin.dag_run, origin.parent.dag_run, task_id, map_index, origin.parent_number, origin.depth)
+        })
+        .await?;
+    sender
+        .add(Part::DagRuns, &batch.dag_runs, |run| {
+            let (start_date, end_date) = (micros(run.start_date), micros(run.end_date));
+            (
+                run.key,
+                run.state,
+                micros(run.queued_at),
+                start_date,
+                end_date,
+                run.clear_number,
+                &run.message,
+                run.verdict,
+            )
+        })
+        .await?;
+    sender
+        .add(Part::LastScheduled, &batch.last_scheduled, |(dag_id, interval)| {
+            (dag_id, interval.start.as_micros(), interval.end.as_micros())
+        })
+        .await?;
+    sender.add(Part::DagsPaused, &batch.dags_paused, |(dag_id, reason)| (dag_id, reason)).await?;
+    sender
+        .add(Part::Backfills, &batch.backfills, |row| {
+            let (last_date, completed_at) = (micros(row.last_date), micros(row.completed_at));
+            (row.id, row.dealt_with, row.skipped, last_date, i32::from(row.is_paused), completed_at)
+        })
+        .await?;
+    sender.add(Part::BackfillRuns, &batch.backfill_runs, |(run, backfill)| (*run, *backfill)).await?;
+    sender
+        .add(Part::Renewals, &batch.renewals, |renewal| {
+            let instances = renewal.instances.iter().map(|(id, placement)| {
+                let Placement { entry, pool, pool_slots, priority_weight } = placement;
+                (&id.task_id, id.map_index, pool_slots, priority_weight, pool, entry)
+            });
+            (renewal.dag_run, renewal.version, instances.collect::<Vec<_>>())
+        })
+        .await?;
+    sender.add(Part::InstancesGone, &batch.instances_gone, key).await?;
+    sender
+        .add(Part::InstancesNew, &batch.instances_new, |new| {
+            let (dag_run, task_id, map_index) = key(&new.key);
+            (
+                dag_run,
+                task_id,
+                map_index,
+                new.state,
+                new.max_tries,
+                new.placement.pool_slots,
+                new.placement.priority_weight,
+                &new.placement.pool,
+                &new.placement.entry,
+            )
+        })
+        .await?;
+    sender.add(Part::Histories, &batch.histories, key).await?;
+    sender
+        .add(Part::Instances, &batch.instances, |instance| {
+            let (dag_run, task_id, map_index) = key(&instance.key);
+            (
+                dag_run,
+                task_id,
+                map_index,
+                instance.state,
+                instance.try_number,
+                instance.max_tries,
+                instance.restarts,
+                micros(instance.scheduled_at),
+                micros(instance.queued_at),
+                micros(instance.start_date),
+                micros(instance.end_date),
+                micros(instance.wake_at),
+                instance.list_length,
+                instance.followed.as_ref().map(JsonText),
+                &instance.message,
+            )
+        })
+        .await?;
+    sender.add(Part::XComsCleared, &batch.xcoms_cleared, key).await?;
+    sender.add_xcoms(&batch.xcoms).await?;
+    sender
+        .add(Part::Artifacts, &batch.artifacts, |artifact| {
+            let (dag_run, task_id, map_index) = key(&artifact.instance);
+            (
+                dag_run,
+                task_id,
+                map_index,
+                &artifact.name,
+                artifact.try_number,
+                &artifact.media_type,
+                artifact.size_bytes,
+                artifact.sha256,
+                artifact.created_at.as_micros(),
+                &artifact.blob,
+            )
+        })
+        .await?;
+    sender
+        .add(Part::Recordings, &batch.recordings, |row| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (dag_run, task_id, map_index, row.try_number, row.size_bytes, row.created_at.as_micros(), &row.blob)
+        })
+        .await?;
+    let extras = |row: &CachedResultRow| {
+        let extras = (!row.asset_extras.is_empty()).then_some(&row.asset_extras);
+        extras.map(json).transpose()
+    };
+    let extras = batch.cached_results.iter().map(extras).collect::<Result<Vec<_>, _>>()?;
+    let cached: Vec<_> = batch.cached_results.iter().zip(extras).collect();
+    sender
+        .add(Part::CachedResults, &cached, |(row, extras)| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (
+                row.key,
+                dag_run,
+                task_id,
+                map_index,
+                row.try_number,
+                &row.dag_id,
+                &row.run_id,
+                row.made_at.as_micros(),
+                row.expires_at.as_micros(),
+                extras,
+            )
+        })
+        .await?;
+    sender.add(Part::WaitsGone, &batch.waits_gone, key).await?;
+    let conditions = batch.waits_new.iter().map(|row| json(&row.wait)).collect::<Result<Vec<_>, _>>()?;
+    let waits: Vec<_> = batch.waits_new.iter().zip(conditions).collect();
+    sender
+        .add(Part::WaitsNew, &waits, |(row, condition)| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (dag_run, task_id, map_index, condition)
+        })
+        .await?;
+    let mut approvals = Vec::new();
+    for row in &batch.waits_new {
+        if let Wait::Approval(question) = &row.wait {
+            approvals.push((key(&row.instance), &question.subject, json(question)?));
+        }
+    }
+    sender
+        .add(Part::Approvals, &approvals, |((dag_run, task_id, map_index), subject, question)| {
+            (dag_run, task_id, map_index, subject, question)
+        })
+        .await?;
+    let answers = batch.answers.iter().map(|answer| json(&answer.answer)).collect::<Result<Vec<_>, _>>()?;
+    let answers: Vec<_> = batch.answers.iter().zip(answers).collect();
+    sender
+        .add(Part::Answers, &answers, |(new, answer)| {
+            let (dag_run, task_id, map_index) = key(&new.instance);
+            (dag_run, task_id, map_index, new.try_number, &new.subject, answer)
+        })
+        .await?;
+    sender
+        .add(Part::AssetEvents, &batch.asset_events, |event| {
+            let source = event.source.as_ref();
+            (
+                event.key,
+                &event.asset,
+                event.timestamp.as_micros(),
+                &event.extra,
+                source.map(|(dag_id, ..)| dag_id),
+                source.map(|(_, run_id, _)| run_id),
+                source.map(|(.., instance)| &instance.task_id),
+                source.map_or(-1, |(.., instance)| instance.map_index),
+                &event.created_by,
+                event.through.as_ref().map(|through| &through.uri),
+                event.through.as_ref().map(|through| &through.group),
+                event.through.as_ref().map(|through| &through.alias),
+            )
+        })
+        .await?;
+    let mut queue = Vec::new();
+    for event in &batch.asset_events {
+        queue.extend(event.consumers.iter().map(|dag_id| (dag_id, event.key, None)));
+        if let Some(Through { alias, consumers, .. }) = &event.through {
+            queue.extend(consumers.iter().map(|dag_id| (dag_id, event.key, Some(alias))));
+        }
+    }
+    sender.add(Part::AssetQueue, &queue, |row| row).await?;
+    sender.add(Part::AssetRuns, &batch.asset_runs, |row| row).await?;
+    sender
+        .add(Part::RenderedFields, &batch.rendered_fields, |row| {
+            let (dag_run, task_id, map_index) = key(&row.instance);
+            (dag_run, task_id, map_index, row.try_number, &row.fields)
+        })
+        .await?;
+    sender
+        .add(Part::Labels, &batch.labels, |(instance, label)| {
+            let (dag_run, task_id, map_index) = key(instance);
+            (dag_run, task_id, map_index, label)
+        })
+        .await?;
+    sender
+        .add(Part::Callbacks, &batch.callbacks, |callback| {
+            let task_id = callback.task_id.as_ref().map_or("", TaskId::as_str);
+            (
+                callback.dag_run,
+                task_id,
+                callback.map_index,
+                callback.number,
+                callback.event,
+                callback.subject.as_deref().unwrap_or_default(),
+                callback.target.to_string(),
+                &callback.message,
+            )
+        })
+        .await?;
+    sender
+        .add(Part::Events, &batch.events, |event| {
+            (
+                event.at.as_micros(),
+                &event.event,
+                i32::from(event.is_denied),
+                &event.username,
+                &event.token,
+                &event.peer,
+                &event.route,
+                &event.dag_id,
+                &event.run_id,
+                &event.task_id,
+                event.map_index,
+                &event.object,
+                &event.before,
+                &event.after,
+            )
+        })
+        .await?;
+    sender.end().await
+}
