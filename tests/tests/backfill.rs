@@ -62,4 +62,6 @@ async fn each_interval_is_run_once_though_the_server_is_killed() {
     })
     .await;
     assert_eq!(done["skipped"], 30);
+    let entries = client.list("/api/v2/eventLogs?event=backfill.write", "event_logs").await;
+    assert!(entries.len() == 2 && entries.iter().all(|entry| entry["dag_id"] == "daily"), "{entries:?}");
 }

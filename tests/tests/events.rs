@@ -185,6 +185,9 @@ async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
     })
     .await;
     client.post("/api/v2/assets/events", &json!({"asset_id": 999_999})).await.refused(404);
+    let log = client.list("/api/v2/eventLogs?event=run.trigger", "event_logs").await;
+    let named = |name: &str| log.iter().any(|entry| entry["extra"].to_string().contains(&format!("\\\"{name}\\\"")));
+    assert!(named("orders") && named("prices"), "{log:?}");
     client.delete("/api/v2/dags/on_both/assets/queuedEvents").await.refused(404);
 }
 

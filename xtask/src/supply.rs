@@ -110,7 +110,7 @@ fn locked() -> Result<Vec<(String, Version)>> {
 
 /// What is built for our platform, and is not ours.
 fn packages() -> Result<Vec<Package>> {
-    let command = ["metadata", "--format-version", "1", "--locked", "--filter-platform", PLATFORM];
+    let command = ["metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", PLATFORM];
     let metadata: Value = serde_json::from_str(&shell::read(&mut cargo(&command))?)?;
     let packages = metadata["packages"].as_array().context("`cargo metadata` has no packages")?;
     let others = packages.iter().filter(|package| package["source"].is_string());

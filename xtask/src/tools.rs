@@ -85,6 +85,11 @@ pub fn databases() -> Result<()> {
     apt_install(&missing)
 }
 
+/// A compiler of C++, which libFuzzer is written in.
+pub fn cxx() -> Result<()> {
+    if env::var_os("CXX").is_some() || is_installed("c++") { Ok(()) } else { apt_install(&["g++"]) }
+}
+
 /// Python with `apache-airflow-client`, `schemathesis` and the axe-core that is in `axe-playwright-python`, in an environment of its own;
 /// answers the interpreter.
 pub fn python() -> Result<PathBuf> {

@@ -321,8 +321,8 @@ pub async fn get_assets(
     Query(query): Query<AssetQuery>,
 ) -> Result<Json<AssetCollectionResponse>, ApiError> {
     let filter = AssetFilter {
-        name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref()),
-        uri: pattern(query.uri_pattern.as_deref(), query.uri_prefix_pattern.as_deref()),
+        name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref())?,
+        uri: pattern(query.uri_pattern.as_deref(), query.uri_prefix_pattern.as_deref())?,
         is_alias: Some(false),
         dags: scope.seen().clone(),
     };

@@ -14,7 +14,7 @@ use super::{
     permit::Scoped,
 };
 use crate::{
-    auth::{CurrentUser, DagScope, NotYours},
+    auth::{Audit, CurrentUser, DagScope, NotYours},
     model::{backfill::ReprocessBehavior, ids::DagId, state::RunState, time::Timestamp},
     scheduler::{BackfillRequest, PlannedRun},
     store::{BackfillId, BackfillRow},
@@ -165,12 +165,16 @@ async fn show(api: &Api, row: BackfillRow) -> Result<BackfillResponse, ApiError>
     })
 }
 
-/// A backfill with whose dag the request may do what it does; that of a dag which the user may not see is none.
+/// A backfill with whose dag the request may do what it does; that of a dag which the user may not see is none. What the request
+/// changes is about that dag.
 async fn find(api: &Api, scope: &DagScope, id: i64) -> Result<BackfillRow, ApiError> {
     let missing = || ApiError::not_found(format!("backfill {id} does not exist"));
     let row = api.store.backfill_get(BackfillId(id)).await?.ok_or_else(missing)?;
     match scope.check(&row.new.dag_id) {
-        Ok(()) => Ok(row),
+        Ok(()) => {
+            Audit::about_dag(row.new.dag_id.as_str());
+            Ok(row)
+        }
         Err(NotYours::Unknown(_)) => Err(missing()),
         Err(error) => Err(error.into()),
     }

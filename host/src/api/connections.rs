@@ -242,7 +242,7 @@ pub async fn get_connections(
     Query(paging): Query<Paging>,
     Query(query): Query<ConnectionQuery>,
 ) -> Result<Json<ConnectionCollectionResponse>, ApiError> {
-    let like = pattern(query.connection_id_pattern.as_deref(), query.connection_id_prefix_pattern.as_deref());
+    let like = pattern(query.connection_id_pattern.as_deref(), query.connection_id_prefix_pattern.as_deref())?;
     let listed = api.store.connection_list(&like, paging.page()).await?;
     let connections = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
     Ok(Json(ConnectionCollectionResponse { connections, total_entries: listed.total }))

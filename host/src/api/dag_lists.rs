@@ -112,7 +112,7 @@ pub async fn get_dag_tags(
     Query(query): Query<DagTagQuery>,
 ) -> Result<Json<DagTagCollectionResponse>, ApiError> {
     let order = paging.order(&[("name", ())])?.map_or(Order::Ascending, |((), order)| order);
-    let like = pattern(query.tag_name_pattern.as_deref(), query.tag_name_prefix_pattern.as_deref());
+    let like = pattern(query.tag_name_pattern.as_deref(), query.tag_name_prefix_pattern.as_deref())?;
     let listed = api.store.dag_tag_list(scope.seen(), &like, order, paging.page()).await?;
     Ok(Json(DagTagCollectionResponse { tags: listed.items, total_entries: listed.total }))
 }

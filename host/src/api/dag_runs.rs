@@ -545,6 +545,9 @@ pub async fn wait_dag_run(
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, ApiError> {
     find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    if query.interval.is_some_and(f64::is_nan) {
+        return Err(ApiError::invalid(["query", "interval"], "it must be a number of seconds"));
+    }
     // Whoever may not see the run any more is told no more of it.
     let stream = visitor.listen(state_lines(api, path, &query))?;
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];

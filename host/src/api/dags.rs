@@ -200,7 +200,7 @@ impl DagQuery {
         Ok(DagFilter {
             ids: Vec::new(),
             dags: dags.clone(),
-            dag_id: extract::pattern(self.dag_id_pattern.as_deref(), self.dag_id_prefix_pattern.as_deref()),
+            dag_id: extract::pattern(self.dag_id_pattern.as_deref(), self.dag_id_prefix_pattern.as_deref())?,
             tags: self.tags.clone(),
             tag_match,
             owners: self.owners.clone(),

@@ -23,6 +23,11 @@ use crate::{
 /// The most items that a page has, whatever was asked for. Airflow: `[api] maximum_page_limit`.
 pub const MAX_PAGE_LIMIT: u32 = 100;
 
+/// Alternatives of a pattern.
+const MAX_ALTERNATIVES: usize = 100;
+/// Bytes of a pattern's alternatives together.
+const MAX_PATTERN_BYTES: usize = 4 << 10;
+
 /// Parameters of the path. A name that can't be one names nothing: 404.
 pub struct Path<T>(pub T);
 
@@ -256,11 +261,21 @@ impl<'de> Deserialize<'de> for Instant {
 
 /// A filter by names, as Airflow's `*_pattern` (what they hold, with `%` for any text and `_` for any character) and
 /// `*_prefix_pattern` (how they begin). `|` is or; `~` and nothing ask for nothing in particular.
-pub fn pattern(holds: Option<&str>, begins: Option<&str>) -> Like {
-    Like {
-        any: alternatives(holds).into_iter().map(|text| format!("%{text}%")).collect(),
-        prefixes: alternatives(begins).into_iter().map(str::to_owned).collect(),
+///
+/// # Errors
+/// If it has more alternatives or is longer than names need: each name is compared with each.
+pub fn pattern(holds: Option<&str>, begins: Option<&str>) -> Result<Like, ApiError> {
+    let (holds, begins) = (alternatives(holds), alternatives(begins));
+    let bytes: usize = holds.iter().chain(&begins).map(|text| text.len()).sum();
+    if holds.len() + begins.len() > MAX_ALTERNATIVES || bytes > MAX_PATTERN_BYTES {
+        return Err(ApiError::bad_request(format!(
+            "a pattern has at most {MAX_ALTERNATIVES} alternatives and {MAX_PATTERN_BYTES} bytes"
+        )));
     }
+    Ok(Like {
+        any: holds.into_iter().map(|text| format!("%{text}%")).collect(),
+        prefixes: begins.into_iter().map(str::to_owned).collect(),
+    })
 }
 
 fn alternatives(text: Option<&str>) -> Vec<&str> {
@@ -276,7 +291,7 @@ mod tests {
     #[test]
     fn patterns_are_read_as_airflow_says() {
         let read = |holds, begins| {
-            let Like { any, prefixes } = pattern(holds, begins);
+            let Like { any, prefixes } = pattern(holds, begins).unwrap();
             (any.join(" "), prefixes.join(" "))
         };
         let texts = |any: &str, prefixes: &str| (any.to_owned(), prefixes.to_owned());
@@ -285,6 +300,12 @@ mod tests {
         assert_eq!(read(Some("a_%"), None), texts("%a_%%", ""));
         assert_eq!(read(Some("a | b|"), Some("c|d")), texts("%a% %b%", "c d"));
         assert_eq!(read(Some("a|~"), Some("|")), texts("", ""));
+        for (holds, fits) in
+            [("a|".repeat(100), true), ("a|".repeat(101), false), ("a".repeat(4096), true), ("a".repeat(4097), false)]
+        {
+            assert_eq!(pattern(Some(&holds), None).is_ok(), fits, "{}", holds.len());
+            assert_eq!(pattern(None, Some(&holds)).is_ok(), fits);
+        }
     }
 
     #[test]

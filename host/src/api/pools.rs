@@ -158,7 +158,7 @@ pub async fn get_pools(
     Query(paging): Query<Paging>,
     Query(query): Query<PoolQuery>,
 ) -> Result<Json<PoolCollectionResponse>, ApiError> {
-    let like = pattern(query.pool_name_pattern.as_deref(), query.pool_name_prefix_pattern.as_deref());
+    let like = pattern(query.pool_name_pattern.as_deref(), query.pool_name_prefix_pattern.as_deref())?;
     let listed = api.store.pool_list(&like, paging.page()).await?;
     let used = api.store.pool_use().await?;
     let pools = listed.items.into_iter().map(|row| PoolResponse::new(row, &used)).collect();

@@ -135,6 +135,8 @@ pub struct RetentionRunResponse {
     components: u64,
     event_logs: u64,
     asset_events: u64,
+    /// That no dag names and that have no events any more.
+    assets: u64,
     /// False: it goes on; ask again to hear when it is done.
     is_done: bool,
 }
@@ -205,7 +207,8 @@ pub async fn dry_run_retention(State(api): State<Api>) -> Result<Json<RetentionP
 pub async fn run_retention(State(api): State<Api>, audit: Audit) -> Result<Json<RetentionRunResponse>, ApiError> {
     audit.begun();
     let (deleted, is_done) = api.scheduler.retention_run(PATIENCE).await?;
-    let Deletions { runs, logs_of_runs, data_of_runs, dag_versions, components, event_logs, asset_events } = deleted;
+    let Deletions { runs, logs_of_runs, data_of_runs, dag_versions, components, event_logs, asset_events, assets } =
+        deleted;
     Ok(Json(RetentionRunResponse {
         runs,
         logs_of_runs,
@@ -214,6 +217,7 @@ pub async fn run_retention(State(api): State<Api>, audit: Audit) -> Result<Json<
         components,
         event_logs,
         asset_events,
+        assets,
         is_done,
     }))
 }

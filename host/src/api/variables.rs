@@ -129,7 +129,7 @@ pub async fn get_variables(
     Query(paging): Query<Paging>,
     Query(query): Query<VariableQuery>,
 ) -> Result<Json<VariableCollectionResponse>, ApiError> {
-    let like = pattern(query.variable_key_pattern.as_deref(), query.variable_key_prefix_pattern.as_deref());
+    let like = pattern(query.variable_key_pattern.as_deref(), query.variable_key_prefix_pattern.as_deref())?;
     let listed = api.store.variable_list(&like, paging.page()).await?;
     let variables = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
     Ok(Json(VariableCollectionResponse { variables, total_entries: listed.total }))

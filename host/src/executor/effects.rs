@@ -29,8 +29,12 @@ const MAX_INLINE_BYTES: usize = 16 << 20;
 const MAX_XCOMS: usize = 1_000;
 /// Runs of dags that an attempt starts.
 const MAX_RUNS: u32 = 1_000;
+/// Bytes of the params of those runs together: the scheduler has them in memory while the runs wait.
+const MAX_CONFS_BYTES: usize = 16 << 20;
 /// Assets that an attempt updates through aliases.
 const MAX_ADDED: usize = 1_000;
+/// Bytes of what their events carry together: one commit takes them along.
+const MAX_ADDED_BYTES: usize = 16 << 20;
 const MAX_XCOM_BYTES: u64 = 256 << 20;
 const MAX_ARTIFACTS: usize = 1_000;
 const MAX_ARTIFACT_BYTES: u64 = 10 << 30;
@@ -170,6 +174,8 @@ pub(super) struct Effects {
     last_stream: u32,
     /// How many runs of each dag were asked for.
     runs: BTreeMap<DagId, u32>,
+    /// Bytes of their params.
+    conf_bytes: usize,
     calls: u32,
     denied: u32,
     log_bytes: u64,
@@ -197,6 +203,7 @@ impl Default for Effects {
             object_bytes: 0,
             last_stream: 0,
             runs: BTreeMap::new(),
+            conf_bytes: 0,
             calls: 0,
             denied: 0,
             log_bytes: 0,
@@ -212,6 +219,12 @@ impl Effects {
         if self.added.len() >= MAX_ADDED && !self.added.contains_key(&key) {
             return Err(CallError::TooLarge(format!(
                 "the attempt updates more than {MAX_ADDED} assets through aliases"
+            )));
+        }
+        let others = self.added.iter().filter(|(other, _)| **other != key).map(|(_, added)| added.extra.len());
+        if others.sum::<usize>() + added.extra.len() > MAX_ADDED_BYTES {
+            return Err(CallError::TooLarge(format!(
+                "what the attempt's updates through aliases carry is more than {MAX_ADDED_BYTES} bytes together"
             )));
         }
         self.added.insert(key, added);
@@ -240,12 +253,19 @@ impl Effects {
         Arc::clone(&self.http).try_acquire_owned().ok()
     }
 
-    /// Counts a run of `dag_id` that is asked for; answers how many of that dag were before.
-    pub fn count_run(&mut self, dag_id: &DagId) -> Result<u32, CallError> {
+    /// Counts a run of `dag_id` that is asked for with params of so many bytes; answers how many of that dag were before.
+    pub fn count_run(&mut self, dag_id: &DagId, conf_bytes: usize) -> Result<u32, CallError> {
         if self.runs.values().sum::<u32>() >= MAX_RUNS {
             let text = format!("the run of dag `{dag_id}` is one more than the {MAX_RUNS} that an attempt may start");
             return Err(CallError::TooLarge(text));
         }
+        if self.conf_bytes + conf_bytes > MAX_CONFS_BYTES {
+            let text = format!(
+                "with the run of dag `{dag_id}` the params of the runs that the attempt starts are more than {MAX_CONFS_BYTES} bytes"
+            );
+            return Err(CallError::TooLarge(text));
+        }
+        self.conf_bytes += conf_bytes;
         let count = self.runs.entry(dag_id.clone()).or_default();
         *count += 1;
         Ok(*count - 1)
@@ -369,5 +389,35 @@ impl Effects {
             XComBody::Inline(_) => None,
         });
         xcoms.chain(self.artifacts.values().map(|artifact| artifact.blob.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn params_of_runs_and_extras_of_assets_have_a_bound_together() {
+        let mut effects = Effects::default();
+        let dag_id = DagId::new("d").unwrap();
+        for before in 0..16 {
+            assert_eq!(effects.count_run(&dag_id, 1 << 20).unwrap(), before);
+        }
+        assert!(matches!(effects.count_run(&dag_id, 1), Err(CallError::TooLarge(_))));
+        assert_eq!(effects.count_run(&dag_id, 0).unwrap(), 16);
+
+        let name = |name: &str| AssetName::new(name).unwrap();
+        let mut add = |at: usize, bytes: usize| {
+            let (uri, extra) = (format!("a{at}"), "x".repeat(bytes));
+            effects.add_asset(Added { alias: name("all"), name: name(&uri), uri, group: String::new(), extra })
+        };
+        for at in 0..16 {
+            add(at, 1 << 20).unwrap();
+        }
+        assert!(matches!(add(16, 1), Err(CallError::TooLarge(_))));
+        // What is said anew takes the place of what was said.
+        add(0, 1 << 10).unwrap();
+        add(16, 1 << 10).unwrap();
+        assert!(matches!(add(0, 1 << 20), Err(CallError::TooLarge(_))));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         time::Timestamp,
         timetable::{NextRun, Timetable},
     },
-    store::{BackfillId, BackfillNew, BackfillRow, DagRunFilter, DagRunOrder, MAX_PAGE, Page, Range},
+    store::{Audit, BackfillId, BackfillNew, BackfillRow, DagRunFilter, DagRunOrder, MAX_PAGE, Page, Range},
 };
 
 /// An interval of a backfill that is not made yet, and what would become of it.
@@ -30,6 +30,7 @@ impl Scheduler {
     /// or too many; if the params don't fit, or the order does not go with `depends_on_past`.
     pub async fn backfill_create(&self, request: BackfillRequest) -> Result<BackfillRow, RequestError> {
         let (intervals, runs) = self.backfill_intervals(&request).await?;
+        Audit::about_dag(request.dag_id.as_str());
         let new = BackfillNew {
             dag_id: request.dag_id,
             intervals,

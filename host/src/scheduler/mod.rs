@@ -51,6 +51,7 @@ pub use request::{
     RequestError, RunRequest, SchedulerConfig,
 };
 pub use retention::{DagPreview, Deletions, Preview, RetentionConfig};
+use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, RwLock, broadcast, mpsc},
@@ -77,7 +78,7 @@ use crate::{
         timetable::{Bounds, NextRun, Timetable},
         warning::Warning,
     },
-    store::{DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
+    store::{Audit, DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
     telemetry::Metrics,
     vault::Connection,
 };
@@ -451,6 +452,7 @@ impl Scheduler {
     /// # Errors
     /// If there is no such asset.
     pub async fn asset_update(&self, asset: AssetName, extra: String, user: String) -> Result<i64, RequestError> {
+        Audit::tell(asset.as_str(), &Value::Null, &Value::Null);
         self.ask(|reply| Request::AssetEvent { asset, extra, user, reply }).await
     }
 

@@ -38,6 +38,8 @@ pub struct SchedulerConfig {
     pub dag_limits: DagLimits,
     /// Whether timetables make runs; else runs are made by hand only, as for a trial.
     pub timetables: bool,
+    /// Task instances that one clear or mark may be about, if it is about several runs: they are in memory at a time.
+    pub max_changed: usize,
     /// How often the loop looks at the time even if nothing woke it.
     pub safety_interval: Duration,
     /// How long the loop waits before it tries a commit again that the database could not take.
@@ -61,6 +63,7 @@ impl Default for SchedulerConfig {
             grants_policy: GrantsPolicy::default(),
             dag_limits: DagLimits::default(),
             timetables: true,
+            max_changed: 200_000,
             safety_interval: Duration::from_secs(5),
             commit_retry: Duration::from_millis(500),
             telemetry: Telemetry::default(),

@@ -101,6 +101,13 @@ impl Audit {
         });
     }
 
+    /// [`about`](Self::about) a dag, of the request that this task carries out; of none if it is not one.
+    pub fn about_dag(dag_id: &str) {
+        if let Some(audit) = Self::current() {
+            audit.about(dag_id, None, None);
+        }
+    }
+
     /// What is done, where it is not what the route says.
     pub fn rename(&self, word: &str) {
         self.edit(|event| word.clone_into(&mut event.event));

@@ -581,13 +581,15 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
         push_any(builder, "owner", &filter.owners)?;
         builder.push(")");
     }
-    let tag_sets: Vec<&[String]> = match filter.tag_match {
-        TagMatch::Any => vec![&filter.tags],
-        TagMatch::All => filter.tags.chunks(1).collect(),
-    };
-    for tags in tag_sets.into_iter().filter(|tags| !tags.is_empty()) {
+    let tags: BTreeSet<&String> = filter.tags.iter().collect();
+    if !tags.is_empty() {
+        let count = i64::try_from(tags.len()).unwrap_or(i64::MAX);
         builder.push(" AND d.dag_id IN (SELECT dag_id FROM dag_tag WHERE TRUE");
-        push_any(builder, "tag", tags)?;
+        push_any(builder, "tag", &tags.into_iter().collect::<Vec<_>>())?;
+        // Counted, not one condition for each: there may be more of them than a statement can hold.
+        if filter.tag_match == TagMatch::All {
+            builder.push(" GROUP BY dag_id HAVING count(*) = ").push_bind(count);
+        }
         builder.push(")");
     }
     Ok(())

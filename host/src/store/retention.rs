@@ -309,4 +309,21 @@ impl Store {
         transaction.commit().await?;
         Ok(Some((last, unused.len() as u64)))
     }
+
+    /// A step of deleting assets that were last said to be something before `before` and that nothing needs: looks at some with ids
+    /// above `after`, and answers the last of them and how many went; none: there are no more.
+    pub async fn asset_delete_unused(&self, after: i64, before: Timestamp) -> Result<Option<(i64, u64)>, StoreError> {
+        let query = db::query_as(include_str!("sql/asset_unused.sql")).bind(after).bind(before).bind(LOOK_ROWS);
+        let assets: Vec<(i64, bool)> = query.fetch_all(self.readers()).await?;
+        let Some((last, _)) = assets.last().copied() else { return Ok(None) };
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let mut deleted = 0;
+        for (asset, _) in assets.into_iter().filter(|(_, is_unused)| *is_unused) {
+            let delete = db::query(include_str!("sql/asset_delete_unused.sql")).bind(asset);
+            deleted += delete.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some((last, deleted)))
+    }
 }

@@ -59,7 +59,7 @@ pub async fn get_asset_aliases(
     Query(query): Query<AssetAliasQuery>,
 ) -> Result<Json<AssetAliasCollectionResponse>, ApiError> {
     let filter = AssetFilter {
-        name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref()),
+        name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref())?,
         is_alias: Some(true),
         dags: scope.seen().clone(),
         ..AssetFilter::default()

@@ -1,5 +1,7 @@
 //! Many runs in one request: marked, noted, deleted, cleared.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json,
     extract::State,
@@ -30,6 +32,9 @@ use crate::{
     },
     scheduler::ClearRequest,
 };
+
+/// Task instances that a dry run shows, if they are of several runs.
+const MAX_SHOWN: usize = 10_000;
 
 /// Airflow: `BulkDAGRunBody`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -162,7 +167,8 @@ pub async fn clear_dag_runs(
     }
     check_count(named.len(), ["body", "dag_runs"])?;
     let of_path = path.dag_id.one();
-    let mut places = Vec::with_capacity(named.len());
+    let mut places: Vec<RunPath> = Vec::with_capacity(named.len());
+    let mut seen = BTreeSet::new();
     for (index, run) in named.iter().enumerate() {
         if run.state.is_some() || run.note != Patch::Keep {
             let place = [Place::from("body"), "dag_runs".into(), Place::Index(index)];
@@ -171,7 +177,10 @@ pub async fn clear_dag_runs(
         let place = run.place(of_path.as_ref())?;
         scope.check(&place.dag_id)?;
         find_run(&api, &place.dag_id, &place.dag_run_id).await?;
-        places.push(place);
+        // One that is named twice is cleared once.
+        if seen.insert((place.dag_id.clone(), place.dag_run_id.clone())) {
+            places.push(place);
+        }
     }
     let request = |place: &RunPath| ClearRequest {
         only_failed: body.only_failed,
@@ -184,7 +193,12 @@ pub async fn clear_dag_runs(
         audit.nothing();
         let mut would = Vec::new();
         for place in &places {
-            would.extend(api.scheduler.task_clear(request(place)).await?);
+            let more = api.scheduler.task_clear(request(place)).await?;
+            if !would.is_empty() && would.len() + more.len() > MAX_SHOWN {
+                let why = format!("it is about more than {MAX_SHOWN} task instances; name fewer runs to see which");
+                return Err(ApiError::invalid(["body", "dag_runs"], why));
+            }
+            would.extend(more);
         }
         return Ok(Json(TaskInstanceCollectionResponse::of(&api, would).await?).into_response());
     }

@@ -58,6 +58,9 @@ async fn json_that_is_broken_deep_large_or_of_wrong_types_is_refused_with_its_pl
 #[tokio::test]
 async fn wrong_queries_are_refused_and_pages_are_bounded() {
     let api = TestApi::new().await;
+    for interval in ["NaN", "-nan", "soon"] {
+        api.get(&format!("{RUNS}/done/wait?interval={interval}")).await.refused(422);
+    }
     for query in ["limit=x", "limit=-1", "offset=-1", "state=done", "start_date_gte=yesterday"] {
         let problem = api.get(&format!("{RUNS}?{query}")).await.refused(422);
         assert_eq!(problem["detail"][0]["loc"][0], "query", "{problem}");

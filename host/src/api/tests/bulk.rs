@@ -217,6 +217,8 @@ async fn runs_and_task_instances_are_changed_many_at_a_time() {
         api.post("/api/v2/dags/flow/clearDagRuns", body)
     };
     assert_eq!(clear(json!({})).await.ok()["total_entries"], 4);
+    let twice = json!({"dag_runs": vec![json!({"dag_run_id": "done"}); 1_000]});
+    assert_eq!(clear(twice).await.ok()["total_entries"], 2, "a run that is named again is the same run");
     assert!(entries(&api, "task.clear").await.is_empty(), "a dry run changes nothing");
     let cleared = clear(json!({"dry_run": false, "note": "again"})).await.ok();
     let states: Vec<_> =

@@ -55,6 +55,34 @@ async fn runs_are_counted_by_state_for_each_dag() {
 }
 
 #[tokio::test]
+async fn patterns_have_a_bound_and_tags_are_counted() {
+    let api = TestApi::new().await;
+    let tags = ["raw".to_owned(), "etl".to_owned()];
+    deploy(&api, 9, ComponentKind::Wasm, DagSpec { tags: tags.into(), ..DagSpec::new("load") }).await;
+    for (list, field) in [
+        ("dags", "dag_id"),
+        ("variables", "variable_key"),
+        ("connections", "connection_id"),
+        ("pools", "pool_name"),
+        ("assets", "name"),
+        ("assets", "uri"),
+        ("assets/aliases", "name"),
+        ("dagTags", "tag_name"),
+    ] {
+        for kind in ["pattern", "prefix_pattern"] {
+            let ask = async |pattern: &str| api.get(&format!("/api/v2/{list}?{field}_{kind}={pattern}")).await;
+            ask(&"a%7C".repeat(100)).await.ok();
+            ask(&"a%7C".repeat(101)).await.refused(400);
+            ask(&"a".repeat(50_000)).await.refused(400);
+        }
+    }
+    let found = async |tags: String| api.get(&format!("/api/v2/dags?{tags}tags_match_mode=all")).await.ok();
+    assert_eq!(found("tags=raw&tags=etl&".repeat(1_000)).await["total_entries"], 1);
+    let many: Vec<_> = (0..4_000).map(|number| format!("tags=t{number}&")).collect();
+    assert_eq!(found(many.concat()).await["total_entries"], 0);
+}
+
+#[tokio::test]
 async fn patterns_know_or_and_beginnings() {
     let api = TestApi::new().await;
     deploy(&api, 9, ComponentKind::Wasm, DagSpec { tags: vec!["raw".into(), "etl".into()], ..DagSpec::new("Load_x") })

@@ -474,7 +474,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "retention.asset_events_days",
         accepts: "0 (for ever) to 36500",
         default: Some("0"),
-        help: "Events of assets that no run was made for are deleted after so many days",
+        help: "Events of assets that no run was made for are deleted after so many days, and assets that no dag names with the last of theirs",
         secret: false,
     },
     Setting {

@@ -104,10 +104,11 @@ pub(super) async fn trigger(shared: &Shared, attempt: &Attempt, request: RunRequ
             return Err(CallError::TooLarge(text));
         }
     }
+    let conf_bytes = request.conf.len();
     let conf = serde_json::from_str(&request.conf).map_err(|error| {
         CallError::Invalid(format!("the params for a run of dag `{dag_id}` are not a JSON object: {error}"))
     })?;
-    let ordinal = attempt.effects(|effects| effects.count_run(dag_id)).ok_or_else(over)??;
+    let ordinal = attempt.effects(|effects| effects.count_run(dag_id, conf_bytes)).ok_or_else(over)??;
     let (reply, answer) = oneshot::channel();
     let RunRequest { dag_id, logical_date, run_id, reset, note, .. } = request;
     let by = attempt.id().clone();

@@ -319,7 +319,7 @@ impl<D: Dispatch> Driver<D> {
             past: request.past,
             future: request.future,
         };
-        let mut affected = Vec::new();
+        let (mut affected, mut chosen_of, mut loaded) = (Vec::new(), Vec::new(), 0);
         for row in self.runs_in(&request.dag_id, &span).await? {
             let key = row.key;
             let renewed = if request.run_on_latest_version { self.renewed(&row).await? } else { None };
@@ -329,6 +329,7 @@ impl<D: Dispatch> Driver<D> {
             let Some(run) = renewed.as_ref().map(|renewed| &renewed.run).or_else(|| self.runs.get(&key)) else {
                 continue;
             };
+            self.add_loaded(run, &mut loaded)?;
             let chosen = choose(run, &request.tasks, around, wanted)?;
             let added = renewed.iter().flat_map(|renewed| renewed.added.iter().copied());
             let chosen: Vec<_> =
@@ -336,11 +337,15 @@ impl<D: Dispatch> Driver<D> {
             let chosen = with_scope(run, &chosen);
             affected.extend(chosen.iter().map(|id| run.instance_key(*id)));
             if !request.dry_run && !chosen.is_empty() {
-                if let Some(renewed) = renewed {
-                    self.open_renewed(renewed, turn);
-                }
-                self.apply(key, &Event::Clear { instances: chosen }, turn);
+                chosen_of.push((key, renewed, chosen));
             }
+        }
+        // All of it or nothing: what is refused above has changed no run.
+        for (key, renewed, instances) in chosen_of {
+            if let Some(renewed) = renewed {
+                self.open_renewed(renewed, turn);
+            }
+            self.apply(key, &Event::Clear { instances }, turn);
         }
         affected.sort_unstable();
         Ok(affected)
@@ -361,20 +366,38 @@ impl<D: Dispatch> Driver<D> {
             past: request.past,
             future: request.future,
         };
-        let mut affected = Vec::new();
+        let (mut affected, mut chosen_of, mut loaded) = (Vec::new(), Vec::new(), 0);
         for row in self.runs_in(&request.dag_id, &span).await? {
             let key = row.key;
             self.ensure_loaded(row, turn).await?;
             let Some(run) = self.runs.get(&key) else { continue };
+            self.add_loaded(run, &mut loaded)?;
             let chosen = choose(run, &request.tasks, around, |state| state != request.state)?;
             affected.extend(chosen.iter().map(|id| run.instance_key(*id)));
             if !request.dry_run && !chosen.is_empty() {
-                let event = Event::Mark { instances: chosen, state: request.state, message: None };
-                self.apply(key, &event, turn);
+                chosen_of.push((key, chosen));
             }
+        }
+        for (key, instances) in chosen_of {
+            self.apply(key, &Event::Mark { instances, state: request.state, message: None }, turn);
         }
         affected.sort_unstable();
         Ok(affected)
+    }
+
+    /// Counts the instances of one more run that a request is about.
+    ///
+    /// # Errors
+    /// If there are several runs, and too many instances in them. One run, however large, is in memory whenever it runs.
+    fn add_loaded(&self, run: &ActiveRun, loaded: &mut usize) -> Outcome<()> {
+        let before = std::mem::replace(loaded, *loaded + run.state.instances().count());
+        let most = self.config.max_changed;
+        if before == 0 || *loaded <= most {
+            return Ok(());
+        }
+        Err(RequestError::Invalid(format!(
+            "the runs that this is about have more than {most} task instances together: narrow the dates, or name fewer runs"
+        )))
     }
 
     /// A run as it now is: what is in memory is newer than the store while a turn is being made.

@@ -67,7 +67,7 @@ pub struct RetentionConfig {
     pub audit_days: Option<NonZeroU32>,
     /// Entries of the audit log that stay, the newest.
     pub audit_count: Option<NonZeroU32>,
-    /// Events of assets that no run was made for.
+    /// Events of assets that no run was made for, and assets that no dag names and that have no events any more.
     pub asset_events_days: Option<NonZeroU32>,
 }
 
@@ -84,6 +84,7 @@ pub struct Deletions {
     pub components: u64,
     pub event_logs: u64,
     pub asset_events: u64,
+    pub assets: u64,
 }
 
 impl Deletions {
@@ -98,6 +99,7 @@ impl Deletions {
             components: self.components - before.components,
             event_logs: self.event_logs - before.event_logs,
             asset_events: self.asset_events - before.asset_events,
+            assets: self.assets - before.assets,
         }
     }
 }
@@ -295,14 +297,23 @@ impl Job {
                 Duty::Dag(dag_id) => Some(dag_id.as_str()),
                 Duty::Shared => None,
             };
-            let Deletions { runs, logs_of_runs, data_of_runs, dag_versions, components, event_logs, asset_events } =
-                deleted;
+            let Deletions {
+                runs,
+                logs_of_runs,
+                data_of_runs,
+                dag_versions,
+                components,
+                event_logs,
+                asset_events,
+                assets,
+            } = deleted;
             for (table, rows) in [
                 ("dag_run", runs),
                 ("dag_version", dag_versions),
                 ("component", components),
                 ("event_log", event_logs),
                 ("asset_event", asset_events),
+                ("asset", assets),
             ] {
                 self.scheduler.metrics().deleted(table, rows, 0);
             }
@@ -315,6 +326,7 @@ impl Job {
                 components,
                 event_logs,
                 asset_events,
+                assets,
                 "deleted by retention"
             );
         }
@@ -405,6 +417,11 @@ impl Job {
             while let Some((last, deleted)) = paced(store.asset_event_delete_unused(after, before)).await? {
                 after = last;
                 handle.count(|done| done.asset_events += deleted);
+            }
+            let mut after = i64::MIN;
+            while let Some((last, deleted)) = paced(store.asset_delete_unused(after, before)).await? {
+                after = last;
+                handle.count(|done| done.assets += deleted);
             }
         }
         if config.versions_days.is_some() || config.versions_count.is_some() {

@@ -85,7 +85,11 @@ async fn dags_are_filtered_by_all_that_is_asked_for() {
     assert_eq!(ids(DagFilter { owners: vec!["bob".into(), "eve".into()], ..all() }).await, "c");
     let tags: Vec<String> = vec!["all".into(), "tag-a".into()];
     assert_eq!(ids(DagFilter { tags: tags.clone(), ..all() }).await, "a b_1 bx1 c");
-    assert_eq!(ids(DagFilter { tags, tag_match: TagMatch::All, ..all() }).await, "a");
+    assert_eq!(ids(DagFilter { tags: tags.clone(), tag_match: TagMatch::All, ..all() }).await, "a");
+    let repeated = vec![tags; 5_000].concat();
+    assert_eq!(ids(DagFilter { tags: repeated, tag_match: TagMatch::All, ..all() }).await, "a");
+    let too_many = (0..10_000).map(|tag| format!("t{tag}")).collect();
+    assert_eq!(ids(DagFilter { tags: too_many, tag_match: TagMatch::All, ..all() }).await, "");
     assert_eq!(store.dag_list_all().await.unwrap().len(), 4);
     let page = store.dag_list(&all(), Page { limit: 1, offset: 2 }).await.unwrap();
     assert_eq!((page.items[0].dag_id.as_str(), page.total), ("bx1", 4));

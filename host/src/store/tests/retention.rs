@@ -310,6 +310,71 @@ async fn events_of_assets_go_but_the_newest_and_those_that_are_needed() {
 }
 
 #[tokio::test]
+async fn assets_that_no_dag_names_go_with_their_events_and_come_again() {
+    let store = TestStore::new().await;
+    let mut dag = spec("a");
+    dag.assets = serde_json::from_value(serde_json::json!([
+        {"name": "tables", "uri": "tables", "group": "asset", "is_alias": true},
+        {"name": "stars", "uri": "stars", "group": "asset"},
+    ]))
+    .unwrap();
+    let after = serde_json::json!({"any": [{"asset": "stars"}, {"asset": "tables"}]});
+    dag.asset_schedule = serde_json::from_value(after).unwrap();
+    let version = store.deploy(&deploy(1, vec![dag])).await.unwrap()[0].version;
+    let name = |name: &str| AssetName::new(name).unwrap();
+    let event = |key, asset: &str, consumers| AssetEventNew {
+        key,
+        asset: name(asset),
+        timestamp: at(key),
+        extra: "{}".into(),
+        source: None,
+        created_by: None,
+        consumers,
+        through: Some(Through { alias: name("tables"), consumers: vec![], uri: asset.into(), group: "asset".into() }),
+    };
+    let commit = |events| Commit { asset_events: events, now: at(1), ..Commit::default() };
+    // What a run was made for stays, and so does the last event of all.
+    let events = vec![event(1, "t/1", vec![]), event(2, "t/2", vec![]), event(3, "t/3", vec![dag_id("a")])];
+    store.commit(&commit(events)).await.unwrap();
+    let made = Commit {
+        dag_runs_new: vec![run(1, "a", version)],
+        asset_runs: vec![(DagRunKey(1), dag_id("a"))],
+        now: at(2),
+        ..Commit::default()
+    };
+    store.commit(&made).await.unwrap();
+    store.commit(&commit(vec![event(4, "stars", vec![]), event(5, "t/5", vec![])])).await.unwrap();
+    let names = async || -> Vec<String> {
+        let listed = store.asset_list(&AssetFilter::default(), Page::default()).await.unwrap();
+        listed.items.into_iter().map(|asset| asset.name.to_string()).collect()
+    };
+    let deleted = async |before| {
+        while store.asset_event_delete_unused(i64::MIN, before).await.unwrap().is_some_and(|(_, gone)| gone > 0) {}
+        store.asset_delete_unused(i64::MIN, before).await.unwrap().unwrap().1
+    };
+    assert_eq!(deleted(at(1)).await, 0);
+    assert_eq!(deleted(at(99)).await, 2);
+    assert_eq!(names().await, ["stars", "t/3", "t/5", "tables"]);
+    assert_eq!(store.asset_event_next_key().await.unwrap(), 6);
+
+    // The dag goes, and the run that was made for an event: all but the last event's asset goes with them, the alias when nothing
+    // went through it any more.
+    store.dag_delete(&dag_id("a")).await.unwrap();
+    while store.leftover_sweep().await.unwrap().is_some() {}
+    assert_eq!(deleted(at(99)).await, 2);
+    assert_eq!(names().await, ["t/5", "tables"]);
+
+    // A run of a version that nobody has any more still makes what it names.
+    let late = AssetEventNew { through: None, ..event(6, "stars", vec![]) };
+    store.commit(&commit(vec![late])).await.unwrap();
+    assert_eq!(deleted(at(99)).await, 2);
+    assert_eq!(names().await, ["stars"]);
+    let stars = store.asset_get_by_name(&name("stars")).await.unwrap().unwrap();
+    assert_eq!((stars.uri.as_str(), stars.group.as_str(), stars.last_event), ("stars", "asset", Some((6, at(6)))));
+    assert_eq!(store.asset_delete_unused(stars.id, at(99)).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn what_is_said_of_a_dag_reads_back_and_goes_with_it() {
     let store = TestStore::with_runs(1..=1).await;
     let a = dag_id("a");

@@ -210,7 +210,7 @@ pub async fn list(
 ) -> Result<Response, UiError> {
     let filter = DagFilter {
         dags: scope.seen().clone(),
-        dag_id: pattern(Some(&query.q), None),
+        dag_id: pattern(Some(&query.q), None).map_err(|error| UiError::Invalid(error.said()))?,
         tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
         paused: query.paused.parse().ok(),
         last_run_state: query.last.parse().ok(),

@@ -1,7 +1,7 @@
 //! How an input becomes the next one.
 
 /// Pieces that readers stumble over.
-const WORDS: &[&[u8]] = &[
+pub const WORDS: &[&[u8]] = &[
     b"\0",
     b"\n",
     b"\r\n",

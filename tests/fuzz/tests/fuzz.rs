@@ -1,24 +1,16 @@
-//! Whatever is sent in: everything that reads what others wrote is fed with what nobody would write.
+//! Each target for a moment: [`AIRLOCK_FUZZ_SECONDS`](SECONDS), a second unless that says otherwise.
 //!
-//! Each test is a target. It runs for [`AIRLOCK_FUZZ_SECONDS`](SECONDS) (a second, unless that says otherwise), from the seeds in
-//! `seeds/TARGET/`, and fails if an input makes the reader panic, take longer than a second, or break what the target promises.
-//! `cargo xtask fuzz [TARGET] [--seconds N]` runs them for long and tells how many inputs there were. The same
-//! [`AIRLOCK_FUZZ_SEED`](SEED) gives the same inputs; what was found is written beside the seeds, to be kept.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking; clippy knows test functions only, not their targets")]
-
-mod mutate;
-mod server;
-mod targets;
+//! A test fails if an input makes its reader panic, or take longer than a second. What is built upon is what a reader said in words
+//! that were new. The same [`AIRLOCK_FUZZ_SEED`](SEED) gives the same inputs.
 
 use std::{
     collections::BTreeSet,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use mutate::Mutator;
+use airlock_fuzz::{MAX_INPUT_BYTES, each_target, more_seeds, mutate::Mutator, seeds, target};
 
 /// How long a target runs, in seconds.
 const SECONDS: &str = "AIRLOCK_FUZZ_SECONDS";
@@ -28,17 +20,9 @@ const SEED: &str = "AIRLOCK_FUZZ_SEED";
 const HANG: Duration = Duration::from_secs(1);
 /// Inputs that are remembered, because what came of them was new.
 const MAX_CORPUS: usize = 5_000;
-const MAX_INPUT_BYTES: usize = 64 << 10;
-
-/// Reads one input. The answer is what came of it, in words: inputs whose words are new are built upon.
-type Target = fn(&[u8]) -> String;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-fn seeds(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(name)
 }
 
 /// What is left of words when what was quoted from the input is taken out: texts that differ in that only are the same.
@@ -55,7 +39,8 @@ fn outline(words: &str) -> String {
     kept
 }
 
-fn fuzz(name: &str, target: Target, more: Vec<Vec<u8>>) {
+fn fuzz(name: &str) {
+    let target = target(name).unwrap();
     let limit = Duration::from_secs(number(SECONDS).unwrap_or(1));
     let mut mutator = Mutator::new(number(SEED).unwrap_or(1));
     let mut corpus: Vec<Vec<u8>> = vec![Vec::new()];
@@ -63,7 +48,7 @@ fn fuzz(name: &str, target: Target, more: Vec<Vec<u8>>) {
         fs::read_dir(seeds(name)).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
     corpus.extend(files.iter().map(|path| fs::read(path).unwrap()));
-    corpus.extend(more);
+    corpus.extend(more_seeds(name));
     let given = corpus.len();
 
     let (mut outcomes, mut executions) = (BTreeSet::new(), 0_u64);
@@ -103,39 +88,13 @@ fn fuzz(name: &str, target: Target, more: Vec<Vec<u8>>) {
     println!("fuzz {name}: {executions} executions in {took:.1} s, {} outcomes, 0 crashes", outcomes.len());
 }
 
-macro_rules! targets {
+macro_rules! tests {
     ($($name:ident,)*) => {
         $(#[test]
         fn $name() {
-            fuzz(stringify!($name), targets::$name, targets::more(stringify!($name)));
+            fuzz(stringify!($name));
         })*
     };
 }
 
-targets! {
-    upload,
-    described,
-    frames,
-    yaml,
-    cron,
-    timetable,
-    template,
-    templates_in_json,
-    log_line,
-    document,
-    mask,
-    redact,
-    names,
-    grants,
-    address,
-    proxies,
-    connection,
-    signature,
-    instant,
-    permissions,
-    provenance,
-    recording,
-    claims,
-    fleets,
-    request,
-}
+each_target!(tests);

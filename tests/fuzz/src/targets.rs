@@ -403,8 +403,3 @@ pub fn claims(input: &[u8]) -> String {
 pub fn fleets(input: &[u8]) -> String {
     words(Fleets::parse(&text(input)))
 }
-
-/// Inputs that a target begins with, beside those in its folder.
-pub fn more(name: &str) -> Vec<Vec<u8>> {
-    if name == "request" { crate::server::routes() } else { Vec::new() }
-}

@@ -1,0 +1,63 @@
+//! Clears and marks of several runs at a time.
+
+use super::*;
+use crate::scheduler::{ClearRequest, MarkRequest};
+
+const TASKS: [&str; 2] = ["x", "y"];
+
+async fn clear(world: &mut World, run_id: Option<&str>, dry_run: bool) -> Result<usize, RequestError> {
+    let run_id = run_id.map(|run_id| RunId::new(run_id).unwrap());
+    let of_one = ClearRequest::of_run(dag_id("a"), RunId::new("any").unwrap());
+    let request = Box::new(ClearRequest { run_id, dry_run, ..of_one });
+    world.ask(|reply| Request::Clear { request, reply }).await.map(|cleared| cleared.len())
+}
+
+async fn mark(world: &mut World) -> Result<usize, RequestError> {
+    let request = Box::new(MarkRequest {
+        dag_id: dag_id("a"),
+        run_id: RunId::new("run-1").unwrap(),
+        tasks: vec![(task_id("x"), None)],
+        state: TaskState::Failed,
+        upstream: false,
+        downstream: false,
+        past: false,
+        future: true,
+        dry_run: false,
+    });
+    world.ask(|reply| Request::Mark { request, reply }).await.map(|marked| marked.len())
+}
+
+#[tokio::test]
+async fn a_clear_of_too_much_is_refused_and_changes_nothing() {
+    let mut world = World::new(vec![dag("a", &TASKS)]).await;
+    let mut runs = Vec::new();
+    for number in 1..=3 {
+        let run = world.trigger("a", &format!("run-{number}"), Some(at(number))).await;
+        for task in TASKS {
+            world.end(&run, task, AttemptResult::Success).await;
+        }
+        runs.push(run);
+    }
+    let most = |most| Arc::new(SchedulerConfig { max_changed: most, ..SchedulerConfig::default() });
+    world.driver.config = most(5);
+    for refused in [clear(&mut world, None, true).await, clear(&mut world, None, false).await, mark(&mut world).await] {
+        let Err(RequestError::Invalid(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("more than 5 task instances"), "{why}");
+    }
+    for run in &runs {
+        assert_eq!(world.store.dag_run_get(&run.dag_id, &run.run_id).await.unwrap().unwrap().state.as_str(), "success");
+        for task in TASKS {
+            assert_eq!(world.state(run, task).await, TaskState::Success);
+        }
+    }
+
+    // One run is never too large.
+    world.driver.config = most(1);
+    assert_eq!(clear(&mut world, Some("run-2"), false).await.unwrap(), 2);
+    assert!(world.runs(&runs[1], "x") && !world.runs(&runs[0], "x"));
+    world.driver.config = most(6);
+    assert_eq!(mark(&mut world).await.unwrap(), 3);
+    assert_eq!(clear(&mut world, None, false).await.unwrap(), 6);
+    world.pass(1).await;
+    assert!(world.runs(&runs[0], "x") && world.runs(&runs[2], "y"));
+}
