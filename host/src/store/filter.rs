@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{StoreError, db::Builder};
-use crate::model::{dag_access::DagSet, time::Timestamp};
+use crate::model::{dag_access::DagSet, days::Day, time::Timestamp};
 
 /// Rows of a page at most.
 pub const MAX_PAGE: u32 = 1_000;
@@ -69,6 +69,12 @@ impl Order {
 pub struct Range {
     pub gte: Option<Timestamp>,
     pub lte: Option<Timestamp>,
+}
+
+impl From<Day> for Range {
+    fn from(day: Day) -> Self {
+        Self { gte: Some(day.start), lte: Some(Timestamp::from_micros(day.end.as_micros() - 1)) }
+    }
 }
 
 /// Which names: those that hold one of the texts, and begin with one of the prefixes.

@@ -1,5 +1,6 @@
 //! The router in process, over a real database, with runs in all states.
 
+mod calendar;
 mod roles;
 
 use std::{sync::Arc, time::Duration};
@@ -452,11 +453,15 @@ async fn all_pages(world: &World) -> Vec<String> {
         "/dags?tag=demo&paused=true",
         "/dags?q=nothing",
         "/dags?last=failed",
+        "/dags?favorites=true",
         "/dags/weather",
         "/dags/weather?q=check&runs=5",
         "/dags/weather/graph",
         "/dags/weather/runs",
         "/dags/weather/runs?state=failed",
+        "/dags/weather/runs?day=2026-10-21",
+        "/dags/weather/calendar",
+        "/dags/weather/calendar?year=2026",
         "/dags/weather/details",
         "/dags/weather/grants",
         "/dags/weather/trigger",
