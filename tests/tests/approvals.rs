@@ -73,6 +73,11 @@ async fn a_task_asks_and_goes_on_with_the_answer() {
 
     let refused = client.patch(&path, &json!({"chosen_options": ["a"]})).await.refused(409);
     assert!(refused.contains("was answered by `admin`"), "{refused}");
+    let of_try = client.get(&format!("{path}/tries/1")).await.ok();
+    assert_eq!((&of_try["subject"], &of_try["response_received"]), (&json!("Which, and how many?"), &json!(true)));
+    assert_eq!(of_try["task_instance"]["try_number"], 1);
+    let refused = client.get(&format!("{path}/tries/2")).await.refused(404);
+    assert!(refused.contains("try 2 of task `ask`"), "{refused}");
     let waiting = client.get("/api/v2/dags/~/dagRuns/~/hitlDetails?response_received=false").await.ok();
     assert_eq!(waiting["total_entries"], 0);
     let answered = client.get("/api/v2/dags/~/dagRuns/~/hitlDetails?response_received=true").await.ok();

@@ -98,6 +98,27 @@ async fn a_thousand_instances_of_a_mapped_task() {
     assert_eq!(client.xcom("mapped", &run_id, "sum", "return_value").await, 999_000);
 }
 
+/// Also beyond the first page of its task's instances.
+#[tokio::test]
+async fn one_of_many_instances_is_noted_and_deleted_and_comes_back() {
+    let (_server, client) = shapes().await;
+    let (run_id, _) = run(&client, "mapped", json!({"length": 1_002})).await;
+    let instance = |index: u32| format!("/api/v2/dags/mapped/dagRuns/{run_id}/taskInstances/double/{index}");
+    let noted = client.patch(&instance(1_001), &json!({"note": "far"})).await.ok();
+    assert_eq!(noted["task_instances"][0]["note"], "far");
+    let refused = client.delete(&instance(1_001)).await.refused(409);
+    assert!(refused.contains("the last of several"), "{refused}");
+    for index in [5, 1_000] {
+        client.delete(&instance(index)).await.ok();
+        client.get(&instance(index)).await.refused(404);
+    }
+    let clear = json!({"dag_run_id": run_id, "task_ids": ["sum"], "only_failed": false, "dry_run": false});
+    client.post("/api/v2/dags/mapped/clearTaskInstances", &clear).await.ok();
+    assert_eq!(client.finished("mapped", &run_id).await["state"], "success");
+    assert_eq!(client.xcom("mapped", &run_id, "sum", "return_value").await, 1_002 * 1_001);
+    assert_eq!(client.get(&instance(5)).await.ok()["state"], "success");
+}
+
 #[tokio::test]
 async fn lists_multiply_or_go_along() {
     let (_server, client) = shapes().await;

@@ -1,11 +1,19 @@
-//! What Airflow lists and Airlock can't have: the lists are there, and always empty.
+//! What Airflow has and Airlock can't have: lists that are always empty, and addresses of what is elsewhere.
 
-use axum::Json;
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{error::ApiError, extract::Path, paths::ImportErrorPath};
+use super::{
+    Api,
+    error::ApiError,
+    extract::{Path, Query},
+    paths::{ImportErrorPath, MapIndex, TaskPath, TryPath},
+    task_instances::find_instance,
+};
 
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct ImportErrorCollectionResponse {
@@ -23,6 +31,38 @@ pub struct PluginCollectionResponse {
 pub struct ProviderCollectionResponse {
     providers: Vec<Value>,
     total_entries: i64,
+}
+
+/// Airflow: `ExtraLinkCollectionResponse`.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct ExtraLinkCollectionResponse {
+    extra_links: BTreeMap<String, Option<String>>,
+    total_entries: i64,
+}
+
+/// Always none: links of operators are made by plugins.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/links", tag = "Task Instance",
+    params(TaskPath, MapIndex), responses((status = 200, body = ExtraLinkCollectionResponse)),
+)]
+pub async fn get_extra_links(
+    State(api): State<Api>,
+    Path(path): Path<TaskPath>,
+    Query(index): Query<MapIndex>,
+) -> Result<Json<ExtraLinkCollectionResponse>, ApiError> {
+    find_instance(&api, &path, index.map_index).await?;
+    Ok(Json(ExtraLinkCollectionResponse::default()))
+}
+
+/// Always 400, as Airflow answers where logs are kept in no other system: they are here.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/externalLogUrl/{try_number}",
+    tag = "Task Instance", params(TryPath, MapIndex), responses((status = 400)),
+)]
+pub async fn get_external_log_url(Path(path): Path<TryPath>, Query(index): Query<MapIndex>) -> ApiError {
+    let (task_id, number, map_index) = (path.task_id, path.try_number, index.map_index);
+    let place = format!("taskInstances/{task_id}/logs/{number}?map_index={map_index}");
+    ApiError::bad_request(format!("logs are kept by Airlock itself: ask for `{place}`"))
 }
 
 /// Always none: what can't be read is refused at the upload, and the answer says why.

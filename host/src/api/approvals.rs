@@ -10,9 +10,9 @@ use super::{
     Api,
     error::ApiError,
     extract::{self, Paging, Path, Query},
-    paths::{InstancePath, RunScopePath, TaskPath},
+    paths::{HitlTryPath, InstancePath, RunScopePath, TaskPath},
     permit::Scoped,
-    task_instances::{TaskInstanceResponse, find_instance, find_scope, show_all},
+    task_instances::{TaskInstanceResponse, find_instance, find_scope, show_all, tries::find_try},
 };
 use crate::{
     auth::CurrentUser,
@@ -179,10 +179,31 @@ pub async fn get_hitl_detail(
     let map_index = path.map_index;
     let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
     let (key, instance) = find_instance(&api, &path, map_index).await?;
-    let row = api.store.approval_list_of(&key, 1).await?.pop();
+    let row = api.store.approval_list_of(&key, None, 1).await?.pop();
     let shown = show_all(&api, vec![instance]).await?.pop();
     let (row, shown) = row.zip(shown).ok_or(none)?;
     Ok(Json(HitlDetail::new(row, shown)?))
+}
+
+/// What a try of a task instance asked.
+#[utoipa::path(
+    get,
+    path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails/tries/{try_number}",
+    tag = "Task Instance", params(HitlTryPath), responses((status = 200, body = HitlDetail)),
+)]
+pub async fn get_hitl_detail_try_detail(
+    State(api): State<Api>,
+    Path(path): Path<HitlTryPath>,
+) -> Result<Json<HitlDetail>, ApiError> {
+    let HitlTryPath { dag_id, dag_run_id, task_id, map_index, try_number } = path;
+    let task = TaskPath { dag_id, dag_run_id, task_id };
+    let (key, _) = find_instance(&api, &task, map_index).await?;
+    let row = api.store.approval_list_of(&key, Some(try_number), 1).await?.pop();
+    let row = row.ok_or_else(|| {
+        let TaskPath { task_id, dag_run_id, .. } = &task;
+        ApiError::not_found(format!("try {try_number} of task `{task_id}` of dag_run `{dag_run_id}` asked nothing"))
+    })?;
+    Ok(Json(HitlDetail::new(row, find_try(&api, &task, map_index, try_number).await?)?))
 }
 
 /// Answers what a task instance asks; the task goes on. 409: it was answered already, or is not waited for any more. 403: others

@@ -38,7 +38,7 @@ use crate::{
         time::{DataInterval, Timestamp},
     },
     scheduler::{Change, ClearRequest, RunRequest},
-    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Like, Order},
+    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order},
 };
 
 /// The longest note in characters. Airflow: 1,000.
@@ -308,10 +308,6 @@ fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
     Ok(paging.order(&known)?.unwrap_or_default())
 }
 
-fn holds(text: Option<String>) -> Like {
-    text.filter(|text| !text.is_empty()).map_or_else(Like::default, |text| Like::one(format!("%{text}%")))
-}
-
 async fn list(api: &Api, filter: &DagRunFilter, paging: &Paging) -> Result<DagRunCollectionResponse, ApiError> {
     let listed = api.store.dag_run_list(filter, paging.page()).await?;
     let shown = DagRunCollectionResponse::of(api, listed.items).await?;
@@ -375,10 +371,10 @@ pub async fn get_dag_runs(
         end_date: dates.end_date(),
         duration: duration.lengths(),
         version_numbers: query.dag_version,
-        dag_id_like: patterns.dag_id(),
-        run_id_like: patterns.run_id(),
-        triggering_user_like: patterns.triggering_user(),
-        conf_like: holds(query.conf_contains),
+        dag_id_like: patterns.dag_id()?,
+        run_id_like: patterns.run_id()?,
+        triggering_user_like: patterns.triggering_user()?,
+        conf_like: extract::text(query.conf_contains.as_deref())?,
         order_by,
         order,
     };
@@ -415,7 +411,7 @@ pub async fn get_list_dag_runs_batch(
         start_date: body.dates.start_date(),
         end_date: body.dates.end_date(),
         duration: body.duration.lengths(),
-        conf_like: holds(body.conf_contains),
+        conf_like: extract::text(body.conf_contains.as_deref())?,
         order_by,
         order,
         ..DagRunFilter::default()

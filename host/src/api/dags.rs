@@ -17,7 +17,7 @@ use super::{
     permit::Scoped,
 };
 use crate::{
-    auth::Audit,
+    auth::{Audit, CurrentUser},
     model::{
         asset::AssetCondition,
         dag_access::DagSet,
@@ -162,6 +162,8 @@ pub struct DagQuery {
     /// The state of the dag's newest run: `queued`, `running`, `success`, `failed`.
     #[param(value_type = Option<String>)]
     last_dag_run_state: Option<RunState>,
+    /// Whether it is a favorite of whoever asks.
+    is_favorite: Option<bool>,
 }
 
 /// What is changed.
@@ -185,7 +187,7 @@ pub struct NextRunQuery {
 }
 
 impl DagQuery {
-    fn filter(&self, dags: &DagSet, paging: &Paging) -> Result<DagFilter, ApiError> {
+    fn filter(&self, dags: &DagSet, user: &CurrentUser, paging: &Paging) -> Result<DagFilter, ApiError> {
         let tag_match = match self.tags_match_mode.as_deref() {
             None | Some("any") => TagMatch::Any,
             Some("all") => TagMatch::All,
@@ -206,6 +208,7 @@ impl DagQuery {
             owners: self.owners.clone(),
             paused: self.paused,
             last_run_state: self.last_dag_run_state,
+            favorite_of: self.is_favorite.map(|is_favorite| (user.username.clone(), is_favorite)),
             order_by,
             order,
         })
@@ -326,11 +329,12 @@ pub async fn find_dag(api: &Api, dag_id: &DagId) -> Result<DagRow, ApiError> {
 )]
 pub async fn get_dags(
     State(api): State<Api>,
+    user: CurrentUser,
     Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<DagQuery>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
-    let listed = api.store.dag_list(&query.filter(scope.seen(), &paging)?, paging.page()).await?;
+    let listed = api.store.dag_list(&query.filter(scope.seen(), &user, &paging)?, paging.page()).await?;
     let now = api.clock.now();
     let dags = listed.items.iter().map(|dag| DagResponse::new(dag, now)).collect();
     Ok(Json(DagCollectionResponse { dags, total_entries: listed.total }))
@@ -343,6 +347,7 @@ pub async fn get_dags(
 )]
 pub async fn patch_dags(
     State(api): State<Api>,
+    user: CurrentUser,
     audit: Audit,
     Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
@@ -351,7 +356,7 @@ pub async fn patch_dags(
     extract::Json(body): extract::Json<DagPatchBody>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
     check_mask(&mask, &["is_paused"])?;
-    let filter = query.filter(scope.held(), &paging)?;
+    let filter = query.filter(scope.held(), &user, &paging)?;
     if query.dag_id_pattern.is_none() && query.dag_id_prefix_pattern.is_none() {
         return Ok(Json(DagCollectionResponse { dags: Vec::new(), total_entries: 0 }));
     }
@@ -382,6 +387,7 @@ pub async fn get_dag(State(api): State<Api>, Path(path): Path<DagPath>) -> Resul
 )]
 pub async fn get_dag_details(
     State(api): State<Api>,
+    user: CurrentUser,
     Path(path): Path<DagPath>,
 ) -> Result<Json<DagDetailsResponse>, ApiError> {
     let dag = find_dag(&api, &path.dag_id).await?;
@@ -392,6 +398,7 @@ pub async fn get_dag_details(
     };
     let active = api.store.dag_run_list(&active, Page::first(1)).await?;
     let version = api.store.dag_version_get(dag.version).await?;
+    let favorites = api.store.dag_favorite_list(&user.username, std::slice::from_ref(&dag.dag_id)).await?;
     let spec = &*dag.spec;
     Ok(Json(DagDetailsResponse {
         catchup: spec.catchup,
@@ -403,7 +410,7 @@ pub async fn get_dag_details(
         start_date: spec.start.map(Timestamp::to_utc),
         end_date: spec.end.map(Timestamp::to_utc),
         is_paused_upon_creation: spec.paused_upon_creation,
-        is_favorite: false,
+        is_favorite: !favorites.is_empty(),
         active_runs_count: active.total,
         last_parsed: dag.updated_at.to_utc(),
         latest_dag_version: version.as_ref().map(DagVersionResponse::from),

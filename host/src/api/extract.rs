@@ -278,6 +278,18 @@ pub fn pattern(holds: Option<&str>, begins: Option<&str>) -> Result<Like, ApiErr
     })
 }
 
+/// A filter by what a text holds.
+///
+/// # Errors
+/// If it is longer than texts need that are looked for.
+pub fn text(holds: Option<&str>) -> Result<Like, ApiError> {
+    match holds {
+        None | Some("") => Ok(Like::default()),
+        Some(text) if text.len() <= MAX_PATTERN_BYTES => Ok(Like::one(format!("%{text}%"))),
+        Some(_) => Err(ApiError::bad_request(format!("a text to look for has at most {MAX_PATTERN_BYTES} bytes"))),
+    }
+}
+
 fn alternatives(text: Option<&str>) -> Vec<&str> {
     let texts = text.unwrap_or_default().split('|').map(str::trim).filter(|text| !text.is_empty());
     let texts: Vec<_> = texts.collect();

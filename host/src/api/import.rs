@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     connections::ConnectionBody,
+    dag_numbers,
     error::ApiError,
     extract::{self, Query},
     pools::PoolBody,
@@ -111,7 +112,7 @@ pub async fn import_settings(
     }
     for dag in body.dags {
         let retention = DagRetention::from(dag.retention);
-        retention.check().map_err(|error| ApiError::invalid(["body", "dags", error.field], error.to_string()))?;
+        dag_numbers::check(retention, &["body", "dags"])?;
         if api.store.dag_get(&dag.dag_id).await?.is_some() {
             import.dags.push(DagSettings { dag_id: dag.dag_id, is_paused: dag.is_paused, retention });
         } else {

@@ -1,44 +1,41 @@
 //! What the attempts of one dag may have together.
 
 use axum::{Json, extract::State};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Api,
+    dag_numbers::{self, body},
     dags::find_dag,
     error::ApiError,
     extract::{self, Path},
     paths::DagPath,
 };
-use crate::{
-    auth::Audit,
-    model::limits::{DagLimits, Resource},
-};
+use crate::model::limits::{DagLimits, Resource};
 
-/// What the attempts of a dag may have together. Null: what the server's settings say; 0: as much as there is. Days are those of UTC.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DagLimitsBody {
-    /// Memory of the attempts that run at a time; the others wait.
-    #[schema(maximum = 1_000_000_000)]
-    memory_mib: Option<u32>,
-    /// CPU time; above it attempts fail.
-    #[schema(maximum = 1_000_000_000)]
-    cpu_seconds_per_day: Option<u32>,
-    /// Lines of logs; what is above is dropped.
-    #[schema(maximum = 1_000_000_000)]
-    log_mib_per_day: Option<u32>,
-    /// Artifacts and XComs that are written; what is above is refused.
-    #[schema(maximum = 1_000_000_000)]
-    data_mib_per_day: Option<u32>,
-    /// What is sent and received; what is above is refused.
-    #[schema(maximum = 1_000_000_000)]
-    network_mib_per_day: Option<u32>,
-    /// What is above is refused.
-    #[schema(maximum = 1_000_000_000)]
-    host_calls_per_day: Option<u32>,
+body! {
+    /// What the attempts of a dag may have together. Null: what the server's settings say; 0: as much as there is. Days are those of UTC.
+    DagLimitsBody = DagLimits {
+        /// Memory of the attempts that run at a time; the others wait.
+        #[schema(maximum = 1_000_000_000)]
+        memory_mib,
+        /// CPU time; above it attempts fail.
+        #[schema(maximum = 1_000_000_000)]
+        cpu_seconds_per_day,
+        /// Lines of logs; what is above is dropped.
+        #[schema(maximum = 1_000_000_000)]
+        log_mib_per_day,
+        /// Artifacts and XComs that are written; what is above is refused.
+        #[schema(maximum = 1_000_000_000)]
+        data_mib_per_day,
+        /// What is sent and received; what is above is refused.
+        #[schema(maximum = 1_000_000_000)]
+        network_mib_per_day,
+        /// What is above is refused.
+        #[schema(maximum = 1_000_000_000)]
+        host_calls_per_day,
+    }
 }
 
 /// What the attempts of a dag had today, as it was a second ago. Of a dag of which nothing is limited by day nothing is counted.
@@ -59,48 +56,6 @@ pub struct DagLimitsResponse {
     /// What holds for it. 0: as much as there is.
     effective: DagLimitsBody,
     used_today: DagUsageResponse,
-}
-
-impl From<DagLimitsBody> for DagLimits {
-    fn from(body: DagLimitsBody) -> Self {
-        let DagLimitsBody {
-            memory_mib,
-            cpu_seconds_per_day,
-            log_mib_per_day,
-            data_mib_per_day,
-            network_mib_per_day,
-            host_calls_per_day,
-        } = body;
-        Self {
-            memory_mib,
-            cpu_seconds_per_day,
-            log_mib_per_day,
-            data_mib_per_day,
-            network_mib_per_day,
-            host_calls_per_day,
-        }
-    }
-}
-
-impl From<DagLimits> for DagLimitsBody {
-    fn from(limits: DagLimits) -> Self {
-        let DagLimits {
-            memory_mib,
-            cpu_seconds_per_day,
-            log_mib_per_day,
-            data_mib_per_day,
-            network_mib_per_day,
-            host_calls_per_day,
-        } = limits;
-        Self {
-            memory_mib,
-            cpu_seconds_per_day,
-            log_mib_per_day,
-            data_mib_per_day,
-            network_mib_per_day,
-            host_calls_per_day,
-        }
-    }
 }
 
 async fn show(api: &Api, path: &DagPath) -> Result<Json<DagLimitsResponse>, ApiError> {
@@ -142,14 +97,9 @@ pub async fn get_dag_limits(
 )]
 pub async fn put_dag_limits(
     State(api): State<Api>,
-    audit: Audit,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<DagLimitsBody>,
 ) -> Result<Json<DagLimitsResponse>, ApiError> {
-    let said = DagLimits::from(body);
-    said.check().map_err(|error| ApiError::invalid(["body", error.field], error.to_string()))?;
-    let before = api.store.dag_limits_get(&path.dag_id).await?;
-    audit.change(path.dag_id.as_str(), &json!(before), &json!(said));
-    api.scheduler.dag_set_limits(&path.dag_id, &said).await?;
+    dag_numbers::put::<DagLimits>(&api, &path.dag_id, body).await?;
     show(&api, &path).await
 }

@@ -19,6 +19,7 @@ pub mod config;
 mod connection_tests;
 mod connections;
 mod dag_lists;
+mod dag_numbers;
 mod dag_runs;
 mod dag_sources;
 mod dag_versions;
@@ -29,6 +30,7 @@ pub mod error;
 mod event_logs;
 mod events;
 pub mod extract;
+mod favorites;
 pub mod grants;
 mod grid;
 pub mod guard;
@@ -188,6 +190,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(dags::get_dags, dags::patch_dags))
         .routes(routes!(dags::get_dag, dags::patch_dag, dags::delete_dag))
         .routes(routes!(dags::get_dag_details))
+        .routes(routes!(favorites::favorite_dag))
+        .routes(routes!(favorites::unfavorite_dag))
         .routes(routes!(grants::get_dag_grants, grants::patch_dag_grants))
         .routes(routes!(grants::approve_dag_grants))
         .routes(routes!(grants::revoke_dag_grants))
@@ -214,14 +218,22 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(callbacks::get_callbacks))
         .routes(routes!(task_instances::list::get_task_instances, task_instances::mark::bulk_task_instances))
         .routes(routes!(task_instances::list::get_task_instances_batch))
-        .routes(routes!(task_instances::get_task_instance, task_instances::mark::patch_task_instance))
+        .routes(routes!(
+            task_instances::get_task_instance,
+            task_instances::mark::patch_task_instance,
+            task_instances::delete_task_instance
+        ))
         .routes(routes!(task_instances::mark::patch_task_instance_dry_run))
         .routes(routes!(task_instances::mark::patch_task_group_instances))
         .routes(routes!(task_instances::mark::patch_task_group_instances_dry_run))
         .routes(routes!(task_instances::list::get_mapped_task_instances))
         .routes(routes!(task_instances::tries::get_task_instance_tries))
         .routes(routes!(task_instances::tries::get_task_instance_try_details))
-        .routes(routes!(task_instances::get_mapped_task_instance, task_instances::mark::patch_mapped_task_instance))
+        .routes(routes!(
+            task_instances::get_mapped_task_instance,
+            task_instances::mark::patch_mapped_task_instance,
+            task_instances::delete_mapped_task_instance
+        ))
         .routes(routes!(task_instances::mark::patch_mapped_task_instance_dry_run))
         .routes(routes!(task_instances::tries::get_mapped_task_instance_tries))
         .routes(routes!(task_instances::tries::get_mapped_task_instance_try_details))
@@ -230,6 +242,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(dependencies::get_mapped_task_instance_dependencies))
         .routes(routes!(approvals::get_hitl_details))
         .routes(routes!(approvals::get_hitl_detail, approvals::update_hitl_detail))
+        .routes(routes!(approvals::get_hitl_detail_try_detail))
         .routes(routes!(logs::get_log))
         .routes(routes!(artifacts::get_artifacts))
         .routes(routes!(artifacts::get_artifact))
@@ -278,6 +291,8 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(secrets::get_keys))
         .routes(routes!(secrets::rotate_keys))
         .routes(routes!(secrets::get_sources))
+        .routes(routes!(absent::get_extra_links))
+        .routes(routes!(absent::get_external_log_url))
         .routes(routes!(absent::get_import_errors))
         .routes(routes!(absent::get_import_error))
         .routes(routes!(absent::get_plugins))

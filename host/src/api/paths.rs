@@ -57,6 +57,13 @@ path!(InstanceTryPath {
     map_index: i32 = i32,
     task_try_number: u32 = u32,
 });
+path!(HitlTryPath {
+    dag_id: DagId = String,
+    dag_run_id: RunId = String,
+    task_id: TaskId = String,
+    map_index: i32 = i32,
+    try_number: u32 = u32,
+});
 path!(XComPath {
     dag_id: DagId = String,
     dag_run_id: RunId = String,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::extract::pattern;
+use super::{error::ApiError, extract::pattern};
 use crate::store::Like;
 
 macro_rules! patterns {
@@ -21,7 +21,9 @@ macro_rules! patterns {
 
         impl $query {
             $(
-                pub fn $name(&self) -> Like {
+                /// # Errors
+                /// As [`pattern`].
+                pub fn $name(&self) -> Result<Like, ApiError> {
                     pattern(self.$holds.as_deref(), self.$begins.as_deref())
                 }
             )*

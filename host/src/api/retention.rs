@@ -4,11 +4,12 @@ use std::{num::NonZeroU32, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Api,
+    dag_numbers::{self, body},
     dags::find_dag,
     error::ApiError,
     extract::{self, Path},
@@ -27,22 +28,22 @@ use crate::{
 /// How long a request waits for what it deletes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long history of a dag is kept. Null: what the server's settings say; 0: for ever.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DagRetentionBody {
-    /// A run is deleted so many days after its end.
-    #[schema(maximum = 36_500)]
-    runs_days: Option<u32>,
-    /// So many finished runs stay, those that ended last.
-    #[schema(maximum = 100_000)]
-    runs_count: Option<u32>,
-    /// Logs and recordings are deleted so many days after the end of their run.
-    #[schema(maximum = 36_500)]
-    logs_days: Option<u32>,
-    /// XComs and artifacts are deleted so many days after the end of their run.
-    #[schema(maximum = 36_500)]
-    data_days: Option<u32>,
+body! {
+    /// How long history of a dag is kept. Null: what the server's settings say; 0: for ever.
+    DagRetentionBody = DagRetention {
+        /// A run is deleted so many days after its end.
+        #[schema(maximum = 36_500)]
+        runs_days,
+        /// So many finished runs stay, those that ended last.
+        #[schema(maximum = 100_000)]
+        runs_count,
+        /// Logs and recordings are deleted so many days after the end of their run.
+        #[schema(maximum = 36_500)]
+        logs_days,
+        /// XComs and artifacts are deleted so many days after the end of their run.
+        #[schema(maximum = 36_500)]
+        data_days,
+    }
 }
 
 /// How long history is kept. Null: for ever.
@@ -141,18 +142,6 @@ pub struct RetentionRunResponse {
     is_done: bool,
 }
 
-impl From<DagRetention> for DagRetentionBody {
-    fn from(DagRetention { runs_days, runs_count, logs_days, data_days }: DagRetention) -> Self {
-        Self { runs_days, runs_count, logs_days, data_days }
-    }
-}
-
-impl From<DagRetentionBody> for DagRetention {
-    fn from(DagRetentionBody { runs_days, runs_count, logs_days, data_days }: DagRetentionBody) -> Self {
-        Self { runs_days, runs_count, logs_days, data_days }
-    }
-}
-
 impl From<Retention> for EffectiveRetentionResponse {
     fn from(Retention { runs_days, runs_count, logs_days, data_days }: Retention) -> Self {
         let number = |number: Option<NonZeroU32>| number.map(NonZeroU32::get);
@@ -177,7 +166,7 @@ impl From<DagPreview> for RetentionPreviewResponse {
 pub async fn get_retention(State(api): State<Api>) -> Result<Json<RetentionResponse>, ApiError> {
     let config = api.scheduler.retention();
     let number = |number: Option<NonZeroU32>| number.map(NonZeroU32::get);
-    let own = api.store.dag_retention_list().await?.into_iter();
+    let own = api.store.dag_numbers_list().await?.into_iter();
     Ok(Json(RetentionResponse {
         dags: config.dags.into(),
         versions_days: number(config.versions_days),
@@ -236,7 +225,7 @@ pub(super) async fn refuse_retired(api: &Api, run: DagRunKey, part: Part) -> Res
 
 async fn show(api: &Api, path: &DagPath) -> Result<Json<DagRetentionResponse>, ApiError> {
     let dag = find_dag(api, &path.dag_id).await?;
-    let own = api.store.dag_retention_get(&dag.dag_id).await?;
+    let own = api.store.dag_numbers_get::<DagRetention>(&dag.dag_id).await?;
     let deleted_until = async |part| {
         let place = api.store.dag_part_deleted_until(&dag.dag_id, part).await?;
         Ok::<_, ApiError>(place.map(|place| place.end_date.to_utc()))
@@ -244,7 +233,7 @@ async fn show(api: &Api, path: &DagPath) -> Result<Json<DagRetentionResponse>, A
     Ok(Json(DagRetentionResponse {
         dag_id: dag.dag_id.to_string(),
         own: own.into(),
-        effective: api.scheduler.retention().dags.of_dag(&own).into(),
+        effective: api.scheduler.retention().dags.of_dag(own).into(),
         logs_deleted_until: deleted_until(Part::Logs).await?,
         data_deleted_until: deleted_until(Part::Data).await?,
     }))
@@ -269,14 +258,9 @@ pub async fn get_dag_retention(
 )]
 pub async fn put_dag_retention(
     State(api): State<Api>,
-    audit: Audit,
     Path(path): Path<DagPath>,
     extract::Json(body): extract::Json<DagRetentionBody>,
 ) -> Result<Json<DagRetentionResponse>, ApiError> {
-    let said = DagRetention::from(body);
-    said.check().map_err(|error| ApiError::invalid(["body", error.field], error.to_string()))?;
-    let before = api.store.dag_retention_get(&path.dag_id).await?;
-    audit.change(path.dag_id.as_str(), &serde_json::json!(before), &serde_json::json!(said));
-    api.scheduler.dag_set_retention(&path.dag_id, &said).await?;
+    dag_numbers::put::<DagRetention>(&api, &path.dag_id, body).await?;
     show(&api, &path).await
 }

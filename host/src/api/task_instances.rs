@@ -8,6 +8,7 @@ pub mod tries;
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,9 +18,9 @@ use super::{
     dag_runs::{TOTAL_LIMIT, find_run},
     dags::find_dag,
     error::ApiError,
-    extract::{Path, Scope},
+    extract::{Path, Query, Scope},
     names::{DagVersionResponse, Names},
-    paths::{InstancePath, TaskPath},
+    paths::{InstancePath, MapIndex, TaskPath},
 };
 use crate::{
     model::{
@@ -68,7 +69,7 @@ pub struct TaskInstanceResponse {
     rendered_map_index: Option<String>,
     /// What the templates among its inputs became; secrets masked, long values cut.
     #[schema(value_type = Object)]
-    rendered_fields: serde_json::Map<String, serde_json::Value>,
+    rendered_fields: serde_json::Map<String, Value>,
     #[schema(value_type = Option<Object>)]
     trigger: (),
     #[schema(value_type = Option<Object>)]
@@ -262,4 +263,36 @@ pub async fn get_mapped_task_instance(
 ) -> Result<Json<TaskInstanceResponse>, ApiError> {
     let (path, map_index) = path.split();
     show_instance(&api, &path, map_index).await
+}
+
+/// Deletes a task instance of a run that is over, with its tries, logs, XComs and artifacts. When the run goes on, it is there anew, as one that has not run.
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", tag = "Task Instance",
+    params(TaskPath, MapIndex), responses((status = 200, body = Value), (status = 409)),
+)]
+pub async fn delete_task_instance(
+    State(api): State<Api>,
+    Path(path): Path<TaskPath>,
+    Query(index): Query<MapIndex>,
+) -> Result<Json<Value>, ApiError> {
+    delete(&api, &path, index.map_index).await
+}
+
+/// The same of an instance of a mapped task.
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}",
+    tag = "Task Instance", params(InstancePath), responses((status = 200, body = Value), (status = 409)),
+)]
+pub async fn delete_mapped_task_instance(
+    State(api): State<Api>,
+    Path(path): Path<InstancePath>,
+) -> Result<Json<Value>, ApiError> {
+    let (path, map_index) = path.split();
+    delete(&api, &path, map_index).await
+}
+
+async fn delete(api: &Api, path: &TaskPath, map_index: i32) -> Result<Json<Value>, ApiError> {
+    let TaskPath { dag_id, dag_run_id, task_id } = path;
+    api.scheduler.task_instance_delete(dag_id, dag_run_id, task_id, map_index).await?;
+    Ok(Json(Value::Null))
 }

@@ -270,7 +270,7 @@ pub async fn receive_awaited(
         Err(conflict @ RequestError::Conflict(_)) => {
             // It came twice.
             let instance = InstanceKey { dag_run: run.key, task_id: path.task_id, map_index };
-            let asked = api.store.approval_list_of(&instance, 1).await?.pop();
+            let asked = api.store.approval_list_of(&instance, None, 1).await?.pop();
             let is_same = asked.and_then(|asked| asked.answer).is_some_and(|answer| {
                 answer.username == WEBHOOK_USER
                     && serde_json::from_str::<Value>(&answer.values).ok() == Some(values.into())

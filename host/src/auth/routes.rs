@@ -79,6 +79,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("PATCH", "/api/v2/dags/{dag_id}", OfDag(DagPause)),
     ("DELETE", "/api/v2/dags/{dag_id}", OfDag(DagDelete)),
     ("GET", "/api/v2/dags/{dag_id}/details", OfDag(Read)),
+    // Marks of one's own.
+    ("POST", "/api/v2/dags/{dag_id}/favorite", OfDag(Read)),
+    ("POST", "/api/v2/dags/{dag_id}/unfavorite", OfDag(Read)),
     ("GET", "/api/v2/dags/{dag_id}/grants", OfDag(Read)),
     ("PATCH", "/api/v2/dags/{dag_id}/grants", Needs(GrantWrite)),
     ("POST", "/api/v2/dags/{dag_id}/grants/approve", Needs(GrantWrite)),
@@ -114,9 +117,16 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list", OfDag(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", OfDag(Read)),
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", OfDag(RunMark)),
+    ("DELETE", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", OfDag(RunDelete)),
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/dry_run", OfDag(RunMark)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped", OfDag(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/dependencies", OfDag(Read)),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/links", OfDag(Read)),
+    (
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/externalLogUrl/{try_number}",
+        OfDag(Read),
+    ),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/tries", OfDag(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/tries/{task_try_number}", OfDag(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}", OfDag(Read)),
@@ -126,6 +136,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/recordings/{try_number}", OfDag(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}", OfDag(Read)),
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}", OfDag(RunMark)),
+    ("DELETE", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}", OfDag(RunDelete)),
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/dry_run", OfDag(RunMark)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/dependencies", OfDag(Read)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/tries", OfDag(Read)),
@@ -135,6 +146,11 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
         OfDag(Read),
     ),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails", OfDag(Read)),
+    (
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails/tries/{try_number}",
+        OfDag(Read),
+    ),
     (
         "PATCH",
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails",
@@ -243,6 +259,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/dags/{dag_id}", OfDag(Read)),
     ("GET", "/dags/{dag_id}/graph", OfDag(Read)),
     ("GET", "/dags/{dag_id}/runs", OfDag(Read)),
+    ("GET", "/dags/{dag_id}/calendar", OfDag(Read)),
+    // A mark of one's own.
+    ("POST", "/dags/{dag_id}/favorite", OfDag(Read)),
     ("GET", "/dags/{dag_id}/backfills", OfDag(Read)),
     ("POST", "/dags/{dag_id}/backfills", OfDag(BackfillWrite)),
     ("POST", "/dags/{dag_id}/backfills/{id}/{verb}", OfDag(BackfillWrite)),
@@ -375,20 +394,21 @@ mod tests {
             let is_quiet = *method == "GET"
                 || *access == Public
                 || path.starts_with("/ui/")
-                || ["/list", "/dry_run"].iter().any(|end| path.ends_with(end));
+                || ["/list", "/dry_run", "favorite"].iter().any(|end| path.ends_with(end));
             assert_eq!(event(method, path, *access).is_none(), is_quiet, "{method} {path}");
         }
         assert_eq!(event("POST", "/tokens/new", SignedIn), Some("token.write"));
         assert_eq!(event("POST", "/logout", SignedIn), Some("sign_out"));
     }
 
-    /// Whoever may only look changes nothing.
+    /// Whoever may only look changes nothing but marks of their own.
     #[test]
     fn changes_need_more_than_to_read() {
         for (method, path, access) in ROUTES {
             let is_question = path.ends_with("/list");
+            let is_own = path.ends_with("favorite");
             if *method != "GET" && matches!(access, Needs(Read) | OfDag(Read) | OfDags(Read)) {
-                assert!(is_question, "{method} {path}");
+                assert!(is_question || is_own, "{method} {path}");
             }
         }
     }

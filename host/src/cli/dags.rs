@@ -24,9 +24,16 @@ pub enum DagsCommand {
         /// With this tag; may be given more than once.
         #[arg(long = "tag")]
         tags: Vec<String>,
+        /// Only favorites of yours.
+        #[arg(long)]
+        favorites: bool,
         #[arg(long, default_value_t = 1000)]
         limit: usize,
     },
+    /// Mark a dag for yourself, to find it quickly.
+    Favorite { dag_id: String },
+    /// Take your mark off a dag.
+    Unfavorite { dag_id: String },
     /// Show a dag.
     Show { dag_id: String },
     /// Start a run.
@@ -111,8 +118,9 @@ pub struct NextRunsArgs {
 impl DagsCommand {
     pub async fn run(self, client: impl FnOnce() -> Result<Client>, format: Format) -> Result<()> {
         match self {
-            Self::List { tags, limit } => {
-                let query: Vec<_> = tags.into_iter().map(|tag| ("tags", tag)).collect();
+            Self::List { tags, favorites, limit } => {
+                let mut query: Vec<_> = tags.into_iter().map(|tag| ("tags", tag)).collect();
+                query.extend(favorites.then(|| ("is_favorite", "true".to_owned())));
                 let dags = client()?.list(&["dags"], &query, "dags", limit).await?;
                 format.list(
                     &dags,
@@ -126,6 +134,8 @@ impl DagsCommand {
                     ],
                 )
             }
+            Self::Favorite { dag_id } => mark(&client()?, &dag_id, "favorite").await,
+            Self::Unfavorite { dag_id } => mark(&client()?, &dag_id, "unfavorite").await,
             Self::Show { dag_id } => format.object(&client()?.get(&["dags", &dag_id, "details"], &[]).await?),
             Self::Trigger(args) => args.run(&client()?, format).await,
             Self::Pause { dag_id } => set_paused(&client()?, &dag_id, true).await,
@@ -163,6 +173,11 @@ impl DagsCommand {
             Self::Delete { dag_id } => client()?.delete(&["dags", &dag_id]).await,
         }
     }
+}
+
+async fn mark(client: &Client, dag_id: &str, verb: &str) -> Result<()> {
+    client.post(&["dags", dag_id, verb], &json!({})).await?;
+    Ok(())
 }
 
 async fn set_paused(client: &Client, dag_id: &str, is_paused: bool) -> Result<()> {

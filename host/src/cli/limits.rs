@@ -2,7 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{client::Client, error::Result, output::Format};
+use super::{
+    client::Client,
+    dag_numbers::{self, Number, number},
+    error::Result,
+    output::Format,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum LimitsCommand {
@@ -21,40 +26,23 @@ pub enum LimitsCommand {
 #[group(required = true, multiple = true)]
 pub struct Said {
     /// Memory in MiB of the attempts that run at a time, each as much as the dag asks for, the others wait; or `any` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("any"))]
     memory_mib: Option<Number>,
     /// CPU time, above it attempts fail; or `any` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("any"))]
     cpu_seconds_per_day: Option<Number>,
     /// Lines of logs, what is above is dropped; or `any` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("any"))]
     log_mib_per_day: Option<Number>,
     /// Artifacts and XComs, what is above is refused; or `any` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("any"))]
     data_mib_per_day: Option<Number>,
     /// What is sent and received, what is above is refused; or `any` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("any"))]
     network_mib_per_day: Option<Number>,
     /// Host calls, what is above is refused; or `any` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("any"))]
     host_calls_per_day: Option<Number>,
-}
-
-/// None: the server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Number(Option<u32>);
-
-fn number(text: &str) -> Result<Number, String> {
-    match text {
-        "default" => Ok(Number(None)),
-        "any" => Ok(Number(Some(0))),
-        text => text
-            .parse()
-            .ok()
-            .filter(|number| *number > 0)
-            .map(|number| Number(Some(number)))
-            .ok_or_else(|| "it must be a number from 1, `any` or `default`".to_owned()),
-    }
 }
 
 impl LimitsCommand {
@@ -62,21 +50,15 @@ impl LimitsCommand {
         match self {
             Self::Show { dag_id } => show(&client.get(&["dags", &dag_id, "limits"], &[]).await?, format),
             Self::Set { dag_id, said } => {
-                let path = ["dags", &dag_id, "limits"];
-                let mut own = client.get(&path, &[]).await?["own"].take();
-                for (field, number) in [
+                let said = [
                     ("memory_mib", said.memory_mib),
                     ("cpu_seconds_per_day", said.cpu_seconds_per_day),
                     ("log_mib_per_day", said.log_mib_per_day),
                     ("data_mib_per_day", said.data_mib_per_day),
                     ("network_mib_per_day", said.network_mib_per_day),
                     ("host_calls_per_day", said.host_calls_per_day),
-                ] {
-                    if let Some(Number(number)) = number {
-                        own[field] = json!(number);
-                    }
-                }
-                show(&client.put(&path, &own).await?, format)
+                ];
+                show(&dag_numbers::put(client, &["dags", &dag_id, "limits"], said).await?, format)
             }
         }
     }
@@ -114,18 +96,5 @@ fn said(limit: &Value, nothing: &str) -> Value {
         None => json!(nothing),
         Some(0) => json!("any"),
         Some(limit) => json!(limit),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_words_too() {
-        assert_eq!(number("default"), Ok(Number(None)));
-        assert_eq!(number("any"), Ok(Number(Some(0))));
-        assert_eq!(number("30"), Ok(Number(Some(30))));
-        assert!(number("0").is_err() && number("-1").is_err() && number("much").is_err());
     }
 }

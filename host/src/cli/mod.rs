@@ -12,6 +12,7 @@ mod client;
 mod cluster;
 mod components;
 mod connections;
+mod dag_numbers;
 mod dags;
 mod db;
 mod deploy;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::Client,
+    dag_numbers::{self, Number, number},
     error::Result,
     output::{Format, note},
 };
@@ -33,34 +34,17 @@ pub enum RetentionCommand {
 #[group(required = true, multiple = true)]
 pub struct Said {
     /// A run is deleted so many days after its end; or `for-ever`, or `default`: as the server's settings say.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("for-ever"))]
     runs_days: Option<Number>,
     /// So many finished runs stay, those that ended last; or `for-ever` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("for-ever"))]
     runs_count: Option<Number>,
     /// Logs and recordings are deleted so many days after the end of their run; or `for-ever` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("for-ever"))]
     logs_days: Option<Number>,
     /// XComs and artifacts are deleted so many days after the end of their run; or `for-ever` or `default`.
-    #[arg(long, value_parser = number)]
+    #[arg(long, value_parser = number("for-ever"))]
     data_days: Option<Number>,
-}
-
-/// None: the server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Number(Option<u32>);
-
-fn number(text: &str) -> Result<Number, String> {
-    match text {
-        "default" => Ok(Number(None)),
-        "for-ever" => Ok(Number(Some(0))),
-        text => text
-            .parse()
-            .ok()
-            .filter(|number| *number > 0)
-            .map(|number| Number(Some(number)))
-            .ok_or_else(|| "it must be a number from 1, `for-ever` or `default`".to_owned()),
-    }
 }
 
 impl RetentionCommand {
@@ -92,19 +76,13 @@ impl RetentionCommand {
                 format.object(&client.get(&["dags", &dag_id, "retention"], &[]).await?)
             }
             Self::Set { dag_id, said } => {
-                let path = ["dags", &dag_id, "retention"];
-                let mut own = client.get(&path, &[]).await?["own"].take();
-                for (field, number) in [
+                let said = [
                     ("runs_days", said.runs_days),
                     ("runs_count", said.runs_count),
                     ("logs_days", said.logs_days),
                     ("data_days", said.data_days),
-                ] {
-                    if let Some(Number(number)) = number {
-                        own[field] = json!(number);
-                    }
-                }
-                format.object(&client.put(&path, &own).await?)
+                ];
+                format.object(&dag_numbers::put(client, &["dags", &dag_id, "retention"], said).await?)
             }
             Self::Preview | Self::Run { dry_run: true } => preview(client, format).await,
             Self::Run { dry_run: false } => delete(client, format).await,
@@ -145,18 +123,5 @@ async fn delete(client: &Client, format: Format) -> Result<()> {
             return format.object(&Value::Object(total));
         }
         note(&format!("{} runs deleted so far", total.get("runs").and_then(Value::as_u64).unwrap_or_default()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_words_too() {
-        assert_eq!(number("default"), Ok(Number(None)));
-        assert_eq!(number("for-ever"), Ok(Number(Some(0))));
-        assert_eq!(number("30"), Ok(Number(Some(30))));
-        assert!(number("0").is_err() && number("-1").is_err() && number("soon").is_err());
     }
 }

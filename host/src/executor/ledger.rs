@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     model::{
+        dag_numbers::DagNumbers,
         ids::DagId,
         limits::{DagLimits, OverLimit, Resource, Spent},
         time::Clock,

@@ -5,7 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ids::DagId, time::Timestamp};
+use super::{
+    dag_numbers::{DagNumbers, Field},
+    ids::DagId,
+    time::Timestamp,
+};
 
 /// What may be said of each.
 pub const MAX_LIMIT: u32 = 1_000_000_000;
@@ -42,7 +46,7 @@ impl Resource {
     pub const ALL: [Self; 5] = [Self::Cpu, Self::Logs, Self::Data, Self::Network, Self::HostCalls];
 
     /// The limit's name in the API, in settings after `limits.`, and with `-` for `_` as a flag.
-    pub fn field(self) -> &'static str {
+    pub const fn field(self) -> &'static str {
         match self {
             Self::Cpu => "cpu_seconds_per_day",
             Self::Logs => "log_mib_per_day",
@@ -73,45 +77,26 @@ impl Resource {
     }
 }
 
+impl DagNumbers for DagLimits {
+    const UNBOUNDED: &'static str = "any";
+    const FIELDS: &'static [Field<Self>] = &[
+        Field { name: "memory_mib", most: MAX_LIMIT, place: |limits| &mut limits.memory_mib },
+        Field { name: Resource::Cpu.field(), most: MAX_LIMIT, place: |limits| &mut limits.cpu_seconds_per_day },
+        Field { name: Resource::Logs.field(), most: MAX_LIMIT, place: |limits| &mut limits.log_mib_per_day },
+        Field { name: Resource::Data.field(), most: MAX_LIMIT, place: |limits| &mut limits.data_mib_per_day },
+        Field { name: Resource::Network.field(), most: MAX_LIMIT, place: |limits| &mut limits.network_mib_per_day },
+        Field { name: Resource::HostCalls.field(), most: MAX_LIMIT, place: |limits| &mut limits.host_calls_per_day },
+    ];
+}
+
 impl DagLimits {
     /// What holds for a dag of which this is said.
     #[must_use]
-    pub fn or(self, server: Self) -> Self {
-        Self {
-            memory_mib: self.memory_mib.or(server.memory_mib),
-            cpu_seconds_per_day: self.cpu_seconds_per_day.or(server.cpu_seconds_per_day),
-            log_mib_per_day: self.log_mib_per_day.or(server.log_mib_per_day),
-            data_mib_per_day: self.data_mib_per_day.or(server.data_mib_per_day),
-            network_mib_per_day: self.network_mib_per_day.or(server.network_mib_per_day),
-            host_calls_per_day: self.host_calls_per_day.or(server.host_calls_per_day),
+    pub fn or(mut self, server: Self) -> Self {
+        for field in Self::FIELDS {
+            *(field.place)(&mut self) = self.get(field).or(server.get(field));
         }
-    }
-
-    /// Each limit with its name in the API.
-    pub fn fields(self) -> [(&'static str, Option<u32>); 6] {
-        [
-            ("memory_mib", self.memory_mib),
-            (Resource::Cpu.field(), self.cpu_seconds_per_day),
-            (Resource::Logs.field(), self.log_mib_per_day),
-            (Resource::Data.field(), self.data_mib_per_day),
-            (Resource::Network.field(), self.network_mib_per_day),
-            (Resource::HostCalls.field(), self.host_calls_per_day),
-        ]
-    }
-
-    /// # Errors
-    /// If a number is too large.
-    pub fn check(self) -> Result<(), LimitError> {
-        let wrong = self.fields().into_iter().find(|(_, value)| value.is_some_and(|value| value > MAX_LIMIT));
-        match wrong {
-            Some((field, Some(value))) => Err(LimitError { field, value }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether it says nothing.
-    pub fn is_empty(self) -> bool {
-        self == Self::default()
+        self
     }
 
     /// Memory that its attempts may have at a time; None: any.
@@ -135,14 +120,6 @@ impl DagLimits {
     pub fn has_day(self) -> bool {
         Resource::ALL.into_iter().any(|resource| self.per_day(resource).is_some())
     }
-}
-
-/// Why a number can't be one of [`DagLimits`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` can be 0 (any) to {MAX_LIMIT}, or null for what the server's settings say, not {value}")]
-pub struct LimitError {
-    pub field: &'static str,
-    value: u32,
 }
 
 /// A dag has had all that it may have today. As the end of a sentence, as "it used ...".

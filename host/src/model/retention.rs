@@ -7,7 +7,10 @@ use std::{num::NonZeroU32, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::time::Timestamp;
+use super::{
+    dag_numbers::{DagNumbers, Field},
+    time::Timestamp,
+};
 
 /// Days that may be set, at most: a hundred years.
 pub const MAX_DAYS: u32 = 36_500;
@@ -57,15 +60,6 @@ pub struct DagRetention {
     pub data_days: Option<u32>,
 }
 
-/// Why a number can't be one of a [`DagRetention`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` can be 0 (for ever) to {most}, or null for what the server's settings say, not {value}")]
-pub struct RetentionError {
-    pub field: &'static str,
-    most: u32,
-    value: u32,
-}
-
 /// Where a finished run stands in the order of their ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -99,33 +93,20 @@ pub struct Left {
     pub is_young: bool,
 }
 
-impl DagRetention {
-    /// # Errors
-    /// If a number is too large.
-    pub fn check(&self) -> Result<(), RetentionError> {
-        for (field, value, most) in [
-            ("runs_days", self.runs_days, MAX_DAYS),
-            ("runs_count", self.runs_count, MAX_COUNT),
-            ("logs_days", self.logs_days, MAX_DAYS),
-            ("data_days", self.data_days, MAX_DAYS),
-        ] {
-            if let Some(value) = value.filter(|value| *value > most) {
-                return Err(RetentionError { field, most, value });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether it says nothing.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
+impl DagNumbers for DagRetention {
+    const UNBOUNDED: &'static str = "for ever";
+    const FIELDS: &'static [Field<Self>] = &[
+        Field { name: "runs_days", most: MAX_DAYS, place: |said| &mut said.runs_days },
+        Field { name: "runs_count", most: MAX_COUNT, place: |said| &mut said.runs_count },
+        Field { name: "logs_days", most: MAX_DAYS, place: |said| &mut said.logs_days },
+        Field { name: "data_days", most: MAX_DAYS, place: |said| &mut said.data_days },
+    ];
 }
 
 impl Retention {
     /// What holds for a dag of which `dag` is said.
     #[must_use]
-    pub fn of_dag(self, dag: &DagRetention) -> Self {
+    pub fn of_dag(self, dag: DagRetention) -> Self {
         let own = |own: Option<u32>, server| own.map_or(server, NonZeroU32::new);
         Self {
             runs_days: own(dag.runs_days, self.runs_days),
@@ -212,10 +193,10 @@ mod tests {
     #[test]
     fn a_dag_says_what_the_server_does_not() {
         let server = Retention { runs_days: some(30), runs_count: None, logs_days: some(7), data_days: some(14) };
-        assert_eq!(server.of_dag(&DagRetention::default()), server);
+        assert_eq!(server.of_dag(DagRetention::default()), server);
         let own = DagRetention { runs_days: Some(0), runs_count: Some(5), logs_days: None, data_days: Some(3) };
         let both = Retention { runs_days: None, runs_count: some(5), logs_days: some(7), data_days: some(3) };
-        assert_eq!(server.of_dag(&own), both);
+        assert_eq!(server.of_dag(own), both);
     }
 
     #[test]

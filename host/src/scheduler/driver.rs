@@ -46,7 +46,7 @@ use super::{
     waits::Waits,
 };
 use crate::{
-    engine::{self, Admission, Command, Event, InstanceId, Outcome, RunChange, Verdict},
+    engine::{self, Admission, Command, Event, InstanceChange, InstanceId, Outcome, RunChange, Verdict},
     executor::{AttemptId, AttemptResult, Completion, ExecutorEvent, TriggerCall, TriggerRefusal},
     model::{
         approval::Answer,
@@ -99,6 +99,13 @@ pub enum Request {
     DeleteRun {
         dag_id: DagId,
         run_id: RunId,
+        reply: Reply<()>,
+    },
+    DeleteInstance {
+        dag_id: DagId,
+        run_id: RunId,
+        task_id: TaskId,
+        map_index: i32,
         reply: Reply<()>,
     },
     /// Finished runs of a dag are too old. Answers how many were deleted.
@@ -400,7 +407,7 @@ impl<D: Dispatch> Driver<D> {
         self.next_event = self.store.asset_event_next_key().await?;
         self.reload_pools().await?;
         let mut decisions = self.store.dag_decisions_all().await?;
-        let mut limits: BTreeMap<_, _> = self.store.dag_limits_list().await?.into_iter().collect();
+        let mut limits: BTreeMap<_, _> = self.store.dag_numbers_list().await?.into_iter().collect();
         self.grants.clear();
         for row in self.store.dag_list_all().await? {
             self.admission.set_paused(&row.dag_id, row.is_paused);
@@ -690,6 +697,12 @@ impl<D: Dispatch> Driver<D> {
         }
         self.links.touch(key);
         let slots = engine::RunKey(key.0);
+        for instance in std::mem::take(&mut run.unwritten) {
+            if let Some(row) = run.state.instance(instance) {
+                let rows = turn.instances.entry(key).or_default();
+                rows.persist(Box::new(InstanceChange::new(instance, row)));
+            }
+        }
         for command in run.state.apply(event, turn.now()) {
             match command {
                 Command::Persist(change) => {

@@ -1,6 +1,6 @@
 //! What the attempts of one dag may have together: what is said of it, and what it has had.
 
-use super::{Change, RequestError, Scheduler, no_dag};
+use super::{RequestError, Scheduler};
 use crate::model::{
     ids::DagId,
     limits::{DagLimits, Spent},
@@ -23,23 +23,9 @@ impl Scheduler {
     /// # Errors
     /// If the store can't be read.
     pub async fn dag_limits(&self, dag_id: &DagId) -> Result<LimitsSeen, RequestError> {
-        let own = self.store.dag_limits_get(dag_id).await?;
+        let own = self.store.dag_numbers_get::<DagLimits>(dag_id).await?;
         let now = self.clock.now();
         let spent = self.store.dag_usage_get(dag_id).await?.unwrap_or_default().at(now);
         Ok(LimitsSeen { own, effective: own.or(self.config.dag_limits), spent })
-    }
-
-    /// Says what the attempts of a dag may have together: those that start, and that are counted already, are held to it when this
-    /// has returned.
-    ///
-    /// # Errors
-    /// If there is no such dag.
-    pub async fn dag_set_limits(&self, dag_id: &DagId, said: &DagLimits) -> Result<(), RequestError> {
-        if !self.store.dag_limits_put(dag_id, said).await? {
-            return Err(no_dag(dag_id));
-        }
-        self.reload_dags(vec![dag_id.clone()]).await?;
-        self.publish(vec![Change::Dag { dag_id: dag_id.clone() }]);
-        Ok(())
     }
 }

@@ -18,6 +18,7 @@
 
 mod backfills;
 mod change;
+mod dag_numbers;
 mod dag_warnings;
 mod dags;
 mod deploy;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 
 pub use backfills::PlannedRun;
 pub use change::Change;
+pub use dag_numbers::HeldNumbers;
 pub use grants::{GrantsDecision, GrantsDifference};
 pub use intake::{IntakeError, MAX_UPLOAD_BYTES, Upload};
 pub use limits::LimitsSeen;
@@ -258,6 +260,23 @@ impl Scheduler {
     /// If the run does not exist.
     pub async fn dag_run_delete(&self, dag_id: &DagId, run_id: &RunId) -> Result<(), RequestError> {
         self.ask(|reply| Request::DeleteRun { dag_id: dag_id.clone(), run_id: run_id.clone(), reply }).await?;
+        self.garbage.notify_one();
+        Ok(())
+    }
+
+    /// Deletes a task instance and all that it left. `map_index`: -1 if its task is not mapped.
+    ///
+    /// # Errors
+    /// If there is no such instance, or its run is not over.
+    pub async fn task_instance_delete(
+        &self,
+        dag_id: &DagId,
+        run_id: &RunId,
+        task_id: &TaskId,
+        map_index: i32,
+    ) -> Result<(), RequestError> {
+        let (dag_id, run_id, task_id) = (dag_id.clone(), run_id.clone(), task_id.clone());
+        self.ask(|reply| Request::DeleteInstance { dag_id, run_id, task_id, map_index, reply }).await?;
         self.garbage.notify_one();
         Ok(())
     }

@@ -81,13 +81,19 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// The questions of an instance, at most `limit`: the one that is waited for, then the newest.
-    pub async fn approval_list_of(&self, instance: &InstanceKey, limit: u32) -> Result<Vec<ApprovalRow>, StoreError> {
+    /// The questions of an instance, or of one of its tries, at most `limit`: the one that is waited for, then the newest.
+    pub async fn approval_list_of(
+        &self,
+        instance: &InstanceKey,
+        try_number: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<ApprovalRow>, StoreError> {
         let query = db::query_as(include_str!("sql/approval_list_of.sql"))
             .bind(instance.dag_run)
             .bind(&instance.task_id)
             .bind(instance.map_index)
-            .bind(limit);
+            .bind(limit)
+            .bind(try_number);
         Ok(query.fetch_all(self.readers()).await?)
     }
 

@@ -97,6 +97,8 @@ pub struct DagFilter {
     pub paused: Option<bool>,
     /// The state of the run that was made last.
     pub last_run_state: Option<RunState>,
+    /// Those that this user marked; or, with `false`, the others.
+    pub favorite_of: Option<(String, bool)>,
     pub order_by: DagOrder,
     pub order: Order,
 }
@@ -575,6 +577,10 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
     if let Some(state) = filter.last_run_state {
         builder.push(" AND (SELECT state FROM dag_run WHERE dag_id = d.dag_id ORDER BY key DESC LIMIT 1) = ");
         builder.push_bind(state);
+    }
+    if let Some((username, is_favorite)) = &filter.favorite_of {
+        builder.push(if *is_favorite { " AND d.dag_id IN" } else { " AND d.dag_id NOT IN" });
+        builder.push(" (SELECT dag_id FROM dag_favorite WHERE username = ").push_bind(username.clone()).push(")");
     }
     if !filter.owners.is_empty() {
         builder.push(" AND d.dag_id IN (SELECT dag_id FROM dag_owner WHERE TRUE");

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use super::{
-    DagRunKey, MAX_PAGE, Store, StoreError,
+    DagRunKey, InstanceKey, MAX_PAGE, Store, StoreError,
     codec::json,
     db::{self, Connection, Sql, each},
     sqlite,
@@ -94,6 +94,30 @@ pub struct Gone {
     pub bytes: u64,
 }
 
+/// Tables in which a task instance leaves rows, in the order in which they go. Who was told of it stays with the run.
+pub(super) const OF_INSTANCE: [&str; 10] = [
+    "log_chunk",
+    "recording",
+    "cached_result",
+    "artifact",
+    "xcom",
+    "task_instance_history",
+    "rendered_fields",
+    "wait",
+    "approval",
+    "task_instance",
+];
+
+static INSTANCE: LazyLock<[Sql; 10]> = LazyLock::new(|| {
+    OF_INSTANCE.map(|table| {
+        let text = || {
+            let text = format!("DELETE FROM {table} WHERE dag_run = $1 AND task_id = $2 AND map_index = $3");
+            AssertSqlSafe(text).into_sql_str()
+        };
+        Sql::of_each(text(), text())
+    })
+});
+
 impl Swept {
     /// Deletes rows of `runs`, as many as there is room for; the room that is left.
     pub(super) async fn sweep(
@@ -122,6 +146,23 @@ impl Store {
     /// Deletes those of the runs that are finished; how many.
     pub async fn dag_run_delete_finished(&self, runs: &[DagRunKey]) -> Result<u64, StoreError> {
         self.delete_runs(runs, true).await
+    }
+
+    /// Deletes a task instance and all that it left, in one transaction. Whether it was there.
+    pub async fn task_instance_delete(&self, instance: &InstanceKey) -> Result<bool, StoreError> {
+        let InstanceKey { dag_run, task_id, map_index } = instance;
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let mut was_there = false;
+        for delete in INSTANCE.iter() {
+            let query = db::query(delete.clone()).bind(*dag_run).bind(task_id).bind(*map_index);
+            // The last one is of the instance itself.
+            was_there = query.execute(&mut *transaction).await? == 1;
+        }
+        if was_there {
+            transaction.commit().await?;
+        }
+        Ok(was_there)
     }
 
     async fn delete_runs(&self, runs: &[DagRunKey], only_finished: bool) -> Result<u64, StoreError> {

@@ -6,7 +6,7 @@ use super::{
     Store, StoreError,
     db::{Builder, FromRow},
 };
-use crate::model::{dag_access::DagSet, time::Timestamp};
+use crate::model::{dag_access::DagSet, days::Day, time::Timestamp};
 
 /// Rows of a page at most.
 pub const MAX_PAGE: u32 = 1_000;
@@ -79,6 +79,12 @@ pub struct Range {
 pub struct Lengths {
     pub gte: Option<i64>,
     pub lte: Option<i64>,
+}
+
+impl From<Day> for Range {
+    fn from(day: Day) -> Self {
+        Self { gte: Some(day.start), lte: Some(Timestamp::from_micros(day.end.as_micros() - 1)) }
+    }
 }
 
 /// Which names: those that hold one of the texts, and begin with one of the prefixes.

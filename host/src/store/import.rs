@@ -37,7 +37,7 @@ impl Store {
         for DagSettings { dag_id, is_paused, retention } in &import.dags {
             let pause = db::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
             pause.execute(&mut *transaction).await?;
-            super::retention::put(dag_id, retention).execute(&mut *transaction).await?;
+            super::dag_numbers::put(dag_id, *retention).execute(&mut *transaction).await?;
         }
         transaction.commit().await
     }

@@ -17,11 +17,13 @@ mod asset;
 mod audit;
 mod backfill;
 mod cached_result;
+mod calendar;
 mod callback;
 mod codec;
 mod commit;
 mod commit_again;
 mod dag;
+mod dag_numbers;
 mod dag_permission;
 mod dag_run;
 mod data_key;
@@ -29,6 +31,7 @@ mod db;
 mod deletion;
 mod error;
 mod event_log;
+mod favorite;
 mod filter;
 mod grant;
 mod import;
@@ -75,11 +78,13 @@ pub use asset::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, As
 pub use audit::Audit;
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use cached_result::{CachedResult, CachedResultRow};
+pub use calendar::{MOST_OF_DAY, MOST_UNFINISHED};
 pub use callback::{CallbackNew, CallbackRow};
 pub use commit::{
     AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, Placement, Renewal, Through,
 };
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
+pub use dag_numbers::StoredNumbers;
 pub use dag_run::{DagRunFilter, DagRunOrder};
 pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};
 pub use db::slow_statements;

@@ -1,14 +1,14 @@
 //! What retention looks at and deletes, in steps of bounded size.
 
 use super::{
-    DagRunKey, DagVersionKey, Query, Store, StoreError,
+    DagRunKey, DagVersionKey, Store, StoreError,
     codec::json,
     db::{self, FromRow, QueryAs, Row, each},
     deletion::{self, Swept},
 };
 use crate::model::{
     ids::{DagId, Digest, RunId},
-    retention::{DagRetention, Part, Place},
+    retention::{Part, Place},
     time::Timestamp,
 };
 
@@ -67,34 +67,10 @@ impl FromRow for EndedRun {
     }
 }
 
-impl FromRow for DagRetention {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            runs_days: row.try_get("runs_days")?,
-            runs_count: row.try_get("runs_count")?,
-            logs_days: row.try_get("logs_days")?,
-            data_days: row.try_get("data_days")?,
-        })
-    }
-}
-
 impl FromRow for Place {
     fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self { end_date: row.try_get("end_date")?, key: row.try_get("key")? })
     }
-}
-
-/// Says it of a dag; nothing is no row.
-pub(super) fn put(dag_id: &DagId, said: &DagRetention) -> Query {
-    if said.is_empty() {
-        return db::query(include_str!("sql/dag_retention_delete.sql")).bind(dag_id);
-    }
-    db::query(include_str!("sql/dag_retention_put.sql"))
-        .bind(dag_id)
-        .bind(said.runs_days)
-        .bind(said.runs_count)
-        .bind(said.logs_days)
-        .bind(said.data_days)
 }
 
 /// How far a part of the dag `$1` was deleted.
@@ -116,27 +92,6 @@ fn ended_places(dag_id: &DagId, after: Place, until: Place) -> QueryAs<Place> {
 }
 
 impl Store {
-    /// What is said of a dag; nothing by default.
-    pub async fn dag_retention_get(&self, dag_id: &DagId) -> Result<DagRetention, StoreError> {
-        let query = db::query_as(include_str!("sql/dag_retention_get.sql")).bind(dag_id);
-        Ok(query.fetch_optional(self.readers()).await?.unwrap_or_default())
-    }
-
-    /// The dags of which something is said.
-    pub async fn dag_retention_list(&self) -> Result<Vec<(DagId, DagRetention)>, StoreError> {
-        let rows = db::query(include_str!("sql/dag_retention_list.sql")).fetch_all(self.readers()).await?;
-        rows.iter().map(|row| Ok((row.try_get("dag_id")?, DagRetention::from_row(row)?))).collect()
-    }
-
-    /// Says it of a dag. Whether the dag is there.
-    pub async fn dag_retention_put(&self, dag_id: &DagId, retention: &DagRetention) -> Result<bool, StoreError> {
-        if retention.is_empty() {
-            self.write(put(dag_id, retention)).await?;
-            return Ok(self.dag_get(dag_id).await?.is_some());
-        }
-        Ok(self.write(put(dag_id, retention)).await? == 1)
-    }
-
     /// The run of the dag after whose end `later` others ended.
     pub async fn dag_run_place(&self, dag_id: &DagId, later: u32) -> Result<Option<Place>, StoreError> {
         let query = db::query_as(include_str!("sql/dag_run_place.sql")).bind(dag_id).bind(later);

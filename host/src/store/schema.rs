@@ -43,6 +43,8 @@ const SQLITE: &Steps = &[
     (87, "dag limits", include_str!("../../../migrations/sqlite/0087_dag_limits.sql")),
     (90, "component dags", include_str!("../../../migrations/sqlite/0090_component_dags.sql")),
     (93, "data retention", include_str!("../../../migrations/sqlite/0093_data_retention.sql")),
+    (94, "dag favorites", include_str!("../../../migrations/sqlite/0094_dag_favorites.sql")),
+    (95, "failed by run_after", include_str!("../../../migrations/sqlite/0095_failed_by_run_after.sql")),
 ];
 
 /// The first is what SQLite's make up to 69; from then on a change of both has the same number in both.
@@ -59,6 +61,8 @@ const POSTGRES: &Steps = &[
     (87, "dag limits", include_str!("../../../migrations/postgres/0087_dag_limits.sql")),
     (90, "component dags", include_str!("../../../migrations/postgres/0090_component_dags.sql")),
     (93, "data retention", include_str!("../../../migrations/postgres/0093_data_retention.sql")),
+    (94, "dag favorites", include_str!("../../../migrations/postgres/0094_dag_favorites.sql")),
+    (95, "failed by run_after", include_str!("../../../migrations/postgres/0095_failed_by_run_after.sql")),
 ];
 
 /// Since this one processes that share a database agree by a lease on who writes.

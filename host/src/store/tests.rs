@@ -1,6 +1,7 @@
 //! The store's contract, each test on a database of its own.
 
 mod cached_results;
+mod calendar;
 mod commits;
 mod deletes;
 mod deploys;
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::model::{
     ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
+    role::Role,
     spec::{DagSpec, ModuleSpec},
     state::{RunState, RunType, TaskState},
     time::Timestamp,
@@ -112,6 +114,19 @@ fn deploy(component: u8, dags: Vec<DagSpec>) -> Deploy {
         provenance: None,
         paused_default: false,
         now: at(0),
+    }
+}
+
+/// An admin whose password has the hash `old`.
+fn user(username: &str) -> UserRow {
+    UserRow {
+        username: username.to_owned(),
+        password_hash: "old".to_owned(),
+        role: Role::Admin,
+        dag_permissions: Vec::new(),
+        identity: None,
+        created_at: at(1),
+        updated_at: at(1),
     }
 }
 

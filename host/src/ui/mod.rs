@@ -57,6 +57,8 @@ use crate::{
     blobs::Blobs,
     model::{
         ids::{DagId, RunId},
+        limits::DagLimits,
+        retention::DagRetention,
         role::Permission,
         state::{RunState, TaskState},
         time::Clock,
@@ -118,8 +120,9 @@ fn run_letter(state: RunState) -> u8 {
 /// All pages, and a page for whatever is not there.
 pub fn router(ui: UiState) -> Router {
     use pages::{
-        approvals, assets as asset_pages, change, components, connections, dag, dags, pools, run, sign_in, task,
-        tokens, trigger, users, variables, workers,
+        approvals, assets as asset_pages, change, components, connections,
+        dag::{self, numbers},
+        dags, pools, run, sign_in, task, tokens, trigger, users, variables, workers,
     };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
@@ -134,6 +137,7 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}", get(dag::grid))
         .route("/dags/{dag_id}/graph", get(dag::graph))
         .route("/dags/{dag_id}/runs", get(dag::runs))
+        .route("/dags/{dag_id}/calendar", get(dag::calendar))
         .route("/dags/{dag_id}/backfills", get(dag::backfills).post(dag::create_backfill))
         .route("/dags/{dag_id}/backfills/{id}/{verb}", post(dag::change_backfill))
         .route("/dags/{dag_id}/details", get(dag::details))
@@ -144,9 +148,10 @@ pub fn router(ui: UiState) -> Router {
         .route("/dags/{dag_id}/grants/policy", post(dag::grants::set_policy))
         .route("/dags/{dag_id}/webhook", get(dag::webhook::show).post(dag::webhook::make))
         .route("/dags/{dag_id}/webhook/delete", post(dag::webhook::delete))
-        .route("/dags/{dag_id}/limits", get(dag::limits::edit).post(dag::limits::save))
-        .route("/dags/{dag_id}/retention", get(dag::retention::edit).post(dag::retention::save))
+        .route("/dags/{dag_id}/limits", get(numbers::edit::<DagLimits>).post(numbers::save::<DagLimits>))
+        .route("/dags/{dag_id}/retention", get(numbers::edit::<DagRetention>).post(numbers::save::<DagRetention>))
         .route("/dags/{dag_id}/pause", post(dag::pause))
+        .route("/dags/{dag_id}/favorite", post(dag::favorite))
         .route("/dags/{dag_id}/delete", get(dag::confirm_delete).post(dag::delete))
         .route("/dags/{dag_id}/trigger", get(trigger::show).post(trigger::trigger))
         .route("/dags/{dag_id}/runs/{run_id}", get(run::show))

@@ -1,5 +1,6 @@
 //! What the pages show and what their forms do.
 
+mod calendar;
 mod dags;
 mod roles;
 mod runs;
@@ -37,11 +38,15 @@ async fn all_pages(world: &World) -> Vec<String> {
         "/dags?tag=demo&paused=true",
         "/dags?q=nothing",
         "/dags?last=failed",
+        "/dags?favorites=true",
         "/dags/weather",
         "/dags/weather?q=check&runs=5",
         "/dags/weather/graph",
         "/dags/weather/runs",
         "/dags/weather/runs?state=failed",
+        "/dags/weather/runs?day=2026-10-21",
+        "/dags/weather/calendar",
+        "/dags/weather/calendar?year=2026",
         "/dags/weather/details",
         "/dags/weather/grants",
         "/dags/weather/trigger",

@@ -13,7 +13,7 @@ use super::{
         error::ApiError,
         extract::{self, Patch, Path, Query},
         paths::{GroupPath, InstancePath, RunPath, RunScopePath, TaskPath},
-        permit::Scoped,
+        permit::Visitor,
     },
     TaskInstanceCollectionResponse,
 };
@@ -21,6 +21,7 @@ use crate::{
     auth::Audit,
     model::{
         ids::{DagId, NameError, RunId, TaskId},
+        role::Permission,
         state::TaskState,
     },
     scheduler::MarkRequest,
@@ -96,8 +97,8 @@ pub struct BulkTaskInstanceBody {
 
 impl BulkTaskInstanceBody {
     /// Which task and instances it is about, in which run.
-    pub fn place(&self) -> (Option<&DagId>, Option<&RunId>, &TaskId, Option<i32>) {
-        (self.dag_id.as_ref(), self.dag_run_id.as_ref(), &self.task_id, self.map_index)
+    pub fn place(&self) -> (Option<DagId>, Option<RunId>, TaskId, Option<i32>) {
+        (self.dag_id.clone(), self.dag_run_id.clone(), self.task_id.clone(), self.map_index)
     }
 
     pub fn into_patch(self) -> PatchTaskInstanceBody {
@@ -138,18 +139,26 @@ impl Named {
     /// If there is none.
     pub async fn find(&self, api: &Api) -> Result<Vec<TaskInstanceRow>, ApiError> {
         let run = find_run(api, &self.run.dag_id, &self.run.dag_run_id).await?;
-        let of_tasks = TaskInstanceFilter {
-            dag_run: Some(run.key),
-            task_ids: self.tasks.iter().map(|(task_id, _)| task_id.clone()).collect(),
-            ..TaskInstanceFilter::default()
-        };
-        let mut found = api.store.task_instance_list(&of_tasks, Page::first(MAX_PAGE)).await?.items;
-        found.retain(|row| {
-            let is_named = |(task_id, index): &(TaskId, Option<i32>)| {
-                *task_id == row.task_id && index.is_none_or(|index| row.map_index == index)
-            };
-            self.tasks.iter().any(is_named)
-        });
+        let mut found = Vec::new();
+        for (task_id, map_index) in &self.tasks {
+            if let Some(map_index) = *map_index {
+                let key = InstanceKey { dag_run: run.key, task_id: task_id.clone(), map_index };
+                found.extend(api.store.task_instance_get(&key).await?);
+            }
+        }
+        let task_ids = self.tasks.iter().filter(|(_, map_index)| map_index.is_none());
+        let task_ids: Vec<_> = task_ids.map(|(task_id, _)| task_id.clone()).collect();
+        let whole = TaskInstanceFilter { dag_run: Some(run.key), task_ids, ..TaskInstanceFilter::default() };
+        let mut page = Page::first(MAX_PAGE);
+        while !whole.task_ids.is_empty() {
+            let listed = api.store.task_instance_list(&whole, page).await?.items;
+            let is_last = listed.len() < MAX_PAGE as usize;
+            found.extend(listed);
+            if is_last {
+                break;
+            }
+            page.offset += MAX_PAGE;
+        }
         if found.is_empty() {
             let tasks: Vec<_> = self.tasks.iter().map(|(task_id, _)| format!("`{task_id}`")).collect();
             let what = format!("dag_run `{}` has no such instance of task {}", self.run.dag_run_id, tasks.join(", "));
@@ -312,7 +321,7 @@ pub async fn patch_task_group_instances_dry_run(
     show(&api, patch(&api, named, &mask, body, true).await?).await
 }
 
-/// Marks many task instances, or changes their notes. They can't be made or deleted: 405 in the answer.
+/// Marks many task instances, changes their notes, or deletes them. They can't be made: 405 in the answer.
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", tag = "Task Instance",
     params(RunScopePath), request_body = BulkBody<BulkTaskInstanceBody>,
@@ -321,10 +330,12 @@ pub async fn patch_task_group_instances_dry_run(
 pub async fn bulk_task_instances(
     State(api): State<Api>,
     audit: Audit,
-    Scoped(scope): Scoped,
+    visitor: Visitor,
     Path(path): Path<RunScopePath>,
     extract::Json(body): extract::Json<BulkBody<BulkTaskInstanceBody>>,
 ) -> Result<Json<BulkResponse>, ApiError> {
     let (dag_id, run_id) = (path.dag_id.one(), path.dag_run_id.one());
-    carry_out(&api, &audit, &TaskInstances { api: &api, scope, dag_id, run_id }, body).await
+    let scope = visitor.scope().await?;
+    let deletes = visitor.scope_of(Permission::RunDelete).await?;
+    carry_out(&api, &audit, &TaskInstances { api: &api, scope, deletes, dag_id, run_id }, body).await
 }

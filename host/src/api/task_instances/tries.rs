@@ -25,15 +25,19 @@ async fn show_tries(api: &Api, path: &TaskPath, map_index: i32) -> Result<Vec<Ta
     show_all(api, api.store.task_instance_tries(&key).await?).await
 }
 
-async fn show_try(
+/// A try of a task instance.
+///
+/// # Errors
+/// 404 if there is none.
+pub async fn find_try(
     api: &Api,
     path: &TaskPath,
     map_index: i32,
     number: u32,
-) -> Result<Json<TaskInstanceResponse>, ApiError> {
+) -> Result<TaskInstanceResponse, ApiError> {
     let tries = show_tries(api, path, map_index).await?;
     let found = tries.into_iter().find(|one| one.try_number == number);
-    found.map(Json).ok_or_else(|| ApiError::not_found(format!("task instance `{}` has no try {number}", path.task_id)))
+    found.ok_or_else(|| ApiError::not_found(format!("task instance `{}` has no try {number}", path.task_id)))
 }
 
 /// All tries of a task instance, the present one last.
@@ -76,7 +80,7 @@ pub async fn get_task_instance_try_details(
 ) -> Result<Json<TaskInstanceResponse>, ApiError> {
     let number = path.task_try_number;
     let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
-    show_try(&api, &path, index.map_index, number).await
+    find_try(&api, &path, index.map_index, number).await.map(Json)
 }
 
 #[utoipa::path(
@@ -90,5 +94,5 @@ pub async fn get_mapped_task_instance_try_details(
 ) -> Result<Json<TaskInstanceResponse>, ApiError> {
     let (number, map_index) = (path.task_try_number, path.map_index);
     let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
-    show_try(&api, &path, map_index, number).await
+    find_try(&api, &path, map_index, number).await.map(Json)
 }

@@ -9,6 +9,7 @@ use crate::{
     blobs::keys,
     model::{
         ids::Digest,
+        role::Role,
         spec::{AssetSpec, ComponentKind, DagSpec, GroupSpec, ModuleSpec, NodeSpec},
     },
     store::Deploy,
@@ -269,4 +270,47 @@ async fn what_can_not_be_there_is_an_empty_list() {
     assert_eq!(api.get("/api/v2/config").await.ok(), json!({"sections": []}));
     api.get("/api/v2/config?section=core").await.refused(404);
     api.get("/api/v2/config/section/core/option/listen").await.refused(404);
+}
+
+#[tokio::test]
+async fn favorites_are_ones_own() {
+    let mut api = TestApi::new().await;
+    deploy(&api, 9, ComponentKind::Wasm, DagSpec::new("quiet")).await;
+    let listed = async |api: &TestApi, is_favorite: bool| {
+        let answer = api.get(&format!("/api/v2/dags?is_favorite={is_favorite}")).await.ok();
+        let names = answer["dags"].as_array().unwrap().iter().map(|dag| dag["dag_id"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let is_favorite = async |api: &TestApi| api.get("/api/v2/dags/flow/details").await.ok()["is_favorite"].clone();
+    assert_eq!((listed(&api, true).await.len(), is_favorite(&api).await), (0, json!(false)));
+    let answer = api.post("/api/v2/dags/flow/favorite", Value::Null).await;
+    assert_eq!((answer.status.as_u16(), answer.bytes.len()), (204, 0));
+    assert_eq!((listed(&api, true).await, listed(&api, false).await), (vec!["flow".into()], vec!["quiet".into()]));
+    assert_eq!(is_favorite(&api).await, true);
+    let again = api.post("/api/v2/dags/flow/favorite", Value::Null).await.refused(409);
+    assert_eq!(again["detail"], "dag `flow` is already a favorite of yours");
+    api.post("/api/v2/dags/quiet/unfavorite", Value::Null).await.refused(409);
+    api.post("/api/v2/dags/nothing/favorite", Value::Null).await.refused(404);
+
+    // Whoever may only look has marks too.
+    api.sign_in_as(Role::Viewer).await;
+    assert_eq!((listed(&api, true).await.len(), is_favorite(&api).await), (0, json!(false)));
+    api.post("/api/v2/dags/flow/favorite", Value::Null).await.ok();
+    api.post("/api/v2/dags/flow/unfavorite", Value::Null).await.ok();
+    assert!(listed(&api, true).await.is_empty());
+}
+
+#[tokio::test]
+async fn links_of_operators_and_logs_elsewhere_are_none() {
+    let api = TestApi::new().await;
+    let runs = api.get("/api/v2/dags/flow/dagRuns").await.ok();
+    let run_id = runs["dag_runs"][0]["dag_run_id"].as_str().unwrap();
+    let instances = format!("/api/v2/dags/flow/dagRuns/{run_id}/taskInstances");
+    let listed = api.get(&instances).await.ok();
+    let task_id = listed["task_instances"][0]["task_id"].as_str().unwrap();
+    let links = api.get(&format!("{instances}/{task_id}/links")).await.ok();
+    assert_eq!(links, json!({"extra_links": {}, "total_entries": 0}));
+    api.get(&format!("{instances}/nothing/links")).await.refused(404);
+    let refused = api.get(&format!("{instances}/{task_id}/externalLogUrl/1")).await.refused(400);
+    assert!(refused["detail"].as_str().unwrap().contains(&format!("{task_id}/logs/1")), "{refused}");
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::{NaiveDate, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
 use super::{TimetableError, calendar::Calendar};
-use crate::model::{cron::Cron, time::Timestamp};
+use crate::model::{
+    cron::Cron,
+    days::{date, midnight},
+    time::Timestamp,
+};
 
 /// A business day on which an expression fires comes within so many years, or never.
 const HORIZON_DAYS: u64 = 366 * 12;
@@ -140,19 +143,6 @@ fn prev_on_days(cron: &Cron, calendar: &Calendar, zone: Tz, mut before: Timestam
         let previous = calendar.previous(day, HORIZON_DAYS).filter(|previous| *previous >= first_day)?;
         before = midnight(previous.succ_opt()?, zone).min(tick);
     }
-}
-
-fn date(instant: Timestamp, zone: Tz) -> NaiveDate {
-    instant.to_utc().with_timezone(&zone).date_naive()
-}
-
-/// The first instant of a day. Where clocks go forward over midnight, the day begins an hour or so later.
-fn midnight(date: NaiveDate, zone: Tz) -> Timestamp {
-    let wall = date.and_time(NaiveTime::MIN);
-    let first = (0..=48).find_map(|half_hours| {
-        zone.from_local_datetime(&(wall + chrono::TimeDelta::minutes(30 * half_hours))).earliest()
-    });
-    first.map_or_else(|| wall.and_utc().into(), |instant| instant.to_utc().into())
 }
 
 fn at(us: i64) -> Timestamp {

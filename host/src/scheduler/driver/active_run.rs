@@ -1,6 +1,6 @@
 //! A run in memory.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     engine::{self, InstanceId, InstanceSnapshot, RunIdentity, RunSnapshot},
@@ -17,6 +17,8 @@ pub(super) struct ActiveRun {
     pub context: Arc<RunContext>,
     pub state: engine::RunState,
     pub wake_at: Option<Timestamp>,
+    /// Instances that have no row, because it was deleted: they get one anew when something happens in the run.
+    pub unwritten: Vec<InstanceId>,
 }
 
 impl ActiveRun {
@@ -32,7 +34,7 @@ impl ActiveRun {
             next_run_after: runs::next_run_after(&row, &version.dag),
             params: params::merged(&version.dag.params, &row.conf).into(),
         });
-        Self { row, version, context, state, wake_at: None }
+        Self { row, version, context, state, wake_at: None, unwritten: Vec::new() }
     }
 
     /// A run whose instances stand as stored.
@@ -45,6 +47,21 @@ impl ActiveRun {
         let snapshot = snapshot_of(&row);
         let state = engine::RunState::restore(Arc::clone(&version.dag), &identity, snapshot, instances);
         Self::new(row, version, state)
+    }
+
+    /// A finished run, of whose instances some may have been deleted.
+    pub fn restore_finished(
+        row: DagRunRow,
+        version: Arc<Version>,
+        instances: Vec<(TaskId, i32, InstanceSnapshot)>,
+    ) -> Self {
+        let place = |(task_id, map_index, _): &(TaskId, i32, InstanceSnapshot)| {
+            Some(InstanceId { node: version.dag.index(task_id)?, map_index: *map_index })
+        };
+        let written: BTreeSet<_> = instances.iter().filter_map(place).collect();
+        let mut run = Self::restore(row, version, instances);
+        run.unwritten = run.state.instances().filter(|id| !written.contains(id)).collect();
+        run
     }
 
     pub fn instance_key(&self, id: InstanceId) -> InstanceKey {

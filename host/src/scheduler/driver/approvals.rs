@@ -16,7 +16,7 @@ impl<D: Dispatch> Driver<D> {
             || RequestError::NotFound(format!("task `{task_id}` of dag_run `{run_id}` of dag `{dag_id}` asks nothing"));
         let row = self.store.dag_run_get(dag_id, run_id).await?.ok_or_else(none)?;
         let instance = InstanceKey { dag_run: row.key, task_id: task_id.clone(), map_index: *map_index };
-        let asked = self.store.approval_list_of(&instance, 1).await?.pop().ok_or_else(none)?;
+        let asked = self.store.approval_list_of(&instance, None, 1).await?.pop().ok_or_else(none)?;
         let index = self.runs.get(&row.key).and_then(|run| run.version.dag.index(task_id));
         let waiter = index.map(|node| (row.key, InstanceId { node, map_index: *map_index }));
         let Some((key, id)) = waiter.filter(|waiter| asked.waiting && self.waits.is_asking(*waiter)) else {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     engine::{Event, InstanceId, Verdict},
     model::{
-        ids::{DagId, RunId},
+        ids::{DagId, RunId, TaskId},
         state::{RunState, TaskState},
         time::Timestamp,
         wait::{RunChoice, WhichRun},
@@ -52,7 +52,7 @@ impl<D: Dispatch> Driver<D> {
                 for dag_id in dag_ids {
                     if let Some(row) = self.store.dag_get(&dag_id).await? {
                         self.admission.set_paused(&dag_id, row.is_paused);
-                        let limits = self.store.dag_limits_get(&dag_id).await?;
+                        let limits = self.store.dag_numbers_get(&dag_id).await?;
                         self.limit_dag(&dag_id, limits);
                         self.dags.put(row, decisions.remove(&dag_id).unwrap_or_default());
                         self.enter_keys(&dag_id);
@@ -71,6 +71,10 @@ impl<D: Dispatch> Driver<D> {
             }
             Request::DeleteRun { dag_id, run_id, reply } => {
                 let done = self.delete_run(&dag_id, &run_id, turn).await;
+                answer(reply, done, turn);
+            }
+            Request::DeleteInstance { dag_id, run_id, task_id, map_index, reply } => {
+                let done = self.delete_instance(&dag_id, &run_id, task_id, map_index, turn).await;
                 answer(reply, done, turn);
             }
             Request::Retire { dag_id, runs, reply } => {
@@ -272,6 +276,43 @@ impl<D: Dispatch> Driver<D> {
         self.recent.forget(dag_id, run_id, row.logical_date);
         self.touched.insert(dag_id.clone());
         turn.tick.change(Change::Run { dag_id: dag_id.clone(), run_id: run_id.clone(), key: row.key, state: None });
+        Ok(())
+    }
+
+    /// Deletes an instance of a run that is over, with all that it left. A run that goes on gets it anew, as one that has not run.
+    async fn delete_instance(
+        &mut self,
+        dag_id: &DagId,
+        run_id: &RunId,
+        task_id: TaskId,
+        map_index: i32,
+        turn: &mut Turn,
+    ) -> Outcome<()> {
+        let row = self.find(dag_id, run_id).await?;
+        if !row.state.is_finished() || self.runs.contains_key(&row.key) {
+            return Err(RequestError::Conflict(format!(
+                "dag_run `{run_id}` is not over, and its tasks may need each other; mark it as failed first, or clear the task instance instead"
+            )));
+        }
+        // How many instances a mapped task has is told by the last of them.
+        if map_index >= 0 && self.store.task_instance_last_map_index(row.key, &task_id).await? == map_index {
+            let states = self.store.task_instance_counts_of(row.key, std::slice::from_ref(&task_id)).await?;
+            if states.iter().map(|(_, _, count)| count).sum::<i64>() > 1 {
+                return Err(RequestError::Conflict(format!(
+                    "task instance {map_index} of `{task_id}` is the last of several, and tells how many there are; delete the others before it"
+                )));
+            }
+        }
+        let key = InstanceKey { dag_run: row.key, task_id, map_index };
+        if !self.store.task_instance_delete(&key).await? {
+            return Err(RequestError::NotFound(format!(
+                "dag_run `{run_id}` has no task instance `{}` with map_index {map_index}",
+                key.task_id
+            )));
+        }
+        self.executor.forget_result(&key);
+        let (dag_id, run_id, state) = (dag_id.clone(), run_id.clone(), Some(row.state));
+        turn.tick.change(Change::Run { dag_id, run_id, key: row.key, state });
         Ok(())
     }
 

@@ -152,7 +152,12 @@ impl<D: Dispatch> Driver<D> {
             self.store.task_instance_list_of_run(row.key).await?
         };
         if row.start_date.is_some() || row.clear_number > 0 || !instances.is_empty() {
-            return Ok(Some(ActiveRun::restore(row, version, instances.into_iter().map(runs::snapshot_of))));
+            let instances = instances.into_iter().map(runs::snapshot_of);
+            return Ok(Some(if row.state.is_finished() {
+                ActiveRun::restore_finished(row, version, instances.collect())
+            } else {
+                ActiveRun::restore(row, version, instances)
+            }));
         }
         let identity = RunIdentity { run_id: row.run_id.clone(), logical_date: row.logical_date };
         let state = engine::RunState::new(Arc::clone(&version.dag), &identity, row.queued_at);

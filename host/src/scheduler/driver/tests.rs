@@ -1,6 +1,7 @@
 //! The real loop over a real database, several dags, virtual time, attempts that end as the test says.
 
 mod assets;
+mod delete;
 mod many;
 mod retire;
 mod waits;
@@ -19,7 +20,7 @@ use crate::{
         limits::DagLimits,
         queue::Room,
         spec::{DagSpec, EntrySpec, ModuleSpec},
-        state::TaskState,
+        state::{RunState, TaskState},
         time::Timestamp,
     },
     scheduler::{RequestError, RunRequest, SchedulerConfig, tick::Dispatch},

@@ -37,6 +37,7 @@ use super::{
 use crate::{
     blobs::keys,
     model::{
+        dag_numbers::DagNumbers,
         ids::DagId,
         retention::{self, DagRetention, Left, Part, Place, Retention},
         time::{Clock, Timestamp},
@@ -145,17 +146,6 @@ impl Scheduler {
         self.ask(|reply| Request::Retire { dag_id: dag_id.clone(), runs, reply }).await
     }
 
-    /// Says how long history of a dag is kept; what can go now goes soon.
-    ///
-    /// # Errors
-    /// If there is no such dag.
-    pub async fn dag_set_retention(&self, dag_id: &DagId, said: &DagRetention) -> Result<(), RequestError> {
-        if !self.store.dag_retention_put(dag_id, said).await? {
-            return Err(super::no_dag(dag_id));
-        }
-        self.retention_changed(dag_id).await
-    }
-
     /// Something else is said of a dag.
     pub(super) async fn retention_changed(&self, dag_id: &DagId) -> Result<(), RequestError> {
         let changed = self.retention.commands.send(Command::Changed(dag_id.clone()));
@@ -229,13 +219,13 @@ impl Job {
 
     fn policy(&self, dag_id: &DagId) -> Retention {
         let said = self.said.get(dag_id).copied().unwrap_or_default();
-        self.scheduler.config.retention.dags.of_dag(&said)
+        self.scheduler.config.retention.dags.of_dag(said)
     }
 
     /// Puts everything on the agenda.
     async fn plan(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.said = self.scheduler.store.dag_retention_list().await?.into_iter().collect();
+        self.said = self.scheduler.store.dag_numbers_list().await?.into_iter().collect();
         self.agenda.add(Duty::Shared, now);
         if !self.listens() {
             return Ok(());
@@ -259,7 +249,7 @@ impl Job {
     async fn told(&mut self, command: Command) -> Option<oneshot::Sender<()>> {
         match command {
             Command::Changed(dag_id) => {
-                match self.scheduler.store.dag_retention_get(&dag_id).await {
+                match self.scheduler.store.dag_numbers_get::<DagRetention>(&dag_id).await {
                     Ok(said) if said.is_empty() => drop(self.said.remove(&dag_id)),
                     Ok(said) => drop(self.said.insert(dag_id.clone(), said)),
                     Err(error) => tracing::warn!(error = %error, %dag_id, "a dag's retention can't be read now"),

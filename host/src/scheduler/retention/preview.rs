@@ -1,5 +1,7 @@
 //! What retention would delete now.
 
+use std::collections::BTreeMap;
+
 use super::Bounds;
 use crate::{
     model::{
@@ -46,10 +48,10 @@ impl Scheduler {
     /// # Errors
     /// If the store can't be read.
     pub async fn retention_preview(&self, now: Timestamp) -> Result<Preview, StoreError> {
-        let said: std::collections::BTreeMap<_, _> = self.store.dag_retention_list().await?.into_iter().collect();
+        let said: BTreeMap<_, _> = self.store.dag_numbers_list().await?.into_iter().collect();
         let mut preview = Preview::default();
         for dag in self.store.dag_list_all().await? {
-            let policy = self.retention().dags.of_dag(&said.get(&dag.dag_id).copied().unwrap_or_default());
+            let policy = self.retention().dags.of_dag(said.get(&dag.dag_id).copied().unwrap_or_default());
             if policy.is_for_ever() {
                 continue;
             }

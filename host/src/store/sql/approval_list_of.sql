@@ -1,5 +1,5 @@
 SELECT a.dag_run, r.dag_id, r.run_id, a.task_id, a.map_index, a.try_number, a.question, a.created_at, a.waiting, a.answer
 FROM approval AS a CROSS JOIN dag_run AS r
-WHERE r.key = a.dag_run AND a.dag_run = $1 AND a.task_id = $2 AND a.map_index = $3
+WHERE r.key = a.dag_run AND a.dag_run = $1 AND a.task_id = $2 AND a.map_index = $3 AND a.try_number = coalesce($5, a.try_number)
 ORDER BY a.waiting DESC, a.try_number DESC, a.created_at DESC, a.subject
 LIMIT $4

@@ -64,6 +64,40 @@ async fn a_deleted_run_names_only_objects_that_nobody_else_names() {
 }
 
 #[tokio::test]
+async fn a_deleted_instance_leaves_nothing_and_takes_nothing_of_others() {
+    let store = with_leftovers().await;
+    let (x, others) = (instance(1, "x"), [instance(1, "y"), instance(2, "x")]);
+    assert!(store.task_instance_delete(&x).await.unwrap());
+    assert!(!store.task_instance_delete(&x).await.unwrap());
+    assert!(store.task_instance_get(&x).await.unwrap().is_none());
+    for other in &others {
+        assert!(store.task_instance_get(other).await.unwrap().is_some());
+    }
+    assert_eq!(store.log_chunk_list(&others[1], 1).await.unwrap().len(), 1);
+    for table in deletion::OF_INSTANCE {
+        let statement = format!("SELECT count(*) FROM {table} WHERE dag_run = 1 AND task_id = 'x'");
+        let left: i64 = db::query_scalar(db::Sql::of_test(statement)).fetch_one(store.readers()).await.unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+    assert_eq!(swept(&store).await, ["artifacts/1", "logs/own", "xcoms/1"]);
+}
+
+/// Whatever has a column that names an instance goes with it, or is known to stay.
+#[tokio::test]
+async fn no_table_of_instances_is_forgotten() {
+    let store = TestStore::on_sqlite().await;
+    let tables = "SELECT t.name FROM sqlite_schema AS t WHERE t.type = 'table'
+        AND EXISTS (SELECT 1 FROM pragma_table_info(t.name) WHERE name = 'map_index') ORDER BY t.name";
+    let tables: Vec<String> = db::query_scalar(tables).fetch_all(store.readers()).await.unwrap();
+    // Who was told of it, and what the audit log says of it.
+    let stay = ["callback", "event_log"];
+    for table in &tables {
+        assert!(deletion::OF_INSTANCE.contains(&table.as_str()) || stay.contains(&table.as_str()), "{table}");
+    }
+    assert!(tables.len() >= deletion::OF_INSTANCE.len(), "{tables:?}");
+}
+
+#[tokio::test]
 async fn the_key_of_a_deleted_run_is_not_given_again() {
     let store = TestStore::with_runs(1..=3).await;
     assert_eq!(store.dag_run_delete(&[DagRunKey(3)]).await.unwrap(), 1);

@@ -379,15 +379,15 @@ async fn what_is_said_of_a_dag_reads_back_and_goes_with_it() {
     let store = TestStore::with_runs(1..=1).await;
     let a = dag_id("a");
     let said = DagRetention { runs_days: Some(0), runs_count: None, logs_days: Some(7), data_days: Some(3) };
-    assert!(store.dag_retention_put(&a, &said).await.unwrap());
-    assert!(!store.dag_retention_put(&dag_id("b"), &said).await.unwrap());
-    assert_eq!(store.dag_retention_get(&a).await.unwrap(), said);
-    assert_eq!(store.dag_retention_list().await.unwrap(), [(a.clone(), said)]);
-    assert!(store.dag_retention_put(&a, &DagRetention::default()).await.unwrap());
-    assert_eq!(store.dag_retention_list().await.unwrap(), []);
-    assert!(store.dag_retention_put(&a, &said).await.unwrap());
+    assert!(store.dag_numbers_put(&a, said).await.unwrap());
+    assert!(!store.dag_numbers_put(&dag_id("b"), said).await.unwrap());
+    assert_eq!(store.dag_numbers_get::<DagRetention>(&a).await.unwrap(), said);
+    assert_eq!(store.dag_numbers_list::<DagRetention>().await.unwrap(), [(a.clone(), said)]);
+    assert!(store.dag_numbers_put(&a, DagRetention::default()).await.unwrap());
+    assert_eq!(store.dag_numbers_list::<DagRetention>().await.unwrap(), []);
+    assert!(store.dag_numbers_put(&a, said).await.unwrap());
     store.dag_delete(&a).await.unwrap();
-    assert_eq!(store.dag_retention_list().await.unwrap(), []);
+    assert_eq!(store.dag_numbers_list::<DagRetention>().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -395,13 +395,13 @@ async fn limits_and_usage_of_a_dag_read_back_and_go_with_it() {
     let store = TestStore::with_runs(1..=1).await;
     let (a, gone) = (dag_id("a"), dag_id("gone"));
     let said = DagLimits { memory_mib: Some(0), log_mib_per_day: Some(7), ..DagLimits::default() };
-    assert!(store.dag_limits_put(&a, &said).await.unwrap());
-    assert!(!store.dag_limits_put(&gone, &said).await.unwrap());
-    assert_eq!(store.dag_limits_get(&a).await.unwrap(), said);
-    assert_eq!(store.dag_limits_list().await.unwrap(), [(a.clone(), said)]);
-    assert!(store.dag_limits_put(&a, &DagLimits::default()).await.unwrap());
-    assert_eq!(store.dag_limits_list().await.unwrap(), []);
-    assert!(store.dag_limits_put(&a, &said).await.unwrap());
+    assert!(store.dag_numbers_put(&a, said).await.unwrap());
+    assert!(!store.dag_numbers_put(&gone, said).await.unwrap());
+    assert_eq!(store.dag_numbers_get::<DagLimits>(&a).await.unwrap(), said);
+    assert_eq!(store.dag_numbers_list::<DagLimits>().await.unwrap(), [(a.clone(), said)]);
+    assert!(store.dag_numbers_put(&a, DagLimits::default()).await.unwrap());
+    assert_eq!(store.dag_numbers_list::<DagLimits>().await.unwrap(), []);
+    assert!(store.dag_numbers_put(&a, said).await.unwrap());
 
     let spent = |day: i64| {
         Resource::ALL
@@ -416,7 +416,7 @@ async fn limits_and_usage_of_a_dag_read_back_and_go_with_it() {
     }
     assert_eq!(store.dag_usage_get(&gone).await.unwrap(), None);
     store.dag_delete(&a).await.unwrap();
-    assert_eq!(store.dag_limits_list().await.unwrap(), []);
+    assert_eq!(store.dag_numbers_list::<DagLimits>().await.unwrap(), []);
     assert_eq!(store.dag_usage_get(&a).await.unwrap(), None);
 }
 

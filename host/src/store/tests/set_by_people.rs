@@ -65,15 +65,6 @@ async fn variables_and_connections_read_back_the_same() {
 #[tokio::test]
 async fn what_was_ended_or_changed_meanwhile_is_not_brought_back() {
     let store = TestStore::new().await;
-    let user = |name: &str| UserRow {
-        username: name.to_owned(),
-        password_hash: "old".to_owned(),
-        role: Role::Admin,
-        dag_permissions: Vec::new(),
-        identity: None,
-        created_at: at(1),
-        updated_at: at(1),
-    };
     for name in ["ann", "bob"] {
         assert!(store.user_create(&user(name)).await.unwrap());
     }
@@ -147,18 +138,8 @@ async fn an_identity_is_one_user_who_has_no_password() {
 async fn a_deleted_user_has_no_sessions() {
     let store = TestStore::new().await;
     for name in ["ann", "bob"] {
-        let (username, password_hash) = (name.to_owned(), "h".to_owned());
-        let user = UserRow {
-            username,
-            password_hash,
-            role: Role::Admin,
-            dag_permissions: Vec::new(),
-            identity: None,
-            created_at: at(1),
-            updated_at: at(1),
-        };
-        assert!(store.user_create(&user).await.unwrap());
-        assert!(!store.user_create(&user).await.unwrap(), "nobody is made twice");
+        assert!(store.user_create(&user(name)).await.unwrap());
+        assert!(!store.user_create(&user(name)).await.unwrap(), "nobody is made twice");
     }
     assert_eq!(store.user_count().await.unwrap(), 2);
     let session = |hash: u8, username: &str, expires| SessionRow {
@@ -169,7 +150,7 @@ async fn a_deleted_user_has_no_sessions() {
         expires_at: at(expires),
     };
     for session in [session(1, "ann", 5), session(2, "ann", 9), session(3, "bob", 9), session(4, "bob", 9)] {
-        assert!(store.session_create(&session, Some("h")).await.unwrap());
+        assert!(store.session_create(&session, Some("old")).await.unwrap());
     }
     assert!(!store.session_create(&session(9, "nobody", 9), None).await.unwrap());
     assert_eq!(store.session_delete_expired(at(5)).await.unwrap(), 1);

@@ -185,7 +185,7 @@ pub async fn questions(ui: &UiState, found: &Found, zone: Zones) -> Result<Quest
         return Ok(Questions::default());
     }
     let mut questions = Questions::default();
-    for row in ui.store.approval_list_of(&found.key, OF_TASK).await? {
+    for row in ui.store.approval_list_of(&found.key, None, OF_TASK).await? {
         if row.waiting {
             questions.ask = Some(ask(row, found));
         } else if let Some(answer) = row.answer {
@@ -212,7 +212,7 @@ pub async fn answer(
 ) -> Result<Response, UiError> {
     let found = task::find(&ui, path, query.map_index).await?;
     let none = || UiError::Conflict("The task does not wait for an answer any more.".into());
-    let row = ui.store.approval_list_of(&found.key, 1).await?.pop().filter(|row| row.waiting).ok_or_else(none)?;
+    let row = ui.store.approval_list_of(&found.key, None, 1).await?.pop().filter(|row| row.waiting).ok_or_else(none)?;
     let question = row.question.clone();
     let mut ask = ask(row, &found);
     for choice in &mut ask.choices {

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::{
     api::{extract::pattern, permit::Scoped},
+    auth::CurrentUser,
     model::{ids::DagId, role::Permission, spec::ScheduleSpec, state::RunState, time::Timestamp},
     store::{DagFilter, DagRow, DagRunRow, Page},
     ui::{
@@ -39,6 +40,8 @@ struct DagsView {
     paused: String,
     /// The state of the last run, and all that can be chosen.
     last: String,
+    /// Whether only favorites are shown.
+    favorites: bool,
     states: Vec<(&'static str, String)>,
     without_tag: String,
     filtered: bool,
@@ -52,6 +55,7 @@ struct DagLine {
     description: Option<String>,
     is_paused: bool,
     switch: Switch,
+    star: Star,
     may_pause: bool,
     may_trigger: bool,
     tags: Vec<Tag>,
@@ -115,6 +119,33 @@ impl Display for Switch {
 }
 
 impl HtmlSafe for Switch {}
+
+/// Marks a dag for whoever looks, or takes the mark off.
+pub struct Star {
+    pub dag_id: DagId,
+    pub is_favorite: bool,
+    /// The page to come back to.
+    pub next: String,
+}
+
+impl Display for Star {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "<form method=\"post\" action=\"{}/favorite\"><input type=\"hidden\" name=\"next\" value=\"{}\">\
+             <button class=\"bare star\" aria-pressed=\"{}\" name=\"favorite\" value=\"{}\" \
+             aria-label=\"{} is a favorite\" title=\"Favorite\" data-action=\"favorite\">{}</button></form>",
+            escape(&links::dag(&self.dag_id)),
+            escape(&self.next),
+            self.is_favorite,
+            !self.is_favorite,
+            escape(self.dag_id.as_str()),
+            if self.is_favorite { "★" } else { "☆" },
+        )
+    }
+}
+
+impl HtmlSafe for Star {}
 
 /// Recent runs as bars: as high as they took long, coloured by state.
 struct Bars(Vec<Bar>);
@@ -197,14 +228,34 @@ pub struct DagsQuery {
     paused: String,
     #[serde(default)]
     last: String,
+    /// `true`: one's favorites only.
+    #[serde(default)]
+    favorites: String,
     #[serde(default)]
     offset: u32,
+}
+
+impl DagsQuery {
+    /// The address of the page with another tag, and from another row on.
+    fn address(&self, tag: &str, offset: &str) -> String {
+        let Self { q, paused, last, favorites, .. } = self;
+        let query = [
+            ("q", q.as_str()),
+            ("tag", tag),
+            ("paused", paused.as_str()),
+            ("last", last.as_str()),
+            ("favorites", favorites.as_str()),
+            ("offset", offset),
+        ];
+        links::with_query("/dags", &query)
+    }
 }
 
 /// `GET /dags`
 pub async fn list(
     State(ui): State<UiState>,
     Scoped(scope): Scoped,
+    user: CurrentUser,
     frame: Frame,
     Query(query): Query<DagsQuery>,
 ) -> Result<Response, UiError> {
@@ -214,6 +265,7 @@ pub async fn list(
         tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
         paused: query.paused.parse().ok(),
         last_run_state: query.last.parse().ok(),
+        favorite_of: (query.favorites == "true").then(|| (user.username.clone(), true)),
         ..DagFilter::default()
     };
     let listed = ui.store.dag_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
@@ -223,12 +275,8 @@ pub async fn list(
         runs.entry(run.dag_id.clone()).or_default().push(run);
     }
     let mut decisions = ui.store.dag_decisions(&ids).await?;
+    let favorites = ui.store.dag_favorite_list(&user.username, &ids).await?;
     let now = ui.clock.now();
-    let address = |offset: &str| {
-        let (q, paused, last) = (query.q.as_str(), query.paused.as_str(), query.last.as_str());
-        let query = [("q", q), ("tag", &query.tag), ("paused", paused), ("last", last), ("offset", offset)];
-        links::with_query("/dags", &query)
-    };
     let zones: Vec<_> = listed.items.iter().map(|dag| frame.zones(&dag.spec)).collect();
     let shell = frame.shell(Section::Dags, "dags", "DAGs").live("/ui/events".into());
     let next = join_all(listed.items.iter().zip(&zones).map(|(dag, zone)| next_run(&ui, dag, *zone))).await;
@@ -250,6 +298,11 @@ pub async fn list(
                 next: shell.here.clone(),
                 labelled: false,
             },
+            star: Star {
+                dag_id: dag.dag_id.clone(),
+                is_favorite: favorites.contains(&dag.dag_id),
+                next: shell.here.clone(),
+            },
             tags: Tag::all(&dag.spec.tags),
             schedule: show::expression(&dag.spec),
             zone: show::foreign_zone(&dag.spec),
@@ -266,11 +319,13 @@ pub async fn list(
     };
     let rows: Vec<_> = listed.items.iter().zip(next).zip(zones).map(line).collect();
     let offset = usize::try_from(query.offset).unwrap_or(0);
-    let pager = Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| address(&at.to_string()));
+    let pager =
+        Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| query.address(&query.tag, &at.to_string()));
     Ok(page(&DagsView {
         pager,
-        filtered: address("") != "/dags",
-        without_tag: links::with_query("/dags", &[("q", &query.q), ("paused", &query.paused), ("last", &query.last)]),
+        filtered: query.address(&query.tag, "") != "/dags",
+        without_tag: query.address("", ""),
+        favorites: filter.favorite_of.is_some(),
         q: query.q,
         tag: query.tag,
         paused: query.paused,

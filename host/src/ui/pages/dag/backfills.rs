@@ -154,7 +154,7 @@ async fn view(
     Ok(page_with(
         status,
         &BackfillsView {
-            head: DagHead::new(ui, dag, "backfills", &shell.here, zone).await?,
+            head: DagHead::new(ui, dag, "backfills", &shell, zone).await?,
             shell,
             rows: listed.items.iter().map(|row| line(row, zone, &base)).collect(),
             typed,

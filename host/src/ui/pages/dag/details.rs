@@ -80,7 +80,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
     let versions = ui.store.dag_version_list(&dag_id, Page::first(20)).await?.items;
     let next_runs = ui.scheduler.next_runs(&dag_id, ui.clock.now(), 10).await.unwrap_or_default();
     let seconds = |ms: u64| Span(Some(std::time::Duration::from_millis(ms)));
-    let retention = ui.scheduler.retention().dags.of_dag(&ui.store.dag_retention_get(&dag_id).await?);
+    let retention = ui.scheduler.retention().dags.of_dag(ui.store.dag_numbers_get(&dag_id).await?);
     let seen = ui.scheduler.dag_limits(&dag_id).await?;
     let facts = Facts::new()
         .text("Schedule", show::schedule(spec))
@@ -127,7 +127,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .collect();
     let shell = frame.shell(Section::Dags, "dag-details", format!("{dag_id} details"));
     Ok(page(&DetailsView {
-        head: DagHead::new(&ui, &dag, "details", &shell.here, zone).await?,
+        head: DagHead::new(&ui, &dag, "details", &shell, zone).await?,
         shell,
         facts,
         params,

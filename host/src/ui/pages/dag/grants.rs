@@ -90,7 +90,7 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<Da
     let server = ui.scheduler.grants_policy();
     let shell = frame.shell(Section::Dags, "dag-grants", format!("{dag_id} grants"));
     Ok(page(&GrantsView {
-        head: DagHead::new(&ui, &dag, "grants", &shell.here, zone).await?,
+        head: DagHead::new(&ui, &dag, "grants", &shell, zone).await?,
         shell,
         action: base(&dag_id),
         requests: verdict.requests.iter().map(request).collect(),

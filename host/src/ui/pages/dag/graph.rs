@@ -129,7 +129,7 @@ pub async fn graph(
     }
     let fold = fold_link(&shape, &format!("{base}/graph"), is_folded);
     graph.unfold_href = fold.as_ref().filter(|_| is_folded).map(|(href, _)| href.clone());
-    Ok(page(&DagGraphView { head: DagHead::new(&ui, &dag, "graph", &shell.here, zone).await?, shell, graph, fold }))
+    Ok(page(&DagGraphView { head: DagHead::new(&ui, &dag, "graph", &shell, zone).await?, shell, graph, fold }))
 }
 
 /// `GET /dags/{dag_id}/tasks/{task_id}`: the task in the newest run.

@@ -86,7 +86,7 @@ pub async fn grid(
         run_choices.sort_unstable();
     }
     Ok(page(&GridView {
-        head: DagHead::new(&ui, &dag, "grid", &shell.here, zone).await?,
+        head: DagHead::new(&ui, &dag, "grid", &shell, zone).await?,
         shell,
         run_choices,
         runs_shown,

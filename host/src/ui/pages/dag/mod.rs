@@ -1,16 +1,20 @@
 //! The pages of a dag: what they have in common, and its actions.
 
 mod backfills;
+mod calendar;
 mod details;
 pub mod grants;
 mod graph;
 mod grid;
-pub mod limits;
-pub mod retention;
+mod limits;
+pub mod numbers;
+mod retention;
 mod runs;
 mod twin;
 pub mod version;
 pub mod webhook;
+
+use std::slice;
 
 use axum::{
     Form,
@@ -21,6 +25,7 @@ use serde::Deserialize;
 
 pub use self::{
     backfills::{backfills, change_backfill, create_backfill},
+    calendar::calendar,
     details::details,
     graph::{GraphView, fold_link, graph, task},
     grid::grid,
@@ -28,17 +33,17 @@ pub use self::{
 };
 use super::{
     Question, confirm,
-    dags::{Switch, Tag, next_run},
+    dags::{Star, Switch, Tag, next_run},
 };
 use crate::{
-    auth::Audit,
+    auth::{Audit, CurrentUser},
     model::{dag_warning::DagWarning, ids::DagId},
     store::DagRow,
     ui::{
         UiState,
         error::UiError,
         links,
-        shell::{Frame, Section, go_and_tell},
+        shell::{Frame, Section, Shell, go_and_tell},
         show::{self, Crumbs, When, Zones},
     },
 };
@@ -52,6 +57,7 @@ struct DagHead {
     pause_reason: Option<String>,
     warnings: Vec<String>,
     switch: Switch,
+    star: Star,
     schedule: String,
     next: Option<When>,
     tags: Vec<Tag>,
@@ -70,7 +76,13 @@ pub struct Tab {
 }
 
 impl DagHead {
-    async fn new(ui: &UiState, dag: &DagRow, current: &'static str, here: &str, zone: Zones) -> Result<Self, UiError> {
+    async fn new(
+        ui: &UiState,
+        dag: &DagRow,
+        current: &'static str,
+        shell: &Shell,
+        zone: Zones,
+    ) -> Result<Self, UiError> {
         let base = links::dag(&dag.dag_id);
         let tab = |(name, label): (&'static str, &str)| Tab {
             name,
@@ -79,6 +91,8 @@ impl DagHead {
             current: name == current,
         };
         let warnings = ui.scheduler.dag_warnings(&dag.spec).await?;
+        let user = shell.user().unwrap_or_default();
+        let favorites = ui.store.dag_favorite_list(user, slice::from_ref(&dag.dag_id)).await?;
         Ok(Self {
             crumbs: Crumbs::new([("/dags".to_owned(), "DAGs".to_owned())]),
             title: dag.dag_id.clone(),
@@ -89,9 +103,10 @@ impl DagHead {
             switch: Switch {
                 dag_id: dag.dag_id.clone(),
                 is_paused: dag.is_paused,
-                next: here.to_owned(),
+                next: shell.here.clone(),
                 labelled: true,
             },
+            star: Star { dag_id: dag.dag_id.clone(), is_favorite: !favorites.is_empty(), next: shell.here.clone() },
             schedule: show::schedule(&dag.spec),
             next: next_run(ui, dag, zone).await,
             tags: Tag::all(&dag.spec.tags),
@@ -101,6 +116,7 @@ impl DagHead {
                 ("grid", "Grid"),
                 ("graph", "Graph"),
                 ("runs", "Runs"),
+                ("calendar", "Calendar"),
                 ("backfills", "Backfills"),
                 ("grants", "Grants"),
                 ("details", "Details"),
@@ -128,6 +144,29 @@ pub async fn pause(
 ) -> Result<Response, UiError> {
     audit.change(dag_id.as_str(), &serde_json::Value::Null, &serde_json::json!({"is_paused": form.paused}));
     ui.scheduler.dag_set_paused(&dag_id, form.paused).await?;
+    Ok(Redirect::to(links::local(&form.next)).into_response())
+}
+
+#[derive(Deserialize)]
+pub struct FavoriteForm {
+    favorite: bool,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /dags/{dag_id}/favorite`
+pub async fn favorite(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    Path(dag_id): Path<DagId>,
+    Form(form): Form<FavoriteForm>,
+) -> Result<Response, UiError> {
+    ui.dag(&dag_id).await?;
+    if form.favorite {
+        ui.store.dag_favorite_put(&user.username, &dag_id).await?;
+    } else {
+        ui.store.dag_favorite_delete(&user.username, &dag_id).await?;
+    }
     Ok(Redirect::to(links::local(&form.next)).into_response())
 }
 

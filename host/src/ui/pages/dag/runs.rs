@@ -5,15 +5,17 @@ use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
+use chrono_tz::Tz;
 use serde::Deserialize;
 
 use super::DagHead;
 use crate::{
     model::{
+        days::Day,
         ids::{DagId, RunId},
         state::RunState,
     },
-    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
+    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range},
     ui::{
         UiState,
         error::UiError,
@@ -62,8 +64,27 @@ pub struct RunsQuery {
     /// Those of this backfill.
     #[serde(default)]
     backfill: String,
+    /// Those that were to start on this day: `2026-01-31`.
+    #[serde(default)]
+    day: String,
     #[serde(default)]
     offset: u32,
+}
+
+impl RunsQuery {
+    /// The day that is asked for.
+    fn day(&self, zone: Tz) -> Result<Option<Day>, UiError> {
+        if self.day.is_empty() {
+            return Ok(None);
+        }
+        let date = self.day.parse().map_err(|_| UiError::Invalid("a day is written as 2026-01-31".into()))?;
+        Ok(Some(Day::new(date, zone)))
+    }
+
+    /// The address of the page with other choices.
+    fn address(&self, path: &str, state: &str, backfill: &str, day: &str, offset: &str) -> String {
+        links::with_query(path, &[("state", state), ("backfill", backfill), ("day", day), ("offset", offset)])
+    }
 }
 
 /// `GET /dags/{dag_id}/runs`
@@ -75,11 +96,14 @@ pub async fn runs(
 ) -> Result<Response, UiError> {
     let dag = ui.dag(&dag_id).await?;
     let zone = frame.zones(&dag.spec);
+    let day = query.day(zone.shown)?;
     let filter = DagRunFilter {
         dag_id: Some(dag_id.clone()),
         states: query.state.parse().into_iter().collect(),
         backfill: query.backfill.parse().ok().map(BackfillId),
-        order_by: DagRunOrder::Key,
+        run_after: day.map(Range::from).unwrap_or_default(),
+        // By what it is chosen by, so that an index serves.
+        order_by: if day.is_some() { DagRunOrder::RunAfter } else { DagRunOrder::Key },
         order: Order::Descending,
         ..DagRunFilter::default()
     };
@@ -106,32 +130,31 @@ pub async fn runs(
         Chip {
             label: view
                 .map_or_else(|| Html::new().text("All"), |view| Html::new().markup(view.icon()).text(view.words())),
-            href: links::with_query(&path, &[("state", name), ("backfill", &query.backfill)]),
+            href: query.address(&path, name, &query.backfill, &query.day, ""),
             class: view.map(StateView::class),
             current: query.state == name,
         }
     };
     let offset = usize::try_from(query.offset).unwrap_or(0);
-    let address = |at: usize| {
-        let at = at.to_string();
-        links::with_query(&path, &[("state", &query.state), ("backfill", &query.backfill), ("offset", &at)])
-    };
+    let address = |at: usize| query.address(&path, &query.state, &query.backfill, &query.day, &at.to_string());
     let mut chips: Vec<_> = std::iter::once(None).chain(RunState::ALL.iter().copied().map(Some)).map(chip).collect();
+    let without =
+        |label: String, href: String| Chip { label: Html::new().text(label), href, class: None, current: true };
     if let Some(backfill) = filter.backfill {
-        chips.push(Chip {
-            label: Html::new().text(format!("of backfill {} ✕", backfill.0)),
-            href: links::with_query(&path, &[("state", &query.state)]),
-            class: None,
-            current: true,
-        });
+        let href = query.address(&path, &query.state, "", &query.day, "");
+        chips.push(without(format!("of backfill {} ✕", backfill.0), href));
+    }
+    if let Some(day) = day {
+        let href = query.address(&path, &query.state, &query.backfill, "", "");
+        chips.push(without(format!("of {} in {} ✕", day.date, zone.shown), href));
     }
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str())]);
     let shell = frame.shell(Section::Dags, "dag-runs", format!("{dag_id} runs")).live(events);
     Ok(page(&RunsView {
-        head: DagHead::new(&ui, &dag, "runs", &shell.here, zone).await?,
+        head: DagHead::new(&ui, &dag, "runs", &shell, zone).await?,
         shell,
         chips,
-        filtered: !query.state.is_empty() || filter.backfill.is_some(),
+        filtered: !query.state.is_empty() || filter.backfill.is_some() || day.is_some(),
         pager: Pager::new(offset, RUNS as usize, rows.len(), listed.total, address),
         rows,
     }))

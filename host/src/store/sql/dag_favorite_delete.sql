@@ -1,0 +1,1 @@
+DELETE FROM dag_favorite WHERE username = $1 AND dag_id = $2
