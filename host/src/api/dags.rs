@@ -345,6 +345,7 @@ pub async fn get_dags(
     patch, path = "/api/v2/dags", tag = "DAG", params(Paging, DagQuery, UpdateMask), request_body = DagPatchBody,
     responses((status = 200, body = DagCollectionResponse)),
 )]
+#[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
 pub async fn patch_dags(
     State(api): State<Api>,
     user: CurrentUser,

@@ -80,11 +80,11 @@ impl RunsQuery {
         let date = self.day.parse().map_err(|_| UiError::Invalid("a day is written as 2026-01-31".into()))?;
         Ok(Some(Day::new(date, zone)))
     }
+}
 
-    /// The address of the page with other choices.
-    fn address(&self, path: &str, state: &str, backfill: &str, day: &str, offset: &str) -> String {
-        links::with_query(path, &[("state", state), ("backfill", backfill), ("day", day), ("offset", offset)])
-    }
+/// The address of the page with these choices.
+fn address(path: &str, state: &str, backfill: &str, day: &str, offset: &str) -> String {
+    links::with_query(path, &[("state", state), ("backfill", backfill), ("day", day), ("offset", offset)])
 }
 
 /// `GET /dags/{dag_id}/runs`
@@ -130,22 +130,22 @@ pub async fn runs(
         Chip {
             label: view
                 .map_or_else(|| Html::new().text("All"), |view| Html::new().markup(view.icon()).text(view.words())),
-            href: query.address(&path, name, &query.backfill, &query.day, ""),
+            href: address(&path, name, &query.backfill, &query.day, ""),
             class: view.map(StateView::class),
             current: query.state == name,
         }
     };
     let offset = usize::try_from(query.offset).unwrap_or(0);
-    let address = |at: usize| query.address(&path, &query.state, &query.backfill, &query.day, &at.to_string());
+    let page_at = |at: usize| address(&path, &query.state, &query.backfill, &query.day, &at.to_string());
     let mut chips: Vec<_> = std::iter::once(None).chain(RunState::ALL.iter().copied().map(Some)).map(chip).collect();
     let without =
         |label: String, href: String| Chip { label: Html::new().text(label), href, class: None, current: true };
     if let Some(backfill) = filter.backfill {
-        let href = query.address(&path, &query.state, "", &query.day, "");
+        let href = address(&path, &query.state, "", &query.day, "");
         chips.push(without(format!("of backfill {} ✕", backfill.0), href));
     }
     if let Some(day) = day {
-        let href = query.address(&path, &query.state, &query.backfill, "", "");
+        let href = address(&path, &query.state, &query.backfill, "", "");
         chips.push(without(format!("of {} in {} ✕", day.date, zone.shown), href));
     }
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str())]);
@@ -155,7 +155,7 @@ pub async fn runs(
         shell,
         chips,
         filtered: !query.state.is_empty() || filter.backfill.is_some() || day.is_some(),
-        pager: Pager::new(offset, RUNS as usize, rows.len(), listed.total, address),
+        pager: Pager::new(offset, RUNS as usize, rows.len(), listed.total, page_at),
         rows,
     }))
 }
