@@ -347,9 +347,9 @@ pub async fn get_dag_runs(
     Query(paging): Query<Paging>,
     Query(query): Query<DagRunQuery>,
     Query(patterns): Query<DagRunPatterns>,
-    Query(dates): Query<DateRanges>,
-    Query(duration): Query<DurationRange>,
+    spans: (Query<DateRanges>, Query<DurationRange>),
 ) -> Result<Json<DagRunCollectionResponse>, ApiError> {
+    let (Query(dates), Query(duration)) = spans;
     let dag_id = path.dag_id.one();
     if let Some(dag_id) = &dag_id {
         find_dag(&api, dag_id).await?;

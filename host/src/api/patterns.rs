@@ -12,6 +12,7 @@ macro_rules! patterns {
         #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
         #[serde(default)]
         #[into_params(parameter_in = Query)]
+        #[expect(clippy::struct_field_names, reason = "they are the parameters")]
         pub struct $query {
             $(
                 $holds: Option<String>,

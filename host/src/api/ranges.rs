@@ -53,6 +53,7 @@ ranges!(
 /// How long runs, or task instances, took that have ended.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
+#[expect(clippy::struct_field_names, reason = "they are the parameters")]
 pub struct DurationRange {
     /// Seconds; so for all four.
     #[param(value_type = Option<f64>)]

@@ -120,11 +120,14 @@ async fn list(
     Ok(TaskInstanceCollectionResponse::new(show_all(api, listed.items).await?, listed.total))
 }
 
+/// All that a query says of which task instances.
+type Asked = (Query<TaskInstanceQuery>, Query<TaskInstancePatterns>, Query<DateRanges>, Query<DurationRange>);
+
 /// Of those in `scope`, what the query asks for.
 async fn list_asked(
     api: &Api,
     scope: TaskInstanceFilter,
-    (query, patterns, dates, duration): (TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
+    (Query(query), Query(patterns), Query(dates), Query(duration)): Asked,
     paging: &Paging,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let Some(states) = known_states(&query.state) else {
@@ -166,15 +169,18 @@ pub async fn get_task_instances(
     Scoped(seen): Scoped,
     Path(path): Path<RunScopePath>,
     Query(paging): Query<Paging>,
-    Query(query): Query<TaskInstanceQuery>,
-    Query(patterns): Query<TaskInstancePatterns>,
-    Query(dates): Query<DateRanges>,
-    Query(duration): Query<DurationRange>,
+    asked: Asked,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
-    let scope = TaskInstanceFilter { dag_id, dags: seen.seen().clone(), dag_run, ..TaskInstanceFilter::default() };
-    let task_ids = query.task_id.iter().cloned().collect();
-    list_asked(&api, TaskInstanceFilter { task_ids, ..scope }, (query, patterns, dates, duration), &paging).await
+    let (Query(query), ..) = &asked;
+    let scope = TaskInstanceFilter {
+        dag_id,
+        dags: seen.seen().clone(),
+        dag_run,
+        task_ids: query.task_id.iter().cloned().collect(),
+        ..TaskInstanceFilter::default()
+    };
+    list_asked(&api, scope, asked, &paging).await
 }
 
 /// Task instances that the body asks for; the path's dag and run must be `~`.
@@ -236,10 +242,7 @@ pub async fn get_mapped_task_instances(
     State(api): State<Api>,
     Path(path): Path<TaskPath>,
     Query(paging): Query<Paging>,
-    Query(query): Query<TaskInstanceQuery>,
-    Query(patterns): Query<TaskInstancePatterns>,
-    Query(dates): Query<DateRanges>,
-    Query(duration): Query<DurationRange>,
+    asked: Asked,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let scope = TaskInstanceFilter {
@@ -248,5 +251,5 @@ pub async fn get_mapped_task_instances(
         task_ids: vec![path.task_id],
         ..TaskInstanceFilter::default()
     };
-    list_asked(&api, scope, (query, patterns, dates, duration), &paging).await
+    list_asked(&api, scope, asked, &paging).await
 }
