@@ -8,6 +8,7 @@ use std::{env, fs, io, path::Path, process, sync::OnceLock};
 
 use airlock_fuzz::{TARGETS, Target, more_seeds, mutate::WORDS, target};
 use libfuzzer_sys::fuzz_target;
+use tokio::signal::unix::{SignalKind, signal};
 
 const TARGET: &str = "AIRLOCK_FUZZ_TARGET";
 const FOLDER: &str = "AIRLOCK_FUZZ_FOLDER";
@@ -25,9 +26,16 @@ fn begin() {
         process::exit(2);
     };
     let _ = CHOSEN.set(chosen);
+    outlive_broken_pipes().expect("a signal can be handled");
     if let Some(folder) = env::var_os(FOLDER) {
         prepare(&name, folder.as_ref()).expect("xtask made the folder");
     }
+}
+
+/// A broken pipe is an error of who writes to it, as it is wherever `main` is Rust's; here it is libFuzzer's.
+fn outlive_broken_pipes() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { signal(SignalKind::pipe()).map(drop) })
 }
 
 fn prepare(name: &str, folder: &Path) -> io::Result<()> {
