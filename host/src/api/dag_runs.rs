@@ -309,6 +309,11 @@ fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
 }
 
 async fn list(api: &Api, filter: &DagRunFilter, paging: &Paging) -> Result<DagRunCollectionResponse, ApiError> {
+    if filter.dag_id.is_none() && filter.looks_into_each() {
+        return Err(ApiError::bad_request(
+            "runs are found by names, lengths, versions and conf within one dag: of all dags that would read all history; name the dag",
+        ));
+    }
     let listed = api.store.dag_run_list(filter, paging.page()).await?;
     let shown = DagRunCollectionResponse::of(api, listed.items).await?;
     Ok(DagRunCollectionResponse { total_entries: listed.total, ..shown })

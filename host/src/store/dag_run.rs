@@ -55,6 +55,16 @@ pub struct DagRunFilter {
     pub order: Order,
 }
 
+impl DagRunFilter {
+    /// Whether each run must be looked into that the rest leaves: no index knows names, lengths and confs.
+    pub fn looks_into_each(&self) -> bool {
+        let likes = [&self.dag_id_like, &self.run_id_like, &self.triggering_user_like, &self.conf_like];
+        self.duration != Lengths::default()
+            || !self.version_numbers.is_empty()
+            || likes.into_iter().any(|like| *like != Like::default())
+    }
+}
+
 impl FromRow for DagRunRow {
     fn from_row(row: &Row) -> sqlx::Result<Self> {
         let (start, end): (Option<Timestamp>, Option<Timestamp>) =

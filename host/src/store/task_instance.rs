@@ -197,6 +197,17 @@ impl Store {
 }
 
 impl TaskInstanceFilter {
+    /// Whether each instance must be looked into that the rest leaves: no index knows names, lengths and numbers.
+    pub fn looks_into_each(&self) -> bool {
+        let likes =
+            [&self.dag_id_like, &self.run_id_like, &self.entry_like, &self.pool_like, &self.rendered_map_index_like];
+        let numbers = [&self.map_indexes, &self.try_numbers, &self.version_numbers];
+        self.duration != Lengths::default()
+            || !self.entries.is_empty()
+            || numbers.into_iter().any(|numbers| !numbers.is_empty())
+            || likes.into_iter().any(|like| *like != Like::default())
+    }
+
     fn filters_runs(&self) -> bool {
         self.dag_id.is_some()
             || self.dags != DagSet::all()

@@ -116,6 +116,12 @@ async fn list(
     filter: &TaskInstanceFilter,
     paging: &Paging,
 ) -> Result<TaskInstanceCollectionResponse, ApiError> {
+    if filter.dag_run.is_none() && filter.looks_into_each() {
+        return Err(ApiError::bad_request(
+            "task instances are found by names, lengths and numbers within one run: of all runs that would read all history; \
+             name the run",
+        ));
+    }
     let listed = api.store.task_instance_list(filter, paging.page()).await?;
     Ok(TaskInstanceCollectionResponse::new(show_all(api, listed.items).await?, listed.total))
 }

@@ -34,12 +34,15 @@ async fn runs_are_found_by_their_names_lengths_versions_and_conf() {
         ("duration_gt=1000000", 0),
         ("duration_lt=1000000.5", 1),
     ];
-    for path in ["/api/v2/dags/flow/dagRuns", "/api/v2/dags/~/dagRuns"] {
-        counts(&api, path, "dag_runs", &expected).await;
-    }
+    counts(&api, "/api/v2/dags/flow/dagRuns", "dag_runs", &expected).await;
     let listed = |body| api.post("/api/v2/dags/~/dagRuns/list", body);
-    assert_eq!(listed(json!({"conf_contains": "bonn"})).await.ok()["total_entries"], 1);
-    assert_eq!(listed(json!({"duration_gte": 1e6})).await.ok()["total_entries"], 0);
+    assert_eq!(listed(json!({"dag_ids": ["flow"], "conf_contains": "bonn"})).await.ok()["total_entries"], 1);
+    assert_eq!(listed(json!({"dag_ids": ["flow"], "duration_gte": 1e6})).await.ok()["total_entries"], 0);
+    // Of all dags it would read all history.
+    listed(json!({"conf_contains": "bonn"})).await.refused(400);
+    for (query, _) in expected.iter().filter(|(query, _)| *query != "conf_contains=") {
+        api.get(&format!("/api/v2/dags/~/dagRuns?{query}")).await.refused(400);
+    }
     for wrong in ["duration_gte=-1", "duration_gte=NaN", "duration_gte=x", "dag_version=one"] {
         api.get(&format!("/api/v2/dags/flow/dagRuns?{wrong}")).await.refused(422);
     }
@@ -66,14 +69,17 @@ async fn task_instances_are_found_by_all_that_they_are() {
         ("duration_gte=0", 2),
         ("duration_gte=1000000", 0),
     ];
-    for path in ["/api/v2/dags/flow/dagRuns/done/taskInstances", "/api/v2/dags/~/dagRuns/~/taskInstances"] {
-        counts(&api, path, "task_instances", &expected).await;
+    counts(&api, "/api/v2/dags/flow/dagRuns/done/taskInstances", "task_instances", &expected).await;
+    for (query, _) in expected {
+        api.get(&format!("/api/v2/dags/flow/dagRuns/~/taskInstances?{query}")).await.refused(400);
     }
     let mapped = "/api/v2/dags/flow/dagRuns/done/taskInstances/load/listMapped";
     let expected = [("start_date_gte=2020-01-01", 1), ("start_date_lt=2020-01-01", 0), ("try_number=1", 1)];
     counts(&api, mapped, "task_instances", &expected).await;
-    let listed = api.post("/api/v2/dags/~/dagRuns/~/taskInstances/list", json!({"duration_gt": 1e6})).await.ok();
-    assert_eq!(listed["total_entries"], 0);
+    let list = "/api/v2/dags/~/dagRuns/~/taskInstances/list";
+    let of_run = json!({"dag_ids": ["flow"], "dag_run_ids": ["done"], "duration_gt": 1e6});
+    assert_eq!(api.post(list, of_run).await.ok()["total_entries"], 0);
+    api.post(list, json!({"duration_gt": 1e6})).await.refused(400);
 }
 
 #[tokio::test]
