@@ -413,6 +413,15 @@ async fn everything_can_be_reached_by_keyboard() {
 
     browser.press("?").await;
     browser.holds("return document.querySelector('dialog#help')?.open === true").await;
+    // A key that comes before the focus has left the dialog that was closed.
+    browser
+        .script(
+            "const dialog = document.querySelector('dialog#help'), button = dialog.querySelector('button');
+             dialog.close();
+             button.dispatchEvent(new KeyboardEvent('keydown', { key: '?', bubbles: true }));",
+        )
+        .await;
+    browser.holds("return document.querySelector('dialog#help')?.open === true").await;
     browser.press(Key::Escape).await;
     browser.holds("return document.querySelector('dialog#help')?.open !== true").await;
 

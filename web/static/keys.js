@@ -28,7 +28,8 @@ for (let tab = 1; tab <= 4; tab++) {
 let prefix = '';
 document.addEventListener('keydown', (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.target.closest('input, textarea, select, [contenteditable], dialog')) return;
+  // A dialog keeps the focus for a moment after it has closed.
+  if (event.target.closest('input, textarea, select, [contenteditable], dialog[open]')) return;
   const act = actions.get(prefix ? `${prefix} ${event.key}` : event.key);
   prefix = !prefix && event.key === 'g' ? 'g' : '';
   if (act) {
