@@ -31,8 +31,9 @@ use super::{
     task_instances::TaskInstanceCollectionResponse,
 };
 use crate::{
-    auth::{Audit, CurrentUser},
+    auth::{Audit, CurrentUser, DagScope},
     model::{
+        dag_access::DagSet,
         ids::{DagId, RunId},
         state::{RunState, RunType},
         time::{DataInterval, Timestamp},
@@ -43,6 +44,8 @@ use crate::{
 
 /// The longest note in characters. Airflow: 1,000.
 const MAX_NOTE_CHARS: usize = 1_000;
+/// Dags that a batch names.
+const MAX_BATCH_DAGS: usize = 1_000;
 /// Totals above it are not counted exactly.
 pub const TOTAL_LIMIT: i64 = crate::store::MAX_TOTAL - 1;
 
@@ -308,8 +311,22 @@ fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
     Ok(paging.order(&known)?.unwrap_or_default())
 }
 
+/// The dags that a batch is about: of those that may be seen all, or those that it names.
+///
+/// # Errors
+/// If it names too many, or one that may not be seen.
+pub fn asked_dags(scope: &DagScope, named: Option<Vec<DagId>>) -> Result<DagSet, ApiError> {
+    let named = named.unwrap_or_default();
+    if named.len() > MAX_BATCH_DAGS {
+        let why = format!("at most {MAX_BATCH_DAGS} dags can be named; name none for all");
+        return Err(ApiError::invalid(["body", "dag_ids"], why));
+    }
+    named.iter().try_for_each(|dag_id| scope.check(dag_id))?;
+    Ok(scope.seen().narrowed(named))
+}
+
 async fn list(api: &Api, filter: &DagRunFilter, paging: &Paging) -> Result<DagRunCollectionResponse, ApiError> {
-    if filter.dag_id.is_none() && filter.looks_into_each() {
+    if filter.dags.the_one().is_none() && filter.looks_into_each() {
         return Err(ApiError::bad_request(
             "runs are found by names, lengths, versions and conf within one dag: of all dags that would read all history; name the dag",
         ));
@@ -365,16 +382,11 @@ pub async fn get_dag_runs(
     }
     let (order_by, order) = order(&paging)?;
     let filter = DagRunFilter {
-        dag_id,
-        dags: scope.seen().clone(),
+        dags: dag_id.map_or_else(|| scope.seen().clone(), DagSet::one),
         states: query.state,
         run_types,
         backfill: query.backfill_id.map(BackfillId),
-        logical_date: dates.logical_date(),
-        run_after: dates.run_after(),
-        start_date: dates.start_date(),
-        end_date: dates.end_date(),
-        duration: duration.lengths(),
+        spans: dates.with(&duration),
         version_numbers: query.dag_version,
         dag_id_like: patterns.dag_id()?,
         run_id_like: patterns.run_id()?,
@@ -402,20 +414,10 @@ pub async fn get_list_dag_runs_batch(
     }
     let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
     let (order_by, order) = order(&paging)?;
-    let dag_ids = body.dag_ids.unwrap_or_default();
-    if dag_ids.len() > 1 {
-        return Err(ApiError::invalid(["body", "dag_ids"], "only one dag, or all, can be asked for at a time"));
-    }
-    dag_ids.iter().try_for_each(|dag_id| scope.check(dag_id))?;
     let filter = DagRunFilter {
-        dag_id: dag_ids.into_iter().next(),
-        dags: scope.seen().clone(),
+        dags: asked_dags(&scope, body.dag_ids)?,
         states: body.states.unwrap_or_default().into_iter().flatten().collect(),
-        logical_date: body.dates.logical_date(),
-        run_after: body.dates.run_after(),
-        start_date: body.dates.start_date(),
-        end_date: body.dates.end_date(),
-        duration: body.duration.lengths(),
+        spans: body.dates.with(&body.duration),
         conf_like: extract::text(body.conf_contains.as_deref())?,
         order_by,
         order,

@@ -392,11 +392,8 @@ pub async fn get_dag_details(
     Path(path): Path<DagPath>,
 ) -> Result<Json<DagDetailsResponse>, ApiError> {
     let dag = find_dag(&api, &path.dag_id).await?;
-    let active = DagRunFilter {
-        dag_id: Some(dag.dag_id.clone()),
-        states: vec![RunState::Queued, RunState::Running],
-        ..DagRunFilter::default()
-    };
+    let active =
+        DagRunFilter { states: vec![RunState::Queued, RunState::Running], ..DagRunFilter::of_dag(dag.dag_id.clone()) };
     let active = api.store.dag_run_list(&active, Page::first(1)).await?;
     let version = api.store.dag_version_get(dag.version).await?;
     let favorites = api.store.dag_favorite_list(&user.username, std::slice::from_ref(&dag.dag_id)).await?;

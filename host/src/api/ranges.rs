@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::Instant;
 use crate::{
     model::time::Timestamp,
-    store::{Lengths, Range},
+    store::{Lengths, Range, Spans},
 };
 
 macro_rules! ranges {
@@ -70,8 +70,20 @@ pub struct DurationRange {
     duration_lt: Option<Seconds>,
 }
 
+impl DateRanges {
+    pub fn with(&self, duration: &DurationRange) -> Spans {
+        Spans {
+            logical_date: self.logical_date(),
+            run_after: self.run_after(),
+            start_date: self.start_date(),
+            end_date: self.end_date(),
+            duration: duration.lengths(),
+        }
+    }
+}
+
 impl DurationRange {
-    pub fn lengths(&self) -> Lengths {
+    fn lengths(&self) -> Lengths {
         let moved = |length: Option<Seconds>, by: i64| length.map(|length| length.0.saturating_add(by));
         Lengths {
             gte: moved(self.duration_gte, 0).max(moved(self.duration_gt, 1)),

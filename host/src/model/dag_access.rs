@@ -261,6 +261,19 @@ impl DagSet {
         Self(None)
     }
 
+    pub fn one(dag_id: DagId) -> Self {
+        [dag_id].into_iter().collect()
+    }
+
+    /// Those of `asked` that are among these; all of these if nothing in particular is asked for.
+    #[must_use]
+    pub fn narrowed(&self, asked: Vec<DagId>) -> Self {
+        if asked.is_empty() {
+            return self.clone();
+        }
+        asked.into_iter().filter(|dag_id| self.contains(dag_id)).collect()
+    }
+
     pub fn contains(&self, dag_id: &DagId) -> bool {
         self.0.as_ref().is_none_or(|dags| dags.contains(dag_id))
     }
@@ -268,6 +281,11 @@ impl DagSet {
     /// Its dags; none: all.
     pub fn listed(&self) -> Option<&BTreeSet<DagId>> {
         self.0.as_deref()
+    }
+
+    /// The dag, if it is one alone.
+    pub fn the_one(&self) -> Option<&DagId> {
+        self.listed().filter(|dags| dags.len() == 1)?.first()
     }
 }
 
@@ -290,6 +308,16 @@ mod tests {
 
     fn dag(text: &str) -> DagId {
         DagId::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_set_is_narrowed_to_what_is_asked_for_and_never_widened() {
+        let some: DagSet = [dag("a"), dag("b")].into_iter().collect();
+        assert_eq!(some.narrowed(vec![]), some);
+        assert_eq!(some.narrowed(vec![dag("b"), dag("c")]), DagSet::one(dag("b")));
+        assert!(some.narrowed(vec![dag("c")]).listed().unwrap().is_empty());
+        assert_eq!(DagSet::all().narrowed(vec![dag("c")]).the_one(), Some(&dag("c")));
+        assert_eq!((DagSet::all().the_one(), some.the_one()), (None, None));
     }
 
     #[test]

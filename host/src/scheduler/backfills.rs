@@ -12,7 +12,7 @@ use crate::{
         time::Timestamp,
         timetable::{NextRun, Timetable},
     },
-    store::{Audit, BackfillId, BackfillNew, BackfillRow, DagRunFilter, DagRunOrder, MAX_PAGE, Page, Range},
+    store::{Audit, BackfillId, BackfillNew, BackfillRow, DagRunFilter, DagRunOrder, MAX_PAGE, Page, Range, Spans},
 };
 
 /// An interval of a backfill that is not made yet, and what would become of it.
@@ -54,10 +54,9 @@ impl Scheduler {
         let mut offset = 0;
         loop {
             let filter = DagRunFilter {
-                dag_id: Some(request.dag_id.clone()),
-                logical_date: range,
+                spans: Spans { logical_date: range, ..Spans::default() },
                 order_by: DagRunOrder::LogicalDate,
-                ..DagRunFilter::default()
+                ..DagRunFilter::of_dag(request.dag_id.clone())
             };
             let page = self.store.dag_run_list(&filter, Page { limit: MAX_PAGE, offset }).await?;
             states.extend(page.items.iter().filter_map(|run| Some((run.logical_date?, run.state))));

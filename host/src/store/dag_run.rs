@@ -1,7 +1,7 @@
 //! `Dag_runs`.
 
 use super::{
-    BackfillId, DagRunKey, DagRunRow, Lengths, Like, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
+    BackfillId, DagRunKey, DagRunRow, Lengths, Like, Listed, MAX_PAGE, Order, Page, Spans, Store, StoreError,
     codec::json,
     db::{self, Builder, FromRow, Row, each},
     filter::{
@@ -31,19 +31,13 @@ pub enum DagRunOrder {
 /// Which `dag_runs`. Empty lists and `None` ask for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct DagRunFilter {
-    pub dag_id: Option<DagId>,
     pub dags: DagSet,
     pub states: Vec<RunState>,
     /// Empty: all.
     pub run_types: Vec<RunType>,
     /// Those that this backfill made or ran again last.
     pub backfill: Option<BackfillId>,
-    pub logical_date: Range,
-    pub run_after: Range,
-    pub start_date: Range,
-    pub end_date: Range,
-    /// Of those that ended.
-    pub duration: Lengths,
+    pub spans: Spans,
     /// Of the dag_version.
     pub version_numbers: Vec<i64>,
     pub dag_id_like: Like,
@@ -56,10 +50,15 @@ pub struct DagRunFilter {
 }
 
 impl DagRunFilter {
+    /// All runs of a dag.
+    pub fn of_dag(dag_id: DagId) -> Self {
+        Self { dags: DagSet::one(dag_id), ..Self::default() }
+    }
+
     /// Whether each run must be looked into that the rest leaves: no index knows names, lengths and confs.
     pub fn looks_into_each(&self) -> bool {
         let likes = [&self.dag_id_like, &self.run_id_like, &self.triggering_user_like, &self.conf_like];
-        self.duration != Lengths::default()
+        self.spans.duration != Lengths::default()
             || !self.version_numbers.is_empty()
             || likes.into_iter().any(|like| *like != Like::default())
     }
@@ -107,6 +106,17 @@ impl Store {
     pub async fn dag_run_get(&self, dag_id: &DagId, run_id: &RunId) -> Result<Option<DagRunRow>, StoreError> {
         let query = db::query_as(include_str!("sql/dag_run_get.sql")).bind(dag_id).bind(run_id);
         Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// The runs of these dags that have one of these ids; [`MAX_PAGE`] at most.
+    pub async fn dag_run_keys(&self, dags: &DagSet, run_ids: &[RunId]) -> Result<Vec<DagRunKey>, StoreError> {
+        let mut query = Builder::new("SELECT r.key FROM dag AS d CROSS JOIN ");
+        query.push_each("json_each(", "jsonb_array_elements_text(CAST(").push_bind(json(run_ids)?);
+        query.push_each(")", " AS jsonb))").push(" AS n");
+        query.push(" JOIN dag_run AS r ON r.dag_id = d.dag_id AND r.run_id = n.value WHERE TRUE");
+        push_dags(&mut query, "d.dag_id", dags)?;
+        push_page(&mut query, Page::first(MAX_PAGE));
+        Ok(query.build_query_scalar().fetch_all(self.readers()).await?)
     }
 
     pub async fn dag_run_get_by_key(&self, key: DagRunKey) -> Result<Option<DagRunRow>, StoreError> {
@@ -247,9 +257,6 @@ pub(super) fn count_query(filter: &DagRunFilter) -> Result<Builder, StoreError> 
 }
 
 fn push_filter(builder: &mut Builder, filter: &DagRunFilter) -> Result<(), StoreError> {
-    if let Some(dag_id) = &filter.dag_id {
-        builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
-    }
     push_dags(builder, "r.dag_id", &filter.dags)?;
     push_run_states(builder, &filter.states);
     push_words(builder, "r.run_type", filter.run_types.iter().map(|run_type| run_type.as_str()));
@@ -259,11 +266,11 @@ fn push_filter(builder: &mut Builder, filter: &DagRunFilter) -> Result<(), Store
             .push_bind(backfill.0)
             .push(")");
     }
-    push_range(builder, "r.logical_date", filter.logical_date);
-    push_range(builder, "r.run_after", filter.run_after);
-    push_range(builder, "r.start_date", filter.start_date);
-    push_range(builder, "r.end_date", filter.end_date);
-    push_lengths(builder, "r.start_date", "r.end_date", filter.duration);
+    push_range(builder, "r.logical_date", filter.spans.logical_date);
+    push_range(builder, "r.run_after", filter.spans.run_after);
+    push_range(builder, "r.start_date", filter.spans.start_date);
+    push_range(builder, "r.end_date", filter.spans.end_date);
+    push_lengths(builder, "r.start_date", "r.end_date", filter.spans.duration);
     push_version_numbers(builder, &filter.version_numbers);
     push_like(builder, "r.dag_id", &filter.dag_id_like)?;
     push_like(builder, "r.run_id", &filter.run_id_like)?;

@@ -81,6 +81,18 @@ pub struct Lengths {
     pub lte: Option<i64>,
 }
 
+/// When runs, or task instances of runs, were due, started and ended, and how long those took that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spans {
+    /// Of the run.
+    pub logical_date: Range,
+    /// Of the run.
+    pub run_after: Range,
+    pub start_date: Range,
+    pub end_date: Range,
+    pub duration: Lengths,
+}
+
 impl From<Day> for Range {
     fn from(day: Day) -> Self {
         Self { gte: Some(day.start), lte: Some(Timestamp::from_micros(day.end.as_micros() - 1)) }
@@ -147,9 +159,13 @@ pub(super) fn push_lengths(builder: &mut Builder, start: &'static str, end: &'st
 
 /// `column`, a number, is one of `values`; an empty list asks for nothing in particular.
 pub(super) fn push_numbers(builder: &mut Builder, column: &'static str, values: &[i64]) {
-    if !values.is_empty() {
-        let values: Vec<_> = values.iter().map(i64::to_string).collect();
-        builder.push(" AND ").push(column).push(" IN (").push(values.join(", ")).push(")");
+    match values {
+        [] => {}
+        [one] => drop(builder.push(" AND ").push(column).push(" = ").push_bind(*one)),
+        many => {
+            let many: Vec<_> = many.iter().map(i64::to_string).collect();
+            builder.push(" AND ").push(column).push(" IN (").push(many.join(", ")).push(")");
+        }
     }
 }
 
@@ -184,10 +200,11 @@ pub(super) fn push_like(builder: &mut Builder, column: &'static str, like: &Like
 
 /// `column` is one of `dags`.
 pub(super) fn push_dags(builder: &mut Builder, column: &'static str, dags: &DagSet) -> Result<(), StoreError> {
-    match dags.listed() {
-        None => {}
-        Some(dags) if dags.is_empty() => drop(builder.push(" AND FALSE")),
-        Some(dags) => push_any(builder, column, &dags.iter().collect::<Vec<_>>())?,
+    match (dags.the_one(), dags.listed()) {
+        (Some(dag_id), _) => drop(builder.push(" AND ").push(column).push(" = ").push_bind(dag_id.clone())),
+        (None, None) => {}
+        (None, Some(dags)) if dags.is_empty() => drop(builder.push(" AND FALSE")),
+        (None, Some(dags)) => push_any(builder, column, &dags.iter().collect::<Vec<_>>())?,
     }
     Ok(())
 }

@@ -91,7 +91,7 @@ pub use db::slow_statements;
 pub use deletion::{Gone, Swept};
 pub use error::StoreError;
 pub use event_log::{EventFilter, EventNew, EventRow};
-pub use filter::{Lengths, Like, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range};
+pub use filter::{Lengths, Like, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range, Spans};
 pub use grant::{DagGrantRow, GrantsChanged};
 pub use import::{DagSettings, SettingsImport};
 pub use inventory::{Inventory, KeptBlob, NamedBlob};

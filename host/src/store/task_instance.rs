@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DagRunKey, InstanceKey, Lengths, Like, Listed, Order, Page, Range, StateOfTask, Store, StoreError, TaskInstanceRow,
+    DagRunKey, InstanceKey, Lengths, Like, Listed, Order, Page, Range, Spans, StateOfTask, Store, StoreError,
+    TaskInstanceRow,
     codec::json,
     dag_run::push_version_numbers,
     db::{self, Builder, FromRow, Row, each},
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::model::{
     dag_access::DagSet,
-    ids::{DagId, PoolName, TaskId},
+    ids::{PoolName, TaskId},
     state::TaskState,
 };
 
@@ -34,9 +35,8 @@ pub enum TaskInstanceOrder {
 /// Which task instances. Empty lists and `None` ask for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct TaskInstanceFilter {
-    pub dag_id: Option<DagId>,
     pub dags: DagSet,
-    pub dag_run: Option<DagRunKey>,
+    pub dag_runs: Vec<DagRunKey>,
     pub task_ids: Vec<TaskId>,
     pub states: Vec<TaskState>,
     pub pools: Vec<PoolName>,
@@ -50,14 +50,7 @@ pub struct TaskInstanceFilter {
     pub entry_like: Like,
     pub pool_like: Like,
     pub rendered_map_index_like: Like,
-    /// Of those that ended.
-    pub duration: Lengths,
-    /// Of the run.
-    pub logical_date: Range,
-    /// Of the run.
-    pub run_after: Range,
-    pub start_date: Range,
-    pub end_date: Range,
+    pub spans: Spans,
     pub order_by: TaskInstanceOrder,
     pub order: Order,
 }
@@ -197,22 +190,26 @@ impl Store {
 }
 
 impl TaskInstanceFilter {
+    /// All task instances of a run.
+    pub fn of_run(run: DagRunKey) -> Self {
+        Self { dag_runs: vec![run], ..Self::default() }
+    }
+
     /// Whether each instance must be looked into that the rest leaves: no index knows names, lengths and numbers.
     pub fn looks_into_each(&self) -> bool {
         let likes =
             [&self.dag_id_like, &self.run_id_like, &self.entry_like, &self.pool_like, &self.rendered_map_index_like];
         let numbers = [&self.map_indexes, &self.try_numbers, &self.version_numbers];
-        self.duration != Lengths::default()
+        self.spans.duration != Lengths::default()
             || !self.entries.is_empty()
             || numbers.into_iter().any(|numbers| !numbers.is_empty())
             || likes.into_iter().any(|like| *like != Like::default())
     }
 
     fn filters_runs(&self) -> bool {
-        self.dag_id.is_some()
-            || self.dags != DagSet::all()
-            || self.logical_date != Range::default()
-            || self.run_after != Range::default()
+        self.dags != DagSet::all()
+            || self.spans.logical_date != Range::default()
+            || self.spans.run_after != Range::default()
             || self.dag_id_like != Like::default()
             || self.run_id_like != Like::default()
             || !self.version_numbers.is_empty()
@@ -259,22 +256,17 @@ pub(super) fn count_query(filter: &TaskInstanceFilter) -> Result<Builder, StoreE
 }
 
 fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(), StoreError> {
-    if let Some(dag_id) = &filter.dag_id {
-        builder.push(" AND r.dag_id = ").push_bind(dag_id.clone());
-    }
     push_dags(builder, "r.dag_id", &filter.dags)?;
-    if let Some(run) = filter.dag_run {
-        builder.push(" AND t.dag_run = ").push_bind(run);
-    }
+    push_numbers(builder, "t.dag_run", &filter.dag_runs.iter().map(|run| run.0).collect::<Vec<_>>());
     push_any(builder, "t.task_id", &filter.task_ids)?;
     push_task_states(builder, &filter.states);
     push_any(builder, "t.pool", &filter.pools)?;
     // The plus keeps the walk in the list's order: an index on dates would have all rows read and sorted first.
-    push_range(builder, "+r.logical_date", filter.logical_date);
-    push_range(builder, "+r.run_after", filter.run_after);
-    push_range(builder, "t.start_date", filter.start_date);
-    push_range(builder, "t.end_date", filter.end_date);
-    push_lengths(builder, "t.start_date", "t.end_date", filter.duration);
+    push_range(builder, "+r.logical_date", filter.spans.logical_date);
+    push_range(builder, "+r.run_after", filter.spans.run_after);
+    push_range(builder, "t.start_date", filter.spans.start_date);
+    push_range(builder, "t.end_date", filter.spans.end_date);
+    push_lengths(builder, "t.start_date", "t.end_date", filter.spans.duration);
     push_numbers(builder, "t.map_index", &filter.map_indexes);
     push_numbers(builder, "t.try_number", &filter.try_numbers);
     push_version_numbers(builder, &filter.version_numbers);

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{
+    dag_access::DagSet,
     ids::{DagId, Digest, EntryName, PoolName, RunId, TaskId, XComKey},
     role::Role,
     spec::{DagSpec, ModuleSpec},

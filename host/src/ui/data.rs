@@ -70,12 +70,8 @@ struct GridRun {
 
 /// The newest runs of a dag, oldest first.
 pub async fn newest_runs(ui: &UiState, dag_id: &DagId, count: u32) -> Result<Vec<DagRunRow>, UiError> {
-    let filter = DagRunFilter {
-        dag_id: Some(dag_id.clone()),
-        order_by: DagRunOrder::Key,
-        order: Order::Descending,
-        ..DagRunFilter::default()
-    };
+    let filter =
+        DagRunFilter { order_by: DagRunOrder::Key, order: Order::Descending, ..DagRunFilter::of_dag(dag_id.clone()) };
     let mut runs = ui.store.dag_run_list(&filter, Page::first(count)).await?.items;
     runs.reverse();
     Ok(runs)

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         Api,
-        dag_runs::find_run,
+        dag_runs::{asked_dags, find_run},
         error::ApiError,
         extract::{self, Paging, Path, Query, Scope},
         paths::{RunScopePath, TaskPath},
@@ -19,11 +19,15 @@ use super::{
 };
 use crate::{
     model::{
+        dag_access::DagSet,
         ids::{DagId, PoolName, RunId, TaskId},
         state::TaskState,
     },
-    store::{Order, TaskInstanceFilter, TaskInstanceOrder},
+    store::{DagRunKey, MAX_PAGE, Order, TaskInstanceFilter, TaskInstanceOrder},
 };
+
+/// Runs that a batch names.
+const MAX_BATCH_RUNS: usize = 100;
 
 /// A state as Airflow's clients write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +120,7 @@ async fn list(
     filter: &TaskInstanceFilter,
     paging: &Paging,
 ) -> Result<TaskInstanceCollectionResponse, ApiError> {
-    if filter.dag_run.is_none() && filter.looks_into_each() {
+    if filter.dag_runs.len() != 1 && filter.looks_into_each() {
         return Err(ApiError::bad_request(
             "task instances are found by names, lengths and numbers within one run: of all runs that would read all history; \
              name the run",
@@ -152,11 +156,7 @@ async fn list_asked(
         entry_like: patterns.entry()?,
         pool_like: patterns.pool()?,
         rendered_map_index_like: patterns.rendered_map_index()?,
-        duration: duration.lengths(),
-        logical_date: dates.logical_date(),
-        run_after: dates.run_after(),
-        start_date: dates.start_date(),
-        end_date: dates.end_date(),
+        spans: dates.with(&duration),
         order_by,
         order,
         ..scope
@@ -180,9 +180,8 @@ pub async fn get_task_instances(
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
     let (Query(query), ..) = &asked;
     let scope = TaskInstanceFilter {
-        dag_id,
-        dags: seen.seen().clone(),
-        dag_run,
+        dags: dag_id.map_or_else(|| seen.seen().clone(), DagSet::one),
+        dag_runs: dag_run.into_iter().collect(),
         task_ids: query.task_id.iter().cloned().collect(),
         ..TaskInstanceFilter::default()
     };
@@ -204,37 +203,44 @@ pub async fn get_task_instances_batch(
     if path.dag_id != Scope::All || path.dag_run_id != Scope::All {
         return Err(ApiError::invalid(["path"], "dag and run must be `~`; name them in dag_ids and dag_run_ids"));
     }
-    let scope = |ids: &[RunId]| ids.first().cloned().map_or(Scope::All, Scope::One);
-    let dag_ids = body.dag_ids.unwrap_or_default();
-    let run_ids = body.dag_run_ids.unwrap_or_default();
-    if dag_ids.len() > 1 || run_ids.len() > 1 {
-        return Err(ApiError::invalid(["body"], "only one dag and one run, or all, can be asked for at a time"));
-    }
-    dag_ids.iter().try_for_each(|dag_id| seen.check(dag_id))?;
-    let dag_id = dag_ids.into_iter().next().map_or(Scope::All, Scope::One);
-    let (dag_id, dag_run) = find_scope(&api, dag_id, scope(&run_ids)).await?;
+    let dags = asked_dags(&seen, body.dag_ids)?;
+    let dag_runs = asked_runs(&api, &dags, &body.dag_run_ids.unwrap_or_default()).await?;
     let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
     let (order_by, order) = order(&paging)?;
-    let Some(states) = known_states(&body.state.unwrap_or_default()) else {
+    let (Some(dag_runs), Some(states)) = (dag_runs, known_states(&body.state.unwrap_or_default())) else {
         return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
     };
     let filter = TaskInstanceFilter {
-        dag_id,
-        dags: seen.seen().clone(),
-        dag_run,
+        dags,
+        dag_runs,
         task_ids: body.task_ids.unwrap_or_default(),
         states,
         pools: body.pool.unwrap_or_default(),
-        logical_date: body.dates.logical_date(),
-        run_after: body.dates.run_after(),
-        start_date: body.dates.start_date(),
-        end_date: body.dates.end_date(),
-        duration: body.duration.lengths(),
+        spans: body.dates.with(&body.duration),
         order_by,
         order,
         ..TaskInstanceFilter::default()
     };
     Ok(Json(list(&api, &filter, &paging).await?))
+}
+
+/// The runs that a batch is about, empty for all; none if it names some and none of them is there.
+///
+/// # Errors
+/// If it names too many.
+async fn asked_runs(api: &Api, dags: &DagSet, run_ids: &[RunId]) -> Result<Option<Vec<DagRunKey>>, ApiError> {
+    let too_many = |why| Err(ApiError::invalid(["body", "dag_run_ids"], why));
+    if run_ids.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    if run_ids.len() > MAX_BATCH_RUNS {
+        return too_many(format!("at most {MAX_BATCH_RUNS} can be named; name none for all"));
+    }
+    let runs = api.store.dag_run_keys(dags, run_ids).await?;
+    if runs.len() >= MAX_PAGE as usize {
+        return too_many(format!("{MAX_PAGE} runs or more have these ids; name fewer, or fewer dags"));
+    }
+    Ok(Some(runs).filter(|runs| !runs.is_empty()))
 }
 
 /// The instances of a mapped task.
@@ -252,8 +258,8 @@ pub async fn get_mapped_task_instances(
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let scope = TaskInstanceFilter {
-        dag_id: Some(path.dag_id),
-        dag_run: Some(run.key),
+        dags: DagSet::one(path.dag_id),
+        dag_runs: vec![run.key],
         task_ids: vec![path.task_id],
         ..TaskInstanceFilter::default()
     };

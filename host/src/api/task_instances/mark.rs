@@ -148,7 +148,7 @@ impl Named {
         }
         let task_ids = self.tasks.iter().filter(|(_, map_index)| map_index.is_none());
         let task_ids: Vec<_> = task_ids.map(|(task_id, _)| task_id.clone()).collect();
-        let whole = TaskInstanceFilter { dag_run: Some(run.key), task_ids, ..TaskInstanceFilter::default() };
+        let whole = TaskInstanceFilter { task_ids, ..TaskInstanceFilter::of_run(run.key) };
         let mut page = Page::first(MAX_PAGE);
         while !whole.task_ids.is_empty() {
             let listed = api.store.task_instance_list(&whole, page).await?.items;

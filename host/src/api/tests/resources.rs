@@ -91,7 +91,7 @@ async fn runs_are_triggered_listed_changed_and_deleted() {
     assert_eq!(list("run_type=asset_triggered").await, Vec::<Value>::new());
     assert_eq!(list("run_type=scheduled&run_type=backfill").await, Vec::<Value>::new());
     assert_eq!(list("backfill_id=1").await, Vec::<Value>::new());
-    let body = json!({"dag_ids": ["flow"], "states": ["queued"], "page_limit": 5, "order_by": "-run_after"});
+    let body = json!({"dag_ids": ["flow", "other"], "states": ["queued"], "page_limit": 5, "order_by": "-run_after"});
     assert_eq!(api.post("/api/v2/dags/~/dagRuns/list", body).await.ok()["total_entries"], 1);
 
     api.patch(&format!("{runs}/new"), json!({"state": "running"})).await.refused(422);
@@ -137,8 +137,25 @@ async fn task_instances_are_listed_shown_and_marked() {
     assert_eq!(list("state=none").await, 0);
     assert_eq!(list("state=deferred").await, 0);
     assert_eq!(list("pool=default_pool").await, 2);
-    let body = json!({"dag_ids": ["flow"], "state": ["success", null], "task_ids": ["extract"]});
-    assert_eq!(api.post("/api/v2/dags/~/dagRuns/~/taskInstances/list", body).await.ok()["total_entries"], 1);
+    let batch = |body| api.post("/api/v2/dags/~/dagRuns/~/taskInstances/list", body);
+    for (body, total) in [
+        (json!({"dag_ids": ["flow"], "state": ["success", null], "task_ids": ["extract"]}), 1),
+        (json!({"dag_ids": ["flow", "other"]}), 2),
+        (json!({"dag_ids": ["other"]}), 0),
+        (json!({"dag_ids": ["flow", "other"], "dag_run_ids": ["done", "new"]}), 2),
+        (json!({"dag_run_ids": ["done"]}), 2),
+        (json!({"dag_run_ids": ["new"]}), 0),
+        (json!({"dag_ids": ["other"], "dag_run_ids": ["done"]}), 0),
+    ] {
+        let what = body.to_string();
+        assert_eq!(batch(body).await.ok()["total_entries"], total, "{what}");
+    }
+    let many = |count: usize| (0..count).map(|nth| format!("n{nth}")).collect::<Vec<_>>();
+    batch(json!({"dag_run_ids": many(100)})).await.ok();
+    let refused = batch(json!({"dag_run_ids": many(101)})).await.refused(422);
+    assert_eq!(refused["detail"][0]["loc"], json!(["body", "dag_run_ids"]));
+    batch(json!({"dag_ids": many(1_000)})).await.ok();
+    batch(json!({"dag_ids": many(1_001)})).await.refused(422);
 
     let instance = api.get(TASK).await.ok();
     assert_eq!((&instance["state"], &instance["duration"]), (&json!("success"), &json!(2.0)));

@@ -15,7 +15,7 @@ use crate::{
         wait::{RunChoice, WhichRun},
     },
     scheduler::{Change, ClearRequest, MarkRequest, Origin, RequestError, RunRequest, tick::Dispatch},
-    store::{DagRunFilter, DagRunKey, DagRunNew, DagRunOrder, DagRunRow, InstanceKey, Page, Range, StoreError},
+    store::{DagRunFilter, DagRunKey, DagRunNew, DagRunOrder, DagRunRow, InstanceKey, Page, Range, Spans, StoreError},
 };
 
 /// Runs that one clear or mark may be about.
@@ -480,10 +480,9 @@ impl<D: Dispatch> Driver<D> {
             return Err(no_dag(dag_id));
         }
         let filter = DagRunFilter {
-            dag_id: Some(dag_id.clone()),
-            logical_date: range,
+            spans: Spans { logical_date: range, ..Spans::default() },
             order_by: DagRunOrder::LogicalDate,
-            ..DagRunFilter::default()
+            ..DagRunFilter::of_dag(dag_id.clone())
         };
         let listed = self.store.dag_run_list(&filter, Page { limit: MAX_RUNS, offset: 0 }).await?;
         if listed.total > i64::from(MAX_RUNS) {

@@ -33,7 +33,8 @@ async fn runs_are_counted_on_the_day_that_they_were_to_start() {
     assert_eq!(store.dag_run_first_and_last(&a).await.unwrap(), Some((at(99), at(200))));
     assert_eq!(store.dag_run_first_and_last(&none).await.unwrap(), None);
 
-    let filter = DagRunFilter { dag_id: Some(a), run_after: days()[1].into(), ..DagRunFilter::default() };
+    let filter =
+        DagRunFilter { spans: Spans { run_after: days()[1].into(), ..Spans::default() }, ..DagRunFilter::of_dag(a) };
     assert_eq!(store.dag_run_list(&filter, Page::default()).await.unwrap().total, 4);
 }
 
@@ -64,11 +65,10 @@ async fn days_are_looked_up_in_an_index() {
     let plan = super::plans::plan(&store, include_str!("../sql/dag_run_unfinished_of.sql")).await;
     assert!(plan[0].contains("dag_run_unfinished") && plan.len() == 1, "{plan:#?}");
     let filter = DagRunFilter {
-        dag_id: Some(dag_id("a")),
-        run_after: days()[1].into(),
+        spans: Spans { run_after: days()[1].into(), ..Spans::default() },
         order_by: DagRunOrder::RunAfter,
         order: Order::Descending,
-        ..DagRunFilter::default()
+        ..DagRunFilter::of_dag(dag_id("a"))
     };
     let list = dag_run::list_query(&filter, Page::default()).unwrap();
     let plan = super::plans::plan(&store, list.sql()).await;

@@ -9,6 +9,25 @@ async fn runs(store: &Store, filter: DagRunFilter) -> Vec<i64> {
 }
 
 #[tokio::test]
+async fn runs_are_found_by_their_ids_in_all_dags_or_some() {
+    let store = TestStore::with_runs(1..=4).await;
+    let ids = |keys: &[i64]| keys.iter().map(|key| RunId::new(&format!("run-{key}")).unwrap()).collect::<Vec<_>>();
+    let a = DagSet::one(dag_id("a"));
+    let both: DagSet = [dag_id("a"), dag_id("b")].into_iter().collect();
+    for (dags, asked, found) in [
+        (DagSet::all(), &[2, 4, 9][..], &[2, 4][..]),
+        (a, &[3, 1], &[1, 3]),
+        (both, &[1], &[1]),
+        (DagSet::one(dag_id("b")), &[1], &[]),
+        ([].into_iter().collect(), &[1], &[]),
+    ] {
+        let mut keys = store.dag_run_keys(&dags, &ids(asked)).await.unwrap();
+        keys.sort_unstable();
+        assert_eq!(keys.iter().map(|key| key.0).collect::<Vec<_>>(), found, "{dags:?} {asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn runs_are_filtered_by_all_that_is_asked_for() {
     let store = TestStore::with_runs(1..=4).await;
     let update = |key, state, end| DagRunUpdate {
@@ -34,15 +53,21 @@ async fn runs_are_filtered_by_all_that_is_asked_for() {
         [4, 3, 2, 1]
     );
     assert_eq!(runs(&store, DagRunFilter { order_by: DagRunOrder::StartDate, ..all() }).await, [4, 3, 2, 1]);
-    assert_eq!(runs(&store, DagRunFilter { dag_id: Some(dag_id("b")), ..all() }).await, [0; 0]);
+    assert_eq!(runs(&store, DagRunFilter::of_dag(dag_id("b"))).await, [0; 0]);
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Failed], ..all() }).await, [2]);
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Running, RunState::Queued], ..all() }).await, [3, 4]);
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Success, RunState::Queued], ..all() }).await, [1, 4]);
     assert_eq!(runs(&store, DagRunFilter { run_types: vec![RunType::Scheduled], ..all() }).await, [0; 0]);
     let range = Range { gte: Some(at(2)), lte: Some(at(3)) };
-    assert_eq!(runs(&store, DagRunFilter { logical_date: range, ..all() }).await, [2, 3]);
-    assert_eq!(runs(&store, DagRunFilter { run_after: range, ..all() }).await, [2, 3]);
-    assert_eq!(runs(&store, DagRunFilter { end_date: range, ..all() }).await, [2]);
+    assert_eq!(
+        runs(&store, DagRunFilter { spans: Spans { logical_date: range, ..Spans::default() }, ..all() }).await,
+        [2, 3]
+    );
+    assert_eq!(
+        runs(&store, DagRunFilter { spans: Spans { run_after: range, ..Spans::default() }, ..all() }).await,
+        [2, 3]
+    );
+    assert_eq!(runs(&store, DagRunFilter { spans: Spans { end_date: range, ..Spans::default() }, ..all() }).await, [2]);
     let unfinished = store.dag_run_list_unfinished(None, 1).await.unwrap();
     assert_eq!(unfinished[0].key, DagRunKey(3));
     let unfinished = store.dag_run_list_unfinished(Some(DagRunKey(3)), 10).await.unwrap();
@@ -90,12 +115,15 @@ async fn instances_are_filtered_by_all_that_is_asked_for() {
     };
     let all = TaskInstanceFilter::default;
     assert_eq!(list(all()).await, "1x 1y 2x 2y 3x 3y");
-    let a = TaskInstanceFilter { dag_id: Some(dag_id("a")), ..all() };
+    let a = TaskInstanceFilter { dags: DagSet::one(dag_id("a")), ..all() };
     assert_eq!(list(TaskInstanceFilter { order: Order::Descending, ..a.clone() }).await, "3y 3x 2y 2x 1y 1x");
     assert_eq!(
-        list(TaskInstanceFilter { dag_run: Some(DagRunKey(2)), order_by: TaskInstanceOrder::StartDate, ..a }).await,
+        list(TaskInstanceFilter { order_by: TaskInstanceOrder::StartDate, ..TaskInstanceFilter::of_run(DagRunKey(2)) })
+            .await,
         "2y 2x"
     );
+    let dag_runs = vec![DagRunKey(3), DagRunKey(1)];
+    assert_eq!(list(TaskInstanceFilter { dag_runs, ..a }).await, "1x 1y 3x 3y");
     assert_eq!(list(TaskInstanceFilter { task_ids: vec![TaskId::new("x").unwrap()], ..all() }).await, "1x 2x 3x");
     assert_eq!(
         list(TaskInstanceFilter { states: vec![TaskState::Failed, TaskState::UpstreamFailed], ..all() }).await,
@@ -108,9 +136,15 @@ async fn instances_are_filtered_by_all_that_is_asked_for() {
     );
     assert_eq!(list(TaskInstanceFilter { pools: vec![PoolName::new("p").unwrap()], ..all() }).await, "");
     let range = Range { gte: Some(at(2)), lte: None };
-    assert_eq!(list(TaskInstanceFilter { logical_date: range, ..all() }).await, "2x 2y 3x 3y");
+    assert_eq!(
+        list(TaskInstanceFilter { spans: Spans { logical_date: range, ..Spans::default() }, ..all() }).await,
+        "2x 2y 3x 3y"
+    );
     let range = Range { gte: None, lte: Some(at(7)) };
-    assert_eq!(list(TaskInstanceFilter { start_date: range, ..all() }).await, "2y 3y");
+    assert_eq!(
+        list(TaskInstanceFilter { spans: Spans { start_date: range, ..Spans::default() }, ..all() }).await,
+        "2y 3y"
+    );
     let page = store.task_instance_list(&all(), Page { limit: 2, offset: 3 }).await.unwrap();
     assert_eq!((page.items.len(), page.total), (2, 6));
 

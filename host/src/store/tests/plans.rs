@@ -99,6 +99,11 @@ async fn assert_walks_in_order(store: &Store, what: &str, query: &Builder) {
     }
 }
 
+/// All dags, one and several, as those are that somebody may see.
+fn sets() -> [DagSet; 3] {
+    [DagSet::all(), DagSet::one(dag_id("a")), [dag_id("a"), dag_id("b")].into_iter().collect()]
+}
+
 #[tokio::test]
 async fn lists_of_runs_walk_in_order() {
     let store = TestStore::on_sqlite().await;
@@ -110,12 +115,12 @@ async fn lists_of_runs_walk_in_order() {
         DagRunOrder::EndDate,
     ] {
         for order in [Order::Ascending, Order::Descending] {
-            for dag in [None, Some(dag_id("a"))] {
+            for dags in sets() {
                 for states in
                     [vec![], vec![RunState::Failed], vec![RunState::Queued, RunState::Running], vec![RunState::Running]]
                 {
                     let filter =
-                        DagRunFilter { dag_id: dag.clone(), states, order_by, order, ..DagRunFilter::default() };
+                        DagRunFilter { dags: dags.clone(), states, order_by, order, ..DagRunFilter::default() };
                     let what = format!("{filter:?}");
                     let query = dag_run::list_query(&filter, Page::default()).unwrap();
                     assert_walks_in_order(&store, &what, &query).await;
@@ -129,12 +134,10 @@ async fn lists_of_runs_walk_in_order() {
 #[tokio::test]
 async fn lists_of_instances_and_xcoms_walk_in_order() {
     let store = TestStore::on_sqlite().await;
-    let runs = [None, Some(DagRunKey(1))];
+    let runs = [vec![], vec![DagRunKey(1)], vec![DagRunKey(1), DagRunKey(2)]];
     for order_by in [TaskInstanceOrder::Key, TaskInstanceOrder::StartDate, TaskInstanceOrder::Duration] {
         for order in [Order::Ascending, Order::Descending] {
-            for (dag, run) in
-                [(None, runs[0]), (Some(dag_id("a")), runs[0]), (None, runs[1]), (Some(dag_id("a")), runs[1])]
-            {
+            for (dags, dag_runs) in sets().iter().flat_map(|dags| runs.iter().map(move |runs| (dags, runs))) {
                 for states in [
                     vec![],
                     vec![TaskState::Failed],
@@ -142,8 +145,8 @@ async fn lists_of_instances_and_xcoms_walk_in_order() {
                     vec![TaskState::Success],
                 ] {
                     let filter = TaskInstanceFilter {
-                        dag_id: dag.clone(),
-                        dag_run: run,
+                        dags: dags.clone(),
+                        dag_runs: dag_runs.clone(),
                         states,
                         order_by,
                         order,
@@ -158,10 +161,10 @@ async fn lists_of_instances_and_xcoms_walk_in_order() {
         }
     }
     let dates = Range { gte: None, lte: Some(at(1)) };
-    for filter in [
-        TaskInstanceFilter { logical_date: dates, ..TaskInstanceFilter::default() },
-        TaskInstanceFilter { run_after: dates, dag_id: Some(dag_id("a")), ..TaskInstanceFilter::default() },
-    ] {
+    for filter in [Spans { logical_date: dates, ..Spans::default() }, Spans { run_after: dates, ..Spans::default() }]
+        .into_iter()
+        .flat_map(|spans| sets().map(|dags| TaskInstanceFilter { spans, dags, ..TaskInstanceFilter::default() }))
+    {
         let query = task_instance::list_query(&filter, Page::default()).unwrap();
         assert_walks_in_order(&store, &format!("{filter:?}"), &query).await;
     }

@@ -30,8 +30,8 @@ use crate::{
     },
     scheduler::ClearRequest,
     store::{
-        DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range, StartedRun, TaskInstanceFilter, TaskInstanceOrder,
-        TaskInstanceRow,
+        DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range, Spans, StartedRun, TaskInstanceFilter,
+        TaskInstanceOrder, TaskInstanceRow,
     },
     ui::{
         UiState, ansi, doc,
@@ -310,8 +310,12 @@ async fn neighbours(ui: &UiState, run: &DagRunRow) -> Result<(Option<String>, Op
             Order::Ascending => Range { gte: limit, ..Range::default() },
         };
         let order_by = DagRunOrder::RunAfter;
-        let filter =
-            DagRunFilter { dag_id: Some(run.dag_id.clone()), run_after, order_by, order, ..DagRunFilter::default() };
+        let filter = DagRunFilter {
+            spans: Spans { run_after, ..Spans::default() },
+            order_by,
+            order,
+            ..DagRunFilter::of_dag(run.dag_id.clone())
+        };
         // The range has the run itself in it.
         let runs = ui.store.dag_run_list(&filter, Page::first(2)).await?.items;
         let other = runs.iter().find(|other| other.key != run.key);
@@ -438,12 +442,11 @@ async fn listed(
     let (order_by, order) = order.unwrap_or_default();
     let is_searched = found.len() < shape.rows();
     let filter = TaskInstanceFilter {
-        dag_run: Some(run.key),
         states: wanted.into_iter().collect(),
         task_ids: if is_searched { task_ids(shape, &found) } else { Vec::new() },
         order_by,
         order,
-        ..TaskInstanceFilter::default()
+        ..TaskInstanceFilter::of_run(run.key)
     };
     let listed = ui.store.task_instance_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
     let exact = || match wanted {
@@ -507,7 +510,7 @@ async fn instances_of(
     task_ids: Vec<TaskId>,
     page: Page,
 ) -> Result<Vec<TaskInstanceRow>, UiError> {
-    let filter = TaskInstanceFilter { dag_run: Some(run.key), task_ids, ..TaskInstanceFilter::default() };
+    let filter = TaskInstanceFilter { task_ids, ..TaskInstanceFilter::of_run(run.key) };
     Ok(ui.store.task_instance_list(&filter, page).await?.items)
 }
 

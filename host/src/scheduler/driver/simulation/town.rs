@@ -213,8 +213,7 @@ impl Town {
     }
 
     async fn runs_of(&self, at: usize) -> Vec<DagRunRow> {
-        let filter =
-            DagRunFilter { dag_id: Some(dag_id(at)), order_by: DagRunOrder::LogicalDate, ..DagRunFilter::default() };
+        let filter = DagRunFilter { order_by: DagRunOrder::LogicalDate, ..DagRunFilter::of_dag(dag_id(at)) };
         self.world.store.dag_run_list(&filter, Page::first(1_000)).await.unwrap().items
     }
 

@@ -34,7 +34,7 @@ impl World {
     }
 
     async fn runs_of(&self, dag: &str) -> Vec<DagRunRow> {
-        let filter = DagRunFilter { dag_id: Some(dag_id(dag)), ..DagRunFilter::default() };
+        let filter = DagRunFilter::of_dag(dag_id(dag));
         self.store.dag_run_list(&filter, Page::first(100)).await.unwrap().items
     }
 

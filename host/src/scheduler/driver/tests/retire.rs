@@ -18,7 +18,7 @@ async fn retire(world: &mut World, dag: &str) -> Vec<String> {
     let id = dag_id(dag);
     let deleted = world.ask(|reply| Request::Retire { dag_id: id, runs, reply }).await.unwrap();
     assert!(deleted <= asked);
-    let filter = crate::store::DagRunFilter { dag_id: Some(dag_id(dag)), ..Default::default() };
+    let filter = crate::store::DagRunFilter::of_dag(dag_id(dag));
     let left = world.store.dag_run_list(&filter, crate::store::Page::default()).await.unwrap();
     left.items.into_iter().map(|run| run.run_id.to_string()).collect()
 }

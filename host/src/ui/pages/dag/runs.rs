@@ -15,7 +15,7 @@ use crate::{
         ids::{DagId, RunId},
         state::RunState,
     },
-    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range},
+    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range, Spans},
     ui::{
         UiState,
         error::UiError,
@@ -98,14 +98,13 @@ pub async fn runs(
     let zone = frame.zones(&dag.spec);
     let day = query.day(zone.shown)?;
     let filter = DagRunFilter {
-        dag_id: Some(dag_id.clone()),
         states: query.state.parse().into_iter().collect(),
         backfill: query.backfill.parse().ok().map(BackfillId),
-        run_after: day.map(Range::from).unwrap_or_default(),
+        spans: Spans { run_after: day.map(Range::from).unwrap_or_default(), ..Spans::default() },
         // By what it is chosen by, so that an index serves.
         order_by: if day.is_some() { DagRunOrder::RunAfter } else { DagRunOrder::Key },
         order: Order::Descending,
-        ..DagRunFilter::default()
+        ..DagRunFilter::of_dag(dag_id.clone())
     };
     let listed = ui.store.dag_run_list(&filter, Page { limit: RUNS, offset: query.offset }).await?;
     let now = ui.clock.now();

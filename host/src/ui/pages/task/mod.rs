@@ -156,11 +156,7 @@ pub async fn find(ui: &UiState, path: (DagId, RunId, TaskId), map_index: Option<
 
 /// Instances of the task of `key`, by index.
 async fn mapped(ui: &UiState, key: &InstanceKey, page: Page) -> Result<Listed<TaskInstanceRow>, UiError> {
-    let filter = TaskInstanceFilter {
-        dag_run: Some(key.dag_run),
-        task_ids: vec![key.task_id.clone()],
-        ..TaskInstanceFilter::default()
-    };
+    let filter = TaskInstanceFilter { task_ids: vec![key.task_id.clone()], ..TaskInstanceFilter::of_run(key.dag_run) };
     Ok(ui.store.task_instance_list(&filter, page).await?)
 }
 
