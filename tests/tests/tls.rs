@@ -2,10 +2,15 @@
 
 use std::{fs, process::Command};
 
-use airlock_tests::{Authority, Server, Worker, build, http::RUN_LIMIT, server::Builder, until};
+use airlock_tests::{
+    Authority, Server, Worker, build,
+    http::RUN_LIMIT,
+    server::{Builder, SECRET_KEY},
+    until,
+};
 use serde_json::json;
 
-use crate::cluster::{Place, SECRET_KEY, is_led};
+use crate::cluster::{Place, is_led};
 
 const TOKEN: &str = "a token that workers show";
 /// A year that is far, and one that is over.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
+    agreement::{Agreement, Role},
     error::{CliError, Kind, Result},
     services::{Vault, open_blobs},
     settings::{ServeConfig, SettingArgs, Settings},
@@ -32,7 +33,7 @@ impl LocalArgs {
     /// Opens the database, the keys and object storage.
     ///
     /// # Errors
-    /// If there are none, or they can't be read.
+    /// If there are none, they can't be read, or the storage is not the database's.
     pub async fn open_with_blobs(self) -> Result<(Vault, Blobs)> {
         let (vault, blobs, _) = self.open_with_folder().await?;
         Ok((vault, blobs))
@@ -42,10 +43,13 @@ impl LocalArgs {
     pub async fn open_with_folder(self) -> Result<(Vault, Blobs, PathBuf)> {
         let (vault, config) = self.open_with_config().await?;
         let data_dir = std::fs::canonicalize(&config.data_dir)?;
-        Ok((vault, open_blobs(&config, &data_dir)?, data_dir))
+        let blobs = open_blobs(&config, &data_dir)?;
+        Agreement::new(vault.store.clone(), blobs.clone(), &config.shown).reach(Role::Waits).await?;
+        Ok((vault, blobs, data_dir))
     }
 
-    async fn open_with_config(self) -> Result<(Vault, ServeConfig)> {
+    /// Opens the database and the keys; and the settings.
+    pub async fn open_with_config(self) -> Result<(Vault, ServeConfig)> {
         let settings = Settings::load(&SettingArgs::of_data_dir(self.config, self.data_dir))?;
         let config = ServeConfig::from_settings(&settings)?;
         if config.database_url.is_none() && !config.data_dir.join("airlock.db").is_file() {
