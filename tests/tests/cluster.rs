@@ -40,8 +40,12 @@ impl Place {
     pub fn process(&self) -> Builder {
         Server::builder()
             .env("AIRLOCK_DATABASE_URL", &self.postgres.url(&self.database))
-            .env("AIRLOCK_STORAGE_URL", &format!("file://{}", self.storage.path().display()))
+            .env("AIRLOCK_STORAGE_URL", &self.storage_url())
             .env("AIRLOCK_SECRET_KEY", SECRET_KEY)
+    }
+
+    pub fn storage_url(&self) -> String {
+        format!("file://{}", self.storage.path().display())
     }
 
     pub fn epoch(&self) -> i64 {
@@ -269,8 +273,8 @@ async fn a_process_with_another_storage_or_key_is_refused_before_anything_is_los
     let url = format!("file://{}", elsewhere.path().display());
     let said = place.process().env("AIRLOCK_STORAGE_URL", &url).ends().await;
     for part in [
-        &format!("the object storage `{url}` does not carry the mark"),
-        &format!("are in `file://{}`", place.storage.path().display()),
+        &format!("the object storage `{url}` is not that of this database"),
+        &format!("are in `{}`", place.storage_url()),
         "set AIRLOCK_STORAGE_URL (storage.url) as all servers",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -287,9 +291,8 @@ async fn a_process_with_another_storage_or_key_is_refused_before_anything_is_los
     // What another database has marked is told from what nobody has.
     let other = Place::new().await;
     drop(other.process().start().await);
-    let url = format!("file://{}", other.storage.path().display());
-    let said = place.process().env("AIRLOCK_STORAGE_URL", &url).ends().await;
-    assert!(said.contains("is that of another database"), "{said}");
+    let said = place.process().env("AIRLOCK_STORAGE_URL", &other.storage_url()).ends().await;
+    assert!(said.contains("is another database's"), "{said}");
     let run_id = client.trigger("canary", json!({"text": "still there"})).await;
     assert_eq!(client.finished("canary", &run_id).await["state"], "success");
 }
@@ -312,13 +315,15 @@ async fn a_storage_that_was_moved_is_the_same_and_one_that_lost_its_mark_is_adop
     let shell_of = |url: &str| airlock_tests::Shell::new().env("AIRLOCK_STORAGE_URL", url);
     shell_of(&url).run(&["storage", "check", "--data-dir", data]).await.ok();
     let refused = shell.run(&["storage", "check", "--data-dir", data]).await.failed(4);
-    assert!(refused.contains("does not carry the mark") && refused.contains("airlock storage adopt"), "{refused}");
+    assert!(refused.contains("is not that of this database") && refused.contains("airlock storage adopt"), "{refused}");
     server.start_again();
     until("the refused server's end", TAKE_OVER, async || server.has_ended().then_some(())).await;
 
     fs::remove_dir_all(&blobs).unwrap();
     fs::rename(&to, &blobs).unwrap();
     fs::remove_file(blobs.join("airlock-storage")).unwrap();
+    let refused = shell.run(&["storage", "check", "--data-dir", data]).await.failed(4);
+    assert!(refused.contains("has lost the mark of this database"), "{refused}");
     let adopted = shell.run(&["storage", "adopt", "--data-dir", data, "-o", "json"]).await.json();
     assert!(adopted["storage"].as_str().unwrap().ends_with("/blobs"), "{adopted}");
     server.restart().await;

@@ -148,9 +148,15 @@ impl Agreement {
 
     fn refuse(&self, is_marked: bool, ours: &StorageMark) -> CliError {
         let (place, theirs) = (self.blobs.place(), &ours.place);
-        let what = if is_marked { "is that of another database" } else { "does not carry the mark of this database" };
-        let text =
-            format!("the object storage `{place}` {what}, whose objects are in `{theirs}`: they would seem lost");
+        let text = if place == theirs {
+            format!(
+                "the object storage `{place}` has lost the mark of this database, its object `{}`: was it emptied?",
+                keys::MARK
+            )
+        } else {
+            let what = if is_marked { "is another database's" } else { "is not that of this database" };
+            format!("the object storage `{place}` {what}; this one's objects are in `{theirs}`, and would seem lost")
+        };
         CliError::text(Kind::Refused, text).hint(
             "set AIRLOCK_STORAGE_URL (storage.url) as all servers on this database have it; if its objects were moved here, stop all servers \
              and run `airlock storage adopt`",
