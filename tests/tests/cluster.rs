@@ -350,7 +350,9 @@ async fn settings_that_are_not_the_leaders_are_named() {
     let refused = {
         let shell = airlock_tests::Shell::new().env("AIRLOCK_DATABASE_URL", &place.url());
         let shell = shell.env("AIRLOCK_SECRET_KEY", SECRET_KEY).env("AIRLOCK_STORAGE_URL", "file:///tmp/elsewhere");
-        shell.run(&["storage", "adopt"]).await.failed(4)
+        let nowhere = shell.run(&["storage", "adopt"]).await.failed(3);
+        assert!(nowhere.contains("can't use the data directory `airlock-data`"), "{nowhere}");
+        shell.run(&["storage", "adopt", "--data-dir", "."]).await.failed(4)
     };
     assert!(refused.contains("a server leads, at `http://127.0.0.1:"), "{refused}");
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     agreement::{Agreement, Role},
-    error::{CliError, Kind, Result},
+    error::{CliError, Kind, OrFail, Result},
     services::{Vault, open_blobs},
     settings::{ServeConfig, SettingArgs, Settings},
 };
@@ -42,7 +42,7 @@ impl LocalArgs {
     /// As [`LocalArgs::open_with_blobs`], and the data directory.
     pub async fn open_with_folder(self) -> Result<(Vault, Blobs, PathBuf)> {
         let (vault, config) = self.open_with_config().await?;
-        let data_dir = std::fs::canonicalize(&config.data_dir)?;
+        let data_dir = folder(&config)?;
         let blobs = open_blobs(&config, &data_dir)?;
         Agreement::new(vault.store.clone(), blobs.clone(), &config.shown).reach(Role::Waits).await?;
         Ok((vault, blobs, data_dir))
@@ -59,4 +59,14 @@ impl LocalArgs {
         }
         Ok((Vault::open(&config, &config.data_dir).await?, config))
     }
+}
+
+/// The data directory, which is there.
+///
+/// # Errors
+/// If it is not: a new one would hold nothing of the server's.
+pub fn folder(config: &ServeConfig) -> Result<PathBuf> {
+    std::fs::canonicalize(&config.data_dir)
+        .or_fail(Kind::NotFound, || format!("can't use the data directory `{}`", config.data_dir.display()))
+        .map_err(|error| error.hint("name the server's with --data-dir or AIRLOCK_DATA_DIR"))
 }

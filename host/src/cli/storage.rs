@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     agreement::Agreement,
     error::{CliError, Kind, OrFail, Result},
-    local::LocalArgs,
+    local::{self, LocalArgs},
     output::{Format, note},
     services::{DataDir, Vault, open_blobs},
 };
@@ -58,7 +58,7 @@ impl StorageCommand {
     async fn adopt(local: LocalArgs, format: Format) -> Result<()> {
         let (vault, config) = local.open_with_config().await?;
         // Of a file nobody else is told; of a server of databases everybody shows who leads.
-        let data_dir = DataDir::lock(&config.data_dir)?;
+        let data_dir = DataDir::lock(&local::folder(&config)?)?;
         if vault.store.is_shared()
             && let Some(leader) =
                 vault.store.leader().await.or_fail(Kind::Failed, || "can't use the database".into())?
