@@ -23,6 +23,9 @@ use crate::{
 /// The password of `admin` on every server of the tests.
 pub const ADMIN_PASSWORD: &str = "correct horse battery staple";
 
+/// Of all servers on one database: 32 bytes.
+pub const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 /// Names a database of PostgreSQL in which each server is to have a schema of its own.
 const DATABASE: &str = "AIRLOCK_TEST_DATABASE_URL";
 const SERVERS_DATABASE: &str = "AIRLOCK_DATABASE_URL";
@@ -113,8 +116,22 @@ impl Builder {
         self
     }
 
+    /// Starts the server, which is to end by itself: what it says.
+    pub async fn ends(self) -> String {
+        let mut server = self.spawned();
+        until("the server's end", Duration::from_secs(30), async || server.has_ended().then_some(())).await;
+        server.log()
+    }
+
     /// Starts the server and waits until it is healthy.
     pub async fn start(self) -> Server {
+        let mut server = self.spawned();
+        server.url = server.address().await;
+        server.healthy().await;
+        server
+    }
+
+    fn spawned(self) -> Server {
         let folder = TempDir::with_prefix("airlock-test-").expect("a temporary folder can be made");
         let mut config = self.config;
         if let (Ok(url), None) = (std::env::var(DATABASE), config.env.iter().find(|(name, _)| name == SERVERS_DATABASE))
@@ -122,10 +139,7 @@ impl Builder {
             config.env.push((SERVERS_DATABASE.to_owned(), postgres::schema(&url, folder.path())));
         }
         let child = spawn(folder.path(), &config, &format!("127.0.0.1:{}", config.port.unwrap_or(0)));
-        let mut server = Server { folder, config, child, url: String::new() };
-        server.url = server.address().await;
-        server.healthy().await;
-        server
+        Server { folder, config, child, url: String::new() }
     }
 }
 

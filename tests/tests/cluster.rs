@@ -1,26 +1,25 @@
 //! Several processes on one PostgreSQL: one leads, any answers, and the loss of any loses nothing.
 
 use std::{
+    fs,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use airlock_tests::{
-    Server, build,
+    Server, Worker, build,
     postgres::{self, Postgres},
-    server::Builder,
+    server::{Builder, SECRET_KEY},
     until,
 };
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::load::{all_ended_right, load};
 
-/// Of all processes of these tests: 32 bytes.
-pub const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// How long the others wait for a leader that is gone, and some more: the machine is shared.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 
@@ -41,8 +40,12 @@ impl Place {
     pub fn process(&self) -> Builder {
         Server::builder()
             .env("AIRLOCK_DATABASE_URL", &self.postgres.url(&self.database))
-            .env("AIRLOCK_STORAGE_URL", &format!("file://{}", self.storage.path().display()))
+            .env("AIRLOCK_STORAGE_URL", &self.storage_url())
             .env("AIRLOCK_SECRET_KEY", SECRET_KEY)
+    }
+
+    pub fn storage_url(&self) -> String {
+        format!("file://{}", self.storage.path().display())
     }
 
     pub fn epoch(&self) -> i64 {
@@ -64,6 +67,22 @@ impl Place {
             (now != holder).then(|| at.parse().unwrap())
         })
         .await
+    }
+
+    /// For the database the leader, which was killed, is there still for some seconds, as if its machine had vanished: its lease names its address
+    /// until then.
+    async fn outlive_leader(&self) -> JoinHandle<Option<String>> {
+        let (holder, _) = self.lease();
+        self.sql("UPDATE lease SET expires_at = airlock_now() + 4000000");
+        let url = self.url();
+        let connected = tokio::task::spawn_blocking(move || {
+            let statement = format!("SELECT pg_advisory_lock_shared(hashtextextended('{holder}', 0)), pg_sleep(6)");
+            postgres::ask(&url, &statement)
+        });
+        let locks = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
+             WHERE locktype = 'advisory' AND application_name = 'psql'";
+        until("the connection", TAKE_OVER, async || (self.sql(locks) == "1").then_some(())).await;
+        connected
     }
 
     /// What statements answer, past the processes.
@@ -148,16 +167,7 @@ async fn a_process_that_comes_back_at_its_address_does_not_ask_itself() {
     let mut server = place.process().start().await;
     let client = server.client().await;
     server.kill();
-    // For the database it is there still, as if its machine had vanished: its lease names this address until it ends.
-    let (holder, _) = place.lease();
-    place.sql("UPDATE lease SET expires_at = airlock_now() + 4000000");
-    let url = place.url();
-    let connected = tokio::task::spawn_blocking(move || {
-        postgres::ask(&url, &format!("SELECT pg_advisory_lock_shared(hashtextextended('{holder}', 0)), pg_sleep(6)"))
-    });
-    let locks = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
-         WHERE locktype = 'advisory' AND application_name = 'psql'";
-    until("the connection", TAKE_OVER, async || (place.sql(locks) == "1").then_some(())).await;
+    let connected = place.outlive_leader().await;
     server.start_again();
     let health = || client.try_send(client.request(Method::GET, "/api/v2/monitor/health"));
     let mut waited = 0;
@@ -249,4 +259,118 @@ async fn a_database_is_moved_from_sqlite() {
     assert!(!log.is_empty());
     let after = client.trigger("canary", json!({"text": "after"})).await;
     assert_eq!(client.finished("canary", &after).await["state"], "success");
+}
+
+#[tokio::test]
+async fn a_process_with_another_storage_or_key_is_refused_before_anything_is_lost() {
+    let place = Place::new().await;
+    let first = place.process().start().await;
+    let client = first.client().await;
+    client.upload(build::component("hostile")).await.ok();
+
+    // Without `storage.url` it would store in its own folder, which nobody else sees.
+    let elsewhere = TempDir::new().unwrap();
+    let url = format!("file://{}", elsewhere.path().display());
+    let said = place.process().env("AIRLOCK_STORAGE_URL", &url).ends().await;
+    for part in [
+        &format!("the object storage `{url}` is not that of this database"),
+        &format!("are in `{}`", place.storage_url()),
+        "set AIRLOCK_STORAGE_URL (storage.url) as all servers",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(fs::read_dir(elsewhere.path()).unwrap().next().is_none(), "nothing is stored there");
+    // One that never leads has no use for it.
+    let api = place.process().env("AIRLOCK_STORAGE_URL", &url).switch("--api").start().await;
+    drop(api);
+
+    let key = "HxAREhMUFRYXGBkaGxwdHgABAgMEBQYHCAkKCwwNDg8=";
+    let said = place.process().env("AIRLOCK_SECRET_KEY", key).ends().await;
+    assert!(said.contains("all servers on one database have the same"), "{said}");
+
+    // What another database has marked is told from what nobody has.
+    let other = Place::new().await;
+    drop(other.process().start().await);
+    let said = place.process().env("AIRLOCK_STORAGE_URL", &other.storage_url()).ends().await;
+    assert!(said.contains("is another database's"), "{said}");
+    let run_id = client.trigger("canary", json!({"text": "still there"})).await;
+    assert_eq!(client.finished("canary", &run_id).await["state"], "success");
+}
+
+#[tokio::test]
+async fn a_storage_that_was_moved_is_the_same_and_one_that_lost_its_mark_is_adopted() {
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let shell = airlock_tests::Shell::new();
+    let data = server.data_dir();
+    let (blobs, data) = (data.join("blobs"), data.to_str().unwrap());
+    server.stop().await;
+
+    // All of it is moved, the mark too.
+    let moved = TempDir::new().unwrap();
+    let to = moved.path().join("objects");
+    fs::rename(&blobs, &to).unwrap();
+    let url = format!("file://{}", to.display());
+    let shell_of = |url: &str| airlock_tests::Shell::new().env("AIRLOCK_STORAGE_URL", url);
+    shell_of(&url).run(&["storage", "check", "--data-dir", data]).await.ok();
+    let refused = shell.run(&["storage", "check", "--data-dir", data]).await.failed(4);
+    assert!(refused.contains("is not that of this database") && refused.contains("airlock storage adopt"), "{refused}");
+    server.start_again();
+    until("the refused server's end", TAKE_OVER, async || server.has_ended().then_some(())).await;
+
+    fs::remove_dir_all(&blobs).unwrap();
+    fs::rename(&to, &blobs).unwrap();
+    fs::remove_file(blobs.join("airlock-storage")).unwrap();
+    let refused = shell.run(&["storage", "check", "--data-dir", data]).await.failed(4);
+    assert!(refused.contains("has lost the mark of this database"), "{refused}");
+    let adopted = shell.run(&["storage", "adopt", "--data-dir", data, "-o", "json"]).await.json();
+    assert!(adopted["storage"].as_str().unwrap().ends_with("/blobs"), "{adopted}");
+    server.restart().await;
+    let run_id = server.client().await.trigger("canary", json!({"text": "there"})).await;
+    assert_eq!(server.client().await.finished("canary", &run_id).await["state"], "success");
+    let refused = shell.run(&["storage", "adopt", "--data-dir", data]).await.failed(4);
+    assert!(refused.contains("another `airlock serve` works on"), "{refused}");
+}
+
+#[tokio::test]
+async fn settings_that_are_not_the_leaders_are_named() {
+    let place = Place::new().await;
+    let _leader = place.process().flag("--parallelism", "7").env("AIRLOCK_WORKERS_TOKEN", "one").start().await;
+    let other = place.process().flag("--parallelism", "8").flag("--log-level", "debug").start().await;
+    let said = until("what differs", TAKE_OVER, async || {
+        other.log().lines().find(|line| line.contains("not those of the process that leads")).map(str::to_owned)
+    })
+    .await;
+    assert!(
+        said.contains("`parallelism` (here `8`, there `7`), `workers.token` (here not set, there `***`)"),
+        "{said}"
+    );
+    assert!(!said.contains("log.level") && !said.contains("listen"), "these are each one's own: {said}");
+    let refused = {
+        let shell = airlock_tests::Shell::new().env("AIRLOCK_DATABASE_URL", &place.url());
+        let shell = shell.env("AIRLOCK_SECRET_KEY", SECRET_KEY).env("AIRLOCK_STORAGE_URL", "file:///tmp/elsewhere");
+        let nowhere = shell.run(&["storage", "adopt"]).await.failed(3);
+        assert!(nowhere.contains("can't use the data directory `airlock-data`"), "{nowhere}");
+        shell.run(&["storage", "adopt", "--data-dir", "."]).await.failed(4)
+    };
+    assert!(refused.contains("a server leads, at `http://127.0.0.1:"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_worker_is_told_to_wait_while_the_lease_names_whom_it_asks() {
+    let place = Place::new().await;
+    let token = "a token that workers show";
+    let mut server = place.process().env("AIRLOCK_WORKERS_TOKEN", token).start().await;
+    server.kill();
+    let outlived = place.outlive_leader().await;
+    server.start_again();
+    let worker = Worker::start(&server.url, token, "early", 1);
+    until("what the worker is told", TAKE_OVER, async || {
+        worker.log().contains("503 Service Unavailable: no process leads at this moment").then_some(())
+    })
+    .await;
+    until("its server", TAKE_OVER, async || worker.log().contains("working").then_some(())).await;
+    assert!(!worker.log().contains("is no longer, or not yet"), "{}", worker.log());
+    outlived.await.unwrap().expect("the connection was there all the time");
 }

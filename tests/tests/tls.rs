@@ -2,10 +2,15 @@
 
 use std::{fs, process::Command};
 
-use airlock_tests::{Authority, Server, Worker, build, http::RUN_LIMIT, server::Builder, until};
+use airlock_tests::{
+    Authority, Server, Worker, build,
+    http::RUN_LIMIT,
+    server::{Builder, SECRET_KEY},
+    until,
+};
 use serde_json::json;
 
-use crate::cluster::{Place, SECRET_KEY, is_led};
+use crate::cluster::{Place, is_led};
 
 const TOKEN: &str = "a token that workers show";
 /// A year that is far, and one that is over.
@@ -108,7 +113,7 @@ async fn a_token_that_was_hidden_is_not_shown_in_the_clear() {
             .args(["serve", "--listen", "127.0.0.1:0"])
             .env_clear()
             .envs([("AIRLOCK_DATABASE_URL", place.url().as_str()), ("AIRLOCK_SECRET_KEY", SECRET_KEY)])
-            .envs([("AIRLOCK_CLUSTER_URL", url)])
+            .envs([("AIRLOCK_CLUSTER_URL", url), ("AIRLOCK_STORAGE_URL", &place.storage_url())])
             .envs([("AIRLOCK_TLS_CERT", &issued.cert), ("AIRLOCK_TLS_KEY", &issued.key)])
             .current_dir(folder.path())
             .output()

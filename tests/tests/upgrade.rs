@@ -3,13 +3,17 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
-use airlock_tests::{Client, Peer, Server, Worker, build, server::Builder, until};
+use airlock_tests::{
+    Client, Peer, Server, Worker, build,
+    server::{Builder, SECRET_KEY},
+    until,
+};
 use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::cluster::{Place, SECRET_KEY, is_led};
+use crate::cluster::{Place, is_led};
 
 /// What a version before data keys made of the variable and the password below, with [`SECRET_KEY`].
 const SEALED_VARIABLE: &str = "01a6de2c9f64c968976465666768696a6b6c6d6e6f707172737475767778797a7b141695dc900eeff0e85dbd5dc309d2bb3e8ea28019bc79e9e7ebdbabf826b3b92f";

@@ -82,7 +82,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
 
 /// What is tested again on PostgreSQL: all that reads and writes the database, but what is about SQLite's disk.
 const ON_POSTGRES: &str = "(package(airlock) & kind(lib) & test(/^(store|scheduler|api|ui|vault|executor)::/)) \
-    | (package(airlock-tests) & test(/^(approvals|backfill|cache|callbacks|events|faults|keys|pipelines|shapes|templates|versions|yaml)::/) & !test(a_full_disk))";
+    | (package(airlock-tests) & test(/^(approvals|backfill|cache|callbacks|events|faults|grants|keys|limits|pipelines|replay|shapes|templates|versions|workers|yaml)::/) & !test(a_full_disk))";
 
 /// `cargo ...`, beside a server of PostgreSQL whose database `AIRLOCK_TEST_DATABASE_URL` names.
 fn with_postgres() -> Command {

@@ -10,7 +10,7 @@ use super::{
     file_error,
     manifest::{Entry, Manifest, object_key},
 };
-use crate::{blobs::Blobs, store};
+use crate::{blobs::Blobs, model::agreement::STORAGE, store};
 
 /// Objects that are copied at a time.
 const COPIES: usize = 8;
@@ -78,6 +78,8 @@ pub async fn restore(
         write_key(&path, &key).map_err(file_error(&path))?;
     }
     fs::remove_file(&index).map_err(file_error(&index))?;
+    // Its objects are in another storage now: that of the first who leads with it.
+    store::setting_forget(&database, STORAGE).await?;
     // Last: until then there is no database here.
     let to = data_dir.join("airlock.db");
     fs::rename(&database, &to).map_err(file_error(&to))?;

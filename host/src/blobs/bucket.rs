@@ -68,6 +68,6 @@ impl Blobs {
         };
         let objects = builder.build()?;
         let prefix = Path::parse(prefix).map_err(|source| object_store::Error::InvalidPath { source })?;
-        Ok(Self { objects: Arc::new(objects), prefix, aborts })
+        Ok(Self { objects: Arc::new(objects), prefix, place: format!("s3://{bucket}").into(), aborts })
     }
 }

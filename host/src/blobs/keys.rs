@@ -10,6 +10,9 @@ const COMPONENTS: &str = "components";
 /// The folders in which objects are; whatever else is in the storage is somebody else's.
 pub const FOLDERS: [&str; 5] = [COMPONENTS, "xcoms", "artifacts", "recordings", "logs"];
 
+/// What tells the storage from others: an id, which its database names.
+pub const MARK: &str = "airlock-storage";
+
 /// A component's bytes.
 pub fn component(digest: &Digest, kind: ComponentKind) -> String {
     let digest = digest.to_string();

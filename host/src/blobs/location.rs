@@ -39,7 +39,7 @@ pub(super) fn open_with(url: &str, settings: &[(&str, &str)]) -> Result<Opened, 
 }
 
 /// Credentials may stand in a query by mistake; errors are shown.
-fn without_query(url: &str) -> &str {
+pub(super) fn without_query(url: &str) -> &str {
     url.split('?').next().unwrap_or(url)
 }
 

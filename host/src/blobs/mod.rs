@@ -34,6 +34,8 @@ pub struct Blobs {
     objects: Arc<dyn ObjectStore>,
     /// Stands before every key.
     prefix: Path,
+    /// Where they are, for people.
+    place: Arc<str>,
     /// Uploads that are being given up.
     aborts: TaskTracker,
 }
@@ -63,12 +65,27 @@ impl Blobs {
     /// `az://container/prefix?account=name` with the `AZURE_*` and `gs://bucket/prefix` with the `GOOGLE_*` of their tools.
     pub fn open(url: &str) -> Result<Self, BlobError> {
         let (objects, prefix) = location::open(url)?;
-        Ok(Self { objects, prefix, aborts: TaskTracker::new() })
+        Ok(Self {
+            objects,
+            prefix,
+            place: location::without_query(url).trim_end_matches('/').into(),
+            aborts: TaskTracker::new(),
+        })
     }
 
     /// Storage that is gone with the process, for trying a dag out.
     pub fn in_memory() -> Self {
-        Self { objects: Arc::new(InMemory::new()), prefix: Path::default(), aborts: TaskTracker::new() }
+        Self {
+            objects: Arc::new(InMemory::new()),
+            prefix: Path::default(),
+            place: "memory".into(),
+            aborts: TaskTracker::new(),
+        }
+    }
+
+    /// Where the objects are, for people: the url without its query, in which a secret may stand by mistake.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// Stores an object. One of the same key is replaced.

@@ -181,6 +181,11 @@ impl Member {
         self.leader.borrow().clone()
     }
 
+    /// Who leads, if it is another process. At the address of this one there is, for a moment, who led there before it, or who is about to lead.
+    fn other_leader(&self) -> Option<Leader> {
+        self.leader().filter(|leader| leader.url != self.url)
+    }
+
     /// Waits until `leader` leads no more: what it was asked is not answered then.
     async fn end_of(self, leader: Leader) {
         let mut seen = self.leader.clone();
@@ -304,7 +309,7 @@ async fn ready(State(member): State<Member>) -> Response {
 }
 
 async fn point_to_leader(State(member): State<Member>, uri: Uri) -> Response {
-    let Some(leader) = member.leader() else { return nobody_leads() };
+    let Some(leader) = member.other_leader() else { return nobody_leads() };
     Redirect::temporary(&format!("{}{}", leader.url.trim_end_matches('/'), uri.path())).into_response()
 }
 
@@ -314,11 +319,11 @@ async fn pass_on(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    // A process that came back where the leader was finds itself by the lease's address; others may know the leader of before.
+    // Others may know the leader of before.
     if is_by_member(request.headers(), &member.present.token) {
         return nobody_leads();
     }
-    let Some(leader) = member.leader() else { return nobody_leads() };
+    let Some(leader) = member.other_leader() else { return nobody_leads() };
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = parts.headers;
@@ -351,6 +356,10 @@ async fn pass_on(
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, leader = leader.url, "the leader does not answer");
+            if error.is_connect() {
+                // Nothing was asked of it; soon another one leads.
+                return nobody_leads();
+            }
             let text = "the process that leads does not answer; try again in some seconds\n";
             (StatusCode::BAD_GATEWAY, [(header::RETRY_AFTER, "2")], text).into_response()
         }

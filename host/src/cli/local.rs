@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    error::{CliError, Kind, Result},
+    agreement::{Agreement, Role},
+    error::{CliError, Kind, OrFail, Result},
     services::{Vault, open_blobs},
     settings::{ServeConfig, SettingArgs, Settings},
 };
@@ -32,7 +33,7 @@ impl LocalArgs {
     /// Opens the database, the keys and object storage.
     ///
     /// # Errors
-    /// If there are none, or they can't be read.
+    /// If there are none, they can't be read, or the storage is not the database's.
     pub async fn open_with_blobs(self) -> Result<(Vault, Blobs)> {
         let (vault, blobs, _) = self.open_with_folder().await?;
         Ok((vault, blobs))
@@ -41,11 +42,14 @@ impl LocalArgs {
     /// As [`LocalArgs::open_with_blobs`], and the data directory.
     pub async fn open_with_folder(self) -> Result<(Vault, Blobs, PathBuf)> {
         let (vault, config) = self.open_with_config().await?;
-        let data_dir = std::fs::canonicalize(&config.data_dir)?;
-        Ok((vault, open_blobs(&config, &data_dir)?, data_dir))
+        let data_dir = folder(&config)?;
+        let blobs = open_blobs(&config, &data_dir)?;
+        Agreement::new(vault.store.clone(), blobs.clone(), &config.shown).reach(Role::Waits).await?;
+        Ok((vault, blobs, data_dir))
     }
 
-    async fn open_with_config(self) -> Result<(Vault, ServeConfig)> {
+    /// Opens the database and the keys; and the settings.
+    pub async fn open_with_config(self) -> Result<(Vault, ServeConfig)> {
         let settings = Settings::load(&SettingArgs::of_data_dir(self.config, self.data_dir))?;
         let config = ServeConfig::from_settings(&settings)?;
         if config.database_url.is_none() && !config.data_dir.join("airlock.db").is_file() {
@@ -55,4 +59,14 @@ impl LocalArgs {
         }
         Ok((Vault::open(&config, &config.data_dir).await?, config))
     }
+}
+
+/// The data directory, which is there.
+///
+/// # Errors
+/// If it is not: a new one would hold nothing of the server's.
+pub fn folder(config: &ServeConfig) -> Result<PathBuf> {
+    std::fs::canonicalize(&config.data_dir)
+        .or_fail(Kind::NotFound, || format!("can't use the data directory `{}`", config.data_dir.display()))
+        .map_err(|error| error.hint("name the server's with --data-dir or AIRLOCK_DATA_DIR"))
 }

@@ -3,6 +3,7 @@
 //! Results go to standard output (`--output table|json|yaml`), everything about them to standard error. Each error is
 //! a kind (the exit code), a cause and a hint: see [`error`].
 
+mod agreement;
 mod approvals;
 mod assets;
 mod audit;

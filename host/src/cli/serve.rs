@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    agreement::{Agreement, Role},
     cluster::{Member, Switch},
     error::{CliError, Kind, OrFail, Result},
     fleets,
@@ -74,14 +75,16 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
     let front = Front { tls, proxies: config.trusted_proxies.clone() };
     let secrets = services::open_secrets(&config, data_dir.path())?;
-    if may_lead {
-        // A storage that is named wrongly is told at the start, not when this process is needed.
-        services::open_blobs(&config, data_dir.path())?;
-    }
+    // A storage that is named wrongly is told at the start, not when this process is needed.
+    let blobs = may_lead.then(|| services::open_blobs(&config, data_dir.path())).transpose()?;
     let store = Store::join(&services::store_config(&config, data_dir.path())).await;
     let store = store.or_fail(Kind::Failed, || "can't use the database".into())?;
     // Wrong keys are told at the start, but where the tables may not be those of this version yet.
     let vault = if store.is_behind() { None } else { Some(Vault::of(&config, store.clone(), secrets.clone()).await?) };
+    let agreement = blobs.map(|blobs| Agreement::new(store.clone(), blobs, &config.shown));
+    if let Some(agreement) = &agreement {
+        agreement.reach(Role::Waits).await?;
+    }
     let stopping = CancellationToken::new();
     let end = async {
         tokio::select! {
@@ -113,21 +116,26 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
         };
         let member = Member::new(store.clone(), url, stopping.clone()).await?;
         announce(scheme, address)?;
-        let lead = async || {
+        let lead = async |agreement: &Agreement| {
             store.schema_update().await.or_fail(Kind::Failed, || "can't use the database".into())?;
+            agreement.reach(Role::Leads).await?;
             Box::pin(Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping)).await
         };
-        return serve_as_member(&member, may_lead.then_some(lead), (served, &stopping)).await;
+        return serve_as_member(&member, agreement.map(|agreement| (lead, agreement)), (served, &stopping)).await;
     }
-    if !may_lead {
+    let Some(agreement) = agreement else {
         let text = "--api is for several processes on one database, and there is none that they could share";
         return Err(CliError::text(Kind::Usage, text)
             .hint("name a PostgreSQL database by AIRLOCK_DATABASE_URL, or leave out --api"));
-    }
+    };
+    agreement.reach(Role::Leads).await?;
     let leading = Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping).await?;
     announce(scheme, address)?;
     leading.tell_password()?;
-    served(leading.app).await;
+    tokio::select! {
+        () = served(leading.app) => {}
+        refused = agreement.keep(Role::Leads) => return Err(refused),
+    }
     drop(leading.pods);
     tokio::select! {
         () = leading.services.stop() => {}
@@ -201,24 +209,34 @@ impl Leading {
 /// Passes on to whoever leads, until this process does, if it may.
 async fn serve_as_member(
     member: &Member,
-    start: Option<impl AsyncFnOnce() -> Result<Leading>>,
+    start: Option<(impl AsyncFnOnce(&Agreement) -> Result<Leading>, Agreement)>,
     (served, stopping): (impl AsyncFnOnce(Router), &CancellationToken),
 ) -> Result<()> {
     let app = Switch::new(member.router());
     let turn = async {
-        let Some(start) = start else {
+        let Some((start, agreement)) = start else {
             stopping.cancelled().await;
             return Ok(None);
         };
-        let Some(lead) = stopping.run_until_cancelled(member.lead()).await else { return Ok(None) };
+        let lead = tokio::select! {
+            lead = stopping.run_until_cancelled(member.lead()) => lead,
+            refused = agreement.keep(Role::Waits) => return Err(refused),
+        };
+        let Some(lead) = lead else { return Ok(None) };
         // A long history takes its time: the lease is kept meanwhile.
         let leading = tokio::select! {
-            leading = start() => leading?,
+            leading = start(&agreement) => leading?,
             lost = lead.keep() => return Err(lost),
         };
         leading.tell_password()?;
         app.set(member.behind(leading.app));
-        match stopping.run_until_cancelled(lead.keep()).await {
+        let ended = async {
+            tokio::select! {
+                lost = lead.keep() => lost,
+                refused = agreement.keep(Role::Leads) => refused,
+            }
+        };
+        match stopping.run_until_cancelled(ended).await {
             // What is in flight is started again by the next one.
             Some(lost) => Err(lost),
             None => Ok(Some((leading.services, leading.pods, lead))),

@@ -117,7 +117,7 @@ impl Vault {
             }
             error.hint(
                 "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
-                 AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND",
+                 AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
             )
         })?;
         Ok(Self { store, secrets, values })

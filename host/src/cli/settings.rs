@@ -19,7 +19,7 @@ use clap::{Arg, ArgMatches, Command};
 use http::{HeaderName, HeaderValue};
 use reqwest::Url;
 
-pub use self::list::SETTINGS;
+pub use self::list::{OF_ONE_PROCESS, SETTINGS};
 use super::{
     error::{CliError, Kind, OrFail, Result},
     tls::TlsFiles,

@@ -6,10 +6,11 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use super::{
+    agreement::Agreement,
     error::{CliError, Kind, OrFail, Result},
-    local::LocalArgs,
+    local::{self, LocalArgs},
     output::{Format, note},
-    services::Vault,
+    services::{DataDir, Vault, open_blobs},
 };
 use crate::{
     blobs::{BlobInfo, Blobs, keys},
@@ -39,11 +40,41 @@ pub enum StorageCommand {
         #[arg(long)]
         repair: bool,
     },
+    /// Take the object storage of the settings for the database's from now on: its objects were moved there, or are lost. No server may run.
+    Adopt {
+        #[command(flatten)]
+        local: LocalArgs,
+    },
 }
 
 impl StorageCommand {
     pub async fn run(self, format: Format) -> Result<()> {
-        let Self::Check { local, repair } = self;
+        match self {
+            Self::Check { local, repair } => Self::check(local, repair, format).await,
+            Self::Adopt { local } => Self::adopt(local, format).await,
+        }
+    }
+
+    async fn adopt(local: LocalArgs, format: Format) -> Result<()> {
+        let (vault, config) = local.open_with_config().await?;
+        // Of a file nobody else is told; of a server of databases everybody shows who leads.
+        let data_dir = DataDir::lock(&local::folder(&config)?)?;
+        if vault.store.is_shared()
+            && let Some(leader) =
+                vault.store.leader().await.or_fail(Kind::Failed, || "can't use the database".into())?
+        {
+            let text =
+                format!("a server leads, at `{}`; it stores objects where the others would not find them", leader.url);
+            return Err(CliError::text(Kind::Refused, text).hint("stop all servers, and try again"));
+        }
+        let blobs = open_blobs(&config, data_dir.path())?;
+        Agreement::new(vault.store, blobs.clone(), &config.shown).adopt().await?;
+        format.object(&json!({"storage": blobs.place()}))?;
+        note("`airlock storage check` says whether all objects are there");
+        Ok(())
+    }
+
+    async fn check(local: LocalArgs, repair: bool, format: Format) -> Result<()> {
         let (vault, blobs) = local.open_with_blobs().await?;
         let scratch = tempfile::tempdir().or_fail(Kind::Failed, || "can't make a temporary folder".into())?;
         let found = Check::new(vault, blobs, repair).run(&scratch.path().join("inventory.db")).await?;

@@ -40,6 +40,8 @@ const BUFFER: usize = 64 << 10;
 const UPGRADE_TIME: Duration = Duration::from_mins(5);
 /// Processes that pass on to each other are not followed further.
 const MAX_REDIRECTS: u32 = 3;
+/// Of what a server says that can't answer just now.
+const MAX_SHOWN_CHARS: usize = 200;
 
 /// What a worker is told.
 struct Worker {
@@ -257,10 +259,14 @@ impl Worker {
                     let error = CliError::text(Kind::Refused, text);
                     return Err(if status == StatusCode::CONFLICT { Lost::Unfit(error) } else { Lost::Never(error) });
                 }
-                status => return Err(Lost::Again(format!("{url} answers {status}"))),
+                status => {
+                    let text = answer.text().await.unwrap_or_default();
+                    let text: String = text.trim().chars().take(MAX_SHOWN_CHARS).collect();
+                    return Err(Lost::Again(format!("{url} answers {status}: {text}")));
+                }
             }
         }
-        Err(Lost::Again("the servers pass on to each other in a circle".into()))
+        Err(Lost::Again(format!("no server leads at this moment: {url} is no longer, or not yet, the one that does")))
     }
 
     /// Asks for no more attempts.

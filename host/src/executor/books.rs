@@ -111,6 +111,31 @@ impl Attempt {
         state.closed = true;
         state.effects.take()
     }
+
+    /// Notes that it is sent now; false if it is over, or unwanted, and must not be.
+    pub fn sent_to(&self, runner: RunnerId) -> bool {
+        let mut state = self.state();
+        if state.is_closed() || state.killed.is_some() {
+            return false;
+        }
+        state.phase = Phase::Sent { runner, at: Instant::now() };
+        true
+    }
+
+    /// Notes that it is ended because its dag is over a limit; false if it is being ended already.
+    pub fn is_over(&self, limit: OverLimit) -> bool {
+        let mut state = self.state();
+        let is_first = state.killed.is_none();
+        if is_first {
+            state.killed = Some(Instant::now());
+            state.over_limit = Some(limit);
+        }
+        is_first
+    }
+
+    pub fn is_at(&self, id: RunnerId) -> bool {
+        matches!(self.state().phase, Phase::Sent { runner, .. } if runner == id)
+    }
 }
 
 impl AttemptState {

@@ -6,56 +6,39 @@
 //!
 //! What was sent to a runner that goes down is lost and said so; what only waited for it waits for its successor.
 
+mod life;
+
 use std::{
     collections::{HashMap, VecDeque},
-    io,
-    path::Path,
-    process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
-    sync::{Notify, OwnedSemaphorePermit},
-    time::MissedTickBehavior,
-};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(super) use self::life::{keep, repeat, serve, start};
 use super::{
     Assignment, ExecutorEvent, Shared,
-    books::{Attempt, Phase, RunnerId},
-    calls, finish,
-    outbox::{self, Outbox},
+    books::{Attempt, RunnerId},
+    finish,
+    outbox::Outbox,
     workers::Hello,
 };
 use crate::{
     model::{
         ids::{Digest, QueueName},
-        limits::{OverLimit, Resource},
         queue::{Queues, Room, Taken},
-        sql::Datum,
         time::{Clock, Timestamp},
     },
-    wire::{AttemptEnd, AttemptKey, Call, FrameError, FrameReader, FrameWriter, FromRunner, RunAttempt, ToRunner},
+    wire::{AttemptKey, RunAttempt, ToRunner},
 };
 
-/// How long a runner may take until it is ready.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a runner gets on top of an attempt's own limit, or after a kill, before it counts as stuck.
-const GRACE: Duration = Duration::from_secs(15);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// A runner that lived so long was not broken from the start.
-const GOOD_LIFE: Duration = Duration::from_secs(10);
 /// Compiled code that one runner holds; above it the code that was used longest ago is unloaded.
 const MAX_LOADED_BYTES: usize = 512 << 20;
-/// A runner's own words that are logged in its life.
-const MAX_STDERR_BYTES: u64 = 64 << 10;
 
 /// An attempt on its way to a runner.
 #[derive(Debug)]
@@ -439,277 +422,5 @@ impl State {
                 _ => return,
             }
         }
-    }
-}
-
-/// Keeps a process up until the executor closes.
-pub(super) async fn keep(shared: Arc<Shared>, runner: Arc<Runner>) {
-    let mut pause = Duration::ZERO;
-    for generation in 1.. {
-        let started = Instant::now();
-        let life = live(&shared, &runner, generation).await;
-        runner.down(&shared, None);
-        if shared.closing.is_cancelled() {
-            return;
-        }
-        if let Err(error) = life {
-            shared.config.telemetry.metrics.runner_lost();
-            tracing::error!(runner = runner.index, error = &error as &dyn std::error::Error, "a runner is gone");
-        }
-        pause = if started.elapsed() > GOOD_LIFE {
-            Duration::ZERO
-        } else {
-            (pause * 2).clamp(Duration::from_millis(50), MAX_PAUSE)
-        };
-        if shared.closing.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-            return;
-        }
-    }
-}
-
-/// Why a runner is no more.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RunnerError {
-    #[error("its process can't be started")]
-    Start(#[source] io::Error),
-    #[error("it was not ready within {} s", START_TIMEOUT.as_secs())]
-    NotReady,
-    #[error("it does not answer")]
-    Silent,
-    #[error("it did not end attempt {0:?}, which is over its time")]
-    Overdue(AttemptKey),
-    #[error("it speaks out of turn")]
-    Protocol,
-    #[error("its stream broke")]
-    Stream(#[from] FrameError),
-    #[error("it ended by itself: {0}")]
-    Ended(String),
-}
-
-/// Starts a runner's process: what it says, what it is told, and the process, whose words about itself are to be read from its stderr.
-pub(super) fn start(binary: &Path, slots: u32, threads: Option<u32>) -> io::Result<(Child, ChildStdout, ChildStdin)> {
-    let mut child = Command::new(binary)
-        .arg0("airlock")
-        .arg("run-child")
-        .arg(slots.to_string())
-        .args(threads.map(|threads| threads.to_string()))
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    match (child.stdout.take(), child.stdin.take()) {
-        (Some(from), Some(to)) => Ok((child, from, to)),
-        _ => Err(io::Error::other("its pipes are not there")),
-    }
-}
-
-/// One process, from its start to its end.
-async fn live(shared: &Arc<Shared>, runner: &Arc<Runner>, generation: u64) -> Result<(), RunnerError> {
-    let started = start(&shared.binary, runner.room.slots, shared.config.runner_threads);
-    let (mut child, from, to) = started.map_err(RunnerError::Start)?;
-    shared.config.telemetry.metrics.runner_started();
-    if let Some(stderr) = child.stderr.take() {
-        shared.tasks.spawn(repeat(runner.index, stderr));
-    }
-    runner.state().pid = child.id();
-    let (outbox, outgoing) = Outbox::new();
-    let served = tokio::select! {
-        served = serve(shared, runner, generation, outbox, FrameReader::new(from)) => served,
-        Err(error) = outbox::write(outgoing, FrameWriter::new(to)) => Err(error.into()),
-    };
-    end(&mut child, served).await
-}
-
-/// Ends the process, if it is still there, and says why it ended.
-async fn end(child: &mut Child, served: Result<(), RunnerError>) -> Result<(), RunnerError> {
-    // Our end of the stream is closed by now, at which a runner ends by itself.
-    if let Ok(Ok(status)) = tokio::time::timeout(Duration::from_millis(100), child.wait()).await {
-        return match served {
-            Ok(()) => Ok(()),
-            Err(RunnerError::Stream(_) | RunnerError::Ended(_)) => Err(RunnerError::Ended(status.to_string())),
-            Err(other) => Err(other),
-        };
-    }
-    let _ = child.kill().await;
-    served
-}
-
-/// Listens to a runner until its stream ends.
-pub(super) async fn serve<R: tokio::io::AsyncRead + Unpin>(
-    shared: &Arc<Shared>,
-    runner: &Arc<Runner>,
-    generation: u64,
-    outbox: Outbox,
-    mut frames: FrameReader<R>,
-) -> Result<(), RunnerError> {
-    match tokio::time::timeout(START_TIMEOUT, frames.next::<FromRunner>()).await {
-        Ok(first) => match first? {
-            Some(FromRunner::Ready) => {}
-            Some(_) => return Err(RunnerError::Protocol),
-            None => return Err(RunnerError::Ended(String::new())),
-        },
-        Err(_) => return Err(RunnerError::NotReady),
-    }
-    runner.up(shared, outbox.clone(), generation);
-    let id = RunnerId { index: runner.index, generation };
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watch = Watch { heard: Instant::now(), asked: None };
-    loop {
-        tokio::select! {
-            // What was said comes first, so that silence is the runner's and not ours.
-            biased;
-            frame = frames.next::<FromRunner>() => {
-                let Some(mut frame) = frame? else { return Err(RunnerError::Ended(String::new())) };
-                watch = Watch { heard: Instant::now(), asked: None };
-                loop {
-                    take(shared, runner, id, &outbox, frame).await?;
-                    match frames.buffered()? {
-                        Some(next) => frame = next,
-                        None => break,
-                    }
-                }
-            }
-            _ = tick.tick() => watch.check(shared, runner, id, &outbox)?,
-            () = shared.closing.cancelled() => return Ok(()),
-        }
-    }
-}
-
-/// Notices a runner that is stuck.
-struct Watch {
-    heard: Instant,
-    /// When it was asked for a sign of life.
-    asked: Option<Instant>,
-}
-
-impl Watch {
-    fn check(&mut self, shared: &Shared, runner: &Runner, id: RunnerId, outbox: &Outbox) -> Result<(), RunnerError> {
-        let patience = shared.config.runner_silence;
-        if self.asked.is_some_and(|asked| asked.elapsed() > patience) {
-            return Err(RunnerError::Silent);
-        }
-        if runner.worker.is_none() && runner.running().attempts == 0 {
-            return Ok(());
-        }
-        // One that is elsewhere hears from us all the time, so that it knows that it still belongs to somebody.
-        if self.asked.is_none() && (runner.worker.is_some() || self.heard.elapsed() > patience / 3) {
-            self.asked = Some(Instant::now());
-            outbox.send(ToRunner::Ping, None);
-        }
-        let now = Instant::now();
-        for attempt in shared.books.of_runner(id) {
-            let due = attempt.state().overdue_at(attempt.node().timeout, GRACE);
-            if due.is_some_and(|due| due < now) {
-                return Err(RunnerError::Overdue(attempt.key));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One frame. Waits only for memory, which holds up this runner alone.
-async fn take(
-    shared: &Arc<Shared>,
-    runner: &Arc<Runner>,
-    id: RunnerId,
-    outbox: &Outbox,
-    frame: FromRunner,
-) -> Result<(), RunnerError> {
-    // A runner speaks for the attempts that were sent to it, and for no other.
-    let find = |key| shared.books.get(key).filter(|attempt| attempt.is_at(id));
-    match frame {
-        FromRunner::Ready => return Err(RunnerError::Protocol),
-        FromRunner::Pong => {}
-        FromRunner::LoadFailed { component, message } => runner.load_failed(shared, component, &message),
-        FromRunner::Call { attempt, call, request } => {
-            let Some(attempt) = find(attempt) else { return Ok(()) };
-            let size = match &request {
-                Call::XComPush { value, .. } => value.bytes.len(),
-                Call::SqlQuery { parameters, .. } | Call::SqlExecute { parameters, .. } => {
-                    parameters.iter().map(Datum::size_bytes).sum()
-                }
-                _ => 0,
-            };
-            let memory = shared.inbound.reserve(size as u64).await;
-            calls::receive(shared, outbox, &attempt, call, request, memory);
-        }
-        FromRunner::Log { attempt, lines } => {
-            if let Some(attempt) = find(attempt) {
-                shared.logs.append(&attempt, &lines);
-            }
-        }
-        FromRunner::Tape { attempt, tape } => {
-            if let Some(recorder) = find(attempt).as_ref().and_then(|attempt| attempt.recorder.as_ref()) {
-                recorder.tape(tape);
-            }
-        }
-        FromRunner::Used { attempt, cpu_us } => {
-            if let Some(attempt) = find(attempt)
-                && let Some(ledger) = &attempt.ledger
-                && let Err(over) = ledger.had(Resource::Cpu, cpu_us)
-                && attempt.is_over(over)
-            {
-                outbox.send(ToRunner::Kill { attempt: attempt.key }, None);
-            }
-        }
-        FromRunner::Done { attempt, end, usage } => {
-            let Some(attempt) = find(attempt) else { return Ok(()) };
-            runner.ended(shared, attempt.takes());
-            let size = match &end {
-                AttemptEnd::Success(Some(value)) => value.bytes.len(),
-                _ => 0,
-            };
-            let memory = shared.inbound.reserve(size as u64).await;
-            finish::done(shared, &attempt, end, usage, memory);
-        }
-    }
-    Ok(())
-}
-
-/// Passes a runner's own words on to our log.
-pub(super) async fn repeat(index: usize, stderr: ChildStderr) {
-    let mut stderr = BufReader::new(stderr).take(MAX_STDERR_BYTES);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match stderr.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {
-                let text = String::from_utf8_lossy(&line);
-                tracing::warn!(runner = index, text = text.trim_end(), "a runner says");
-            }
-        }
-    }
-    // It must not block on a full pipe.
-    let _ = tokio::io::copy(stderr.get_mut(), &mut tokio::io::sink()).await;
-}
-
-impl Attempt {
-    /// Notes that it is sent now; false if it is over, or unwanted, and must not be.
-    fn sent_to(&self, runner: RunnerId) -> bool {
-        let mut state = self.state();
-        if state.is_closed() || state.killed.is_some() {
-            return false;
-        }
-        state.phase = Phase::Sent { runner, at: Instant::now() };
-        true
-    }
-
-    /// Notes that it is ended because its dag is over a limit; false if it is being ended already.
-    fn is_over(&self, limit: OverLimit) -> bool {
-        let mut state = self.state();
-        let is_first = state.killed.is_none();
-        if is_first {
-            state.killed = Some(Instant::now());
-            state.over_limit = Some(limit);
-        }
-        is_first
-    }
-
-    fn is_at(&self, id: RunnerId) -> bool {
-        matches!(self.state().phase, Phase::Sent { runner, .. } if runner == id)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A dag arrives as a [`spec::DagSpec`] (plain data), is checked once, and is a [`dag::Dag`] from then on.
 
+pub mod agreement;
 pub mod approval;
 pub mod asset;
 pub mod backfill;

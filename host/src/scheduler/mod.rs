@@ -25,6 +25,7 @@ mod deploy;
 mod driver;
 mod garbage;
 mod grants;
+mod heartbeat;
 mod intake;
 mod limits;
 mod params;
@@ -63,12 +64,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 pub use version::{VersionError, graph};
 
-use self::{
-    driver::{Driver, Heartbeat, Request},
-    intake::Intake,
-    reply::Reply,
-    retention::Ended,
-};
+use self::{driver::Driver, heartbeat::Heartbeat, intake::Intake, reply::Reply, request::Request, retention::Ended};
 use crate::{
     blobs::Blobs,
     model::{

@@ -4,22 +4,26 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{IntakeError, RetentionConfig, grants::GrantsDifference};
+use super::{IntakeError, RetentionConfig, grants::GrantsDifference, reply::Reply};
 use crate::{
     executor::CompileError,
     model::{
+        approval::Answer,
         backfill::ReprocessBehavior,
         dag::DagError,
         grants::{Grant, GrantsPolicy},
-        ids::{DagId, Digest, NameError, RunId, TaskId},
+        ids::{AssetName, DagId, Digest, NameError, RunId, TaskId},
         limits::DagLimits,
         signers::{SignatureError, Signers},
-        state::TaskState,
+        state::{RunState, TaskState},
         time::{DataInterval, Timestamp},
         warning::Failing,
         yaml::YamlError,
     },
-    store::{DagRunKey, DeployedDag, OriginRow, Parent, StoreError},
+    store::{
+        BackfillId, BackfillNew, BackfillRow, DagRunKey, DagRunRow, DeployedDag, EndedRun, InstanceKey, OriginRow,
+        Parent, StoreError,
+    },
     telemetry::Telemetry,
 };
 
@@ -351,4 +355,111 @@ pub struct Health {
     pub running: u32,
     /// Runs that are not finished.
     pub active_runs: u32,
+}
+
+/// What the loop can be asked.
+pub enum Request {
+    /// `conf`: the resolved params. `checked_at`: when the store was seen to hold no such run.
+    Trigger {
+        dag_id: DagId,
+        request: Box<RunRequest>,
+        conf: String,
+        checked_at: Timestamp,
+        reply: Reply<DagRunRow>,
+    },
+    ReloadDags {
+        dag_ids: Vec<DagId>,
+        reply: Reply<()>,
+    },
+    SetPaused {
+        dag_id: DagId,
+        paused: bool,
+        reply: Reply<bool>,
+    },
+    DeleteDag {
+        dag_id: DagId,
+        reply: Reply<()>,
+    },
+    DeleteRun {
+        dag_id: DagId,
+        run_id: RunId,
+        reply: Reply<()>,
+    },
+    DeleteInstance {
+        dag_id: DagId,
+        run_id: RunId,
+        task_id: TaskId,
+        map_index: i32,
+        reply: Reply<()>,
+    },
+    /// Finished runs of a dag are too old. Answers how many were deleted.
+    Retire {
+        dag_id: DagId,
+        runs: Vec<EndedRun>,
+        reply: Reply<u64>,
+    },
+    MarkRun {
+        dag_id: DagId,
+        run_id: RunId,
+        state: RunState,
+        reply: Reply<DagRunRow>,
+    },
+    Clear {
+        request: Box<ClearRequest>,
+        reply: Reply<Vec<InstanceKey>>,
+    },
+    Mark {
+        request: Box<MarkRequest>,
+        reply: Reply<Vec<InstanceKey>>,
+    },
+    /// An asset was updated by hand. `extra`: a JSON object. Answers the event's key.
+    AssetEvent {
+        asset: AssetName,
+        extra: String,
+        user: String,
+        reply: Reply<i64>,
+    },
+    /// Events that a dag (none: all) has not consumed are dropped, of one asset (none: all). Answers how many.
+    AssetQueueDelete {
+        dag_id: Option<DagId>,
+        asset: Option<i64>,
+        reply: Reply<u64>,
+    },
+    /// Somebody answers what a task asks.
+    Answer {
+        request: Box<AnswerRequest>,
+        reply: Reply<Answer>,
+    },
+    ReloadPools {
+        reply: Reply<()>,
+    },
+    CreateBackfill {
+        new: Box<BackfillNew>,
+        reply: Reply<BackfillRow>,
+    },
+    PauseBackfill {
+        id: BackfillId,
+        is_paused: bool,
+        reply: Reply<BackfillRow>,
+    },
+    CancelBackfill {
+        id: BackfillId,
+        reply: Reply<BackfillRow>,
+    },
+    /// What an instance waits for.
+    Why {
+        dag_id: DagId,
+        run_id: RunId,
+        task_id: TaskId,
+        map_index: i32,
+        reply: Reply<Vec<Dependency>>,
+    },
+    Stop,
+}
+
+impl Request {
+    /// Whether it deletes runs.
+    pub(super) fn deletes(&self) -> bool {
+        matches!(self, Self::DeleteDag { .. } | Self::DeleteRun { .. } | Self::Retire { .. })
+    }
 }

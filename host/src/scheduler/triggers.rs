@@ -4,7 +4,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::{Map, Value};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Origin, RequestError, RunRequest, Scheduler, driver::Request, no_dag, params, runs};
+use super::{Origin, RequestError, RunRequest, Scheduler, no_dag, params, request::Request, runs};
 use crate::{
     executor::{TriggerCall, TriggerRefusal},
     model::ids::DagId,

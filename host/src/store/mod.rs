@@ -103,6 +103,7 @@ pub use retention::{EndedRun, PartStep, RetentionSize};
 pub use rows::*;
 pub use schema::migrations;
 pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
+pub use transfer::setting_forget;
 pub use user_change::{UserChange, UserChanged};
 pub use webhook::WebhookRow;
 pub use xcom::XComFilter;

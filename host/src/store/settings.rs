@@ -345,4 +345,10 @@ impl Store {
         let query = db::query(include_str!("sql/setting_put_new.sql")).bind(name).bind(value);
         Ok(self.write(query).await? == 1)
     }
+
+    /// Stores a setting in place of what there was.
+    pub async fn setting_put(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.write(db::query(include_str!("sql/setting_put.sql")).bind(name).bind(value)).await?;
+        Ok(())
+    }
 }

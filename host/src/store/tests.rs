@@ -5,6 +5,7 @@ mod calendar;
 mod commits;
 mod deletes;
 mod deploys;
+mod leases;
 mod lists;
 mod plans;
 mod retention;

@@ -4,7 +4,11 @@
 use std::path::Path;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, postgres::PgConnection, sqlite::SqliteConnection};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _,
+    postgres::PgConnection,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
 
 use super::{
     Store, StoreConfig, StoreError, StorePlace, Synchronous,
@@ -74,6 +78,17 @@ impl Store {
             }
         }
     }
+}
+
+/// Deletes a setting in the file of a database, which nobody uses meanwhile.
+///
+/// # Errors
+/// If it is no database, or can't be written.
+pub async fn setting_forget(file: &Path, name: &str) -> Result<(), StoreError> {
+    let mut connection = SqliteConnectOptions::new().filename(file).disable_statement_logging().connect().await?;
+    sqlx::query(include_str!("sql/setting_delete.sqlite.sql")).bind(name).execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
 }
 
 const LAST_DELETED_SQLITE: &str =

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use airlock_tests::{Client, Postgres, Server, Worker, build, until};
+use airlock_tests::{Client, Postgres, Server, Worker, build, server::SECRET_KEY, until};
 use chrono::{DateTime, SecondsFormat};
 use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
@@ -15,8 +15,6 @@ use crate::{
     report::{Figure, Goal, Unit},
 };
 
-/// 32 bytes.
-const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const TOKEN: &str = "a token that workers show";
 const WORKERS: u32 = 4;
 const SLOTS: u32 = 64;

@@ -14,12 +14,10 @@ use crate::{
     postgres::Postgres,
     proxy::{Mode, Proxy},
     s3::Bucket,
-    server::{Builder, Server},
+    server::{Builder, SECRET_KEY, Server},
     worker::Worker,
 };
 
-/// Of all processes: 32 bytes.
-const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const WORKERS_TOKEN: &str = "a token that workers show";
 const WORKERS: usize = 3;
 /// Attempts at a time, of all processes together.

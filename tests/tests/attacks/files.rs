@@ -153,7 +153,9 @@ async fn fa_007_what_was_changed_in_storage_is_never_run_nor_shown_as_whole() {
     // Both the component and its compiled code are not what they were.
     for path in files(&server.data_dir()) {
         let name = path.to_string_lossy().into_owned();
-        if path.is_file() && (name.contains("/blobs/") || name.contains("/compiled/")) {
+        // Whose storage it is, is another matter: with another mark nothing starts.
+        let is_mark = name.ends_with("/airlock-storage");
+        if path.is_file() && !is_mark && (name.contains("/blobs/") || name.contains("/compiled/")) {
             let mut bytes = fs::read(&path).unwrap();
             let middle = bytes.len() / 2;
             bytes[middle] ^= 0x40;

@@ -2,6 +2,37 @@
 
 use super::Setting;
 
+/// Settings that say where a process is, what it has, or how it is reached, and those that something else watches over (`cli::agreement`,
+/// `vault::keys`). All others are to be the same in all processes on one database that may lead.
+pub const OF_ONE_PROCESS: &[&str] = &[
+    "data_dir",
+    "listen",
+    "tls.cert",
+    "tls.key",
+    "server.trusted_proxies",
+    "database.url",
+    "database.synchronous",
+    "cluster.url",
+    "workers.local",
+    "workers.queues",
+    "workers.attempts",
+    "workers.memory_mib",
+    "workers.url",
+    "workers.name",
+    "kubernetes.fleets",
+    "storage.url",
+    "secret_key",
+    "secret_key_file",
+    "secret_key_command",
+    "secrets.files",
+    "secrets.vault_token",
+    "secrets.vault_jwt_file",
+    "admin_password",
+    "sql.sqlite_folder",
+    "log.level",
+    "log.format",
+];
+
 /// All settings, in the order of the help.
 pub const SETTINGS: &[Setting] = &[
     Setting {

@@ -102,3 +102,10 @@ fn secrets_are_not_shown_and_have_no_flag() {
     let help = <SettingArgs as clap::Args>::augment_args(Command::new("serve")).render_long_help().to_string();
     assert!(help.contains("--database-synchronous") && !help.contains("--admin-password"));
 }
+
+#[test]
+fn what_each_process_has_for_itself_are_settings() {
+    for key in OF_ONE_PROCESS {
+        assert!(SETTINGS.iter().any(|setting| setting.key == *key), "`{key}`");
+    }
+}

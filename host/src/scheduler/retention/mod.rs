@@ -31,8 +31,8 @@ use tokio::{
 use self::agenda::{Agenda, Duty};
 use super::{
     RequestError, Scheduler,
-    driver::Request,
     garbage::{self, paced},
+    request::Request,
 };
 use crate::{
     blobs::keys,

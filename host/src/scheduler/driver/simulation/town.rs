@@ -68,19 +68,10 @@ enum Hour {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let end = prop_oneof![
-        6 => Just(End::Success),
-        1 => Just(End::Failed),
-        1 => Just(End::Fatal),
-        1 => Just(End::Skipped),
-        1 => Just(End::Lost),
-        3 => Just(End::Later),
-        1 => Just(End::Twice),
-    ];
     let which = any::<usize>;
     prop_oneof![
         6 => which().prop_map(Deed::Trigger),
-        20 => (which(), end).prop_map(|(at, end)| Deed::End(at, end)),
+        20 => (which(), end(1, 3)).prop_map(|(at, end)| Deed::End(at, end)),
         1 => (which(), any::<bool>()).prop_map(|(at, paused)| Deed::Pause(at, paused)),
         1 => which().prop_map(Deed::ClearFailed),
         2 => which().prop_map(Deed::Clear),

@@ -1,0 +1,43 @@
+//! Who leads, and what becomes of what is written by who does no longer. SQLite has no leases.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+impl TestStore {
+    /// Leads as `holder`, until the next one asks for the lease.
+    async fn lead(store: &Store, holder: &str) -> i64 {
+        loop {
+            if let Some(epoch) = store.lease_take(holder, "http://x", Duration::ZERO, None).await.unwrap() {
+                store.fence(holder, epoch, Instant::now() + Duration::from_mins(1));
+                return epoch;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_written_by_a_leader_of_before_is_refused() {
+    if !StoreConfig::tests_use_postgres() {
+        return;
+    }
+    let before = TestStore::new().await;
+    let version = before.deployed(&["a"]).await[0].version;
+    let after = Store::open(&config(&before.folder).await).await.unwrap();
+    let commit = |key| Commit { dag_runs_new: vec![run(key, "a", version)], now: at(1), ..Commit::default() };
+
+    let epoch = TestStore::lead(&before, "before").await;
+    before.setting_put("word", b"before").await.unwrap();
+    before.commit(&commit(1)).await.unwrap();
+    assert_eq!(TestStore::lead(&after, "after").await, epoch + 1);
+
+    // A statement, a transaction of several, and the commit of a turn.
+    assert!(matches!(before.setting_put("word", b"late").await, Err(StoreError::Fenced)));
+    assert!(matches!(before.data_key_put([1; 8], b"late", at(1)).await, Err(StoreError::Fenced)));
+    assert!(matches!(before.commit(&commit(2)).await, Err(StoreError::Fenced)));
+    assert!(!before.lease_renew("before", Duration::ZERO).await.unwrap());
+    assert_eq!(after.setting_get("word").await.unwrap().as_deref(), Some(b"before".as_slice()));
+    assert_eq!(after.data_key_list().await.unwrap().len(), 0);
+    assert_eq!(after.dag_run_next_key().await.unwrap(), 2);
+    after.commit(&commit(2)).await.unwrap();
+}
