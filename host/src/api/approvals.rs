@@ -176,8 +176,7 @@ pub async fn get_hitl_detail(
     Path(path): Path<InstancePath>,
 ) -> Result<Json<HitlDetail>, ApiError> {
     let none = ApiError::not_found(format!("task `{}` of dag_run `{}` asks nothing", path.task_id, path.dag_run_id));
-    let map_index = path.map_index;
-    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (path, map_index) = path.split();
     let (key, instance) = find_instance(&api, &path, map_index).await?;
     let row = api.store.approval_list_of(&key, None, 1).await?.pop();
     let shown = show_all(&api, vec![instance]).await?.pop();
@@ -195,8 +194,7 @@ pub async fn get_hitl_detail_try_detail(
     State(api): State<Api>,
     Path(path): Path<HitlTryPath>,
 ) -> Result<Json<HitlDetail>, ApiError> {
-    let HitlTryPath { dag_id, dag_run_id, task_id, map_index, try_number } = path;
-    let task = TaskPath { dag_id, dag_run_id, task_id };
+    let (task, map_index, try_number) = path.split();
     let (key, _) = find_instance(&api, &task, map_index).await?;
     let row = api.store.approval_list_of(&key, Some(try_number), 1).await?.pop();
     let row = row.ok_or_else(|| {

@@ -168,13 +168,6 @@ pub async fn get_xcom_entries(
     Ok(Json(XComCollectionResponse { xcom_entries, total_entries: listed.total }))
 }
 
-impl XComPath {
-    fn split(self) -> (TaskPath, XComKey) {
-        let task = TaskPath { dag_id: self.dag_id, dag_run_id: self.dag_run_id, task_id: self.task_id };
-        (task, self.xcom_key)
-    }
-}
-
 async fn find_xcom(api: &Api, path: XComPath, map_index: i32) -> Result<XComValue, ApiError> {
     let (path, key) = path.split();
     let (instance, _) = find_instance(api, &path, map_index).await?;
