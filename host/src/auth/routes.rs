@@ -277,6 +277,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/dags/{dag_id}/grants/policy", Needs(GrantWrite)),
     ("GET", "/dags/{dag_id}/webhook", OfDag(Read)),
     ("POST", "/dags/{dag_id}/webhook", OfDag(WebhookWrite)),
+    ("GET", "/dags/{dag_id}/webhook/replace", OfDag(WebhookWrite)),
+    ("GET", "/dags/{dag_id}/webhook/delete", OfDag(WebhookWrite)),
     ("POST", "/dags/{dag_id}/webhook/delete", OfDag(WebhookWrite)),
     ("GET", "/dags/{dag_id}/limits", Needs(LimitsWrite)),
     ("POST", "/dags/{dag_id}/limits", Needs(LimitsWrite)),
