@@ -55,6 +55,7 @@ ranges!(
 
 ranges!(
     /// Which questions, by when they were asked.
+    #[expect(clippy::struct_field_names, reason = "they are the parameters")]
     CreatedRange { created_at: created_at_gte created_at_gt created_at_lte created_at_lt, }
 );
 

@@ -34,7 +34,6 @@ macro_rules! patch_body {
         $(#[$about])*
         #[derive(Debug, Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
-        #[expect(clippy::struct_excessive_bools, reason = "the fields are Airflow's")]
         pub struct $name {
             $($(#[$of])* $field: $type,)*
             /// `success`, `failed` or `skipped`.
