@@ -2,8 +2,34 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use airlock_tests::{Server, build, until};
+use airlock_tests::{Client, Server, build, until};
+use reqwest::Method;
 use serde_json::{Value, json};
+
+/// Whoever may keep backfills of one dag keeps no other's: neither by the API nor on the page of theirs.
+#[tokio::test]
+async fn a_backfill_is_kept_by_those_of_its_own_dag() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(format!("{DAILY}---\ndag_id: theirs\ntasks: {{t: {{uses: control/empty}}}}\n").into()).await.ok();
+    client.set_paused("daily", true).await;
+    let body = json!({"dag_id": "daily", "from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-30T00:00:00Z"});
+    let id = client.post("/api/v2/backfills", &body).await.ok()["id"].clone();
+    let eve = json!({"username": "eve", "password": "correct-horse-7", "role": "member",
+        "dag_permissions": [{"dags": "daily", "role": "viewer"}, {"dags": "theirs", "role": "operator"}]});
+    client.post("/api/v2/users", &eve).await.ok();
+    let eve = Client::signed_in(&server.url, "eve", "correct-horse-7").await;
+    let by_api = eve.send(eve.request(Method::PUT, &format!("/api/v2/backfills/{id}/cancel"))).await;
+    by_api.refused(403);
+    let by_page = eve.request(Method::POST, &format!("/dags/theirs/backfills/{id}/cancel"));
+    let by_page = by_page.header("origin", &server.url).send().await.unwrap();
+    assert_eq!(by_page.status(), 404);
+    assert!(client.get(&format!("/api/v2/backfills/{id}")).await.ok()["completed_at"].is_null());
+    let own = client.request(Method::POST, &format!("/dags/daily/backfills/{id}/cancel"));
+    own.header("origin", &server.url).send().await.unwrap();
+    assert!(client.get(&format!("/api/v2/backfills/{id}")).await.ok()["completed_at"].is_string());
+}
 
 const DAILY: &str = "
 dag_id: daily

@@ -219,6 +219,15 @@ async fn settings_are_taken_over_by_another_server_or_not_at_all() {
     client.set_paused("remembered", true).await;
     let said = client.request(reqwest::Method::PUT, "/api/v2/dags/remembered/retention").json(&json!({"runs_days": 9}));
     client.send(said).await.ok();
+    let limits =
+        client.request(reqwest::Method::PUT, "/api/v2/dags/remembered/limits").json(&json!({"memory_mib": 700}));
+    client.send(limits).await.ok();
+    client.patch("/api/v2/dags/remembered/grants", &json!({"policy": "review"})).await.ok();
+    let decide = async |verb: &str, grant: &str| {
+        client.post(&format!("/api/v2/dags/remembered/grants/{verb}"), &json!({"grants": [grant]})).await.ok();
+    };
+    decide("revoke", "variable:colours/*").await;
+    decide("approve", "variable:colours/blue").await;
     let cli = Shell::signed_in(&server).await;
     let plain = cli.run(&["export"]).await.ok();
     assert!(!plain.contains("hunter22") && !plain.contains("hidden"), "{plain}");
@@ -237,6 +246,10 @@ async fn settings_are_taken_over_by_another_server_or_not_at_all() {
         (all, there.get("/api/v2/dags/remembered/retention").await.ok()["own"]["runs_days"].clone())
     };
     let untouched = settings().await;
+    let said = async || {
+        let (limits, grants) = (there.get("/api/v2/limits").await.ok(), there.get("/api/v2/grants").await.ok());
+        (limits["dags"].clone(), grants["dags"].clone())
+    };
 
     // One of its things is wrong: nothing is taken over.
     let mut wrong: Value = serde_json::from_str(&whole).unwrap();
@@ -247,7 +260,31 @@ async fn settings_are_taken_over_by_another_server_or_not_at_all() {
     assert_eq!((&dry["variables"], &dry["to_be_set"]), (&json!(2), &json!([])));
     assert_eq!(settings().await, untouched);
 
+    // What admins say of dags is changed by nobody else.
+    let account = json!({"username": "op", "password": "correct-horse-7", "role": "operator"});
+    there.post("/api/v2/users", &account).await.ok();
+    let token = Client::signed_in(&other.url, "op", "correct-horse-7").await.token;
+    let operator = Shell::signed_in(&other).await.env("AIRLOCK_TOKEN", &token.unwrap());
+    let refused = operator.run_with(&["import", "-"], &whole).await;
+    assert!(refused.err.contains("`limits.write`") && refused.err.contains("`remembered`"), "{}", refused.err);
+    assert_eq!((settings().await, said().await), (untouched, (json!([]), json!([]))));
+
     let done = cli.run_with(&["import", "-", "-o", "json"], &plain).await.json();
+    let (limits, grants) = said().await;
+    assert_eq!((&limits[0]["dag_id"], &limits[0]["memory_mib"]), (&json!("remembered"), &json!(700)));
+    let decided = json!({
+        "dag_id": "remembered", "policy": "review", "approved": ["variable:colours/blue"], "revoked": ["variable:colours/*"],
+    });
+    assert_eq!(grants, json!([decided]));
+    operator.run_with(&["import", "-"], &plain).await.ok();
+    // A file that says nothing of them leaves them alone.
+    let mut silent: Value = serde_json::from_str(&plain).unwrap();
+    let dag = silent["dags"].as_array_mut().unwrap().iter_mut().find(|dag| dag["dag_id"] == "remembered").unwrap();
+    let before = dag.clone();
+    dag.as_object_mut().unwrap().retain(|said, _| said != "limits" && said != "grants");
+    assert_ne!(*dag, before);
+    cli.run_with(&["import", "-"], &silent.to_string()).await.ok();
+    assert_eq!(said().await, (limits, grants));
     assert_eq!(done["to_be_set"], json!(["variable api_password", "connection store"]));
     assert_eq!(there.get("/api/v2/variables/colour").await.ok()["value"], "blue");
     assert_eq!(there.get("/api/v2/dags/remembered").await.ok()["is_paused"], true);

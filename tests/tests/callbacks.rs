@@ -206,7 +206,7 @@ async fn a_dag_is_run_by_what_it_is_told_once_and_also_after_a_crash() {
         (errors == 2).then_some(())
     })
     .await;
-    client.upload("dag_id: mend\nparams: {event: none}\ntasks: {t: {uses: control/empty}}\n".into()).await.ok();
+    client.upload("dag_id: mend\nparams: {event: none, task_id: {type: string, default: the run}}\ntasks: {t: {uses: control/empty}}\n".into()).await.ok();
     server.kill();
     server.restart().await;
     let client = server.client().await;
@@ -227,6 +227,9 @@ async fn a_dag_is_run_by_what_it_is_told_once_and_also_after_a_crash() {
     let of_task = client.get("/api/v2/dags/mend/dagRuns/callback__1_t_1_failure").await.ok();
     assert_eq!(of_task["conf"]["message"], "no shop");
     assert_eq!(of_task["conf"]["dag_run_id"], run_id.as_str());
+    let of_run = client.get("/api/v2/dags/mend/dagRuns/callback__1__0_failure").await.ok();
+    assert_eq!(of_task["conf"]["task_id"], "t");
+    assert!(!of_run["conf"].get("task_id").is_some_and(Value::is_null), "{of_run}");
     let triggers = client.get("/api/v2/dags/mend/dagRuns/callback__1__0_failure/triggers").await.ok();
     assert_eq!(triggers["triggering_task"]["dag_run_id"], run_id.as_str());
     assert_eq!(triggers["triggering_task"]["task_id"], Value::Null);

@@ -69,6 +69,23 @@ async fn a_run_is_triggered_with_params_and_watched_to_its_end_without_a_reload(
 }
 
 #[tokio::test]
+async fn a_backfill_is_watched_to_its_end_without_a_reload() {
+    let (server, client, browser) = start().await;
+    client.upload(build::component("control")).await.ok();
+    let daily = "dag_id: daily\nschedule: 0 6 * * *\ntasks: {work: {uses: control/sleep, with: {duration: 200ms}}}\n";
+    client.upload(daily.into()).await.ok();
+    browser.open(&server, "/dags/daily/backfills").await;
+    browser.script("window.sameDocument = true").await;
+    browser.holds("return document.querySelector('#live')?.dataset.liveState === 'on'").await;
+    let body = json!({"dag_id": "daily", "from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-04T00:00:00Z",
+        "max_active_runs": 1});
+    client.post("/api/v2/backfills", &body).await.ok();
+    browser.holds("return document.querySelector('#backfills progress')?.value === 3").await;
+    browser.holds("return document.querySelector('#backfills tbody').textContent.includes('over')").await;
+    assert_eq!(browser.script("return window.sameDocument === true").await, true, "the page was loaded anew");
+}
+
+#[tokio::test]
 async fn a_log_grows_while_it_is_looked_at() {
     let (server, client, browser) = start().await;
     let run_id = client.trigger("busy_bees", json!({"steps": 80})).await;
@@ -113,6 +130,8 @@ async fn pages(client: &Client) -> Vec<String> {
         "/dags/busy_bees/limits",
         "/dags/busy_bees/retention",
         "/dags/busy_bees/webhook",
+        "/dags/busy_bees/webhook/replace",
+        "/dags/busy_bees/webhook/delete",
         "/dags/busy_bees/trigger",
         "/dags/busy_bees/delete",
         "/components",
@@ -433,6 +452,8 @@ async fn everything_can_be_reached_by_keyboard() {
     let name = browser.script("return document.activeElement.textContent").await;
     browser.press(Key::Enter).await;
     browser.holds(&format!("return location.pathname === '/dags/' + {name}")).await;
+    browser.press("7").await;
+    browser.holds("return location.pathname.endsWith('/details') && document.readyState === 'complete'").await;
     browser.press("t").await;
     browser.holds("return location.pathname.endsWith('/trigger')").await;
     assert_no_complaints(&browser).await;

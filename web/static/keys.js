@@ -6,13 +6,14 @@ const KEYS = [
   ['/', 'Search', () => { const field = document.querySelector('[role="search"] input[type="search"]'); field?.focus(); field?.select(); }],
   ['g d', 'DAGs', go('/dags')],
   ['g c', 'Components', go('/components')],
+  ['g a', 'Assets', go('/assets')],
   ['g v', 'Variables', go('/variables')],
   ['g n', 'Connections', go('/connections')],
   ['g p', 'Pools', go('/pools')],
   ['j', 'Next row', () => row(1)],
   ['k', 'Row before', () => row(-1)],
   ['u', 'Up a level', () => [...document.querySelectorAll('.crumbs a')].pop()?.click()],
-  ['1 – 4', 'Tabs', null],
+  ['1 – 9', 'Tabs', null],
   ['t', 'Trigger; in the grid: table', () => (document.getElementById('trigger'))?.click()],
   ['c', 'Clear', () => (document.getElementById('clear-run') ?? document.getElementById('clear-task'))?.click()],
   ['r', 'Refresh', () => location.reload()],
@@ -21,7 +22,7 @@ const KEYS = [
   ['Esc', 'Close', null],
 ];
 const actions = new Map(KEYS.filter(([, , act]) => act).map(([key, , act]) => [key, act]));
-for (let tab = 1; tab <= 4; tab++) {
+for (let tab = 1; tab <= 9; tab++) {
   actions.set(String(tab), () => document.querySelectorAll('.tabs a')[tab - 1]?.click());
 }
 

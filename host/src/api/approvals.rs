@@ -11,11 +11,14 @@ use super::{
     error::ApiError,
     extract::{self, Paging, Path, Query},
     paths::{HitlTryPath, InstancePath, RunScopePath, TaskPath},
+    patterns::ApprovalPatterns,
     permit::Scoped,
+    ranges::CreatedRange,
     task_instances::{TaskInstanceResponse, find_instance, find_scope, show_all, tries::find_try},
 };
 use crate::{
     auth::CurrentUser,
+    model::ids::TaskId,
     scheduler::AnswerRequest,
     store::{ApprovalFilter, ApprovalRow, WhichApprovals},
 };
@@ -85,6 +88,11 @@ pub struct HitlDetailResponse {
 pub struct HitlQuery {
     /// True: those that were answered. False: those whose answer is waited for, the oldest first.
     response_received: Option<bool>,
+    #[param(value_type = Option<String>)]
+    task_id: Option<TaskId>,
+    map_index: Option<i32>,
+    /// Any text that the subject holds, as of `dag_id_pattern`.
+    subject_search: Option<String>,
 }
 
 fn user(name: &str) -> HitlUser {
@@ -133,7 +141,7 @@ impl HitlDetail {
 /// What is asked in a run, in a dag (`~` for the run) or in all (`~` for both).
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", tag = "Task Instance",
-    params(RunScopePath, Paging, HitlQuery),
+    params(RunScopePath, Paging, HitlQuery, ApprovalPatterns, CreatedRange),
     responses((status = 200, body = HitlDetailCollection)),
 )]
 pub async fn get_hitl_details(
@@ -142,6 +150,8 @@ pub async fn get_hitl_details(
     Path(path): Path<RunScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<HitlQuery>,
+    Query(names): Query<ApprovalPatterns>,
+    Query(created): Query<CreatedRange>,
 ) -> Result<Json<HitlDetailCollection>, ApiError> {
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
     let which = match query.response_received {
@@ -149,7 +159,24 @@ pub async fn get_hitl_details(
         Some(true) => WhichApprovals::Answered,
         Some(false) => WhichApprovals::Waiting,
     };
-    let filter = ApprovalFilter { dag_id, dags: scope.seen().clone(), dag_run, which };
+    let filter = ApprovalFilter {
+        dag_id,
+        dags: scope.seen().clone(),
+        dag_run,
+        which,
+        task_id: query.task_id,
+        map_index: query.map_index,
+        dag_id_like: names.dag_id()?,
+        task_id_like: names.task_id()?,
+        subject_like: extract::pattern(query.subject_search.as_deref(), None)?,
+        created_at: created.created_at(),
+    };
+    if filter.dag_run.is_none() && filter.which != WhichApprovals::Waiting && filter.looks_into_each() {
+        return Err(ApiError::bad_request(
+            "questions are found by names and times within one run, or with `response_received=false` among those that wait: \
+             else that would read all history",
+        ));
+    }
     let listed = api.store.approval_list(&filter, paging.page()).await?;
     let (mut rows, mut instances) = (Vec::new(), Vec::new());
     for row in listed.items {
@@ -176,8 +203,7 @@ pub async fn get_hitl_detail(
     Path(path): Path<InstancePath>,
 ) -> Result<Json<HitlDetail>, ApiError> {
     let none = ApiError::not_found(format!("task `{}` of dag_run `{}` asks nothing", path.task_id, path.dag_run_id));
-    let map_index = path.map_index;
-    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (path, map_index) = path.split();
     let (key, instance) = find_instance(&api, &path, map_index).await?;
     let row = api.store.approval_list_of(&key, None, 1).await?.pop();
     let shown = show_all(&api, vec![instance]).await?.pop();
@@ -195,8 +221,7 @@ pub async fn get_hitl_detail_try_detail(
     State(api): State<Api>,
     Path(path): Path<HitlTryPath>,
 ) -> Result<Json<HitlDetail>, ApiError> {
-    let HitlTryPath { dag_id, dag_run_id, task_id, map_index, try_number } = path;
-    let task = TaskPath { dag_id, dag_run_id, task_id };
+    let (task, map_index, try_number) = path.split();
     let (key, _) = find_instance(&api, &task, map_index).await?;
     let row = api.store.approval_list_of(&key, Some(try_number), 1).await?.pop();
     let row = row.ok_or_else(|| {

@@ -121,8 +121,7 @@ pub async fn get_artifact(
     Path(path): Path<ArtifactPath>,
     Query(index): Query<MapIndex>,
 ) -> Result<Response, ApiError> {
-    let name = path.name;
-    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (path, name) = path.split();
     let (instance, _) = find_instance(&api, &path, index.map_index).await?;
     let missing = || {
         let shown: String = name.chars().take(80).collect();

@@ -14,7 +14,10 @@ use super::{
     paths::{DagPath, DagVersionPath},
 };
 use crate::{
-    model::{dag::differences, ids::DagId},
+    model::{
+        dag::{differences, is_other_code},
+        ids::DagId,
+    },
     store::DagVersionRow,
 };
 
@@ -70,7 +73,7 @@ pub struct DifferencesQuery {
 pub struct DifferencesResponse {
     since: i64,
     version_number: i64,
-    /// Whether the component is another, so that tasks may do other things though nothing differs here.
+    /// Whether the component that the dag came with is another, so that its tasks may do other things though nothing differs here.
     component_changed: bool,
     differences: Vec<DifferenceResponse>,
 }
@@ -114,7 +117,7 @@ pub async fn get_differences(
     Ok(Json(DifferencesResponse {
         since,
         version_number: path.version_number,
-        component_changed: before.component != after.component,
+        component_changed: is_other_code(before.component, after.component, &after.spec),
         differences: differences.collect(),
     }))
 }

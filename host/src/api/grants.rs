@@ -17,7 +17,7 @@ use super::{
 use crate::{
     auth::CurrentUser,
     model::{
-        grants::{Grant, GrantsPolicy, MAX_DECISIONS},
+        grants::{Decisions, Grant, GrantError, GrantsPolicy, MAX_DECISIONS},
         ids::DagId,
     },
     scheduler::GrantsDecision,
@@ -74,6 +74,56 @@ pub struct GrantsBody {
     /// `memory:1024`.
     #[schema(value_type = Vec<String>)]
     grants: Vec<Grant>,
+}
+
+/// All that was decided about what a dag may reach.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DagDecisionsBody {
+    /// As of [`GrantsPolicyBody`]: `grant`, `review`, or the kinds of requests that wait; null: the server's.
+    policy: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    approved: BTreeSet<Grant>,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    revoked: BTreeSet<Grant>,
+}
+
+impl From<Decisions> for DagDecisionsBody {
+    fn from(decisions: Decisions) -> Self {
+        let decided = |is_approved| decisions.decided(is_approved).cloned().collect();
+        Self {
+            policy: decisions.policy.as_ref().map(ToString::to_string),
+            approved: decided(true),
+            revoked: decided(false),
+        }
+    }
+}
+
+impl TryFrom<DagDecisionsBody> for Decisions {
+    type Error = ApiError;
+
+    fn try_from(DagDecisionsBody { policy, approved, revoked }: DagDecisionsBody) -> Result<Self, ApiError> {
+        let wrong = |error: GrantError| ApiError::invalid(["body", "grants"], error.to_string());
+        let policy = policy.map(|text| text.parse()).transpose().map_err(wrong)?;
+        Self::all(policy, &approved, &revoked).map_err(wrong)
+    }
+}
+
+/// What was decided about a dag.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagDecisionsResponse {
+    dag_id: String,
+    #[serde(flatten)]
+    decisions: DagDecisionsBody,
+}
+
+/// The dags about which something was decided.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DagDecisionsCollectionResponse {
+    dags: Vec<DagDecisionsResponse>,
+    total_entries: usize,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -133,6 +183,20 @@ fn named(body: GrantsBody) -> Result<BTreeSet<Grant>, ApiError> {
         1..=MAX_DECISIONS => Ok(body.grants.into_iter().collect()),
         _ => Err(ApiError::invalid(["body", "grants"], format!("they are more than {MAX_DECISIONS}"))),
     }
+}
+
+/// What was decided about which dag. Who decided it, and what follows, is told of one dag.
+#[utoipa::path(
+    get, path = "/api/v2/grants", tag = "Grant", responses((status = 200, body = DagDecisionsCollectionResponse)),
+)]
+pub async fn get_grants(State(api): State<Api>) -> Result<Json<DagDecisionsCollectionResponse>, ApiError> {
+    let all = api.store.dag_decisions_all().await?.into_iter();
+    let one = |(dag_id, decisions): (DagId, Decisions)| DagDecisionsResponse {
+        dag_id: dag_id.to_string(),
+        decisions: decisions.into(),
+    };
+    let dags: Vec<_> = all.map(one).collect();
+    Ok(Json(DagDecisionsCollectionResponse { total_entries: dags.len(), dags }))
 }
 
 /// What the dag asks to reach, what it may, and what waits.

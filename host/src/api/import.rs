@@ -1,6 +1,6 @@
 //! What people set, taken over from another installation: all of it, or nothing.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -11,13 +11,15 @@ use super::{
     dag_numbers,
     error::ApiError,
     extract::{self, Query},
+    grants::DagDecisionsBody,
+    limits::DagLimitsBody,
     pools::PoolBody,
     retention::DagRetentionBody,
     variables::VariableBody,
 };
 use crate::{
-    auth::Audit,
-    model::{ids::DagId, retention::DagRetention},
+    auth::{Audit, CurrentUser},
+    model::{grants::Decisions, ids::DagId, limits::DagLimits, retention::DagRetention, role::Permission},
     store::{DagSettings, SettingsImport},
 };
 
@@ -41,7 +43,7 @@ pub struct ImportBody {
     dags: Vec<DagSettingsBody>,
 }
 
-/// What an operator says of a dag.
+/// What people say of a dag.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DagSettingsBody {
@@ -50,6 +52,57 @@ pub struct DagSettingsBody {
     is_paused: bool,
     #[serde(default)]
     retention: DagRetentionBody,
+    /// Who changes them needs the permission `limits.write`. Null: they stay as they are.
+    limits: Option<DagLimitsBody>,
+    /// Who changes them needs the permission `grant.write`. Null: they stay as they are.
+    grants: Option<DagDecisionsBody>,
+}
+
+impl DagSettingsBody {
+    /// What is to be stored of a dag that is there.
+    ///
+    /// # Errors
+    /// 422 if something can't be said of a dag; 403 if `user` may not say something that is otherwise here.
+    async fn import(self, api: &Api, user: &CurrentUser) -> Result<DagSettings, ApiError> {
+        let Self { dag_id, is_paused, retention, limits, grants } = self;
+        let retention = DagRetention::from(retention);
+        dag_numbers::check(retention, AT)?;
+        let limits = limits.map(DagLimits::from);
+        if let Some(limits) = limits {
+            dag_numbers::check(limits, AT)?;
+            let is_so = limits == api.store.dag_numbers_get::<DagLimits>(&dag_id).await?;
+            refuse_change(user, is_so, "limits", &dag_id, Permission::LimitsWrite)?;
+        }
+        let decisions = grants.map(Decisions::try_from).transpose()?;
+        if let Some(decisions) = &decisions {
+            let known = api.store.dag_decisions(std::slice::from_ref(&dag_id)).await?.remove(&dag_id);
+            let is_so = *decisions == known.unwrap_or_default();
+            refuse_change(user, is_so, "grants", &dag_id, Permission::GrantWrite)?;
+        }
+        Ok(DagSettings { dag_id, is_paused, retention, limits, decisions })
+    }
+}
+
+/// Where dags are in the body.
+const AT: &[&str] = &["body", "dags"];
+
+/// Refuses to change `what` of a dag by somebody who may not.
+fn refuse_change(
+    user: &CurrentUser,
+    is_so: bool,
+    what: &str,
+    dag_id: &DagId,
+    needed: Permission,
+) -> Result<(), ApiError> {
+    if is_so || user.may(needed) {
+        return Ok(());
+    }
+    let holders = needed.holders();
+    let why = format!(
+        "the {what} of dag `{dag_id}` are others here: to change them needs the permission `{needed}`, which {holders} \
+         have; leave `{what}` out of the file"
+    );
+    Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", why))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -81,6 +134,7 @@ pub struct ImportResponse {
 pub async fn import_settings(
     State(api): State<Api>,
     audit: Audit,
+    user: CurrentUser,
     Query(query): Query<ImportQuery>,
     extract::Json(body): extract::Json<ImportBody>,
 ) -> Result<Json<ImportResponse>, ApiError> {
@@ -111,12 +165,13 @@ pub async fn import_settings(
         import.pools.push(pool.import()?);
     }
     for dag in body.dags {
-        let retention = DagRetention::from(dag.retention);
-        dag_numbers::check(retention, &["body", "dags"])?;
-        if api.store.dag_get(&dag.dag_id).await?.is_some() {
-            import.dags.push(DagSettings { dag_id: dag.dag_id, is_paused: dag.is_paused, retention });
+        let is_here = api.store.dag_get(&dag.dag_id).await?.is_some();
+        let name = dag.dag_id.to_string();
+        let dag = dag.import(&api, &user).await?;
+        if is_here {
+            import.dags.push(dag);
         } else {
-            response.unknown_dags.push(dag.dag_id.to_string());
+            response.unknown_dags.push(name);
         }
     }
     response.variables = import.variables.len();
@@ -138,7 +193,7 @@ pub async fn import_settings(
             "dags": names(import.dags.iter().map(|dag| dag.dag_id.as_str()).collect()),
         }),
     );
-    api.store.settings_import(&import, api.clock.now()).await?;
+    api.store.settings_import(&import, &user.username, api.clock.now()).await?;
     audit.begun();
     let dags = import.dags.into_iter().map(|dag| dag.dag_id).collect();
     api.scheduler.settings_imported(dags).await?;

@@ -8,8 +8,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     extract::{Paging, Query},
+    ranges::JobRanges,
 };
-use crate::{model::warning::HEARTBEAT_LIMIT, store::Page};
+use crate::{
+    model::{time::Timestamp, warning::HEARTBEAT_LIMIT},
+    store::Page,
+};
 
 /// Airflow: `JobResponse`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,25 +53,28 @@ pub struct JobQuery {
     job_type: Option<String>,
     job_state: Option<String>,
     hostname: Option<String>,
+    /// No job has one.
+    executor_class: Option<String>,
 }
 
 /// The scheduler that leads, and the workers that are connected with it.
 #[utoipa::path(
-    get, path = "/api/v2/jobs", tag = "Job", params(Paging, JobQuery),
+    get, path = "/api/v2/jobs", tag = "Job", params(Paging, JobQuery, JobRanges),
     responses((status = 200, body = JobCollectionResponse)),
 )]
 pub async fn get_jobs(
     State(api): State<Api>,
     Query(paging): Query<Paging>,
     Query(query): Query<JobQuery>,
+    Query(dates): Query<JobRanges>,
 ) -> Json<JobCollectionResponse> {
-    let job = |id, job_type| JobResponse {
+    let job = |id, job_type, since: Option<Timestamp>| JobResponse {
         id,
         dag_id: None,
         dag_display_name: None,
         state: "running",
         job_type,
-        start_date: None,
+        start_date: since.map(Timestamp::to_utc),
         end_date: None,
         latest_heartbeat: None,
         executor_class: None,
@@ -75,22 +82,25 @@ pub async fn get_jobs(
         unixname: None,
     };
     let heartbeat = api.scheduler.health().heartbeat;
-    let scheduler = JobResponse { latest_heartbeat: Some(heartbeat.to_utc()), ..job(1, "SchedulerJob") };
+    let scheduler = JobResponse { latest_heartbeat: Some(heartbeat.to_utc()), ..job(1, "SchedulerJob", None) };
     let is_beating = api.clock.now().since(heartbeat) < HEARTBEAT_LIMIT;
     let workers = api.scheduler.workload(None).workers;
     let workers = workers.into_iter().zip(2..).map(|(worker, id)| {
-        let start_date = Some(worker.connected_at.to_utc());
-        (JobResponse { start_date, hostname: Some(worker.name), ..job(id, "WorkerJob") }, true)
+        let since = Some(worker.connected_at);
+        (JobResponse { hostname: Some(worker.name), ..job(id, "WorkerJob", since) }, true, since)
     });
-    let mut jobs: Vec<_> = std::iter::once((scheduler, is_beating)).chain(workers).collect();
+    let mut jobs: Vec<_> = std::iter::once((scheduler, is_beating, None)).chain(workers).collect();
     let asked = |asked: &Option<String>, is: &str| asked.as_ref().is_none_or(|asked| asked == is);
-    jobs.retain(|(job, is_alive)| {
+    jobs.retain(|(job, is_alive, since)| {
         query.is_alive.is_none_or(|asked| asked == *is_alive)
             && asked(&query.job_type, job.job_type)
             && asked(&query.job_state, job.state)
             && asked(&query.hostname, job.hostname.as_deref().unwrap_or_default())
+            && asked(&query.executor_class, "")
+            && dates.start_date().holds(*since)
+            && dates.end_date().holds(None)
     });
     let (total_entries, Page { limit, offset }) = (jobs.len(), paging.page());
-    let jobs = jobs.into_iter().map(|(job, _)| job).skip(offset as usize).take(limit as usize).collect();
+    let jobs = jobs.into_iter().map(|(job, ..)| job).skip(offset as usize).take(limit as usize).collect();
     Json(JobCollectionResponse { jobs, total_entries })
 }

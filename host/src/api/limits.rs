@@ -58,6 +58,21 @@ pub struct DagLimitsResponse {
     used_today: DagUsageResponse,
 }
 
+/// What is said of a dag.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnLimitsResponse {
+    dag_id: String,
+    #[serde(flatten)]
+    own: DagLimitsBody,
+}
+
+/// The dags of which something is said.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnLimitsCollectionResponse {
+    dags: Vec<OwnLimitsResponse>,
+    total_entries: usize,
+}
+
 async fn show(api: &Api, path: &DagPath) -> Result<Json<DagLimitsResponse>, ApiError> {
     let dag = find_dag(api, &path.dag_id).await?;
     let seen = api.scheduler.dag_limits(&dag.dag_id).await?;
@@ -76,6 +91,17 @@ async fn show(api: &Api, path: &DagPath) -> Result<Json<DagLimitsResponse>, ApiE
             host_calls: used(Resource::HostCalls),
         },
     }))
+}
+
+/// Of which dags something else is said than what the server's settings say.
+#[utoipa::path(
+    get, path = "/api/v2/limits", tag = "Limits", responses((status = 200, body = OwnLimitsCollectionResponse)),
+)]
+pub async fn get_limits(State(api): State<Api>) -> Result<Json<OwnLimitsCollectionResponse>, ApiError> {
+    let all = api.store.dag_numbers_list::<DagLimits>().await?.into_iter();
+    let dags: Vec<_> =
+        all.map(|(dag_id, own)| OwnLimitsResponse { dag_id: dag_id.to_string(), own: own.into() }).collect();
+    Ok(Json(OwnLimitsCollectionResponse { total_entries: dags.len(), dags }))
 }
 
 /// What the attempts of the dag may have together, and what they had today.

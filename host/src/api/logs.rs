@@ -16,7 +16,7 @@ use super::{
     Api,
     error::{ApiError, chain},
     extract::{Path, Query},
-    paths::{MapIndex, TaskPath, TryPath},
+    paths::{MapIndex, TryPath},
     permit::Visitor,
     retention::refuse_retired,
     task_instances::find_instance,
@@ -73,8 +73,7 @@ pub async fn get_log(
     Query(query): Query<LogQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let try_number = path.try_number;
-    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (path, try_number) = path.split();
     let (instance, row) = find_instance(&api, &path, index.map_index).await?;
     if try_number == 0 || try_number > row.try_number {
         return Err(ApiError::not_found(format!("task instance `{}` has no try {try_number}", path.task_id)));

@@ -33,49 +33,39 @@ path!(
     /// `~` stands for all dags, runs or tasks.
     #[expect(clippy::struct_field_names, reason = "the names are the path's")]
     TaskScopePath { dag_id: Scope<DagId> = String, dag_run_id: Scope<RunId> = String, task_id: Scope<TaskId> = String, });
-path!(InstancePath {
-    dag_id: DagId = String,
-    dag_run_id: RunId = String,
-    task_id: TaskId = String,
-    map_index: i32 = i32,
-});
 path!(
     #[expect(clippy::struct_field_names, reason = "the names are the path's")]
     GroupPath { dag_id: DagId = String, dag_run_id: RunId = String, group_id: TaskId = String }
 );
-path!(TryPath { dag_id: DagId = String, dag_run_id: RunId = String, task_id: TaskId = String, try_number: u32 = u32 });
-path!(TaskTryPath {
-    dag_id: DagId = String,
-    dag_run_id: RunId = String,
-    task_id: TaskId = String,
-    task_try_number: u32 = u32,
-});
-path!(InstanceTryPath {
-    dag_id: DagId = String,
-    dag_run_id: RunId = String,
-    task_id: TaskId = String,
-    map_index: i32 = i32,
-    task_try_number: u32 = u32,
-});
-path!(HitlTryPath {
-    dag_id: DagId = String,
-    dag_run_id: RunId = String,
-    task_id: TaskId = String,
-    map_index: i32 = i32,
-    try_number: u32 = u32,
-});
-path!(XComPath {
-    dag_id: DagId = String,
-    dag_run_id: RunId = String,
-    task_id: TaskId = String,
-    xcom_key: XComKey = String,
-});
-path!(ArtifactPath {
-    dag_id: DagId = String,
-    dag_run_id: RunId = String,
-    task_id: TaskId = String,
-    name: String = String,
-});
+
+/// A path that goes on behind a task.
+macro_rules! path_behind_task {
+    ($name:ident { $($field:ident: $type:ty = $shown:ty),+ $(,)? }) => {
+        path!($name {
+            dag_id: DagId = String,
+            dag_run_id: RunId = String,
+            task_id: TaskId = String,
+            $($field: $type = $shown),+
+        });
+
+        impl $name {
+            /// The task, and what stands behind it.
+            pub fn split(self) -> (TaskPath, $($type),+) {
+                let Self { dag_id, dag_run_id, task_id, $($field),+ } = self;
+                (TaskPath { dag_id, dag_run_id, task_id }, $($field),+)
+            }
+        }
+    };
+}
+
+path_behind_task!(InstancePath { map_index: i32 = i32 });
+path_behind_task!(TryPath { try_number: u32 = u32 });
+path_behind_task!(TaskTryPath { task_try_number: u32 = u32 });
+path_behind_task!(InstanceTryPath { map_index: i32 = i32, task_try_number: u32 = u32 });
+path_behind_task!(HitlTryPath { map_index: i32 = i32, try_number: u32 = u32 });
+path_behind_task!(XComPath { xcom_key: XComKey = String });
+path_behind_task!(ArtifactPath { name: String = String });
+
 path!(AssetPath { asset_id: i64 = i64 });
 path!(AliasPath { asset_alias_id: i64 = i64 });
 path!(ConfigPath { section: String = String, option: String = String });

@@ -62,3 +62,20 @@ patterns!(
         owner: owner_pattern owner_prefix_pattern,
     }
 );
+
+patterns!(
+    /// Which questions, by names.
+    ApprovalPatterns {
+        dag_id: dag_id_pattern dag_id_prefix_pattern,
+        task_id: task_id_pattern task_id_prefix_pattern,
+    }
+);
+
+patterns!(
+    /// Which XComs, by names.
+    XComPatterns {
+        key: xcom_key_pattern xcom_key_prefix_pattern,
+        run_id: run_id_pattern run_id_prefix_pattern,
+        task_id: task_id_pattern task_id_prefix_pattern,
+    }
+);

@@ -12,11 +12,11 @@ use crate::{
 };
 
 macro_rules! ranges {
-    ($($date:ident: $gte:ident $gt:ident $lte:ident $lt:ident,)*) => {
-        /// Which runs, or task instances of which runs: those of a span of time.
+    ($(#[$what:meta])* $query:ident { $($date:ident: $gte:ident $gt:ident $lte:ident $lt:ident,)* }) => {
+        $(#[$what])*
         #[derive(Debug, Clone, Default, Deserialize, IntoParams, ToSchema)]
         #[into_params(parameter_in = Query)]
-        pub struct DateRanges {
+        pub struct $query {
             $(
                 #[param(value_type = Option<DateTime<Utc>>)]
                 #[schema(value_type = Option<DateTime<Utc>>)]
@@ -33,7 +33,7 @@ macro_rules! ranges {
             )*
         }
 
-        impl DateRanges {
+        impl $query {
             $(
                 pub fn $date(&self) -> Range {
                     range(self.$gte, self.$gt, self.$lte, self.$lt)
@@ -44,10 +44,27 @@ macro_rules! ranges {
 }
 
 ranges!(
-    logical_date: logical_date_gte logical_date_gt logical_date_lte logical_date_lt,
-    run_after: run_after_gte run_after_gt run_after_lte run_after_lt,
-    start_date: start_date_gte start_date_gt start_date_lte start_date_lt,
-    end_date: end_date_gte end_date_gt end_date_lte end_date_lt,
+    /// Which runs, or task instances of which runs: those of a span of time.
+    DateRanges {
+        logical_date: logical_date_gte logical_date_gt logical_date_lte logical_date_lt,
+        run_after: run_after_gte run_after_gt run_after_lte run_after_lt,
+        start_date: start_date_gte start_date_gt start_date_lte start_date_lt,
+        end_date: end_date_gte end_date_gt end_date_lte end_date_lt,
+    }
+);
+
+ranges!(
+    /// Which questions, by when they were asked.
+    #[expect(clippy::struct_field_names, reason = "they are the parameters")]
+    CreatedRange { created_at: created_at_gte created_at_gt created_at_lte created_at_lt, }
+);
+
+ranges!(
+    /// Which jobs, by when they began and ended.
+    JobRanges {
+        start_date: start_date_gte start_date_gt start_date_lte start_date_lt,
+        end_date: end_date_gte end_date_gt end_date_lte end_date_lt,
+    }
 );
 
 /// How long runs, or task instances, took that have ended.

@@ -66,8 +66,7 @@ pub async fn get_recording(
     Path(path): Path<TryPath>,
     Query(index): Query<MapIndex>,
 ) -> Result<Response, ApiError> {
-    let try_number = path.try_number;
-    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (path, try_number) = path.split();
     let (instance, _) = find_instance(&api, &path, index.map_index).await?;
     let Some(row) = api.store.recording_get(&instance, try_number).await? else {
         refuse_retired(&api, instance.dag_run, Part::Logs).await?;

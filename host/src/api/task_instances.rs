@@ -230,12 +230,6 @@ pub async fn find_instance(
     Ok((key, row))
 }
 
-impl InstancePath {
-    fn split(self) -> (TaskPath, i32) {
-        (TaskPath { dag_id: self.dag_id, dag_run_id: self.dag_run_id, task_id: self.task_id }, self.map_index)
-    }
-}
-
 async fn show_instance(api: &Api, path: &TaskPath, map_index: i32) -> Result<Json<TaskInstanceResponse>, ApiError> {
     let (_, row) = find_instance(api, path, map_index).await?;
     let mut rows = show_all(api, vec![row]).await?;

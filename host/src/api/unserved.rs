@@ -27,19 +27,7 @@ const NAMES: &[(&str, &[&str])] = &[
         "/api/v2/dags/{dag_id}/dagRuns",
         &["bundle_version", "consuming_asset_pattern", "cursor", "partition_*", "updated_at_*"],
     ),
-    (
-        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails",
-        &[
-            "body_search",
-            "created_at_*",
-            "dag_id_*",
-            "map_index",
-            "responded_by_*",
-            "state",
-            "subject_search",
-            "task_id*",
-        ],
-    ),
+    ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", &["body_search", "responded_by_*", "state"]),
     (
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances",
         &["cursor", "executor", "queue*", "task_display_name_*", "task_group_id", "updated_at_*"],
@@ -48,14 +36,10 @@ const NAMES: &[(&str, &[&str])] = &[
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
         &["cursor", "executor", "queue*", "updated_at_*"],
     ),
-    (
-        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries",
-        &["dag_display_name_*", "map_index_filter", "run_id_*", "task_id_*", "xcom_key_*"],
-    ),
+    ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries", &["dag_display_name_*"]),
     ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/wait", &["result"]),
     ("/api/v2/dags/{dag_id}/dagVersions", &["bundle_*", "version_number"]),
     ("/api/v2/eventLogs", &["try_number"]),
-    ("/api/v2/jobs", &["end_date_*", "executor_class", "start_date_*"]),
 ];
 
 /// Refuses a query of a request to `route` that asks for what is not served.

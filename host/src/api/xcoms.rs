@@ -24,6 +24,7 @@ use super::{
     extract::{self, Paging, Path, Query},
     names::Names,
     paths::{MapIndex, TaskPath, TaskScopePath, XComPath},
+    patterns::XComPatterns,
     permit::Scoped,
     ranges::DateRanges,
     retention::refuse_retired,
@@ -108,6 +109,20 @@ pub struct XComQuery {
     #[param(value_type = Option<String>)]
     xcom_key: Option<XComKey>,
     map_index: Option<i32>,
+    /// The same.
+    map_index_filter: Option<i32>,
+}
+
+impl XComQuery {
+    fn map_index(&self) -> Result<Option<i32>, ApiError> {
+        match (self.map_index, self.map_index_filter) {
+            (Some(one), Some(other)) if one != other => Err(ApiError::invalid(
+                ["query", "map_index_filter"],
+                "it is another than `map_index`; leave one of them out",
+            )),
+            (one, other) => Ok(one.or(other)),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -141,7 +156,7 @@ impl XComResponse {
 /// XComs of a task, or with `~` for task, run and dag of all.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries", tag = "XCom",
-    params(TaskScopePath, Paging, XComQuery, DateRanges), responses((status = 200, body = XComCollectionResponse)),
+    params(TaskScopePath, Paging, XComQuery, XComPatterns, DateRanges), responses((status = 200, body = XComCollectionResponse)),
 )]
 pub async fn get_xcom_entries(
     State(api): State<Api>,
@@ -149,6 +164,7 @@ pub async fn get_xcom_entries(
     Path(path): Path<TaskScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<XComQuery>,
+    Query(names): Query<XComPatterns>,
     Query(dates): Query<DateRanges>,
 ) -> Result<Json<XComCollectionResponse>, ApiError> {
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
@@ -157,22 +173,23 @@ pub async fn get_xcom_entries(
         dags: scope.seen().clone(),
         dag_run,
         task_id: path.task_id.one(),
-        map_index: query.map_index,
+        map_index: query.map_index()?,
         key: query.xcom_key,
+        key_like: names.key()?,
+        run_id_like: names.run_id()?,
+        task_id_like: names.task_id()?,
         logical_date: dates.logical_date(),
         run_after: dates.run_after(),
     };
+    if filter.dag_run.is_none() && filter.looks_into_each() {
+        return Err(ApiError::bad_request(
+            "XComs are found by names within one run: of all runs that would read all history; name the run",
+        ));
+    }
     let listed = api.store.xcom_list(&filter, paging.page()).await?;
     let names = Names::of_runs(&api, listed.items.iter().map(|row| row.instance.dag_run)).await?;
     let xcom_entries = listed.items.into_iter().map(|row| XComResponse::new(row, &names)).collect();
     Ok(Json(XComCollectionResponse { xcom_entries, total_entries: listed.total }))
-}
-
-impl XComPath {
-    fn split(self) -> (TaskPath, XComKey) {
-        let task = TaskPath { dag_id: self.dag_id, dag_run_id: self.dag_run_id, task_id: self.task_id };
-        (task, self.xcom_key)
-    }
 }
 
 async fn find_xcom(api: &Api, path: XComPath, map_index: i32) -> Result<XComValue, ApiError> {

@@ -182,6 +182,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("PUT", "/api/v2/dags/{dag_id}/limits", Needs(LimitsWrite)),
     ("GET", "/api/v2/dags/{dag_id}/retention", OfDag(Read)),
     ("PUT", "/api/v2/dags/{dag_id}/retention", OfDag(RetentionWrite)),
+    ("GET", "/api/v2/grants", Needs(Read)),
+    ("GET", "/api/v2/limits", Needs(Read)),
+    // What an admin says of a dag needs more, which the handler asks for.
     ("POST", "/api/v2/import", Needs(SettingsImport)),
     ("GET", "/api/v2/retention", Needs(Read)),
     ("POST", "/api/v2/retention/dry_run", Needs(RetentionWrite)),
@@ -274,6 +277,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/dags/{dag_id}/grants/policy", Needs(GrantWrite)),
     ("GET", "/dags/{dag_id}/webhook", OfDag(Read)),
     ("POST", "/dags/{dag_id}/webhook", OfDag(WebhookWrite)),
+    ("GET", "/dags/{dag_id}/webhook/replace", OfDag(WebhookWrite)),
+    ("GET", "/dags/{dag_id}/webhook/delete", OfDag(WebhookWrite)),
     ("POST", "/dags/{dag_id}/webhook/delete", OfDag(WebhookWrite)),
     ("GET", "/dags/{dag_id}/limits", Needs(LimitsWrite)),
     ("POST", "/dags/{dag_id}/limits", Needs(LimitsWrite)),

@@ -212,11 +212,7 @@ impl Client {
             let mut query = query.to_vec();
             query.push(("limit", page.to_string()));
             query.push(("offset", items.len().to_string()));
-            let mut answer = self.get(segments, &query).await?;
-            let Some(Value::Array(more)) = answer.get_mut(field).map(Value::take) else {
-                return Err(CliError::text(Kind::Failed, format!("the answer has no list `{field}`"))
-                    .hint("is the server of the same version as this command? see `airlock version`"));
-            };
+            let more = items_of(self.get(segments, &query).await?, field)?;
             let got = more.len();
             items.extend(more);
             if got < page {
@@ -224,6 +220,14 @@ impl Client {
             }
         }
         Ok(items)
+    }
+
+    /// The list at `segments`, which has no pages; its items are under `field` in the answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn whole_list(&self, segments: &[&str], field: &str) -> Result<Vec<Value>> {
+        items_of(self.get(segments, &[]).await?, field)
     }
 
     /// Exchanges a name and a password for a token.
@@ -237,6 +241,15 @@ impl Client {
         token.map(str::to_owned).ok_or_else(|| {
             CliError::text(Kind::Failed, "the answer has no token").hint("is this address an Airlock server?")
         })
+    }
+}
+
+/// The items under `field` in an answer.
+fn items_of(mut answer: Value, field: &str) -> Result<Vec<Value>> {
+    match answer.get_mut(field).map(Value::take) {
+        Some(Value::Array(items)) => Ok(items),
+        _ => Err(CliError::text(Kind::Failed, format!("the answer has no list `{field}`"))
+            .hint("is the server of the same version as this command? see `airlock version`")),
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
 
 #[derive(Debug, clap::Subcommand)]
 pub enum LimitsCommand {
-    /// What the attempts of a dag may have together, and what they had today.
-    Show { dag_id: String },
+    /// What the attempts of a dag may have together, and what they had today; without a dag: of which dags something is said.
+    Show { dag_id: Option<String> },
     /// Say what the attempts of a dag may have together. What is left out stays as it is.
     Set {
         dag_id: String,
@@ -48,7 +48,19 @@ pub struct Said {
 impl LimitsCommand {
     pub async fn run(self, client: &Client, format: Format) -> Result<()> {
         match self {
-            Self::Show { dag_id } => show(&client.get(&["dags", &dag_id, "limits"], &[]).await?, format),
+            Self::Show { dag_id: Some(dag_id) } => show(&client.get(&["dags", &dag_id, "limits"], &[]).await?, format),
+            Self::Show { dag_id: None } => format.list(
+                &client.whole_list(&["limits"], "dags").await?,
+                &[
+                    ("dag", "/dag_id"),
+                    ("memory_mib", "/memory_mib"),
+                    ("cpu_seconds_per_day", "/cpu_seconds_per_day"),
+                    ("log_mib_per_day", "/log_mib_per_day"),
+                    ("data_mib_per_day", "/data_mib_per_day"),
+                    ("network_mib_per_day", "/network_mib_per_day"),
+                    ("host_calls_per_day", "/host_calls_per_day"),
+                ],
+            ),
             Self::Set { dag_id, said } => {
                 let said = [
                     ("memory_mib", said.memory_mib),

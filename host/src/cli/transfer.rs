@@ -53,13 +53,12 @@ impl ExportArgs {
         let pools = fields(pools, &["name", "slots", "description", "include_deferred"]);
         let dags = client.list(&["dags"], &[], "dags", usize::MAX).await?;
         let mut dags = fields(dags, &["dag_id", "is_paused"]);
-        let retention = client.get(&["retention"], &[]).await?;
-        for own in retention["own"].as_array().into_iter().flatten() {
-            if let Some(dag) = dags.iter_mut().find(|dag| dag["dag_id"] == own["dag_id"]) {
-                dag["retention"] = json!({
-                    "runs_days": own["runs_days"], "runs_count": own["runs_count"],
-                    "logs_days": own["logs_days"], "data_days": own["data_days"],
-                });
+        for (said, list) in [("retention", "own"), ("limits", "dags"), ("grants", "dags")] {
+            for mut own in client.whole_list(&[said], list).await? {
+                let dag_id = own.as_object_mut().and_then(|own| own.remove("dag_id"));
+                if let Some(dag) = dags.iter_mut().find(|dag| Some(&dag["dag_id"]) == dag_id.as_ref()) {
+                    dag[said] = own;
+                }
             }
         }
         if self.with_secrets {

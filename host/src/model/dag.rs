@@ -15,7 +15,7 @@ use std::{
 
 pub use build::upstream_ids;
 pub use catalog::Catalog;
-pub use compare::{Difference, differences};
+pub use compare::{Difference, differences, is_other_code};
 pub use words::{Concurrency, TemplateInput, run_concurrency};
 
 use self::{

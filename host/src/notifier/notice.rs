@@ -61,10 +61,10 @@ impl Notice {
         }
     }
 
-    /// As the conf of a run that it starts.
+    /// As the conf of a run that it starts: what there is nothing of is left to the defaults of its params.
     pub fn as_object(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
-            Ok(Value::Object(fields)) => fields,
+            Ok(Value::Object(fields)) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
             _ => Map::new(),
         }
     }

@@ -3,12 +3,12 @@
 use super::{
     DagRunKey, InstanceKey, Listed, Page, Store, StoreError,
     db::{self, Builder, FromRow, Row},
-    filter::{counting, push_count_end, push_dags, push_page},
+    filter::{Like, Range, counting, push_count_end, push_dags, push_like, push_page, push_range},
 };
 use crate::model::{
     approval::{Answer, Question},
     dag_access::DagSet,
-    ids::{DagId, RunId},
+    ids::{DagId, RunId, TaskId},
     time::Timestamp,
 };
 
@@ -63,6 +63,23 @@ pub struct ApprovalFilter {
     pub dags: DagSet,
     pub dag_run: Option<DagRunKey>,
     pub which: WhichApprovals,
+    pub task_id: Option<TaskId>,
+    pub map_index: Option<i32>,
+    pub dag_id_like: Like,
+    pub task_id_like: Like,
+    pub subject_like: Like,
+    pub created_at: Range,
+}
+
+impl ApprovalFilter {
+    /// Whether each question must be looked into that the rest leaves.
+    pub fn looks_into_each(&self) -> bool {
+        let likes = [&self.dag_id_like, &self.task_id_like, &self.subject_like];
+        self.task_id.is_some()
+            || self.map_index.is_some()
+            || self.created_at != Range::default()
+            || likes.into_iter().any(|like| *like != Like::default())
+    }
 }
 
 impl Store {
@@ -127,5 +144,14 @@ fn push_filter(builder: &mut Builder, filter: &ApprovalFilter) -> Result<(), Sto
     if let Some(run) = filter.dag_run {
         builder.push(" AND a.dag_run = ").push_bind(run);
     }
-    Ok(())
+    if let Some(task_id) = &filter.task_id {
+        builder.push(" AND a.task_id = ").push_bind(task_id.clone());
+    }
+    if let Some(map_index) = filter.map_index {
+        builder.push(" AND a.map_index = ").push_bind(map_index);
+    }
+    push_range(builder, "a.created_at", filter.created_at);
+    push_like(builder, "r.dag_id", &filter.dag_id_like)?;
+    push_like(builder, "a.task_id", &filter.task_id_like)?;
+    push_like(builder, "a.subject", &filter.subject_like)
 }

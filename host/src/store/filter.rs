@@ -93,6 +93,15 @@ pub struct Spans {
     pub duration: Lengths,
 }
 
+impl Range {
+    /// Whether `at` is in it. What is not known is in a range alone that leaves nothing out.
+    pub fn holds(self, at: Option<Timestamp>) -> bool {
+        let is_after = |from| at.is_some_and(|at| at >= from);
+        let is_before = |to| at.is_some_and(|at| at <= to);
+        self.gte.is_none_or(is_after) && self.lte.is_none_or(is_before)
+    }
+}
+
 impl From<Day> for Range {
     fn from(day: Day) -> Self {
         Self { gte: Some(day.start), lte: Some(Timestamp::from_micros(day.end.as_micros() - 1)) }

@@ -1,7 +1,7 @@
 //! What people set, taken over from another installation in one transaction.
 
-use super::{ConnectionRow, PoolRow, Store, StoreError, VariableRow, db};
-use crate::model::{ids::DagId, retention::DagRetention, time::Timestamp};
+use super::{ConnectionRow, PoolRow, Store, StoreError, VariableRow, dag_numbers, db, grant};
+use crate::model::{grants::Decisions, ids::DagId, limits::DagLimits, retention::DagRetention, time::Timestamp};
 
 /// What is taken over.
 #[derive(Debug, Clone, Default)]
@@ -12,17 +12,22 @@ pub struct SettingsImport {
     pub dags: Vec<DagSettings>,
 }
 
-/// What an operator says of a dag.
+/// What people say of a dag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DagSettings {
     pub dag_id: DagId,
     pub is_paused: bool,
     pub retention: DagRetention,
+    /// None: they stay.
+    pub limits: Option<DagLimits>,
+    /// None: they stay.
+    pub decisions: Option<Decisions>,
 }
 
 impl Store {
     /// Stores all of it, or nothing; replaces what has the same names. Dags that are not there are left out.
-    pub async fn settings_import(&self, import: &SettingsImport, now: Timestamp) -> Result<(), StoreError> {
+    /// What it decides about grants is decided by the user `by`.
+    pub async fn settings_import(&self, import: &SettingsImport, by: &str, now: Timestamp) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         for variable in &import.variables {
@@ -34,10 +39,16 @@ impl Store {
         for pool in &import.pools {
             pool.put().execute(&mut *transaction).await?;
         }
-        for DagSettings { dag_id, is_paused, retention } in &import.dags {
+        for DagSettings { dag_id, is_paused, retention, limits, decisions } in &import.dags {
             let pause = db::query(include_str!("sql/dag_set_paused.sql")).bind(dag_id).bind(is_paused).bind(now);
             pause.execute(&mut *transaction).await?;
-            super::dag_numbers::put(dag_id, *retention).execute(&mut *transaction).await?;
+            dag_numbers::put(dag_id, *retention).execute(&mut *transaction).await?;
+            if let Some(limits) = limits {
+                dag_numbers::put(dag_id, *limits).execute(&mut *transaction).await?;
+            }
+            if let Some(decisions) = decisions {
+                grant::replace(&mut transaction, dag_id, decisions, (by, now)).await?;
+            }
         }
         transaction.commit().await
     }

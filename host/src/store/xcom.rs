@@ -6,7 +6,7 @@ use super::{
     codec::json,
     commit::key,
     db::{self, Builder, FromRow, Row, each},
-    filter::{counting, push_count_end, push_dags, push_page, push_range},
+    filter::{Like, counting, push_count_end, push_dags, push_like, push_page, push_range},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -23,6 +23,9 @@ pub struct XComFilter {
     pub task_id: Option<TaskId>,
     pub map_index: Option<i32>,
     pub key: Option<XComKey>,
+    pub key_like: Like,
+    pub run_id_like: Like,
+    pub task_id_like: Like,
     /// Of the run.
     pub logical_date: Range,
     /// Of the run.
@@ -194,6 +197,11 @@ impl Store {
 }
 
 impl XComFilter {
+    /// Whether each XCom must be looked into that the rest leaves: no index knows names.
+    pub fn looks_into_each(&self) -> bool {
+        [&self.key_like, &self.run_id_like, &self.task_id_like].into_iter().any(|like| *like != Like::default())
+    }
+
     fn filters_runs(&self) -> bool {
         self.dag_id.is_some()
             || self.dags != DagSet::all()
@@ -249,5 +257,7 @@ fn push_filter(builder: &mut Builder, filter: &XComFilter) -> Result<(), StoreEr
     // The plus keeps the walk in the list's order: an index on dates would have all rows read and sorted first.
     push_range(builder, "+r.logical_date", filter.logical_date);
     push_range(builder, "+r.run_after", filter.run_after);
-    Ok(())
+    push_like(builder, "x.key", &filter.key_like)?;
+    push_like(builder, "r.run_id", &filter.run_id_like)?;
+    push_like(builder, "x.task_id", &filter.task_id_like)
 }

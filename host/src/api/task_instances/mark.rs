@@ -28,27 +28,57 @@ use crate::{
     store::{InstanceKey, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceRow},
 };
 
-/// Airflow: `PatchTaskInstanceBody`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the fields are Airflow's")]
-pub struct PatchTaskInstanceBody {
-    /// `success`, `failed` or `skipped`.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    new_state: Option<TaskState>,
-    /// Null takes the note away.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    note: Patch<String>,
-    #[serde(default)]
-    include_upstream: bool,
-    #[serde(default)]
-    include_downstream: bool,
-    #[serde(default)]
-    include_future: bool,
-    #[serde(default)]
-    include_past: bool,
+/// A body that says what becomes of task instances, behind what it says of its own.
+macro_rules! patch_body {
+    ($(#[$about:meta])* $name:ident { $($(#[$of:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$of])* $field: $type,)*
+            /// `success`, `failed` or `skipped`.
+            #[serde(default)]
+            #[schema(value_type = Option<String>)]
+            new_state: Option<TaskState>,
+            /// Null takes the note away.
+            #[serde(default)]
+            #[schema(value_type = Option<String>)]
+            note: Patch<String>,
+            #[serde(default)]
+            include_upstream: bool,
+            #[serde(default)]
+            include_downstream: bool,
+            #[serde(default)]
+            include_future: bool,
+            #[serde(default)]
+            include_past: bool,
+        }
+    };
+}
+
+patch_body! {
+    /// Airflow: `PatchTaskInstanceBody`.
+    PatchTaskInstanceBody {}
+}
+
+patch_body! {
+    /// Airflow: `BulkTaskInstanceBody`.
+    BulkTaskInstanceBody {
+        #[schema(value_type = String)]
+        task_id: TaskId,
+        /// All of the task's instances if it is left out.
+        #[serde(default)]
+        #[schema(value_type = Option<i32>)]
+        map_index: Option<i32>,
+        /// That of the path if it is left out.
+        #[serde(default)]
+        #[schema(value_type = Option<String>)]
+        dag_id: Option<DagId>,
+        /// That of the path if it is left out.
+        #[serde(default)]
+        #[schema(value_type = Option<String>)]
+        dag_run_id: Option<RunId>,
+    }
 }
 
 /// Which instance a patch is about; all of the task's if it is left out.
@@ -57,42 +87,6 @@ pub struct PatchTaskInstanceBody {
 #[into_params(parameter_in = Query)]
 pub struct AnyMapIndex {
     map_index: Option<i32>,
-}
-
-/// Airflow: `BulkTaskInstanceBody`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the fields are Airflow's")]
-pub struct BulkTaskInstanceBody {
-    #[schema(value_type = String)]
-    task_id: TaskId,
-    /// All of the task's instances if it is left out.
-    #[serde(default)]
-    map_index: Option<i32>,
-    /// That of the path if it is left out.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    dag_id: Option<DagId>,
-    /// That of the path if it is left out.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    dag_run_id: Option<RunId>,
-    /// `success`, `failed` or `skipped`.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    new_state: Option<TaskState>,
-    /// Null takes the note away.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    note: Patch<String>,
-    #[serde(default)]
-    include_upstream: bool,
-    #[serde(default)]
-    include_downstream: bool,
-    #[serde(default)]
-    include_future: bool,
-    #[serde(default)]
-    include_past: bool,
 }
 
 impl BulkTaskInstanceBody {

@@ -78,8 +78,7 @@ pub async fn get_task_instance_try_details(
     Path(path): Path<TaskTryPath>,
     Query(index): Query<MapIndex>,
 ) -> Result<Json<TaskInstanceResponse>, ApiError> {
-    let number = path.task_try_number;
-    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (path, number) = path.split();
     find_try(&api, &path, index.map_index, number).await.map(Json)
 }
 
@@ -92,7 +91,6 @@ pub async fn get_mapped_task_instance_try_details(
     State(api): State<Api>,
     Path(path): Path<InstanceTryPath>,
 ) -> Result<Json<TaskInstanceResponse>, ApiError> {
-    let (number, map_index) = (path.task_try_number, path.map_index);
-    let path = TaskPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id, task_id: path.task_id };
+    let (path, map_index, number) = path.split();
     find_try(&api, &path, map_index, number).await.map(Json)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::TestApi;
+use super::{TestApi, dag_access};
 
 /// How many of the list `path` names in `field` there are for each query.
 async fn counts(api: &TestApi, path: &str, field: &str, expected: &[(&str, usize)]) {
@@ -80,6 +80,66 @@ async fn task_instances_are_found_by_all_that_they_are() {
     let of_run = json!({"dag_ids": ["flow"], "dag_run_ids": ["done"], "duration_gt": 1e6});
     assert_eq!(api.post(list, of_run).await.ok()["total_entries"], 0);
     api.post(list, json!({"duration_gt": 1e6})).await.refused(400);
+}
+
+#[tokio::test]
+async fn xcoms_and_questions_are_found_by_names_within_a_run() {
+    let api = TestApi::new().await;
+    let xcoms = "/api/v2/dags/flow/dagRuns/done/taskInstances/~/xcomEntries";
+    let of_load = "/api/v2/dags/flow/dagRuns/done/taskInstances/load/xcomEntries";
+    for key in ["rows", "row_count"] {
+        api.post(of_load, json!({"key": key, "value": 1})).await.ok();
+    }
+    let named = [
+        ("xcom_key_pattern=ROW", 2),
+        ("xcom_key_prefix_pattern=row_", 1),
+        ("xcom_key_prefix_pattern=row_%7Crows", 2),
+        ("xcom_key_pattern=row&task_id_pattern=oa", 2),
+        ("xcom_key_pattern=row&task_id_prefix_pattern=oad", 0),
+        ("xcom_key_pattern=row&run_id_prefix_pattern=do", 2),
+        ("xcom_key_pattern=row&map_index_filter=-1", 2),
+        ("xcom_key_pattern=row&map_index_filter=3", 0),
+    ];
+    counts(&api, xcoms, "xcom_entries", &named).await;
+    api.get(&format!("{xcoms}?map_index=1&map_index_filter=2")).await.refused(422);
+    for (query, _) in named {
+        api.get(&format!("/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries?{query}")).await.refused(400);
+    }
+
+    let hidden = dag_access::seed(&api.store).await;
+    let of_run = hidden.fill("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails");
+    let all = "/api/v2/dags/~/dagRuns/~/hitlDetails";
+    let asked = [
+        ("subject_search=ZZHID", 1),
+        ("subject_search=sink", 0),
+        ("task_id=ask&map_index=-1", 1),
+        ("task_id=show", 0),
+        ("map_index=0", 0),
+        ("task_id_pattern=SK", 1),
+        ("dag_id_prefix_pattern=zz", 1),
+        ("dag_id_pattern=other", 0),
+        ("created_at_gte=2020-01-01", 1),
+        ("created_at_lt=2020-01-01", 0),
+    ];
+    counts(&api, &of_run, "hitl_details", &asked).await;
+    for (query, count) in asked {
+        api.get(&format!("{all}?{query}")).await.refused(400);
+        let waiting = api.get(&format!("{all}?response_received=false&{query}")).await.ok();
+        assert_eq!(waiting["total_entries"], count, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_when_they_began() {
+    let api = TestApi::new().await;
+    let expected = [
+        ("job_type=SchedulerJob", 1),
+        // Since when it leads is not told, and no job has ended.
+        ("start_date_gte=2020-01-01", 0),
+        ("end_date_lte=2030-01-01", 0),
+        ("executor_class=LocalExecutor", 0),
+    ];
+    counts(&api, "/api/v2/jobs", "jobs", &expected).await;
 }
 
 #[tokio::test]

@@ -85,12 +85,32 @@ pub struct Decisions {
 }
 
 impl Decisions {
+    /// All that is decided about a dag, as `shown` says it.
+    ///
+    /// # Errors
+    /// If they are more than [`MAX_DECISIONS`], or something is revoked that is approved too.
+    pub fn all(
+        policy: Option<GrantsPolicy>,
+        approved: &BTreeSet<Grant>,
+        revoked: &BTreeSet<Grant>,
+    ) -> Result<Self, GrantError> {
+        let mut decisions = Self { policy, ..Self::default() };
+        decisions.revoke(revoked)?;
+        decisions.approve(approved)?;
+        match revoked.iter().find(|grant| decisions.by_grant.get(grant) != Some(&false)) {
+            Some(lost) => Err(GrantError::new(&lost.to_string(), "it is revoked, and what is approved covers it")),
+            None => Ok(decisions),
+        }
+    }
+
+    /// Those that are approved, or those that are revoked.
+    pub fn decided(&self, is_approved: bool) -> impl Iterator<Item = &Grant> {
+        self.by_grant.iter().filter(move |(_, decision)| **decision == is_approved).map(|(grant, _)| grant)
+    }
+
     /// What the audit log says of them.
     pub fn shown(&self) -> Value {
-        let of = |wanted: bool| {
-            let decided = self.by_grant.iter().filter(move |(_, is_approved)| **is_approved == wanted);
-            decided.map(|(grant, _)| grant.to_string()).collect::<Vec<_>>()
-        };
+        let of = |is_approved| self.decided(is_approved).map(ToString::to_string).collect::<Vec<_>>();
         json!({"approved": of(true), "revoked": of(false), "policy": self.policy.as_ref().map(ToString::to_string)})
     }
 }
@@ -141,7 +161,7 @@ impl Verdict {
 
 impl Decisions {
     pub(super) fn approved(&self) -> impl Iterator<Item = &Grant> {
-        self.by_grant.iter().filter(|(_, is_approved)| **is_approved).map(|(grant, _)| grant)
+        self.decided(true)
     }
 
     fn standing(&self, request: &Grant, policy: &GrantsPolicy) -> Standing {

@@ -298,3 +298,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn all_decisions_are_taken_over_as_they_are_shown_unless_they_contradict_each_other() {
+    let mut known = Decisions::default();
+    known.revoke(&set(&["variable:a/*", "http:x.org"])).unwrap();
+    known.approve(&set(&["variable:a/b", "connection:shop"])).unwrap();
+    let of = |decisions: &Decisions, is_approved| decisions.decided(is_approved).cloned().collect::<BTreeSet<_>>();
+    let again = Decisions::all(None, &of(&known, true), &of(&known, false)).unwrap();
+    assert_eq!(again, known);
+    assert_eq!(again.by_grant.len(), 4);
+
+    let error = Decisions::all(None, &set(&["variable:a/*"]), &set(&["variable:a/b"])).unwrap_err();
+    assert!(error.to_string().contains("variable:a/b"), "{error}");
+    let many: BTreeSet<_> = (0..=MAX_DECISIONS).map(|number| grant(&format!("variable:v{number}"))).collect();
+    assert!(Decisions::all(None, &many, &set(&[])).is_err());
+}

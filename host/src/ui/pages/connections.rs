@@ -3,15 +3,12 @@
 use axum::{
     Form,
     extract::{Query, State},
-    http::StatusCode,
     response::Response,
 };
 use serde::Deserialize;
 use serde_json::json;
 
-use super::settings::{
-    self, Deed, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given,
-};
+use super::settings::{self, Deed, FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, given};
 use crate::{
     auth::{Audit, CurrentUser},
     model::{ids::ConnectionId, role::Permission},
@@ -21,13 +18,22 @@ use crate::{
     ui::{
         UiState,
         error::UiError,
-        shell::{Frame, Section, go_and_tell, go_and_warn, page, page_with},
-        show::Crumbs,
+        shell::{Frame, Section, go_and_tell, go_and_warn, page},
     },
     vault::{Kept, refuse_moved_secret},
 };
 
-const PATH: &str = "/connections";
+const CONNECTIONS: Kind = Kind {
+    section: Section::Connections,
+    path: "/connections",
+    one: "connection",
+    many: "connections",
+    about: "Addresses and credentials of other systems. Passwords and extras are encrypted, and shown to nobody.",
+    empty: "Tasks read a connection by its id, if the DAG has the grant connection:<id>.",
+    columns: &["Id", "Type", "Host", "Login", "Password", "Description"],
+    permission: Permission::ConnectionWrite,
+    loss: "Tasks that use it will fail.",
+};
 const TEST: Deed =
     Deed { action: "/connections/test", label: "Test", title: "Whether the system is reached, and lets us in" };
 
@@ -40,7 +46,7 @@ pub async fn list(
     let listed = ui.store.connection_list(&Like::default(), query.page()).await?;
     let sees_all = frame.may(Permission::SettingRead);
     let shown = |value: String| if sees_all || value.is_empty() { value } else { "•••••".to_owned() };
-    let rows: Vec<_> = listed
+    let rows = listed
         .items
         .iter()
         .map(|row| {
@@ -54,28 +60,16 @@ pub async fn list(
                 secret.to_owned(),
                 row.description.clone().unwrap_or_default(),
             ];
-            ListLine { deed: Some(TEST), ..ListLine::new(PATH, row.id.as_str(), cells) }
+            ListLine { deed: Some(TEST), ..CONNECTIONS.line(row.id.as_str(), cells) }
         })
         .collect();
-    let mut view = ListView {
-        shell: frame.shell(Section::Connections, "connections", "Connections"),
-        heading: "Connections",
-        about: "Addresses and credentials of other systems. Passwords and extras are encrypted, and shown to nobody.",
-        empty: "Tasks read a connection by its id, if the DAG has the grant connection:<id>.",
-        new: Some(("/connections/edit", "New connection")),
-        permission: Some(Permission::ConnectionWrite),
-        columns: vec!["Id", "Type", "Host", "Login", "Password", "Description"],
-        pager: query.pager(PATH, rows.len(), listed.total),
-        beside: Vec::new(),
-        rows,
-    };
+    let mut view = CONNECTIONS.list(frame, &query, rows, listed.total);
     settings::tell_places(&ui.vault, &mut view, query.offset == 0, |found| &found.connections).await?;
     Ok(page(&view.offered()))
 }
 
 async fn find(ui: &UiState, id: &str) -> Result<ConnectionRow, UiError> {
-    let missing = || UiError::NotFound(format!("connection `{id}` does not exist"));
-    ui.store.connection_get(&ConnectionId::new(id)?).await?.ok_or_else(missing)
+    ui.store.connection_get(&ConnectionId::new(id)?).await?.ok_or_else(|| CONNECTIONS.missing(id))
 }
 
 /// What was typed. Secrets are not put back into the form.
@@ -108,7 +102,6 @@ pub struct ConnectionForm {
 
 fn form(frame: Frame, typed: ConnectionForm, error: Option<String>) -> FormView {
     let is_new = typed.is_new;
-    let heading = if is_new { "New connection".to_owned() } else { format!("Connection {}", typed.key) };
     let text = |name, label, value: String| SettingField::new(SettingKind::Text, name, label, value);
     let keep = if is_new { "" } else { "What is there is not shown. Leave it empty to keep it." };
     let mut fields = vec![
@@ -130,16 +123,7 @@ fn form(frame: Frame, typed: ConnectionForm, error: Option<String>) -> FormView 
         fields.push(SettingField::new(SettingKind::Check, "clear_password", "Remove the password", ""));
         fields.push(SettingField::new(SettingKind::Check, "clear_extra", "Remove the extra", ""));
     }
-    fields.push(SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()));
-    FormView {
-        shell: frame.shell(Section::Connections, "connection", heading.clone()),
-        crumbs: Crumbs::new([(PATH.to_owned(), "Connections".to_owned())]),
-        heading,
-        error,
-        action: "/connections/edit".into(),
-        fields,
-        back: PATH.into(),
-    }
+    CONNECTIONS.form(frame, (&typed.key, is_new), fields, error)
 }
 
 /// `GET /connections/edit`: a new one, or `?key=...`.
@@ -185,14 +169,14 @@ pub async fn save(
     frame: Frame,
     Form(typed): Form<ConnectionForm>,
 ) -> Result<Response, UiError> {
-    let refuse = |frame, typed, text| Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text))));
+    let refuse = |frame, typed, text| Ok(form(frame, typed, Some(text)).refused());
     let (id, port) = match check(&typed) {
         Ok(checked) => checked,
         Err(text) => return refuse(frame, typed, text),
     };
     let known = ui.store.connection_get(&id).await?;
     if typed.is_new && known.is_some() {
-        return refuse(frame, typed, format!("connection `{id}` exists already; edit it instead"));
+        return refuse(frame, typed, CONNECTIONS.taken(id.as_str()));
     }
     let before = known.as_ref().map(ConnectionRow::shown).unwrap_or_default();
     let old = known.clone();
@@ -224,7 +208,7 @@ pub async fn save(
     }
     audit.change(row.id.as_str(), &before, &row.shown());
     ui.store.connection_put(&row).await?;
-    Ok(go_and_tell(PATH, &format!("Connection {} was saved.", row.id)))
+    Ok(CONNECTIONS.saved(row.id.as_str()))
 }
 
 /// `POST /connections/test`
@@ -235,20 +219,20 @@ pub async fn test(
     Form(query): Form<KeyQuery>,
 ) -> Result<Response, UiError> {
     let id = ConnectionId::new(&query.key)?;
-    let missing = || UiError::NotFound(format!("connection `{id}` does not exist"));
-    let connection = ui.vault.connection(&id).await?.ok_or_else(missing)?;
+    let connection = ui.vault.connection(&id).await?.ok_or_else(|| CONNECTIONS.missing(id.as_str()))?;
     let (status, told) = match ui.scheduler.test_connection(&connection, &user.username).await {
         Tested::Reached(found) => (true, format!("Connection {id}: {found}.")),
         Tested::Failed(why) => (false, format!("Connection {id} can't be used: {why}.")),
         Tested::TooMany(wait) => {
             let told = format!("Too many connections are tested; wait {} s.", wait.as_secs().max(1));
-            return Ok(go_and_warn(PATH, &told));
+            return Ok(go_and_warn(CONNECTIONS.path, &told));
         }
     };
     let row = &connection.row;
     let after = json!({"conn_type": row.conn_type, "host": row.host, "port": row.port, "status": status});
     audit.change(id.as_str(), &serde_json::Value::Null, &after);
-    Ok(if status { go_and_tell(PATH, &told) } else { go_and_warn(PATH, &told) })
+    let go = if status { go_and_tell } else { go_and_warn };
+    Ok(go(CONNECTIONS.path, &told))
 }
 
 /// `GET /connections/delete?key=...`
@@ -258,8 +242,7 @@ pub async fn confirm_delete(
     Query(query): Query<KeyQuery>,
 ) -> Result<Response, UiError> {
     find(&ui, &query.key).await?;
-    let line = "Tasks that use it will fail.";
-    Ok(settings::confirm_delete(frame, Section::Connections, (PATH, "Connections"), &query.key, line))
+    Ok(CONNECTIONS.confirm_delete(frame, &query.key))
 }
 
 /// `POST /connections/delete`
@@ -267,5 +250,5 @@ pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<K
     let row = find(&ui, &query.key).await?;
     audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
     ui.store.connection_delete(&ConnectionId::new(&query.key)?).await?;
-    Ok(go_and_tell(PATH, &format!("Connection {} was deleted.", query.key)))
+    Ok(CONNECTIONS.deleted(&query.key))
 }

@@ -3,12 +3,11 @@
 use axum::{
     Form,
     extract::{Query, State},
-    http::StatusCode,
     response::Response,
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given};
+use super::settings::{FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, given};
 use crate::{
     auth::Audit,
     model::{ids::PoolName, role::Permission},
@@ -16,12 +15,21 @@ use crate::{
     ui::{
         UiState,
         error::UiError,
-        shell::{Frame, Section, go_and_tell, page, page_with},
-        show::Crumbs,
+        shell::{Frame, Section, page},
     },
 };
 
-const PATH: &str = "/pools";
+const POOLS: Kind = Kind {
+    section: Section::Pools,
+    path: "/pools",
+    one: "pool",
+    many: "pools",
+    about: "A pool limits how many task instances that name it run at a time, over all DAGs.",
+    empty: "Tasks that name no pool are in default_pool.",
+    columns: &["Name", "Slots", "Waiting tasks hold slots", "Description"],
+    permission: Permission::PoolWrite,
+    loss: "Task instances that name it wait until there is such a pool again.",
+};
 
 /// `GET /pools`
 pub async fn list(
@@ -34,29 +42,16 @@ pub async fn list(
         let slots = if row.slots < 0 { "unlimited".to_owned() } else { row.slots.to_string() };
         let waiting = if row.include_deferred { "yes" } else { "no" };
         let cells = [slots, waiting.to_owned(), row.description.clone().unwrap_or_default()];
-        let line = ListLine::new(PATH, row.name.as_str(), cells);
+        let line = POOLS.line(row.name.as_str(), cells);
         let is_default = row.name == PoolName::default_pool();
         ListLine { delete_href: line.delete_href.filter(|_| !is_default), ..line }
     };
-    let rows: Vec<_> = listed.items.iter().map(line).collect();
-    let view = ListView {
-        shell: frame.shell(Section::Pools, "pools", "Pools"),
-        heading: "Pools",
-        about: "A pool limits how many task instances that name it run at a time, over all DAGs.",
-        empty: "Tasks that name no pool are in default_pool.",
-        new: Some(("/pools/edit", "New pool")),
-        permission: Some(Permission::PoolWrite),
-        columns: vec!["Name", "Slots", "Waiting tasks hold slots", "Description"],
-        pager: query.pager(PATH, rows.len(), listed.total),
-        beside: Vec::new(),
-        rows,
-    };
-    Ok(page(&view.offered()))
+    let rows = listed.items.iter().map(line).collect();
+    Ok(page(&POOLS.list(frame, &query, rows, listed.total).offered()))
 }
 
 async fn find(ui: &UiState, name: &str) -> Result<PoolRow, UiError> {
-    let missing = || UiError::NotFound(format!("pool `{name}` does not exist"));
-    ui.store.pool_get(&PoolName::new(name)?).await?.ok_or_else(missing)
+    ui.store.pool_get(&PoolName::new(name)?).await?.ok_or_else(|| POOLS.missing(name))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,28 +68,14 @@ pub struct PoolForm {
 }
 
 fn form(frame: Frame, typed: PoolForm, error: Option<String>) -> FormView {
-    let is_new = typed.is_new;
-    let heading = if is_new { "New pool".to_owned() } else { format!("Pool {}", typed.key) };
-    FormView {
-        shell: frame.shell(Section::Pools, "pool", heading.clone()),
-        crumbs: Crumbs::new([(PATH.to_owned(), "Pools".to_owned())]),
-        heading,
-        error,
-        action: "/pools/edit".into(),
-        fields: vec![
-            SettingField::key("key", "Name", &typed.key, is_new),
-            SettingField::new(SettingKind::Text, "slots", "Slots", typed.slots).required().help("-1: unlimited."),
-            SettingField::new(SettingKind::Text, "description", "Description", typed.description),
-            SettingField::new(
-                SettingKind::Check,
-                "include_deferred",
-                "Waiting tasks hold their slots",
-                typed.include_deferred.to_string(),
-            ),
-            SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
-        ],
-        back: PATH.into(),
-    }
+    let holds = typed.include_deferred.to_string();
+    let fields = vec![
+        SettingField::key("key", "Name", &typed.key, typed.is_new),
+        SettingField::new(SettingKind::Text, "slots", "Slots", typed.slots).required().help("-1: unlimited."),
+        SettingField::new(SettingKind::Text, "description", "Description", typed.description),
+        SettingField::new(SettingKind::Check, "include_deferred", "Waiting tasks hold their slots", holds),
+    ];
+    POOLS.form(frame, (&typed.key, typed.is_new), fields, error)
 }
 
 /// `GET /pools/edit`: a new one, or `?key=...`.
@@ -120,7 +101,7 @@ pub async fn save(
     frame: Frame,
     Form(typed): Form<PoolForm>,
 ) -> Result<Response, UiError> {
-    let refuse = |frame, typed, text| Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text))));
+    let refuse = |frame, typed, text| Ok(form(frame, typed, Some(text)).refused());
     let name = match PoolName::new(typed.key.trim()) {
         Ok(name) => name,
         Err(error) => return refuse(frame, typed, error.to_string()),
@@ -130,14 +111,14 @@ pub async fn save(
     };
     let known = ui.store.pool_get(&name).await?;
     if typed.is_new && known.is_some() {
-        return refuse(frame, typed, format!("pool `{name}` exists already; edit it instead"));
+        return refuse(frame, typed, POOLS.taken(name.as_str()));
     }
     let description = given(&typed.description);
     let row = PoolRow { name: name.clone(), slots, description, include_deferred: typed.include_deferred };
     audit.change(name.as_str(), &known.map(|known| known.shown()).unwrap_or_default(), &row.shown());
     ui.store.pool_put(&row).await?;
     ui.scheduler.pools_changed().await?;
-    Ok(go_and_tell(PATH, &format!("Pool {name} was saved.")))
+    Ok(POOLS.saved(name.as_str()))
 }
 
 /// `GET /pools/delete?key=...`
@@ -147,8 +128,7 @@ pub async fn confirm_delete(
     Query(query): Query<KeyQuery>,
 ) -> Result<Response, UiError> {
     find(&ui, &query.key).await?;
-    let line = "Task instances that name it wait until there is such a pool again.";
-    Ok(settings::confirm_delete(frame, Section::Pools, (PATH, "Pools"), &query.key, line))
+    Ok(POOLS.confirm_delete(frame, &query.key))
 }
 
 /// `POST /pools/delete`
@@ -161,5 +141,5 @@ pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<K
     audit.change(name.as_str(), &known.unwrap_or_default(), &serde_json::Value::Null);
     ui.store.pool_delete(&name).await?;
     ui.scheduler.pools_changed().await?;
-    Ok(go_and_tell(PATH, &format!("Pool {name} was deleted.")))
+    Ok(POOLS.deleted(name.as_str()))
 }

@@ -1,9 +1,9 @@
-//! What variables, connections and pools have in common: a list, a form, a question before they go.
+//! What variables, connections, pools and users have in common: a list, a form, a question before they go.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
 use askama::Template;
-use axum::response::Response;
+use axum::{http::StatusCode, response::Response};
 use serde::Deserialize;
 
 use super::{Question, confirm};
@@ -13,7 +13,7 @@ use crate::{
     ui::{
         error::UiError,
         links,
-        shell::{Frame, Section, Shell},
+        shell::{Frame, Section, Shell, go_and_tell, page_with},
         show::{Crumbs, Pager},
     },
     vault::{Found, Vault},
@@ -48,15 +48,124 @@ pub struct KeyQuery {
     pub key: String,
 }
 
+/// One kind of settings: where its pages are, and what they say of it.
+pub struct Kind {
+    pub section: Section,
+    /// Of the list; the other pages are below it.
+    pub path: &'static str,
+    /// One of them, in lower case.
+    pub one: &'static str,
+    /// Several, in lower case.
+    pub many: &'static str,
+    pub about: &'static str,
+    /// What a list says that has none.
+    pub empty: &'static str,
+    pub columns: &'static [&'static str],
+    /// What it takes to change one.
+    pub permission: Permission,
+    /// What follows when one goes.
+    pub loss: &'static str,
+}
+
+/// `word` as it stands at the beginning of a line.
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+}
+
+impl Kind {
+    /// A page of the list; `total` are on all of its pages.
+    pub fn list(&self, frame: Frame, query: &ListQuery, rows: Vec<ListLine>, total: i64) -> ListView {
+        let heading = capital(self.many);
+        ListView {
+            shell: frame.shell(self.section, self.many, heading.clone()),
+            heading: heading.into(),
+            about: self.about,
+            empty: self.empty,
+            new: Some((format!("{}/edit", self.path), format!("New {}", self.one))),
+            permission: Some(self.permission),
+            columns: self.columns.to_vec(),
+            pager: query.pager(self.path, rows.len(), total),
+            beside: Vec::new(),
+            rows,
+        }
+    }
+
+    /// A line of the list, whose first cell is the key.
+    pub fn line(&self, key: &str, rest: impl IntoIterator<Item = String>) -> ListLine {
+        ListLine::new(self.path, key, rest)
+    }
+
+    /// The form of a new one, or of that with the key.
+    pub fn form(
+        &self,
+        frame: Frame,
+        (key, is_new): (&str, bool),
+        mut fields: Vec<SettingField>,
+        error: Option<String>,
+    ) -> FormView {
+        let heading = if is_new { format!("New {}", self.one) } else { format!("{} {key}", capital(self.one)) };
+        fields.push(SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()));
+        FormView {
+            shell: frame.shell(self.section, self.one, heading.clone()),
+            crumbs: self.crumbs(),
+            heading,
+            error,
+            action: format!("{}/edit", self.path).into(),
+            fields,
+            back: self.path.into(),
+        }
+    }
+
+    fn crumbs(&self) -> Crumbs {
+        Crumbs::new([(self.path.to_owned(), capital(self.many))])
+    }
+
+    pub fn missing(&self, key: &str) -> UiError {
+        UiError::NotFound(format!("{} `{key}` does not exist", self.one))
+    }
+
+    /// Why there can't be a new one.
+    pub fn taken(&self, key: &str) -> String {
+        format!("{} `{key}` exists already; edit it instead", self.one)
+    }
+
+    /// To the list, when one was saved.
+    pub fn saved(&self, key: &str) -> Response {
+        go_and_tell(self.path, &format!("{} {key} was saved.", capital(self.one)))
+    }
+
+    /// To the list, when one was deleted.
+    pub fn deleted(&self, key: &str) -> Response {
+        go_and_tell(self.path, &format!("{} {key} was deleted.", capital(self.one)))
+    }
+
+    /// Asks whether that with the key shall go.
+    pub fn confirm_delete(&self, frame: Frame, key: &str) -> Response {
+        let question = Question {
+            section: self.section,
+            crumbs: self.crumbs(),
+            text: format!("Delete {key}?"),
+            lines: vec![self.loss.to_owned()],
+            action: format!("{}/delete", self.path),
+            fields: vec![("key", key.to_owned())],
+            verb: "Delete",
+            dangerous: true,
+            back: self.path.to_owned(),
+        };
+        confirm(frame, question)
+    }
+}
+
 #[derive(Template)]
 #[template(path = "settings_list.html")]
 pub struct ListView {
     pub shell: Shell,
-    pub heading: &'static str,
+    pub heading: Cow<'static, str>,
     pub about: &'static str,
     pub empty: &'static str,
     /// Where one is made, and what the button says; none: that is not done here.
-    pub new: Option<(&'static str, &'static str)>,
+    pub new: Option<(String, String)>,
     /// What it takes to change something; none: everybody may.
     pub permission: Option<Permission>,
     pub columns: Vec<&'static str>,
@@ -141,6 +250,13 @@ pub struct FormView {
     pub back: Cow<'static, str>,
 }
 
+impl FormView {
+    /// The form, again: what was typed is refused, as it says.
+    pub fn refused(&self) -> Response {
+        page_with(StatusCode::UNPROCESSABLE_ENTITY, self)
+    }
+}
+
 impl ListView {
     fn may_change(&self) -> bool {
         self.permission.is_none_or(|permission| self.shell.may(permission))
@@ -219,26 +335,4 @@ impl SettingField {
 pub fn given(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-/// Asks whether `key` shall go.
-pub fn confirm_delete(
-    frame: Frame,
-    section: Section,
-    (path, plural): (&'static str, &str),
-    key: &str,
-    line: &str,
-) -> Response {
-    let question = Question {
-        section,
-        crumbs: Crumbs::new([(path.to_owned(), plural.to_owned())]),
-        text: format!("Delete {key}?"),
-        lines: vec![line.to_owned()],
-        action: format!("{path}/delete"),
-        fields: vec![("key", key.to_owned())],
-        verb: "Delete",
-        dangerous: true,
-        back: path.to_owned(),
-    };
-    confirm(frame, question)
 }

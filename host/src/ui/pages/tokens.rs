@@ -6,7 +6,6 @@ use askama::Template;
 use axum::{
     Form,
     extract::{Query, State},
-    http::StatusCode,
     response::Response,
 };
 use serde::Deserialize;
@@ -22,7 +21,7 @@ use crate::{
         UiState,
         error::UiError,
         links,
-        shell::{Frame, Section, Shell, go_and_tell, page, page_with},
+        shell::{Frame, Section, Shell, go_and_tell, page},
         show::{Crumbs, told},
     },
 };
@@ -59,10 +58,10 @@ pub async fn list(
         .collect();
     Ok(page(&ListView {
         shell: frame.shell(Section::Tokens, "tokens", "Tokens"),
-        heading: "Tokens",
+        heading: "Tokens".into(),
         about: "Programs send them as `Authorization: Bearer`. A token acts in its user's name, with its own role.",
         empty: "Make one for a program that uses the API, or for `airlock` in a pipeline (AIRLOCK_TOKEN).",
-        new: Some(("/tokens/new", "New token")),
+        new: Some((format!("{PATH}/new"), "New token".to_owned())),
         permission: None,
         columns: vec!["Name", "User", "Role", "Created", "Expires", "Last used"],
         pager: query.pager(PATH, rows.len(), listed.total),
@@ -146,7 +145,7 @@ pub async fn make(
 ) -> Result<Response, UiError> {
     let made = match check(&typed) {
         Ok(request) => ui.auth.token_create(&user, request).await,
-        Err(text) => return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(text)))),
+        Err(text) => return Ok(form(frame, typed, Some(text)).refused()),
     };
     match made {
         Ok(NewToken { secret, row }) => {
@@ -160,7 +159,7 @@ pub async fn make(
             }))
         }
         Err(error @ (AuthError::Store(_) | AuthError::TokenOfOther | AuthError::TokenByToken)) => Err(error.into()),
-        Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(error.to_string())))),
+        Err(error) => Ok(form(frame, typed, Some(error.to_string())).refused()),
     }
 }
 

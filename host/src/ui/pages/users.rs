@@ -3,12 +3,11 @@
 use axum::{
     Form,
     extract::{Query, State},
-    http::StatusCode,
     response::Response,
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind};
+use super::settings::{FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind};
 use crate::{
     api::identity::Peer,
     auth::{AuthError, CurrentUser},
@@ -20,12 +19,23 @@ use crate::{
     ui::{
         UiState,
         error::UiError,
-        shell::{Frame, Section, go_and_tell, page, page_with},
+        shell::{Frame, Section, go_and_tell, page},
         show::{Crumbs, told},
     },
 };
 
-const PATH: &str = "/users";
+const USERS: Kind = Kind {
+    section: Section::Users,
+    path: "/users",
+    one: "user",
+    many: "users",
+    about: "Members see the DAGs that DAG permissions name. Viewers look at all. Authors also upload, trigger and clear. Operators also pause, mark, backfill and keep \
+            pools, variables and connections. Admins also keep users.",
+    empty: "There is always one.",
+    columns: &["Name", "Role", "On some DAGs", "Signed in by", "Created", "Changed"],
+    permission: Permission::UserWrite,
+    loss: "Sessions and tokens of the user end.",
+};
 
 /// `GET /users`
 pub async fn list(
@@ -35,7 +45,7 @@ pub async fn list(
 ) -> Result<Response, UiError> {
     let listed = ui.auth.user_list(query.page()).await?;
     let zone = frame.zones_of_none();
-    let rows: Vec<_> = listed
+    let rows = listed
         .items
         .iter()
         .map(|row| {
@@ -46,23 +56,10 @@ pub async fn list(
                 told(row.created_at, zone.shown),
                 told(row.updated_at, zone.shown),
             ];
-            ListLine::new(PATH, &row.username, cells)
+            USERS.line(&row.username, cells)
         })
         .collect();
-    let view = ListView {
-        shell: frame.shell(Section::Users, "users", "Users"),
-        heading: "Users",
-        about: "Members see the DAGs that DAG permissions name. Viewers look at all. Authors also upload, trigger and clear. Operators also pause, mark, backfill and keep \
-                pools, variables and connections. Admins also keep users.",
-        empty: "There is always one.",
-        new: Some(("/users/edit", "New user")),
-        permission: Some(Permission::UserWrite),
-        columns: vec!["Name", "Role", "On some DAGs", "Signed in by", "Created", "Changed"],
-        pager: query.pager(PATH, rows.len(), listed.total),
-        beside: Vec::new(),
-        rows,
-    };
-    Ok(page(&view.offered()))
+    Ok(page(&USERS.list(frame, &query, rows, listed.total).offered()))
 }
 
 fn lines(permissions: &[DagPermission], between: &str) -> String {
@@ -78,8 +75,7 @@ fn signed_in_by(row: &UserRow) -> String {
 }
 
 async fn find(ui: &UiState, username: &str) -> Result<UserRow, UiError> {
-    let missing = || UiError::NotFound(format!("user `{username}` does not exist"));
-    ui.store.user_get(username).await?.ok_or_else(missing)
+    ui.store.user_get(username).await?.ok_or_else(|| USERS.missing(username))
 }
 
 /// What was typed. A password is not put back into the form.
@@ -108,34 +104,23 @@ impl UserForm {
 
 fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
     let is_new = typed.is_new;
-    let heading = if is_new { "New user".to_owned() } else { format!("User {}", typed.key) };
     let password = SettingField::new(SettingKind::Password, "password", "Password", "");
     let sign_out = SettingField::new(SettingKind::Check, "sign_out", "Sign out everywhere", "")
         .help(" Ends the user's sessions and tokens.");
-    FormView {
-        shell: frame.shell(Section::Users, "user", heading.clone()),
-        crumbs: Crumbs::new([(PATH.to_owned(), "Users".to_owned())]),
-        heading,
-        error,
-        action: "/users/edit".into(),
-        fields: vec![
-            SettingField::key("key", "Name", &typed.key, is_new),
-            SettingField::choice("role", "Role", typed.role, Role::ALL.iter().map(|role| role.as_str()))
-                .help("For all DAGs. A member sees those that are named below."),
-            SettingField::new(SettingKind::Area, "dag_permissions", "On some DAGs", typed.dag_permissions)
-                .help("A role on some DAGs, one in a line: load=viewer, sales-*=author, tag:sales=operator."),
-            if is_new {
-                password.help("At least 8 characters. Without one the user can't sign in: tokens alone act for it.")
-            } else {
-                password.help("A new one ends the user's sessions and tokens. Leave it empty to keep the present one.")
-            },
-            SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
-        ]
-        .into_iter()
-        .chain((!is_new).then_some(sign_out))
-        .collect(),
-        back: PATH.into(),
-    }
+    let mut fields = vec![
+        SettingField::key("key", "Name", &typed.key, is_new),
+        SettingField::choice("role", "Role", typed.role, Role::ALL.iter().map(|role| role.as_str()))
+            .help("For all DAGs. A member sees those that are named below."),
+        SettingField::new(SettingKind::Area, "dag_permissions", "On some DAGs", typed.dag_permissions)
+            .help("A role on some DAGs, one in a line: load=viewer, sales-*=author, tag:sales=operator."),
+        if is_new {
+            password.help("At least 8 characters. Without one the user can't sign in: tokens alone act for it.")
+        } else {
+            password.help("A new one ends the user's sessions and tokens. Leave it empty to keep the present one.")
+        },
+    ];
+    fields.extend((!is_new).then_some(sign_out));
+    USERS.form(frame, (&typed.key, is_new), fields, error)
 }
 
 /// `GET /users/edit`: a new one, or `?key=...`.
@@ -163,9 +148,9 @@ async fn apply(ui: &UiState, typed: &UserForm) -> Result<UserRow, AuthError> {
 /// `POST /users/edit`
 pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<UserForm>) -> Result<Response, UiError> {
     match apply(&ui, &typed).await {
-        Ok(_) => Ok(go_and_tell(PATH, &format!("User {} was saved.", typed.key.trim()))),
+        Ok(_) => Ok(USERS.saved(typed.key.trim())),
         Err(error @ AuthError::Store(_)) => Err(error.into()),
-        Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, typed, Some(error.to_string())))),
+        Err(error) => Ok(form(frame, typed, Some(error.to_string())).refused()),
     }
 }
 
@@ -176,15 +161,14 @@ pub async fn confirm_delete(
     Query(query): Query<KeyQuery>,
 ) -> Result<Response, UiError> {
     find(&ui, &query.key).await?;
-    let line = "Sessions and tokens of the user end.";
-    Ok(settings::confirm_delete(frame, Section::Users, (PATH, "Users"), &query.key, line))
+    Ok(USERS.confirm_delete(frame, &query.key))
 }
 
 /// `POST /users/delete`
 pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
     find(&ui, &query.key).await?;
     ui.auth.user_delete(&query.key).await?;
-    Ok(go_and_tell(PATH, &format!("User {} was deleted.", query.key)))
+    Ok(USERS.deleted(&query.key))
 }
 
 /// What was typed to change one's own password; none of it is put back into the form.
@@ -226,6 +210,6 @@ pub async fn change_password(
     match ui.auth.user_change_password(&user, &typed.present_password, &typed.password, peer.0).await {
         Ok(_) => Ok(go_and_tell("/login", "The password was changed. Sign in with the new one.")),
         Err(error @ (AuthError::Store(_) | AuthError::PasswordByToken)) => Err(error.into()),
-        Err(error) => Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &password_form(frame, Some(error.to_string())))),
+        Err(error) => Ok(password_form(frame, Some(error.to_string())).refused()),
     }
 }

@@ -3,12 +3,11 @@
 use axum::{
     Form,
     extract::{Query, State},
-    http::StatusCode,
     response::Response,
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, KeyQuery, ListLine, ListQuery, ListView, SettingField, SettingKind, given};
+use super::settings::{self, FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind, given};
 use crate::{
     auth::Audit,
     model::{ids::VariableKey, role::Permission},
@@ -17,12 +16,22 @@ use crate::{
     ui::{
         UiState,
         error::UiError,
-        shell::{Frame, Section, go_and_tell, page, page_with},
-        show::{Crumbs, told},
+        shell::{Frame, Section, page},
+        show::told,
     },
 };
 
-const PATH: &str = "/variables";
+const VARIABLES: Kind = Kind {
+    section: Section::Variables,
+    path: "/variables",
+    one: "variable",
+    many: "variables",
+    about: "Settings that tasks read if their DAG's grants name them. Values are encrypted, and shown to nobody.",
+    empty: "Tasks read a variable by its key, if the DAG has the grant variable:<key>.",
+    columns: &["Key", "Description", "Value", "Changed"],
+    permission: Permission::VariableWrite,
+    loss: "Tasks that read it will fail.",
+};
 /// Bytes of a value at most.
 const MAX_VALUE: usize = 1 << 20;
 
@@ -34,58 +43,33 @@ pub async fn list(
 ) -> Result<Response, UiError> {
     let listed = ui.store.variable_list(&Like::default(), query.page()).await?;
     let zone = frame.zones_of_none();
-    let rows: Vec<_> = listed
+    let rows = listed
         .items
         .iter()
         .map(|row| {
             let changed = told(row.updated_at, zone.shown);
             let cells = [row.description.clone().unwrap_or_default(), "•••••".into(), changed];
-            ListLine::new(PATH, row.key.as_str(), cells)
+            VARIABLES.line(row.key.as_str(), cells)
         })
         .collect();
-    let mut view = ListView {
-        shell: frame.shell(Section::Variables, "variables", "Variables"),
-        heading: "Variables",
-        about: "Settings that tasks read if their DAG's grants name them. Values are encrypted, and shown to nobody.",
-        empty: "Tasks read a variable by its key, if the DAG has the grant variable:<key>.",
-        new: Some(("/variables/edit", "New variable")),
-        permission: Some(Permission::VariableWrite),
-        columns: vec!["Key", "Description", "Value", "Changed"],
-        pager: query.pager(PATH, rows.len(), listed.total),
-        beside: Vec::new(),
-        rows,
-    };
+    let mut view = VARIABLES.list(frame, &query, rows, listed.total);
     settings::tell_places(&ui.vault, &mut view, query.offset == 0, |found| &found.variables).await?;
     Ok(page(&view.offered()))
 }
 
 async fn find(ui: &UiState, key: &str) -> Result<VariableRow, UiError> {
-    let missing = || UiError::NotFound(format!("variable `{key}` does not exist"));
-    ui.store.variable_get(&VariableKey::new(key)?).await?.ok_or_else(missing)
+    ui.store.variable_get(&VariableKey::new(key)?).await?.ok_or_else(|| VARIABLES.missing(key))
 }
 
 fn form(frame: Frame, is_new: bool, typed: VariableForm, error: Option<String>) -> FormView {
-    let heading = if is_new { "New variable".to_owned() } else { format!("Variable {}", typed.key) };
     let value = SettingField::new(SettingKind::Area, "value", "Value", typed.value);
-    FormView {
-        shell: frame.shell(Section::Variables, "variable", heading.clone()),
-        crumbs: Crumbs::new([(PATH.to_owned(), "Variables".to_owned())]),
-        heading,
-        error,
-        action: "/variables/edit".into(),
-        fields: vec![
-            SettingField::key("key", "Key", &typed.key, is_new)
-                .help("Letters, digits, _ - . : and / to divide parts, so that a prefix can be granted."),
-            if is_new {
-                value.required()
-            } else {
-                value.help("What is there is not shown. Leave it empty to keep it.")
-            },
-            SettingField::new(SettingKind::Text, "description", "Description", typed.description),
-            SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()),
-        ],
-        back: PATH.into(),
-    }
+    let fields = vec![
+        SettingField::key("key", "Key", &typed.key, is_new)
+            .help("Letters, digits, _ - . : and / to divide parts, so that a prefix can be granted."),
+        if is_new { value.required() } else { value.help("What is there is not shown. Leave it empty to keep it.") },
+        SettingField::new(SettingKind::Text, "description", "Description", typed.description),
+    ];
+    VARIABLES.form(frame, (&typed.key, is_new), fields, error)
 }
 
 /// `GET /variables/edit`: a new one, or `?key=...`.
@@ -120,7 +104,7 @@ pub async fn save(
         // A value that was refused is typed again rather than sent back.
         let typed = VariableForm { value: String::new(), ..typed };
         let is_new = typed.is_new;
-        Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form(frame, is_new, typed, Some(text))))
+        Ok(form(frame, is_new, typed, Some(text)).refused())
     };
     let key = match VariableKey::new(typed.key.trim()) {
         Ok(key) => key,
@@ -132,7 +116,7 @@ pub async fn save(
     let known = ui.store.variable_get(&key).await?;
     let sealed = match (&known, typed.value.as_str()) {
         (Some(_), _) if typed.is_new => {
-            return refuse(frame, typed, format!("variable `{key}` exists already; edit it instead"));
+            return refuse(frame, typed, VARIABLES.taken(key.as_str()));
         }
         (Some(known), "") => known.sealed.clone(),
         (None, "") => return refuse(frame, typed, "a new variable needs a value".into()),
@@ -142,7 +126,7 @@ pub async fn save(
     let row = VariableRow { key: key.clone(), sealed, description, updated_at: ui.clock.now() };
     audit.change(key.as_str(), &known.map(|known| known.shown()).unwrap_or_default(), &row.shown());
     ui.store.variable_put(&row).await?;
-    Ok(go_and_tell(PATH, &format!("Variable {key} was saved.")))
+    Ok(VARIABLES.saved(key.as_str()))
 }
 
 /// `GET /variables/delete?key=...`
@@ -152,8 +136,7 @@ pub async fn confirm_delete(
     Query(query): Query<KeyQuery>,
 ) -> Result<Response, UiError> {
     find(&ui, &query.key).await?;
-    let line = "Tasks that read it will fail.";
-    Ok(settings::confirm_delete(frame, Section::Variables, (PATH, "Variables"), &query.key, line))
+    Ok(VARIABLES.confirm_delete(frame, &query.key))
 }
 
 /// `POST /variables/delete`
@@ -161,5 +144,5 @@ pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<K
     let row = find(&ui, &query.key).await?;
     audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
     ui.store.variable_delete(&VariableKey::new(&query.key)?).await?;
-    Ok(go_and_tell(PATH, &format!("Variable {} was deleted.", query.key)))
+    Ok(VARIABLES.deleted(&query.key))
 }

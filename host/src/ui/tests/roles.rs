@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use super::World;
+use super::world::{World, id};
 use crate::{
     api::tests::dag_access,
     auth::{
@@ -162,6 +162,24 @@ async fn no_page_shows_a_dag_to_whoever_may_not_see_it() {
     assert!(!world.get("/dags/weather").await.body.contains("id=\"trigger\""));
     let run = world.get("/dags/open/runs/open-run").await;
     assert!(run.status == StatusCode::OK && !run.body.contains(dag_access::HIDDEN), "{}", run.body);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_others_use_goes_after_a_question_only() {
+    let world = World::new().await;
+    let details = async || world.get("/dags/weather/details").await.body;
+    assert!(details().await.contains("/webhook\">none<"));
+    world.post("/dags/weather/webhook", &[]).await;
+    assert!(details().await.contains("/webhook\">/hooks/weather<"));
+    let shown = world.get("/dags/weather/webhook").await.body;
+    assert!(!shown.contains("action=\"/dags/weather/webhook"), "{shown}");
+    for (path, action) in [("replace", "/dags/weather/webhook\""), ("delete", "/dags/weather/webhook/delete\"")] {
+        assert!(shown.contains(&format!("href=\"/dags/weather/webhook/{path}\"")), "{shown}");
+        let asked = world.get(&format!("/dags/weather/webhook/{path}")).await;
+        assert!(asked.status == StatusCode::OK && asked.body.contains(&format!("action=\"{action}")), "{}", asked.body);
+    }
+    assert!(world.ui.store.webhook_get(&id("weather")).await.unwrap().is_some());
     world.end().await;
 }
 

@@ -144,7 +144,11 @@ async fn view(
     let limit = u32::try_from(ROWS).unwrap_or(u32::MAX);
     let listed = ui.store.backfill_list(Some(&dag.dag_id), &DagSet::all(), Page { limit, offset: 0 }).await?;
     let base = format!("{}/backfills", links::dag(&dag.dag_id));
-    let shell = frame.shell(Section::Dags, "dag-backfills", format!("{} backfills", dag.dag_id));
+    let mut shell = frame.shell(Section::Dags, "dag-backfills", format!("{} backfills", dag.dag_id));
+    if outcome.is_none() {
+        // With an outcome, each look at the page would plan the backfill again.
+        shell = shell.live(links::with_query("/ui/events", &[("dag", dag.dag_id.as_str())]));
+    }
     let (preview, error) = match outcome {
         None => (None, None),
         Some(Ok(planned)) => (Some(preview(&planned, zone)), None),
@@ -220,11 +224,14 @@ pub async fn change_backfill(
     State(ui): State<UiState>,
     Path((dag_id, id, verb)): Path<(DagId, i64, String)>,
 ) -> Result<Response, UiError> {
-    let (id, text) = match verb.as_str() {
-        "pause" => (ui.scheduler.backfill_set_paused(BackfillId(id), true).await?.id, "is paused"),
-        "unpause" => (ui.scheduler.backfill_set_paused(BackfillId(id), false).await?.id, "goes on"),
-        "cancel" => (ui.scheduler.backfill_cancel(BackfillId(id)).await?.id, "was cancelled"),
+    // What the guard let through is about this dag, and a backfill's number alone may be of any.
+    let known = ui.store.backfill_get(BackfillId(id)).await?.filter(|row| row.new.dag_id == dag_id);
+    let id = known.ok_or_else(|| UiError::NotFound(format!("dag `{dag_id}` has no backfill {id}")))?.id;
+    let text = match verb.as_str() {
+        "pause" => ui.scheduler.backfill_set_paused(id, true).await.map(|_| "is paused"),
+        "unpause" => ui.scheduler.backfill_set_paused(id, false).await.map(|_| "goes on"),
+        "cancel" => ui.scheduler.backfill_cancel(id).await.map(|_| "was cancelled"),
         _ => return Err(UiError::NotFound("There is no page at this address.".into())),
-    };
+    }?;
     Ok(go_and_tell(&format!("{}/backfills", links::dag(&dag_id)), &format!("Backfill {} {text}.", id.0)))
 }

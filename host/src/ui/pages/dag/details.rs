@@ -82,6 +82,9 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
     let seconds = |ms: u64| Span(Some(std::time::Duration::from_millis(ms)));
     let retention = ui.scheduler.retention().dags.of_dag(ui.store.dag_numbers_get(&dag_id).await?);
     let seen = ui.scheduler.dag_limits(&dag_id).await?;
+    let has_webhook = ui.store.webhook_get(&dag_id).await?.is_some();
+    let webhook = if has_webhook { format!("/hooks/{dag_id}") } else { "none".to_owned() };
+    let told: Vec<_> = spec.callbacks.iter().map(|it| format!("{}: {}", it.event.as_str(), it.target)).collect();
     let facts = Facts::new()
         .text("Schedule", show::schedule(spec))
         .text("Time zone", &spec.timezone)
@@ -99,7 +102,9 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .maybe("Run timeout", spec.run_timeout_ms.map(seconds))
         .text("Tasks", show::grouped(spec.nodes.len()))
         .maybe("Owners", (!spec.owners.is_empty()).then(|| spec.owners.join(", ")))
-        .html("Webhook", Html::new().link(&format!("{}/webhook", links::dag(&dag_id)), format_args!("/hooks/{dag_id}")))
+        .maybe("Deadline of a run", spec.deadline_ms.map(seconds))
+        .maybe("Who is told", (!told.is_empty()).then(|| told.join(", ")))
+        .html("Webhook", Html::new().link(&format!("{}/webhook", links::dag(&dag_id)), webhook))
         .html("Runs are kept", kept(&frame, &dag_id, super::retention::runs(retention)))
         .text("Logs are kept", super::retention::logs(retention))
         .text("XComs and artifacts are kept", super::retention::data(retention))

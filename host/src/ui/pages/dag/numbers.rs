@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::{
     Form,
     extract::{Path, State},
-    http::StatusCode,
     response::Response,
 };
 
@@ -20,7 +19,7 @@ use crate::{
             run::crumbs,
             settings::{FormView, SettingField, SettingKind},
         },
-        shell::{Frame, Section, go_and_tell, page, page_with},
+        shell::{Frame, Section, go_and_tell, page},
     },
 };
 
@@ -97,7 +96,7 @@ pub async fn save<T: ShownNumbers>(
     let said = match read::<T>(&typed) {
         Ok(said) => said,
         Err(error) => {
-            return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &form::<T>(frame, &dag_id, typed, Some(error))));
+            return Ok(form::<T>(frame, &dag_id, typed, Some(error)).refused());
         }
     };
     ui.scheduler.dag_set_numbers(&dag_id, said).await?;

@@ -6,9 +6,13 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
-    model::{dag::differences, ids::DagId},
+    model::{
+        dag::{Difference, differences, is_other_code},
+        ids::DagId,
+    },
     store::DagVersionRow,
     ui::{
         UiState,
@@ -66,7 +70,7 @@ pub async fn show(
         since => Some(find(&ui, &dag_id, since).await?),
     };
     let found = before.as_ref().map(|before| differences(&before.spec, &version.spec)).unwrap_or_default();
-    let text = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     let base = links::dag_version(&dag_id, number);
     let at = When { at: Some(version.created_at), zone: frame.zones(&version.spec) };
     let numbers = (1..=dag.version_number).rev().filter(|other| *other != number).take(20);
@@ -77,16 +81,23 @@ pub async fn show(
         at,
         since: before.as_ref().map(|before| before.version_number),
         others: numbers.map(|other| (other, format!("{base}?since={other}"))).collect(),
-        component_changed: before.is_some_and(|before| before.component != version.component),
+        component_changed: before
+            .is_some_and(|before| is_other_code(before.component, version.component, &version.spec)),
         more: found.len().saturating_sub(MOST),
         lines: found
             .iter()
             .take(MOST)
-            .map(|difference| Line {
-                of: difference.of.clone(),
-                field: difference.field.clone().unwrap_or_else(|| "all of it".to_owned()),
-                before: text(&difference.before),
-                after: text(&difference.after),
+            .map(|Difference { of, field, before, after }| {
+                let whole = if before.is_some() { "gone" } else { "new" };
+                // Of an edge there is no more to say.
+                let of_edge = |value: &Option<Value>| field.is_none() && *value == Some(Value::Bool(true));
+                let said = |value| if of_edge(value) { String::new() } else { text(value) };
+                Line {
+                    of: of.clone(),
+                    field: field.clone().unwrap_or_else(|| whole.to_owned()),
+                    before: said(before),
+                    after: said(after),
+                }
             })
             .collect(),
         roll_back_href: (number != dag.version_number).then(|| format!("{base}/roll-back")),

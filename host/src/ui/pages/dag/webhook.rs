@@ -14,7 +14,7 @@ use crate::{
         UiState,
         error::UiError,
         links,
-        pages::run::crumbs,
+        pages::{Question, confirm, run::crumbs},
         shell::{Frame, Section, Shell, go_and_tell, page},
         show::{Crumbs, When},
     },
@@ -69,6 +69,49 @@ pub async fn make(
     ui.dag(&dag_id).await?;
     let (_, secret) = webhooks::make(&ui.store, &ui.secrets, dag_id.clone(), user.username, ui.clock.now()).await?;
     view(&ui, frame, dag_id, Some(secret)).await
+}
+
+/// Asks before what makes the present secret worthless.
+async fn ask(
+    ui: &UiState,
+    frame: Frame,
+    dag_id: &DagId,
+    (text, line): (&str, &str),
+    (action, verb): (String, &'static str),
+) -> Result<Response, UiError> {
+    ui.dag(dag_id).await?;
+    let question = Question {
+        section: Section::Dags,
+        crumbs: crumbs(dag_id, None),
+        text: format!("{text} of {dag_id}?"),
+        lines: vec![line.to_owned()],
+        action,
+        fields: Vec::new(),
+        verb,
+        dangerous: true,
+        back: base(dag_id),
+    };
+    Ok(confirm(frame, question))
+}
+
+/// `GET /dags/{dag_id}/webhook/replace`
+pub async fn confirm_replace(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Path(dag_id): Path<DagId>,
+) -> Result<Response, UiError> {
+    let text = ("Replace the secret of the webhook", "What is signed with the present one is refused from then on.");
+    ask(&ui, frame, &dag_id, text, (base(&dag_id), "Replace")).await
+}
+
+/// `GET /dags/{dag_id}/webhook/delete`
+pub async fn confirm_delete(
+    State(ui): State<UiState>,
+    frame: Frame,
+    Path(dag_id): Path<DagId>,
+) -> Result<Response, UiError> {
+    let text = ("Delete the webhook", "What other systems send is refused from then on. A new one has another secret.");
+    ask(&ui, frame, &dag_id, text, (format!("{}/delete", base(&dag_id)), "Delete")).await
 }
 
 /// `POST /dags/{dag_id}/webhook/delete`
