@@ -3,6 +3,7 @@
 //! No client can keep others out: each address has so many connections, and none waits for ever for its client to speak, to send
 //! on, or to read.
 
+mod held;
 mod pace;
 mod patience;
 
@@ -18,6 +19,7 @@ use axum::{
     body::Body,
     extract::ConnectInfo,
     http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+    response::IntoResponse as _,
 };
 use futures_util::{FutureExt, TryFutureExt as _};
 use hyper_util::{
@@ -28,10 +30,14 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::ServiceExt;
 
-use self::{pace::Paced, patience::Patient};
+use self::{
+    held::{Counted, Held},
+    pace::Paced,
+    patience::Patient,
+};
 use super::tls::Tls;
 use crate::{
-    api::identity::is_https,
+    api::{error::ApiError, identity::is_https},
     model::{
         proxies::{TrustedProxies, network_of},
         shares::{Full, Share, Shares},
@@ -77,6 +83,7 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let addresses = Shares::new(MAX_CONNECTIONS, MAX_OF_ADDRESS);
+    let held = Arc::new(Held::default());
     let mut connections = JoinSet::new();
     let mut end = std::pin::pin!(end);
     loop {
@@ -101,7 +108,7 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
         };
         // Answers are small: waiting to fill a packet would only delay them.
         let _ = socket.set_nodelay(true);
-        let service = TowerToHyperService::new(for_peer(app.clone(), Arc::clone(&front), peer));
+        let service = TowerToHyperService::new(for_peer(app.clone(), Arc::clone(&front), Arc::clone(&held), peer));
         let (server, front) = (Arc::clone(&server), Arc::clone(&front));
         let watcher = graceful.watcher();
         connections.spawn(async move {
@@ -143,6 +150,7 @@ fn place(proxies: &TrustedProxies, addresses: &Shares<IpAddr>, peer: IpAddr) -> 
 fn for_peer(
     app: Router,
     front: Arc<Front>,
+    held: Arc<Held>,
     peer: SocketAddr,
 ) -> impl tower::Service<
     Request<hyper::body::Incoming>,
@@ -159,8 +167,13 @@ fn for_peer(
             request.headers_mut().entry(header::HOST).or_insert(host);
         }
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
-        let answer = app.clone().oneshot(request.map(|body| Body::new(Paced::new(body))));
+        let holding = held.holding(network_of(client));
+        let counts = Arc::clone(&holding);
+        let answer = app.clone().oneshot(request.map(|body| Body::new(Counted::new(Paced::new(body), counts))));
         let answer = answer.map_ok(move |mut response| {
+            if let Some(full) = holding.refused() {
+                response = crowded(full).into_response();
+            }
             if is_secure {
                 response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
             }
@@ -168,6 +181,17 @@ fn for_peer(
         });
         answer.boxed()
     })
+}
+
+/// What is answered where no room was for a body.
+fn crowded(full: Full) -> ApiError {
+    match full {
+        Full::One => ApiError::too_many(
+            "too much of what your address sends is under way; wait until some is answered",
+            Duration::from_secs(1),
+        ),
+        Full::All => ApiError::unavailable("too much of what clients send is under way; try again"),
+    }
 }
 
 /// The host that HTTP/2 names beside the headers.

@@ -70,6 +70,8 @@ const MAX_EVENTS: usize = 4_096;
 const MAX_STARTS: usize = 256;
 /// Graphs of dag_versions that are kept for the next run.
 const MAX_GRAPHS: NonZeroUsize = NonZeroUsize::new(128).expect("128 is not zero");
+/// A conf that is longer is not kept in memory while its run waits: so much as the rest of the row has.
+const MAX_KEPT_CONF_BYTES: usize = 256;
 /// Unfinished runs that are read at a time at the start.
 const RECOVERY_PAGE: u32 = 500;
 
@@ -79,7 +81,7 @@ pub enum Request {
     Trigger {
         dag_id: DagId,
         request: Box<RunRequest>,
-        conf: String,
+        conf: Arc<str>,
         checked_at: Timestamp,
         reply: Reply<DagRunRow>,
     },
@@ -325,7 +327,7 @@ pub struct Driver<D> {
     versions: LruCache<DagVersionKey, Arc<Version>>,
     /// What attempts of a version may reach. Forgotten when a dag or a decision about one changes.
     grants: LruCache<DagVersionKey, Arc<Grants>>,
-    /// Runs in state queued that never started.
+    /// Runs in state queued that are not loaded: there may be very many, so those of earlier turns have no long conf.
     queued: HashMap<DagRunKey, DagRunRow>,
     /// Queued runs that were made here and never loaded: their instances have no rows.
     never_loaded: HashSet<DagRunKey>,
@@ -456,15 +458,19 @@ impl<D: Dispatch> Driver<D> {
     /// Takes in an unfinished run; one that is running is added to `resumed`.
     async fn recover_run(
         &mut self,
-        row: DagRunRow,
+        mut row: DagRunRow,
         resumed: &mut Vec<DagRunKey>,
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
         if let Some(unfinished) = self.dags.get_mut(&row.dag_id).and_then(|entry| entry.unfinished(row.run_type)) {
             *unfinished += 1;
         }
+        if self.dags.get(&row.dag_id).is_some_and(|entry| entry.keys.is_some()) {
+            row = self.with_conf(row).await?;
+        }
         if row.state == RunState::Queued {
             self.enqueue(&row);
+            rest(&mut row);
             self.queued.insert(row.key, row);
             return Ok(());
         }
@@ -815,12 +821,24 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Counts the unfinished runs of a dag by their keys anew: what their keys are may have changed.
-    fn enter_keys(&mut self, dag_id: &DagId) {
-        let Some(keys) = self.dags.get_mut(dag_id).and_then(|entry| entry.keys.as_mut()) else { return };
+    async fn enter_keys(&mut self, dag_id: &DagId) -> Result<(), StoreError> {
+        let Some(mut keys) = self.dags.get_mut(dag_id).and_then(|entry| entry.keys.take()) else { return Ok(()) };
         let rows = self.queued.values().chain(self.runs.values().map(|run| &run.row));
         for row in rows.filter(|row| row.dag_id == *dag_id) {
-            keys.enter(row, !self.backfills.is_of(row.key));
+            keys.enter(&self.with_conf(row.clone()).await?, !self.backfills.is_of(row.key));
         }
+        if let Some(entry) = self.dags.get_mut(dag_id) {
+            entry.keys = Some(keys);
+        }
+        Ok(())
+    }
+
+    /// A run's row with what it was given, which is read if the row came without.
+    async fn with_conf(&self, mut row: DagRunRow) -> Result<DagRunRow, StoreError> {
+        if row.conf.is_none() {
+            row.conf = self.store.dag_run_conf(row.key).await?;
+        }
+        Ok(row)
     }
 
     /// Counts a run no longer where it stood.
@@ -852,6 +870,11 @@ fn hand_on(events: &mut Vec<ExecutorEvent>, triggers: &mpsc::Sender<Box<TriggerC
             drop(refused.into_inner().reply.send(Err(TriggerRefusal::Unavailable(why))));
         }
     }
+}
+
+/// Forgets what need not be in memory while a run waits.
+fn rest(row: &mut DagRunRow) {
+    row.conf.take_if(|conf| conf.len() > MAX_KEPT_CONF_BYTES);
 }
 
 /// What an instance needs in order to start.

@@ -52,6 +52,42 @@ async fn ap_014_whoever_says_nothing_is_cut_off_and_one_address_has_not_all_conn
 }
 
 #[tokio::test]
+async fn bodies_of_one_address_do_not_fill_the_memory() {
+    let server = Server::start().await;
+    let pid = server.pid();
+    let before = resident_mib(&server);
+    // Of strangers, each as large as a body may be, but for its last byte.
+    let head =
+        "POST /auth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n";
+    let body = vec![b' '; (1 << 20) - 1];
+    let mut held = Vec::new();
+    for _ in 0..400 {
+        let mut socket = connect(&server).await;
+        let sent = async { socket.write_all(head.as_bytes()).await.is_ok() && socket.write_all(&body).await.is_ok() };
+        let _ = tokio::time::timeout(SOON, sent).await;
+        held.push(socket);
+    }
+    let after = resident_mib(&server);
+    assert!(after < before + 256, "{before} MiB, and {after} MiB with what was sent");
+    let refused = said(held.last_mut().unwrap(), SOON).await;
+    assert_eq!(status(&refused), 429, "{refused}");
+    assert!(refused.contains("retry-after: 1") && refused.contains("too much of what your address sends"), "{refused}");
+    // From elsewhere one is heard, and here, too, when those are gone.
+    let sign_in = async |address: [u8; 4]| {
+        let client = reqwest::Client::builder().local_address(Some(address.into())).build().unwrap();
+        let body = serde_json::json!({"username": "nobody", "password": "x".repeat(1_000_000)});
+        client.post(format!("{}/auth/token", server.url)).json(&body).send().await.unwrap().status().as_u16()
+    };
+    let answer = sign_in([127, 0, 0, 2]).await;
+    assert!([401, 422].contains(&answer), "{answer}");
+    assert_eq!(sign_in([127, 0, 0, 1]).await, 429);
+    drop(held);
+    until("what was sent to be forgotten", SOON, async || (sign_in([127, 0, 0, 1]).await == answer).then_some(()))
+        .await;
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
 async fn heads_that_are_too_long_or_wrong_are_refused() {
     let server = Server::start().await;
     let pid = server.pid();
