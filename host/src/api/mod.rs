@@ -35,6 +35,7 @@ pub mod grants;
 mod grid;
 pub mod guard;
 mod health;
+pub mod held;
 pub mod identity;
 mod import;
 mod jobs;
@@ -337,6 +338,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(from_fn(guard::identify))
         .layer(from_fn(drain::drain))
+        .layer(from_fn(held::hold))
         .layer(CompressionLayer::new())
         .with_state(api)
 }

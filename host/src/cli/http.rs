@@ -3,7 +3,6 @@
 //! No client can keep others out: each address has so many connections, and none waits for ever for its client to speak, to send
 //! on, or to read.
 
-mod held;
 mod pace;
 mod patience;
 
@@ -19,7 +18,6 @@ use axum::{
     body::Body,
     extract::ConnectInfo,
     http::{HeaderMap, HeaderName, HeaderValue, Request, header},
-    response::IntoResponse as _,
 };
 use futures_util::{FutureExt, TryFutureExt as _};
 use hyper_util::{
@@ -30,14 +28,13 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::ServiceExt;
 
-use self::{
-    held::{Counted, Held},
-    pace::Paced,
-    patience::Patient,
-};
+use self::{pace::Paced, patience::Patient};
 use super::tls::Tls;
 use crate::{
-    api::{error::ApiError, identity::is_https},
+    api::{
+        held::{Counted, Held},
+        identity::is_https,
+    },
     model::{
         proxies::{TrustedProxies, network_of},
         shares::{Full, Share, Shares},
@@ -168,11 +165,12 @@ fn for_peer(
         }
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
         let holding = held.holding(network_of(client));
+        request.extensions_mut().insert(Arc::clone(&holding));
         let counts = Arc::clone(&holding);
         let answer = app.clone().oneshot(request.map(|body| Body::new(Counted::new(Paced::new(body), counts))));
         let answer = answer.map_ok(move |mut response| {
-            if let Some(full) = holding.refused() {
-                response = crowded(full).into_response();
+            if let Some(refusal) = holding.refusal() {
+                response = refusal;
             }
             if is_secure {
                 response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
@@ -181,17 +179,6 @@ fn for_peer(
         });
         answer.boxed()
     })
-}
-
-/// What is answered where no room was for a body.
-fn crowded(full: Full) -> ApiError {
-    match full {
-        Full::One => ApiError::too_many(
-            "too much of what your address sends is under way; wait until some is answered",
-            Duration::from_secs(1),
-        ),
-        Full::All => ApiError::unavailable("too much of what clients send is under way; try again"),
-    }
 }
 
 /// The host that HTTP/2 names beside the headers.
