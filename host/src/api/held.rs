@@ -18,7 +18,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use bytes::Buf as _;
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
@@ -52,7 +52,7 @@ struct State {
 pub struct Counted<B> {
     body: B,
     holding: Arc<Holding>,
-    counted: usize,
+    came: usize,
 }
 
 impl Default for Held {
@@ -123,7 +123,7 @@ impl AsRef<[u8]> for Kept {
 
 impl<B> Counted<B> {
     pub fn new(body: B, holding: Arc<Holding>) -> Self {
-        Self { body, holding, counted: 0 }
+        Self { body, holding, came: 0 }
     }
 }
 
@@ -140,8 +140,8 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, axum::BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
-            let came = frame.data_ref().map_or(0, |data| data.remaining()).min(MAX_COUNTED - self.counted);
-            self.counted += came;
+            let came = frame.data_ref().map_or(0, Buf::remaining).min(MAX_COUNTED - self.came);
+            self.came += came;
             if came > 0 && self.holding.add(came).is_err() {
                 return Poll::Ready(Some(Err("there is no room for the body".into())));
             }

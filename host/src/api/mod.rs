@@ -74,6 +74,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::{any, get},
 };
+use tokio::sync::Semaphore;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::{
@@ -148,6 +149,8 @@ pub struct Shared {
     state: ApiState,
     names: names::NamesCache,
     webhook_rates: webhooks::Rates,
+    /// Bytes of XComs that are made answers.
+    shown: Semaphore,
 }
 
 impl Deref for Api {
@@ -326,8 +329,12 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(state: ApiState) -> Router {
     let document = Arc::new(document());
     let routes: Router<Api> = routes(&state.config).into();
-    let api =
-        Api(Arc::new(Shared { state, names: names::NamesCache::default(), webhook_rates: webhooks::Rates::default() }));
+    let api = Api(Arc::new(Shared {
+        state,
+        names: names::NamesCache::default(),
+        webhook_rates: webhooks::Rates::default(),
+        shown: Semaphore::new(xcoms::MAX_SHOWN_TOGETHER),
+    }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))
         .route("/api", any(guard::no_route))

@@ -131,6 +131,37 @@ async fn answers_that_nobody_takes_do_not_fill_the_memory() {
 }
 
 #[tokio::test]
+async fn values_of_many_elements_are_shown_to_many_at_a_time() {
+    let server = Server::start().await;
+    let (client, pid) = (server.client().await, server.pid());
+    client.upload(build::component("hello")).await.ok();
+    let run_id = client.trigger("hello", json!({})).await;
+    client.finished("hello", &run_id).await;
+    let xcoms = format!("/api/v2/dags/hello/dagRuns/{run_id}/taskInstances/say/xcomEntries");
+    let value = format!("[{}0]", "0,".repeat(3 << 20));
+    let body = format!(r#"{{"key": "zeros", "value": {value}}}"#);
+    let request = client.request(reqwest::Method::POST, &xcoms).header("content-type", "application/json").body(body);
+    assert_eq!(request.send().await.unwrap().status(), 201);
+    let before = resident_mib(&server);
+    let path = format!("{xcoms}/zeros");
+    let ask = async || client.request(reqwest::Method::GET, &path).send().await.unwrap().bytes().await.unwrap().len();
+    let mut peak = 0;
+    let all = futures_util::future::join_all((0..14).map(|_| ask()));
+    let watch = async {
+        loop {
+            peak = peak.max(resident_mib(&server));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        lengths = all => assert!(lengths.iter().all(|length| *length > value.len()), "{lengths:?}"),
+        () = watch => {}
+    }
+    assert!(peak < before + 600, "{before} MiB, and {peak} MiB while 14 were shown {} MiB", value.len() >> 20);
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
 async fn heads_that_are_too_long_or_wrong_are_refused() {
     let server = Server::start().await;
     let pid = server.pid();
