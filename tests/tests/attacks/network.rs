@@ -64,16 +64,16 @@ async fn bodies_of_one_address_do_not_fill_the_memory() {
     let head =
         "POST /auth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n";
     let body = vec![b' '; (1 << 20) - 1];
-    let mut held = Vec::new();
+    let mut sockets = Vec::new();
     for _ in 0..400 {
         let mut socket = connect(&server).await;
         let sent = async { socket.write_all(head.as_bytes()).await.is_ok() && socket.write_all(&body).await.is_ok() };
         let _ = tokio::time::timeout(SOON, sent).await;
-        held.push(socket);
+        sockets.push(socket);
     }
     let after = resident_mib(&server);
     assert!(after < before + 256, "{before} MiB, and {after} MiB with what was sent");
-    let refused = said(held.last_mut().unwrap(), SOON).await;
+    let refused = said(sockets.last_mut().unwrap(), SOON).await;
     assert_eq!(status(&refused), 429, "{refused}");
     assert!(refused.contains("retry-after: 1") && refused.contains("too much of your address"), "{refused}");
     // From elsewhere one is heard, and here, too, when those are gone.
@@ -85,7 +85,7 @@ async fn bodies_of_one_address_do_not_fill_the_memory() {
     let answer = sign_in([127, 0, 0, 2]).await;
     assert!([401, 422].contains(&answer), "{answer}");
     assert_eq!(sign_in([127, 0, 0, 1]).await, 429);
-    drop(held);
+    drop(sockets);
     until("what was sent to be forgotten", SOON, async || (sign_in([127, 0, 0, 1]).await == answer).then_some(()))
         .await;
     assert_unharmed(&server, pid).await;
@@ -103,7 +103,7 @@ async fn answers_that_nobody_takes_do_not_fill_the_memory() {
     let before = resident_mib(&server);
     let token = client.token.as_deref().unwrap();
     for more in ["", "accept-encoding: gzip\r\n"] {
-        let mut held = Vec::new();
+        let mut sockets = Vec::new();
         for _ in 0..80 {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(4_096).unwrap();
@@ -112,15 +112,15 @@ async fn answers_that_nobody_takes_do_not_fill_the_memory() {
             socket.write_all(head.as_bytes()).await.unwrap();
             let mut begin = [0; 12];
             socket.read_exact(&mut begin).await.unwrap();
-            held.push((socket, String::from_utf8_lossy(&begin).into_owned()));
+            sockets.push((socket, String::from_utf8_lossy(&begin).into_owned()));
         }
         let after = resident_mib(&server);
         assert!(after < before + 300, "{before} MiB, and {after} MiB with answers that nobody takes");
         // What is compressed to nothing is taken by the system.
-        let refused = held.iter().filter(|(_, begin)| begin.ends_with("429")).count();
+        let refused = sockets.iter().filter(|(_, begin)| begin.ends_with("429")).count();
         assert_eq!(refused > 0, more.is_empty(), "{refused}");
-        assert!(held[0].1.ends_with("200"));
-        drop(held);
+        assert!(sockets[0].1.ends_with("200"));
+        drop(sockets);
     }
     let value = until("the answers to be forgotten", SOON, async || {
         let answer = client.get(&format!("{xcoms}/large")).await;
