@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -62,7 +62,8 @@ pub struct BackfillResponse {
     dag_display_name: String,
     from_date: DateTime<Utc>,
     to_date: DateTime<Utc>,
-    dag_run_conf: Value,
+    #[schema(value_type = Object)]
+    dag_run_conf: Box<RawValue>,
     is_paused: bool,
     reprocess_behavior: &'static str,
     max_active_runs: u32,
@@ -147,7 +148,7 @@ async fn show(api: &Api, row: BackfillRow) -> Result<BackfillResponse, ApiError>
         dag_id: row.new.dag_id.to_string(),
         from_date: row.new.intervals.from.to_utc(),
         to_date: row.new.intervals.to.to_utc(),
-        dag_run_conf: serde_json::from_str(&row.new.dag_run_conf).unwrap_or_default(),
+        dag_run_conf: RawValue::from_string(row.new.dag_run_conf).unwrap_or_default(),
         is_paused: row.is_paused,
         reprocess_behavior: row.new.reprocess_behavior.as_str(),
         max_active_runs: row.new.max_active_runs,

@@ -70,8 +70,9 @@ pub struct DagRunResponse {
     state: &'static str,
     triggered_by: String,
     triggering_user_name: Option<String>,
-    #[schema(value_type = Object)]
-    conf: Box<RawValue>,
+    /// Null in lists if it is longer than 16 KiB; the run itself has it then.
+    #[schema(value_type = Option<Object>)]
+    conf: Option<Box<RawValue>>,
     note: Option<String>,
     dag_versions: Vec<DagVersionResponse>,
     bundle_version: Option<String>,
@@ -228,7 +229,7 @@ impl DagRunResponse {
             state: run.state.as_str(),
             triggered_by: run.triggered_by,
             triggering_user_name: run.triggering_user,
-            conf: RawValue::from_string(run.conf).unwrap_or_default(),
+            conf: run.conf.and_then(|conf| serde_json::from_str(&conf).ok()),
             note: run.note,
             bundle_version: version.map(|names| names.version.bundle_version().to_owned()),
             dag_versions: version.map(|names| names.version.clone()).into_iter().collect(),

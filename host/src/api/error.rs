@@ -228,6 +228,7 @@ impl From<&StoreError> for ApiError {
         }
         match error {
             StoreError::Conflict(_) => Self::conflict("it exists already, or was changed by somebody else; look again"),
+            StoreError::TooSlow(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", error.to_string()),
             StoreError::Stale => Self::not_found("it was deleted a moment ago"),
             other => Self::internal(other),
         }

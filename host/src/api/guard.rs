@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::{Api, audit, error::ApiError, permit::permit};
 use crate::{
     auth::routes::{self, Access},
+    store::asked,
     telemetry::{HttpRequest, Metrics},
 };
 
@@ -47,6 +48,11 @@ pub async fn measure(State(metrics): State<Metrics>, request: Request, next: Nex
         took: begun.elapsed(),
     });
     response
+}
+
+/// What the request reads ends in time.
+pub async fn ask(request: Request, next: Next) -> Response {
+    asked(next.run(request)).await
 }
 
 /// Gives the request its id, and every error answer with it.

@@ -35,6 +35,7 @@ pub mod grants;
 mod grid;
 pub mod guard;
 mod health;
+pub mod held;
 pub mod identity;
 mod import;
 mod jobs;
@@ -73,6 +74,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::{any, get},
 };
+use tokio::sync::Semaphore;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::{
@@ -147,6 +149,8 @@ pub struct Shared {
     state: ApiState,
     names: names::NamesCache,
     webhook_rates: webhooks::Rates,
+    /// Bytes of XComs that are made answers.
+    shown: Semaphore,
 }
 
 impl Deref for Api {
@@ -327,8 +331,12 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(state: ApiState) -> Router {
     let document = Arc::new(document());
     let routes: Router<Api> = routes(&state.config).into();
-    let api =
-        Api(Arc::new(Shared { state, names: names::NamesCache::default(), webhook_rates: webhooks::Rates::default() }));
+    let api = Api(Arc::new(Shared {
+        state,
+        names: names::NamesCache::default(),
+        webhook_rates: webhooks::Rates::default(),
+        shown: Semaphore::new(xcoms::MAX_SHOWN_TOGETHER),
+    }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))
         .route("/api", any(guard::no_route))
@@ -339,6 +347,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(from_fn(guard::identify))
         .layer(from_fn(drain::drain))
+        .layer(from_fn(held::hold))
         .layer(CompressionLayer::new())
         .with_state(api)
 }

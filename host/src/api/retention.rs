@@ -126,18 +126,8 @@ pub struct RetentionPreviewCollectionResponse {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RetentionRunResponse {
-    /// Runs, with all that they left.
-    runs: u64,
-    /// Runs whose logs and recordings were deleted before them.
-    logs_of_runs: u64,
-    /// Runs whose XComs and artifacts were deleted before them.
-    data_of_runs: u64,
-    dag_versions: u64,
-    components: u64,
-    event_logs: u64,
-    asset_events: u64,
-    /// That no dag names and that have no events any more.
-    assets: u64,
+    #[serde(flatten)]
+    deleted: Deletions,
     /// False: it goes on; ask again to hear when it is done.
     is_done: bool,
 }
@@ -196,19 +186,7 @@ pub async fn dry_run_retention(State(api): State<Api>) -> Result<Json<RetentionP
 pub async fn run_retention(State(api): State<Api>, audit: Audit) -> Result<Json<RetentionRunResponse>, ApiError> {
     audit.begun();
     let (deleted, is_done) = api.scheduler.retention_run(PATIENCE).await?;
-    let Deletions { runs, logs_of_runs, data_of_runs, dag_versions, components, event_logs, asset_events, assets } =
-        deleted;
-    Ok(Json(RetentionRunResponse {
-        runs,
-        logs_of_runs,
-        data_of_runs,
-        dag_versions,
-        components,
-        event_logs,
-        asset_events,
-        assets,
-        is_done,
-    }))
+    Ok(Json(RetentionRunResponse { deleted, is_done }))
 }
 
 /// Refuses what a run does not have any more, if retention deleted it.

@@ -331,7 +331,7 @@ async fn same(
     run: DagRunRow,
     conf: &Map<String, Value>,
 ) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
-    let known = serde_json::from_str::<Map<String, Value>>(&run.conf).unwrap_or_default();
+    let known = serde_json::from_str::<Map<String, Value>>(run.conf.as_deref().unwrap_or_default()).unwrap_or_default();
     if known != *conf {
         return Err(ApiError::conflict(format!(
             "run `{}` was started with this `Idempotency-Key` and another payload; send another key",

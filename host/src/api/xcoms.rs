@@ -1,7 +1,5 @@
 //! XComs: list, get, create, update, delete; and their bytes.
 
-use std::str::FromStr;
-
 use axum::{
     Json,
     body::Body,
@@ -13,7 +11,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -39,6 +40,10 @@ use crate::{
 
 /// The longest value in bytes that is answered as JSON; longer ones are downloaded from `.../content`.
 const MAX_SHOWN_BYTES: i64 = 16 << 20;
+/// Bytes of values that are made answers at a time; who asks for more waits.
+pub const MAX_SHOWN_TOGETHER: usize = 64 << 20;
+/// Arrays and objects in each other that readers of JSON take, this one, too.
+const MAX_DEPTH: usize = 127;
 /// The longest value in bytes that stays in the database.
 const MAX_INLINE_BYTES: usize = 64 << 10;
 /// The longest request in bytes that carries a value.
@@ -66,7 +71,7 @@ pub struct XComValueResponse {
     xcom: XComResponse,
     /// JSON as it is (or with `stringify` as text); anything else as `{"media_type": ..., "base64": ...}`.
     #[schema(value_type = Value)]
-    value: Value,
+    value: Box<RawValue>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -207,6 +212,8 @@ async fn show(api: &Api, found: XComValue, stringify: bool) -> Result<XComValueR
         let detail = "the value is too large for a JSON answer; download it from `.../content`";
         return Err(ApiError::too_large(detail));
     }
+    let permits = u32::try_from(found.row.size_bytes).unwrap_or(0);
+    let _turn = api.shown.acquire_many(permits).await;
     let body = match found.body {
         XComBody::Inline(body) => Bytes::from(body),
         XComBody::Blob(blob) => {
@@ -216,15 +223,37 @@ async fn show(api: &Api, found: XComValue, stringify: bool) -> Result<XComValueR
     };
     let is_json = mime_is_json(&found.row.media_type);
     let value = match std::str::from_utf8(&body) {
-        Ok(text) if stringify => Value::String(text.to_owned()),
-        Ok(text) if is_json => {
-            // A task may nest deeper than JSON is read here; then the text is shown.
-            Value::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-        }
-        _ => json!({"media_type": found.row.media_type, "base64": STANDARD.encode(&body)}),
+        // It is never read into memory as a tree, which takes thirty times as much.
+        Ok(text) if is_json && !stringify => match RawValue::from_string(text.to_owned()) {
+            Ok(json) if depth(text) <= MAX_DEPTH => Ok(json),
+            // A task may write what is no JSON, or nests too deep; then the text is shown.
+            _ => to_raw_value(text),
+        },
+        Ok(text) if stringify => to_raw_value(text),
+        _ => to_raw_value(&json!({"media_type": found.row.media_type, "base64": STANDARD.encode(&body)})),
     };
+    let value = value.map_err(|error| ApiError::internal(&error))?;
     let names = Names::of_runs(api, [found.row.instance.dag_run]).await?;
     Ok(XComValueResponse { xcom: XComResponse::new(found.row, &names), value })
+}
+
+/// How many arrays and objects lie in each other in JSON.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn mime_is_json(media_type: &str) -> bool {
@@ -339,4 +368,21 @@ pub async fn delete_xcom_entry(
     api.store.xcom_delete(&found.row.instance, &found.row.key).await?;
     api.scheduler.xcom_changed(&found.row.instance);
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_texts_is_not_deep() {
+        for (json, deep) in
+            [("7", 0), ("[]", 1), (r#"{"a": [[1], {}], "b": "[[[[\"[["}"#, 3), (r#"["\\", [["x"]]]"#, 3)]
+        {
+            assert_eq!(depth(json), deep, "{json}");
+        }
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(serde_json::from_str::<Value>(&nested(MAX_DEPTH)).is_ok());
+        assert!(serde_json::from_str::<Value>(&nested(MAX_DEPTH + 1)).is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! `airlock audit`.
 
-use super::{client::Client, error::Result, output::print};
+use super::{client::Client, error::Result, output::json_line};
 
 /// Entries that a request asks for.
 const PAGE: usize = 100;
@@ -23,7 +23,7 @@ impl AuditCommand {
             let entries = client.list(&["eventLogs"], &query, "event_logs", PAGE).await?;
             for entry in &entries {
                 after_id = entry["event_log_id"].as_i64().unwrap_or(after_id);
-                print(&format!("{entry}\n"))?;
+                json_line(entry)?;
             }
             if entries.len() < PAGE {
                 return Ok(());

@@ -192,7 +192,7 @@ async fn export(vault: &Vault) -> Result<()> {
             all.insert(row.id.as_str().to_owned(), json!(connection));
         }
         if is_last {
-            return output::print(&format!("{:#}\n", Value::Object(all)));
+            return output::json(&Value::Object(all));
         }
     }
 }

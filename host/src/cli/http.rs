@@ -31,7 +31,10 @@ use tower::ServiceExt;
 use self::{pace::Paced, patience::Patient};
 use super::tls::Tls;
 use crate::{
-    api::identity::is_https,
+    api::{
+        held::{Counted, Held},
+        identity::is_https,
+    },
     model::{
         proxies::{TrustedProxies, network_of},
         shares::{Full, Share, Shares},
@@ -77,6 +80,7 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let addresses = Shares::new(MAX_CONNECTIONS, MAX_OF_ADDRESS);
+    let held = Arc::new(Held::default());
     let mut connections = JoinSet::new();
     let mut end = std::pin::pin!(end);
     loop {
@@ -101,7 +105,7 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
         };
         // Answers are small: waiting to fill a packet would only delay them.
         let _ = socket.set_nodelay(true);
-        let service = TowerToHyperService::new(for_peer(app.clone(), Arc::clone(&front), peer));
+        let service = TowerToHyperService::new(for_peer(app.clone(), Arc::clone(&front), Arc::clone(&held), peer));
         let (server, front) = (Arc::clone(&server), Arc::clone(&front));
         let watcher = graceful.watcher();
         connections.spawn(async move {
@@ -143,6 +147,7 @@ fn place(proxies: &TrustedProxies, addresses: &Shares<IpAddr>, peer: IpAddr) -> 
 fn for_peer(
     app: Router,
     front: Arc<Front>,
+    held: Arc<Held>,
     peer: SocketAddr,
 ) -> impl tower::Service<
     Request<hyper::body::Incoming>,
@@ -159,8 +164,14 @@ fn for_peer(
             request.headers_mut().entry(header::HOST).or_insert(host);
         }
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
-        let answer = app.clone().oneshot(request.map(|body| Body::new(Paced::new(body))));
+        let holding = held.holding(network_of(client));
+        request.extensions_mut().insert(Arc::clone(&holding));
+        let counts = Arc::clone(&holding);
+        let answer = app.clone().oneshot(request.map(|body| Body::new(Counted::new(Paced::new(body), counts))));
         let answer = answer.map_ok(move |mut response| {
+            if let Some(refusal) = holding.refusal() {
+                response = refusal;
+            }
             if is_secure {
                 response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
             }

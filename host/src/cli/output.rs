@@ -60,7 +60,7 @@ impl Format {
     fn value(self, value: &Value) -> Result<()> {
         let text = match self {
             Self::Yaml => serde_saphyr::to_string(value).map_err(|error| CliError::new(Kind::Failed, error))?,
-            Self::Table | Self::Json => format!("{value:#}\n"),
+            Self::Table | Self::Json => return json(value),
         };
         print(&text)
     }
@@ -78,10 +78,37 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Prints JSON, of several lines.
+///
+/// # Errors
+/// If standard output can't be written.
+pub fn json(value: &Value) -> Result<()> {
+    print(&escaped(&format!("{value:#}\n")))
+}
+
+/// Prints JSON on one line.
+///
+/// # Errors
+/// If standard output can't be written.
+pub fn json_line(value: &Value) -> Result<()> {
+    print(&escaped(&format!("{value}\n")))
+}
+
+/// JSON in which characters that drive terminals are escaped; it means the same.
+fn escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_bad) {
+        return Cow::Borrowed(json);
+    }
+    let escape = |all: String, c: char| {
+        if is_bad(c) { all + &format!("\\u{:04x}", u32::from(c)) } else { all + c.encode_utf8(&mut [0; 4]) }
+    };
+    Cow::Owned(json.chars().fold(String::with_capacity(json.len()), escape))
+}
+
 /// Tells people something about a result; scripts do not see it.
 pub fn note(text: &str) {
     // Nobody can be told that standard error is closed.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));
 }
 
 /// Whether standard output is a terminal that wants colours.
@@ -101,8 +128,12 @@ fn colors_wanted() -> bool {
 
 /// `text` with every control character but tab and line feed replaced.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let bad = |c: char| c.is_control() && c != '\n' && c != '\t' || is_bidi_override(c);
-    if text.contains(bad) { Cow::Owned(text.replace(bad, "\u{fffd}")) } else { Cow::Borrowed(text) }
+    if text.contains(is_bad) { Cow::Owned(text.replace(is_bad, "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+/// Whether a character moves a terminal's cursor, or changes what stands before it.
+fn is_bad(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t' || is_bidi_override(c)
 }
 
 fn is_bidi_override(c: char) -> bool {
@@ -154,5 +185,16 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\tc\nd\u{202e}e"), "a\u{fffd}[31mb\tc\nd\u{fffd}e");
         assert!(matches!(printable("plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_that_is_printed_means_the_same_and_drives_no_terminal() {
+        let value = serde_json::json!({"a\u{9b}31m": "\u{1b}[2J \u{7f} \u{202e} é \u{1f389}\n"});
+        for text in [format!("{value:#}\n"), format!("{value}\n")] {
+            let printed = escaped(&text);
+            assert!(!printed.contains(is_bad), "{printed:?}");
+            assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), value);
+        }
+        assert!(matches!(escaped("{}\n"), Cow::Borrowed(_)));
     }
 }

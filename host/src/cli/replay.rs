@@ -158,12 +158,12 @@ fn conclude(replayed: &Replayed, format: Format) -> Result<()> {
         return Err(with_hint(CliError::text(Kind::Failed, format!("diverged: {why}"))));
     }
     let (end, recorded) = (shown(&replayed.end), shown(&replayed.recorded));
-    output::print(&match format {
-        Format::Table => format!("end: {end}\n"),
+    match format {
+        Format::Table => output::print(&format!("end: {end}\n"))?,
         Format::Json | Format::Yaml => {
-            format!("{}\n", json!({"end": end, "recorded": recorded, "same": replayed.is_same()}))
+            output::json_line(&json!({"end": end, "recorded": recorded, "same": replayed.is_same()}))?;
         }
-    })?;
+    }
     if !replayed.is_same() {
         let why = format!("it did not end as it was recorded, which was: {recorded}");
         return Err(with_hint(CliError::text(Kind::Failed, why)));

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, thread};
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
@@ -316,7 +319,8 @@ fn router(services: &Services, auth: &Auth, config: ApiConfig, stopping: &Cancel
         stopping: stopping.clone(),
         shapes: UiCache::default(),
     });
-    api.merge(ui).layer(from_fn_with_state(scheduler.metrics().clone(), api::guard::measure))
+    let measured = from_fn_with_state(scheduler.metrics().clone(), api::guard::measure);
+    api.merge(ui).layer(from_fn(api::guard::ask)).layer(measured)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {

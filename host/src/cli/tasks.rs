@@ -303,7 +303,7 @@ impl LogOf {
 pub fn print_line(line: &Value, format: Format) -> Result<()> {
     match format {
         Format::Table => output::print(&format!("{}\n", plain_line(line))),
-        Format::Json | Format::Yaml => output::print(&format!("{line}\n")),
+        Format::Json | Format::Yaml => output::json_line(line),
     }
 }
 

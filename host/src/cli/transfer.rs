@@ -69,7 +69,7 @@ impl ExportArgs {
         let all = json!({
             "airlock_export": 1, "variables": variables, "connections": connections, "pools": pools, "dags": dags,
         });
-        output::print(&format!("{all:#}\n"))
+        output::json(&all)
     }
 }
 

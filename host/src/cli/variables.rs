@@ -179,7 +179,7 @@ async fn export(vault: &Vault) -> Result<()> {
             all.extend([variable.exported()]);
         }
         if is_last {
-            return output::print(&format!("{:#}\n", Value::Object(all)));
+            return output::json(&Value::Object(all));
         }
     }
 }

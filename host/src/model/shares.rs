@@ -50,15 +50,15 @@ impl<K: Hash + Eq + Clone> Shares<K> {
     /// # Errors
     /// If that were more than there is, or than one may have.
     pub fn take(&self, who: &K, amount: usize) -> Result<Share<K>, Full> {
-        let mut share = Share {
-            who: who.clone(),
-            amount: 0,
-            most: self.most,
-            most_of_one: self.most_of_one,
-            taken: Arc::clone(&self.taken),
-        };
+        let mut share = self.nothing(who.clone());
         share.add(amount)?;
         Ok(share)
+    }
+
+    /// What `who` has before anything is taken.
+    pub fn nothing(&self, who: K) -> Share<K> {
+        let (most, most_of_one) = (self.most, self.most_of_one);
+        Share { who, amount: 0, most, most_of_one, taken: Arc::clone(&self.taken) }
     }
 }
 
@@ -85,6 +85,9 @@ impl<K: Hash + Eq + Clone> Share<K> {
 
 impl<K: Hash + Eq> Drop for Share<K> {
     fn drop(&mut self) {
+        if self.amount == 0 {
+            return;
+        }
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all -= self.amount;
         if let Some(own) = taken.of.get_mut(&self.who) {

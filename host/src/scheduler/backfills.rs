@@ -15,6 +15,9 @@ use crate::{
     store::{Audit, BackfillId, BackfillNew, BackfillRow, DagRunFilter, DagRunOrder, MAX_PAGE, Page, Range, Spans},
 };
 
+/// What the runs of a backfill are given, each of up to [`MAX_INTERVALS`].
+const MAX_CONF_BYTES: usize = 64 << 10;
+
 /// An interval of a backfill that is not made yet, and what would become of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlannedRun {
@@ -131,6 +134,13 @@ fn check(dag: &DagSpec, request: &BackfillRequest) -> Result<(), String> {
     }
     if request.max_active_runs == 0 {
         return Err("`max_active_runs` must be at least 1".to_owned());
+    }
+    let conf_bytes = serde_json::to_vec(&request.conf).map_or(0, |conf| conf.len());
+    if conf_bytes > MAX_CONF_BYTES {
+        return Err(format!(
+            "`dag_run_conf` has {conf_bytes} bytes, and each run gets a copy: {MAX_CONF_BYTES} are the most; put what is long into a \
+             variable or an object"
+        ));
     }
     let looks_back = |node: &&NodeSpec| Past::from_spec(node) != Past::Nothing;
     if let Some(node) = dag.nodes.iter().find(looks_back) {

@@ -7,6 +7,7 @@ mod assets;
 mod backfills;
 mod callbacks;
 mod commit;
+mod conf;
 mod counts;
 mod past;
 mod recover;
@@ -139,7 +140,7 @@ pub struct Driver<D> {
     versions: LruCache<DagVersionKey, Arc<Version>>,
     /// What attempts of a version may reach. Forgotten when a dag or a decision about one changes.
     grants: LruCache<DagVersionKey, Arc<Grants>>,
-    /// Runs in state queued that never started.
+    /// Runs in state queued that are not loaded: there may be very many, so those of earlier turns have no long conf.
     queued: HashMap<DagRunKey, DagRunRow>,
     /// Queued runs that were made here and never loaded: their instances have no rows.
     never_loaded: HashSet<DagRunKey>,

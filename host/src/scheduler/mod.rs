@@ -210,7 +210,7 @@ impl Scheduler {
         self.ask(|reply| Request::Trigger {
             dag_id: dag_id.clone(),
             request: Box::new(request),
-            conf,
+            conf: conf.into(),
             checked_at,
             reply,
         })

@@ -363,7 +363,7 @@ pub enum Request {
     Trigger {
         dag_id: DagId,
         request: Box<RunRequest>,
-        conf: String,
+        conf: Arc<str>,
         checked_at: Timestamp,
         reply: Reply<DagRunRow>,
     },

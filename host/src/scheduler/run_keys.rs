@@ -45,7 +45,8 @@ impl KeyOf {
     }
 
     fn render(&self, dag_id: &DagId, row: &DagRunRow) -> Result<String, String> {
-        let params = params::merged(&self.params, &row.conf);
+        let conf = row.conf.as_deref().ok_or("its params were not read")?;
+        let params = params::merged(&self.params, conf);
         let params = serde_json::from_str(&params).map_err(|error| format!("its params can't be read: {error}"))?;
         let scope = Scope {
             run: RunScope {
@@ -94,11 +95,20 @@ impl RunKeys {
         Self { key_of, of_run: HashMap::new(), by_key: BTreeMap::new(), free: BTreeSet::new() }
     }
 
+    /// The key of a run, remembered until it leaves: while it waits, its conf may be in the database only.
+    fn key(&mut self, row: &DagRunRow) -> RunKey {
+        self.of_run.entry(row.key).or_insert_with(|| self.key_of.key(row)).clone()
+    }
+
+    fn known(&self, row: &DagRunRow) -> RunKey {
+        self.of_run.get(&row.key).cloned().unwrap_or_else(|| self.key_of.key(row))
+    }
+
     /// Counts a run where it stands. `in_line`: if it is queued, it stands in line here; one of a backfill does not.
     pub fn enter(&mut self, row: &DagRunRow, in_line: bool) {
         let at = (row.run_after, row.key);
         match row.state {
-            RunState::Queued if !in_line => {}
+            RunState::Queued if !in_line => drop(self.key(row)),
             RunState::Success | RunState::Failed => {}
             RunState::Queued => self.change(row, |holders, free| match holders {
                 Some(holders) => drop(holders.queue.insert(at)),
@@ -130,8 +140,7 @@ impl RunKeys {
         row: &DagRunRow,
         change: impl FnOnce(Option<&mut Holders>, &mut BTreeSet<(Timestamp, DagRunKey)>),
     ) {
-        let key = self.of_run.entry(row.key).or_insert_with(|| self.key_of.key(row)).clone();
-        let RunKey::Text(key) = key else { return change(None, &mut self.free) };
+        let RunKey::Text(key) = self.key(row) else { return change(None, &mut self.free) };
         let limit = self.key_of.concurrency.limit as usize;
         let holders = self.by_key.entry(Arc::clone(&key)).or_default();
         let first = |holders: &Holders| holders.queue.first().copied().filter(|_| holders.running.len() < limit);
@@ -156,8 +165,7 @@ impl RunKeys {
 
     /// Whether no running run keeps this one from starting.
     pub fn has_room(&self, row: &DagRunRow) -> bool {
-        let key = self.of_run.get(&row.key).cloned().unwrap_or_else(|| self.key_of.key(row));
-        match key {
+        match self.known(row) {
             RunKey::Text(key) => {
                 let running = self.by_key.get(&key).map_or(0, |holders| holders.running.len());
                 running < self.key_of.concurrency.limit as usize
@@ -173,7 +181,7 @@ impl RunKeys {
 
     /// Why a run can't have a key, and so can't run.
     pub fn wrong(&self, row: &DagRunRow) -> Option<String> {
-        match self.key_of.key(row) {
+        match self.known(row) {
             RunKey::Wrong(why) => Some(format!("its concurrency_key can't be rendered: {why}")),
             RunKey::Text(_) => None,
         }
@@ -181,7 +189,7 @@ impl RunKeys {
 
     /// The key of a run, how many may run with it, and those who do.
     pub fn held(&self, row: &DagRunRow) -> Option<(Arc<str>, u32, Vec<DagRunKey>)> {
-        let RunKey::Text(key) = self.key_of.key(row) else { return None };
+        let RunKey::Text(key) = self.known(row) else { return None };
         let running = self.by_key.get(&key).map(|holders| holders.running.iter().copied().collect());
         Some((key, self.key_of.concurrency.limit, running.unwrap_or_default()))
     }
@@ -218,7 +226,7 @@ mod tests {
         };
         let dag_id = DagId::new("d").unwrap();
         let new = runs::scheduled(DagRunKey(number), &dag_id, DagVersionKey(1), &next, Timestamp::default());
-        DagRunRow { state, conf: format!(r#"{{"c": {customer}}}"#), ..runs::row_of(&new, 1) }
+        DagRunRow { state, conf: Some(format!(r#"{{"c": {customer}}}"#).into()), ..runs::row_of(&new, 1) }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -34,7 +35,7 @@ pub fn scheduled(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, next: &
         run_after: next.run_after,
         queued_at: now,
         start_date: None,
-        conf: "{}".to_owned(),
+        conf: "{}".into(),
         triggered_by: "timetable".to_owned(),
         triggering_user: None,
         note: None,
@@ -52,7 +53,7 @@ pub fn backfill(
     DagRunNew {
         run_id: generated_id(RunType::Backfill, next.run_after, None),
         run_type: RunType::Backfill,
-        conf: backfill.new.dag_run_conf.clone(),
+        conf: backfill.new.dag_run_conf.as_str().into(),
         triggered_by: "backfill".to_owned(),
         triggering_user: backfill.new.triggering_user.clone(),
         ..scheduled(key, &backfill.new.dag_id, version, next, now)
@@ -80,7 +81,7 @@ pub fn asset_triggered(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, n
         run_after: now,
         queued_at: now,
         start_date: None,
-        conf: "{}".to_owned(),
+        conf: "{}".into(),
         triggered_by: "asset".to_owned(),
         triggering_user: None,
         note: None,
@@ -97,7 +98,7 @@ pub fn manual(
     version: DagVersionKey,
     timetable: &Timetable,
     request: RunRequest,
-    conf: String,
+    conf: Arc<str>,
     now: Timestamp,
 ) -> DagRunNew {
     let run_after = request.run_after.unwrap_or(now);
@@ -189,7 +190,7 @@ pub fn row_of(new: &DagRunNew, version_number: i64) -> DagRunRow {
         queued_at: new.queued_at,
         start_date: new.start_date,
         end_date: None,
-        conf: new.conf.clone(),
+        conf: Some(Arc::clone(&new.conf)),
         triggered_by: new.triggered_by.clone(),
         triggering_user: new.triggering_user.clone(),
         note: new.note.clone(),

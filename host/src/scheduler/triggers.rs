@@ -138,7 +138,7 @@ impl Scheduler {
         request: RunRequest,
         conf: Map<String, Value>,
     ) -> Result<DagRunRow, RequestError> {
-        let conf = Value::Object(conf).to_string();
+        let conf = Value::Object(conf).to_string().into();
         let (dag_id, checked_at) = (dag_id.clone(), self.clock.now());
         self.ask(|reply| Request::Trigger { dag_id, request: Box::new(request), conf, checked_at, reply }).await
     }

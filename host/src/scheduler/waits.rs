@@ -211,7 +211,7 @@ mod tests {
             queued_at: date(number),
             start_date: None,
             end_date: None,
-            conf: "{}".into(),
+            conf: Some("{}".into()),
             triggered_by: "cli".into(),
             triggering_user: None,
             note: None,

@@ -10,6 +10,8 @@
 mod call;
 mod rows;
 
+use std::sync::Arc;
+
 use self::call::Sender;
 pub(super) use self::call::{Calls, postgres_function};
 use super::{
@@ -39,7 +41,7 @@ pub struct DagRunNew {
     pub queued_at: Timestamp,
     pub start_date: Option<Timestamp>,
     /// A JSON object.
-    pub conf: String,
+    pub conf: Arc<str>,
     pub triggered_by: String,
     pub triggering_user: Option<String>,
     pub note: Option<String>,

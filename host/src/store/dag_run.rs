@@ -1,5 +1,7 @@
 //! `Dag_runs`.
 
+use std::sync::Arc;
+
 use super::{
     BackfillId, DagRunKey, DagRunRow, Lengths, Like, Listed, MAX_PAGE, Order, Page, Spans, Store, StoreError,
     codec::json,
@@ -15,6 +17,9 @@ use crate::model::{
     time::{DataInterval, Timestamp},
     wait::{RunChoice, WhichRun},
 };
+
+/// A conf that is longer is not read with lists of runs: so a page of them has a bound in bytes, too. As in the statements.
+pub const MAX_LISTED_CONF_BYTES: usize = 16 << 10;
 
 /// What `dag_runs` are listed by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,7 +87,7 @@ impl FromRow for DagRunRow {
             queued_at: row.try_get("queued_at")?,
             start_date: row.try_get("start_date")?,
             end_date: row.try_get("end_date")?,
-            conf: row.try_get("conf")?,
+            conf: row.try_get::<Option<String>>("conf")?.map(Arc::from),
             triggered_by: row.try_get("triggered_by")?,
             triggering_user: row.try_get("triggering_user")?,
             note: row.try_get("note")?,
@@ -122,6 +127,12 @@ impl Store {
     pub async fn dag_run_get_by_key(&self, key: DagRunKey) -> Result<Option<DagRunRow>, StoreError> {
         let query = db::query_as(include_str!("sql/dag_run_get_by_key.sql")).bind(key);
         Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// What a run was given at its trigger.
+    pub async fn dag_run_conf(&self, key: DagRunKey) -> Result<Option<Arc<str>>, StoreError> {
+        let query = db::query_scalar::<String>("SELECT conf FROM dag_run WHERE key = $1").bind(key);
+        Ok(query.fetch_optional(self.readers()).await?.map(Arc::from))
     }
 
     /// The run that is meant, if there is one.

@@ -46,6 +46,11 @@ pub enum StoreError {
     /// Busy, disk full, I/O error: the same call may work later.
     #[error("the database can't be used right now")]
     Unavailable(#[source] sqlx::Error),
+    /// It reads for a request, and would have taken too long.
+    #[error(
+        "the database did not find this within 20 seconds; ask for less: fewer days, one dag, or names without wildcards"
+    )]
+    TooSlow(#[source] sqlx::Error),
     /// A row does not read as what it must be.
     #[error("the database holds a row that can't be read")]
     Corrupt(#[source] sqlx::error::BoxDynError),
@@ -69,6 +74,7 @@ impl StoreError {
             | Self::Behind
             | Self::Stale
             | Self::Conflict(_)
+            | Self::TooSlow(_)
             | Self::Corrupt(_)
             | Self::Refused(_) => false,
         }
@@ -80,8 +86,8 @@ impl StoreError {
 }
 
 /// SQLite's primary result codes that say something about the disk or the moment, not about the statement:
-/// BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN.
-const TRANSIENT_CODES: [i32; 8] = [5, 6, 7, 8, 9, 10, 13, 14];
+/// BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
+const TRANSIENT_CODES: [i32; 7] = [5, 6, 7, 8, 10, 13, 14];
 /// PostgreSQL's classes of such codes: connection, transaction rollback (serialization, deadlock), resources, object in use,
 /// intervention of an operator, system. <https://www.postgresql.org/docs/15/errcodes-appendix.html>
 const TRANSIENT_CLASSES: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
@@ -91,6 +97,9 @@ const LEADS: &str = "scheduler_leads";
 const GUARD: &str = "rows_are_there";
 /// PostgreSQL's `read_only_sql_transaction`.
 const READ_ONLY: &str = "25006";
+
+/// SQLite's `INTERRUPT`, and PostgreSQL's `query_canceled`.
+const TOO_SLOW: [&str; 2] = ["9", "57014"];
 
 fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else {
@@ -117,6 +126,11 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(database) if database.constraint() == Some(LEADS) => Self::Fenced,
             sqlx::Error::Database(database) if database.code().as_deref() == Some(READ_ONLY) => {
                 Self::ReadOnly(sqlx::Error::Database(database))
+            }
+            sqlx::Error::Database(database)
+                if database.code().is_some_and(|code| TOO_SLOW.contains(&code.as_ref())) =>
+            {
+                Self::TooSlow(sqlx::Error::Database(database))
             }
             sqlx::Error::Database(database) if is_transient(&*database) => {
                 Self::Unavailable(sqlx::Error::Database(database))

@@ -4,7 +4,7 @@
 //! changed nothing, and that no call's cost grows with history. It decides nothing: which state follows which is
 //! the engine's business.
 //!
-//! One connection writes, a few read. The hot path is [`Store::commit`]: all state changes of a tick in one
+//! One connection writes, a few read; those that read for requests end what takes too long ([`asked`]). The hot path is [`Store::commit`]: all state changes of a tick in one
 //! transaction and one call. Statements are files in `sql/`, the same for both databases but for those of `*.sqlite.sql` and
 //! `*.postgres.sql`; `db` runs them on either.
 //!
@@ -13,6 +13,7 @@
 
 mod api_token;
 mod approval;
+mod asked;
 mod asset;
 mod audit;
 mod backfill;
@@ -74,6 +75,7 @@ use db::{Connection, Pool, Query};
 
 pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
+pub use asked::asked;
 pub use asset::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, QueuedEvent};
 pub use audit::Audit;
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
@@ -85,7 +87,7 @@ pub use commit::{
 };
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
 pub use dag_numbers::StoredNumbers;
-pub use dag_run::{DagRunFilter, DagRunOrder};
+pub use dag_run::{DagRunFilter, DagRunOrder, MAX_LISTED_CONF_BYTES};
 pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};
 pub use db::slow_statements;
 pub use deletion::{Gone, Swept};
@@ -144,7 +146,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Shared {
     writer: Arc<Mutex<Writer>>,
-    readers: Pool,
+    readers: asked::Readers<Pool>,
     specs: dag::SpecCache,
     /// What writes are fenced by.
     fence: lease::Fence,
@@ -205,12 +207,12 @@ impl Store {
         let (connection, readers, reconnect, path, is_behind) = match &config.place {
             StorePlace::Sqlite(path) => {
                 let (connection, readers) = sqlite::open(path, config.synchronous).await?;
-                (Connection::Sqlite(connection), Pool::Sqlite(readers), None, Some(path.clone()), false)
+                (Connection::Sqlite(connection), readers.map(Pool::Sqlite), None, Some(path.clone()), false)
             }
             StorePlace::Postgres(url) => {
                 let postgres::Opened { options, connection, readers, is_behind } =
                     postgres::open(url, config.synchronous).await?;
-                (Connection::Postgres(connection), Pool::Postgres(readers), Some(options), None, is_behind)
+                (Connection::Postgres(connection), readers.map(Pool::Postgres), Some(options), None, is_behind)
             }
         };
         Ok(Self {
@@ -283,7 +285,8 @@ impl Store {
 
     /// Waits for the calls under way and closes the database. Calls that come later fail.
     pub async fn close(&self) {
-        self.shared.readers.close().await;
+        self.shared.readers.own.close().await;
+        self.shared.readers.asked.close().await;
         let mut writer = self.shared.writer.lock().await;
         if let Connection::Sqlite(_) = writer.connection {
             // Left in the log, it would be copied into the database by the next start.
@@ -292,7 +295,7 @@ impl Store {
     }
 
     fn readers(&self) -> &Pool {
-        &self.shared.readers
+        self.shared.readers.for_this_task()
     }
 
     /// The write connection, with no transaction open.

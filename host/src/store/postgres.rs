@@ -8,11 +8,13 @@ use sqlx::{
 };
 
 use super::{
-    StoreError, Synchronous, commit,
+    StoreError, Synchronous,
+    asked::{READ_LIMIT, Readers},
+    commit,
     schema::{self, Age},
 };
 
-/// Read connections of a process at most.
+/// Connections of a process at most that read for itself, and as many for those who ask it.
 const READERS: u32 = 8;
 /// The oldest version that is supported.
 const MIN_VERSION: i32 = 150_000;
@@ -31,7 +33,7 @@ pub(super) struct Opened {
     pub options: WriterOptions,
     /// The connection that writes.
     pub connection: PgConnection,
-    pub readers: PgPool,
+    pub readers: Readers<PgPool>,
     /// Its schema is older than this version's, and processes that may be at work share it: whoever leads brings it up to date.
     pub is_behind: bool,
 }
@@ -72,8 +74,12 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         .min_connections(0)
         .max_connections(READERS)
         .idle_timeout(Duration::from_mins(5))
-        .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with(options);
+        .acquire_timeout(Duration::from_secs(10));
+    let limit = [("statement_timeout", READ_LIMIT.as_millis().to_string())];
+    let readers = Readers {
+        asked: readers.clone().connect_lazy_with(options.clone().options(limit)),
+        own: readers.connect_lazy_with(options),
+    };
     Ok(Opened { options: WriterOptions { options: writer, holder: None }, connection, readers, is_behind })
 }
 

@@ -1,5 +1,7 @@
 //! What the database holds, as Rust sees it. Shared by all dialects.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::model::{
@@ -36,7 +38,7 @@ pub struct ComponentRow {
     pub digest: Digest,
     pub size_bytes: i64,
     /// What it carries, with `dags` left empty: they are `dag_versions` of their own and may be large.
-    pub module: std::sync::Arc<ModuleSpec>,
+    pub module: Arc<ModuleSpec>,
     /// The dags that it ever brought and that were not deleted, ascending.
     pub dag_ids: Vec<DagId>,
     /// Whether it is known that none was deleted.
@@ -57,7 +59,7 @@ pub struct DagRow {
     pub version: DagVersionKey,
     pub version_number: i64,
     pub component: Digest,
-    pub spec: std::sync::Arc<DagSpec>,
+    pub spec: Arc<DagSpec>,
     /// The `logical_date` of the last scheduled run that was created; where the timetable goes on.
     pub last_scheduled: Option<DataInterval>,
     pub created_at: Timestamp,
@@ -70,7 +72,7 @@ pub struct DagVersionRow {
     pub dag_id: DagId,
     pub version_number: i64,
     pub component: Digest,
-    pub spec: std::sync::Arc<DagSpec>,
+    pub spec: Arc<DagSpec>,
     pub created_at: Timestamp,
 }
 
@@ -99,8 +101,9 @@ pub struct DagRunRow {
     pub queued_at: Timestamp,
     pub start_date: Option<Timestamp>,
     pub end_date: Option<Timestamp>,
-    /// The params given at the trigger: a JSON object.
-    pub conf: String,
+    /// The params given at the trigger: a JSON object. Whoever asks for one run has it. None: it is left in the database, since the row is one
+    /// of many and it is longer than [`MAX_LISTED_CONF_BYTES`], or nobody shows it; see [`Store::dag_run_conf`](super::Store::dag_run_conf).
+    pub conf: Option<Arc<str>>,
     /// `timetable`, `rest_api`, `ui`, `cli`. Airflow: `triggered_by`.
     pub triggered_by: String,
     pub triggering_user: Option<String>,

@@ -3,7 +3,7 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -14,9 +14,13 @@ use sqlx::{
     },
 };
 
-use super::{StoreError, Synchronous, schema};
+use super::{
+    StoreError, Synchronous,
+    asked::{READ_LIMIT, Readers},
+    schema,
+};
 
-/// Read connections at most; each is a thread and a page cache while it is open.
+/// Connections at most that read for the process itself, and as many for those who ask it; each is a thread and a page cache while it is open.
 const READERS: u32 = 4;
 /// Rows that a connection's thread may be ahead of their reader: with few, reading thousands is mostly waking each other.
 const ROW_BUFFER: usize = 2_048;
@@ -24,6 +28,8 @@ const ROW_BUFFER: usize = 2_048;
 const LOG_PAGES: u64 = 4_096;
 /// The log's size then: 24 bytes before each page, 32 at its start.
 pub(super) const LOG_BYTES: u64 = LOG_PAGES * (4_096 + 24) + 32;
+/// Instructions of SQLite's machine after which it is looked at the clock: a millisecond or less.
+const LOOK_AFTER: i32 = 10_000;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages that a step gives back to the file system: 1 MiB.
 const VACUUM_PAGES: i64 = 256;
@@ -31,7 +37,10 @@ const VACUUM_PAGES: i64 = 256;
 const MIN_FREE_PAGES: i64 = 1_024;
 
 /// The file's connections: one that writes, and those that read.
-pub(super) async fn open(path: &Path, synchronous: Synchronous) -> Result<(SqliteConnection, SqlitePool), StoreError> {
+pub(super) async fn open(
+    path: &Path,
+    synchronous: Synchronous,
+) -> Result<(SqliteConnection, Readers<SqlitePool>), StoreError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
@@ -63,14 +72,26 @@ pub(super) async fn open(path: &Path, synchronous: Synchronous) -> Result<(Sqlit
     }
     let mut connection = write_options.connect().await.map_err(open_error)?;
     schema::update_sqlite(&mut connection).await?;
+    let options = options.read_only(true).pragma("cache_size", "-4096");
     let readers = SqlitePoolOptions::new()
         .min_connections(0)
         .max_connections(READERS)
         .test_before_acquire(false)
         .idle_timeout(Duration::from_mins(1))
-        .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096"));
+        .acquire_timeout(Duration::from_secs(10));
+    let asked = readers
+        .clone()
+        .after_connect(|connection, _| Box::pin(begin(connection)))
+        .before_acquire(|connection, _| Box::pin(async { begin(connection).await.map(|()| true) }));
+    let readers = Readers { own: readers.connect_lazy_with(options.clone()), asked: asked.connect_lazy_with(options) };
     Ok((connection, readers))
+}
+
+/// What is read by this connection from now on ends after [`READ_LIMIT`].
+async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let until = Instant::now() + READ_LIMIT;
+    connection.lock_handle().await?.set_progress_handler(LOOK_AFTER, move || Instant::now() < until);
+    Ok(())
 }
 
 pub(super) fn log_path(database: &Path) -> PathBuf {

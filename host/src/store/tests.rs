@@ -1,5 +1,6 @@
 //! The store's contract, each test on a database of its own.
 
+mod asked;
 mod cached_results;
 mod calendar;
 mod commits;

@@ -110,7 +110,7 @@ async fn copy_to_file(from: &mut PgConnection, path: &Path) -> Result<(), StoreE
         .execute(&mut to)
         .await?;
     sqlx::raw_sql("COMMIT; PRAGMA journal_mode = DELETE").execute(&mut to).await?;
-    readers.close().await;
+    readers.own.close().await;
     Ok(())
 }
 

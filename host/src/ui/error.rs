@@ -31,6 +31,8 @@ pub enum UiError {
     /// Only its log entry tells what it was.
     #[error("something went wrong here; the server's log says what")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("{0}")]
+    TooSlow(StoreError),
     #[error("the server is shutting down; try again")]
     Unavailable,
 }
@@ -48,14 +50,14 @@ impl UiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
 
 impl From<StoreError> for UiError {
     fn from(error: StoreError) -> Self {
-        Self::internal(error)
+        if let StoreError::TooSlow(_) = error { Self::TooSlow(error) } else { Self::internal(error) }
     }
 }
 

@@ -47,6 +47,7 @@ use self::{
 use crate::{
     api::{
         audit,
+        held::hold,
         identity::{Denied, same_origin},
         permit::permit,
     },
@@ -210,6 +211,7 @@ pub fn router(ui: UiState) -> Router {
         .layer(form)
         .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(ui.clone(), guard))
+        .layer(from_fn(hold))
         .layer(CompressionLayer::new())
         .layer(from_fn(headers))
         .with_state(ui)

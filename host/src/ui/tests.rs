@@ -301,7 +301,7 @@ async fn triggering_tells_what_is_wrong_beside_its_field_and_else_leads_to_the_r
     let run = world.ui.run(&id("weather"), &RunId::new("mine").unwrap()).await.unwrap();
     let wanted =
         json!({"days": 28, "extra": {}, "from": "2026-01-01", "station": EVIL, "strict": false, "unit": "inch"});
-    assert_eq!(serde_json::from_str::<Value>(&run.conf).unwrap(), wanted);
+    assert_eq!(serde_json::from_str::<Value>(&run.conf.unwrap()).unwrap(), wanted);
     assert_eq!((run.triggered_by.as_str(), run.triggering_user.as_deref()), ("ui", Some("ada")));
     assert_eq!(run.note.as_deref(), Some(EVIL));
 

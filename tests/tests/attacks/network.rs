@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use airlock_tests::{Client, Server, until};
+use airlock_tests::{Client, Server, build, until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+};
 
 use super::{SOON, assert_unharmed, connect, raw, resident_mib, said, status};
 
@@ -48,6 +52,112 @@ async fn ap_014_whoever_says_nothing_is_cut_off_and_one_address_has_not_all_conn
         });
         assert!(end.await.is_ok(), "connection {n} goes on");
     }
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
+async fn bodies_of_one_address_do_not_fill_the_memory() {
+    let server = Server::start().await;
+    let pid = server.pid();
+    let before = resident_mib(&server);
+    // Of strangers, each as large as a body may be, but for its last byte.
+    let head =
+        "POST /auth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n";
+    let body = vec![b' '; (1 << 20) - 1];
+    let mut sockets = Vec::new();
+    for _ in 0..400 {
+        let mut socket = connect(&server).await;
+        let sent = async { socket.write_all(head.as_bytes()).await.is_ok() && socket.write_all(&body).await.is_ok() };
+        let _ = tokio::time::timeout(SOON, sent).await;
+        sockets.push(socket);
+    }
+    let after = resident_mib(&server);
+    assert!(after < before + 256, "{before} MiB, and {after} MiB with what was sent");
+    let refused = said(sockets.last_mut().unwrap(), SOON).await;
+    assert_eq!(status(&refused), 429, "{refused}");
+    assert!(refused.contains("retry-after: 1") && refused.contains("too much of your address"), "{refused}");
+    // From elsewhere one is heard, and here, too, when those are gone.
+    let sign_in = async |address: [u8; 4]| {
+        let client = reqwest::Client::builder().local_address(Some(address.into())).build().unwrap();
+        let body = serde_json::json!({"username": "nobody", "password": "x".repeat(1_000_000)});
+        client.post(format!("{}/auth/token", server.url)).json(&body).send().await.unwrap().status().as_u16()
+    };
+    let answer = sign_in([127, 0, 0, 2]).await;
+    assert!([401, 422].contains(&answer), "{answer}");
+    assert_eq!(sign_in([127, 0, 0, 1]).await, 429);
+    drop(sockets);
+    until("what was sent to be forgotten", SOON, async || (sign_in([127, 0, 0, 1]).await == answer).then_some(()))
+        .await;
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_do_not_fill_the_memory() {
+    let server = Server::start().await;
+    let (client, pid) = (server.client().await, server.pid());
+    client.upload(build::component("hello")).await.ok();
+    let run_id = client.trigger("hello", json!({})).await;
+    client.finished("hello", &run_id).await;
+    let xcoms = format!("/api/v2/dags/hello/dagRuns/{run_id}/taskInstances/say/xcomEntries");
+    client.post(&xcoms, &json!({"key": "large", "value": "y".repeat(7 << 20)})).await.ok();
+    let before = resident_mib(&server);
+    let token = client.token.as_deref().unwrap();
+    for more in ["", "accept-encoding: gzip\r\n"] {
+        let mut sockets = Vec::new();
+        for _ in 0..80 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4_096).unwrap();
+            let mut socket = socket.connect(server.url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
+            let head = format!("GET {xcoms}/large HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{more}\r\n");
+            socket.write_all(head.as_bytes()).await.unwrap();
+            let mut begin = [0; 12];
+            socket.read_exact(&mut begin).await.unwrap();
+            sockets.push((socket, String::from_utf8_lossy(&begin).into_owned()));
+        }
+        let after = resident_mib(&server);
+        assert!(after < before + 300, "{before} MiB, and {after} MiB with answers that nobody takes");
+        // What is compressed to nothing is taken by the system.
+        let refused = sockets.iter().filter(|(_, begin)| begin.ends_with("429")).count();
+        assert_eq!(refused > 0, more.is_empty(), "{refused}");
+        assert!(sockets[0].1.ends_with("200"));
+        drop(sockets);
+    }
+    let value = until("the answers to be forgotten", SOON, async || {
+        let answer = client.get(&format!("{xcoms}/large")).await;
+        (answer.status == 200).then(|| answer.body["value"].clone())
+    });
+    assert_eq!(value.await.as_str().map(str::len), Some(7 << 20));
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
+async fn values_of_many_elements_are_shown_to_many_at_a_time() {
+    let server = Server::start().await;
+    let (client, pid) = (server.client().await, server.pid());
+    client.upload(build::component("hello")).await.ok();
+    let run_id = client.trigger("hello", json!({})).await;
+    client.finished("hello", &run_id).await;
+    let xcoms = format!("/api/v2/dags/hello/dagRuns/{run_id}/taskInstances/say/xcomEntries");
+    let value = format!("[{}0]", "0,".repeat(3 << 20));
+    let body = format!(r#"{{"key": "zeros", "value": {value}}}"#);
+    let request = client.request(reqwest::Method::POST, &xcoms).header("content-type", "application/json").body(body);
+    assert_eq!(request.send().await.unwrap().status(), 201);
+    let before = resident_mib(&server);
+    let path = format!("{xcoms}/zeros");
+    let ask = async || client.request(reqwest::Method::GET, &path).send().await.unwrap().bytes().await.unwrap().len();
+    let mut peak = 0;
+    let all = futures_util::future::join_all((0..14).map(|_| ask()));
+    let watch = async {
+        loop {
+            peak = peak.max(resident_mib(&server));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        lengths = all => assert!(lengths.iter().all(|length| *length > value.len()), "{lengths:?}"),
+        () = watch => {}
+    }
+    assert!(peak < before + 600, "{before} MiB, and {peak} MiB while 14 were shown {} MiB", value.len() >> 20);
     assert_unharmed(&server, pid).await;
 }
 

@@ -56,6 +56,35 @@ async fn runs_are_counted_by_state_for_each_dag() {
 }
 
 #[tokio::test]
+async fn a_page_of_runs_has_a_bound_in_bytes_and_the_run_itself_has_its_whole_conf() {
+    let api = TestApi::new().await;
+    let conf = json!({"target": 7, "much": "x".repeat(500_000)});
+    let body = json!({"dag_run_id": "large", "logical_date": null, "conf": conf});
+    assert_eq!(api.post("/api/v2/dags/flow/dagRuns", body).await.ok()["conf"], conf);
+    assert_eq!(api.get("/api/v2/dags/flow/dagRuns/large").await.ok()["conf"], conf);
+    for listed in [
+        api.get("/api/v2/dags/flow/dagRuns?order_by=-id").await.ok(),
+        api.post("/api/v2/dags/~/dagRuns/list", json!({"order_by": "-id"})).await.ok(),
+    ] {
+        let runs = listed["dag_runs"].as_array().unwrap();
+        assert_eq!((&runs[0]["dag_run_id"], &runs[0]["conf"]), (&json!("large"), &Value::Null));
+        assert!(runs[1]["conf"].is_object(), "{listed}");
+    }
+}
+
+#[tokio::test]
+async fn what_all_runs_of_a_backfill_are_given_has_a_bound() {
+    let api = TestApi::new().await;
+    let backfill = |bytes: usize| {
+        let conf = json!({"target": 7, "much": "x".repeat(bytes)});
+        json!({"dag_id": "flow", "from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z", "dag_run_conf": conf})
+    };
+    let refused = api.post("/api/v2/backfills/dry_run", backfill(70_000)).await.refused(422);
+    assert!(refused.to_string().contains("65536 are the most"), "{refused}");
+    api.post("/api/v2/backfills/dry_run", backfill(1_000)).await.ok();
+}
+
+#[tokio::test]
 async fn patterns_have_a_bound_and_tags_are_counted() {
     let api = TestApi::new().await;
     let tags = ["raw".to_owned(), "etl".to_owned()];

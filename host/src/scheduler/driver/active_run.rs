@@ -32,7 +32,7 @@ impl ActiveRun {
             data_interval: row.data_interval,
             run_after: row.run_after,
             next_run_after: runs::next_run_after(&row, &version.dag),
-            params: params::merged(&version.dag.params, &row.conf).into(),
+            params: params::merged(&version.dag.params, row.conf.as_deref().unwrap_or("{}")).into(),
         });
         Self { row, version, context, state, wake_at: None, unwritten: Vec::new() }
     }

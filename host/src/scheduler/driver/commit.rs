@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Chain, Driver, Timer, Turn, change_of};
+use super::{Chain, Driver, Timer, Turn, change_of, conf};
 use crate::{
     engine::{self, RunChange},
     executor::RunContext,
@@ -147,6 +147,7 @@ impl<D: Dispatch> Driver<D> {
             });
             changes.push(change_of(row));
         }
+        let made: Vec<_> = turn.new_runs.keys().copied().collect();
         for (key, new) in std::mem::take(&mut turn.new_runs) {
             if let Some(row) = self.queued.get(&key) {
                 changes.push(change_of(row));
@@ -165,19 +166,30 @@ impl<D: Dispatch> Driver<D> {
                 turn.tick.answer(reply, Ok(row.clone()));
             }
         }
+        for key in made {
+            if let Some(row) = self.queued.get_mut(&key) {
+                conf::rest(row);
+            }
+        }
         for change in changes {
             turn.tick.change(change);
         }
         self.unload();
     }
 
-    /// Forgets runs that are finished and have no attempt in flight.
+    /// Forgets runs that are finished or queued and have no attempt in flight. There may be very many that were cleared and wait.
     fn unload(&mut self) {
-        let over: Vec<_> = std::mem::take(&mut self.maybe_over);
-        for key in over {
-            let Some(run) = self.runs.get(&key) else { continue };
-            if run.row.state.is_finished() && !run.state.is_busy() {
-                self.close(key);
+        for key in std::mem::take(&mut self.maybe_over) {
+            let Some(run) = self.runs.get(&key).filter(|run| !run.state.is_busy()) else { continue };
+            match run.row.state {
+                RunState::Success | RunState::Failed => self.close(key),
+                RunState::Queued => {
+                    let mut row = run.row.clone();
+                    conf::rest(&mut row);
+                    self.close(key);
+                    self.queued.insert(key, row);
+                }
+                RunState::Running => {}
             }
         }
     }

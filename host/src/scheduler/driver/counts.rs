@@ -3,7 +3,7 @@
 use super::{super::tick::Dispatch, Driver};
 use crate::{
     model::{ids::DagId, state::RunState},
-    store::DagRunRow,
+    store::{DagRunRow, StoreError},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -50,12 +50,16 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Counts the unfinished runs of a dag by their keys anew: what their keys are may have changed.
-    pub(super) fn enter_keys(&mut self, dag_id: &DagId) {
-        let Some(keys) = self.dags.get_mut(dag_id).and_then(|entry| entry.keys.as_mut()) else { return };
+    pub(super) async fn enter_keys(&mut self, dag_id: &DagId) -> Result<(), StoreError> {
+        let Some(mut keys) = self.dags.get_mut(dag_id).and_then(|entry| entry.keys.take()) else { return Ok(()) };
         let rows = self.queued.values().chain(self.runs.values().map(|run| &run.row));
         for row in rows.filter(|row| row.dag_id == *dag_id) {
-            keys.enter(row, !self.backfills.is_of(row.key));
+            keys.enter(&self.with_conf(row.clone()).await?, !self.backfills.is_of(row.key));
         }
+        if let Some(entry) = self.dags.get_mut(dag_id) {
+            entry.keys = Some(keys);
+        }
+        Ok(())
     }
 
     /// Counts a run no longer where it stood.

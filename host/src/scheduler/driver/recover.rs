@@ -13,7 +13,7 @@ use super::{
     super::{
         Change, SchedulerConfig, dags::Dags, heartbeat::Heartbeat, retention::Ended, runs, tick::Dispatch, waits::Waits,
     },
-    Driver, Turn, backfills, past,
+    Driver, Turn, backfills, conf, past,
 };
 use crate::{
     engine::{self, Admission, Event, Verdict},
@@ -137,15 +137,19 @@ impl<D: Dispatch> Driver<D> {
     /// Takes in an unfinished run; one that is running is added to `resumed`.
     async fn recover_run(
         &mut self,
-        row: DagRunRow,
+        mut row: DagRunRow,
         resumed: &mut Vec<DagRunKey>,
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
         if let Some(unfinished) = self.dags.get_mut(&row.dag_id).and_then(|entry| entry.unfinished(row.run_type)) {
             *unfinished += 1;
         }
+        if self.dags.get(&row.dag_id).is_some_and(|entry| entry.keys.is_some()) {
+            row = self.with_conf(row).await?;
+        }
         if row.state == RunState::Queued {
             self.enqueue(&row);
+            conf::rest(&mut row);
             self.queued.insert(row.key, row);
             return Ok(());
         }

@@ -39,7 +39,8 @@ impl<D: Dispatch> Driver<D> {
         if !row.state.is_finished() || self.runs.contains_key(&row.key) {
             return refuse("it is not finished; wait for its end, or mark it as failed");
         }
-        let conf = serde_json::from_str(&row.conf).unwrap_or_default();
+        let row = self.with_conf(row.clone()).await?;
+        let conf = serde_json::from_str(row.conf.as_deref().unwrap_or_default()).unwrap_or_default();
         if let Err(why) = params::check(&entry.row.spec.params, &conf) {
             return refuse(&why);
         }

@@ -21,6 +21,9 @@ use crate::{
 /// Runs that one clear or mark may be about.
 const MAX_RUNS: u32 = 1_000;
 
+/// What they were given, together.
+const MAX_CHANGED_CONF_BYTES: usize = 64 << 20;
+
 /// What became of a request. It is answered after the commit.
 pub(super) type Outcome<T> = Result<T, RequestError>;
 
@@ -55,7 +58,7 @@ impl<D: Dispatch> Driver<D> {
                         let limits = self.store.dag_numbers_get(&dag_id).await?;
                         self.limit_dag(&dag_id, limits);
                         self.dags.put(row, decisions.remove(&dag_id).unwrap_or_default());
-                        self.enter_keys(&dag_id);
+                        self.enter_keys(&dag_id).await?;
                         self.touched.insert(dag_id);
                     }
                 }
@@ -134,7 +137,7 @@ impl<D: Dispatch> Driver<D> {
         &mut self,
         dag_id: &DagId,
         request: RunRequest,
-        conf: String,
+        conf: std::sync::Arc<str>,
         checked_at: Timestamp,
         turn: &mut Turn,
     ) -> Outcome<DagRunKey> {
@@ -360,7 +363,7 @@ impl<D: Dispatch> Driver<D> {
             past: request.past,
             future: request.future,
         };
-        let (mut affected, mut chosen_of, mut loaded) = (Vec::new(), Vec::new(), 0);
+        let (mut affected, mut chosen_of, mut loaded) = (Vec::new(), Vec::new(), Loaded::default());
         for row in self.runs_in(&request.dag_id, &span).await? {
             let key = row.key;
             let renewed = if request.run_on_latest_version { self.renewed(&row).await? } else { None };
@@ -407,7 +410,7 @@ impl<D: Dispatch> Driver<D> {
             past: request.past,
             future: request.future,
         };
-        let (mut affected, mut chosen_of, mut loaded) = (Vec::new(), Vec::new(), 0);
+        let (mut affected, mut chosen_of, mut loaded) = (Vec::new(), Vec::new(), Loaded::default());
         for row in self.runs_in(&request.dag_id, &span).await? {
             let key = row.key;
             self.ensure_loaded(row, turn).await?;
@@ -426,18 +429,22 @@ impl<D: Dispatch> Driver<D> {
         Ok(affected)
     }
 
-    /// Counts the instances of one more run that a request is about.
+    /// Counts one more run that a request is about, and has in memory.
     ///
     /// # Errors
-    /// If there are several runs, and too many instances in them. One run, however large, is in memory whenever it runs.
-    fn add_loaded(&self, run: &ActiveRun, loaded: &mut usize) -> Outcome<()> {
-        let before = std::mem::replace(loaded, *loaded + run.state.instances().count());
+    /// If there are several runs, and too much in them. One run, however large, is in memory whenever it runs.
+    fn add_loaded(&self, run: &ActiveRun, loaded: &mut Loaded) -> Outcome<()> {
+        loaded.runs += 1;
+        loaded.instances += run.state.instances().count();
+        loaded.conf_bytes += run.row.conf.as_ref().map_or(0, |conf| conf.len());
         let most = self.config.max_changed;
-        if before == 0 || *loaded <= most {
+        if loaded.runs == 1 || (loaded.instances <= most && loaded.conf_bytes <= MAX_CHANGED_CONF_BYTES) {
             return Ok(());
         }
+        let most_mib = MAX_CHANGED_CONF_BYTES >> 20;
         Err(RequestError::Invalid(format!(
-            "the runs that this is about have more than {most} task instances together: narrow the dates, or name fewer runs"
+            "the runs that this is about have more than {most} task instances or {most_mib} MiB of conf together: narrow the dates, or name \
+             fewer runs"
         )))
     }
 
@@ -448,8 +455,11 @@ impl<D: Dispatch> Driver<D> {
     }
 
     pub(super) fn newest(&self, row: DagRunRow) -> DagRunRow {
-        let known = self.runs.get(&row.key).map(|run| &run.row).or_else(|| self.queued.get(&row.key));
-        known.cloned().unwrap_or(row)
+        match self.runs.get(&row.key).map(|run| &run.row).or_else(|| self.queued.get(&row.key)) {
+            // What the loop does not decide is as it is stored.
+            Some(known) => DagRunRow { conf: row.conf, note: row.note, ..known.clone() },
+            None => row,
+        }
     }
 
     /// Loads a run that is not. A finished one is unloaded at the end of the turn if nothing made it go on.
@@ -493,6 +503,14 @@ impl<D: Dispatch> Driver<D> {
         }
         Ok(listed.items.into_iter().map(|row| self.newest(row)).collect())
     }
+}
+
+/// What the runs that one request is about have together.
+#[derive(Debug, Default)]
+struct Loaded {
+    runs: usize,
+    instances: usize,
+    conf_bytes: usize,
 }
 
 /// What is known of a run that a task asks for.

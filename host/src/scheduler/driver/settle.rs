@@ -137,6 +137,7 @@ impl<D: Dispatch> Driver<D> {
 
     /// Makes a run ready for events. None if it can't be: then it has failed.
     pub(super) async fn load(&mut self, row: DagRunRow, turn: &mut Turn) -> Result<Option<ActiveRun>, StoreError> {
+        let row = self.with_conf(row).await?;
         let version = match self.version(row.version).await {
             Ok(version) => version,
             Err(version::VersionError::Store(error)) if error.is_transient() => return Err(error),

@@ -1,6 +1,7 @@
 //! The real loop over a real database, several dags, virtual time, attempts that end as the test says.
 
 mod assets;
+mod conf;
 mod delete;
 mod many;
 mod retire;

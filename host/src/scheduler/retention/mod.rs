@@ -23,10 +23,12 @@ use std::{
 
 pub(super) use ended::Ended;
 pub use preview::{DagPreview, Preview};
+use serde::Serialize;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+use utoipa::ToSchema;
 
 use self::agenda::{Agenda, Duty};
 use super::{
@@ -73,18 +75,19 @@ pub struct RetentionConfig {
 }
 
 /// What was deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Deletions {
-    /// `dag_runs`, with all that they left.
+    /// Runs, with all that they left.
     pub runs: u64,
-    /// `dag_runs` whose logs and recordings were deleted before them.
+    /// Runs whose logs and recordings were deleted before them.
     pub logs_of_runs: u64,
-    /// `dag_runs` whose XComs and artifacts were deleted before them.
+    /// Runs whose XComs and artifacts were deleted before them.
     pub data_of_runs: u64,
     pub dag_versions: u64,
     pub components: u64,
     pub event_logs: u64,
     pub asset_events: u64,
+    /// That no dag names and that have no events any more.
     pub assets: u64,
 }
 
@@ -102,6 +105,18 @@ impl Deletions {
             asset_events: self.asset_events - before.asset_events,
             assets: self.assets - before.assets,
         }
+    }
+
+    /// Those that were rows, by table.
+    fn rows(self) -> [(&'static str, u64); 6] {
+        [
+            ("dag_run", self.runs),
+            ("dag_version", self.dag_versions),
+            ("component", self.components),
+            ("event_log", self.event_logs),
+            ("asset_event", self.asset_events),
+            ("asset", self.assets),
+        ]
     }
 }
 
@@ -287,38 +302,10 @@ impl Job {
                 Duty::Dag(dag_id) => Some(dag_id.as_str()),
                 Duty::Shared => None,
             };
-            let Deletions {
-                runs,
-                logs_of_runs,
-                data_of_runs,
-                dag_versions,
-                components,
-                event_logs,
-                asset_events,
-                assets,
-            } = deleted;
-            for (table, rows) in [
-                ("dag_run", runs),
-                ("dag_version", dag_versions),
-                ("component", components),
-                ("event_log", event_logs),
-                ("asset_event", asset_events),
-                ("asset", assets),
-            ] {
+            for (table, rows) in deleted.rows() {
                 self.scheduler.metrics().deleted(table, rows, 0);
             }
-            tracing::info!(
-                dag_id,
-                runs,
-                logs_of_runs,
-                data_of_runs,
-                dag_versions,
-                components,
-                event_logs,
-                asset_events,
-                assets,
-                "deleted by retention"
-            );
+            tracing::info!(dag_id, ?deleted, "deleted by retention");
         }
         self.scheduler.metrics().retention_looked(self.clock.now(), start.elapsed());
         match again {

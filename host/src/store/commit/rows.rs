@@ -41,7 +41,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
                 &run.triggered_by,
                 &run.triggering_user,
                 &run.note,
-                &run.conf,
+                &*run.conf,
             )
         })
         .await?;

@@ -59,7 +59,7 @@ async fn what_is_committed_reads_back_the_same() {
     assert_eq!((row.run_after, row.queued_at, row.start_date), (new.run_after, new.queued_at, new.start_date));
     // PostgreSQL's text holds no NUL.
     let note = new.note.map(|note| if store.is_shared() { note.replace('\0', "\u{fffd}") } else { note });
-    assert_eq!((row.conf, row.note), (new.conf, note));
+    assert_eq!((row.conf, row.note), (Some(new.conf), note));
     assert_eq!((row.triggered_by, row.triggering_user), (new.triggered_by, new.triggering_user));
     assert_eq!(store.dag_get(&dag_id("a")).await.unwrap().unwrap().last_scheduled, Some(interval));
 

@@ -76,6 +76,28 @@ async fn runs_are_filtered_by_all_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn lists_of_runs_come_without_what_is_long() {
+    let store = TestStore::with_runs(1..=1).await;
+    let version = store.deployed(&["b"]).await[0].version;
+    let of_bytes = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "é".repeat((bytes - 8) / 2));
+    let confs = [of_bytes(MAX_LISTED_CONF_BYTES), of_bytes(MAX_LISTED_CONF_BYTES + 2)];
+    let new = |(key, conf): (i64, &String)| DagRunNew { conf: conf.as_str().into(), ..run(key, "b", version) };
+    let dag_runs_new = (2..).zip(&confs).map(new).collect();
+    store.commit(&Commit { dag_runs_new, now: at(4), ..Commit::default() }).await.unwrap();
+    let filter = DagRunFilter::of_dag(dag_id("b"));
+    let listed = store.dag_run_list(&filter, Page::default()).await.unwrap().items;
+    let unfinished = store.dag_run_list_unfinished(Some(DagRunKey(1)), 10).await.unwrap();
+    for rows in [listed, unfinished] {
+        assert_eq!(rows.iter().map(|run| run.conf.as_deref()).collect::<Vec<_>>(), [Some(confs[0].as_str()), None]);
+    }
+    for (key, conf) in (2..).map(DagRunKey).zip(&confs) {
+        assert_eq!(store.dag_run_conf(key).await.unwrap().as_deref(), Some(conf.as_str()));
+        let row = store.dag_run_get_by_key(key).await.unwrap().unwrap();
+        assert_eq!(row.conf.as_deref(), Some(conf.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn the_latest_runs_are_those_of_each_dag() {
     let store = TestStore::with_runs(1..=3).await;
     let version = store.deployed(&["b"]).await[0].version;

@@ -292,7 +292,7 @@ pub async fn show(
         again_href: links::with_query(&format!("{}/trigger", links::dag(&dag_id)), &[("from", run_id.as_str())]),
         chips,
         rows,
-        conf: pretty(&run.conf),
+        conf: pretty(run.conf.as_deref().unwrap_or_default()),
         note: run.note.clone().unwrap_or_default(),
         state_filter: query.state,
         sort: query.sort,

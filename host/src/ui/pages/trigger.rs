@@ -122,7 +122,10 @@ pub async fn show(
 ) -> Result<Response, UiError> {
     let dag = ui.dag(&dag_id).await?;
     let conf: Map<String, Value> = match query.get("from") {
-        Some(run_id) => serde_json::from_str(&ui.run(&dag_id, &RunId::new(run_id)?).await?.conf).unwrap_or_default(),
+        Some(run_id) => {
+            let run = ui.run(&dag_id, &RunId::new(run_id)?).await?;
+            serde_json::from_str(run.conf.as_deref().unwrap_or_default()).unwrap_or_default()
+        }
         None => Map::new(),
     };
     let given = Given { fields: schema_form::fields(&dag.spec.params, &conf), conf, ..Given::default() };

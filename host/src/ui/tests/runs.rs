@@ -72,7 +72,7 @@ pub async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVers
             run_after: start,
             queued_at: start,
             start_date: Some(start),
-            conf: json!({"station": EVIL, "days": 30}).to_string(),
+            conf: json!({"station": EVIL, "days": 30}).to_string().into(),
             triggered_by: if manual { "ui" } else { "timetable" }.into(),
             triggering_user: manual.then(|| EVIL.into()),
             note: (nth == 1).then(|| format!("Looked at it {EVIL}")),

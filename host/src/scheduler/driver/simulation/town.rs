@@ -224,7 +224,7 @@ impl Town {
                 self.world.triggered += 1;
                 let run_id = RunId::new(&format!("run-{}", self.world.triggered)).ok();
                 let request = Box::new(RunRequest { run_id, triggered_by: "rest_api", ..RunRequest::default() });
-                let (dag_id, conf, checked_at) = (dag_id(at), "{}".to_owned(), self.world.now);
+                let (dag_id, conf, checked_at) = (dag_id(at), "{}".into(), self.world.now);
                 told.ask(|reply| Request::Trigger { dag_id, request, conf, checked_at, reply });
             }
             Deed::End(at, end) => {

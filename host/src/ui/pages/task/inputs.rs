@@ -33,7 +33,8 @@ struct InputView {
 pub async fn view(ui: &UiState, found: &Found, try_number: u32) -> Result<Html, UiError> {
     let mut inputs = Vec::new();
     let rendered = rendered(ui, found, try_number).await?;
-    let params: serde_json::Value = serde_json::from_str(&found.run.conf).unwrap_or_default();
+    let params: serde_json::Value =
+        serde_json::from_str(found.run.conf.as_deref().unwrap_or_default()).unwrap_or_default();
     for binding in found.node().map(|node| node.inputs.as_slice()).unwrap_or_default() {
         let (source, text, not_shown) = match &binding.source {
             Source::Literal(SourceSpec::Literal(json)) => ("fixed".to_owned(), Some(pretty(json)), None),
