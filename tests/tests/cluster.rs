@@ -315,7 +315,10 @@ async fn a_storage_that_was_moved_is_the_same_and_one_that_lost_its_mark_is_adop
     let shell_of = |url: &str| airlock_tests::Shell::new().env("AIRLOCK_STORAGE_URL", url);
     shell_of(&url).run(&["storage", "check", "--data-dir", data]).await.ok();
     let refused = shell.run(&["storage", "check", "--data-dir", data]).await.failed(4);
-    assert!(refused.contains("is not that of this database") && refused.contains("airlock storage adopt"), "{refused}");
+    assert!(
+        refused.contains("has lost the mark of this database") && refused.contains("airlock storage adopt"),
+        "{refused}"
+    );
     server.start_again();
     until("the refused server's end", TAKE_OVER, async || server.has_ended().then_some(())).await;
 

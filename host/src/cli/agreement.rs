@@ -165,13 +165,12 @@ impl Agreement {
 
     /// Marks the storage, unless it is `marked`, and then names it in the database.
     async fn mark(&self, marked: Option<String>) -> Result<(), Unknown> {
-        let id = match marked {
-            Some(id) => id,
-            None => {
-                let id = Uuid::new_v4().simple().to_string();
-                self.blobs.put(keys::MARK, Bytes::from(id.clone())).await?;
-                id
-            }
+        let id = if let Some(id) = marked {
+            id
+        } else {
+            let id = Uuid::new_v4().simple().to_string();
+            self.blobs.put(keys::MARK, Bytes::from(id.clone())).await?;
+            id
         };
         let mark = StorageMark { id, place: self.blobs.place().to_owned() };
         self.put(STORAGE, &serde_json::to_vec(&mark).unwrap_or_default()).await

@@ -124,7 +124,8 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
             agreement.reach(Role::Leads).await?;
             Box::pin(Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping)).await
         };
-        return serve_as_member(&member, agreement.map(|agreement| (lead, agreement)), (served, &stopping)).await;
+        let turn = agreement.map(|agreement| (lead, agreement));
+        return Box::pin(serve_as_member(&member, turn, (served, &stopping))).await;
     }
     let Some(agreement) = agreement else {
         let text = "--api is for several processes on one database, and there is none that they could share";
