@@ -165,7 +165,7 @@ async fn lists_of_instances_and_xcoms_walk_in_order() {
     let dates = Range { gte: None, lte: Some(at(1)) };
     for filter in [Spans { logical_date: dates, ..Spans::default() }, Spans { run_after: dates, ..Spans::default() }]
         .into_iter()
-        .flat_map(|spans| sets().map(|dags| TaskInstanceFilter { spans, dags, ..TaskInstanceFilter::default() }))
+        .flat_map(|spans| sets().map(|dags| TaskInstanceFilter { dags, spans, ..TaskInstanceFilter::default() }))
     {
         let query = task_instance::list_query(&filter, Page::default()).unwrap();
         assert_walks_in_order(&store, &format!("{filter:?}"), &query).await;
