@@ -61,7 +61,8 @@ async fn up_002_up_003_up_006_up_028_broken_and_strange_bytes_are_refused_and_le
         assert!(detail.len() < 1_000 && !detail.contains('\0') && !detail.contains('\u{202e}'), "{detail:?}");
     }
     assert_nothing_stored(&client).await;
-    until("the files to be closed", SOON, async || (open_files(&server) <= files + 2).then_some(())).await;
+    // Of more than a hundred uploads each would have left one; a connection or a runner may have come meanwhile.
+    until("the files to be closed", SOON, async || (open_files(&server) <= files + 20).then_some(())).await;
     let left: Vec<_> = std::fs::read_dir(server.data_dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("tmp")), "{left:?}");
     assert_unharmed(&server, pid).await;
