@@ -16,6 +16,7 @@ mod preview;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -107,6 +108,20 @@ impl Deletions {
         }
     }
 
+    /// All that there may be, by the name of its field.
+    fn counts(self) -> [(&'static str, u64); 8] {
+        [
+            ("runs", self.runs),
+            ("logs_of_runs", self.logs_of_runs),
+            ("data_of_runs", self.data_of_runs),
+            ("dag_versions", self.dag_versions),
+            ("components", self.components),
+            ("event_logs", self.event_logs),
+            ("asset_events", self.asset_events),
+            ("assets", self.assets),
+        ]
+    }
+
     /// Those that were rows, by table.
     fn rows(self) -> [(&'static str, u64); 6] {
         [
@@ -117,6 +132,14 @@ impl Deletions {
             ("asset_event", self.asset_events),
             ("asset", self.assets),
         ]
+    }
+}
+
+/// As the log tells it: `runs=50 assets=2`, without what there was nothing of.
+impl fmt::Display for Deletions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.counts().into_iter().filter(|(_, count)| *count > 0);
+        f.write_str(&counts.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -305,7 +328,7 @@ impl Job {
             for (table, rows) in deleted.rows() {
                 self.scheduler.metrics().deleted(table, rows, 0);
             }
-            tracing::info!(dag_id, ?deleted, "deleted by retention");
+            tracing::info!(dag_id, "deleted by retention: {deleted}");
         }
         self.scheduler.metrics().retention_looked(self.clock.now(), start.elapsed());
         match again {
