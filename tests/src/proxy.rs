@@ -22,6 +22,8 @@ pub enum Mode {
     Deaf,
     /// It arrives later, when the mode has changed.
     Stall,
+    /// It arrives, but who connects from now on sees a connection that breaks where it ended: as from somebody who left something unread.
+    Reset,
     /// There are no connections.
     Refuse,
 }
@@ -100,6 +102,9 @@ async fn connect(from: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode
     let Ok(to) = TcpStream::connect(target).await else { return };
     // Delays are of the mode's making, not of ours.
     let _ = (from.set_nodelay(true), to.set_nodelay(true));
+    if *mode.borrow() == Mode::Reset {
+        let _ = from.set_zero_linger();
+    }
     let (from_client, to_client) = from.into_split();
     let (from_server, to_server) = to.into_split();
     tokio::select! {

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use airlock_tests::{Client, Server, Shell, Worker, build, http::RUN_LIMIT, until};
+use airlock_tests::{
+    Client, Server, Shell, Worker, build,
+    http::RUN_LIMIT,
+    proxy::{Mode, Proxy},
+    until,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{
@@ -224,6 +229,20 @@ async fn a_worker_leaves_after_its_attempts() {
         once().await;
     }
     succeeded_at_once(&client, "busy_bees", &run_id).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_has_had_its_attempts_leaves_however_its_connection_ends() {
+    let (server, client) = server().await;
+    let proxy = Proxy::start().await;
+    proxy.lead_to(server.url.strip_prefix("http://").unwrap().parse().unwrap());
+    proxy.set(Mode::Reset);
+    client.trigger("canary", json!({"text": "once"})).await;
+    let url = format!("http://{}", proxy.address());
+    let mut worker = Worker::with(&url, TOKEN, "once", 1, &["--workers-attempts", "1"]);
+    assert!(worker.ended().await.success(), "{}", worker.log());
+    assert!(worker.log().contains("drained"), "{}", worker.log());
+    workload(&client, |load| load["waiting"] == 1 && load["workers"] == json!([])).await;
 }
 
 #[tokio::test]

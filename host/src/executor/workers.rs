@@ -187,6 +187,15 @@ impl Runners {
         Some(runner)
     }
 
+    /// The worker of this process is not to come back.
+    fn let_go(&self, process: Uuid) {
+        let mut drained = self.drained();
+        if !drained.contains(&process) {
+            drained.truncate(MAX_WORKERS - 1);
+            drained.push_front(process);
+        }
+    }
+
     fn remove(&self, index: usize) {
         self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|runner| runner.index() != index);
     }
@@ -230,7 +239,11 @@ impl Executor {
         let served = tokio::select! {
             served = runner::serve(shared, &runner, 1, outbox, FrameReader::new(from)) => served.map_err(|error| error.to_string()),
             Err(error) = outbox::write(outgoing, FrameWriter::new(to)) => Err(error.to_string()),
-            () = runner.drained() => Ok(()),
+            () = runner.drained() => {
+                // Its stream may seem to break to it, rather than to end.
+                shared.runners.let_go(hello.process);
+                Ok(())
+            }
             () = runner.replaced() => Err("the worker has connected again".to_owned()),
         };
         shared.runners.remove(runner.index());
@@ -264,10 +277,7 @@ impl Executor {
         for runner in self.shared.runners.all() {
             if let Some(worker) = runner.worker().filter(|worker| is_it(worker)) {
                 found = true;
-                let mut drained = self.shared.runners.drained();
-                drained.truncate(MAX_WORKERS - 1);
-                drained.push_front(worker.process);
-                drop(drained);
+                self.shared.runners.let_go(worker.process);
                 runner.drain();
                 for ready in runner.take_waiting() {
                     self.shared.place(ready);
