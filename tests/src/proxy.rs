@@ -22,7 +22,7 @@ pub enum Mode {
     Deaf,
     /// It arrives later, when the mode has changed.
     Stall,
-    /// It arrives, but who connects from now on sees a connection that breaks where it ended: as from somebody who left something unread.
+    /// It arrives; where a connection ends, its client sees it break, as if something was left unread.
     Reset,
     /// There are no connections.
     Refuse,
@@ -102,15 +102,17 @@ async fn connect(from: TcpStream, target: SocketAddr, mode: watch::Receiver<Mode
     let Ok(to) = TcpStream::connect(target).await else { return };
     // Delays are of the mode's making, not of ours.
     let _ = (from.set_nodelay(true), to.set_nodelay(true));
-    if *mode.borrow() == Mode::Reset {
-        let _ = from.set_zero_linger();
-    }
-    let (from_client, to_client) = from.into_split();
+    let (from_client, mut to_client) = from.into_split();
     let (from_server, to_server) = to.into_split();
     tokio::select! {
         () = pass(from_client, to_server, Way::There, mode.clone()) => {}
-        () = pass(from_server, to_client, Way::Back, mode) => {}
+        () = pass(from_server, &mut to_client, Way::Back, mode.clone()) => {}
         _ = cuts.changed() => {}
+    }
+    if *mode.borrow() == Mode::Reset {
+        let _ = to_client.as_ref().set_zero_linger();
+        // Dropped, it would say first that there is no more.
+        to_client.forget();
     }
 }
 
