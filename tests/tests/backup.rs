@@ -271,11 +271,9 @@ async fn settings_are_taken_over_by_another_server_or_not_at_all() {
 
     let done = cli.run_with(&["import", "-", "-o", "json"], &plain).await.json();
     let (limits, grants) = said().await;
-    assert_eq!((&limits[0]["dag_id"], &limits[0]["memory_mib"]), (&json!("remembered"), &json!(700)));
-    let decided = json!({
-        "dag_id": "remembered", "policy": "review", "approved": ["variable:colours/blue"], "revoked": ["variable:colours/*"],
-    });
-    assert_eq!(grants, json!([decided]));
+    assert_eq!((&limits[0]["dag_id"], &limits[0]["own"]["memory_mib"]), (&json!("remembered"), &json!(700)));
+    let decided = json!({"policy": "review", "approved": ["variable:colours/blue"], "revoked": ["variable:colours/*"]});
+    assert_eq!(grants, json!([{"dag_id": "remembered", "own": decided}]));
     operator.run_with(&["import", "-"], &plain).await.ok();
     // A file that says nothing of them leaves them alone.
     let mut silent: Value = serde_json::from_str(&plain).unwrap();

@@ -137,6 +137,47 @@ async fn a_task_says_through_an_alias_which_assets_it_made() {
 }
 
 #[tokio::test]
+async fn events_are_dropped_that_were_made_before_an_instant_and_the_others_count() {
+    let (_server, client) = shapes().await;
+    let make = async |dag_id: &str, conf| {
+        let run_id = client.trigger(dag_id, conf).await;
+        assert_eq!(client.finished(dag_id, &run_id).await["state"], "success");
+    };
+    make("make_orders", json!({"rows": 3})).await;
+    make("make_orders", json!({"rows": 4})).await;
+    let queued = "/api/v2/dags/on_both/assets/queuedEvents";
+    let events = client.list(queued, "queued_events").await;
+    let before = format!("{queued}?before={}", events[1]["created_at"].as_str().unwrap());
+    assert_eq!(client.get(&before).await.ok()["queued_events"], json!([events[0]]));
+    client.delete(&before).await.ok();
+    client.delete(&before).await.refused(404);
+    assert_eq!(client.get(queued).await.ok()["queued_events"], json!([events[1]]));
+    make("make_prices", json!({})).await;
+    let run = airlock_tests::until("the run", std::time::Duration::from_secs(30), async || {
+        client.list("/api/v2/dags/on_both/dagRuns", "dag_runs").await.pop()
+    })
+    .await;
+    let run_id = run["dag_run_id"].as_str().unwrap();
+    client.finished("on_both", run_id).await;
+    assert_eq!(client.xcom("on_both", run_id, "rows", "return_value").await, json!([4, 4]));
+
+    for (query, expected) in [
+        ("has_asset_schedule=true&asset_dependency=ORDERS", 1),
+        ("has_asset_schedule=true&asset_dependency=s3://shop/orders", 1),
+        ("has_asset_schedule=false&asset_dependency=orders", 0),
+        ("asset_dependency=nothing", 0),
+        ("dag_run_state=success&dag_id_pattern=on_both&dag_run_end_date_gte=2020-01-01", 1),
+        ("dag_run_state=failed&dag_run_state=queued&dag_id_pattern=on_both", 0),
+        ("dag_run_start_date_lt=2020-01-01", 0),
+    ] {
+        assert_eq!(client.get(&format!("/api/v2/dags?{query}")).await.ok()["total_entries"], expected, "{query}");
+    }
+    for (query, expected) in [("dag_ids=on_both", 2), ("dag_ids=make_prices&dag_ids=none", 1), ("dag_ids=none", 0)] {
+        assert_eq!(client.get(&format!("/api/v2/assets?{query}")).await.ok()["total_entries"], expected, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
     let (_server, client) = shapes().await;
     let make = async |dag_id: &str, conf| {

@@ -16,7 +16,7 @@ use super::{
     dag_runs::find_run,
     dags::find_dag,
     error::ApiError,
-    extract::{self, Paging, Path, Query, pattern},
+    extract::{self, Instant, Paging, Path, Query, pattern},
     paths::{AssetPath, DagAssetPath, DagPath, RunPath},
     permit::Scoped,
 };
@@ -27,7 +27,10 @@ use crate::{
         ids::{DagId, RunId, TaskId},
         time::Timestamp,
     },
-    store::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, DagRunRow, Order, QueuedEvent},
+    store::{
+        AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, DagRunRow, Order, QueuedEvent,
+        QueuedEventFilter,
+    },
 };
 
 /// Events that a run is shown to have consumed.
@@ -154,7 +157,6 @@ pub struct CreateAssetEventsBody {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
-#[expect(clippy::struct_field_names, reason = "the names are Airflow's")]
 pub struct AssetQuery {
     /// Any text that the name holds; `%` stands for any text, `_` for any character, `|` for or.
     name_pattern: Option<String>,
@@ -164,6 +166,9 @@ pub struct AssetQuery {
     uri_pattern: Option<String>,
     /// How the uri begins.
     uri_prefix_pattern: Option<String>,
+    /// Dags of which one names it.
+    #[param(value_type = Vec<String>)]
+    dag_ids: Vec<DagId>,
 }
 
 /// Which events.
@@ -324,7 +329,7 @@ pub async fn get_assets(
         name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref())?,
         uri: pattern(query.uri_pattern.as_deref(), query.uri_prefix_pattern.as_deref())?,
         is_alias: Some(false),
-        dags: scope.seen().clone(),
+        dags: scope.seen().narrowed(query.dag_ids),
     };
     let listed = api.store.asset_list(&filter, paging.page()).await?;
     let ids: Vec<_> = listed.items.iter().map(|row| row.id).collect();
@@ -430,16 +435,31 @@ pub async fn get_upstream_asset_events(
     Ok(Json(AssetEventCollectionResponse { asset_events, total_entries }))
 }
 
+/// Which events that were not consumed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct QueuedEventQuery {
+    /// Those that were made before.
+    #[param(value_type = Option<DateTime<Utc>>)]
+    before: Option<Instant>,
+}
+
+impl QueuedEventQuery {
+    fn filter(&self, dag_id: Option<DagId>, asset: Option<i64>) -> QueuedEventFilter {
+        QueuedEventFilter { dag_id, asset, before: self.before.map(|before| before.0) }
+    }
+}
+
 async fn queued(
     api: &Api,
     scope: &DagScope,
-    dag_id: Option<&DagId>,
-    asset: Option<i64>,
+    which: QueuedEventFilter,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    if let Some(dag_id) = dag_id {
+    if let Some(dag_id) = &which.dag_id {
         find_dag(api, dag_id).await?;
     }
-    if let Some(asset) = asset {
+    if let Some(asset) = which.asset {
         find_seen(api, scope, asset).await?;
     }
     let view = |event: QueuedEvent| QueuedEventResponse {
@@ -448,20 +468,20 @@ async fn queued(
         asset_id: event.asset,
         created_at: event.timestamp.to_utc(),
     };
-    let queued = api.store.asset_queue_list(dag_id, asset).await?.into_iter();
+    let queued = api.store.asset_queue_list(&which).await?.into_iter();
     let queued_events: Vec<_> = queued.filter(|event| scope.sees(&event.dag_id)).map(view).collect();
     let total_entries = i64::try_from(queued_events.len()).unwrap_or(i64::MAX);
     Ok(Json(QueuedEventCollectionResponse { queued_events, total_entries }))
 }
 
-async fn unqueue(api: &Api, dag_id: Option<DagId>, asset: Option<i64>) -> Result<StatusCode, ApiError> {
-    if let Some(dag_id) = &dag_id {
+async fn unqueue(api: &Api, which: QueuedEventFilter) -> Result<StatusCode, ApiError> {
+    if let Some(dag_id) = &which.dag_id {
         find_dag(api, dag_id).await?;
     }
-    if let Some(asset) = asset {
+    if let Some(asset) = which.asset {
         find(api, asset).await?;
     }
-    if api.scheduler.asset_queue_delete(dag_id, asset).await? == 0 {
+    if api.scheduler.asset_queue_delete(which).await? == 0 {
         return Err(ApiError::not_found("no event waits to be consumed"));
     }
     Ok(StatusCode::NO_CONTENT)
@@ -469,72 +489,78 @@ async fn unqueue(api: &Api, dag_id: Option<DagId>, asset: Option<i64>) -> Result
 
 /// Events of an asset that dags have not consumed.
 #[utoipa::path(
-    get, path = "/api/v2/assets/{asset_id}/queuedEvents", tag = "Asset", params(AssetPath),
+    get, path = "/api/v2/assets/{asset_id}/queuedEvents", tag = "Asset", params(AssetPath, QueuedEventQuery),
     responses((status = 200, body = QueuedEventCollectionResponse)),
 )]
 pub async fn get_asset_queued_events(
     State(api): State<Api>,
     Scoped(scope): Scoped,
     Path(path): Path<AssetPath>,
+    Query(query): Query<QueuedEventQuery>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, &scope, None, Some(path.asset_id)).await
+    queued(&api, &scope, query.filter(None, Some(path.asset_id))).await
 }
 
 #[utoipa::path(
-    delete, path = "/api/v2/assets/{asset_id}/queuedEvents", tag = "Asset", params(AssetPath),
+    delete, path = "/api/v2/assets/{asset_id}/queuedEvents", tag = "Asset", params(AssetPath, QueuedEventQuery),
     responses((status = 204)),
 )]
 pub async fn delete_asset_queued_events(
     State(api): State<Api>,
     Path(path): Path<AssetPath>,
+    Query(query): Query<QueuedEventQuery>,
 ) -> Result<StatusCode, ApiError> {
-    unqueue(&api, None, Some(path.asset_id)).await
+    unqueue(&api, query.filter(None, Some(path.asset_id))).await
 }
 
 /// Events that a dag has not consumed.
 #[utoipa::path(
-    get, path = "/api/v2/dags/{dag_id}/assets/queuedEvents", tag = "Asset", params(DagPath),
+    get, path = "/api/v2/dags/{dag_id}/assets/queuedEvents", tag = "Asset", params(DagPath, QueuedEventQuery),
     responses((status = 200, body = QueuedEventCollectionResponse)),
 )]
 pub async fn get_dag_asset_queued_events(
     State(api): State<Api>,
     Scoped(scope): Scoped,
     Path(path): Path<DagPath>,
+    Query(query): Query<QueuedEventQuery>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, &scope, Some(&path.dag_id), None).await
+    queued(&api, &scope, query.filter(Some(path.dag_id), None)).await
 }
 
 #[utoipa::path(
-    delete, path = "/api/v2/dags/{dag_id}/assets/queuedEvents", tag = "Asset", params(DagPath),
+    delete, path = "/api/v2/dags/{dag_id}/assets/queuedEvents", tag = "Asset", params(DagPath, QueuedEventQuery),
     responses((status = 204)),
 )]
 pub async fn delete_dag_asset_queued_events(
     State(api): State<Api>,
     Path(path): Path<DagPath>,
+    Query(query): Query<QueuedEventQuery>,
 ) -> Result<StatusCode, ApiError> {
-    unqueue(&api, Some(path.dag_id), None).await
+    unqueue(&api, query.filter(Some(path.dag_id), None)).await
 }
 
 /// Events of an asset that a dag has not consumed.
 #[utoipa::path(
-    get, path = "/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", tag = "Asset", params(DagAssetPath),
+    get, path = "/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", tag = "Asset", params(DagAssetPath, QueuedEventQuery),
     responses((status = 200, body = QueuedEventCollectionResponse)),
 )]
 pub async fn get_dag_asset_queued_event(
     State(api): State<Api>,
     Scoped(scope): Scoped,
     Path(path): Path<DagAssetPath>,
+    Query(query): Query<QueuedEventQuery>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, &scope, Some(&path.dag_id), Some(path.asset_id)).await
+    queued(&api, &scope, query.filter(Some(path.dag_id), Some(path.asset_id))).await
 }
 
 #[utoipa::path(
-    delete, path = "/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", tag = "Asset", params(DagAssetPath),
+    delete, path = "/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", tag = "Asset", params(DagAssetPath, QueuedEventQuery),
     responses((status = 204)),
 )]
 pub async fn delete_dag_asset_queued_event(
     State(api): State<Api>,
     Path(path): Path<DagAssetPath>,
+    Query(query): Query<QueuedEventQuery>,
 ) -> Result<StatusCode, ApiError> {
-    unqueue(&api, Some(path.dag_id), Some(path.asset_id)).await
+    unqueue(&api, query.filter(Some(path.dag_id), Some(path.asset_id))).await
 }

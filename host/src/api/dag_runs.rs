@@ -1,21 +1,17 @@
 //! Runs of dags: trigger, list, get, patch, clear, delete, wait.
 
 pub mod many;
-
-use std::convert::Infallible;
+pub mod wait;
 
 use axum::{
     Json,
-    body::{Body, Bytes},
     extract::State,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json, value::RawValue};
-use tokio::sync::broadcast::error::RecvError;
+use serde_json::{Map, Value, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -26,7 +22,7 @@ use super::{
     names::{DagVersionResponse, Names},
     paths::{DagPath, DagScopePath, RunPath},
     patterns::DagRunPatterns,
-    permit::{Scoped, Visitor},
+    permit::Scoped,
     ranges::{DateRanges, DurationRange},
     task_instances::TaskInstanceCollectionResponse,
 };
@@ -38,7 +34,7 @@ use crate::{
         state::{RunState, RunType},
         time::{DataInterval, Timestamp},
     },
-    scheduler::{Change, ClearRequest, RunRequest},
+    scheduler::{ClearRequest, RunRequest},
     store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order},
 };
 
@@ -193,14 +189,6 @@ pub struct DagRunsBatchBody {
     dates: DateRanges,
     #[serde(flatten)]
     duration: DurationRange,
-}
-
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
-#[into_params(parameter_in = Query)]
-pub struct WaitQuery {
-    /// Seconds between two lines while nothing changes; 1 to 60.
-    interval: Option<f64>,
 }
 
 pub fn yes() -> bool {
@@ -535,83 +523,4 @@ pub async fn clear_dag_run(
 pub async fn delete_dag_run(State(api): State<Api>, Path(path): Path<RunPath>) -> Result<StatusCode, ApiError> {
     api.scheduler.dag_run_delete(&path.dag_id, &path.dag_run_id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Lines of JSON with the run's state: at once, at each change, every `interval` seconds, and at its end the last.
-#[utoipa::path(
-    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/wait", tag = "DagRun", params(RunPath, WaitQuery),
-    responses((status = 200, content_type = "application/x-ndjson", body = String)),
-)]
-pub async fn wait_dag_run(
-    State(api): State<Api>,
-    visitor: Visitor,
-    Path(path): Path<RunPath>,
-    Query(query): Query<WaitQuery>,
-) -> Result<Response, ApiError> {
-    find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    if query.interval.is_some_and(f64::is_nan) {
-        return Err(ApiError::invalid(["query", "interval"], "it must be a number of seconds"));
-    }
-    // Whoever may not see the run any more is told no more of it.
-    let stream = visitor.listen(state_lines(api, path, &query))?;
-    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((headers, Body::from_stream(stream)).into_response())
-}
-
-/// What a waiting client has been told so far.
-struct Waiting {
-    api: Api,
-    path: RunPath,
-    interval: std::time::Duration,
-    changes: tokio::sync::broadcast::Receiver<std::sync::Arc<Vec<Change>>>,
-    is_first: bool,
-    is_over: bool,
-}
-
-fn state_lines(api: Api, path: RunPath, query: &WaitQuery) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
-    let interval = std::time::Duration::from_secs_f64(query.interval.unwrap_or(5.0).clamp(1.0, 60.0));
-    // Asked before the state is read, so that no change falls between.
-    let changes = api.scheduler.subscribe();
-    let waiting = Waiting { api, path, interval, changes, is_first: true, is_over: false };
-    stream::unfold(waiting, |mut waiting| async move {
-        if waiting.is_over {
-            return None;
-        }
-        if !waiting.is_first {
-            waiting.change().await;
-        }
-        waiting.is_first = false;
-        let run = waiting.api.store.dag_run_get(&waiting.path.dag_id, &waiting.path.dag_run_id).await;
-        let state = run.ok().flatten().map(|run| run.state);
-        waiting.is_over = state.is_none_or(RunState::is_finished);
-        let line = format!("{}\n", json!({"state": state}));
-        Some((Ok(Bytes::from(line)), waiting))
-    })
-    // A compressed body is asked once more after its end.
-    .fuse()
-}
-
-impl Waiting {
-    /// Returns when the run may have changed, or the interval is over.
-    async fn change(&mut self) {
-        let about_it = async {
-            loop {
-                match self.changes.recv().await {
-                    Ok(changes) => {
-                        let mine = changes.iter().any(|change| {
-                            matches!(change, Change::Run { dag_id, run_id, .. }
-                                if *run_id == self.path.dag_run_id && *dag_id == self.path.dag_id)
-                        });
-                        if mine {
-                            return;
-                        }
-                    }
-                    Err(RecvError::Lagged(_)) => return,
-                    Err(RecvError::Closed) => std::future::pending().await,
-                }
-            }
-        };
-        // Either way it is time to look.
-        let _ = tokio::time::timeout(self.interval, about_it).await;
-    }
 }

@@ -18,7 +18,7 @@ use crate::{
         dag::{differences, is_other_code},
         ids::DagId,
     },
-    store::DagVersionRow,
+    store::{DagVersionRow, Listed},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,18 +27,33 @@ pub struct DagVersionCollectionResponse {
     total_entries: i64,
 }
 
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct VersionQuery {
+    /// This one alone.
+    version_number: Option<i64>,
+}
+
 /// Versions of a dag, newest first.
 #[utoipa::path(
-    get, path = "/api/v2/dags/{dag_id}/dagVersions", tag = "DagVersion", params(DagPath, Paging),
+    get, path = "/api/v2/dags/{dag_id}/dagVersions", tag = "DagVersion", params(DagPath, Paging, VersionQuery),
     responses((status = 200, body = DagVersionCollectionResponse)),
 )]
 pub async fn get_dag_versions(
     State(api): State<Api>,
     Path(path): Path<DagPath>,
     Query(paging): Query<Paging>,
+    Query(query): Query<VersionQuery>,
 ) -> Result<Json<DagVersionCollectionResponse>, ApiError> {
     find_dag(&api, &path.dag_id).await?;
-    let listed = api.store.dag_version_list(&path.dag_id, paging.page()).await?;
+    let listed = match query.version_number {
+        None => api.store.dag_version_list(&path.dag_id, paging.page()).await?,
+        Some(number) => {
+            let found = Vec::from_iter(api.store.dag_version_numbered(&path.dag_id, number).await?);
+            Listed { total: i64::from(!found.is_empty()), items: found }
+        }
+    };
     let dag_versions = listed.items.iter().map(DagVersionResponse::from).collect();
     Ok(Json(DagVersionCollectionResponse { dag_versions, total_entries: listed.total }))
 }

@@ -15,6 +15,7 @@ use super::{
     names::{DagVersionResponse, display_name},
     paths::DagPath,
     permit::Scoped,
+    ranges::LastRunRanges,
 };
 use crate::{
     auth::{Audit, CurrentUser},
@@ -27,7 +28,7 @@ use crate::{
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
-    store::{DagFilter, DagOrder, DagRow, DagRunFilter, Page, TagMatch},
+    store::{DagFilter, DagOrder, DagRow, DagRunFilter, LastRunFilter, Page, TagMatch},
 };
 
 /// Runs that a request may look ahead.
@@ -162,6 +163,13 @@ pub struct DagQuery {
     /// The state of the dag's newest run: `queued`, `running`, `success`, `failed`.
     #[param(value_type = Option<String>)]
     last_dag_run_state: Option<RunState>,
+    /// The same, of several states.
+    #[param(value_type = Vec<String>)]
+    dag_run_state: Vec<RunState>,
+    /// Whether it is scheduled on assets.
+    has_asset_schedule: Option<bool>,
+    /// Any text that the name or the uri of an asset holds on which it is scheduled.
+    asset_dependency: Option<String>,
     /// Whether it is a favorite of whoever asks.
     is_favorite: Option<bool>,
 }
@@ -187,7 +195,13 @@ pub struct NextRunQuery {
 }
 
 impl DagQuery {
-    fn filter(&self, dags: &DagSet, user: &CurrentUser, paging: &Paging) -> Result<DagFilter, ApiError> {
+    fn filter(
+        &self,
+        last_run: &LastRunRanges,
+        dags: &DagSet,
+        user: &CurrentUser,
+        paging: &Paging,
+    ) -> Result<DagFilter, ApiError> {
         let tag_match = match self.tags_match_mode.as_deref() {
             None | Some("any") => TagMatch::Any,
             Some("all") => TagMatch::All,
@@ -207,7 +221,14 @@ impl DagQuery {
             tag_match,
             owners: self.owners.clone(),
             paused: self.paused,
-            last_run_state: self.last_dag_run_state,
+            last_run: LastRunFilter {
+                state: self.last_dag_run_state,
+                states: self.dag_run_state.clone(),
+                start_date: last_run.start_date(),
+                end_date: last_run.end_date(),
+            },
+            on_assets: self.has_asset_schedule,
+            asset_like: extract::pattern(self.asset_dependency.as_deref(), None)?,
             favorite_of: self.is_favorite.map(|is_favorite| (user.username.clone(), is_favorite)),
             order_by,
             order,
@@ -324,7 +345,7 @@ pub async fn find_dag(api: &Api, dag_id: &DagId) -> Result<DagRow, ApiError> {
 }
 
 #[utoipa::path(
-    get, path = "/api/v2/dags", tag = "DAG", params(Paging, DagQuery),
+    get, path = "/api/v2/dags", tag = "DAG", params(Paging, DagQuery, LastRunRanges),
     responses((status = 200, body = DagCollectionResponse)),
 )]
 pub async fn get_dags(
@@ -333,8 +354,10 @@ pub async fn get_dags(
     Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<DagQuery>,
+    Query(last_run): Query<LastRunRanges>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
-    let listed = api.store.dag_list(&query.filter(scope.seen(), &user, &paging)?, paging.page()).await?;
+    let filter = query.filter(&last_run, scope.seen(), &user, &paging)?;
+    let listed = api.store.dag_list(&filter, paging.page()).await?;
     let now = api.clock.now();
     let dags = listed.items.iter().map(|dag| DagResponse::new(dag, now)).collect();
     Ok(Json(DagCollectionResponse { dags, total_entries: listed.total }))
@@ -342,7 +365,7 @@ pub async fn get_dags(
 
 /// Pauses or unpauses the dags that the query finds; without `dag_id_pattern` it finds none, as Airflow.
 #[utoipa::path(
-    patch, path = "/api/v2/dags", tag = "DAG", params(Paging, DagQuery, UpdateMask), request_body = DagPatchBody,
+    patch, path = "/api/v2/dags", tag = "DAG", params(Paging, DagQuery, LastRunRanges, UpdateMask), request_body = DagPatchBody,
     responses((status = 200, body = DagCollectionResponse)),
 )]
 #[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
@@ -353,11 +376,12 @@ pub async fn patch_dags(
     Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<DagQuery>,
+    Query(last_run): Query<LastRunRanges>,
     Query(mask): Query<UpdateMask>,
     extract::Json(body): extract::Json<DagPatchBody>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
     check_mask(&mask, &["is_paused"])?;
-    let filter = query.filter(scope.held(), &user, &paging)?;
+    let filter = query.filter(&last_run, scope.held(), &user, &paging)?;
     if query.dag_id_pattern.is_none() && query.dag_id_prefix_pattern.is_none() {
         return Ok(Json(DagCollectionResponse { dags: Vec::new(), total_entries: 0 }));
     }

@@ -111,12 +111,11 @@ impl TryFrom<DagDecisionsBody> for Decisions {
     }
 }
 
-/// What was decided about a dag.
+/// What was decided about a dag, in place of what the server's setting says.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DagDecisionsResponse {
     dag_id: String,
-    #[serde(flatten)]
-    decisions: DagDecisionsBody,
+    own: DagDecisionsBody,
 }
 
 /// The dags about which something was decided.
@@ -193,7 +192,7 @@ pub async fn get_grants(State(api): State<Api>) -> Result<Json<DagDecisionsColle
     let all = api.store.dag_decisions_all().await?.into_iter();
     let one = |(dag_id, decisions): (DagId, Decisions)| DagDecisionsResponse {
         dag_id: dag_id.to_string(),
-        decisions: decisions.into(),
+        own: decisions.into(),
     };
     let dags: Vec<_> = all.map(one).collect();
     Ok(Json(DagDecisionsCollectionResponse { total_entries: dags.len(), dags }))

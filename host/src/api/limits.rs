@@ -62,7 +62,6 @@ pub struct DagLimitsResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OwnLimitsResponse {
     dag_id: String,
-    #[serde(flatten)]
     own: DagLimitsBody,
 }
 

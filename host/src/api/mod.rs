@@ -216,7 +216,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(dag_runs::get_dag_run, dag_runs::patch_dag_run, dag_runs::delete_dag_run))
         .routes(routes!(dag_runs::clear_dag_run))
         .routes(routes!(dag_runs::many::clear_dag_runs))
-        .routes(routes!(dag_runs::wait_dag_run))
+        .routes(routes!(dag_runs::wait::wait_dag_run))
         .routes(routes!(triggers::get_triggers))
         .routes(routes!(grid::get_grid))
         .routes(routes!(artifacts::get_run_artifacts))

@@ -60,6 +60,14 @@ ranges!(
 );
 
 ranges!(
+    /// Which dags, by when the newest run of each started and ended.
+    LastRunRanges {
+        start_date: dag_run_start_date_gte dag_run_start_date_gt dag_run_start_date_lte dag_run_start_date_lt,
+        end_date: dag_run_end_date_gte dag_run_end_date_gt dag_run_end_date_lte dag_run_end_date_lt,
+    }
+);
+
+ranges!(
     /// Which jobs, by when they began and ended.
     JobRanges {
         start_date: start_date_gte start_date_gt start_date_lte start_date_lt,

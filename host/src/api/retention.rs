@@ -17,10 +17,7 @@ use super::{
 };
 use crate::{
     auth::Audit,
-    model::{
-        ids::DagId,
-        retention::{DagRetention, Part, Retention},
-    },
+    model::retention::{DagRetention, Part, Retention},
     scheduler::{DagPreview, Deletions},
     store::DagRunKey,
 };
@@ -68,34 +65,26 @@ pub struct DagRetentionResponse {
     data_deleted_until: Option<DateTime<Utc>>,
 }
 
+/// What is said of a dag.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OwnRetentionResponse {
     dag_id: String,
-    /// Null: what the server's settings say; 0: for ever. So are those below.
-    runs_days: Option<u32>,
-    runs_count: Option<u32>,
-    logs_days: Option<u32>,
-    data_days: Option<u32>,
-}
-
-impl OwnRetentionResponse {
-    fn new(dag_id: &DagId, DagRetention { runs_days, runs_count, logs_days, data_days }: DagRetention) -> Self {
-        Self { dag_id: dag_id.to_string(), runs_days, runs_count, logs_days, data_days }
-    }
+    own: DagRetentionBody,
 }
 
 /// What the server's settings say, and of which dags something else is said.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RetentionResponse {
     #[serde(flatten)]
-    dags: EffectiveRetentionResponse,
+    settings: EffectiveRetentionResponse,
     /// Null: for ever. So are those below.
     versions_days: Option<u32>,
     versions_count: Option<u32>,
     asset_events_days: Option<u32>,
     audit_days: Option<u32>,
     audit_count: Option<u32>,
-    own: Vec<OwnRetentionResponse>,
+    /// The dags of which something is said.
+    dags: Vec<OwnRetentionResponse>,
 }
 
 /// What would be deleted of a dag.
@@ -156,15 +145,15 @@ impl From<DagPreview> for RetentionPreviewResponse {
 pub async fn get_retention(State(api): State<Api>) -> Result<Json<RetentionResponse>, ApiError> {
     let config = api.scheduler.retention();
     let number = |number: Option<NonZeroU32>| number.map(NonZeroU32::get);
-    let own = api.store.dag_numbers_list().await?.into_iter();
+    let all = api.store.dag_numbers_list::<DagRetention>().await?.into_iter();
     Ok(Json(RetentionResponse {
-        dags: config.dags.into(),
+        settings: config.dags.into(),
         versions_days: number(config.versions_days),
         versions_count: number(config.versions_count),
         asset_events_days: number(config.asset_events_days),
         audit_days: number(config.audit_days),
         audit_count: number(config.audit_count),
-        own: own.map(|(dag_id, own)| OwnRetentionResponse::new(&dag_id, own)).collect(),
+        dags: all.map(|(dag_id, own)| OwnRetentionResponse { dag_id: dag_id.to_string(), own: own.into() }).collect(),
     }))
 }
 

@@ -5,6 +5,8 @@ pub mod list;
 pub mod mark;
 pub mod tries;
 
+use std::sync::Arc;
+
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -25,10 +27,11 @@ use super::{
 use crate::{
     model::{
         ids::{DagId, RunId, TaskId},
+        spec::DagSpec,
         state::TaskState,
         time::Timestamp,
     },
-    store::{DagRunKey, InstanceKey, TaskInstanceRow},
+    store::{DagRunKey, DagVersionKey, InstanceKey, TaskInstanceRow},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -210,6 +213,15 @@ pub async fn find_scope(
             Err(ApiError::invalid(["path", "dag_id"], "a run has its id within a dag; name the dag too"))
         }
     }
+}
+
+/// What a run's dag_version says.
+///
+/// # Errors
+/// If it is gone, with its runs.
+pub async fn find_spec(api: &Api, version: DagVersionKey) -> Result<Arc<DagSpec>, ApiError> {
+    let version = api.store.dag_version_get(version).await?;
+    Ok(version.ok_or_else(|| ApiError::not_found("the run's dag_version is not there any more"))?.spec)
 }
 
 /// The row of an instance, or a 404 that names it.

@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{
@@ -39,7 +38,7 @@ use crate::{
 };
 
 /// The longest value in bytes that is answered as JSON; longer ones are downloaded from `.../content`.
-const MAX_SHOWN_BYTES: i64 = 16 << 20;
+pub const MAX_SHOWN_BYTES: i64 = 16 << 20;
 /// Bytes of values that are made answers at a time; who asks for more waits.
 pub const MAX_SHOWN_TOGETHER: usize = 64 << 20;
 /// Arrays and objects in each other that readers of JSON take, this one, too.
@@ -212,17 +211,28 @@ async fn show(api: &Api, found: XComValue, stringify: bool) -> Result<XComValueR
         let detail = "the value is too large for a JSON answer; download it from `.../content`";
         return Err(ApiError::too_large(detail));
     }
+    let names = Names::of_runs(api, [found.row.instance.dag_run]).await?;
+    let value = value(api, &found, stringify).await?;
+    Ok(XComValueResponse { xcom: XComResponse::new(found.row, &names), value })
+}
+
+/// A value, at most [`MAX_SHOWN_BYTES`], as JSON shows it.
+///
+/// # Errors
+/// If it can't be read.
+pub async fn value(api: &Api, found: &XComValue, stringify: bool) -> Result<Box<RawValue>, ApiError> {
     let permits = u32::try_from(found.row.size_bytes).unwrap_or(0);
     let _turn = api.shown.acquire_many(permits).await;
-    let body = match found.body {
-        XComBody::Inline(body) => Bytes::from(body),
+    let stored;
+    let body: &[u8] = match &found.body {
+        XComBody::Inline(body) => body,
         XComBody::Blob(blob) => {
-            let body = api.blobs.get(&blob).await?;
-            body.ok_or_else(|| ApiError::unavailable("the value is not in object storage"))?
+            stored = api.blobs.get(blob).await?;
+            stored.as_deref().ok_or_else(|| ApiError::unavailable("the value is not in object storage"))?
         }
     };
     let is_json = mime_is_json(&found.row.media_type);
-    let value = match std::str::from_utf8(&body) {
+    let value = match std::str::from_utf8(body) {
         // It is never read into memory as a tree, which takes thirty times as much.
         Ok(text) if is_json && !stringify => match RawValue::from_string(text.to_owned()) {
             Ok(json) if depth(text) <= MAX_DEPTH => Ok(json),
@@ -230,11 +240,9 @@ async fn show(api: &Api, found: XComValue, stringify: bool) -> Result<XComValueR
             _ => to_raw_value(text),
         },
         Ok(text) if stringify => to_raw_value(text),
-        _ => to_raw_value(&json!({"media_type": found.row.media_type, "base64": STANDARD.encode(&body)})),
+        _ => to_raw_value(&json!({"media_type": found.row.media_type, "base64": STANDARD.encode(body)})),
     };
-    let value = value.map_err(|error| ApiError::internal(&error))?;
-    let names = Names::of_runs(api, [found.row.instance.dag_run]).await?;
-    Ok(XComValueResponse { xcom: XComResponse::new(found.row, &names), value })
+    value.map_err(|error| ApiError::internal(&error))
 }
 
 /// How many arrays and objects lie in each other in JSON.

@@ -53,12 +53,12 @@ impl LimitsCommand {
                 &client.whole_list(&["limits"], "dags").await?,
                 &[
                     ("dag", "/dag_id"),
-                    ("memory_mib", "/memory_mib"),
-                    ("cpu_seconds_per_day", "/cpu_seconds_per_day"),
-                    ("log_mib_per_day", "/log_mib_per_day"),
-                    ("data_mib_per_day", "/data_mib_per_day"),
-                    ("network_mib_per_day", "/network_mib_per_day"),
-                    ("host_calls_per_day", "/host_calls_per_day"),
+                    ("memory_mib", "/own/memory_mib"),
+                    ("cpu_seconds_per_day", "/own/cpu_seconds_per_day"),
+                    ("log_mib_per_day", "/own/log_mib_per_day"),
+                    ("data_mib_per_day", "/own/data_mib_per_day"),
+                    ("network_mib_per_day", "/own/network_mib_per_day"),
+                    ("host_calls_per_day", "/own/host_calls_per_day"),
                 ],
             ),
             Self::Set { dag_id, said } => {

@@ -56,17 +56,17 @@ impl RetentionCommand {
                     return format.object(&all);
                 }
                 let mut settings = all.clone();
-                let own = settings.as_object_mut().and_then(|settings| settings.remove("own"));
+                let dags = settings.as_object_mut().and_then(|settings| settings.remove("dags"));
                 format.object(&settings)?;
-                match own.as_ref().and_then(Value::as_array) {
-                    Some(own) if !own.is_empty() => format.list(
-                        own,
+                match dags.as_ref().and_then(Value::as_array) {
+                    Some(dags) if !dags.is_empty() => format.list(
+                        dags,
                         &[
                             ("dag", "/dag_id"),
-                            ("runs_days", "/runs_days"),
-                            ("runs_count", "/runs_count"),
-                            ("logs_days", "/logs_days"),
-                            ("data_days", "/data_days"),
+                            ("runs_days", "/own/runs_days"),
+                            ("runs_count", "/own/runs_count"),
+                            ("logs_days", "/own/logs_days"),
+                            ("data_days", "/own/data_days"),
                         ],
                     ),
                     _ => Ok(()),

@@ -53,11 +53,10 @@ impl ExportArgs {
         let pools = fields(pools, &["name", "slots", "description", "include_deferred"]);
         let dags = client.list(&["dags"], &[], "dags", usize::MAX).await?;
         let mut dags = fields(dags, &["dag_id", "is_paused"]);
-        for (said, list) in [("retention", "own"), ("limits", "dags"), ("grants", "dags")] {
-            for mut own in client.whole_list(&[said], list).await? {
-                let dag_id = own.as_object_mut().and_then(|own| own.remove("dag_id"));
-                if let Some(dag) = dags.iter_mut().find(|dag| Some(&dag["dag_id"]) == dag_id.as_ref()) {
-                    dag[said] = own;
+        for said in ["retention", "limits", "grants"] {
+            for mut of_dag in client.whole_list(&[said], "dags").await? {
+                if let Some(dag) = dags.iter_mut().find(|dag| dag["dag_id"] == of_dag["dag_id"]) {
+                    dag[said] = of_dag["own"].take();
                 }
             }
         }

@@ -76,7 +76,7 @@ use crate::{
         timetable::{Bounds, NextRun, Timetable},
         warning::Warning,
     },
-    store::{Audit, DagRunRow, InstanceKey, Store, StoreError, TaskInstanceRow},
+    store::{Audit, DagRunRow, InstanceKey, QueuedEventFilter, Store, StoreError, TaskInstanceRow},
     telemetry::Metrics,
     vault::Connection,
 };
@@ -475,8 +475,8 @@ impl Scheduler {
     ///
     /// # Errors
     /// If the store can't be written.
-    pub async fn asset_queue_delete(&self, dag_id: Option<DagId>, asset: Option<i64>) -> Result<u64, RequestError> {
-        self.ask(|reply| Request::AssetQueueDelete { dag_id, asset, reply }).await
+    pub async fn asset_queue_delete(&self, which: QueuedEventFilter) -> Result<u64, RequestError> {
+        self.ask(|reply| Request::AssetQueueDelete { which, reply }).await
     }
 
     /// Answers what a task instance asks, and starts it again.

@@ -22,7 +22,7 @@ use crate::{
     },
     store::{
         BackfillId, BackfillNew, BackfillRow, DagRunKey, DagRunRow, DeployedDag, EndedRun, InstanceKey, OriginRow,
-        Parent, StoreError,
+        Parent, QueuedEventFilter, StoreError,
     },
     telemetry::Telemetry,
 };
@@ -419,10 +419,9 @@ pub enum Request {
         user: String,
         reply: Reply<i64>,
     },
-    /// Events that a dag (none: all) has not consumed are dropped, of one asset (none: all). Answers how many.
+    /// Events that dags have not consumed are dropped. Answers how many.
     AssetQueueDelete {
-        dag_id: Option<DagId>,
-        asset: Option<i64>,
+        which: QueuedEventFilter,
         reply: Reply<u64>,
     },
     /// Somebody answers what a task asks.

@@ -70,6 +70,15 @@ pub struct QueuedEvent {
     pub timestamp: Timestamp,
 }
 
+/// Which events that were not consumed. `None` asks for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct QueuedEventFilter {
+    pub dag_id: Option<DagId>,
+    pub asset: Option<i64>,
+    /// Made before.
+    pub before: Option<Timestamp>,
+}
+
 /// Which assets. `None` asks for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct AssetFilter {
@@ -232,19 +241,17 @@ impl Store {
         Ok(db::query_as(include_str!("sql/asset_queue_names.sql")).fetch_all(self.readers()).await?)
     }
 
-    /// Events that a dag (none: all), of an asset (none: all), has not consumed; at most 10,000.
-    pub async fn asset_queue_list(
-        &self,
-        dag_id: Option<&DagId>,
-        asset: Option<i64>,
-    ) -> Result<Vec<QueuedEvent>, StoreError> {
-        let query = db::query_as(include_str!("sql/asset_queue_list.sql")).bind(dag_id).bind(asset);
+    /// Events that dags have not consumed; at most 10,000.
+    pub async fn asset_queue_list(&self, filter: &QueuedEventFilter) -> Result<Vec<QueuedEvent>, StoreError> {
+        let QueuedEventFilter { dag_id, asset, before } = filter;
+        let query = db::query_as(include_str!("sql/asset_queue_list.sql")).bind(dag_id).bind(asset).bind(before);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
-    /// Drops events that a dag (none: all), of an asset (none: all), has not consumed; answers how many.
-    pub async fn asset_queue_delete(&self, dag_id: Option<&DagId>, asset: Option<i64>) -> Result<u64, StoreError> {
-        self.write(db::query(include_str!("sql/asset_queue_delete.sql")).bind(dag_id).bind(asset)).await
+    /// Drops events that dags have not consumed; answers how many.
+    pub async fn asset_queue_delete(&self, filter: &QueuedEventFilter) -> Result<u64, StoreError> {
+        let QueuedEventFilter { dag_id, asset, before } = filter;
+        self.write(db::query(include_str!("sql/asset_queue_delete.sql")).bind(dag_id).bind(asset).bind(before)).await
     }
 }
 

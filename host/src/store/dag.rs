@@ -14,7 +14,7 @@ use super::{
     StoreError,
     codec::{self, pack, unpack},
     db::{self, Builder, Connection, FromRow, Row, each},
-    filter::{counting, push_any, push_count_end, push_dags, push_like, push_page},
+    filter::{Range, counting, push_any, push_count_end, push_dags, push_like, push_page, push_range, push_words},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -85,6 +85,16 @@ pub enum DagOrder {
     UpdatedAt,
 }
 
+/// How the run is that was made last; none of a dag without runs, if anything is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastRunFilter {
+    pub state: Option<RunState>,
+    /// One of these.
+    pub states: Vec<RunState>,
+    pub start_date: Range,
+    pub end_date: Range,
+}
+
 /// Which dags. Empty lists and `None` ask for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct DagFilter {
@@ -95,8 +105,11 @@ pub struct DagFilter {
     pub tag_match: TagMatch,
     pub owners: Vec<String>,
     pub paused: Option<bool>,
-    /// The state of the run that was made last.
-    pub last_run_state: Option<RunState>,
+    pub last_run: LastRunFilter,
+    /// Whether they are scheduled on assets.
+    pub on_assets: Option<bool>,
+    /// Scheduled on an asset whose name or uri is like it.
+    pub asset_like: Like,
     /// Those that this user marked; or, with `false`, the others.
     pub favorite_of: Option<(String, bool)>,
     pub order_by: DagOrder,
@@ -567,6 +580,20 @@ fn push_brought(builder: &mut Builder, dags: &DagSet) -> Result<(), StoreError> 
     Ok(())
 }
 
+fn push_last_run(builder: &mut Builder, filter: &LastRunFilter) {
+    if *filter == LastRunFilter::default() {
+        return;
+    }
+    builder.push(" AND EXISTS (SELECT 1 FROM (SELECT state, start_date, end_date FROM dag_run");
+    builder.push(" WHERE dag_id = d.dag_id ORDER BY key DESC LIMIT 1) AS r WHERE TRUE");
+    for states in [filter.state.as_slice(), &filter.states] {
+        push_words(builder, "r.state", states.iter().map(|state| state.as_str()));
+    }
+    push_range(builder, "r.start_date", filter.start_date);
+    push_range(builder, "r.end_date", filter.end_date);
+    builder.push(")");
+}
+
 fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreError> {
     push_any(builder, "d.dag_id", &filter.ids)?;
     push_dags(builder, "d.dag_id", &filter.dags)?;
@@ -574,9 +601,18 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
     if let Some(paused) = filter.paused {
         builder.push(" AND d.is_paused = ").push_bind(paused);
     }
-    if let Some(state) = filter.last_run_state {
-        builder.push(" AND (SELECT state FROM dag_run WHERE dag_id = d.dag_id ORDER BY key DESC LIMIT 1) = ");
-        builder.push_bind(state);
+    push_last_run(builder, &filter.last_run);
+    if let Some(on_assets) = filter.on_assets {
+        builder.push(if on_assets { " AND EXISTS" } else { " AND NOT EXISTS" });
+        builder.push(" (SELECT 1 FROM asset_reference WHERE dag_id = d.dag_id AND kind = 'schedule')");
+    }
+    if filter.asset_like != Like::default() {
+        builder.push(" AND EXISTS (SELECT 1 FROM asset_reference AS n JOIN asset AS a ON a.id = n.asset");
+        builder.push(" WHERE n.dag_id = d.dag_id AND n.kind = 'schedule' AND (TRUE");
+        push_like(builder, "a.name", &filter.asset_like)?;
+        builder.push(" OR TRUE");
+        push_like(builder, "a.uri", &filter.asset_like)?;
+        builder.push("))");
     }
     if let Some((username, is_favorite)) = &filter.favorite_of {
         builder.push(if *is_favorite { " AND d.dag_id IN" } else { " AND d.dag_id NOT IN" });

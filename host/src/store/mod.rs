@@ -76,7 +76,9 @@ use db::{Connection, Pool, Query};
 pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asked::asked;
-pub use asset::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, QueuedEvent};
+pub use asset::{
+    AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, QueuedEvent, QueuedEventFilter,
+};
 pub use audit::Audit;
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
 pub use cached_result::{CachedResult, CachedResultRow};
@@ -85,7 +87,7 @@ pub use callback::{CallbackNew, CallbackRow};
 pub use commit::{
     AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, Placement, Renewal, Through,
 };
-pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, TagMatch};
+pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, LastRunFilter, TagMatch};
 pub use dag_numbers::StoredNumbers;
 pub use dag_run::{DagRunFilter, DagRunOrder, MAX_LISTED_CONF_BYTES};
 pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};

@@ -91,14 +91,19 @@ async fn bodies_of_one_address_do_not_fill_the_memory() {
     assert_unharmed(&server, pid).await;
 }
 
+/// Where the XComs of a task are that ran.
+async fn xcoms(client: &Client) -> String {
+    client.upload(build::component("hello")).await.ok();
+    let run_id = client.trigger("hello", json!({})).await;
+    client.finished("hello", &run_id).await;
+    format!("/api/v2/dags/hello/dagRuns/{run_id}/taskInstances/say/xcomEntries")
+}
+
 #[tokio::test]
 async fn answers_that_nobody_takes_do_not_fill_the_memory() {
     let server = Server::start().await;
     let (client, pid) = (server.client().await, server.pid());
-    client.upload(build::component("hello")).await.ok();
-    let run_id = client.trigger("hello", json!({})).await;
-    client.finished("hello", &run_id).await;
-    let xcoms = format!("/api/v2/dags/hello/dagRuns/{run_id}/taskInstances/say/xcomEntries");
+    let xcoms = xcoms(&client).await;
     client.post(&xcoms, &json!({"key": "large", "value": "y".repeat(7 << 20)})).await.ok();
     let before = resident_mib(&server);
     let token = client.token.as_deref().unwrap();
@@ -134,10 +139,7 @@ async fn answers_that_nobody_takes_do_not_fill_the_memory() {
 async fn values_of_many_elements_are_shown_to_many_at_a_time() {
     let server = Server::start().await;
     let (client, pid) = (server.client().await, server.pid());
-    client.upload(build::component("hello")).await.ok();
-    let run_id = client.trigger("hello", json!({})).await;
-    client.finished("hello", &run_id).await;
-    let xcoms = format!("/api/v2/dags/hello/dagRuns/{run_id}/taskInstances/say/xcomEntries");
+    let xcoms = xcoms(&client).await;
     let value = format!("[{}0]", "0,".repeat(3 << 20));
     let body = format!(r#"{{"key": "zeros", "value": {value}}}"#);
     let request = client.request(reqwest::Method::POST, &xcoms).header("content-type", "application/json").body(body);

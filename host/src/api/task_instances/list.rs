@@ -15,12 +15,13 @@ use super::{
         permit::Scoped,
         ranges::{DateRanges, DurationRange},
     },
-    TaskInstanceCollectionResponse, find_scope, show_all,
+    TaskInstanceCollectionResponse, find_scope, find_spec, show_all,
 };
 use crate::{
     model::{
         dag_access::DagSet,
-        ids::{DagId, PoolName, RunId, TaskId},
+        ids::{DagId, PoolName, QueueName, RunId, TaskId},
+        spec::NodeSpec,
         state::TaskState,
     },
     store::{DagRunKey, MAX_PAGE, Order, TaskInstanceFilter, TaskInstanceOrder},
@@ -65,6 +66,10 @@ pub struct TaskInstanceQuery {
     version_number: Vec<i64>,
     /// Entries of components.
     operator: Vec<String>,
+    /// A task group, with the groups in it; of one run. 404 if the run's dag_version has none of this name.
+    task_group_id: Option<String>,
+    /// Queues of workers; of one run.
+    queue: Vec<String>,
 }
 
 /// Airflow: `TaskInstancesBatchBody`.
@@ -140,11 +145,12 @@ async fn list_asked(
     (Query(query), Query(patterns), Query(dates), Query(duration)): Asked,
     paging: &Paging,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
-    let Some(states) = known_states(&query.state) else {
+    let (Some(states), Some(task_ids)) = (known_states(&query.state), asked_tasks(api, &scope, &query).await?) else {
         return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
     };
     let (order_by, order) = order(paging)?;
     let filter = TaskInstanceFilter {
+        task_ids,
         states,
         pools: query.pool,
         map_indexes: query.map_index,
@@ -162,6 +168,42 @@ async fn list_asked(
         ..scope
     };
     Ok(Json(list(api, &filter, paging).await?))
+}
+
+/// The tasks of the filter; of one run those in the group and queues that the query names. None if it names some and there is none of
+/// them.
+///
+/// # Errors
+/// If there is no such group, or no single run.
+async fn asked_tasks(
+    api: &Api,
+    scope: &TaskInstanceFilter,
+    query: &TaskInstanceQuery,
+) -> Result<Option<Vec<TaskId>>, ApiError> {
+    if query.task_group_id.is_none() && query.queue.is_empty() {
+        return Ok(Some(scope.task_ids.clone()));
+    }
+    let [run] = scope.dag_runs.as_slice() else {
+        return Err(ApiError::bad_request("groups and queues are those of one run's dag_version; name the run"));
+    };
+    let Some(run) = api.store.dag_run_get_by_key(*run).await? else { return Ok(None) };
+    let spec = find_spec(api, run.version).await?;
+    let of_group = match &query.task_group_id {
+        Some(group_id) => {
+            let missing = || ApiError::not_found(format!("the run has no task group `{group_id}`"));
+            Some(spec.tasks_of_group(group_id).ok_or_else(missing)?)
+        }
+        None => None,
+    };
+    let is_asked = |node: &&NodeSpec| {
+        let task_id = node.task_id.as_str();
+        let queue = node.queue.as_deref().unwrap_or(QueueName::DEFAULT);
+        (scope.task_ids.is_empty() || scope.task_ids.iter().any(|asked| asked.as_str() == task_id))
+            && of_group.as_ref().is_none_or(|tasks| tasks.contains(&task_id))
+            && (query.queue.is_empty() || query.queue.iter().any(|asked| asked == queue))
+    };
+    let tasks: Vec<_> = spec.nodes.iter().filter(is_asked).filter_map(|node| TaskId::new(&node.task_id).ok()).collect();
+    Ok(Some(tasks).filter(|tasks| !tasks.is_empty()))
 }
 
 /// Task instances of a run, of a dag (`~` for the run) or of all (`~` for both).

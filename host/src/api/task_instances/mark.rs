@@ -15,7 +15,7 @@ use super::{
         paths::{GroupPath, InstancePath, RunPath, RunScopePath, TaskPath},
         permit::Visitor,
     },
-    TaskInstanceCollectionResponse,
+    TaskInstanceCollectionResponse, find_spec,
 };
 use crate::{
     auth::Audit,
@@ -117,11 +117,10 @@ impl Named {
     /// Those of all tasks of a group, and of the groups in it.
     async fn of_group(api: &Api, path: GroupPath) -> Result<Self, ApiError> {
         let run = find_run(api, &path.dag_id, &path.dag_run_id).await?;
-        let version = api.store.dag_version_get(run.version).await?;
-        let version = version.ok_or_else(|| ApiError::not_found("the run's dag_version is not there any more"))?;
+        let spec = find_spec(api, run.version).await?;
         let missing =
             || ApiError::not_found(format!("dag_run `{}` has no task group `{}`", path.dag_run_id, path.group_id));
-        let tasks = version.spec.tasks_of_group(path.group_id.as_str()).ok_or_else(missing)?;
+        let tasks = spec.tasks_of_group(path.group_id.as_str()).ok_or_else(missing)?;
         let tasks = tasks.into_iter().map(|task_id| Ok((TaskId::new(task_id)?, None)));
         let tasks = tasks.collect::<Result<_, NameError>>()?;
         Ok(Self { run: RunPath { dag_id: path.dag_id, dag_run_id: path.dag_run_id }, tasks })

@@ -14,6 +14,31 @@ async fn counts(api: &TestApi, path: &str, field: &str, expected: &[(&str, usize
 }
 
 #[tokio::test]
+async fn dags_are_found_by_their_last_runs_and_versions_by_their_numbers() {
+    let api = TestApi::new().await;
+    let expected = [
+        ("dag_run_state=success", 1),
+        ("dag_run_state=failed&dag_run_state=success&last_dag_run_state=success", 1),
+        ("dag_run_state=failed&last_dag_run_state=success", 0),
+        ("dag_run_start_date_gte=2020-01-01", 1),
+        ("dag_run_end_date_gt=2030-01-01", 0),
+        ("has_asset_schedule=false", 1),
+        ("has_asset_schedule=true", 0),
+        ("asset_dependency=a", 0),
+    ];
+    counts(&api, "/api/v2/dags", "dags", &expected).await;
+    // Whoever pauses what a list showed pauses no more than that.
+    let paused = async |query: &str| {
+        let path = format!("/api/v2/dags?dag_id_pattern=~&{query}");
+        api.patch(&path, json!({"is_paused": false})).await.ok()["total_entries"].clone()
+    };
+    assert_eq!(paused("dag_run_end_date_gt=2030-01-01").await, 0);
+    assert_eq!(api.get("/api/v2/dags/flow").await.ok()["is_paused"], true);
+    let expected = [("version_number=1", 1), ("version_number=2", 0)];
+    counts(&api, "/api/v2/dags/flow/dagVersions", "dag_versions", &expected).await;
+}
+
+#[tokio::test]
 async fn runs_are_found_by_their_names_lengths_versions_and_conf() {
     let api = TestApi::new().await;
     let run = json!({"dag_run_id": "new_1", "logical_date": null, "conf": {"shop": "Bonn"}});
@@ -68,11 +93,15 @@ async fn task_instances_are_found_by_all_that_they_are() {
         ("dag_id_pattern=other", 0),
         ("duration_gte=0", 2),
         ("duration_gte=1000000", 0),
+        ("queue=default", 2),
+        ("queue=default&task_id=load", 1),
+        ("queue=gpu&queue=tpu", 0),
     ];
     counts(&api, "/api/v2/dags/flow/dagRuns/done/taskInstances", "task_instances", &expected).await;
     for (query, _) in expected {
         api.get(&format!("/api/v2/dags/flow/dagRuns/~/taskInstances?{query}")).await.refused(400);
     }
+    api.get("/api/v2/dags/flow/dagRuns/done/taskInstances?task_group_id=none").await.refused(404);
     let mapped = "/api/v2/dags/flow/dagRuns/done/taskInstances/load/listMapped";
     let expected = [("start_date_gte=2020-01-01", 1), ("start_date_lt=2020-01-01", 0), ("try_number=1", 1)];
     counts(&api, mapped, "task_instances", &expected).await;
@@ -162,8 +191,8 @@ async fn entries_of_the_audit_log_are_found_by_names() {
 #[tokio::test]
 async fn what_airflow_filters_by_and_airlock_does_not_is_refused_by_name() {
     let api = TestApi::new().await;
-    let body = api.get("/api/v2/dags?dag_run_start_date_gte=2026-01-01").await.refused(422);
-    assert_eq!(body["detail"][0]["loc"], json!(["query", "dag_run_start_date_gte"]));
+    let body = api.get("/api/v2/dags?timetable_type=cron").await.refused(422);
+    assert_eq!(body["detail"][0]["loc"], json!(["query", "timetable_type"]));
     api.get("/api/v2/dags/~/dagRuns/~/taskInstances?queue_name_pattern=gpu").await.refused(422);
     // What nobody knows is passed over, as Airflow does.
     api.get("/api/v2/dags?colour=red").await.ok();

@@ -4,7 +4,11 @@ use axum::http::{Method, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{PASSWORD, TestApi};
+use super::{PASSWORD, TestApi, at, task};
+use crate::{
+    model::ids::XComKey,
+    store::{XComBody, XComNew},
+};
 
 const RUN: &str = "/api/v2/dags/flow/dagRuns/done";
 const TASK: &str = "/api/v2/dags/flow/dagRuns/done/taskInstances/extract";
@@ -176,6 +180,34 @@ async fn task_instances_are_listed_shown_and_marked() {
 }
 
 /// The compressing layer asks a stream again that has told its end.
+#[tokio::test]
+async fn whoever_waits_for_a_run_is_told_what_its_tasks_gave_back() {
+    let api = TestApi::new().await;
+    let last = async |query: &str| {
+        let request = api.request(Method::GET, &format!("{RUN}/wait{query}")).body(axum::body::Body::empty());
+        let answer = api.raw(request.unwrap()).await;
+        let text = String::from_utf8(answer.bytes).unwrap();
+        serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()
+    };
+    assert_eq!(last("").await, json!({"state": "success"}));
+    let extract = json!({"rows": [1, 2], "text": "a < b"});
+    let told = last("?result=extract&result=load&result=none").await;
+    assert_eq!(told, json!({"state": "success", "results": {"extract": extract}}));
+
+    let large = XComNew {
+        instance: task("load"),
+        key: XComKey::return_value(),
+        media_type: "application/json".into(),
+        size_bytes: 17 << 20,
+        body: XComBody::Inline(b"1".to_vec()),
+    };
+    api.store.xcom_put(&large, at(4)).await.unwrap();
+    let told = last("?result=load&result=extract&result=extract").await;
+    assert_eq!(told, json!({"state": "success", "results": {"extract": extract}, "left_out": ["load"]}));
+    let many: Vec<_> = (0..101).map(|n| format!("result=t{n}")).collect();
+    api.get(&format!("{RUN}/wait?{}", many.join("&"))).await.refused(422);
+}
+
 #[tokio::test]
 async fn what_is_streamed_ends_well_when_it_is_compressed() {
     let api = TestApi::new().await;
@@ -361,6 +393,12 @@ async fn the_document_is_openapi_3_1_and_knows_airflows_fields() {
     assert!(!document.to_string().contains(PASSWORD));
     let trigger = &document["components"]["schemas"]["TriggerDagRunBody"];
     assert_eq!(trigger["required"], json!(["logical_date"]));
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for part in schema["allOf"].as_array().into_iter().flatten().filter_map(|part| part["$ref"].as_str()) {
+            let part = document.pointer(part.trim_start_matches('#')).unwrap();
+            assert_ne!(part["additionalProperties"], json!(false), "a part of `{name}` refuses the rest of it");
+        }
+    }
     let paths: Vec<_> = document["paths"]
         .as_object()
         .unwrap()

@@ -1,6 +1,6 @@
 //! Assets that are updated, and the runs that are made for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Driver, Turn};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         ids::{AssetName, DagId, RunId},
     },
     scheduler::{RequestError, runs, tick::Dispatch},
-    store::{AssetEventNew, DagRunKey, InstanceKey, StoreError, Through},
+    store::{AssetEventNew, DagRunKey, InstanceKey, QueuedEvent, QueuedEventFilter, StoreError, Through},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -111,16 +111,15 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Drops events that were not consumed. Those of this very turn stay.
-    pub(super) async fn asset_queue_delete(
-        &mut self,
-        dag_id: Option<&DagId>,
-        asset: Option<i64>,
-    ) -> Result<u64, StoreError> {
-        let dropped = self.store.asset_queue_list(dag_id, asset).await?;
-        let count = self.store.asset_queue_delete(dag_id, asset).await?;
-        for event in dropped {
-            if let Some(entry) = self.dags.get_mut(&event.dag_id) {
-                entry.updated.remove(&event.name);
+    pub(super) async fn asset_queue_delete(&mut self, which: &QueuedEventFilter) -> Result<u64, StoreError> {
+        let dropped = self.store.asset_queue_list(which).await?;
+        let count = self.store.asset_queue_delete(which).await?;
+        let left: BTreeSet<_> = self.store.asset_queue_names().await?.into_iter().collect();
+        for QueuedEvent { dag_id, name, .. } in dropped {
+            if let Some(entry) = self.dags.get_mut(&dag_id)
+                && !left.contains(&(dag_id, name.clone()))
+            {
+                entry.updated.remove(&name);
             }
         }
         Ok(count)

@@ -100,8 +100,8 @@ impl<D: Dispatch> Driver<D> {
                 let done = self.asset_event(asset, extra, user, turn).await;
                 answer(reply, done, turn);
             }
-            Request::AssetQueueDelete { dag_id, asset, reply } => {
-                let count = self.asset_queue_delete(dag_id.as_ref(), asset).await?;
+            Request::AssetQueueDelete { which, reply } => {
+                let count = self.asset_queue_delete(&which).await?;
                 turn.tick.answer(reply, Ok(count));
             }
             Request::Answer { request, reply } => {

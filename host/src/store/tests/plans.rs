@@ -226,11 +226,13 @@ async fn statement_files_prepare_on_postgresql_and_scan_no_history() {
 }
 
 /// Conditions that tell PostgreSQL nothing of their parameter's type, which a client does.
-const UNTYPED: [(&str, &str); 6] = [
+const UNTYPED: [(&str, &str); 8] = [
     ("$1 IS NULL OR username", "$1::text IS NULL OR username"),
     ("$1 IS NULL OR dag_id", "$1::text IS NULL OR dag_id"),
     ("$1 IS NULL OR q.dag_id", "$1::text IS NULL OR q.dag_id"),
     ("$2 IS NULL OR asset", "$2::bigint IS NULL OR asset"),
     ("$2 IS NULL OR q.asset", "$2::bigint IS NULL OR q.asset"),
     ("$1 IS NULL OR r.dag_id", "$1::text IS NULL OR r.dag_id"),
+    ("$3 IS NULL OR e.timestamp", "$3::bigint IS NULL OR e.timestamp"),
+    ("$3 IS NULL OR (SELECT timestamp", "$3::bigint IS NULL OR (SELECT timestamp"),
 ];

@@ -14,7 +14,10 @@ use crate::{
     api::permit::Scoped,
     auth::{CurrentUser, DagScope},
     model::ids::{AssetName, DagId},
-    store::{AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, DagRunRow, Order, Page},
+    store::{
+        AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, DagRunRow, Order, Page,
+        QueuedEventFilter,
+    },
     ui::{
         UiState,
         error::UiError,
@@ -175,7 +178,8 @@ pub async fn show(
     let (row, references) = find_seen(&ui, &scope, asset_id).await?;
     let zone = frame.zones_of_none();
     let mut waiting: BTreeMap<DagId, usize> = BTreeMap::new();
-    let queued = ui.store.asset_queue_list(None, Some(row.id)).await?;
+    let queued =
+        ui.store.asset_queue_list(&QueuedEventFilter { asset: Some(row.id), ..QueuedEventFilter::default() }).await?;
     for event in queued.into_iter().filter(|event| scope.sees(&event.dag_id)) {
         *waiting.entry(event.dag_id).or_default() += 1;
     }

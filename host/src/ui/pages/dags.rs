@@ -17,7 +17,7 @@ use crate::{
     api::{extract::pattern, permit::Scoped},
     auth::CurrentUser,
     model::{ids::DagId, role::Permission, spec::ScheduleSpec, state::RunState, time::Timestamp},
-    store::{DagFilter, DagRow, DagRunRow, Page},
+    store::{DagFilter, DagRow, DagRunRow, LastRunFilter, Page},
     ui::{
         UiState,
         error::UiError,
@@ -264,7 +264,7 @@ pub async fn list(
         dag_id: pattern(Some(&query.q), None).map_err(|error| UiError::Invalid(error.said()))?,
         tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
         paused: query.paused.parse().ok(),
-        last_run_state: query.last.parse().ok(),
+        last_run: LastRunFilter { state: query.last.parse().ok(), ..LastRunFilter::default() },
         favorite_of: (query.favorites == "true").then(|| (user.username.clone(), true)),
         ..DagFilter::default()
     };

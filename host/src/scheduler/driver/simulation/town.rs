@@ -15,7 +15,7 @@ use crate::{
     scheduler::{AnswerRequest, ClearRequest, RequestError},
     store::{
         ApprovalFilter, AssetEventFilter, BackfillNew, DagRunFilter, DagRunOrder, EndedRun, Page, PoolRow,
-        WhichApprovals,
+        QueuedEventFilter, WhichApprovals,
     },
 };
 
@@ -311,7 +311,9 @@ impl Town {
                 let (asset, extra, user) = (AssetName::new("a").unwrap(), "{}".to_owned(), "ann".to_owned());
                 told.ask(|reply| Request::AssetEvent { asset, extra, user, reply });
             }
-            Deed::DropQueue => told.ask(|reply| Request::AssetQueueDelete { dag_id: None, asset: None, reply }),
+            Deed::DropQueue => {
+                told.ask(|reply| Request::AssetQueueDelete { which: QueuedEventFilter::default(), reply })
+            }
             Deed::Retire(at) => {
                 let last = Place { end_date: Timestamp::MAX, key: i64::MAX };
                 let ended = self.world.store.dag_run_ended(&dag_id(at), Place::FIRST, last, 100).await.unwrap();

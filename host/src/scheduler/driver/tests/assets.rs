@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     model::{ids::AssetName, state::RunType, wait::Wait},
-    store::{DagRunFilter, Page},
+    store::{DagRunFilter, Page, QueuedEventFilter},
 };
 
 /// A dag whose task `x` makes these assets.
@@ -127,7 +127,8 @@ async fn events_are_made_and_dropped_by_hand() {
     let asset = AssetName::new("a").unwrap();
     let by_hand = |reply| Request::AssetEvent { asset: asset.clone(), extra: "{}".into(), user: "ann".into(), reply };
     world.ask(by_hand).await.unwrap();
-    let dropped = world.ask(|reply| Request::AssetQueueDelete { dag_id: Some(dag_id("c")), asset: None, reply }).await;
+    let which = QueuedEventFilter { dag_id: Some(dag_id("c")), ..QueuedEventFilter::default() };
+    let dropped = world.ask(|reply| Request::AssetQueueDelete { which, reply }).await;
     assert_eq!(dropped.unwrap(), 1);
     world.make("mb", "1").await;
     assert_eq!(world.runs_of("c").await.len(), 0);
@@ -135,6 +136,19 @@ async fn events_are_made_and_dropped_by_hand() {
     let refused =
         world.ask(|reply| Request::AssetEvent { asset: unknown, extra: "{}".into(), user: "ann".into(), reply }).await;
     assert!(matches!(refused, Err(RequestError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn an_asset_counts_as_updated_while_one_of_its_events_is_left() {
+    let mut world = both().await;
+    world.make("ma", "1").await;
+    world.pass(1).await;
+    world.make("ma", "2").await;
+    let queued = world.store.asset_queue_list(&QueuedEventFilter::default()).await.unwrap();
+    let which = QueuedEventFilter { before: Some(queued[1].timestamp), ..QueuedEventFilter::default() };
+    assert_eq!(world.ask(|reply| Request::AssetQueueDelete { which, reply }).await.unwrap(), 1);
+    world.make("mb", "1").await;
+    assert_eq!(world.runs_of("c").await.len(), 1);
 }
 
 #[tokio::test]
