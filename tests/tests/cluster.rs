@@ -287,6 +287,15 @@ async fn a_process_with_another_storage_or_key_is_refused_before_anything_is_los
     let key = "HxAREhMUFRYXGBkaGxwdHgABAgMEBQYHCAkKCwwNDg8=";
     let said = place.process().env("AIRLOCK_SECRET_KEY", key).ends().await;
     assert!(said.contains("all servers on one database have the same"), "{said}");
+    let data = TempDir::new().unwrap();
+    let keyless = airlock_tests::Shell::new()
+        .env("AIRLOCK_DATABASE_URL", &place.url())
+        .env("AIRLOCK_STORAGE_URL", &place.storage_url());
+    let refused = keyless.run(&["serve", "--data-dir", data.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]).await;
+    let said = refused.failed(1);
+    assert!(said.contains("there is no secret key: none is named"), "{said}");
+    let left: Vec<_> = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"], "it made no key of its own");
 
     // What another database has marked is told from what nobody has.
     let other = Place::new().await;

@@ -9,7 +9,7 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     local::LocalArgs,
     output::{Format, note},
-    services::{DataDir, open_blobs, url_of},
+    services::{DataDir, MasterKeys, open_blobs, url_of},
     settings::{ServeConfig, SettingArgs, Settings},
 };
 use crate::{
@@ -154,7 +154,7 @@ impl RestoreArgs {
         object["restored"] = restored.objects.into();
         object["lost"] = restored.lost_count.into();
         format.object(&object)?;
-        if !manifest.has_key && !data_dir.path().join("secret.key").exists() && config.secret_key.is_none() {
+        if !manifest.has_key && !MasterKeys::find(&config, data_dir.path())?.are_there() {
             note(&format!(
                 "put the `secret.key` of the server into `{}` before you start: variables and connections are sealed with it",
                 data_dir.path().display()

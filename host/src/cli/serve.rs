@@ -21,7 +21,7 @@ use super::{
     http::{self, Front},
     log,
     output::print,
-    services::{self, DataDir, Services, Vault},
+    services::{self, DataDir, MasterKeys, Services, Vault},
     settings::{ServeConfig, SettingArgs, Settings},
     tls::Tls,
     worker,
@@ -35,6 +35,7 @@ use crate::{
     secrets::SecretString,
     store::Store,
     ui::{self, UiCache, UiState},
+    vault,
 };
 
 #[derive(Debug, clap::Args)]
@@ -77,13 +78,16 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let tls = config.tls.clone().map(Tls::open).transpose();
     let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
     let front = Front { tls, proxies: config.trusted_proxies.clone() };
-    let secrets = services::open_secrets(&config, data_dir.path())?;
+    let keys = MasterKeys::find(&config, data_dir.path())?;
     // A storage that is named wrongly is told at the start, not when this process is needed.
     let blobs = may_lead.then(|| services::open_blobs(&config, data_dir.path())).transpose()?;
     let store = Store::join(&services::store_config(&config, data_dir.path())).await;
     let store = store.or_fail(Kind::Failed, || "can't use the database".into())?;
-    // Wrong keys are told at the start, but where the tables may not be those of this version yet.
-    let vault = if store.is_behind() { None } else { Some(Vault::of(&config, store.clone(), secrets.clone()).await?) };
+    // Wrong keys are told at the start, but where the tables may not be those of this version yet. A first key is made by whoever leads.
+    let failed = || "can't use the database".into();
+    let is_told =
+        !store.is_behind() && (keys.are_there() || vault::is_sealed(&store).await.or_fail(Kind::Failed, failed)?);
+    let vault = if is_told { Some(Vault::of(&config, store.clone(), keys.clone()).await?) } else { None };
     let agreement = blobs.map(|blobs| Agreement::new(store.clone(), blobs, &config.shown));
     if let Some(agreement) = &agreement {
         agreement.reach(Role::Waits).await?;
@@ -110,7 +114,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
 
     let open_vault = async || match vault {
         Some(vault) => Ok(vault),
-        None => Vault::of(&config, store.clone(), secrets).await,
+        None => Vault::of(&config, store.clone(), keys).await,
     };
     if store.is_shared() {
         let url = match &config.cluster_url {

@@ -98,43 +98,68 @@ impl Vault {
     /// # Errors
     /// If either can't be read, or the key is not the one that the data was sealed with.
     pub async fn open(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
-        let secrets = open_secrets(config, data_dir)?;
+        let keys = MasterKeys::find(config, data_dir)?;
         let store = Store::open(&store_config(config, data_dir)).await;
-        Self::of(config, store.or_fail(Kind::Failed, || "can't use the database".into())?, secrets).await
+        Self::of(config, store.or_fail(Kind::Failed, || "can't use the database".into())?, keys).await
     }
 
     /// Makes the keys of an open database ready, whose schema is up to date.
     ///
     /// # Errors
     /// If the key is not the one that the data was sealed with.
-    pub async fn of(config: &ServeConfig, store: Store, secrets: Secrets) -> Result<Self> {
-        let opened = vault::Vault::open(store.clone(), secrets.clone(), backends(config)?).await;
-        let values = opened.map_err(|error| {
-            let is_wrong = matches!(error, VaultError::Secrets(_));
-            let error = CliError::new(Kind::Failed, error);
-            if !is_wrong {
-                return error;
+    pub async fn of(config: &ServeConfig, store: Store, keys: MasterKeys) -> Result<Self> {
+        let backends = backends(config)?;
+        let opened = async {
+            let secrets = keys.for_database(&store).await?;
+            let values = vault::Vault::open(store.clone(), secrets.clone(), backends).await?;
+            Ok((secrets, values))
+        };
+        let (secrets, values) = opened.await.map_err(|error| match error {
+            VaultError::Secrets(error) => {
+                CliError::new(Kind::Failed, anyhow::Error::new(error).context("can't use the secret key")).hint(
+                    "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
+                     AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
+                )
             }
-            error.hint(
-                "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
-                 AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
-            )
+            error => CliError::new(Kind::Failed, error),
         })?;
         Ok(Self { store, secrets, values })
     }
 }
 
 /// The master keys that the settings name.
-///
-/// # Errors
-/// If they can't be read.
-pub fn open_secrets(config: &ServeConfig, data_dir: &Path) -> Result<Secrets> {
-    let keys = SecretsConfig {
-        key: config.secret_key.clone().map(Into::into),
-        key_file: config.secret_key_file.clone(),
-        key_command: config.secret_key_command.clone(),
-    };
-    Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    /// None: there is no key yet.
+    found: Option<Secrets>,
+    data_dir: PathBuf,
+}
+
+impl MasterKeys {
+    /// # Errors
+    /// If they can't be read.
+    pub fn find(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
+        let keys = SecretsConfig {
+            key: config.secret_key.clone().map(Into::into),
+            key_file: config.secret_key_file.clone(),
+            key_command: config.secret_key_command.clone(),
+        };
+        let found = Secrets::find(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())?;
+        Ok(Self { found, data_dir: data_dir.to_owned() })
+    }
+
+    pub fn are_there(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Makes a first key, but for a database that has its own: that one is with another process, or was lost.
+    async fn for_database(self, store: &Store) -> Result<Secrets, VaultError> {
+        match self.found {
+            Some(secrets) => Ok(secrets),
+            None if vault::is_sealed(store).await? => Err(Secrets::missing(&self.data_dir).into()),
+            None => Ok(Secrets::make(&self.data_dir)?),
+        }
+    }
 }
 
 /// The database that the settings name; by default a file in `data_dir`.

@@ -10,6 +10,14 @@ use crate::{
 /// The setting by which a wrong master key is noticed.
 const KEY_CHECK: &str = "key_check";
 
+/// Whether there is a master key already that all processes on this database have to have.
+///
+/// # Errors
+/// If the database can't be asked.
+pub async fn is_sealed(store: &Store) -> Result<bool, VaultError> {
+    Ok(store.setting_get(KEY_CHECK).await?.is_some())
+}
+
 /// Makes `secrets` ready to seal and open what is in `store`. A first data key is made; those that an earlier master key sealed are
 /// sealed by the first one.
 ///
