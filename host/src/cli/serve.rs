@@ -114,7 +114,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
 
     let open_vault = async || match vault {
         Some(vault) => Ok(vault),
-        None => Vault::of(&config, store.clone(), keys).await,
+        None => Vault::of(&config, store.clone(), keys.clone()).await,
     };
     if store.is_shared() {
         let url = match &config.cluster_url {
@@ -128,7 +128,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
             agreement.reach(Role::Leads).await?;
             Box::pin(Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping)).await
         };
-        let turn = agreement.map(|agreement| (lead, agreement));
+        let turn = agreement.map(|agreement| (lead, agreement, keys.keep(&store)));
         return Box::pin(serve_as_member(&member, turn, (served, &stopping))).await;
     }
     let Some(agreement) = agreement else {
@@ -217,18 +217,19 @@ impl Leading {
 /// Passes on to whoever leads, until this process does, if it may.
 async fn serve_as_member(
     member: &Member,
-    start: Option<(impl AsyncFnOnce(&Agreement) -> Result<Leading>, Agreement)>,
+    start: Option<(impl AsyncFnOnce(&Agreement) -> Result<Leading>, Agreement, impl Future<Output = CliError>)>,
     (served, stopping): (impl AsyncFnOnce(Router), &CancellationToken),
 ) -> Result<()> {
     let app = Switch::new(member.router());
     let turn = async {
-        let Some((start, agreement)) = start else {
+        let Some((start, agreement, keys)) = start else {
             stopping.cancelled().await;
             return Ok(None);
         };
         let lead = tokio::select! {
             lead = stopping.run_until_cancelled(member.lead()) => lead,
             refused = agreement.keep(Role::Waits) => return Err(refused),
+            refused = keys => return Err(refused),
         };
         let Some(lead) = lead else { return Ok(None) };
         // A long history takes its time: the lease is kept meanwhile.

@@ -27,7 +27,7 @@ use crate::{
     executor::{Executor, ExecutorConfig},
     notifier::Notifier,
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
-    secrets::{Secrets, SecretsConfig},
+    secrets::{Secrets, SecretsConfig, SecretsError},
     store::{Store, StoreConfig, StorePlace},
     telemetry::{Telemetry, Traces, TracesConfig},
     vault::{self, Backend, Environment, Files, HashiCorp, VaultError},
@@ -37,6 +37,8 @@ use crate::{
 const MAX_EVENTS: usize = 4_096;
 /// How long the end may wait for spans to be sent.
 const SPANS_TIMEOUT: Duration = Duration::from_secs(2);
+/// From one look at whether the database has keys to the next.
+const KEYS_PAUSE: Duration = Duration::from_secs(5);
 /// The setting that tells this installation from others.
 const INSTALLATION: &str = "installation";
 
@@ -115,16 +117,18 @@ impl Vault {
             Ok((secrets, values))
         };
         let (secrets, values) = opened.await.map_err(|error| match error {
-            VaultError::Secrets(error) => {
-                CliError::new(Kind::Failed, anyhow::Error::new(error).context("can't use the secret key")).hint(
-                    "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
-                     AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
-                )
-            }
+            VaultError::Secrets(error) => wrong_key(error),
             error => CliError::new(Kind::Failed, error),
         })?;
         Ok(Self { store, secrets, values })
     }
+}
+
+fn wrong_key(error: SecretsError) -> CliError {
+    CliError::new(Kind::Failed, anyhow::Error::new(error).context("can't use the secret key")).hint(
+        "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
+         AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
+    )
 }
 
 /// The master keys that the settings name.
@@ -152,13 +156,32 @@ impl MasterKeys {
         self.found.is_some()
     }
 
-    /// Makes a first key, but for a database that has its own: that one is with another process, or was lost.
-    async fn for_database(self, store: &Store) -> Result<Secrets, VaultError> {
-        match self.found {
-            Some(secrets) => Ok(secrets),
-            None if vault::is_sealed(store).await? => Err(Secrets::missing(&self.data_dir).into()),
-            None => Ok(Secrets::make(&self.data_dir)?),
+    /// Compares them with the database's until that has some. Ends only if this process must not go on; why.
+    pub async fn keep(&self, store: &Store) -> CliError {
+        loop {
+            match self.are_of(store).await {
+                Err(VaultError::Secrets(error)) => return wrong_key(error),
+                Ok(true) => return std::future::pending().await,
+                // Nobody has led yet, or what goes wrong is said by whoever needs it.
+                Ok(false) | Err(_) => tokio::time::sleep(KEYS_PAUSE).await,
+            }
         }
+    }
+
+    /// Whether they are those of the database; false if it has none yet.
+    async fn are_of(&self, store: &Store) -> Result<bool, VaultError> {
+        match &self.found {
+            Some(secrets) => vault::are_agreed(store, secrets).await,
+            // That one is with another process, or was lost.
+            None if vault::is_sealed(store).await? => Err(Secrets::missing(&self.data_dir).into()),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes a first key, but for a database that has its own.
+    async fn for_database(self, store: &Store) -> Result<Secrets, VaultError> {
+        self.are_of(store).await?;
+        Ok(self.found.map_or_else(|| Secrets::make(&self.data_dir), Ok)?)
     }
 }
 
