@@ -231,6 +231,15 @@ async fn a_wrong_key_is_noticed_at_the_start() {
     let data_dir = server.data_dir().to_string_lossy().into_owned();
     let started = Shell::new().run(&["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"]).await;
     assert!(started.failed(1).contains("secret.key"));
+    // A new key would open nothing, and look like the lost one.
+    let key = server.data_dir().join("secret.key");
+    fs::remove_file(&key).unwrap();
+    let serve = ["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"];
+    for args in [&serve[..], &["users", "--data-dir", &data_dir, "list"]] {
+        let refused = Shell::new().run(args).await;
+        assert!(refused.failed(1).contains("there is no secret key: none is named"), "{args:?}");
+        assert!(!key.exists(), "{args:?}");
+    }
 }
 
 #[tokio::test]

@@ -38,10 +38,14 @@ impl Place {
     }
 
     pub fn process(&self) -> Builder {
+        self.keyless().env("AIRLOCK_SECRET_KEY", SECRET_KEY)
+    }
+
+    /// A process that nobody gave the key.
+    fn keyless(&self) -> Builder {
         Server::builder()
             .env("AIRLOCK_DATABASE_URL", &self.postgres.url(&self.database))
             .env("AIRLOCK_STORAGE_URL", &self.storage_url())
-            .env("AIRLOCK_SECRET_KEY", SECRET_KEY)
     }
 
     pub fn storage_url(&self) -> String {
@@ -287,6 +291,23 @@ async fn a_process_with_another_storage_or_key_is_refused_before_anything_is_los
     let key = "HxAREhMUFRYXGBkaGxwdHgABAgMEBQYHCAkKCwwNDg8=";
     let said = place.process().env("AIRLOCK_SECRET_KEY", key).ends().await;
     assert!(said.contains("all servers on one database have the same"), "{said}");
+    let data = TempDir::new().unwrap();
+    let keyless = airlock_tests::Shell::new()
+        .env("AIRLOCK_DATABASE_URL", &place.url())
+        .env("AIRLOCK_STORAGE_URL", &place.storage_url());
+    let refused = keyless.run(&["serve", "--data-dir", data.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]).await;
+    let said = refused.failed(1);
+    assert!(said.contains("there is no secret key: none is named"), "{said}");
+    let left: Vec<_> = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"], "it made no key of its own");
+
+    // One that began to wait before there was a key is told as soon as there is one, and not when it is needed.
+    let check = place.sql("WITH gone AS (DELETE FROM setting WHERE name = 'key_check' RETURNING value) SELECT encode(value, 'hex') FROM gone");
+    let mut early = place.keyless().start().await;
+    place.sql(&format!("INSERT INTO setting (name, value) VALUES ('key_check', decode('{check}', 'hex'))"));
+    until("the keyless server's end", TAKE_OVER, async || early.has_ended().then_some(())).await;
+    assert!(early.log().contains("there is no secret key: none is named"), "{}", early.log());
+    assert!(!early.data_dir().join("secret.key").exists());
 
     // What another database has marked is told from what nobody has.
     let other = Place::new().await;

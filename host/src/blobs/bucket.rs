@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use object_store::{
-    ClientOptions,
-    aws::AmazonS3Builder,
-    client::{HttpClient, HttpConnector},
-    path::Path,
-};
+use object_store::{aws::AmazonS3Builder, path::Path};
 use reqwest::{Client, Url};
 use tokio_util::task::TaskTracker;
 
-use super::{BlobError, Blobs, location};
+use super::{BlobError, Blobs, location, transport::Connector};
 
 /// Where a bucket is, and who asks.
 #[derive(Clone, Copy)]
@@ -33,16 +28,6 @@ pub struct BucketKeys<'a> {
     pub session_token: Option<&'a str>,
 }
 
-/// A client that is there already, with its own rules for addresses.
-#[derive(Debug)]
-struct Given(Client);
-
-impl HttpConnector for Given {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
-    }
-}
-
 impl Blobs {
     /// The objects of a bucket, by requests of `client`. Uploads that are given up are cleaned away by `aborts`.
     ///
@@ -58,7 +43,7 @@ impl Blobs {
             .with_region(region)
             .with_bucket_name(bucket)
             .with_retry(location::retries())
-            .with_http_connector(Given(client));
+            .with_http_connector(Connector::Given(client));
         builder = match keys {
             Some(BucketKeys { key_id, secret_key, session_token }) => {
                 let builder = builder.with_access_key_id(key_id).with_secret_access_key(secret_key);

@@ -8,7 +8,7 @@ use object_store::{
 };
 use reqwest::Url;
 
-use super::BlobError;
+use super::{BlobError, transport::Connector};
 
 /// What object storage is given to answer before a call fails, tries included.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,7 +62,11 @@ fn s3(url: &Url, settings: &[(&str, &str)]) -> Result<Opened, String> {
             _ => builder.with_virtual_hosted_style_request(!flag(name, value)?),
         };
     }
-    let builder = builder.with_bucket_name(place.bucket).with_client_options(place.client).with_retry(retries());
+    let builder = builder
+        .with_bucket_name(place.bucket)
+        .with_client_options(place.client)
+        .with_retry(retries())
+        .with_http_connector(Connector::Own);
     opened(builder.build(), place.prefix)
 }
 
@@ -79,7 +83,11 @@ fn azure(url: &Url, settings: &[(&str, &str)]) -> Result<Opened, String> {
             _ => builder.with_endpoint(value.clone()),
         };
     }
-    let builder = builder.with_container_name(place.bucket).with_client_options(place.client).with_retry(retries());
+    let builder = builder
+        .with_container_name(place.bucket)
+        .with_client_options(place.client)
+        .with_retry(retries())
+        .with_http_connector(Connector::Own);
     opened(builder.build(), place.prefix)
 }
 
@@ -92,7 +100,11 @@ fn google(url: &Url, settings: &[(&str, &str)]) -> Result<Opened, String> {
     for (_, value) in &place.words {
         builder = builder.with_base_url(value.trim_end_matches('/'));
     }
-    let builder = builder.with_bucket_name(place.bucket).with_client_options(place.client).with_retry(retries());
+    let builder = builder
+        .with_bucket_name(place.bucket)
+        .with_client_options(place.client)
+        .with_retry(retries())
+        .with_http_connector(Connector::Own);
     opened(builder.build(), place.prefix)
 }
 

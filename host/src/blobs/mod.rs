@@ -9,6 +9,7 @@ mod error;
 pub mod keys;
 mod location;
 mod signature;
+mod transport;
 mod writer;
 
 use std::{ops::Range, sync::Arc};

@@ -9,7 +9,7 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     local::LocalArgs,
     output::{Format, note},
-    services::{DataDir, open_blobs, url_of},
+    services::{DataDir, MasterKeys, open_blobs, url_of},
     settings::{ServeConfig, SettingArgs, Settings},
 };
 use crate::{
@@ -154,7 +154,9 @@ impl RestoreArgs {
         object["restored"] = restored.objects.into();
         object["lost"] = restored.lost_count.into();
         format.object(&object)?;
-        if !manifest.has_key && !data_dir.path().join("secret.key").exists() && config.secret_key.is_none() {
+        // One that is named and can't be read is told at the server's start.
+        let is_missing = MasterKeys::find(&config, data_dir.path()).is_ok_and(|keys| !keys.are_there());
+        if !manifest.has_key && is_missing {
             note(&format!(
                 "put the `secret.key` of the server into `{}` before you start: variables and connections are sealed with it",
                 data_dir.path().display()

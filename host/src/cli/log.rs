@@ -9,8 +9,9 @@ use super::{
 
 /// Logs to standard error.
 pub fn start(config: &ServeConfig) {
-    // Whose connection it was says the same, and where.
-    let filter = EnvFilter::new(format!("rustls_platform_verifier=off,{}", config.log_level));
+    // Whose connection it was says the same, and where; PostgreSQL notes what is there already.
+    let quiet = "rustls_platform_verifier=off,sqlx::postgres::notice=warn";
+    let filter = EnvFilter::new(format!("{quiet},{}", config.log_level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     // Fails only if there is a log already.
     let _ = match config.log_format {

@@ -21,7 +21,7 @@ use super::{
     http::{self, Front},
     log,
     output::print,
-    services::{self, DataDir, Services, Vault},
+    services::{self, DataDir, MasterKeys, Services, Vault},
     settings::{ServeConfig, SettingArgs, Settings},
     tls::Tls,
     worker,
@@ -35,6 +35,7 @@ use crate::{
     secrets::SecretString,
     store::Store,
     ui::{self, UiCache, UiState},
+    vault,
 };
 
 #[derive(Debug, clap::Args)]
@@ -77,13 +78,16 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let tls = config.tls.clone().map(Tls::open).transpose();
     let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
     let front = Front { tls, proxies: config.trusted_proxies.clone() };
-    let secrets = services::open_secrets(&config, data_dir.path())?;
+    let keys = MasterKeys::find(&config, data_dir.path())?;
     // A storage that is named wrongly is told at the start, not when this process is needed.
     let blobs = may_lead.then(|| services::open_blobs(&config, data_dir.path())).transpose()?;
     let store = Store::join(&services::store_config(&config, data_dir.path())).await;
     let store = store.or_fail(Kind::Failed, || "can't use the database".into())?;
-    // Wrong keys are told at the start, but where the tables may not be those of this version yet.
-    let vault = if store.is_behind() { None } else { Some(Vault::of(&config, store.clone(), secrets.clone()).await?) };
+    // Wrong keys are told at the start, but where the tables may not be those of this version yet. A first key is made by whoever leads.
+    let failed = || "can't use the database".into();
+    let is_told =
+        !store.is_behind() && (keys.are_there() || vault::is_sealed(&store).await.or_fail(Kind::Failed, failed)?);
+    let vault = if is_told { Some(Vault::of(&config, store.clone(), keys.clone()).await?) } else { None };
     let agreement = blobs.map(|blobs| Agreement::new(store.clone(), blobs, &config.shown));
     if let Some(agreement) = &agreement {
         agreement.reach(Role::Waits).await?;
@@ -110,7 +114,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
 
     let open_vault = async || match vault {
         Some(vault) => Ok(vault),
-        None => Vault::of(&config, store.clone(), secrets).await,
+        None => Vault::of(&config, store.clone(), keys.clone()).await,
     };
     if store.is_shared() {
         let url = match &config.cluster_url {
@@ -124,7 +128,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
             agreement.reach(Role::Leads).await?;
             Box::pin(Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping)).await
         };
-        let turn = agreement.map(|agreement| (lead, agreement));
+        let turn = agreement.map(|agreement| (lead, agreement, keys.keep(&store)));
         return Box::pin(serve_as_member(&member, turn, (served, &stopping))).await;
     }
     let Some(agreement) = agreement else {
@@ -213,18 +217,19 @@ impl Leading {
 /// Passes on to whoever leads, until this process does, if it may.
 async fn serve_as_member(
     member: &Member,
-    start: Option<(impl AsyncFnOnce(&Agreement) -> Result<Leading>, Agreement)>,
+    start: Option<(impl AsyncFnOnce(&Agreement) -> Result<Leading>, Agreement, impl Future<Output = CliError>)>,
     (served, stopping): (impl AsyncFnOnce(Router), &CancellationToken),
 ) -> Result<()> {
     let app = Switch::new(member.router());
     let turn = async {
-        let Some((start, agreement)) = start else {
+        let Some((start, agreement, keys)) = start else {
             stopping.cancelled().await;
             return Ok(None);
         };
         let lead = tokio::select! {
             lead = stopping.run_until_cancelled(member.lead()) => lead,
             refused = agreement.keep(Role::Waits) => return Err(refused),
+            refused = keys => return Err(refused),
         };
         let Some(lead) = lead else { return Ok(None) };
         // A long history takes its time: the lease is kept meanwhile.

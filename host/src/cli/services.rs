@@ -27,7 +27,7 @@ use crate::{
     executor::{Executor, ExecutorConfig},
     notifier::Notifier,
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
-    secrets::{Secrets, SecretsConfig},
+    secrets::{Secrets, SecretsConfig, SecretsError},
     store::{Store, StoreConfig, StorePlace},
     telemetry::{Telemetry, Traces, TracesConfig},
     vault::{self, Backend, Environment, Files, HashiCorp, VaultError},
@@ -37,6 +37,8 @@ use crate::{
 const MAX_EVENTS: usize = 4_096;
 /// How long the end may wait for spans to be sent.
 const SPANS_TIMEOUT: Duration = Duration::from_secs(2);
+/// From one look at whether the database has keys to the next.
+const KEYS_PAUSE: Duration = Duration::from_secs(5);
 /// The setting that tells this installation from others.
 const INSTALLATION: &str = "installation";
 
@@ -98,43 +100,89 @@ impl Vault {
     /// # Errors
     /// If either can't be read, or the key is not the one that the data was sealed with.
     pub async fn open(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
-        let secrets = open_secrets(config, data_dir)?;
+        let keys = MasterKeys::find(config, data_dir)?;
         let store = Store::open(&store_config(config, data_dir)).await;
-        Self::of(config, store.or_fail(Kind::Failed, || "can't use the database".into())?, secrets).await
+        Self::of(config, store.or_fail(Kind::Failed, || "can't use the database".into())?, keys).await
     }
 
     /// Makes the keys of an open database ready, whose schema is up to date.
     ///
     /// # Errors
     /// If the key is not the one that the data was sealed with.
-    pub async fn of(config: &ServeConfig, store: Store, secrets: Secrets) -> Result<Self> {
-        let opened = vault::Vault::open(store.clone(), secrets.clone(), backends(config)?).await;
-        let values = opened.map_err(|error| {
-            let is_wrong = matches!(error, VaultError::Secrets(_));
-            let error = CliError::new(Kind::Failed, error);
-            if !is_wrong {
-                return error;
-            }
-            error.hint(
-                "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
-                 AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
-            )
+    pub async fn of(config: &ServeConfig, store: Store, keys: MasterKeys) -> Result<Self> {
+        let backends = backends(config)?;
+        let opened = async {
+            let secrets = keys.for_database(&store).await?;
+            let values = vault::Vault::open(store.clone(), secrets.clone(), backends).await?;
+            Ok((secrets, values))
+        };
+        let (secrets, values) = opened.await.map_err(|error| match error {
+            VaultError::Secrets(error) => wrong_key(error),
+            error => CliError::new(Kind::Failed, error),
         })?;
         Ok(Self { store, secrets, values })
     }
 }
 
+fn wrong_key(error: SecretsError) -> CliError {
+    CliError::new(Kind::Failed, anyhow::Error::new(error).context("can't use the secret key")).hint(
+        "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
+         AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
+    )
+}
+
 /// The master keys that the settings name.
-///
-/// # Errors
-/// If they can't be read.
-pub fn open_secrets(config: &ServeConfig, data_dir: &Path) -> Result<Secrets> {
-    let keys = SecretsConfig {
-        key: config.secret_key.clone().map(Into::into),
-        key_file: config.secret_key_file.clone(),
-        key_command: config.secret_key_command.clone(),
-    };
-    Secrets::open(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    /// None: there is no key yet.
+    found: Option<Secrets>,
+    data_dir: PathBuf,
+}
+
+impl MasterKeys {
+    /// # Errors
+    /// If they can't be read.
+    pub fn find(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
+        let keys = SecretsConfig {
+            key: config.secret_key.clone().map(Into::into),
+            key_file: config.secret_key_file.clone(),
+            key_command: config.secret_key_command.clone(),
+        };
+        let found = Secrets::find(&keys, data_dir).or_fail(Kind::Failed, || "can't use the secret key".into())?;
+        Ok(Self { found, data_dir: data_dir.to_owned() })
+    }
+
+    pub fn are_there(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Compares them with the database's until that has some. Ends only if this process must not go on; why.
+    pub async fn keep(&self, store: &Store) -> CliError {
+        loop {
+            match self.are_of(store).await {
+                Err(VaultError::Secrets(error)) => return wrong_key(error),
+                Ok(true) => return std::future::pending().await,
+                // Nobody has led yet, or what goes wrong is said by whoever needs it.
+                Ok(false) | Err(_) => tokio::time::sleep(KEYS_PAUSE).await,
+            }
+        }
+    }
+
+    /// Whether they are those of the database; false if it has none yet.
+    async fn are_of(&self, store: &Store) -> Result<bool, VaultError> {
+        match &self.found {
+            Some(secrets) => vault::are_agreed(store, secrets).await,
+            // That one is with another process, or was lost.
+            None if vault::is_sealed(store).await? => Err(Secrets::missing(&self.data_dir).into()),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes a first key, but for a database that has its own.
+    async fn for_database(self, store: &Store) -> Result<Secrets, VaultError> {
+        self.are_of(store).await?;
+        Ok(self.found.map_or_else(|| Secrets::make(&self.data_dir), Ok)?)
+    }
 }
 
 /// The database that the settings name; by default a file in `data_dir`.

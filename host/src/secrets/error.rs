@@ -16,6 +16,11 @@ pub enum SecretsError {
     KeyFileOpen { path: PathBuf, mode: u32 },
     #[error("the key command `{command}` gave no key: {why}")]
     KeyCommand { command: String, why: String },
+    /// There is none, and a new one would not do.
+    #[error(
+        "there is no secret key: none is named, and there is no `{path}`; what is in the database is sealed with one"
+    )]
+    Missing { path: PathBuf },
     #[error("keys can come from one place only; set one of `secret_key`, `secret_key_file` and `secret_key_command`")]
     SeveralSources,
     #[error("{place} holds no key of 32 bytes in base64; make one with `openssl rand -base64 32`")]

@@ -22,7 +22,10 @@ use chacha20poly1305::{
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{SecretString, SecretsError, source};
+use super::{
+    SecretString, SecretsError,
+    source::{self, Found},
+};
 
 /// Sealed by a master key.
 const BY_MASTER: u8 = 1;
@@ -121,12 +124,36 @@ fn is_guessable(key: &[u8; 32]) -> bool {
 }
 
 impl Secrets {
-    /// Takes the master keys that `config` names.
+    /// Takes the master keys that `config` names. None: it names none, and there is no key file yet ([`Secrets::make`]).
     ///
     /// # Errors
     /// If there is no key where it says, or if others may read the file.
+    pub fn find(config: &SecretsConfig, data_dir: &Path) -> Result<Option<Self>, SecretsError> {
+        source::read(config, data_dir)?.map(|found| Self::of(&found)).transpose()
+    }
+
+    /// That there is no key for `data_dir`, where a new one would not do.
+    pub fn missing(data_dir: &Path) -> SecretsError {
+        SecretsError::Missing { path: source::key_file(data_dir) }
+    }
+
+    /// Makes a key file in `data_dir`, for a database in which nothing is sealed yet.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn make(data_dir: &Path) -> Result<Self, SecretsError> {
+        Self::of(&source::make(data_dir)?)
+    }
+
+    /// Takes the master keys that `config` names, and makes a key file if it names none.
+    ///
+    /// # Errors
+    /// As [`Secrets::find`] and [`Secrets::make`].
     pub fn open(config: &SecretsConfig, data_dir: &Path) -> Result<Self, SecretsError> {
-        let found = source::read(config, data_dir)?;
+        Self::find(config, data_dir)?.map_or_else(|| Self::make(data_dir), Ok)
+    }
+
+    fn of(found: &Found) -> Result<Self, SecretsError> {
         let malformed = || SecretsError::Malformed { place: found.place.clone() };
         let read = |text| {
             let bytes = decode(text).ok_or_else(malformed)?;

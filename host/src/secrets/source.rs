@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -35,28 +35,45 @@ impl Found {
     }
 }
 
-/// Reads the keys that `config` names.
+/// Reads the keys that `config` names. None: it names no place, and there is no key file in `data_dir` yet.
 ///
 /// # Errors
 /// If it names two places, or nothing can be read there.
-pub(super) fn read(config: &SecretsConfig, data_dir: &Path) -> Result<Found, SecretsError> {
-    match (&config.key, &config.key_file, &config.key_command) {
-        (Some(keys), None, None) => Ok(Found {
+pub(super) fn read(config: &SecretsConfig, data_dir: &Path) -> Result<Option<Found>, SecretsError> {
+    let found = match (&config.key, &config.key_file, &config.key_command) {
+        (Some(keys), None, None) => Found {
             text: Zeroizing::new(keys.expose().to_owned()),
             divider: ',',
             place: "`AIRLOCK_SECRET_KEY`".to_owned(),
-        }),
-        (None, Some(path), None) => of_file(path),
-        (None, None, Some(command)) => of_command(command),
+        },
+        (None, Some(path), None) => of_file(path)?,
+        (None, None, Some(command)) => of_command(command)?,
         (None, None, None) => {
-            let path = data_dir.join("secret.key");
-            if !path.exists() {
-                make_key_file(&path).map_err(|source| SecretsError::KeyFile { path: path.clone(), source })?;
+            let path = key_file(data_dir);
+            match fs::exists(&path) {
+                Ok(true) => of_file(&path)?,
+                Ok(false) => return Ok(None),
+                Err(source) => return Err(SecretsError::KeyFile { path, source }),
             }
-            of_file(&path)
         }
-        _ => Err(SecretsError::SeveralSources),
-    }
+        _ => return Err(SecretsError::SeveralSources),
+    };
+    Ok(Some(found))
+}
+
+/// Makes the key file of `data_dir`, unless it is there by now, and reads it.
+///
+/// # Errors
+/// If it can't be written or read.
+pub(super) fn make(data_dir: &Path) -> Result<Found, SecretsError> {
+    let path = key_file(data_dir);
+    make_key_file(&path).map_err(|source| SecretsError::KeyFile { path: path.clone(), source })?;
+    of_file(&path)
+}
+
+/// Where keys stand that no setting names.
+pub(super) fn key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("secret.key")
 }
 
 fn of_file(path: &Path) -> Result<Found, SecretsError> {

@@ -10,6 +10,24 @@ use crate::{
 /// The setting by which a wrong master key is noticed.
 const KEY_CHECK: &str = "key_check";
 
+/// Whether there is a master key already that all processes on this database have to have.
+///
+/// # Errors
+/// If the database can't be asked.
+pub async fn is_sealed(store: &Store) -> Result<bool, VaultError> {
+    Ok(store.setting_get(KEY_CHECK).await?.is_some())
+}
+
+/// Whether `secrets` are those of this database; false if it has none yet.
+///
+/// # Errors
+/// If its master key is another one.
+pub async fn are_agreed(store: &Store, secrets: &Secrets) -> Result<bool, VaultError> {
+    let check = store.setting_get(KEY_CHECK).await?;
+    check.as_ref().map(|check| secrets.verify_key_check(check)).transpose()?;
+    Ok(check.is_some())
+}
+
 /// Makes `secrets` ready to seal and open what is in `store`. A first data key is made; those that an earlier master key sealed are
 /// sealed by the first one.
 ///
@@ -17,8 +35,7 @@ const KEY_CHECK: &str = "key_check";
 /// If the master keys are not those of this database.
 pub(super) async fn prepare(store: &Store, secrets: &Secrets, now: Timestamp) -> Result<(), VaultError> {
     store.setting_put_new(KEY_CHECK, &secrets.key_check()).await?;
-    let check = store.setting_get(KEY_CHECK).await?.unwrap_or_default();
-    secrets.verify_key_check(&check)?;
+    are_agreed(store, secrets).await?;
     if store.data_key_list().await?.is_empty() {
         add(store, secrets, now).await?;
     }

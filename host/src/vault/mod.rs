@@ -26,6 +26,7 @@ pub use self::{
     files::Files,
     hashicorp::{HashiCorp, HashiCorpConfig, Login},
     imported::ImportedConnection,
+    keys::{are_agreed, is_sealed},
     moved::{Kept, SecretMoved, refuse_moved_secret},
     rotation::{DataKeyStatus, KeysStatus, MasterKeyStatus},
 };

@@ -8,6 +8,7 @@ use crate::{
     model::{
         approval::Question,
         callback::{CallbackEvent, Callbacks},
+        ids::DagId,
         state::RunState,
     },
     scheduler::tick::Dispatch,
@@ -101,13 +102,15 @@ impl<D: Dispatch> Driver<D> {
                 turn.tick.commit.callbacks.extend(tell(&run.version.dag.callbacks, &run.row));
             }
         } else if let Some(row) = self.queued.get(&key)
-            && let Some(entry) = self.dags.get(&row.dag_id)
-            && let Ok(callbacks) = Callbacks::from_specs(
-                &entry.row.spec.callbacks,
-                &[CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Deadline],
-            )
+            && let Some(callbacks) = self.callbacks_of(&row.dag_id)
         {
             turn.tick.commit.callbacks.extend(tell(&callbacks, row));
         }
+    }
+
+    /// Who is told of runs that are not loaded: as the dag's newest version has it.
+    pub(super) fn callbacks_of(&self, dag_id: &DagId) -> Option<Callbacks> {
+        let of_runs = [CallbackEvent::Success, CallbackEvent::Failure, CallbackEvent::Deadline];
+        Callbacks::from_specs(&self.dags.get(dag_id)?.row.spec.callbacks, &of_runs).ok()
     }
 }

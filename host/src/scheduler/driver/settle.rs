@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Driver, MAX_STARTS, Timer, Turn,
     active_run::{self, ActiveRun},
-    attempt_id, task_key,
+    attempt_id, callbacks, task_key,
 };
 use crate::{
     engine::{self, Event, InstanceChange, InstanceId, RunChange, RunIdentity},
@@ -179,11 +179,16 @@ impl<D: Dispatch> Driver<D> {
         self.runs.insert(key, run);
     }
 
-    /// Ends a run whose version can't be run, so that it does not come back at each start.
+    /// Ends a run that can't be loaded, so that it does not come back at each start. Who waits for it, or is to be told, is as with any
+    /// run that fails.
     fn quarantine(&mut self, mut row: DagRunRow, why: String, turn: &mut Turn) {
         let was = std::mem::replace(&mut row.state, RunState::Failed);
         row.end_date = Some(turn.now());
         row.message = Some(why.clone());
+        if let Some(callbacks) = self.callbacks_of(&row.dag_id) {
+            turn.tick.commit.callbacks.extend(callbacks::of_run(&callbacks, &row, row.state, Some(&why)));
+        }
+        turn.ended.insert(row.key);
         turn.runs.insert(row.key, RunChange { row: active_run::snapshot_of(&row), message: Some(why) });
         self.moved(&row, was);
         turn.stillborn.insert(row.key, row);

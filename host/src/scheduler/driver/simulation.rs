@@ -13,6 +13,7 @@ mod backfills;
 mod faults;
 mod limits;
 mod town;
+mod waits;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -21,8 +21,8 @@ impl<D: Dispatch> Driver<D> {
             self.begin_wait(key, instance, wait, turn).await?;
         }
         while let Some(key) = turn.ended.pop_first() {
-            let Some(run) = self.runs.get(&key) else { continue };
-            let row = run.row.clone();
+            let row = self.runs.get(&key).map(|run| &run.row).or_else(|| turn.stillborn.get(&key)).cloned();
+            let Some(row) = row else { continue };
             let is_newest = self.waits.is_newest_awaited(&row.dag_id) && self.is_newest(&row).await?;
             for condition in self.waits.about(&row, is_newest) {
                 if self.verdict(&row, &condition).await? != Verdict::NotYet {

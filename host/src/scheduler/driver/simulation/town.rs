@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::*;
+use super::{waits::Waiters, *};
 use crate::{
     model::{
         approval::Question,
@@ -142,7 +142,7 @@ fn dags(version: u8) -> Vec<DagSpec> {
             1,
             json!({"nodes": [task("take", "narrow", 2)], "assets": asset, "asset_schedule": {"asset": "a"}}),
         ),
-        dag(DAGS[4], 2, json!({"nodes": [task("wait", "default_pool", 1)]})),
+        dag(DAGS[4], 2, json!({"nodes": [task("wait", "default_pool", 1), task("watch", "default_pool", 1)]})),
     ]
 }
 
@@ -178,6 +178,7 @@ struct Town {
     events_asked: usize,
     /// Dates of runs that somebody may have deleted.
     deleted: BTreeSet<Timestamp>,
+    waiters: Waiters,
     /// What was started and ended so far.
     history: Vec<String>,
 }
@@ -194,6 +195,7 @@ impl Town {
             questions: 0,
             events_asked: 0,
             deleted: BTreeSet::new(),
+            waiters: Waiters::default(),
             history: Vec::new(),
         };
         let mut told = Told::default();
@@ -255,6 +257,7 @@ impl Town {
             Deed::DeleteRun(which) => {
                 if let Some(DagRunRow { dag_id, run_id, logical_date, .. }) = self.run(which).await {
                     self.deleted.extend(logical_date);
+                    self.waiters.excuse(&self.world.store).await;
                     told.ask(|reply| Request::DeleteRun { dag_id, run_id, reply });
                 }
             }
@@ -319,6 +322,7 @@ impl Town {
                 let ended = self.world.store.dag_run_ended(&dag_id(at), Place::FIRST, last, 100).await.unwrap();
                 let runs: Vec<EndedRun> = ended.into_iter().filter(|run| !run.is_held).collect();
                 self.deleted.extend(runs.iter().filter_map(|run| run.logical_date));
+                self.waiters.excuse(&self.world.store).await;
                 told.ask(|reply| Request::Retire { dag_id: dag_id(at), runs, reply });
             }
             Deed::Slots(slots) => {
@@ -353,7 +357,7 @@ impl Town {
         self.version += 1;
     }
 
-    /// An attempt ends. `End::Later` is to ask, or to wait for another run, where the task does such things.
+    /// An attempt ends. `End::Later` is to ask, or to wait for another run or an asset, where the task does such things.
     fn end(&mut self, id: &AttemptId, end: End, told: &mut Told) {
         assert!(self.world.take(id));
         self.history.push(format!("{id:?} {end:?}"));
@@ -384,6 +388,11 @@ impl Town {
                 let (all, any) = ([TaskState::Success].into(), [TaskState::Failed].into());
                 AttemptResult::Wait(Wait::Run(RunWait { of, tasks: Vec::new(), all, any }), until)
             }
+            End::Later if task == "watch" => {
+                // What comes at the same instant counts.
+                let since = now.before(Duration::from_micros(1));
+                AttemptResult::Wait(Wait::Asset { asset: AssetName::new("a").unwrap(), since }, until)
+            }
             End::Later => AttemptResult::Later(now.after(Duration::from_secs(5))),
         };
         if result == AttemptResult::Success && task == "make" {
@@ -410,6 +419,7 @@ impl Town {
             }
         }
         self.check_starts(&before).await;
+        self.waiters.check(&self.world.store).await;
     }
 
     /// What started since `before` might.
@@ -459,6 +469,7 @@ impl Town {
                 self.world.crash().await;
                 self.world.check().await;
                 self.check_starts(&BTreeSet::new()).await;
+                self.waiters.check(&self.world.store).await;
             }
             Hour::Fault(fault) => self.world.store.plan_fault(fault),
         }

@@ -7,6 +7,7 @@ use crate::{
         wait::{RunChoice, RunWait, Wait, WhichRun},
     },
     scheduler::{ClearRequest, Origin},
+    store::Page,
 };
 
 fn wait_for(dag: &str, run: WhichRun, tasks: &[&str]) -> AttemptResult {
@@ -59,6 +60,26 @@ async fn what_has_come_already_wakes_at_once_even_in_the_same_turn() {
     world.end(&a, "w", wait_for("b", id, &[])).await;
     assert!(world.runs(&a, "w"), "the run had failed before");
     assert_eq!(world.waits().await, 0);
+}
+
+#[tokio::test]
+async fn a_run_that_fails_before_it_is_loaded_is_a_run_that_fails() {
+    let mut b = dag("b", &["x"]);
+    b["concurrency"] = serde_json::json!({"key": "{{ conf.missing }}", "limit": 1});
+    b["callbacks"] = serde_json::json!([{"event": "failure", "target": "pager"}]);
+    let mut world = World::new(vec![dag("a", &["w"]), b]).await;
+    let a = world.trigger("a", "a", None).await;
+    for which in [WhichRun::Newest, WhichRun::LogicalDate(at(0))] {
+        world.end(&a, "w", wait_for("b", which.clone(), &[])).await;
+        assert!(!world.runs(&a, "w"), "{which:?}");
+        let b = world.trigger("b", &format!("{which:?}").to_lowercase()[..5], Some(at(0))).await;
+        assert_eq!(b.state, RunState::Failed);
+        assert!(world.runs(&a, "w"), "{which:?}");
+        let told = world.store.callback_list(b.key, Page::first(10)).await.unwrap().items;
+        assert_eq!(told.len(), 1, "{told:?}");
+        let run_id = b.run_id.clone();
+        world.ask(|reply| Request::DeleteRun { dag_id: dag_id("b"), run_id, reply }).await.unwrap();
+    }
 }
 
 #[tokio::test]
