@@ -361,6 +361,14 @@ async fn the_document_is_openapi_3_1_and_knows_airflows_fields() {
     assert!(!document.to_string().contains(PASSWORD));
     let trigger = &document["components"]["schemas"]["TriggerDagRunBody"];
     assert_eq!(trigger["required"], json!(["logical_date"]));
+    // What is made of several parts has the fields of all of them.
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            let named = part["$ref"].as_str().and_then(|path| document.pointer(path.trim_start_matches('#')));
+            let part = named.unwrap_or(part);
+            assert_ne!(part["additionalProperties"], json!(false), "a part of {name} refuses the others");
+        }
+    }
     let paths: Vec<_> = document["paths"]
         .as_object()
         .unwrap()
