@@ -9,6 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
 use crate::{authority::Authority, build, wait::until};
 
@@ -52,6 +53,19 @@ impl Worker {
             .spawn()
             .expect("the binary can be started");
         Self { folder, child }
+    }
+
+    /// The request by which one comes, as it stands on the wire, to be sent by somebody else.
+    pub async fn hello(token: &str, name: &str, slots: u32) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        let at = listener.local_addr().expect("it has an address");
+        let _worker = Self::start(&format!("http://{at}"), token, name, slots);
+        let (mut socket, _) = listener.accept().await.expect("the worker comes");
+        let mut hello = Vec::new();
+        while !hello.ends_with(b"\r\n\r\n") {
+            hello.push(socket.read_u8().await.expect("it says who it is"));
+        }
+        String::from_utf8(hello).expect("a head is text")
     }
 
     /// What it wrote to standard error.

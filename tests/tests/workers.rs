@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
 const TOKEN: &str = "a token that workers show";
@@ -101,18 +101,10 @@ async fn a_worker_that_leaves_takes_nobody_along_who_has_its_name() {
 #[tokio::test]
 async fn a_stream_that_only_the_server_believes_in_ends_when_its_worker_is_back() {
     let (server, client) = server().await;
-    // What a worker says when it comes.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let worker = Worker::start(&format!("http://{}", listener.local_addr().unwrap()), TOKEN, "twice", 8);
-    let (mut socket, _) = listener.accept().await.unwrap();
-    let mut hello = Vec::new();
-    while !hello.ends_with(b"\r\n\r\n") {
-        hello.push(socket.read_u8().await.unwrap());
-    }
-    drop(worker);
+    let hello = Worker::hello(TOKEN, "twice", 8).await;
     let come = async || {
         let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
-        stream.write_all(&hello).await.unwrap();
+        stream.write_all(hello.as_bytes()).await.unwrap();
         stream
     };
     let mut before = come().await;

@@ -1,6 +1,6 @@
 //! How requests are read: paths, queries and JSON bodies into domain types, or a 404, 413, 415 or 422 that says why not.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 
 use super::{
     error::{ApiError, Place},
+    held::Holding,
     unserved,
 };
 use crate::{
@@ -76,7 +77,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         says_json(&request)?;
-        let body = read_body(request, state).await?;
+        let body = read_body(request, state, Becomes::Tree).await?;
+        read_json(&body).map(Self)
+    }
+}
+
+/// A JSON body whose values stay the text that they are (`RawValue`), and take no more memory than it.
+pub struct FlatJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for FlatJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        says_json(&request)?;
+        let body = read_body(request, state, Becomes::Text).await?;
         read_json(&body).map(Self)
     }
 }
@@ -90,7 +104,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         // Of nothing it does not matter what it is.
         let is_json = says_json(&request);
-        let body = read_body(request, state).await?;
+        let body = read_body(request, state, Becomes::Tree).await?;
         match (body.is_empty(), is_json) {
             (true, _) => Ok(Self(None)),
             (false, Ok(())) => read_json(&body).map(|body| Self(Some(body))),
@@ -108,11 +122,23 @@ fn says_json(request: &Request) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail))
 }
 
-async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+/// What a body is in memory when it is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Becomes {
+    Text,
+    Tree,
+}
+
+async fn read_body<S: Send + Sync>(request: Request, state: &S, becomes: Becomes) -> Result<Bytes, ApiError> {
+    let holding = request.extensions().get::<Arc<Holding>>().cloned();
+    let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large("the body is larger than this request may be"),
         _ => ApiError::bad_request("the body could not be read to its end"),
-    })
+    })?;
+    if let Some(holding) = holding.filter(|_| becomes == Becomes::Tree) {
+        holding.add_tree(&body)?;
+    }
+    Ok(body)
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

@@ -1,5 +1,5 @@
-//! How much of what clients send, and of what they are slow to take, is in memory: a handler holds the body of its request until it is
-//! answered, and the answer is held until its client took it.
+//! How much of what clients send, and of what they are slow to take, is in memory: a handler holds the body of its request, and what it reads
+//! from it, until it is answered, and the answer is held until its client took it.
 //!
 //! An address may have a thousand connections and each a hundred requests: what is small enough each time would fill the memory, before
 //! anybody has asked whose it is.
@@ -32,6 +32,8 @@ const MAX_HELD_OF_ADDRESS: usize = 128 << 20;
 const MAX_COUNTED: usize = 8 << 20;
 /// Answers that are smaller don't count: the connections that may be waiting for them have a bound.
 const MIN_ANSWER: u64 = 64 << 10;
+/// What a value takes in memory, with its share of what it is in; in JSON it has a mark - of `,:[{` - and may have no more.
+const TREE_BYTES: usize = 160;
 
 /// What all requests hold.
 #[derive(Debug)]
@@ -76,18 +78,29 @@ impl Holding {
         added
     }
 
+    /// Counts what `json` becomes when it is read into memory, value by value: that may be eighty times as much.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn add_tree(&self, json: &[u8]) -> Result<(), ApiError> {
+        let marks = json.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
+        self.add(marks.saturating_mul(TREE_BYTES)).map_err(refusal)
+    }
+
     /// What is answered if there was no room.
     pub fn refusal(&self) -> Option<Response> {
         let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner).refused?;
-        Some(match refused {
-            Full::One => {
-                let why =
-                    "too much of your address is under way; take what you asked for, and wait until some is answered";
-                ApiError::too_many(why, Duration::from_secs(1)).into_response()
-            }
-            Full::All => ApiError::unavailable("too much of what clients send and ask for is under way; try again")
-                .into_response(),
-        })
+        Some(refusal(refused).into_response())
+    }
+}
+
+fn refusal(full: Full) -> ApiError {
+    match full {
+        Full::One => {
+            let why = "too much of your address is under way; take what you asked for, and wait until some is answered";
+            ApiError::too_many(why, Duration::from_secs(1))
+        }
+        Full::All => ApiError::unavailable("too much of what clients send and ask for is under way; try again"),
     }
 }
 

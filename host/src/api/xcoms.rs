@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{
-    Value, json,
+    json,
     value::{RawValue, to_raw_value},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -21,7 +21,7 @@ use super::{
     Api,
     artifacts::attachment,
     error::ApiError,
-    extract::{self, Paging, Path, Query},
+    extract::{FlatJson, Paging, Path, Query},
     names::Names,
     paths::{MapIndex, TaskPath, TaskScopePath, XComPath},
     patterns::XComPatterns,
@@ -85,7 +85,8 @@ pub struct XComCollectionResponse {
 pub struct XComCreateBody {
     #[schema(value_type = String)]
     key: XComKey,
-    value: Value,
+    #[schema(value_type = Value)]
+    value: Box<RawValue>,
     #[serde(default = "unmapped")]
     #[schema(default = -1)]
     map_index: i32,
@@ -95,7 +96,8 @@ pub struct XComCreateBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct XComUpdateBody {
-    value: Value,
+    #[schema(value_type = Value)]
+    value: Box<RawValue>,
     #[serde(default = "unmapped")]
     #[schema(default = -1)]
     map_index: i32,
@@ -313,8 +315,11 @@ pub async fn get_xcom_content(
     Ok((headers, body).into_response())
 }
 
-async fn put(api: &Api, instance: InstanceKey, key: XComKey, value: &Value) -> Result<XComValueResponse, ApiError> {
-    let text = value.to_string();
+async fn put(api: &Api, instance: InstanceKey, key: XComKey, value: &RawValue) -> Result<XComValueResponse, ApiError> {
+    let text = value.get().to_owned();
+    if depth(&text) > MAX_DEPTH {
+        return Err(ApiError::invalid(["body", "value"], format!("it nests deeper than {MAX_DEPTH} levels")));
+    }
     let size_bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
     let body = if text.len() <= MAX_INLINE_BYTES {
         XComBody::Inline(text.into_bytes())
@@ -339,7 +344,7 @@ async fn put(api: &Api, instance: InstanceKey, key: XComKey, value: &Value) -> R
 pub async fn create_xcom_entry(
     State(api): State<Api>,
     Path(path): Path<TaskPath>,
-    extract::Json(body): extract::Json<XComCreateBody>,
+    FlatJson(body): FlatJson<XComCreateBody>,
 ) -> Result<(StatusCode, Json<XComValueResponse>), ApiError> {
     let (instance, _) = find_instance(&api, &path, body.map_index).await?;
     if api.store.xcom_get(&instance, &body.key).await?.is_some() {
@@ -356,7 +361,7 @@ pub async fn create_xcom_entry(
 pub async fn update_xcom_entry(
     State(api): State<Api>,
     Path(path): Path<XComPath>,
-    extract::Json(body): extract::Json<XComUpdateBody>,
+    FlatJson(body): FlatJson<XComUpdateBody>,
 ) -> Result<Json<XComValueResponse>, ApiError> {
     let found = find_xcom(&api, path, body.map_index).await?;
     Ok(Json(put(&api, found.row.instance, found.row.key, &body.value).await?))
@@ -380,6 +385,8 @@ pub async fn delete_xcom_entry(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

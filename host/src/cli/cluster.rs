@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, StatusCode, Uri, header, uri::PathAndQuery},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Redirect, Response},
     routing::get,
@@ -325,7 +325,9 @@ async fn pass_on(
     }
     let Some(leader) = member.other_leader() else { return nobody_leads() };
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    // Behind an address that ends with its port, anything but a `/` would begin another one.
+    let path = parts.uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
+    let path = path.unwrap_or("/");
     let mut headers = parts.headers;
     let proto = headers.remove(FORWARDED_PROTO);
     strip(&mut headers);

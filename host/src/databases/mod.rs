@@ -29,7 +29,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::session::{MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_STATEMENT_BYTES, Rows, Session, Statement};
+pub use self::session::{MAX_PARAMETER_BYTES, MAX_STATEMENT_BYTES, Rows, Session, Statement};
 use self::{pool::Pool, relay::Relay};
 use crate::connections::{Connection, Lookups};
 

@@ -13,7 +13,6 @@ use crate::model::sql::{Column, Datum, Row, Transaction};
 
 /// Of one statement.
 pub const MAX_STATEMENT_BYTES: usize = 1 << 20;
-pub const MAX_PARAMETERS: usize = 1_000;
 /// Of all parameters of a statement.
 pub const MAX_PARAMETER_BYTES: usize = 8 << 20;
 

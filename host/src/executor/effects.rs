@@ -278,8 +278,8 @@ impl Effects {
     }
 
     /// Takes `bytes` from the attempt's allowance of log; false if it is used up.
-    pub fn count_log(&mut self, bytes: usize, limit: u64) -> bool {
-        self.log_bytes = self.log_bytes.saturating_add(bytes as u64);
+    pub fn count_log(&mut self, bytes: u64, limit: u64) -> bool {
+        self.log_bytes = self.log_bytes.saturating_add(bytes);
         self.log_bytes <= limit
     }
 

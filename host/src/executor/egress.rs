@@ -250,7 +250,8 @@ pub(super) fn unavailable(host: &str, error: reqwest::Error) -> CallError {
     CallError::Unavailable(format!("`{host}` could not be reached: {reason}"))
 }
 
-fn shorten(text: &str) -> String {
+/// As much of a text of others as a message shows.
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(200).collect()
 }
 

@@ -15,6 +15,7 @@ use super::{
     cached::{self, Place, Taken},
     denials,
     effects::{Effects, INLINE_BYTES, Pushed},
+    egress::shorten,
     ledger::spend,
     recording::Recording,
     values,
@@ -36,8 +37,10 @@ use crate::{
 const MAX_NOT_RUN: u32 = 3;
 /// Frames of a trap's backtrace that are logged.
 const MAX_BACKTRACE: usize = 64;
-/// A message is for a table's cell; the log has it whole.
+/// A message is for a table's cell; the log has more of it.
 const MAX_MESSAGE_CHARS: usize = 2_000;
+/// What is looked at of a message, or of a frame of a backtrace: more than a line of the log shows.
+const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Waits between tries to use a storage or database that is down.
 pub(super) const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
@@ -59,7 +62,7 @@ pub(super) fn done(
     if let Some(recorder) = &attempt.recorder {
         recorder.ended(&end);
     }
-    let end = cached::only_results(&attempt, end);
+    let end = cached::only_results(&attempt, shortened(end));
     if usage.log_bytes_dropped > 0 {
         let text = format!("{} bytes of log above the limit were dropped", usage.log_bytes_dropped);
         shared.logs.tell(&attempt, Level::Warn, &text);
@@ -88,6 +91,24 @@ pub(super) fn done(
         | AttemptEnd::NotRun(_) => Conclusion::of(end, attempt.node().task_id.as_str()),
     };
     conclude(shared, &attempt, effects, conclusion);
+}
+
+/// An end without what nobody would read of its texts.
+fn shortened(mut end: AttemptEnd) -> AttemptEnd {
+    let cut = |text: &mut String| text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+    match &mut end {
+        AttemptEnd::Skipped(Some(text))
+        | AttemptEnd::Retryable(text)
+        | AttemptEnd::Fatal(text)
+        | AttemptEnd::NotRun(text) => cut(text),
+        AttemptEnd::Trapped { message, backtrace } => {
+            cut(message);
+            backtrace.truncate(MAX_BACKTRACE);
+            backtrace.iter_mut().for_each(cut);
+        }
+        _ => {}
+    }
+    end
 }
 
 /// An attempt was never sent and never will be.
@@ -207,7 +228,7 @@ fn start_again(shared: &Arc<Shared>, attempt: &Arc<Attempt>, why: &str) -> bool 
         }
         state.phase = Phase::Waiting;
     }
-    tracing::warn!(attempt = ?attempt.id(), why, "an attempt was not run; starting it again");
+    tracing::warn!(attempt = ?attempt.id(), why = shorten(why), "an attempt was not run; starting it again");
     shared.prepare(attempt);
     true
 }

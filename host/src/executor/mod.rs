@@ -106,7 +106,7 @@ use crate::{
 const MAX_LOG_BYTES: u64 = 16 << 20;
 /// Host calls of one attempt: enough to read 10 GiB of artifacts by 4 KiB.
 const MAX_HOST_CALLS: u64 = 5_000_000;
-/// Large values on their way from runners, and on their way to runners.
+/// Large frames from runners here, from workers, and large values on their way to both.
 const VALUES_MIB: u32 = 512;
 /// Large request bodies that are being sent.
 const REQUEST_BODIES_MIB: u32 = 128;
@@ -172,6 +172,7 @@ struct Shared {
     durations: Durations,
     ledgers: Ledgers,
     inbound: Budget,
+    inbound_of_workers: Budget,
     outbound: Budget,
     request_bodies: Budget,
     writers: Arc<Semaphore>,
@@ -364,6 +365,7 @@ impl Shared {
             logs,
             code: Code { cache: Arc::new(cache), compiler },
             inbound: Budget::new(VALUES_MIB),
+            inbound_of_workers: Budget::new(VALUES_MIB),
             outbound: Budget::new(VALUES_MIB),
             request_bodies: Budget::new(REQUEST_BODIES_MIB),
             writers: Arc::new(Semaphore::new(MAX_WRITERS)),

@@ -22,7 +22,9 @@ pub(super) use self::hide::{mask_end, mask_request};
 use crate::{
     model::recording::Recording as Which,
     secrets::Masker,
-    wire::{AttemptEnd, Call, CallError, CallKey, MAX_FRAME_BYTES, Reply, RunAttempt, Tape, TapeMode, Value},
+    wire::{
+        AttemptEnd, Call, CallError, CallKey, MAX_FRAME_BYTES, MAX_NUMBERS, Reply, RunAttempt, Tape, TapeMode, Value,
+    },
 };
 
 /// What recordings of attempts that are under way may take in all.
@@ -30,6 +32,8 @@ const MAX_HELD_BYTES: u64 = 512 << 20;
 
 /// What a tape may take: it travels in one frame.
 const MAX_TAPE_BYTES: u64 = MAX_FRAME_BYTES as u64 / 4;
+// A reading counts as 8 bytes.
+const _: () = assert!(MAX_TAPE_BYTES / 8 + 64 < MAX_NUMBERS as u64);
 
 /// One attempt, as it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]

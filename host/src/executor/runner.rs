@@ -108,6 +108,8 @@ enum Component {
     Loaded {
         code_bytes: usize,
         last_use: u64,
+        /// Its code was made anew, because the process could not use what there was.
+        is_anew: bool,
     },
 }
 
@@ -327,7 +329,7 @@ impl Runner {
             match code {
                 Ok(code) => {
                     state.uses += 1;
-                    let loaded = Component::Loaded { code_bytes: code.len(), last_use: state.uses };
+                    let loaded = Component::Loaded { code_bytes: code.len(), last_use: state.uses, is_anew: again };
                     state.components.insert(component, loaded);
                     if let Some(outbox) = &state.outbox {
                         outbox.send(ToRunner::Load { component, code }, None);
@@ -339,26 +341,38 @@ impl Runner {
                 }
                 Err(error) => {
                     drop(state);
-                    for ready in waiting {
-                        finish::not_started(&shared, ready.attempt.key, error.retry, error.message.clone());
-                    }
-                    if let Some(worker) = &runner.worker {
-                        worker.changed.notify_one();
-                    }
+                    runner.not_started(&shared, waiting, error.retry, &error.message);
                 }
             }
         });
     }
 
-    /// The process could not use the code: it is made again.
+    /// The process could not use the code: it is made again, once.
     fn load_failed(self: &Arc<Self>, shared: &Arc<Shared>, component: Digest, message: &str) {
-        tracing::warn!(%component, message, "a runner can't use compiled code; compiling again");
         let mut state = self.state();
-        if matches!(state.components.get(&component), Some(Component::Loaded { .. })) {
-            let (waiting, others) = state.queue.drain(..).partition(|ready| ready.run.component == component);
-            state.queue = others;
-            state.components.insert(component, Component::Loading(Vec::from_iter::<VecDeque<Ready>>(waiting)));
-            self.start_load(shared, state.generation, component, true);
+        let Some(Component::Loaded { is_anew, .. }) = state.components.get(&component) else { return };
+        let is_anew = *is_anew;
+        let (waiting, others) = state.queue.drain(..).partition(|ready| ready.run.component == component);
+        state.queue = others;
+        let waiting = Vec::from_iter::<VecDeque<Ready>>(waiting);
+        if !is_anew {
+            tracing::warn!(%component, message, "a runner can't use compiled code; compiling again");
+            state.components.insert(component, Component::Loading(waiting));
+            return self.start_load(shared, state.generation, component, true);
+        }
+        tracing::warn!(%component, message, "a runner can't use compiled code, which was made for it");
+        state.components.remove(&component);
+        drop(state);
+        self.not_started(shared, waiting, true, &format!("its runner can't use the code of its component: {message}"));
+    }
+
+    /// These are not sent, and won't be.
+    fn not_started(&self, shared: &Arc<Shared>, waiting: Vec<Ready>, retry: bool, why: &str) {
+        for ready in waiting {
+            finish::not_started(shared, ready.attempt.key, retry, why.to_owned());
+        }
+        if let Some(worker) = &self.worker {
+            worker.changed.notify_one();
         }
     }
 
@@ -405,7 +419,7 @@ impl State {
     fn unload_above(&mut self, max_bytes: usize) {
         loop {
             let loaded = self.components.iter().filter_map(|(component, state)| match state {
-                Component::Loaded { code_bytes, last_use } => Some((*last_use, *code_bytes, *component)),
+                Component::Loaded { code_bytes, last_use, .. } => Some((*last_use, *code_bytes, *component)),
                 Component::Loading(_) => None,
             });
             let loaded: Vec<_> = loaded.collect();

@@ -48,6 +48,18 @@ impl Transaction {
     }
 }
 
+/// The most parameters of a statement.
+const MAX_PARAMETERS: usize = 1_000;
+
+/// # Errors
+/// If a statement may not have so many parameters.
+pub fn check_parameters(count: usize) -> Result<(), String> {
+    if count <= MAX_PARAMETERS {
+        return Ok(());
+    }
+    Err(format!("{count} parameters of a statement are above the limit of {MAX_PARAMETERS}"))
+}
+
 /// One value for each column.
 pub type Row = Vec<Datum>;
 

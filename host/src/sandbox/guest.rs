@@ -33,6 +33,7 @@ const MAX_RANDOM_BYTES: u64 = 1 << 20;
 const MIN_HOSTCALL_BYTES: usize = 16 << 20;
 const MAX_HOSTCALL_BYTES: usize = (256 << 20) + (64 << 10);
 const _: () = assert!(MAX_HOSTCALL_BYTES + (64 << 10) <= crate::wire::MAX_FRAME_BYTES);
+const _: () = assert!(MAX_HOSTCALL_BYTES / size_of::<String>() < crate::wire::MAX_NUMBERS);
 
 /// What belongs to a store.
 pub struct Guest {

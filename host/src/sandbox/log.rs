@@ -28,9 +28,9 @@ use crate::{
 /// How long a line waits for others.
 pub const DELAY: Duration = Duration::from_millis(100);
 
-/// So many lines, or bytes of lines, are sent at once.
+/// So many lines, or lines of this cost, are sent at once.
 const BATCH_LINES: usize = 64;
-const BATCH_BYTES: usize = 16 << 10;
+const BATCH_COST: u64 = 16 << 10;
 
 /// The rest of a longer line is cut. `wit/task.wit`: `log.emit`.
 const LINE_BYTES: usize = 64 << 10;
@@ -38,15 +38,12 @@ const LINE_BYTES: usize = 64 << 10;
 /// How much of stderr is kept to explain a trap.
 const TAIL_BYTES: usize = 4 << 10;
 
-/// What one line costs of the limit beside its text, so that empty lines are not free.
-const LINE_COST: u64 = 32;
-
 /// The lines of one attempt.
 pub struct Log(Mutex<State>);
 
 struct State {
     waiting: Vec<Line>,
-    waiting_bytes: usize,
+    waiting_cost: u64,
     /// The flusher knows that lines wait.
     timed: bool,
     left: u64,
@@ -69,7 +66,7 @@ impl Log {
     pub fn new(limit: u64, tape: Option<Arc<Tape>>) -> Self {
         Self(Mutex::new(State {
             waiting: Vec::new(),
-            waiting_bytes: 0,
+            waiting_cost: 0,
             timed: false,
             left: limit,
             limit,
@@ -112,7 +109,7 @@ impl Log {
     /// Whether the lines that wait should be sent before others are added.
     pub fn is_full(&self) -> bool {
         let state = lock(&self.0);
-        state.waiting.len() >= BATCH_LINES || state.waiting_bytes >= BATCH_BYTES
+        state.waiting.len() >= BATCH_LINES || state.waiting_cost >= BATCH_COST
     }
 
     /// Whether lines wait of which the flusher was not told. The caller must tell it.
@@ -125,7 +122,7 @@ impl Log {
     pub fn take(&self, send: impl FnOnce(Vec<Line>)) {
         let mut state = lock(&self.0);
         if !state.waiting.is_empty() {
-            state.waiting_bytes = 0;
+            state.waiting_cost = 0;
             send(mem::take(&mut state.waiting));
         }
     }
@@ -162,7 +159,7 @@ impl State {
             self.dropped += bytes as u64;
             return;
         }
-        let cost = bytes as u64 + LINE_COST;
+        let cost = bytes as u64 + Line::COST;
         if cost > self.left {
             self.left = 0;
             self.dropped += bytes as u64;
@@ -182,9 +179,10 @@ impl State {
         message: String,
         fields: Vec<(String, String)>,
     ) {
-        self.waiting_bytes += message.len();
         let at = self.tape.as_ref().map_or_else(|| Clock.now(), |tape| tape.line_at());
-        self.waiting.push(Line { at, level, source, target, message, fields });
+        let line = Line { at, level, source, target, message, fields };
+        self.waiting_cost += line.cost();
+        self.waiting.push(line);
     }
 
     fn write(&mut self, source: LineSource, bytes: &[u8]) {

@@ -1,10 +1,15 @@
 //! Length-prefixed postcard over any byte stream.
 
+use postcard::de_flavors::{Flavor, Slice};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest frame; a larger length is a broken or hostile peer. Holds an XCom at its limit and its surroundings.
 pub const MAX_FRAME_BYTES: usize = (256 << 20) + (1 << 20);
+
+/// The most numbers in a frame: those of the message, and the lengths of its texts and lists. An element of a list, which may take a byte in a
+/// frame and 24 in memory, has one at least. So many have neither tapes nor the lists of guests, which have bounds of their own.
+pub const MAX_NUMBERS: usize = 12 << 20;
 
 /// Why no frame could be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +18,7 @@ pub enum FrameError {
     Io(#[from] std::io::Error),
     #[error("a frame of {0} bytes is above the limit")]
     TooLarge(usize),
-    #[error("a frame does not hold the message that was expected")]
+    #[error("a frame does not hold the message that was expected, or has too many parts")]
     Malformed(#[from] postcard::Error),
 }
 
@@ -24,11 +29,23 @@ pub struct FrameReader<R> {
     buffer: Vec<u8>,
     /// Where the unread part of `buffer` begins.
     start: usize,
+    max_bytes: usize,
+    came: u64,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn new(from: R) -> Self {
-        Self { from, buffer: Vec::new(), start: 0 }
+        Self { from, buffer: Vec::new(), start: 0, max_bytes: MAX_FRAME_BYTES, came: 0 }
+    }
+
+    /// Takes no larger frames from now on.
+    pub fn limit(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// How many bytes came in all.
+    pub fn came(&self) -> u64 {
+        self.came
     }
 
     /// The next message; none when the peer closed the stream between frames. Cancel-safe: what was read stays
@@ -41,23 +58,43 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(message) = self.buffered()? {
                 return Ok(Some(message));
             }
-            if self.start > 0 {
-                self.buffer.drain(..self.start);
-                self.start = 0;
-                // One large frame is no reason to keep its room for ever.
-                if self.buffer.is_empty() {
-                    self.buffer.shrink_to(1 << 20);
-                }
-            }
-            self.buffer.reserve(64 << 10);
-            if self.from.read_buf(&mut self.buffer).await? == 0 {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
-                };
+            if !self.read().await? {
+                return Ok(None);
             }
         }
+    }
+
+    /// Reads some bytes; false when the peer closed the stream between frames. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the stream breaks.
+    pub async fn read(&mut self) -> Result<bool, FrameError> {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            // One large frame is no reason to keep its room for ever.
+            if self.buffer.is_empty() {
+                self.buffer.shrink_to(1 << 20);
+            }
+        }
+        self.buffer.reserve(64 << 10);
+        let count = self.from.read_buf(&mut self.buffer).await?;
+        self.came += count as u64;
+        match count {
+            0 if self.buffer.is_empty() => Ok(false),
+            0 => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+            _ => Ok(true),
+        }
+    }
+
+    /// How long the next frame is, if that was read: the frame itself may still be on its way.
+    ///
+    /// # Errors
+    /// If it is above the limit.
+    pub fn head(&self) -> Result<Option<usize>, FrameError> {
+        let Some(head) = self.buffer[self.start..].first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*head) as usize;
+        if length > self.max_bytes { Err(FrameError::TooLarge(length)) } else { Ok(Some(length)) }
     }
 
     /// A message that has already been read from the stream, if there is a whole one.
@@ -65,16 +102,48 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     /// If the peer sent what is not a frame.
     pub fn buffered<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
-        let unread = &self.buffer[self.start..];
-        let Some((head, rest)) = unread.split_first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*head) as usize;
-        if length > MAX_FRAME_BYTES {
-            return Err(FrameError::TooLarge(length));
-        }
-        let Some(body) = rest.get(..length) else { return Ok(None) };
-        let message = postcard::from_bytes(body)?;
-        self.start += 4 + length;
+        let Some(length) = self.head()? else { return Ok(None) };
+        let begin = self.start + 4;
+        let Some(body) = self.buffer.get(begin..begin + length) else { return Ok(None) };
+        let message = decode(body)?;
+        self.start = begin + length;
         Ok(Some(message))
+    }
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, postcard::Error> {
+    T::deserialize(&mut postcard::Deserializer::from_flavor(Counted { body: Slice::new(body), left: MAX_NUMBERS }))
+}
+
+/// Bytes with so many numbers at most.
+struct Counted<'de> {
+    body: Slice<'de>,
+    left: usize,
+}
+
+impl<'de> Flavor<'de> for Counted<'de> {
+    type Remainder = &'de [u8];
+    type Source = &'de [u8];
+
+    fn pop(&mut self) -> postcard::Result<u8> {
+        let byte = self.body.pop()?;
+        // The last byte of a number: the others have the highest bit.
+        if byte < 0x80 {
+            self.left = self.left.checked_sub(1).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        }
+        Ok(byte)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.body.size_hint()
+    }
+
+    fn try_take_n(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
+        self.body.try_take_n(count)
+    }
+
+    fn finalize(self) -> postcard::Result<&'de [u8]> {
+        self.body.finalize()
     }
 }
 
@@ -171,5 +240,23 @@ mod tests {
         assert!(matches!(FrameReader::new(&cut[..]).next::<String>().await, Err(FrameError::Io(_))));
         let wrong = [1, 0, 0, 0, 200];
         assert!(matches!(FrameReader::new(&wrong[..]).next::<String>().await, Err(FrameError::Malformed(_))));
+        let mut small = FrameReader::new(&[2, 0, 0, 0, 1, b'x'][..]);
+        small.limit(1);
+        assert!(matches!(small.next::<String>().await, Err(FrameError::TooLarge(2))));
+    }
+
+    /// An empty text takes a byte of a frame, and 24 of memory.
+    #[tokio::test]
+    async fn a_frame_does_not_grow_when_it_is_read() {
+        let of_empty_texts = |count: usize| frame(&vec![(); count].iter().map(|()| "").collect::<Vec<_>>()).unwrap();
+        let most = of_empty_texts(MAX_NUMBERS - 1);
+        let read = FrameReader::new(&most[..]).next::<Vec<String>>().await.unwrap().unwrap();
+        assert_eq!(read.len(), MAX_NUMBERS - 1);
+        let more = of_empty_texts(MAX_NUMBERS);
+        let refused = FrameReader::new(&more[..]).next::<Vec<String>>().await;
+        assert!(matches!(refused, Err(FrameError::Malformed(_))), "{refused:?}");
+        // Bytes in one piece are as large as they are.
+        let bytes = frame(&"x".repeat(MAX_NUMBERS + 1)).unwrap();
+        assert!(FrameReader::new(&bytes[..]).next::<String>().await.unwrap().is_some());
     }
 }

@@ -12,7 +12,7 @@ mod frame;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES, frame};
+pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES, MAX_NUMBERS, frame};
 
 use serde::{Deserialize, Serialize};
 
@@ -491,6 +491,17 @@ pub struct Line {
     pub target: String,
     pub message: String,
     pub fields: Vec<(String, String)>,
+}
+
+impl Line {
+    /// What it costs of its attempt's limit: its texts, and a little, so that empty lines are not free.
+    pub fn cost(&self) -> u64 {
+        let fields = self.fields.iter().map(|(name, value)| name.len() + value.len());
+        Self::COST + (self.target.len() + self.message.len() + fields.sum::<usize>()) as u64
+    }
+
+    /// What a line costs beside its texts.
+    pub const COST: u64 = 32;
 }
 
 /// Severity, lowest first.

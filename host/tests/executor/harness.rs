@@ -80,7 +80,12 @@ async fn insert(store: &Store, run: &RunContext, deploy: Deploy) {
 
 impl Harness {
     /// A dag of `nodes` without grants, whose component is uploaded.
-    pub async fn new(mut nodes: serde_json::Value) -> Self {
+    pub async fn new(nodes: serde_json::Value) -> Self {
+        Self::with(nodes, |config| config).await
+    }
+
+    /// As [`Harness::new`], with other settings.
+    pub async fn with(mut nodes: serde_json::Value, settings: impl FnOnce(ExecutorConfig) -> ExecutorConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = StoreConfig {
             place: StorePlace::Sqlite(folder.path().join("airlock.db")),
@@ -91,6 +96,7 @@ impl Harness {
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let (sender, events) = mpsc::channel(256);
         let config = ExecutorConfig { binary: Some(AIRLOCK.into()), ..ExecutorConfig::new(folder.path().to_owned()) };
+        let config = settings(config);
         let executor =
             Executor::start(config, store.clone(), blobs.clone(), Vault::new(store.clone(), secrets), sender).unwrap();
 
@@ -185,11 +191,14 @@ impl Harness {
     }
 
     pub async fn completion(&mut self) -> Completion {
-        let event = tokio::time::timeout(Duration::from_mins(1), self.events.recv()).await;
-        let ExecutorEvent::Finished(completion) = event.expect("an attempt should have ended").unwrap() else {
-            panic!("no task of these tests starts runs")
-        };
-        *completion
+        loop {
+            let event = tokio::time::timeout(Duration::from_mins(1), self.events.recv()).await;
+            match event.expect("an attempt should have ended").unwrap() {
+                ExecutorEvent::Finished(completion) => return *completion,
+                ExecutorEvent::Workers => {}
+                other => panic!("no task of these tests starts runs: {other:?}"),
+            }
+        }
     }
 
     pub async fn read(&self, task: &str) -> Vec<LogLine> {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking; clippy knows test functions only, not their harness")]
 
 mod harness;
+mod hostile_worker;
 
 use std::time::Duration;
 

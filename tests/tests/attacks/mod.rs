@@ -10,6 +10,7 @@ mod network;
 mod sign_in;
 mod tasks;
 mod uploads;
+mod workers;
 
 use std::time::{Duration, Instant};
 
@@ -92,4 +93,16 @@ fn resident_mib(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it says so");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") >> 10
+}
+
+/// The most that the server process holds in memory until `work` is done, in MiB.
+async fn peak_mib<T>(server: &Server, work: impl Future<Output = T>) -> (u64, T) {
+    let mut work = std::pin::pin!(work);
+    let mut peak = 0;
+    loop {
+        peak = peak.max(resident_mib(server));
+        if let Ok(done) = timeout(Duration::from_millis(20), &mut work).await {
+            return (peak, done);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpSocket,
 };
 
-use super::{SOON, assert_unharmed, connect, raw, resident_mib, said, status};
+use super::{SOON, assert_unharmed, connect, peak_mib, raw, resident_mib, said, status};
 
 /// HTTP/2: the preface and empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -147,19 +147,45 @@ async fn values_of_many_elements_are_shown_to_many_at_a_time() {
     let before = resident_mib(&server);
     let path = format!("{xcoms}/zeros");
     let ask = async || client.request(reqwest::Method::GET, &path).send().await.unwrap().bytes().await.unwrap().len();
-    let mut peak = 0;
-    let all = futures_util::future::join_all((0..14).map(|_| ask()));
-    let watch = async {
-        loop {
-            peak = peak.max(resident_mib(&server));
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::select! {
-        lengths = all => assert!(lengths.iter().all(|length| *length > value.len()), "{lengths:?}"),
-        () = watch => {}
-    }
+    let (peak, lengths) = peak_mib(&server, futures_util::future::join_all((0..14).map(|_| ask()))).await;
+    assert!(lengths.iter().all(|length| *length > value.len()), "{lengths:?}");
     assert!(peak < before + 600, "{before} MiB, and {peak} MiB while 14 were shown {} MiB", value.len() >> 20);
+    assert_unharmed(&server, pid).await;
+}
+
+/// Values that are a byte each take eighty times as much as a tree.
+#[tokio::test]
+async fn bodies_of_many_values_do_not_fill_the_memory() {
+    let server = Server::start().await;
+    let (client, pid) = (server.client().await, server.pid());
+    client.upload(build::component("hello")).await.ok();
+    let run_id = client.trigger("hello", json!({})).await;
+    client.finished("hello", &run_id).await;
+    let zeros = |bytes: usize| format!("[{}0]", "0,".repeat(bytes / 2));
+    let post = async |path: &str, body: String| {
+        let request = client.request(reqwest::Method::POST, path).header("content-type", "application/json");
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    let runs = "/api/v2/dags/hello/dagRuns";
+    let conf = format!(r#"{{"logical_date": null, "conf": {{"x": {}}}}}"#, zeros(1_000_000));
+    let alone = post(runs, conf.clone()).await;
+    assert!([200, 422].contains(&alone), "{alone}");
+
+    let before = resident_mib(&server);
+    let many = futures_util::future::join_all((0..40).map(|_| post(runs, conf.clone())));
+    let (peak, statuses) = peak_mib(&server, many).await;
+    assert!(statuses.iter().all(|status| [alone, 429].contains(status)), "{statuses:?}");
+    assert!(peak < before + 400, "{before} MiB, and {peak} MiB with 40 bodies");
+
+    // Values of XComs are never read into a tree.
+    let xcoms = format!("{runs}/{run_id}/taskInstances/say/xcomEntries");
+    let value = zeros(6 << 20);
+    let keys = (0..8).map(|n| post(&xcoms, format!(r#"{{"key": "zeros_{n}", "value": {value}}}"#)));
+    let (peak, statuses) = peak_mib(&server, futures_util::future::join_all(keys)).await;
+    assert!(statuses.iter().all(|status| *status == 201), "{statuses:?}");
+    assert!(peak < before + 800, "{before} MiB, and {peak} MiB with 8 values");
+    let deep = format!(r#"{{"key": "deep", "value": {}{}}}"#, "[".repeat(200), "]".repeat(200));
+    assert_eq!(post(&xcoms, deep).await, 422);
     assert_unharmed(&server, pid).await;
 }
 

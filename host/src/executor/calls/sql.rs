@@ -6,14 +6,14 @@ use tokio::sync::Mutex;
 
 use super::{Shared, invalid, over, settings};
 use crate::{
-    databases::{DatabaseError, MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_STATEMENT_BYTES, Statement},
+    databases::{DatabaseError, MAX_PARAMETER_BYTES, MAX_STATEMENT_BYTES, Statement},
     executor::{
         books::Attempt,
         effects::{Session, Stream},
     },
     model::{
         ids::ConnectionId,
-        sql::{Datum, Transaction},
+        sql::{Datum, Transaction, check_parameters},
     },
     wire::{CallError, Reply, StreamKey},
 };
@@ -77,9 +77,7 @@ fn check(statement: &Statement) -> Result<(), CallError> {
     if text.len() > MAX_STATEMENT_BYTES {
         return too_large("bytes", text.len(), MAX_STATEMENT_BYTES);
     }
-    if parameters.len() > MAX_PARAMETERS {
-        return too_large("parameters", parameters.len(), MAX_PARAMETERS);
-    }
+    check_parameters(parameters.len()).map_err(CallError::TooLarge)?;
     let bytes = parameters.iter().map(Datum::size_bytes).sum::<usize>();
     if bytes > MAX_PARAMETER_BYTES {
         return too_large("bytes in the parameters", bytes, MAX_PARAMETER_BYTES);

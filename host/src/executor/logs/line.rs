@@ -8,7 +8,7 @@ use crate::{
     wire::{Level, Line, LineSource},
 };
 
-/// A longer message is cut.
+/// A longer message, or name of who speaks, is cut.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// What a line's fields may have in all.
 const MAX_FIELDS_BYTES: usize = 64 << 10;
@@ -46,7 +46,7 @@ pub(in crate::executor) fn render(line: &Line, masker: Option<&Masker>) -> LogLi
     json.extend_from_slice(source_word(line.source).as_bytes());
     json.push(b'"');
     if !line.target.is_empty() {
-        push_field(&mut json, "logger", &line.target, masker);
+        push_field(&mut json, "logger", cut(&line.target, MAX_MESSAGE_BYTES), masker);
     }
     push_field(&mut json, "event", cut(&line.message, MAX_MESSAGE_BYTES), masker);
     let mut left = MAX_FIELDS_BYTES;

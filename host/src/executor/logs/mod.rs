@@ -154,12 +154,12 @@ impl Logs {
 
     /// Takes in what an attempt wrote.
     pub(super) fn append(&self, attempt: &Attempt, lines: &[Line]) {
-        let size = lines.iter().map(|line| line.message.len() + line.target.len()).sum();
+        let cost = lines.iter().map(Line::cost).sum();
         let taken =
-            attempt.effects(|effects| effects.count_log(size, MAX_ATTEMPT_BYTES).then(|| effects.masker.clone()));
+            attempt.effects(|effects| effects.count_log(cost, MAX_ATTEMPT_BYTES).then(|| effects.masker.clone()));
         let Some(Some(masker)) = taken else { return };
         if let Some(ledger) = &attempt.ledger
-            && let Err(over) = ledger.spend(Resource::Logs, size as u64)
+            && let Err(over) = ledger.spend(Resource::Logs, cost)
         {
             if attempt.effects(Effects::log_is_over) == Some(true) {
                 self.tell_masked(attempt, Level::Warn, &format!("from here on lines were dropped: they are {over}"));

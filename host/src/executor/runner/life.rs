@@ -3,11 +3,16 @@
 use std::{
     io,
     path::Path,
+    pin::pin,
     process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures_util::{
+    FutureExt as _,
+    future::{Fuse, FusedFuture as _},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
@@ -19,11 +24,13 @@ use crate::{
     executor::{
         Shared,
         books::RunnerId,
-        calls, finish,
+        calls::{self, Memory},
+        egress::shorten,
+        finish,
         outbox::{self, Outbox},
     },
-    model::{limits::Resource, sql::Datum},
-    wire::{AttemptEnd, AttemptKey, Call, FrameError, FrameReader, FrameWriter, FromRunner, ToRunner},
+    model::limits::Resource,
+    wire::{AttemptKey, Call, FrameError, FrameReader, FrameWriter, FromRunner, MAX_FRAME_BYTES, ToRunner},
 };
 
 /// How long a runner may take until it is ready.
@@ -33,6 +40,11 @@ const GRACE: Duration = Duration::from_secs(15);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// A runner that lived so long was not broken from the start.
 const GOOD_LIFE: Duration = Duration::from_secs(10);
+/// How long its first frame may be.
+const MAX_READY_BYTES: usize = 16;
+/// So much of a frame is a sign of life: less than that within its patience is a line too slow for frames so large, or somebody who wants to
+/// keep the room of one.
+const PACE_BYTES: u64 = 4 << 20;
 /// A runner's own words that are logged in its life.
 const MAX_STDERR_BYTES: u64 = 64 << 10;
 
@@ -142,6 +154,7 @@ pub(in crate::executor) async fn serve<R: tokio::io::AsyncRead + Unpin>(
     outbox: Outbox,
     mut frames: FrameReader<R>,
 ) -> Result<(), RunnerError> {
+    frames.limit(MAX_READY_BYTES);
     match tokio::time::timeout(START_TIMEOUT, frames.next::<FromRunner>()).await {
         Ok(first) => match first? {
             Some(FromRunner::Ready) => {}
@@ -150,27 +163,51 @@ pub(in crate::executor) async fn serve<R: tokio::io::AsyncRead + Unpin>(
         },
         Err(_) => return Err(RunnerError::NotReady),
     }
+    frames.limit(MAX_FRAME_BYTES);
     runner.up(shared, outbox.clone(), generation);
     let id = RunnerId { index: runner.index, generation };
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watch = Watch { heard: Instant::now(), asked: None };
+    let mut watch = Watch::heard_now(frames.came());
+    // So that workers, whose lines may be slow, do not hold up what is here.
+    let budget = if runner.worker.is_some() { &shared.inbound_of_workers } else { &shared.inbound };
+    // What the next frame takes, from when its head is there.
+    let mut memory = None;
+    let mut reserving = pin!(Fuse::terminated());
     loop {
+        while reserving.is_terminated()
+            && outbox.has_room()
+            && let Some(length) = frames.head()?
+        {
+            if memory.is_none() {
+                let Ok(reserved) = budget.try_reserve(length as u64) else {
+                    reserving.set(budget.reserve(length as u64).fuse());
+                    break;
+                };
+                memory = Some(reserved);
+            }
+            let Some(frame) = frames.buffered()? else { break };
+            take(shared, runner, id, &outbox, frame, memory.take().flatten())?;
+            watch = Watch::heard_now(frames.came());
+        }
+        let waits_for_us = !reserving.is_terminated();
         tokio::select! {
             // What was said comes first, so that silence is the runner's and not ours.
             biased;
-            frame = frames.next::<FromRunner>() => {
-                let Some(mut frame) = frame? else { return Err(RunnerError::Ended(String::new())) };
-                watch = Watch { heard: Instant::now(), asked: None };
-                loop {
-                    take(shared, runner, id, &outbox, frame).await?;
-                    match frames.buffered()? {
-                        Some(next) => frame = next,
-                        None => break,
-                    }
+            more = frames.read(), if !waits_for_us && outbox.has_room() => {
+                if !more? {
+                    return Err(RunnerError::Ended(String::new()));
                 }
+                watch.hears(frames.came());
             }
-            _ = tick.tick() => watch.check(shared, runner, id, &outbox)?,
+            reserved = &mut reserving, if waits_for_us => memory = Some(reserved),
+            () = outbox.room(), if !outbox.has_room() => {}
+            _ = tick.tick() => {
+                if waits_for_us {
+                    watch = Watch::heard_now(frames.came());
+                }
+                watch.check(shared, runner, id, &outbox)?;
+            }
             () = shared.closing.cancelled() => return Ok(()),
         }
     }
@@ -179,11 +216,24 @@ pub(in crate::executor) async fn serve<R: tokio::io::AsyncRead + Unpin>(
 /// Notices a runner that is stuck.
 struct Watch {
     heard: Instant,
+    /// Bytes that had come by then.
+    came: u64,
     /// When it was asked for a sign of life.
     asked: Option<Instant>,
 }
 
 impl Watch {
+    fn heard_now(came: u64) -> Self {
+        Self { heard: Instant::now(), came, asked: None }
+    }
+
+    /// A large frame that takes its time is no silence, as long as it comes at some pace.
+    fn hears(&mut self, came: u64) {
+        if came - self.came >= PACE_BYTES {
+            *self = Self::heard_now(came);
+        }
+    }
+
     fn check(&mut self, shared: &Shared, runner: &Runner, id: RunnerId, outbox: &Outbox) -> Result<(), RunnerError> {
         let patience = shared.config.runner_silence;
         if self.asked.is_some_and(|asked| asked.elapsed() > patience) {
@@ -208,30 +258,25 @@ impl Watch {
     }
 }
 
-/// One frame. Waits only for memory, which holds up this runner alone.
-async fn take(
+/// One frame, and the memory that it takes.
+fn take(
     shared: &Arc<Shared>,
     runner: &Arc<Runner>,
     id: RunnerId,
     outbox: &Outbox,
     frame: FromRunner,
+    memory: Memory,
 ) -> Result<(), RunnerError> {
     // A runner speaks for the attempts that were sent to it, and for no other.
     let find = |key| shared.books.get(key).filter(|attempt| attempt.is_at(id));
     match frame {
         FromRunner::Ready => return Err(RunnerError::Protocol),
         FromRunner::Pong => {}
-        FromRunner::LoadFailed { component, message } => runner.load_failed(shared, component, &message),
+        FromRunner::LoadFailed { component, message } => runner.load_failed(shared, component, &shorten(&message)),
         FromRunner::Call { attempt, call, request } => {
             let Some(attempt) = find(attempt) else { return Ok(()) };
-            let size = match &request {
-                Call::XComPush { value, .. } => value.bytes.len(),
-                Call::SqlQuery { parameters, .. } | Call::SqlExecute { parameters, .. } => {
-                    parameters.iter().map(Datum::size_bytes).sum()
-                }
-                _ => 0,
-            };
-            let memory = shared.inbound.reserve(size as u64).await;
+            // Bodies of requests are long under way, and have a budget of their own.
+            let memory = memory.filter(|_| !matches!(request, Call::HttpRequest { .. }));
             calls::receive(shared, outbox, &attempt, call, request, memory);
         }
         FromRunner::Log { attempt, lines } => {
@@ -256,11 +301,6 @@ async fn take(
         FromRunner::Done { attempt, end, usage } => {
             let Some(attempt) = find(attempt) else { return Ok(()) };
             runner.ended(shared, attempt.takes());
-            let size = match &end {
-                AttemptEnd::Success(Some(value)) => value.bytes.len(),
-                _ => 0,
-            };
-            let memory = shared.inbound.reserve(size as u64).await;
             finish::done(shared, &attempt, end, usage, memory);
         }
     }

@@ -41,7 +41,11 @@ impl wit::HostSession for Guest {
         parameters: Vec<Datum>,
     ) -> Result<Result<Resource<OpenRows>, Error>> {
         let session = self.table.get(&session)?.0.key;
-        let call = Call::SqlQuery { session, statement, parameters: all(parameters) };
+        let parameters = match all(parameters) {
+            Ok(parameters) => parameters,
+            Err(error) => return Ok(Err(error)),
+        };
+        let call = Call::SqlQuery { session, statement, parameters };
         answer!(self.attempt.call(call).await, Reply::Rows { stream, columns } => {
             let columns = columns.into_iter().map(|column| wit::Column { name: column.name, type_name: column.type_name });
             let rows = OpenRows { stream: self.stream(stream), columns: columns.collect() };
@@ -56,7 +60,11 @@ impl wit::HostSession for Guest {
         parameters: Vec<Datum>,
     ) -> Result<Result<u64, Error>> {
         let session = self.table.get(&session)?.0.key;
-        let call = Call::SqlExecute { session, statement, parameters: all(parameters) };
+        let parameters = match all(parameters) {
+            Ok(parameters) => parameters,
+            Err(error) => return Ok(Err(error)),
+        };
+        let call = Call::SqlExecute { session, statement, parameters };
         answer!(self.attempt.call(call).await, Reply::Size(changed) => changed)
     }
 
@@ -107,8 +115,10 @@ impl wit::HostRows for Guest {
     }
 }
 
-fn all(parameters: Vec<Datum>) -> Vec<sql::Datum> {
-    parameters.into_iter().map(sql::Datum::from).collect()
+/// Too many are not for one frame.
+fn all(parameters: Vec<Datum>) -> Result<Vec<sql::Datum>, Error> {
+    sql::check_parameters(parameters.len()).map_err(Error::TooLarge)?;
+    Ok(parameters.into_iter().map(sql::Datum::from).collect())
 }
 
 /// Both have the same cases.
