@@ -1,6 +1,6 @@
 //! Which requests to a bucket are made again, beyond those that `object_store` knows.
 
-use std::{error::Error, iter::successors};
+use std::error::Error;
 
 use futures_util::future::BoxFuture;
 use object_store::{
@@ -46,12 +46,14 @@ impl HttpService for Transport {
 /// A connection may end in the moment in which it is given a request. hyper cancels that one before any of it is sent, which
 /// `object_store` (0.14) takes for a fault that it does not know, and would not try again.
 fn of_kind(error: HttpError) -> HttpError {
-    let is_unsent =
-        |cause: &(dyn Error + 'static)| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
-    if error.kind() == HttpErrorKind::Unknown && successors(error.source(), |cause| cause.source()).any(is_unsent) {
+    if error.kind() == HttpErrorKind::Unknown && is_unsent(&error) {
         return HttpError::new(HttpErrorKind::Request, error);
     }
     error
+}
+
+fn is_unsent(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) || error.source().is_some_and(is_unsent)
 }
 
 #[cfg(test)]
