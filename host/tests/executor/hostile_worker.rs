@@ -348,8 +348,8 @@ async fn what_a_worker_says_at_length_is_cut_and_counted() {
     let backtrace = vec![long; 70];
     peer.done(run.attempt, AttemptEnd::Trapped { message: String::new(), backtrace }).await;
     assert_eq!(harness.completion().await.result, failed(true));
-    let log = harness.read("b").await;
-    assert!(log.len() <= 65 && log.iter().all(|line| line.len() < 200 << 10), "{}", log.len());
+    let lines = harness.read("b").await;
+    assert!(lines.len() <= 65 && lines.iter().all(|line| line.len() < 200 << 10), "{}", lines.len());
     harness.executor.shutdown().await;
 }
 
