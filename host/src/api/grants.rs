@@ -77,7 +77,7 @@ pub struct GrantsBody {
 }
 
 /// All that was decided about what a dag may reach.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DagDecisionsBody {
     /// As of [`GrantsPolicyBody`]: `grant`, `review`, or the kinds of requests that wait; null: the server's.
@@ -88,17 +88,6 @@ pub struct DagDecisionsBody {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     revoked: BTreeSet<Grant>,
-}
-
-impl From<Decisions> for DagDecisionsBody {
-    fn from(decisions: Decisions) -> Self {
-        let decided = |is_approved| decisions.decided(is_approved).cloned().collect();
-        Self {
-            policy: decisions.policy.as_ref().map(ToString::to_string),
-            approved: decided(true),
-            revoked: decided(false),
-        }
-    }
 }
 
 impl TryFrom<DagDecisionsBody> for Decisions {
@@ -115,8 +104,24 @@ impl TryFrom<DagDecisionsBody> for Decisions {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DagDecisionsResponse {
     dag_id: String,
-    #[serde(flatten)]
-    decisions: DagDecisionsBody,
+    /// As of [`GrantsPolicyBody`]; null: the server's.
+    policy: Option<String>,
+    #[schema(value_type = Vec<String>)]
+    approved: BTreeSet<Grant>,
+    #[schema(value_type = Vec<String>)]
+    revoked: BTreeSet<Grant>,
+}
+
+impl DagDecisionsResponse {
+    fn new(dag_id: &DagId, decisions: &Decisions) -> Self {
+        let decided = |is_approved| decisions.decided(is_approved).cloned().collect();
+        Self {
+            dag_id: dag_id.to_string(),
+            policy: decisions.policy.as_ref().map(ToString::to_string),
+            approved: decided(true),
+            revoked: decided(false),
+        }
+    }
 }
 
 /// The dags about which something was decided.
@@ -191,11 +196,7 @@ fn named(body: GrantsBody) -> Result<BTreeSet<Grant>, ApiError> {
 )]
 pub async fn get_grants(State(api): State<Api>) -> Result<Json<DagDecisionsCollectionResponse>, ApiError> {
     let all = api.store.dag_decisions_all().await?.into_iter();
-    let one = |(dag_id, decisions): (DagId, Decisions)| DagDecisionsResponse {
-        dag_id: dag_id.to_string(),
-        decisions: decisions.into(),
-    };
-    let dags: Vec<_> = all.map(one).collect();
+    let dags: Vec<_> = all.map(|(dag_id, decisions)| DagDecisionsResponse::new(&dag_id, &decisions)).collect();
     Ok(Json(DagDecisionsCollectionResponse { total_entries: dags.len(), dags }))
 }
 

@@ -12,7 +12,10 @@ use super::{
     extract::{self, Path},
     paths::DagPath,
 };
-use crate::model::limits::{DagLimits, Resource};
+use crate::model::{
+    ids::DagId,
+    limits::{DagLimits, Resource},
+};
 
 body! {
     /// What the attempts of a dag may have together. Null: what the server's settings say; 0: as much as there is. Days are those of UTC.
@@ -62,8 +65,26 @@ pub struct DagLimitsResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OwnLimitsResponse {
     dag_id: String,
-    #[serde(flatten)]
-    own: DagLimitsBody,
+    memory_mib: Option<u32>,
+    cpu_seconds_per_day: Option<u32>,
+    log_mib_per_day: Option<u32>,
+    data_mib_per_day: Option<u32>,
+    network_mib_per_day: Option<u32>,
+    host_calls_per_day: Option<u32>,
+}
+
+impl OwnLimitsResponse {
+    fn new(dag_id: &DagId, own: DagLimits) -> Self {
+        Self {
+            dag_id: dag_id.to_string(),
+            memory_mib: own.memory_mib,
+            cpu_seconds_per_day: own.cpu_seconds_per_day,
+            log_mib_per_day: own.log_mib_per_day,
+            data_mib_per_day: own.data_mib_per_day,
+            network_mib_per_day: own.network_mib_per_day,
+            host_calls_per_day: own.host_calls_per_day,
+        }
+    }
 }
 
 /// The dags of which something is said.
@@ -99,8 +120,7 @@ async fn show(api: &Api, path: &DagPath) -> Result<Json<DagLimitsResponse>, ApiE
 )]
 pub async fn get_limits(State(api): State<Api>) -> Result<Json<OwnLimitsCollectionResponse>, ApiError> {
     let all = api.store.dag_numbers_list::<DagLimits>().await?.into_iter();
-    let dags: Vec<_> =
-        all.map(|(dag_id, own)| OwnLimitsResponse { dag_id: dag_id.to_string(), own: own.into() }).collect();
+    let dags: Vec<_> = all.map(|(dag_id, own)| OwnLimitsResponse::new(&dag_id, own)).collect();
     Ok(Json(OwnLimitsCollectionResponse { total_entries: dags.len(), dags }))
 }
 
