@@ -1,8 +1,8 @@
 //! The command line: what it prints, how it ends.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use airlock_tests::{Client, Server, Shell, build, cli::Done};
+use airlock_tests::{Client, Server, Shell, build, cli::Done, until};
 use serde_json::{Value, json};
 
 fn wasm(name: &str) -> String {
@@ -26,6 +26,12 @@ async fn one_instance_of_a_mapped_task_is_cleared_and_marked() {
     let shell = Shell::signed_in(&server).await;
     let states = shell.run(&["tasks", "states", "ends", &run_id]).await.ok();
     assert!(states.contains("LABEL") && states.contains("it is to skip"), "{states}");
+    let told = shell.run(&["tasks", "show", "ends", &run_id, "m"]).await.failed(3);
+    assert!(told.contains("the task is mapped; name one of its instances by `map_index`"), "{told}");
+    let told = shell.run(&["dags", "webhook", "ends"]).await.failed(3);
+    assert!(told.contains("airlock dags webhook ends --create"), "{told}");
+    let next = shell.run(&["dags", "next-runs", "ends"]).await;
+    assert!(next.err.contains("it has no schedule"), "{}", next.err);
     let clear =
         ["tasks", "clear", "ends", "--run", &run_id, "--task", "m", "--map-index", "2", "--dry-run", "-o", "json"];
     let cleared = shell.run(&clear).await.json();
@@ -37,6 +43,54 @@ async fn one_instance_of_a_mapped_task_is_cleared_and_marked() {
     assert_eq!(client.finished("ends", &run_id).await["state"], "success");
     let told = shell.run(&["dags", "diff", "ends", "1"]).await.failed(3);
     assert!(told.contains("version 1 of dag `ends` is its first"), "{told}");
+}
+
+const SLOW: &str = "
+dag_id: slow
+tasks:
+  nap: {uses: control/sleep, with: {duration: 600s}}
+  rows: {uses: control/map_list, with: {items: ['of {{ dag.dag_id }}']}, needs: [nap]}
+";
+
+async fn naps(client: &Client, run_id: &str) {
+    let path = format!("/api/v2/dags/slow/dagRuns/{run_id}/taskInstances/nap");
+    let waits = async || (client.get(&path).await.ok()["state"] == "up_for_reschedule").then_some(());
+    until("the nap begins", Duration::from_secs(10), waits).await;
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_and_its_tasks_say_what_they_wait_for() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    let shell = Shell::signed_in(&server).await;
+    let file = shell.file("slow.yaml", SLOW);
+    shell.run(&["deploy", &file]).await.ok();
+    let run_id = client.trigger("slow", json!({})).await;
+    naps(&client, &run_id).await;
+    let shown = shell.run(&["tasks", "show", "slow", &run_id, "rows"]).await.ok();
+    assert!(shown.contains("waits_for") && shown.contains("Trigger Rule: ") && !shown.contains("pid"), "{shown}");
+    shell.run(&["tasks", "show", "slow", &run_id, "nobody"]).await.failed(3);
+    shell.run(&["runs", "set-state", "slow", &run_id, "queued"]).await.failed(2);
+    shell.run(&["tasks", "set-state", "slow", &run_id, "nap", "success"]).await.ok();
+    client.finished("slow", &run_id).await;
+    let rows = shell.run(&["tasks", "show", "slow", &run_id, "rows", "-o", "json"]).await.json();
+    assert_eq!((&rows["rendered_fields"]["items"], &rows["waits_for"]), (&json!(["of slow"]), &json!([])), "{rows}");
+
+    let run_id = client.trigger("slow", json!({})).await;
+    naps(&client, &run_id).await;
+    let marked = shell.run(&["runs", "set-state", "slow", &run_id, "failed", "-o", "json"]).await.json();
+    assert_eq!(marked[0]["state"], "failed", "{marked}");
+    assert_eq!(client.finished("slow", &run_id).await["state"], "failed");
+
+    let changed = SLOW.replace("600s}", "1s}, retries: 2") + "  last: {uses: control/empty, needs: [rows]}\n";
+    let file = shell.file("slow.yaml", &changed);
+    shell.run(&["deploy", &file]).await.ok();
+    let diff = shell.run(&["dags", "diff", "slow", "2"]).await.ok();
+    for line in ["task nap\n", "  + retries: 2\n", "+ task last\n", "+ edge rows -> last\n"] {
+        assert!(diff.contains(line), "{line:?} in {diff}");
+    }
+    assert!(diff.lines().all(|line| line.len() < 120), "{diff}");
 }
 
 #[tokio::test]
@@ -139,6 +193,15 @@ async fn a_dag_runs_without_a_server() {
     assert!(shell.run(&["test", &wasm("hostile"), "hostile_panics"]).await.err.contains("the guest gave up"));
     assert_eq!(shell.run(&["test", &wasm("hostile"), "hostile_panics"]).await.code, 1);
     assert!(shell.run(&["test", &wasm("hello"), "nobody"]).await.failed(3).contains("`hello`"));
+    // In YAML, whatever stands first.
+    let yaml = shell.file("ends.yaml", ENDS);
+    let run = shell.run(&["test", &yaml, &wasm("control"), "ends"]).await;
+    assert!(run.code == 1 && run.err.contains("dag `ends` ended as failed"), "{}", run.err);
+    assert!(shell.run(&["test", &yaml, "ends"]).await.failed(4).contains("the components whose files are given"));
+    assert!(shell.run(&["test", &wasm("control"), "ends"]).await.failed(3).contains("tasks for dags in YAML"));
+    let weekly = shell.file("weekly.yaml", "dag_id: weekly\nschedule: '@weekly'\ntasks: {t: {uses: control/empty}}\n");
+    let next = ["dags", "next-runs", "weekly", "--file", &weekly, "--file", &wasm("control"), "--count", "2"];
+    assert_eq!(shell.run(&[&next[..], &["-o", "json"]].concat()).await.json().as_array().unwrap().len(), 2);
 
     let variables = shell.file("variables.json", r#"{"api_password": "s3cr3t-value", "other": 1}"#);
     let args = ["test", &wasm("hostile"), "hostile_tells_secret", "--variables", &variables];
@@ -290,6 +353,11 @@ async fn completions_and_help_need_nothing() {
     for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(shell.run(&["completions", name]).await.ok().contains("airlock"), "{name}");
     }
+    // As with `| head`: who has read enough is no fault.
+    let mut child = shell.command(&["completions", "bash"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
     let help = shell.run(&["--help"]).await.ok();
     assert!(help.contains("Exit codes:") && help.contains("deploy"));
     assert!(!help.contains("run-child"), "children are nobody's commands");

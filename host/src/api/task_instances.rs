@@ -235,11 +235,18 @@ pub async fn find_instance(
 ) -> Result<(InstanceKey, TaskInstanceRow), ApiError> {
     let run = find_run(api, &path.dag_id, &path.dag_run_id).await?;
     let key = InstanceKey { dag_run: run.key, task_id: path.task_id.clone(), map_index };
-    let row = api.store.task_instance_get(&key).await?.ok_or_else(|| {
-        let index = if map_index < 0 { String::new() } else { format!(" with map_index {map_index}") };
-        ApiError::not_found(format!("dag_run `{}` has no task instance `{}`{index}", path.dag_run_id, path.task_id))
-    })?;
-    Ok((key, row))
+    if let Some(row) = api.store.task_instance_get(&key).await? {
+        return Ok((key, row));
+    }
+    let index = if map_index < 0 { String::new() } else { format!(" with map_index {map_index}") };
+    let what = format!("dag_run `{}` has no task instance `{}`{index}", path.dag_run_id, path.task_id);
+    let first = InstanceKey { map_index: 0, ..key };
+    if map_index < 0 && api.store.task_instance_get(&first).await?.is_some() {
+        return Err(ApiError::not_found(format!(
+            "{what}: the task is mapped; name one of its instances by `map_index`"
+        )));
+    }
+    Err(ApiError::not_found(what))
 }
 
 async fn show_instance(api: &Api, path: &TaskPath, map_index: i32) -> Result<Json<TaskInstanceResponse>, ApiError> {

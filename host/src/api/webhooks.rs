@@ -180,7 +180,9 @@ pub async fn delete_webhook(State(api): State<Api>, Path(path): Path<DagPath>) -
 }
 
 fn none(dag_id: &DagId) -> ApiError {
-    ApiError::not_found(format!("dag `{dag_id}` has no webhook"))
+    ApiError::not_found(format!(
+        "dag `{dag_id}` has no webhook; make one on its page, or by `airlock dags webhook {dag_id} --create`"
+    ))
 }
 
 /// Starts a run with the payload, a JSON object, as its params.

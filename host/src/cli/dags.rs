@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     client::Client,
+    dag_diff,
     error::{CliError, Kind, Result},
     output::{Column, Format, note},
     runs::RUN_COLUMNS,
@@ -102,9 +103,9 @@ pub struct NextRunsArgs {
     /// A cron expression of five fields, as `0 6 * * 1-5`, or `@daily`.
     #[arg(long, value_name = "EXPR")]
     cron: Option<String>,
-    /// A component that carries the dag, instead of a server.
-    #[arg(long, value_name = "FILE.wasm", conflicts_with = "cron")]
-    file: Option<PathBuf>,
+    /// A component that carries the dag, instead of a server; of a dag in YAML, its file and those of its components.
+    #[arg(long = "file", value_name = "FILE", conflicts_with = "cron")]
+    files: Vec<PathBuf>,
     /// An IANA time zone, as Asia/Seoul.
     #[arg(long, value_name = "TZ", default_value = "UTC", requires = "cron")]
     timezone: chrono_tz::Tz,
@@ -157,13 +158,7 @@ impl DagsCommand {
             Self::Diff { dag_id, version, since } => {
                 let query: Vec<_> = since.iter().map(|since| ("since", since.to_string())).collect();
                 let segments = ["dags", &dag_id, "dagVersions", &version.to_string(), "differences"];
-                let answer = client()?.get(&segments, &query).await?;
-                if answer.get("component_changed") == Some(&Value::Bool(true)) {
-                    note("the component is another: tasks may do other things though they look the same");
-                }
-                let differences = answer.get("differences").and_then(Value::as_array).cloned().unwrap_or_default();
-                let columns = [("of", "/of"), ("field", "/field"), ("before", "/before"), ("after", "/after")];
-                format.list(&differences, &columns)
+                dag_diff::show(&client()?.get(&segments, &query).await?, format)
             }
             Self::RollBack { dag_id, version } => {
                 let segments = ["dags", &dag_id, "dagVersions", &version.to_string(), "rollBack"];
@@ -224,14 +219,17 @@ impl NextRunsArgs {
         let after = self.after.unwrap_or_else(|| Clock.now());
         let Some(expression) = self.cron else {
             let dag_id = self.dag_id.unwrap_or_default();
-            let runs = if let Some(file) = &self.file {
-                let count = usize::try_from(self.count).unwrap_or(usize::MAX);
-                trial::next_runs(file, &dag_id, after, count).await?.iter().map(shown_run).collect()
-            } else {
+            let runs = if self.files.is_empty() {
                 let query = [("after", after.to_string()), ("limit", self.count.to_string())];
                 let answer = client()?.get(&["dags", &dag_id, "nextRuns"], &query).await?;
                 answer.get("next_runs").and_then(Value::as_array).cloned().unwrap_or_default()
+            } else {
+                let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+                trial::next_runs(&self.files, &dag_id, after, count).await?.iter().map(shown_run).collect()
             };
+            if runs.is_empty() {
+                note(&format!("no run of dag `{dag_id}` comes by time: it has no schedule, or none after {after}"));
+            }
             return format.list(
                 &runs,
                 &[

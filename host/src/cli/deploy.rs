@@ -99,9 +99,8 @@ pub struct Uploaded {
 /// # Errors
 /// The first file that can't be read or is refused; what was uploaded before stays.
 pub async fn upload_all(client: &Client, files: &[PathBuf], signature: Option<&Path>) -> Result<Uploaded> {
-    let (texts, components): (Vec<_>, Vec<_>) = files.iter().partition(|path| is_yaml(path));
     let (mut dags, mut entries) = (Vec::new(), Vec::new());
-    for path in components.into_iter().chain(texts) {
+    for path in components_first(files) {
         let answer = upload(client, path, signature).await;
         let mut answer = answer.map_err(|error| error.in_front(format!("`{}`", path.display())))?;
         let digest = answer.get("digest").cloned().unwrap_or_default();
@@ -117,6 +116,12 @@ pub async fn upload_all(client: &Client, files: &[PathBuf], signature: Option<&P
         }
     }
     Ok(Uploaded { dags, entries })
+}
+
+/// `files`, so that dags in YAML find the components that they name.
+pub fn components_first(files: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    let (texts, components): (Vec<_>, Vec<_>) = files.iter().partition(|path| is_yaml(path));
+    components.into_iter().chain(texts)
 }
 
 /// The signature at `named`, or beside the file, if there is one.
@@ -158,6 +163,7 @@ async fn upload(client: &Client, path: &Path, signature: Option<&Path>) -> Resul
     answer
 }
 
-fn is_yaml(path: &Path) -> bool {
+/// Whether a file is of dags in YAML, by its name.
+pub fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml"))
 }

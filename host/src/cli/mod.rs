@@ -13,6 +13,7 @@ mod client;
 mod cluster;
 mod components;
 mod connections;
+mod dag_diff;
 mod dag_numbers;
 mod dags;
 mod db;
@@ -80,7 +81,7 @@ struct Cli {
 enum Command {
     /// Start the server: page, API, scheduler and runners.
     Serve(serve::ServeArgs),
-    /// Run a dag of a component here, without a server; exits with 1 if the run fails.
+    /// Run a dag of a component, or in YAML, here, without a server; exits with 1 if the run fails.
     Test(trial::TestArgs),
     /// Make a project for tasks and dags that builds and tests at once.
     New(new::NewArgs),
@@ -100,10 +101,10 @@ enum Command {
     /// Backfills, runs of the past: create, list, show, pause, unpause, cancel.
     #[command(subcommand)]
     Backfill(backfill::BackfillCommand),
-    /// Runs of dags: list, show, clear, triggered, delete.
+    /// Runs of dags: list, show, clear, set-state, triggered, delete.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
-    /// Tasks and their instances: list, states, clear, logs.
+    /// Tasks and their instances: list, states, show, clear, set-state, logs.
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
     /// Run a recorded attempt again, here; exits with 1 if it does not end as it did.
@@ -236,8 +237,10 @@ fn run(cli: Cli) -> Result<()> {
         Command::Audit(command) => on_one_thread(command.run(&client()?)),
         Command::Config(ConfigCommand::Show(args)) => config_show(&args, format),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "airlock", &mut std::io::stdout());
-            Ok(())
+            // It gives up where a reader has gone; `print` does not.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "airlock", &mut script);
+            output::print(&String::from_utf8_lossy(&script))
         }
         Command::Version => on_one_thread(version(&Client::anonymous(&client_args)?, format)),
     }

@@ -116,6 +116,18 @@ pub fn colored() -> bool {
     std::io::stdout().is_terminal() && colors_wanted()
 }
 
+/// A line of what changed: one that came is green on a terminal that wants colours, one that went is red.
+pub fn changed_line(line: &str) -> String {
+    let line = printable(line).replace('\n', " ");
+    let color = match line.trim_start().chars().next() {
+        _ if !colored() => None,
+        Some('+') => Some(32),
+        Some('-') => Some(31),
+        _ => None,
+    };
+    color.map_or_else(|| format!("{line}\n"), |color| format!("\u{1b}[{color}m{line}\u{1b}[0m\n"))
+}
+
 /// Whether standard error is a terminal that wants colours.
 pub fn error_colored() -> bool {
     std::io::stderr().is_terminal() && colors_wanted()

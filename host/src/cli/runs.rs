@@ -62,10 +62,28 @@ pub enum RunsCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Say how a run ended: what runs of it is ended. `failed` cancels it.
+    SetState { dag_id: String, run_id: String, state: EndState },
     /// List the runs that the tasks of a run started.
     Triggered { dag_id: String, run_id: String },
     /// Delete a run with its history, logs and artifacts.
     Delete { dag_id: String, run_id: String },
+}
+
+/// What people may say of a run.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum EndState {
+    Success,
+    Failed,
+}
+
+impl EndState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl RunsCommand {
@@ -110,6 +128,11 @@ impl RunsCommand {
                     Some(instances) => format.list(instances, INSTANCE_COLUMNS),
                     None => format.object(&answer),
                 }
+            }
+            Self::SetState { dag_id, run_id, state } => {
+                let body = json!({ "state": state.as_str() });
+                let run = client.patch(&["dags", &dag_id, "dagRuns", &run_id], &body).await?;
+                format.list(&[run], RUN_COLUMNS)
             }
             Self::Triggered { dag_id, run_id } => {
                 let path = ["dags", &dag_id, "dagRuns", &run_id, "triggers"];

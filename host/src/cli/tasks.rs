@@ -42,9 +42,11 @@ pub enum TasksCommand {
         #[arg(long, default_value_t = 1000)]
         limit: usize,
     },
+    /// Show a task instance: its state, what its templates became, and what it waits for.
+    Show(ShowArgs),
     /// Run tasks again.
     Clear(ClearArgs),
-    /// Say how a task instance ended; one that runs is ended.
+    /// Say how a task instance ended; one that runs is ended. Of a mapped task: all instances, or one.
     SetState(SetStateArgs),
     /// Print a task instance's log.
     Logs(LogsArgs),
@@ -101,26 +103,62 @@ enum EndState {
     Skipped,
 }
 
+/// Names a task instance.
 #[derive(Debug, clap::Args)]
-pub struct SetStateArgs {
+struct InstanceArgs {
     dag_id: String,
     run_id: String,
     task_id: String,
+    /// Of a mapped task: this instance.
+    #[arg(long, value_name = "NUMBER", value_parser = |text: &str| text.parse::<u32>().map(|index| index.to_string()))]
+    map_index: Option<String>,
+}
+
+impl InstanceArgs {
+    /// Its path in the API.
+    fn path(&self) -> Vec<&str> {
+        let mut path = vec!["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id];
+        path.extend(self.map_index.as_deref());
+        path
+    }
+
+    async fn show(&self, client: &Client, format: Format) -> Result<()> {
+        let mut path = self.path();
+        let mut instance = client.get(&path, &[]).await?;
+        path.push("dependencies");
+        let waits = client.get(&path, &[]).await?;
+        let waits = waits.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+        let line = |wait: &Value| {
+            let text = |field| wait.get(field).and_then(Value::as_str).unwrap_or_default();
+            format!("{}: {}", text("name"), text("reason"))
+        };
+        instance["waits_for"] = waits.map(line).collect();
+        if let (Format::Table, Some(fields)) = (format, instance.as_object_mut()) {
+            fields.retain(|_, value| !value.is_null());
+        }
+        format.object(&instance)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SetStateArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
     state: EndState,
-    /// Of a mapped task: this instance; all of them if it is left out.
-    #[arg(long, value_name = "NUMBER")]
-    map_index: Option<u32>,
     #[command(flatten)]
     around: Around,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct LogsArgs {
-    dag_id: String,
-    run_id: String,
-    task_id: String,
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
-    map_index: i32,
+    #[command(flatten)]
+    instance: InstanceArgs,
     /// Which try; the present one if it is left out.
     #[arg(long = "try", value_name = "NUMBER")]
     try_number: Option<u32>,
@@ -152,6 +190,7 @@ impl TasksCommand {
                 let instances = client.list(&segments, &query, "task_instances", limit).await?;
                 format.list(&instances, INSTANCE_COLUMNS)
             }
+            Self::Show(args) => args.instance.show(client, format).await,
             Self::Clear(args) => args.run(client, format).await,
             Self::SetState(args) => args.run(client, format).await,
             Self::Logs(args) => args.run(client, format).await,
@@ -206,10 +245,7 @@ impl SetStateArgs {
         };
         let mut body = json!({ "new_state": state });
         self.around.put_into(&mut body);
-        let map_index = self.map_index.map(|index| index.to_string());
-        let mut instance = vec!["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id];
-        instance.extend(map_index.as_deref());
-        let answer = client.patch(&instance, &body).await?;
+        let answer = client.patch(&self.instance.path(), &body).await?;
         let instances = answer.get("task_instances").and_then(Value::as_array).cloned().unwrap_or_default();
         format.list(&instances, INSTANCE_COLUMNS)
     }
@@ -217,30 +253,22 @@ impl SetStateArgs {
 
 impl LogsArgs {
     async fn run(self, client: &Client, format: Format) -> Result<()> {
-        let map_index = self.map_index.to_string();
-        let mut instance = vec!["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id];
-        if self.map_index >= 0 {
-            instance.push(&map_index);
-        }
+        let path = self.instance.path();
         let mut printed = 0;
         loop {
             // The state is asked first: what an attempt wrote is all there when the state says that it is over.
-            let row = client.get(&instance, &[]).await?;
+            let row = client.get(&path, &[]).await?;
             let is_over = row.get("state").and_then(Value::as_str).is_some_and(wait::is_finished);
             let present = row.get("try_number").and_then(Value::as_u64).unwrap_or(0);
             let number = self.try_number.map_or(present, u64::from);
-            if number > printed && number <= present {
-                let log = LogOf {
-                    dag_id: self.dag_id.clone(),
-                    run_id: self.run_id.clone(),
-                    task_id: self.task_id.clone(),
-                    map_index: i64::from(self.map_index),
-                    try_number: number,
-                };
+            let log = LogOf::present_try(&self.instance.dag_id, &self.instance.run_id, &row);
+            if let Some(log) = log.filter(|_| number > printed && number <= present) {
+                let log = LogOf { try_number: number, ..log };
                 log.print(client, self.follow, |line| print_line(line, format)).await?;
                 printed = number;
             } else if !self.follow {
-                return Err(CliError::text(Kind::NotFound, format!("task `{}` has no try {number}", self.task_id))
+                let task_id = &self.instance.task_id;
+                return Err(CliError::text(Kind::NotFound, format!("task `{task_id}` has no try {number}"))
                     .hint("wait for it with --follow"));
             }
             if !self.follow || is_over || self.try_number.is_some_and(|number| u64::from(number) <= printed) {

@@ -13,6 +13,7 @@ use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 
 use super::{
     connections,
+    deploy::{components_first, is_yaml},
     error::{CliError, Kind, OrFail, Result},
     log,
     output::{self, Format},
@@ -38,10 +39,10 @@ const SAFETY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub struct TestArgs {
-    /// A component.
-    #[arg(value_name = "FILE.wasm")]
-    file: PathBuf,
-    /// Which of its dags.
+    /// Components (`.wasm`), and dags in YAML (`.yaml`, `.yml`) of entries of theirs.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Which of their dags.
     dag_id: DagId,
     /// The run's params: a JSON object.
     #[arg(long, value_name = "JSON", value_parser = super::json_object)]
@@ -62,7 +63,7 @@ pub struct TestArgs {
 
 impl TestArgs {
     pub async fn run(self, format: Format) -> Result<()> {
-        let wasm = read(&self.file)?;
+        let files = read_all(&self.files)?;
         let folder = TempDir::with_prefix("airlock-test-")?;
         let config = ServeConfig::of_trial(folder.path(), self.allow_private)?;
         log::start(&config);
@@ -74,14 +75,14 @@ impl TestArgs {
             connections::store(&id, connection, &vault).await?;
         }
         let services = Services::start(&config, vault, folder.path(), false).await?;
-        let ended = self.run_on(&services, wasm, format).await;
+        let ended = self.run_on(&services, files, format).await;
         services.stop().await;
         ended
     }
 
-    async fn run_on(&self, services: &Services, wasm: Vec<u8>, format: Format) -> Result<()> {
+    async fn run_on(&self, services: &Services, files: Vec<Read<'_>>, format: Format) -> Result<()> {
         let scheduler = &services.scheduler;
-        deploy(scheduler, &self.file, wasm, &self.dag_id).await?;
+        deploy(scheduler, files, &self.dag_id).await?;
         scheduler.dag_set_paused(&self.dag_id, false).await.map_err(request_refusal)?;
         let mut changes = scheduler.subscribe();
         let request = RunRequest {
@@ -153,37 +154,51 @@ impl TestArgs {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).or_fail(Kind::Usage, || format!("can't read `{}`", file.display()))
+/// A file and what it holds.
+type Read<'a> = (&'a Path, Vec<u8>);
+
+/// Components stand before dags in YAML.
+fn read_all(files: &[PathBuf]) -> Result<Vec<Read<'_>>> {
+    let read = |file: &PathBuf| std::fs::read(file).or_fail(Kind::Usage, || format!("can't read `{}`", file.display()));
+    components_first(files).map(|file| Ok((file.as_path(), read(file)?))).collect()
 }
 
-/// Takes in a component that carries `dag_id`.
-async fn deploy(scheduler: &Scheduler, file: &Path, wasm: Vec<u8>, dag_id: &DagId) -> Result<()> {
-    let deployed = scheduler
-        .deploy(wasm.into(), None, &Uploader::owner("cli"))
-        .await
-        .map_err(|error| deploy_refusal(file, error))?;
-    if deployed.dags.iter().any(|dag| dag.dag_id == *dag_id) {
+/// Takes in files of which one carries `dag_id`.
+async fn deploy(scheduler: &Scheduler, files: Vec<Read<'_>>, dag_id: &DagId) -> Result<()> {
+    let names: Vec<_> = files.iter().map(|(file, _)| format!("`{}`", file.display())).collect();
+    let mut there = BTreeSet::new();
+    for (file, bytes) in files {
+        let deployed = scheduler.deploy(bytes.into(), None, &Uploader::owner("cli")).await;
+        let deployed = deployed.map_err(|error| match deploy_refusal(file, error) {
+            error if is_yaml(file) => error.hint("known here are the components whose files are given, and no others"),
+            error => error,
+        });
+        there.extend(deployed?.dags.into_iter().map(|dag| dag.dag_id));
+    }
+    if there.contains(dag_id) {
         return Ok(());
     }
-    let there: Vec<_> = deployed.dags.iter().map(|dag| format!("`{}`", dag.dag_id)).collect();
-    let text = format!("`{}` has no dag `{dag_id}`", file.display());
-    Err(CliError::text(Kind::NotFound, text).hint(format!("it has {}", there.join(", "))))
+    let error = CliError::text(Kind::NotFound, format!("{} has no dag `{dag_id}`", names.join(", ")));
+    if there.is_empty() {
+        return Err(error.hint("it has tasks for dags in YAML; give such a dag as well, as a file of its own"));
+    }
+    let there: Vec<_> = there.iter().map(|dag_id| format!("`{dag_id}`")).collect();
+    Err(error.hint(format!("there is {}", there.join(", "))))
 }
 
-/// The runs that the timetable of a dag in `file` makes next.
+/// The runs that the timetable of a dag in `files` makes next.
 ///
 /// # Errors
-/// If the file is no component that can be deployed, or has no such dag.
-pub async fn next_runs(file: &Path, dag_id: &str, after: Timestamp, count: usize) -> Result<Vec<NextRun>> {
-    let wasm = read(file)?;
+/// If a file can't be deployed, or none has such a dag.
+pub async fn next_runs(files: &[PathBuf], dag_id: &str, after: Timestamp, count: usize) -> Result<Vec<NextRun>> {
+    let files = read_all(files)?;
     let dag_id = DagId::new(dag_id).map_err(|error| CliError::new(Kind::Usage, error))?;
     let folder = TempDir::with_prefix("airlock-test-")?;
     let config = ServeConfig::of_trial(folder.path(), false)?;
     log::start(&config);
     let services = Services::start(&config, Vault::open(&config, folder.path()).await?, folder.path(), false).await?;
     let scheduler = &services.scheduler;
-    let runs = match deploy(scheduler, file, wasm, &dag_id).await {
+    let runs = match deploy(scheduler, files, &dag_id).await {
         Ok(()) => scheduler.next_runs(&dag_id, after, count).await.map_err(request_refusal),
         Err(error) => Err(error),
     };

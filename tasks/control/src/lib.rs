@@ -260,7 +260,7 @@ fn wait_until(at: DateTime<Utc>) -> Result<()> {
 }
 
 /// Waits for `satisfied`, which does not change: without it, until `timeout` has passed since the first look. Then it
-/// fails, or is skipped if it may `soft_fail`. It shows what dags do while they wait.
+/// fails for good, or is skipped if it may `soft_fail`. It shows what dags do while they wait.
 #[task]
 fn sensor(
     ctx: &Context,
@@ -278,7 +278,7 @@ fn sensor(
         return Err(Later::at(next.min(end)).into());
     }
     let message = "what it waits for did not come in time";
-    if soft_fail.unwrap_or(false) { Err(Skip::because(message).into()) } else { Err(Error::new(message)) }
+    if soft_fail.unwrap_or(false) { Err(Skip::because(message).into()) } else { Err(Fatal::new(message).into()) }
 }
 
 /// Returns `items`, to be mapped over.
@@ -372,12 +372,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sensor_is_skipped_if_it_may_fail_softly() {
+    fn a_sensor_that_waited_in_vain_is_skipped_or_fails_without_another_try() {
         let ends = |soft_fail| {
             Host::new().run(|ctx| sensor::run(ctx, false, None, Some("0s".to_owned()), Some(soft_fail))).unwrap_err()
         };
         assert!(ends(true).find::<Skip>().is_some());
-        assert!(ends(false).find::<Skip>().is_none());
+        assert!(ends(false).find::<Skip>().is_none() && ends(false).find::<Fatal>().is_some());
         assert!(
             Host::new().run(|ctx| sensor::run(ctx, false, None, None, None)).unwrap_err().find::<Later>().is_some()
         );

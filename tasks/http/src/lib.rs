@@ -68,7 +68,7 @@ fn download(url: String, name: String, headers: Option<Map<String, Value>>) -> R
 }
 
 /// Waits until something is under `url`: a HEAD (or `method`) is answered with a status below 400. Between two looks, `poke_interval`
-/// apart (a minute), it holds nothing; after `timeout` (a week) it fails, or is skipped if it may `soft_fail`. By a connection of
+/// apart (a minute), it holds nothing; after `timeout` (a week) it fails for good, or is skipped if it may `soft_fail`. By a connection of
 /// type `aws` it waits for an object in storage. Airflow: HttpSensor, S3KeySensor.
 #[task]
 fn wait(
@@ -99,7 +99,7 @@ fn wait(
         return Err(Later::at(next.min(end)).into());
     }
     let message = "it did not come in time";
-    if soft_fail.unwrap_or(false) { Err(Skip::because(message).into()) } else { Err(Error::new(message)) }
+    if soft_fail.unwrap_or(false) { Err(Skip::because(message).into()) } else { Err(Fatal::new(message).into()) }
 }
 
 fn send(
@@ -210,6 +210,10 @@ mod tests {
         let wait = || host.run(|ctx| wait::run(ctx, URL.into(), None, None, None, None, None));
         assert!(wait().unwrap_err().find::<Later>().is_some());
         assert!(wait().is_ok());
+        // Airflow: AirflowSensorTimeout, after which there is no other try.
+        let host = Host::new().http("HEAD", URL, Answer::status(404, ""));
+        let vain = host.run(|ctx| wait::run(ctx, URL.into(), None, None, None, Some("0s".into()), None));
+        assert!(vain.unwrap_err().find::<Fatal>().is_some());
     }
 
     #[test]

@@ -5,16 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::model::{ids::Digest, spec::DagSpec};
+use crate::model::{
+    ids::Digest,
+    spec::{DagSpec, NodeSpec},
+};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// What it is of, as `dag`, `task load`, `group parts`, `edge a -> b`.
     pub of: String,
-    /// The field; none: the whole came or went.
+    /// The field, or the part of it that differs, as `grants.variables`; none: the whole came or went.
     pub field: Option<String>,
-    /// None: it was not there, or had its default.
+    /// None: it was not there, or had its default. Of a whole: what it said, without defaults.
     pub before: Option<Value>,
     /// None: it is not there any more, or has its default.
     pub after: Option<Value>,
@@ -38,12 +41,7 @@ pub fn differences(before: &DagSpec, after: &DagSpec) -> Vec<Difference> {
             let of = format!("{kind} {id}");
             match (old.get(id), new.get(id)) {
                 (Some(old), Some(new)) => parts.extend(of_fields(&of, old, new)),
-                (old, new) => parts.push(Difference {
-                    of,
-                    field: None,
-                    before: old.map(|fields| Value::Object(fields.clone())),
-                    after: new.map(|fields| Value::Object(fields.clone())),
-                }),
+                (old, new) => parts.push(Difference { of, field: None, before: old.map(said), after: new.map(said) }),
             }
         }
     }
@@ -70,19 +68,59 @@ pub fn is_other_code(before: Digest, after: Digest, spec: &DagSpec) -> bool {
 }
 
 fn of_fields(of: &str, before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Difference> {
-    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let differ = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
-    differ
-        .map(|name| Difference {
-            of: of.to_owned(),
-            field: Some(name.clone()),
-            before: before.get(name).filter(|value| !value.is_null()).cloned(),
-            after: after.get(name).filter(|value| !value.is_null()).cloned(),
-        })
-        .collect()
+    let mut differences = Vec::new();
+    let mut put = |field: &str, before: Option<&Value>, after: Option<&Value>| {
+        let there = |value: Option<&Value>| value.filter(|value| !value.is_null()).cloned();
+        let (of, field) = (of.to_owned(), Some(field.to_owned()));
+        differences.push(Difference { of, field, before: there(before), after: there(after) });
+    };
+    walk("", before, after, &mut put);
+    differences
 }
 
+/// Goes down to what differs. Objects without a key in common are two things, and not one that changed.
+fn walk(
+    path: &str,
+    before: &Map<String, Value>,
+    after: &Map<String, Value>,
+    put: &mut impl FnMut(&str, Option<&Value>, Option<&Value>),
+) {
+    for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+        let field = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match (before.get(name), after.get(name)) {
+            (old, new) if old == new => {}
+            (Some(Value::Object(old)), Some(Value::Object(new))) if old.keys().any(|key| new.contains_key(key)) => {
+                walk(&field, old, new, put);
+            }
+            (old, new) => put(&field, old, new),
+        }
+    }
+}
+
+/// What a part says: none of its names (they stand before it), nothing that is so if nothing is said.
+fn said(fields: &Map<String, Value>) -> Value {
+    let defaults = fields_of(&NodeSpec::new("", ""));
+    let is_name = |key: &str| NAMED.iter().any(|(.., name)| *name == key);
+    let said = fields.iter().filter(|(key, value)| {
+        !is_name(key) && !value.is_null() && **value != Value::Bool(false) && defaults.get(*key) != Some(*value)
+    });
+    Value::Object(said.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+/// Inputs of a task are told apart by name.
 fn fields(spec: &DagSpec) -> Map<String, Value> {
+    let mut fields = fields_of(spec);
+    for node in fields.get_mut("nodes").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(inputs) = node.get_mut("inputs") {
+            let by_name = named(Some(inputs.take()), "name").into_iter();
+            let sources = by_name.map(|(name, mut input)| (name, input.remove("source").unwrap_or_default()));
+            *inputs = Value::Object(sources.collect());
+        }
+    }
+    fields
+}
+
+fn fields_of(spec: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(spec) {
         Ok(Value::Object(fields)) => fields,
         // A spec is written to the database in the same way.
@@ -104,7 +142,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::spec::{NodeSpec, ScheduleSpec};
+    use crate::model::spec::{BindingSpec, ScheduleSpec, SourceSpec};
 
     fn spec(tasks: &[&str], edges: &[(&str, &str)]) -> DagSpec {
         DagSpec {
@@ -152,5 +190,34 @@ mod tests {
             ]
         );
         assert_eq!((&found[2].before, &found[2].after), (&Some(json!(0)), &Some(json!(2))));
+        assert_eq!(found[3].after, Some(json!({"entry": "work"})), "defaults are not told");
+    }
+
+    #[test]
+    fn only_the_part_that_differs_is_told() {
+        let mut before = spec(&["a"], &[]);
+        before.schedule = ScheduleSpec::cron("@daily", false);
+        let input = |name: &str, text: &str| BindingSpec {
+            name: name.to_owned(),
+            source: SourceSpec::Literal(text.to_owned()),
+        };
+        before.nodes[0].inputs = vec![input("x", "1"), input("y", "2")];
+        let mut after = before.clone();
+        after.schedule = ScheduleSpec::cron("@hourly", false);
+        after.grants.variables = vec!["v".into()];
+        after.nodes[0].inputs = vec![input("y", "3"), input("z", "4")];
+        let told = differences(&before, &after).into_iter().map(|it| {
+            let field = it.field.unwrap_or_default();
+            (field, it.before.unwrap_or_default(), it.after.unwrap_or_default())
+        });
+        let told: Vec<_> = told.collect();
+        let fields: Vec<_> = told.iter().map(|(field, ..)| field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["grants.variables", "schedule.cron.expressions", "inputs.x", "inputs.y.literal", "inputs.z"],
+            "{told:?}"
+        );
+        assert_eq!((&told[3].1, &told[3].2), (&json!("2"), &json!("3")));
+        assert_eq!(told[4].2, json!({"literal": "4"}));
     }
 }
