@@ -195,7 +195,7 @@ impl StdError for Fatal {
 ///     Ok(quota)
 /// }
 ///
-/// let error = Host::new().run(|ctx| load::run(ctx, 0)).unwrap_err();
+/// let error = Host::new().run(|_| load::run(0)).unwrap_err();
 /// assert_eq!(error.retry_after(), Some(Duration::from_secs(600)));
 /// assert_eq!(error.to_string(), "the quota is used up");
 /// ```
