@@ -20,7 +20,7 @@ use crate::{
     assets::{Asset, AssetCondition},
     entry::{Entry, Task},
     error::{Error, Result},
-    options::{Callback, Options, Recording, WeightRule},
+    options::{Callback, Options, Recording, RunType, WeightRule},
     value::{self, TaskInput, Value},
 };
 
@@ -58,6 +58,7 @@ pub struct Definition {
     pub concurrency: Option<(&'static str, u32)>,
     pub callbacks: &'static [Callback],
     pub paused: Option<bool>,
+    pub allowed_run_types: &'static [RunType],
     pub record: Option<Recording>,
     pub variables: &'static [&'static str],
     pub connections: &'static [&'static str],
@@ -94,6 +95,7 @@ impl Definition {
         concurrency: None,
         callbacks: &[],
         paused: None,
+        allowed_run_types: &[],
         record: None,
         variables: &[],
         connections: &[],

@@ -193,7 +193,7 @@ pub(crate) enum Ending {
     ShortCircuit(bool),
     Skipped(Option<String>),
     Later(Later),
-    Failed { message: String, fatal: bool },
+    Failed(Error),
 }
 
 /// Runs one attempt.
@@ -208,7 +208,7 @@ pub(crate) fn run(entry: &Entry, ctx: &Context, mut inputs: Inputs) -> Ending {
             } else if let Some(later) = error.find::<Later>() {
                 Ending::Later(later.clone())
             } else {
-                Ending::Failed { message: error.to_string(), fatal: error.is_fatal() }
+                Ending::Failed(error)
             }
         }
     }

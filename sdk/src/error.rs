@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, io, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use crate::{approval::Question, dags::Condition};
+use crate::{approval::Question, dags::Condition, http::StatusError};
 
 type Boxed = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -19,6 +19,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// - a [`Skip`]: the task instance becomes skipped;
 /// - a [`Later`]: it is started again at that instant, with the same try number;
 /// - a [`HostError`] that no other try can mend, as a grant that is missing: it fails at once.
+///
+/// A [`Retry`] in the chain says how long to wait before that other try.
 ///
 /// ```
 /// use airlock_sdk::prelude::*;
@@ -60,6 +62,13 @@ impl Error {
     /// The outermost `E` in the chain of causes.
     pub fn find<E: StdError + 'static>(&self) -> Option<&E> {
         self.chain().find_map(|error| error.downcast_ref())
+    }
+
+    /// How long to wait before the next try, where the error says so: the outermost [`Retry`], or what a server that answered 429 or
+    /// 503 asked for (`Retry-After`).
+    pub fn retry_after(&self) -> Option<Duration> {
+        let said = self.find::<Retry>().map(|retry| retry.after);
+        said.or_else(|| self.find::<StatusError>().and_then(|refusal| refusal.retry_after))
     }
 
     /// Whether another try can't help.
@@ -165,6 +174,60 @@ impl fmt::Display for Fatal {
 }
 
 impl StdError for Fatal {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        // The text is that of the source, so the chain goes on below it.
+        self.source.as_deref().map(|error| error as _)
+    }
+}
+
+/// Fails the attempt, and says how long to wait before the next try, instead of what the task's `retry_delay`, `backoff` and
+/// `max_retry_delay` make. It is no try more than the task's `retries`.
+///
+/// ```
+/// use airlock_sdk::{prelude::*, testing::Host};
+/// use std::time::Duration;
+///
+/// #[task(retries = 5, retry_delay = "1s")]
+/// fn load(quota: u32) -> Result<u32> {
+///     if quota == 0 {
+///         return Err(Retry::after(Duration::from_mins(10), "the quota is used up").into());
+///     }
+///     Ok(quota)
+/// }
+///
+/// let error = Host::new().run(|_| load::run(0)).unwrap_err();
+/// assert_eq!(error.retry_after(), Some(Duration::from_secs(600)));
+/// assert_eq!(error.to_string(), "the quota is used up");
+/// ```
+///
+/// Airflow: a `RetryPolicy` with a delay.
+#[derive(Debug)]
+pub struct Retry {
+    pub(crate) after: Duration,
+    text: String,
+    source: Option<Boxed>,
+}
+
+impl Retry {
+    /// Fails with `message`; the next try starts after `delay`.
+    pub fn after(delay: Duration, message: impl fmt::Display) -> Self {
+        Self { after: delay, text: message.to_string(), source: None }
+    }
+
+    /// Fails because of `error`; the next try starts after `delay`.
+    pub fn because(error: impl Into<Error>, delay: Duration) -> Self {
+        let error: Error = error.into();
+        Self { after: delay, text: error.0.to_string(), source: Some(error.0) }
+    }
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Retry {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         // The text is that of the source, so the chain goes on below it.
         self.source.as_deref().map(|error| error as _)
@@ -333,6 +396,9 @@ pub(crate) fn found<T>(result: std::result::Result<T, HostError>) -> std::result
     }
 }
 
+/// Of a `None` that has no other words.
+const MISSING: &str = "a value that must be there is missing";
+
 /// Words for an error: what was tried, or that no other try helps. A `None` becomes an error that says the words.
 ///
 /// ```
@@ -359,6 +425,12 @@ pub trait ResultExt<T> {
     /// # Errors
     /// The error itself, as [`Fatal`].
     fn fatal(self) -> Result<T>;
+
+    /// Makes the next try, if there is one, start after `delay`; see [`Retry`].
+    ///
+    /// # Errors
+    /// The error itself, as [`Retry`].
+    fn retry_after(self, delay: Duration) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> ResultExt<T> for std::result::Result<T, E> {
@@ -373,6 +445,10 @@ impl<T, E: Into<Error>> ResultExt<T> for std::result::Result<T, E> {
     fn fatal(self) -> Result<T> {
         self.map_err(|error| Fatal::because(error).into())
     }
+
+    fn retry_after(self, delay: Duration) -> Result<T> {
+        self.map_err(|error| Retry::because(error, delay).into())
+    }
 }
 
 impl<T> ResultExt<T> for Option<T> {
@@ -385,7 +461,11 @@ impl<T> ResultExt<T> for Option<T> {
     }
 
     fn fatal(self) -> Result<T> {
-        self.ok_or_else(|| Fatal::new("a value that must be there is missing").into())
+        self.ok_or_else(|| Fatal::new(MISSING).into())
+    }
+
+    fn retry_after(self, delay: Duration) -> Result<T> {
+        self.ok_or_else(|| Retry::after(delay, MISSING).into())
     }
 }
 
@@ -477,6 +557,15 @@ mod tests {
         assert!(error.is_fatal());
         assert_eq!(error.to_string(), "outer: no");
         assert!(!Error::from(HostError::Unavailable("storage".into())).is_fatal());
+        let retry =
+            |text: &str| "x".parse::<u8>().context(text.to_owned()).retry_after(Duration::from_secs(7)).unwrap_err();
+        let error = retry("rows").context("outer");
+        assert_eq!(
+            (error.to_string().as_str(), error.is_fatal()),
+            ("outer: rows: invalid digit found in string", false)
+        );
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(Error::new("plain").retry_after(), None);
         assert_eq!(
             Error::from(Fatal::because("x".parse::<u8>().unwrap_err())).to_string(),
             "invalid digit found in string"

@@ -19,7 +19,7 @@ use crate::{
     entry::{self, Ending, Entry, Inputs},
     error::Awaited,
     logging,
-    options::{Callback, CallbackEvent, Recording, TriggerRule, WeightRule},
+    options::{Callback, CallbackEvent, Recording, RunType, TriggerRule, WeightRule},
     value::Value,
 };
 
@@ -103,8 +103,15 @@ pub fn run(tasks: &Entries, name: &str, instance: Instance, inputs: Vec<Input>) 
                 None => runner::Wake::At(at),
             }))
         }
-        Ending::Failed { message, fatal: true } => Err(Failure::Fatal(message)),
-        Ending::Failed { message, fatal: false } => Err(Failure::Retryable(message)),
+        Ending::Failed(error) if error.is_fatal() => Err(Failure::Fatal(error.to_string())),
+        Ending::Failed(failure) => {
+            if let Some(delay) = failure.retry_after()
+                && let Err(error) = host::retry_delay_set(delay)
+            {
+                log::warn!("the next try comes when the task's settings say: {error}");
+            }
+            Err(Failure::Retryable(failure.to_string()))
+        }
     }
 }
 
@@ -230,6 +237,7 @@ fn describe_dag(
         deadline: definition.deadline_ms,
         callbacks: describe_callbacks(definition.callbacks),
         paused_upon_creation: definition.paused,
+        allowed_run_types: definition.allowed_run_types.iter().map(|it| run_type(*it)).collect(),
         record: definition.record.map(recording),
         grants: runner::Grants {
             variables: owned(definition.variables),
@@ -281,6 +289,16 @@ fn describe_dag(
                 default: param.default.map(|value| value.to_string()),
             })
             .collect(),
+    }
+}
+
+fn run_type(run_type: RunType) -> runner::RunType {
+    match run_type {
+        RunType::Scheduled => runner::RunType::Scheduled,
+        RunType::Manual => runner::RunType::Manual,
+        RunType::AssetTriggered => runner::RunType::AssetTriggered,
+        RunType::OperatorTriggered => runner::RunType::OperatorTriggered,
+        RunType::Backfill => runner::RunType::Backfill,
     }
 }
 

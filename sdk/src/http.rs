@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -157,10 +158,12 @@ impl Request {
         if any_status || status < 400 {
             return Ok(response);
         }
+        let retry_after = response.header("retry-after").filter(|_| matches!(status, 429 | 503)).and_then(asked_wait);
         let mut excerpt = Vec::new();
         // What can't be read of a refusal is left out of it.
         drop(response.body.take(EXCERPT_BYTES).read_to_end(&mut excerpt));
-        Err(StatusError { about, status, excerpt: String::from_utf8_lossy(&excerpt).trim().to_owned() }.into())
+        let excerpt = String::from_utf8_lossy(&excerpt).trim().to_owned();
+        Err(StatusError { about, status, excerpt, retry_after }.into())
     }
 }
 
@@ -172,6 +175,23 @@ pub struct StatusError {
     pub status: u16,
     /// The beginning of the body.
     pub excerpt: String,
+    /// What a 429 or 503 asked for (`Retry-After`): 1 second to a day. The next try of the task starts then.
+    pub retry_after: Option<Duration>,
+}
+
+/// What a `Retry-After` says: seconds, or an instant (RFC 9110, 10.2.3). Whoever asks for more than a day has waited for a day.
+fn asked_wait(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let seconds = if let Ok(seconds) = text.parse::<u64>() {
+        seconds
+    } else {
+        let at = DateTime::parse_from_rfc2822(text).ok()?;
+        #[expect(clippy::disallowed_methods, reason = "tasks have no clock but WASI's")]
+        let now = Utc::now();
+        // Of an instant that has passed nothing is left.
+        u64::try_from(at.signed_duration_since(now).num_seconds()).unwrap_or(0)
+    };
+    Some(Duration::from_secs(seconds.clamp(1, 86_400)))
 }
 
 impl fmt::Display for StatusError {
@@ -356,5 +376,23 @@ mod tests {
         assert_eq!(host.run(|_| get(url).send().unwrap().text().unwrap()), "fine");
         assert!(host.run(|_| post(url).send().unwrap_err().to_string().contains("Host::http")));
         assert_eq!(host.http_requests().len(), 3);
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_again() {
+        let refusal = |status: u16, said: &str| {
+            let headers = vec![("Retry-After".to_owned(), said.to_owned())];
+            let host = Host::new().http("GET", "https://a.org/", Answer { headers, ..Answer::status(status, "") });
+            let error = host.run(|_| get("https://a.org/").send().unwrap_err());
+            error.context("outer").retry_after().map(|wait| wait.as_secs())
+        };
+        assert_eq!(refusal(429, "120"), Some(120));
+        assert_eq!(refusal(503, " 0 "), Some(1));
+        assert_eq!(refusal(503, "99999999999"), Some(86_400), "nobody is kept for longer than a day");
+        assert_eq!(refusal(429, "Tue, 31 Dec 2199 23:59:59 GMT"), Some(86_400));
+        assert_eq!(refusal(429, "Fri, 31 Dec 1999 23:59:59 GMT"), Some(1));
+        for (status, said) in [(500, "120"), (429, "soon"), (429, "-1")] {
+            assert_eq!(refusal(status, said), None, "{status} {said}");
+        }
     }
 }

@@ -124,6 +124,7 @@ use testing::host;
 /// | `on_success`, `on_failure` `= "alerts"` | who is told how a run ended: ids of connections of type `http` or `smtp`, `dag:<dag_id>`, one or several |
 /// | `deadline = "2h"`, `on_deadline = "alerts"` | who is told if a run is not finished so long after it could start |
 /// | `paused = true` | a newly uploaded dag starts paused (or not) |
+/// | `allowed_run_types = ["scheduled", "backfill"]` | how its runs may come about: also `"manual"`, `"asset_triggered"`, `"operator_triggered"`; in any way if nothing is said |
 /// | `record = "failure"` | which attempts of its tasks are recorded for `airlock replay`: `"off"`, `"failure"`, `"always"` |
 /// | `display_name`, `description`, `doc`, `owners = [..]`, `tags = [..]` | for people; `doc` is the doc comment and `description` its first line if nothing is said |
 /// | `variables = [..]`, `connections = [..]`, `connection_secrets = [..]`, `hosts = [..]`, `dags = [..]` | what the tasks may reach: nothing else |
@@ -214,9 +215,9 @@ pub use dag::{
     All, Dag, DagFunction, Each, Elements, Group, Handle, Handles, IntoInput, List, Literal, Param, Template,
 };
 pub use entry::{Branch, ShortCircuit, Task};
-pub use error::{Error, Fatal, HostError, Later, Result, ResultExt, Skip};
+pub use error::{Error, Fatal, HostError, Later, Result, ResultExt, Retry, Skip};
 pub use logging::Level;
-pub use options::{Recording, TriggerRule, WeightRule};
+pub use options::{Recording, RunType, TriggerRule, WeightRule};
 pub use schemars::JsonSchema;
 pub use sensor::Poke;
 pub use value::{Bytes, TaskInput, TaskOutput};
@@ -226,8 +227,8 @@ pub use {chrono, log, schemars, serde, serde_json, tracing};
 pub mod prelude {
     pub use crate::{
         Asset, Branch, Bytes, Context, Dag, Each, Error, Fatal, Handle, HostError, JsonSchema, Later, Param, Poke,
-        Result, ResultExt, Skip, TriggerRule, WeightRule, approval, artifacts, assets, bail, connections, dag, dags,
-        data, ensure, http, objects, sql, task, variables, webhook, xcom,
+        Result, ResultExt, Retry, Skip, TriggerRule, WeightRule, approval, artifacts, assets, bail, connections, dag,
+        dags, data, ensure, http, objects, sql, task, variables, webhook, xcom,
     };
     pub use log::{debug, error, info, trace, warn};
     pub use serde::{Deserialize, Serialize};

@@ -34,6 +34,21 @@ pub enum TriggerRule {
     Always,
 }
 
+/// How a run came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunType {
+    /// By the dag's schedule.
+    Scheduled,
+    /// Somebody asked for it: on the page, by API or a webhook.
+    Manual,
+    /// Assets were updated.
+    AssetTriggered,
+    /// A task or a callback asked for it.
+    OperatorTriggered,
+    /// A backfill made it.
+    Backfill,
+}
+
 /// Which attempts are recorded: all that the task saw of the world, so that `airlock replay` can run it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recording {

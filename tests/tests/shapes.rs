@@ -57,6 +57,53 @@ async fn a_task_is_mapped_over_a_list_and_its_results_are_one() {
 }
 
 #[tokio::test]
+async fn runs_come_about_as_the_dag_allows() {
+    let (_server, client) = shapes().await;
+    let dag = client.get("/api/v2/dags/not_by_hand").await.ok();
+    assert_eq!(dag["allowed_run_types"], json!(["scheduled", "backfill"]));
+    let why = "dag `not_by_hand` has no `manual` runs: its `allowed_run_types` are `scheduled`, `backfill`";
+    let told = client.post("/api/v2/dags/not_by_hand/dagRuns", &json!({"logical_date": null})).await.refused(422);
+    assert!(told.contains(why), "{told}");
+    let page = client.text("/dags/not_by_hand", "text/html").await;
+    assert!(page.contains("not_by_hand") && !page.contains("id=\"trigger\""), "{page}");
+    client.upload(build::component("control")).await.ok();
+    let starts = "dag_id: starts\ngrants: {dags: [not_by_hand]}\ntasks: {t: {uses: control/trigger_dag_run, with: {dag_id: not_by_hand}}}\n";
+    client.upload(starts.into()).await.ok();
+    let (run_id, state) = run(&client, "starts", json!({})).await;
+    assert_eq!(state, "failed");
+    assert!(client.log("starts", &run_id, "t", 1).await.contains("has no `operator_triggered` runs"));
+    let scheduled =
+        "dag_id: never\nschedule: '@daily'\nallowed_run_types: [manual]\ntasks: {t: {uses: control/empty}}\n";
+    let told = client.upload(scheduled.into()).await.refused(422);
+    assert!(told.contains("it has a schedule, and dag `never` has no `scheduled` runs"), "{told}");
+    let nothing = scheduled.replace("schedule: '@daily'\n", "").replace("manual", "backfill");
+    client.upload(nothing.into()).await.ok();
+    let range = json!({"dag_id": "never", "from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z"});
+    assert!(!client.post("/api/v2/backfills", &range).await.refused(422).contains("allowed_run_types"));
+}
+
+#[tokio::test]
+async fn an_error_says_when_it_is_tried_again() {
+    let (mut server, client) = shapes().await;
+    let run_id = client.trigger("told_when", json!({})).await;
+    let both = async || {
+        let states = states(&client, "told_when", &run_id).await;
+        (states == ["soon success", "tomorrow up_for_retry"]).then_some(())
+    };
+    until("one to be tried again", Duration::from_secs(20), both).await;
+    server.kill();
+    server.restart().await;
+    let client = server.client().await;
+    let task = format!("/api/v2/dags/told_when/dagRuns/{run_id}/taskInstances/tomorrow");
+    let waits = client.get(&task).await.ok();
+    let (end, wake) = (waits["end_date"].as_str().unwrap(), waits["wake_at"].as_str().unwrap());
+    // The same time of another day.
+    assert!(end[..10] < wake[..10] && end[10..] == wake[10..], "{waits}");
+    assert_eq!((&waits["message"], &waits["try_number"]), (&json!("the quota is used up"), &json!(1)));
+    assert_eq!(client.xcom("told_when", &run_id, "soon", "return_value").await, json!(2));
+}
+
+#[tokio::test]
 async fn schedules_of_several_expressions_and_of_periods() {
     let (_server, client) = shapes().await;
     let next = async |dag_id: &str| {

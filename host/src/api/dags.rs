@@ -70,7 +70,8 @@ pub struct DagResponse {
     next_dagrun_data_interval_start: Option<DateTime<Utc>>,
     next_dagrun_data_interval_end: Option<DateTime<Utc>>,
     next_dagrun_run_after: Option<DateTime<Utc>>,
-    allowed_run_types: Option<Vec<String>>,
+    /// How its runs may come about; null: in any way.
+    allowed_run_types: Option<Vec<&'static str>>,
     is_backfillable: bool,
     /// Why Airlock itself paused the dag; null: a person did, or it is not paused.
     pause_reason: Option<String>,
@@ -253,7 +254,8 @@ impl DagResponse {
             next_dagrun_data_interval_start: next.map(|next| next.data_interval.start.to_utc()),
             next_dagrun_data_interval_end: next.map(|next| next.data_interval.end.to_utc()),
             next_dagrun_run_after: next.map(|next| next.run_after.to_utc()),
-            allowed_run_types: None,
+            allowed_run_types: (!spec.allowed_run_types.is_empty())
+                .then(|| spec.allowed_run_types.iter().map(|it| it.as_str()).collect()),
             is_backfillable: Timetable::of(spec).is_ok_and(|timetable| timetable.is_backfillable()),
             owners: spec.owners.clone(),
             file_token: dag.component.to_string(),

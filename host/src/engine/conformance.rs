@@ -388,8 +388,8 @@ impl TaskCase {
             Outcome::Success { list_length: self.returns.as_ref().map(|items| u32::try_from(items.len()).unwrap()) };
         let item = self.mapped.as_ref().and_then(|items| items.get(usize::try_from(map_index).ok()?));
         let act = |text: &str| match text {
-            "fail" => Outcome::Failed { retry: true },
-            "fail_no_retry" => Outcome::Failed { retry: false },
+            "fail" => Outcome::Failed { retry: true, delay: None },
+            "fail_no_retry" => Outcome::Failed { retry: false, delay: None },
             "skip" => Outcome::Skipped,
             "ok" => success.clone(),
             other => panic!("{other}"),
@@ -406,8 +406,10 @@ impl TaskCase {
                 ignore_downstream_trigger_rules: self.ignore_downstream_trigger_rules.unwrap_or(true),
             },
             "sensor" if self.satisfied == Some(false) && self.soft_fail => Outcome::Skipped,
-            "sensor" if self.satisfied == Some(false) => Outcome::Failed { retry: true },
-            _ if self.fail_attempts.is_some_and(|fails| try_number <= fails) => Outcome::Failed { retry: true },
+            "sensor" if self.satisfied == Some(false) => Outcome::Failed { retry: true, delay: None },
+            _ if self.fail_attempts.is_some_and(|fails| try_number <= fails) => {
+                Outcome::Failed { retry: true, delay: None }
+            }
             _ => success,
         }
     }

@@ -1,6 +1,6 @@
 //! What a run is told, and what it answers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::model::{
     dag::NodeIndex,
@@ -95,7 +95,10 @@ pub enum Outcome {
     /// To be started again at this instant, with the same try_number.
     Later(Timestamp),
     Failed {
+        /// Whether another try may help.
         retry: bool,
+        /// How long to wait before it, where the attempt said so.
+        delay: Option<Duration>,
     },
     /// Its runner died; says nothing about the task. It is started again, up to [`super::MAX_RESTARTS`] times a try.
     Lost,

@@ -303,11 +303,11 @@ impl RunState {
                 let next = Instance { state: TaskState::UpForReschedule, wake_at: (*at).into(), ..instance };
                 self.put(id, next, message, turn);
             }
-            Outcome::Failed { retry } => self.fail(id, *retry, message, turn),
+            Outcome::Failed { retry, delay } => self.fail(id, *retry, *delay, message, turn),
             Outcome::Lost | Outcome::Killed if instance.restarts >= MAX_RESTARTS => {
                 let last = message.map_or_else(String::new, |message| format!("; the last time: {message}"));
                 let text = format!("its runner was lost {} times{last}", instance.restarts + 1);
-                self.fail(id, true, Some(&text), turn);
+                self.fail(id, true, None, Some(&text), turn);
             }
             Outcome::Lost | Outcome::Killed => self.restart(id, instance, message, turn),
         }

@@ -22,7 +22,7 @@ use crate::model::{
 };
 
 const SUCCESS: Outcome = Outcome::Success { list_length: None };
-const FAILED: Outcome = Outcome::Failed { retry: true };
+const FAILED: Outcome = Outcome::Failed { retry: true, delay: None };
 
 fn list(length: u32) -> Outcome {
     Outcome::Success { list_length: Some(length) }
@@ -79,9 +79,23 @@ fn a_retry_waits_and_counts_a_try() {
 }
 
 #[test]
+fn a_failure_says_itself_when_it_is_tried_again_and_that_is_no_try_more() {
+    let task = NodeSpec { retries: 1, retry_delay_ms: 30_000, retry_backoff: 2.0, ..node("a") };
+    let mut driver = Driver::started(build(&spec(vec![task], &[])));
+    let failed = Outcome::Failed { retry: true, delay: Some(Duration::from_mins(10)) };
+    driver.play("a", failed.clone());
+    assert_eq!((driver.state_of("a"), driver.log.last()), (TaskState::UpForRetry, Some(&Command::WakeAt(at(600)))));
+    driver.crash();
+    driver.sleep();
+    assert_eq!((driver.now, driver.rows[&driver.id("a")].try_number), (at(600), 2));
+    driver.play("a", failed);
+    assert_eq!((driver.state_of("a"), driver.run_state()), (TaskState::Failed, State::Failed));
+}
+
+#[test]
 fn a_fatal_failure_is_not_tried_again() {
     let mut driver = Driver::started(build(&spec(vec![NodeSpec { retries: 3, ..node("a") }], &[])));
-    driver.play("a", Outcome::Failed { retry: false });
+    driver.play("a", Outcome::Failed { retry: false, delay: None });
     assert_eq!(driver.state_of("a"), TaskState::Failed);
 }
 

@@ -1,6 +1,6 @@
 //! What the scheduler hands over, and what it gets back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -174,6 +174,8 @@ pub struct Completion {
     pub added: Vec<Added>,
     /// What the instance is called, if the attempt said so; to be committed with the end, if the attempt was current.
     pub label: Option<String>,
+    /// How long to wait before the next try, if it failed and said so.
+    pub retry_delay: Option<Duration>,
     /// The length of the returned list, if a task or group of the dag is mapped over it and it is a list.
     pub list_length: Option<u32>,
     pub started_at: Timestamp,

@@ -12,7 +12,7 @@ mod sql;
 mod traffic;
 mod xcoms;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(super) use {
     approvals::check as check_question,
@@ -118,6 +118,11 @@ async fn serve(
         Call::AssetEvents { asset, limit } => assets::events(shared, attempt, &asset, limit).await,
         Call::ApprovalFind { subject } => approvals::find(shared, attempt, &subject).await,
         Call::LabelSet { label } => labels::set(attempt, &label),
+        Call::RetryDelaySet { delay_ms } => {
+            let delay = Duration::from_millis(delay_ms);
+            attempt.effects(|effects| effects.retry_delay = Some(delay)).ok_or_else(over)?;
+            Ok(Reply::Unit)
+        }
         Call::DagLook(wait) => dags::look(shared, attempt, &wait).await,
         Call::DagTrigger(request) => dags::trigger(shared, attempt, request).await,
         Call::ObjectGet { connection, key } => Box::pin(objects::get(shared, attempt, &connection, &key)).await,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -154,6 +155,8 @@ pub(super) struct Effects {
     pub added: BTreeMap<(AssetName, AssetName), Added>,
     /// What the instance is called, if the attempt said so.
     pub label: Option<String>,
+    /// How long to wait before the next try, if the attempt said so.
+    pub retry_delay: Option<Duration>,
     pub streams: HashMap<StreamKey, Stream>,
     pub masker: Masker,
     secrets: Vec<SecretString>,
@@ -190,6 +193,7 @@ impl Default for Effects {
             asset_extras: BTreeMap::new(),
             added: BTreeMap::new(),
             label: None,
+            retry_delay: None,
             streams: HashMap::new(),
             masker: Masker::new([]),
             secrets: Vec::new(),

@@ -409,6 +409,7 @@ fn commit(
             asset_extras,
             added,
             label,
+            retry_delay: None,
             list_length,
             started_at: attempt.started_at,
             ended_at,
@@ -430,6 +431,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
     let message = conclusion.message.as_deref().map(masked);
     let hidden = recording_masker(attempt, effects.as_deref());
     let label = label(effects.as_deref());
+    let retry_delay = effects.as_ref().and_then(|effects| effects.retry_delay);
     if let Some(effects) = effects {
         let mut blobs = effects.blobs();
         blobs.extend(effects.garbage);
@@ -450,6 +452,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
             asset_extras: BTreeMap::new(),
             added: Vec::new(),
             label,
+            retry_delay,
             list_length: None,
             started_at: attempt.started_at,
             ended_at: Clock.now(),

@@ -19,7 +19,7 @@ pub use compare::{Difference, differences, is_other_code};
 pub use words::{Concurrency, TemplateInput, run_concurrency};
 
 use self::{
-    build::{Graph, check_fail_fast, check_params, check_schemas},
+    build::{Graph, check_fail_fast, check_params, check_run_types, check_schemas},
     words::Words,
 };
 use super::{
@@ -289,6 +289,7 @@ impl Dag {
         {
             return Err(fail("end", format!("the end {end} is before the start {start}")));
         }
+        check_run_types(spec).map_err(|(place, why)| fail(&place, why))?;
         check_fail_fast(spec).map_err(|(place, why)| fail(&place, why))?;
         let grants = Grants::from_spec(&spec.grants).map_err(|error| fail("grants", error.to_string()))?;
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;

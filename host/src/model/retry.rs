@@ -33,12 +33,16 @@ impl Retry {
         })
     }
 
-    /// How long to wait after the `failed`-th failure (from 1). `seed` spreads the waits of tasks that fail together.
+    /// How long to wait after the `failed`-th failure (from 1): what the attempt `said`, if it did. `seed` spreads the waits of tasks
+    /// that fail together.
     ///
     /// Without backoff it is the delay, whatever `max_delay` says. With backoff it lies in [m, 2m) seconds, where m is
     /// delay x backoff^(failed - 1), rounded up, at least 1; at most 24 h, then at most `max_delay` (a zero
     /// `max_delay` is none). Airflow: `TaskInstance.next_retry_datetime`.
-    pub fn wait(&self, failed: u32, seed: u64) -> Duration {
+    pub fn wait(&self, failed: u32, seed: u64, said: Option<Duration>) -> Duration {
+        if let Some(said) = said {
+            return said;
+        }
         if self.backoff == 0.0 || (self.backoff - 1.0).abs() < f64::EPSILON {
             return self.delay;
         }
@@ -90,22 +94,28 @@ mod tests {
         let text = include_str!("../../../tests/conformance/retry_backoff.json");
         let file: File = serde_json::from_str(text).unwrap();
         for case in file.cases {
-            // Airlock has no retry policies per error: nothing overrides the wait.
-            if case.policy_delay_override_s.is_some() {
-                continue;
-            }
             let retry = Retry {
                 retries: 0,
                 delay: Duration::from_secs_f64(case.retry_delay_s),
                 backoff: case.multiplier,
                 max_delay: case.max_retry_delay_s.map(Duration::from_secs_f64),
             };
+            let said = case.policy_delay_override_s.map(Duration::from_secs_f64);
             let waits: Vec<_> = (0..600_u64)
-                .map(|n| retry.wait(case.failed_attempt, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).as_secs_f64())
+                .map(|n| retry.wait(case.failed_attempt, n.wrapping_mul(0x9e37_79b9_7f4a_7c15), said).as_secs_f64())
                 .collect();
             let Expected { min_s, max_s, exact } = case.expected;
             assert!(waits.iter().all(|wait| (min_s..=max_s).contains(wait)), "{}: {waits:?}", case.id);
             assert_eq!(waits.iter().all(|wait| wait.to_bits() == waits[0].to_bits()), exact, "{}", case.id);
+        }
+    }
+
+    #[test]
+    fn what_the_attempt_said_goes_before_all_settings() {
+        let max_delay = Some(Duration::from_mins(1));
+        let retry = Retry { retries: 3, delay: Duration::from_secs(10), backoff: 2.0, max_delay };
+        for said in [Duration::ZERO, Duration::from_hours(48)] {
+            assert_eq!(retry.wait(2, 7, Some(said)), said);
         }
     }
 
@@ -115,7 +125,7 @@ mod tests {
             for backoff in [0.0, 0.5, 1.0, 1_000.0] {
                 let retry = Retry { retries: u32::MAX, delay, backoff, max_delay: None };
                 for failed in [0, 1, 2, u32::MAX] {
-                    let wait = retry.wait(failed, u64::MAX);
+                    let wait = retry.wait(failed, u64::MAX, None);
                     assert!(wait == delay || wait <= Duration::from_secs(CEILING_S));
                 }
             }

@@ -10,6 +10,7 @@ use super::{
     callback::CallbackEvent,
     ids::{Digest, PoolName},
     recording::Recording,
+    state::RunType,
     time::Timestamp,
     trigger_rule::TriggerRule,
 };
@@ -118,6 +119,9 @@ pub struct DagSpec {
     pub callbacks: Vec<CallbackSpec>,
     #[serde(default)]
     pub paused_upon_creation: Option<bool>,
+    /// How its runs may come about; empty: in any way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_run_types: Vec<RunType>,
     /// Of tasks that do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Recording>,
@@ -206,6 +210,7 @@ impl DagSpec {
             deadline_ms: None,
             callbacks: Vec::new(),
             paused_upon_creation: None,
+            allowed_run_types: Vec::new(),
             record: None,
             params: Vec::new(),
             grants: GrantsSpec::default(),
@@ -217,6 +222,21 @@ impl DagSpec {
             asset_schedule: None,
             concurrency: None,
         }
+    }
+
+    /// # Errors
+    /// If runs may not come about like this; the text says how they may.
+    pub fn check_run_type(&self, run_type: RunType) -> Result<(), String> {
+        if self.allowed_run_types.is_empty() || self.allowed_run_types.contains(&run_type) {
+            return Ok(());
+        }
+        let allowed: Vec<_> = self.allowed_run_types.iter().map(|it| format!("`{}`", it.as_str())).collect();
+        Err(format!(
+            "dag `{}` has no `{}` runs: its `allowed_run_types` are {}",
+            self.dag_id,
+            run_type.as_str(),
+            allowed.join(", ")
+        ))
     }
 
     /// The tasks of a group, and of the groups in it; none if there is no such group.

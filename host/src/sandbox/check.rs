@@ -30,6 +30,7 @@ const OWN: &[&str] = &[
     "dags",
     "approvals",
     "labels",
+    "retries",
     "log",
 ];
 const OWN_VERSION: &str = "0.1.";

@@ -14,6 +14,7 @@ use crate::model::{
         DagSpec, EdgeLabelSpec, EntrySpec, ExpandSpec, GrantsSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec,
         ParamSpec, ParameterSpec, RoleSpec, ScheduleSpec, SourceSpec, WeekdaySpec, WeightRule,
     },
+    state::RunType,
     time::Timestamp,
     trigger_rule::TriggerRule,
 };
@@ -142,6 +143,7 @@ impl Sizes {
             deadline_ms: dag.deadline,
             callbacks: self.callbacks(&place, dag.callbacks)?,
             paused_upon_creation: dag.paused_upon_creation,
+            allowed_run_types: dag.allowed_run_types.into_iter().map(run_type).collect(),
             record: dag.record.map(recording),
             display_name: self.maybe(&place, "display name", dag.display_name)?,
             description: self.maybe(&place, "description", dag.description)?,
@@ -424,6 +426,16 @@ impl Sizes {
 
 fn is_json(media_type: &str) -> bool {
     media_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn run_type(run_type: wit::RunType) -> RunType {
+    match run_type {
+        wit::RunType::Scheduled => RunType::Scheduled,
+        wit::RunType::Manual => RunType::Manual,
+        wit::RunType::AssetTriggered => RunType::AssetTriggered,
+        wit::RunType::OperatorTriggered => RunType::OperatorTriggered,
+        wit::RunType::Backfill => RunType::Backfill,
+    }
 }
 
 fn recording(recording: wit::Recording) -> Recording {

@@ -8,7 +8,7 @@ use crate::{
         backfill::{Intervals, MAX_INTERVALS, Plan, ReprocessBehavior, plan},
         dag::Past,
         spec::{DagSpec, NodeSpec},
-        state::RunState,
+        state::{RunState, RunType},
         time::Timestamp,
         timetable::{NextRun, Timetable},
     },
@@ -129,6 +129,7 @@ impl Scheduler {
 
 /// What can be said without looking at the schedule. Airflow: `InvalidBackfillDirection`, `InvalidReprocessBehavior`.
 fn check(dag: &DagSpec, request: &BackfillRequest) -> Result<(), String> {
+    dag.check_run_type(RunType::Backfill)?;
     if request.to_date < request.from_date {
         return Err(format!("`to_date` {} is before `from_date` {}", request.to_date, request.from_date));
     }

@@ -71,7 +71,7 @@ use crate::{
         approval::Answer,
         ids::{AssetName, DagId, QueueName, RunId, TaskId},
         spec::ScheduleSpec,
-        state::RunState,
+        state::{RunState, RunType},
         time::{Clock, Timestamp},
         timetable::{Bounds, NextRun, Timetable},
         warning::Warning,
@@ -203,6 +203,7 @@ impl Scheduler {
     /// If the dag does not exist, a run of that id or logical_date does, or the params don't fit.
     pub async fn trigger(&self, dag_id: &DagId, request: RunRequest) -> Result<DagRunRow, RequestError> {
         let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
+        dag.spec.check_run_type(RunType::Manual).map_err(RequestError::Invalid)?;
         params::check(&dag.spec.params, &request.conf).map_err(RequestError::Invalid)?;
         let checked_at = self.clock.now();
         self.refuse_duplicate(dag_id, request.run_id.as_ref(), request.logical_date).await?;

@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{Origin, RequestError, RunRequest, Scheduler, no_dag, params, request::Request, runs};
 use crate::{
     executor::{TriggerCall, TriggerRefusal},
-    model::ids::DagId,
+    model::{ids::DagId, state::RunType},
     notifier::{Notice, StartRun},
     store::{CallbackNew, DagRunKey, DagRunRow, Parent},
 };
@@ -116,7 +116,9 @@ impl Scheduler {
 
     async fn check_conf(&self, dag_id: &DagId, conf: &Map<String, Value>) -> Result<(), RequestError> {
         let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
-        params::check(&dag.spec.params, conf)
+        let allowed = dag.spec.check_run_type(RunType::OperatorTriggered);
+        allowed
+            .and_then(|()| params::check(&dag.spec.params, conf))
             .map_err(|why| RequestError::Invalid(format!("a run of dag `{dag_id}` can't be started: {why}")))
     }
 

@@ -426,6 +426,9 @@ pub enum Call {
     LabelSet {
         label: String,
     },
+    RetryDelaySet {
+        delay_ms: u64,
+    },
     DagLook(RunWait),
     DagTrigger(RunRequest),
     /// Answers [`Reply::Stream`]: a session.

@@ -280,6 +280,25 @@ pub fn recording(args: &mut Args) -> Result<TokenStream> {
     Ok(option(Some(quote!(::airlock_sdk::Recording::#variant))))
 }
 
+/// `allowed_run_types = ["scheduled"]`: a slice of the SDK's; empty if nothing is said.
+pub fn run_types(args: &mut Args) -> Result<TokenStream> {
+    let mut types = Vec::new();
+    for word in args.texts("allowed_run_types", "[\"scheduled\", \"backfill\"]")? {
+        types.push(match word.value().as_str() {
+            "scheduled" => quote!(::airlock_sdk::RunType::Scheduled),
+            "manual" => quote!(::airlock_sdk::RunType::Manual),
+            "asset_triggered" => quote!(::airlock_sdk::RunType::AssetTriggered),
+            "operator_triggered" => quote!(::airlock_sdk::RunType::OperatorTriggered),
+            "backfill" => quote!(::airlock_sdk::RunType::Backfill),
+            other => {
+                let known = "\"scheduled\", \"manual\", \"asset_triggered\", \"operator_triggered\" and \"backfill\"";
+                return Err(Error::new(word.span(), format!("`{other}` is not one of {known}")));
+            }
+        });
+    }
+    Ok(quote!(&[#(#types),*]))
+}
+
 /// `weight_rule = "downstream"`: a path of the SDK's.
 pub fn weight_rule(args: &mut Args) -> Result<Option<TokenStream>> {
     let Some(word) = args.text("weight_rule", "\"downstream\"")? else { return Ok(None) };

@@ -5,7 +5,7 @@ use quote::quote;
 use syn::{Attribute, Error, ItemFn, LitStr, Result, ReturnType, spanned::Spanned};
 
 use crate::{
-    args::{Args, callbacks, check_name, concurrency, doc_comment, option, recording, weight_rule},
+    args::{Args, callbacks, check_name, concurrency, doc_comment, option, recording, run_types, weight_rule},
     schedule::{calendar, instant_us, memory_mib, schedule, timezone},
 };
 
@@ -55,6 +55,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let fail_fast = args.flag("fail_fast")?.unwrap_or(false);
     let max_consecutive_failed_dag_runs = args.number::<u32>("max_consecutive_failed_dag_runs", Some(1))?.unwrap_or(0);
     let paused = option(args.flag("paused")?);
+    let run_types = run_types(&mut args)?;
     let record = recording(&mut args)?;
     let variables = args.texts("variables", "[\"target\", \"reports/*\"]")?;
     let connections = args.texts("connections", "[\"warehouse\"]")?;
@@ -116,6 +117,7 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
                     concurrency: #concurrency,
                     callbacks: #callbacks,
                     paused: #paused,
+                    allowed_run_types: #run_types,
                     record: #record,
                     variables: &[#(#variables),*],
                     connections: &[#(#connections),*],

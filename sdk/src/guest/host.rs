@@ -1,6 +1,6 @@
 //! The host's imports, in the words of this crate.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{ops::Range, sync::OnceLock, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -128,6 +128,11 @@ fn raw(event: imports::assets::AssetEvent) -> RawEvent {
 
 pub fn label_set(label: &str) -> Result<()> {
     Ok(imports::labels::set(label)?)
+}
+
+pub fn retry_delay_set(delay: Duration) -> Result<()> {
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    Ok(imports::retries::set_delay(delay_ms)?)
 }
 
 pub fn asset_set_extra(asset: &str, extra: &str) -> Result<()> {

@@ -434,7 +434,8 @@ impl Running<'_> {
             context.try_number = try_number;
             let inputs = self.inputs(index, map_index);
             let ending = self.host.attempt(context, || entry::run(node.entry, context, inputs));
-            if let Ending::Failed { fatal: false, .. } = ending
+            if let Ending::Failed(error) = &ending
+                && !error.is_fatal()
                 && try_number < context.max_tries
             {
                 try_number += 1;
@@ -488,8 +489,8 @@ impl Running<'_> {
                 (task.state, task.later) = (TaskState::UpForReschedule, Some(later.at));
                 return task;
             }
-            Ending::Failed { message, .. } => {
-                (task.state, task.message) = (TaskState::Failed, Some(message));
+            Ending::Failed(error) => {
+                (task.state, task.message) = (TaskState::Failed, Some(error.to_string()));
                 return task;
             }
         }

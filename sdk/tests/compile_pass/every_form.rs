@@ -90,6 +90,7 @@ fn nothing() {}
     record = "always",
     max_consecutive_failed_dag_runs = 3,
     paused = false,
+    allowed_run_types = ["scheduled", "backfill"],
     owners = ["data team"],
     tags = ["a", "b"],
     variables = ["target", "reports/*"],

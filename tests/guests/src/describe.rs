@@ -78,6 +78,7 @@ fn module(nodes: usize) -> Module {
         deadline: None,
         callbacks: Vec::new(),
         paused_upon_creation: None,
+        allowed_run_types: Vec::new(),
         record: None,
         params: vec![Param { name: "p".to_owned(), schema: "{}".to_owned(), default: Some("1".to_owned()) }],
         grants: Grants {

@@ -8,6 +8,8 @@ mod recorded;
 mod remembered;
 mod stored;
 
+use std::time::Duration;
+
 use airlock_sdk::prelude::*;
 
 /// Counts from 0.
@@ -108,6 +110,28 @@ fn named(ctx: &Context, a: u32) -> Result<u32> {
 fn self_named(dag: &Dag) {
     named(dag, count(dag, 2).each()).map_index_template("{{ inputs.a }}");
     named(dag, 0).id("alone");
+}
+
+/// Fails at first, and says when it is to be tried again.
+#[task(retries = 1, retry_delay = "1h")]
+fn busy(ctx: &Context, wait_ms: u64) -> Result<u32> {
+    if ctx.try_number() == 1 {
+        return Err(Retry::after(Duration::from_millis(wait_ms), "the quota is used up").into());
+    }
+    Ok(ctx.try_number())
+}
+
+/// Nobody starts it by hand.
+#[dag(schedule = "@yearly", data_interval, start = "2026-01-01", allowed_run_types = ["scheduled", "backfill"])]
+fn not_by_hand(dag: &Dag) {
+    count(dag, 1);
+}
+
+/// Two that fail, of which one is tried again at once and the other tomorrow.
+#[dag]
+fn told_when(dag: &Dag) {
+    busy(dag, 10).id("soon");
+    busy(dag, 86_400_000).id("tomorrow");
 }
 
 /// Lists that multiply, and lists that go along with each other.
@@ -262,6 +286,8 @@ airlock_sdk::export!(
         mapped,
         labelled,
         self_named,
+        told_when,
+        not_by_hand,
         multiplied,
         mapped_again,
         mapped_group,

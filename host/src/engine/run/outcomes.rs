@@ -1,6 +1,6 @@
 //! What the end of an attempt does to its instance and to what follows.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::{InstanceId, table::Instance},
@@ -28,7 +28,7 @@ impl RunState {
                 Some(_) => None,
             };
             if let Some(wrong) = wrong {
-                self.fail(id, true, Some(&wrong), turn);
+                self.fail(id, true, None, Some(&wrong), turn);
                 return;
             }
         }
@@ -44,7 +44,14 @@ impl RunState {
         }
     }
 
-    pub(super) fn fail(&mut self, id: InstanceId, retry: bool, message: Option<&str>, turn: &mut Turn) {
+    pub(super) fn fail(
+        &mut self,
+        id: InstanceId,
+        retry: bool,
+        delay: Option<Duration>,
+        message: Option<&str>,
+        turn: &mut Turn,
+    ) {
         let Some(instance) = self.table.get(id) else { return };
         let mut next = instance.ended(TaskState::Failed, turn.now);
         if retry && instance.try_number <= instance.max_tries {
@@ -52,7 +59,7 @@ impl RunState {
             // A clear gives the task its retries back, and with them the first wait.
             let before_clear = instance.max_tries.saturating_sub(settings.retries);
             let failed = instance.try_number.saturating_sub(before_clear).max(1);
-            let wait = settings.wait(failed, self.jitter(id, instance.try_number));
+            let wait = settings.wait(failed, self.jitter(id, instance.try_number), delay);
             next.state = TaskState::UpForRetry;
             next.wake_at = turn.now.after(wait).into();
         }
@@ -93,7 +100,7 @@ impl RunState {
                 chosen.extend(roots);
             } else {
                 let text = format!("it followed `{task}`, which is neither a task nor a group of this dag");
-                self.fail(id, true, Some(&text), turn);
+                self.fail(id, true, None, Some(&text), turn);
                 return;
             }
         }

@@ -64,6 +64,7 @@ impl Use {
             | Call::AssetEvents { .. }
             | Call::ApprovalFind { .. }
             | Call::LabelSet { .. }
+            | Call::RetryDelaySet { .. }
             | Call::DagLook(_)
             | Call::DagTrigger(_)
             | Call::StreamDrop { .. } => return None,

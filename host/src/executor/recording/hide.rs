@@ -141,6 +141,7 @@ pub(in crate::executor) fn mask_request(masker: &Masker, request: &mut Call) {
         | Call::StreamRead { .. }
         | Call::StreamDrop { .. }
         | Call::AssetTriggering
+        | Call::RetryDelaySet { .. }
         | Call::AssetEvents { .. }
         | Call::SqlTransaction { .. }
         | Call::SqlNext { .. }

@@ -195,9 +195,11 @@ impl Answers {
     /// The answer to what needs no recording.
     fn without_recording(&mut self, request: &Call) -> Option<Reply> {
         match request {
-            Call::XComPush { .. } | Call::AssetSetExtra { .. } | Call::AssetAdd { .. } | Call::LabelSet { .. } => {
-                Some(Reply::Unit)
-            }
+            Call::XComPush { .. }
+            | Call::AssetSetExtra { .. }
+            | Call::AssetAdd { .. }
+            | Call::LabelSet { .. }
+            | Call::RetryDelaySet { .. } => Some(Reply::Unit),
             Call::ArtifactCreate { .. } => Some(Reply::Stream { stream: StreamKey(u32::MAX), size: 0 }),
             Call::VariableGet { key } if self.given.variables.contains_key(key) => Some(Reply::Text(String::new())),
             _ => None,
@@ -339,7 +341,9 @@ fn is_like(one: &Call, other: &Call) -> bool {
         (Call::ArtifactCreate { name, .. }, Call::ArtifactCreate { name: other, .. }) => name == other,
         (Call::AssetSetExtra { asset, .. }, Call::AssetSetExtra { asset: other, .. })
         | (Call::AssetEvents { asset, .. }, Call::AssetEvents { asset: other, .. }) => asset == other,
-        (Call::LabelSet { .. }, Call::LabelSet { .. }) => true,
+        (Call::LabelSet { .. }, Call::LabelSet { .. }) | (Call::RetryDelaySet { .. }, Call::RetryDelaySet { .. }) => {
+            true
+        }
         (Call::AssetAdd { alias, .. }, Call::AssetAdd { alias: other, .. }) => alias == other,
         (Call::DagLook(wait), Call::DagLook(other)) => wait.of == other.of,
         (Call::DagTrigger(run), Call::DagTrigger(other)) => run.dag_id == other.dag_id,
@@ -376,6 +380,7 @@ fn is_only_read(call: &Call) -> bool {
         | Call::AssetSetExtra { .. }
         | Call::AssetAdd { .. }
         | Call::LabelSet { .. }
+        | Call::RetryDelaySet { .. }
         | Call::DagTrigger(_)
         | Call::ObjectPut { .. }
         | Call::ObjectDelete { .. }
@@ -405,6 +410,7 @@ fn describe(call: &Call) -> String {
         Call::AssetEvents { asset, .. } => format!("the events of asset `{asset}`"),
         Call::ApprovalFind { subject } => format!("the answer to `{subject}`"),
         Call::LabelSet { label } => format!("the label `{label}`"),
+        Call::RetryDelaySet { .. } => "the wait before the next try".to_owned(),
         Call::DagLook(wait) => format!("a look at dag `{}`", wait.of.dag_id),
         Call::DagTrigger(run) => format!("a run of dag `{}`", run.dag_id),
         Call::ObjectGet { connection, key } | Call::ObjectHead { connection, key } => {

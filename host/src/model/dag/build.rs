@@ -18,7 +18,8 @@ use crate::model::{
     ids::{AssetName, EntryName, PoolName, QueueName, TaskId},
     retry::Retry,
     schema::{Effort, Schema},
-    spec::{DagSpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, SourceSpec},
+    spec::{DagSpec, ExpandSpec, ListSpec, NodeSpec, RoleSpec, ScheduleSpec, SourceSpec},
+    state::RunType,
     trigger_rule::TriggerRule,
 };
 
@@ -32,6 +33,18 @@ const OF_TASKS: [CallbackEvent; 5] = [
     CallbackEvent::Skipped,
     CallbackEvent::Question,
 ];
+
+/// What makes runs by itself must be allowed to.
+pub(super) fn check_run_types(spec: &DagSpec) -> Result<(), Wrong> {
+    let makers = [
+        (spec.schedule != ScheduleSpec::Manual, RunType::Scheduled, "it has a schedule"),
+        (spec.asset_schedule.is_some(), RunType::AssetTriggered, "it runs after assets"),
+    ];
+    makers.iter().filter(|(is_said, ..)| *is_said).try_for_each(|(_, run_type, what)| {
+        let allowed = spec.check_run_type(*run_type);
+        allowed.map_err(|why| ("allowed_run_types".to_owned(), format!("{what}, and {why}")))
+    })
+}
 
 /// Airflow: `FailFastDagInvalidTriggerRule`.
 pub(super) fn check_fail_fast(spec: &DagSpec) -> Result<(), Wrong> {

@@ -64,6 +64,7 @@ impl DagFile {
                 (CallbackEvent::Deadline, self.on_deadline.as_ref()),
             ]),
             paused_upon_creation: self.paused_upon_creation,
+            allowed_run_types: self.allowed_run_types.clone(),
             record: self.record,
             concurrency: concurrency(self.concurrency_key.as_ref(), self.concurrency_limit),
             params: self.params.iter().map(|(name, value)| param(name, value)).collect(),

@@ -12,6 +12,7 @@ use serde_saphyr::Spanned;
 use crate::model::{
     recording::Recording,
     spec::{WeekdaySpec, WeightRule},
+    state::RunType,
     trigger_rule::TriggerRule,
 };
 
@@ -89,6 +90,9 @@ pub struct DagFile {
     pub on_deadline: Option<Words>,
     /// Whether the dag is paused when it is new. As the server is set, if it is left out.
     pub paused_upon_creation: Option<bool>,
+    /// How its runs may come about; in any way, if it is left out.
+    #[serde(default)]
+    pub allowed_run_types: Vec<RunType>,
     /// Which attempts are recorded for `airlock replay`, where the task does not say. As the server is set, if it is left
     /// out.
     pub record: Option<Recording>,

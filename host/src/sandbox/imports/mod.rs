@@ -11,6 +11,7 @@ pub mod http;
 mod labels;
 mod log;
 pub mod objects;
+mod retries;
 pub mod sql;
 mod variables;
 mod xcom;

@@ -21,6 +21,7 @@ impl<D: Dispatch> Driver<D> {
             asset_extras,
             added,
             label,
+            retry_delay,
             list_length,
             ..
         } = completion;
@@ -45,13 +46,13 @@ impl<D: Dispatch> Driver<D> {
             AttemptResult::Later(at) => Outcome::Later(at),
             AttemptResult::Wait(Wait::Run(condition), _) if self.dags.get(&condition.of.dag_id).is_none() => {
                 message = Some(format!("it waits for dag `{}`, which does not exist; upload it", condition.of.dag_id));
-                Outcome::Failed { retry: true }
+                Outcome::Failed { retry: true, delay: None }
             }
             AttemptResult::Wait(condition, until) => {
                 wait = Some(condition);
                 Outcome::Later(until)
             }
-            AttemptResult::Failed { retry } => Outcome::Failed { retry },
+            AttemptResult::Failed { retry } => Outcome::Failed { retry, delay: retry_delay },
             AttemptResult::Lost => Outcome::Lost,
             AttemptResult::Killed => Outcome::Killed,
         };

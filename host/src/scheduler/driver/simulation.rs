@@ -487,6 +487,7 @@ fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorE
         asset_extras: BTreeMap::new(),
         added: Vec::new(),
         label: None,
+        retry_delay: None,
         list_length: None,
         started_at: now,
         ended_at: now,

@@ -171,6 +171,7 @@ impl World {
             asset_extras: BTreeMap::new(),
             added: Vec::new(),
             label: None,
+            retry_delay: None,
             list_length: None,
             started_at: self.now,
             ended_at: self.now,

@@ -16,7 +16,13 @@ use serde::Deserialize;
 use crate::{
     api::{extract::pattern, permit::Scoped},
     auth::CurrentUser,
-    model::{ids::DagId, role::Permission, spec::ScheduleSpec, state::RunState, time::Timestamp},
+    model::{
+        ids::DagId,
+        role::Permission,
+        spec::ScheduleSpec,
+        state::{RunState, RunType},
+        time::Timestamp,
+    },
     store::{DagFilter, DagRow, DagRunRow, Page},
     ui::{
         UiState,
@@ -291,7 +297,8 @@ pub async fn list(
             description: dag.spec.description.clone(),
             is_paused: dag.is_paused,
             may_pause: shell.may_with(Permission::DagPause, &dag.dag_id, &dag.spec.tags),
-            may_trigger: shell.may_with(Permission::RunTrigger, &dag.dag_id, &dag.spec.tags),
+            may_trigger: shell.may_with(Permission::RunTrigger, &dag.dag_id, &dag.spec.tags)
+                && dag.spec.check_run_type(RunType::Manual).is_ok(),
             switch: Switch {
                 dag_id: dag.dag_id.clone(),
                 is_paused: dag.is_paused,

@@ -85,6 +85,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
     let has_webhook = ui.store.webhook_get(&dag_id).await?.is_some();
     let webhook = if has_webhook { format!("/hooks/{dag_id}") } else { "none".to_owned() };
     let told: Vec<_> = spec.callbacks.iter().map(|it| format!("{}: {}", it.event.as_str(), it.target)).collect();
+    let types: Vec<_> = spec.allowed_run_types.iter().map(|it| it.as_str()).collect();
     let facts = Facts::new()
         .text("Schedule", show::schedule(spec))
         .text("Time zone", &spec.timezone)
@@ -93,6 +94,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         .maybe("Holidays", holidays(&spec.schedule))
         .maybe("Jitter, at most", spec.jitter_ms.map(seconds))
         .text("Catchup", if spec.catchup { "yes" } else { "no" })
+        .maybe("Runs come about", (!types.is_empty()).then(|| types.join(", ")))
         .text("Runs at a time", spec.max_active_runs)
         .text("Tasks at a time, per run", spec.max_active_tasks)
         .maybe(

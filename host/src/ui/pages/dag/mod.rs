@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     auth::{Audit, CurrentUser},
-    model::{dag_warning::DagWarning, ids::DagId},
+    model::{dag_warning::DagWarning, ids::DagId, role::Permission, state::RunType},
     store::DagRow,
     ui::{
         UiState,
@@ -62,7 +62,8 @@ struct DagHead {
     next: Option<When>,
     tags: Vec<Tag>,
     base_href: String,
-    trigger_href: String,
+    /// None: whoever looks at it may start no runs, or nobody may.
+    trigger_href: Option<String>,
     delete_href: String,
     tabs: Vec<Tab>,
 }
@@ -110,7 +111,8 @@ impl DagHead {
             schedule: show::schedule(&dag.spec),
             next: next_run(ui, dag, zone).await,
             tags: Tag::all(&dag.spec.tags),
-            trigger_href: format!("{base}/trigger"),
+            trigger_href: (shell.may(Permission::RunTrigger) && dag.spec.check_run_type(RunType::Manual).is_ok())
+                .then(|| format!("{base}/trigger")),
             delete_href: format!("{base}/delete"),
             tabs: [
                 ("grid", "Grid"),
