@@ -169,7 +169,7 @@ async fn a_worker_speaks_for_its_own_attempts_only() {
     harness.dispatch(&["a", "b"]);
     let (mine, theirs) = (one.run().await, other.run().await);
     assert_ne!(mine.attempt, theirs.attempt);
-    let keys = [theirs.attempt, AttemptKey(0), AttemptKey(u64::MAX), AttemptKey(theirs.attempt.0 + 1)];
+    let keys = [theirs.attempt, AttemptKey(0), AttemptKey(u64::MAX), AttemptKey(theirs.attempt.0 + 1_000)];
     for attempt in keys {
         one.say(&get(attempt, 1)).await;
         one.say(&FromRunner::Log { attempt, lines: vec![line("I was here")] }).await;
