@@ -61,6 +61,7 @@ ranges!(
 
 ranges!(
     /// Which dags, by when the newest run of each started and ended.
+    #[expect(clippy::struct_field_names, reason = "they are the parameters")]
     LastRunRanges {
         start_date: dag_run_start_date_gte dag_run_start_date_gt dag_run_start_date_lte dag_run_start_date_lt,
         end_date: dag_run_end_date_gte dag_run_end_date_gt dag_run_end_date_lte dag_run_end_date_lt,

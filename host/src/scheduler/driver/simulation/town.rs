@@ -315,7 +315,7 @@ impl Town {
                 told.ask(|reply| Request::AssetEvent { asset, extra, user, reply });
             }
             Deed::DropQueue => {
-                told.ask(|reply| Request::AssetQueueDelete { which: QueuedEventFilter::default(), reply })
+                told.ask(|reply| Request::AssetQueueDelete { which: QueuedEventFilter::default(), reply });
             }
             Deed::Retire(at) => {
                 let last = Place { end_date: Timestamp::MAX, key: i64::MAX };
