@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     build,
-    server::{ADMIN_PASSWORD, Server},
+    server::{ADMIN_PASSWORD, SERVERS_DATABASE, Server},
 };
 
 /// A user's shell: an empty home, and a server's address if there is one.
@@ -66,9 +66,18 @@ impl Shell {
         self
     }
 
-    /// A shell whose user has signed in to `server`.
+    /// A shell on the machine of `server`: it has the setting of its database.
+    pub fn beside(server: &Server) -> Self {
+        let shell = Self::new();
+        match server.postgres_url() {
+            Some(url) => shell.env(SERVERS_DATABASE, &url),
+            None => shell,
+        }
+    }
+
+    /// A shell [`beside`](Self::beside) `server` whose user has signed in.
     pub async fn signed_in(server: &Server) -> Self {
-        let shell = Self { url: Some(server.url.clone()), ..Self::new() };
+        let shell = Self { url: Some(server.url.clone()), ..Self::beside(server) };
         shell.run_with(&["login"], ADMIN_PASSWORD).await.ok();
         shell
     }

@@ -17,6 +17,8 @@ pub mod cli;
 #[cfg(feature = "clouds")]
 pub mod cloud;
 mod daemon;
+#[cfg(feature = "database")]
+pub mod database;
 pub mod http;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
@@ -33,6 +35,8 @@ pub mod worker;
 
 pub use authority::Authority;
 pub use cli::Shell;
+#[cfg(feature = "database")]
+pub use database::Database;
 pub use http::{Answer, Client};
 pub use mariadb::MariaDb;
 pub use peer::Peer;

@@ -44,6 +44,13 @@ pub fn schema(url: &str, folder: &Path) -> String {
     format!("{url}?options=-c%20search_path%3D{name}")
 }
 
+/// Takes all from the schema of `url`.
+pub fn empty(url: &str) {
+    let anew = "DO $$ DECLARE schema name := current_schema(); BEGIN \
+                EXECUTE format('DROP SCHEMA %I CASCADE', schema); EXECUTE format('CREATE SCHEMA %I', schema); END $$";
+    ask(url, anew).expect("the schema can be made anew");
+}
+
 /// What a statement answers in the database of `url`, as [`Postgres::sql`] does; none if the server does not answer, or refuses it.
 pub fn ask(url: &str, statement: &str) -> Option<String> {
     let mut psql = command(&programs(), "psql", Path::new("/"));

@@ -28,7 +28,7 @@ pub const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// Names a database of PostgreSQL in which each server is to have a schema of its own.
 const DATABASE: &str = "AIRLOCK_TEST_DATABASE_URL";
-const SERVERS_DATABASE: &str = "AIRLOCK_DATABASE_URL";
+pub(crate) const SERVERS_DATABASE: &str = "AIRLOCK_DATABASE_URL";
 
 /// A server, and the folder that it keeps its data in. Ends when it is dropped.
 #[derive(Debug)]
@@ -169,6 +169,20 @@ impl Server {
 
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// None: its database is SQLite's.
+    pub fn postgres_url(&self) -> Option<String> {
+        self.config.env.iter().find(|(name, _)| name == SERVERS_DATABASE).map(|(_, url)| url.clone())
+    }
+
+    /// Stops the server and takes all from it that it kept, but for objects that are elsewhere.
+    pub async fn lose_all(&mut self) {
+        self.stop().await;
+        fs::remove_dir_all(self.data_dir()).expect("the temporary folder can be written");
+        if let Some(url) = self.postgres_url() {
+            postgres::empty(&url);
+        }
     }
 
     /// What the server wrote to standard error since its first start.

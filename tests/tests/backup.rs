@@ -78,11 +78,11 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is text")
 }
 
-/// A server whose folder was emptied and a backup restored into it.
-async fn restored(cli: &Shell, backups: &str) -> (Server, Client) {
+/// A server that lost all and had a backup restored.
+async fn restored(backups: &str) -> (Server, Client) {
     let mut server = Server::start().await;
-    server.stop().await;
-    fs::remove_dir_all(server.data_dir()).unwrap();
+    server.lose_all().await;
+    let cli = Shell::beside(&server);
     cli.run(&["restore", backups, "--data-dir", text(&server.data_dir())]).await.ok();
     server.restart().await;
     let client = server.client().await;
@@ -110,9 +110,13 @@ async fn a_backup_brings_all_back_into_an_empty_place() {
 
     server.stop().await;
     let refused = cli.run(&["restore", target, "--data-dir", data]).await;
-    assert!(refused.code != 0 && refused.err.contains("there is a database in"), "{}", refused.err);
+    let is_there = match server.postgres_url() {
+        Some(_) => "there are dags or users in its database",
+        None => "there is a database in",
+    };
+    assert!(refused.failed(4).contains(is_there));
 
-    let (again, client) = restored(&cli, target).await;
+    let (again, client) = restored(target).await;
     let mut with_later = runs.clone();
     with_later.push(later.clone());
     assert_eq!(client.list("/api/v2/dags/remembered/dagRuns", "dag_runs").await.len(), 3);
@@ -122,7 +126,7 @@ async fn a_backup_brings_all_back_into_an_empty_place() {
     let more = client.trigger("remembered", json!({})).await;
     assert_eq!(client.finished("remembered", &more).await["state"], "success");
     assert!(!with_later.contains(&more));
-    let checked = cli.run(&["storage", "check", "--data-dir", text(&again.data_dir())]).await;
+    let checked = Shell::beside(&again).run(&["storage", "check", "--data-dir", text(&again.data_dir())]).await;
     checked.ok();
 }
 
@@ -144,7 +148,8 @@ async fn damage_is_found_and_old_backups_go() {
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|backup| backup["backup"].clone()).collect();
     assert_eq!(listed, [json!(ids[1]), json!(ids[2])]);
 
-    // Objects that are not what they were, and others that are gone.
+    // Restored into SQLite, wherever the server's rows were. Objects are not what they were, and others are gone.
+    let cli = Shell::new();
     let (mut changed, mut gone) = (Vec::new(), Vec::new());
     files(&backups.join("objects/xcoms"), &mut changed);
     files(&backups.join("objects/artifacts"), &mut gone);

@@ -251,7 +251,7 @@ async fn variables_and_connections_move_between_airlocks_with_their_secrets() {
 #[tokio::test]
 async fn users_are_kept_on_the_data_directory() {
     let server = Server::start().await;
-    let shell = Shell::new();
+    let shell = Shell::beside(&server);
     let data_dir = server.data_dir().to_string_lossy().into_owned();
     let users = async |args: &[&str], input: &str| -> Done {
         let args: Vec<_> = ["users", "--data-dir", &data_dir].iter().chain(args).copied().collect();
@@ -271,7 +271,7 @@ async fn users_are_kept_on_the_data_directory() {
     users(&["delete", "ada"], "").await.ok();
     users(&["delete", "ada"], "").await.failed(3);
     users(&["delete", "admin"], "").await.failed(4);
-    shell.run(&["users", "--data-dir", "no/such/folder", "list"]).await.failed(3);
+    Shell::new().run(&["users", "--data-dir", "no/such/folder", "list"]).await.failed(3);
 }
 
 #[tokio::test]
@@ -292,14 +292,14 @@ async fn a_wrong_key_is_noticed_at_the_start() {
     server.stop().await;
     fs::write(server.data_dir().join("secret.key"), "P5cVGF1tb4aGzNhQnJ8vY3t1dWkRmB0oE7sCqLh2wXg=\n").unwrap();
     let data_dir = server.data_dir().to_string_lossy().into_owned();
-    let started = Shell::new().run(&["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"]).await;
+    let started = Shell::beside(&server).run(&["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"]).await;
     assert!(started.failed(1).contains("secret.key"));
     // A new key would open nothing, and look like the lost one.
     let key = server.data_dir().join("secret.key");
     fs::remove_file(&key).unwrap();
     let serve = ["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"];
     for args in [&serve[..], &["users", "--data-dir", &data_dir, "list"]] {
-        let refused = Shell::new().run(args).await;
+        let refused = Shell::beside(&server).run(args).await;
         assert!(refused.failed(1).contains("there is no secret key: none is named"), "{args:?}");
         assert!(!key.exists(), "{args:?}");
     }

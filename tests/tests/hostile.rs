@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use airlock_tests::{Client, Server, build};
+use airlock_tests::{Client, Database, Server, build};
 use serde_json::json;
 
 /// How a hostile run must end, and what its log must say.
@@ -73,8 +73,7 @@ async fn a_secret_that_a_task_tells_is_masked_everywhere() {
     seen += &server.log();
     assert!(seen.contains("the secret is ***, so it is"), "{seen}");
     assert!(!seen.contains(SECRET), "{seen}");
-    let database = std::fs::read(server.data_dir().join("airlock.db")).unwrap();
-    assert!(!database.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "it is in the database");
+    assert!(!Database::of(&server).holds(SECRET).await, "it is in the database");
 }
 
 #[tokio::test]

@@ -2,9 +2,8 @@
 
 use std::{fs, time::Duration};
 
-use airlock_tests::{Client, Server, Shell, build, until};
+use airlock_tests::{Client, Database, Server, Shell, build, until};
 use reqwest::Method;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
 async fn with(flags: &[(&str, &str)]) -> (Server, Client) {
@@ -57,7 +56,8 @@ async fn of_many_runs_the_last_stay_and_nothing_grows() {
     };
     settled(&client).await;
     let objects = size(&blobs.join("logs"));
-    let database = fs::metadata(server.data_dir().join("airlock.db")).unwrap().len();
+    let database = Database::of(&server);
+    let size_before = database.size_bytes().await;
     for round in 0..3 {
         let made = runs(&client, "hello", 200).await;
         if round == 1 {
@@ -68,8 +68,8 @@ async fn of_many_runs_the_last_stay_and_nothing_grows() {
         let newest = client.get(&format!("/api/v2/dags/hello/dagRuns/{}", made[199])).await;
         assert_eq!(newest.ok()["state"], "success", "the last one stays");
     }
-    let after = fs::metadata(server.data_dir().join("airlock.db")).unwrap().len();
-    assert!(after < database + (8 << 20), "the database grew from {database} to {after} bytes");
+    let size_after = database.size_bytes().await;
+    assert!(size_after < size_before + (8 << 20), "the database grew from {size_before} to {size_after} bytes");
     until("as few objects as before", Duration::from_secs(30), async || {
         (size(&blobs.join("logs")) < objects * 2 + (1 << 20)).then_some(())
     })
@@ -135,9 +135,7 @@ async fn logs_and_data_of_an_old_run_are_gone_and_said_to_be() {
     let (mut server, client) = with(&[("--retention-logs-days", "5"), ("--retention-data-days", "5")]).await;
     let run = runs(&client, "hello", 1).await.remove(0);
     server.stop().await;
-    let database = Connection::open(server.data_dir().join("airlock.db")).unwrap();
-    database.execute("UPDATE dag_run SET end_date = end_date - 6 * 86400000000", []).unwrap();
-    drop(database);
+    Database::of(&server).change("UPDATE dag_run SET end_date = end_date - 6 * 86400000000");
     server.restart().await;
     let client = server.client().await;
     let done = client.post("/api/v2/retention/run", &json!({})).await.ok();

@@ -42,9 +42,8 @@ async fn a_backup_in_a_bucket_brings_all_back_into_an_empty_one() {
     server.kill();
     bucket.delete("files");
     let mut again = on(&bucket, "restored").start().await;
-    again.stop().await;
-    std::fs::remove_dir_all(again.data_dir()).unwrap();
-    let cli = with_settings(Shell::new(), &bucket, "restored");
+    again.lose_all().await;
+    let cli = with_settings(Shell::beside(&again), &bucket, "restored");
     cli.run(&["restore", &backups, "--data-dir", text(&again.data_dir())]).await.ok();
     again.restart().await;
     let client = again.client().await;

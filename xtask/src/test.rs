@@ -80,9 +80,10 @@ pub fn run(args: &TestArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is tested again on PostgreSQL: all that reads and writes the database, but what is about SQLite's disk.
+/// What is tested again on PostgreSQL: all that reads and writes the database, but what is about SQLite's disk and what starts
+/// databases of its own.
 const ON_POSTGRES: &str = "(package(airlock) & kind(lib) & test(/^(store|scheduler|api|ui|vault|executor)::/)) \
-    | (package(airlock-tests) & test(/^(approvals|backfill|cache|callbacks|events|faults|grants|keys|limits|pipelines|replay|shapes|templates|versions|workers|yaml)::/) & !test(a_full_disk))";
+    | (package(airlock-tests) & kind(test) & !test(/^(chaos|cluster|kubernetes|rooms|upgrade)::/) & !test(a_full_disk))";
 
 /// `cargo ...`, beside a server of PostgreSQL whose database `AIRLOCK_TEST_DATABASE_URL` names.
 fn with_postgres() -> Command {

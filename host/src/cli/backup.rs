@@ -143,10 +143,11 @@ impl RestoreArgs {
         let config = ServeConfig::from_settings(&settings)?;
         let data_dir = DataDir::lock(&config.data_dir)?;
         let blobs = open_blobs(&config, data_dir.path())?;
+        let database = open_empty(&config).await?;
         make_sure_it_is_empty(data_dir.path(), &blobs, &manifest).await?;
         let restored = backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?;
-        if let Some(url) = &config.database_url {
-            fill(url, &data_dir.path().join("airlock.db")).await?;
+        if let Some(store) = database {
+            fill(store, &data_dir.path().join("airlock.db")).await?;
         }
         let marker = data_dir.path().join(RESTORING);
         std::fs::remove_file(&marker).or_fail(Kind::Failed, || format!("can't remove `{}`", marker.display()))?;
@@ -173,26 +174,40 @@ impl RestoreArgs {
     }
 }
 
-/// Moves what was restored to the database of PostgreSQL, which is empty.
-async fn fill(url: &str, file: &Path) -> Result<()> {
-    let failed = || "the database was not restored".to_owned();
-    let config = StoreConfig { place: StorePlace::Postgres(url.to_owned()), synchronous: Synchronous::Full };
-    let store = Store::open(&config).await.or_fail(Kind::Failed, failed)?;
-    store.fill_from(file).await.or_fail(Kind::Failed, failed).map_err(|error| {
-        error.hint("all is in the data directory: `airlock db move` brings it to an empty database of PostgreSQL")
-    })?;
+/// The database of PostgreSQL, if one is named, before anything is copied.
+async fn open_empty(config: &ServeConfig) -> Result<Option<Store>> {
+    let Some(url) = &config.database_url else { return Ok(None) };
+    let failed = || "can't use the database".to_owned();
+    let place = StorePlace::Postgres(url.clone());
+    let store =
+        Store::open(&StoreConfig { place, synchronous: Synchronous::Full }).await.or_fail(Kind::Failed, failed)?;
+    if store.is_used().await.or_fail(Kind::Failed, failed)? {
+        return Err(not_empty("there are dags or users in its database"));
+    }
+    Ok(Some(store))
+}
+
+/// Moves what was restored to the database of PostgreSQL.
+async fn fill(store: Store, file: &Path) -> Result<()> {
+    store.fill_from(file).await.or_fail(Kind::Failed, || "the database was not restored".to_owned()).map_err(
+        |error| {
+            error.hint("all is in the data directory: `airlock db move` brings it to an empty database of PostgreSQL")
+        },
+    )?;
     store.close().await;
     std::fs::remove_file(file).or_fail(Kind::Failed, || format!("can't remove `{}`", file.display()))
 }
 
+fn not_empty(what: &str) -> CliError {
+    CliError::text(Kind::Refused, format!("{what}; a backup is restored into an empty place only")).hint(
+        "name another data directory with --data-dir, another storage with AIRLOCK_STORAGE_URL, another database with AIRLOCK_DATABASE_URL",
+    )
+}
+
 /// Refuses to restore over anything but what an earlier try left of the same backup.
 async fn make_sure_it_is_empty(data_dir: &Path, blobs: &Blobs, manifest: &Manifest) -> Result<()> {
-    let refuse = |what: String| {
-        Err(CliError::text(Kind::Refused, format!("{what}; a backup is restored into an empty place only"))
-            .hint("name another data directory with --data-dir, and another storage with AIRLOCK_STORAGE_URL"))
-    };
     if data_dir.join("airlock.db").exists() {
-        return refuse(format!("there is a database in `{}`", data_dir.display()));
+        return Err(not_empty(&format!("there is a database in `{}`", data_dir.display())));
     }
     let marker = data_dir.join(RESTORING);
     let begun = std::fs::read_to_string(&marker).unwrap_or_default();
@@ -203,7 +218,7 @@ async fn make_sure_it_is_empty(data_dir: &Path, blobs: &Blobs, manifest: &Manife
         let failed = || "can't list object storage".to_owned();
         let mut objects = blobs.list(folder).or_fail(Kind::Failed, failed)?;
         if objects.next().await.transpose().or_fail(Kind::Failed, failed)?.is_some() {
-            return refuse("there are objects in its object storage".to_owned());
+            return Err(not_empty("there are objects in its object storage"));
         }
     }
     std::fs::write(&marker, &manifest.id).or_fail(Kind::Failed, || format!("can't write `{}`", marker.display()))

@@ -7,7 +7,7 @@ use sqlx::error::BoxDynError;
 
 use super::{
     DagRunKey, DagVersionKey, StoreError,
-    db::{Bind, Raw, Read, Value},
+    db::{Bind, Json, Raw, Read, Value},
 };
 use crate::model::{
     backfill::ReprocessBehavior,
@@ -117,42 +117,12 @@ pub(super) fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Result<(T, usize), S
     Ok((value, json.len()))
 }
 
-/// JSON as PostgreSQL takes it, whose text holds no NUL: U+FFFD instead.
-pub(super) fn without_nul(json: String) -> String {
-    const NUL: &str = "\\u0000";
-    if !json.contains(NUL) {
-        return json;
-    }
-    let mut clean = String::with_capacity(json.len());
-    let mut rest = json.as_str();
-    while let Some(at) = rest.find('\\') {
-        let (before, from) = rest.split_at(at);
-        // An escape is `\uXXXX`, or a backslash and one more.
-        let length = if from.starts_with("\\u") { NUL.len() } else { 2 };
-        let (escape, after) = from.split_at_checked(length).unwrap_or((from, ""));
-        clean.push_str(before);
-        clean.push_str(if escape == NUL { "\\ufffd" } else { escape });
-        rest = after;
-    }
-    clean.push_str(rest);
-    clean
+/// A parameter that holds rows.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<Json, StoreError> {
+    json_text(value).map(Json)
 }
 
-/// `value` as JSON text, for a parameter that holds a list.
-pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
+/// What a column of text holds as JSON.
+pub(super) fn json_text<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(StoreError::corrupt)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nul_is_replaced_and_what_looks_like_it_is_not() {
-        for text in ["", "a\0b\0", "\\u0000", "\\\0", "\\\\u0000\0", "\u{1}\0\n\0\"\0\\", "ä\0🔒"] {
-            let json = json(&[text]).unwrap();
-            let read: Vec<String> = serde_json::from_str(&without_nul(json)).unwrap();
-            assert_eq!(read, [text.replace('\0', "\u{fffd}")], "{text:?}");
-        }
-    }
 }

@@ -233,11 +233,11 @@ impl Store {
     /// Dags that the component does not carry stay as they are.
     pub async fn deploy(&self, deploy: &Deploy) -> Result<Vec<DeployedDag>, StoreError> {
         let without_dags = ModuleSpec { dags: Vec::new(), ..(*deploy.module).clone() };
-        let module = pack(codec::json(&without_dags)?.as_bytes())?;
-        let provenance = deploy.provenance.as_ref().map(|said| pack(codec::json(said)?.as_bytes())).transpose()?;
+        let module = pack(codec::json_text(&without_dags)?.as_bytes())?;
+        let provenance = deploy.provenance.as_ref().map(|said| pack(codec::json_text(said)?.as_bytes())).transpose()?;
         let mut dags = Vec::with_capacity(deploy.module.dags.len());
         for spec in &deploy.module.dags {
-            let text = codec::json(spec)?;
+            let text = codec::json_text(spec)?;
             let hash = Digest(sha2::Sha256::digest(text.as_bytes()).into());
             let dag_id = DagId::new(&spec.dag_id).map_err(StoreError::corrupt)?;
             dags.push((dag_id, spec, hash, pack(text.as_bytes())?));

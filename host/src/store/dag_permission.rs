@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    codec::json,
+    codec::json_text,
     db::{self, Row},
 };
 use crate::model::{
@@ -26,7 +26,7 @@ pub(super) fn access_of_row(row: &Row, role: &str) -> sqlx::Result<DagAccess> {
 
 /// For the column.
 pub(super) fn column(permissions: &[DagPermission]) -> Result<Option<String>, StoreError> {
-    if permissions.is_empty() { Ok(None) } else { json(permissions).map(Some) }
+    if permissions.is_empty() { Ok(None) } else { json_text(permissions).map(Some) }
 }
 
 impl Store {

@@ -124,7 +124,7 @@ impl Swept {
         &mut self,
         transaction: &mut Connection,
         Leftover { table, delete }: &Leftover,
-        runs: &str,
+        runs: &db::Json,
         room: i64,
     ) -> Result<i64, StoreError> {
         let sizes: Vec<i64> = db::query_scalar(delete.clone()).bind(runs).bind(room).fetch_all(transaction).await?;

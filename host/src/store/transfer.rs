@@ -28,7 +28,14 @@ struct Table {
     columns: Vec<(String, Value)>,
 }
 
+const IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM dag_version) OR EXISTS (SELECT 1 FROM airlock_user)";
+
 impl Store {
+    /// Whether it has dags or users.
+    pub async fn is_used(&self) -> Result<bool, StoreError> {
+        Ok(db::query_scalar(IS_USED).fetch_one(self.readers()).await?)
+    }
+
     /// Copies all rows of the database in the file `from`, which nobody may use meanwhile, into this one, which is empty.
     ///
     /// # Errors
@@ -40,8 +47,7 @@ impl Store {
         let mut source_writer = source.writer().await?;
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let used = "SELECT EXISTS (SELECT 1 FROM dag_version) OR EXISTS (SELECT 1 FROM airlock_user)";
-        if db::query_scalar(used).fetch_one(&mut *transaction).await? {
+        if db::query_scalar(IS_USED).fetch_one(&mut *transaction).await? {
             return Err(StoreError::NotEmpty);
         }
         let (Connection::Sqlite(from), Connection::Postgres(to)) = (&mut source_writer.connection, &mut *transaction)

@@ -1,20 +1,9 @@
 //! Reads the database past Airlock: as it is at an instant, in one statement.
 
-use std::path::PathBuf;
-
-use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::evidence::{Chunk, Instance, Output, Run, Sample};
-use crate::postgres;
-
-/// Where it is.
-#[derive(Debug, Clone)]
-pub enum Database {
-    /// Its URL, by no proxy.
-    Postgres(String),
-    Sqlite(PathBuf),
-}
+use crate::Database;
 
 /// What is left when all is over.
 #[derive(Debug, Deserialize)]
@@ -140,25 +129,5 @@ impl Database {
             Self::Sqlite(_) => self.ask(format!("SELECT json_object({fields})")).await?,
         };
         Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in what the database answers: {text}")))
-    }
-
-    async fn ask(&self, statement: String) -> Option<String> {
-        let database = self.clone();
-        let ask = move || match &database {
-            Self::Postgres(url) => postgres::ask(url, &statement),
-            Self::Sqlite(path) => {
-                // Whoever may write would tidy up after a server that was killed.
-                let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
-                connection
-                    .query_row(&statement, [], |row| {
-                        row.get_ref(0)?
-                            .as_str()
-                            .map(ToOwned::to_owned)
-                            .or_else(|_| row.get::<_, i64>(0).map(|number| number.to_string()))
-                    })
-                    .ok()
-            }
-        };
-        tokio::task::spawn_blocking(ask).await.expect("a statement can be waited for")
     }
 }

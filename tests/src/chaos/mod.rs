@@ -30,14 +30,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use self::{
-    database::Database,
     evidence::{Asked, Dag, Evidence, Found, Sample, Task},
     faults::Fault,
     load::{History, TICK_US, TICKING},
     place::Place,
     promises::PROMISES,
 };
-use crate::{build, http::Client, wait::until};
+use crate::{Database, build, http::Client, wait::until};
 
 /// As in `host/src/cli/cluster.rs`.
 const LEASE: Duration = Duration::from_secs(10);

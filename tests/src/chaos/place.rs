@@ -9,8 +9,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{database::Database, faults::Fault};
+use super::faults::Fault;
 use crate::{
+    Database,
     postgres::Postgres,
     proxy::{Mode, Proxy},
     s3::Bucket,

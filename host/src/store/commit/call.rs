@@ -11,8 +11,8 @@ use crate::{
     model::time::Timestamp,
     store::{
         StoreError, XComBody, XComNew,
-        codec::{json, without_nul},
-        db::{self, Bind as _, Connection, Sql, Value},
+        codec::json,
+        db::{self, Bind as _, Connection, Json, Sql, Value},
     },
 };
 
@@ -244,13 +244,9 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    fn put(&mut self, part: Part, rows: String, count: usize) {
+    fn put(&mut self, part: Part, rows: Json, count: usize) {
         self.call.parts |= part.bit();
-        self.call.bytes += rows.len();
-        let rows = match self.connection {
-            Connection::Sqlite(_) => rows,
-            Connection::Postgres(_) => without_nul(rows),
-        };
+        self.call.bytes += rows.0.len();
         self.call.parameters[part.parameter() - 1] = rows.into_value();
         let count_at = match part {
             Part::DagRuns => DAG_RUNS_COUNT,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{ids::TaskId, wait::Wait},
-    store::{CachedResultRow, StoreError, codec::json},
+    store::{CachedResultRow, StoreError, codec::json_text},
 };
 
 /// A list that stands in a column as JSON text.
@@ -156,7 +156,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
         .await?;
     let extras = |row: &CachedResultRow| {
         let extras = (!row.asset_extras.is_empty()).then_some(&row.asset_extras);
-        extras.map(json).transpose()
+        extras.map(json_text).transpose()
     };
     let extras = batch.cached_results.iter().map(extras).collect::<Result<Vec<_>, _>>()?;
     let cached: Vec<_> = batch.cached_results.iter().zip(extras).collect();
@@ -178,7 +178,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
         })
         .await?;
     sender.add(Part::WaitsGone, &batch.waits_gone, key).await?;
-    let conditions = batch.waits_new.iter().map(|row| json(&row.wait)).collect::<Result<Vec<_>, _>>()?;
+    let conditions = batch.waits_new.iter().map(|row| json_text(&row.wait)).collect::<Result<Vec<_>, _>>()?;
     let waits: Vec<_> = batch.waits_new.iter().zip(conditions).collect();
     sender
         .add(Part::WaitsNew, &waits, |(row, condition)| {
@@ -189,7 +189,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
     let mut approvals = Vec::new();
     for row in &batch.waits_new {
         if let Wait::Approval(question) = &row.wait {
-            approvals.push((key(&row.instance), &question.subject, json(question)?));
+            approvals.push((key(&row.instance), &question.subject, json_text(question)?));
         }
     }
     sender
@@ -197,7 +197,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
             (dag_run, task_id, map_index, subject, question)
         })
         .await?;
-    let answers = batch.answers.iter().map(|answer| json(&answer.answer)).collect::<Result<Vec<_>, _>>()?;
+    let answers = batch.answers.iter().map(|answer| json_text(&answer.answer)).collect::<Result<Vec<_>, _>>()?;
     let answers: Vec<_> = batch.answers.iter().zip(answers).collect();
     sender
         .add(Part::Answers, &answers, |(new, answer)| {

@@ -14,4 +14,4 @@ pub(super) use query::each;
 pub use query::{Builder, Query, QueryAs, Sql, query, query_as, query_scalar};
 pub use row::{FromRow, Row};
 pub use slow::slow_statements;
-pub use value::{Bind, Raw, Read, Value};
+pub use value::{Bind, Json, Raw, Read, Value};

@@ -12,6 +12,7 @@ use sqlx::{
 pub enum Value {
     Int(Option<i64>),
     Text(Option<String>),
+    Json(Option<String>),
     Blob(Option<Vec<u8>>),
 }
 
@@ -23,6 +24,10 @@ pub enum Raw<'r> {
     Text(&'r str),
     Blob(&'r [u8]),
 }
+
+/// Rows for a parameter that is read as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Json(pub String);
 
 /// What can be bound to a parameter.
 pub trait Bind {
@@ -40,7 +45,7 @@ impl Value {
     pub(super) fn add_sqlite(self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
         match self {
             Self::Int(value) => to.add(value),
-            Self::Text(value) => to.add(value),
+            Self::Text(value) | Self::Json(value) => to.add(value),
             Self::Blob(value) => to.add(value),
         }
     }
@@ -49,14 +54,36 @@ impl Value {
         match self {
             Self::Int(value) => to.add(value),
             Self::Text(value) => to.add(value.map(without_nul)),
+            Self::Json(value) => to.add(value.map(json_without_nul)),
             Self::Blob(value) => to.add(value),
         }
     }
 }
 
-/// PostgreSQL's text holds no NUL.
+/// PostgreSQL's text holds no NUL: U+FFFD instead.
 fn without_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
+/// As [`without_nul`] of the texts in it.
+fn json_without_nul(json: String) -> String {
+    const NUL: &str = "\\u0000";
+    if !json.contains(NUL) {
+        return json;
+    }
+    let mut clean = String::with_capacity(json.len());
+    let mut rest = json.as_str();
+    while let Some(at) = rest.find('\\') {
+        let (before, from) = rest.split_at(at);
+        // An escape is `\uXXXX`, or a backslash and one more.
+        let length = if from.starts_with("\\u") { NUL.len() } else { 2 };
+        let (escape, after) = from.split_at_checked(length).unwrap_or((from, ""));
+        clean.push_str(before);
+        clean.push_str(if escape == NUL { "\\ufffd" } else { escape });
+        rest = after;
+    }
+    clean.push_str(rest);
+    clean
 }
 
 impl<'r> Raw<'r> {
@@ -209,6 +236,20 @@ impl Read for String {
     }
 }
 
+impl Bind for Json {
+    const NULL: Value = Value::Json(None);
+    fn into_value(self) -> Value {
+        Value::Json(Some(self.0))
+    }
+}
+
+impl Bind for &Json {
+    const NULL: Value = Value::Json(None);
+    fn into_value(self) -> Value {
+        self.clone().into_value()
+    }
+}
+
 impl Bind for Vec<u8> {
     const NULL: Value = Value::Blob(None);
     fn into_value(self) -> Value {
@@ -235,6 +276,20 @@ impl Read for Vec<u8> {
         match raw {
             Raw::Blob(value) => Ok(value.to_vec()),
             other => Err(other.mismatch("bytes")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_is_replaced_and_what_looks_like_it_is_not() {
+        for text in ["", "a\0b\0", "\\u0000", "\\\0", "\\\\u0000\0", "\u{1}\0\n\0\"\0\\", "ä\0🔒"] {
+            let json = serde_json::to_string(&[text]).unwrap();
+            let read: Vec<String> = serde_json::from_str(&json_without_nul(json)).unwrap();
+            assert_eq!(read, [text.replace('\0', "\u{fffd}")], "{text:?}");
         }
     }
 }
