@@ -134,7 +134,16 @@ async fn admins_decide_by_command_and_others_see() {
     assert_eq!(run(&client).await.0, "failed");
 
     let wrong = shell.run(&["grants", "approve", "asks", "variable:*"]).await.failed(4);
-    assert!(wrong.contains("grant `variable:*` is not valid"), "{wrong}");
+    assert!(wrong.contains("grant `variable:*` is not valid") && !wrong.contains("column"), "{wrong}");
+    for (verb, grant, is_asked_for) in [
+        ("approve", "variable:c*", true),
+        ("approve", "variable:towns/*", false),
+        ("revoke", "variable:city/*", false),
+        ("revoke", "variable:city", true),
+    ] {
+        let done = shell.run(&["grants", verb, "asks", grant]).await;
+        assert_eq!(!done.err.contains("asks for nothing of"), is_asked_for, "{verb} {grant}: {}", done.err);
+    }
     let wrong = shell.run(&["grants", "policy", "asks", "strict"]).await.failed(4);
     assert!(wrong.contains("`review`"), "{wrong}");
     shell.run(&["grants", "list", "gone"]).await.failed(3);

@@ -145,9 +145,18 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // serde_json refuses more than 128 levels.
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| ApiError::invalid(places("body", error.path()), error.inner().to_string()))?;
+        .map_err(|error| ApiError::invalid(places("body", error.path()), wrong_json(error.inner())))?;
     deserializer.end().map_err(|error| ApiError::invalid(["body"], error.to_string()))?;
     Ok(value)
+}
+
+/// What is wrong with a body. Where a value stands that is not wanted is said by its name, not by line and column.
+fn wrong_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((what, _)) if error.is_data() => what.to_owned(),
+        _ => text,
+    }
 }
 
 fn is_json(content_type: &str) -> bool {

@@ -7,6 +7,7 @@ use super::{
     error::Result,
     output::{self, Format},
 };
+use crate::model::grants::Grant;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum GrantsCommand {
@@ -42,7 +43,10 @@ impl GrantsCommand {
         let answer = match self {
             Self::List { dag_id } => client.get(&["dags", &dag_id, "grants"], &[]).await?,
             Self::Approve { dag_id, grants, all: false } => {
-                client.post(&["dags", &dag_id, "grants", "approve"], &json!({ "grants": grants })).await?
+                let said = json!({ "grants": grants });
+                let answer = client.post(&["dags", &dag_id, "grants", "approve"], &said).await?;
+                note_unasked(&answer, &grants, Grant::covers);
+                answer
             }
             Self::Approve { dag_id, .. } => {
                 let now = client.get(&["dags", &dag_id, "grants"], &[]).await?;
@@ -54,7 +58,10 @@ impl GrantsCommand {
                 client.post(&["dags", &dag_id, "grants", "approve"], &json!({ "grants": pending })).await?
             }
             Self::Revoke { dag_id, grants } => {
-                client.post(&["dags", &dag_id, "grants", "revoke"], &json!({ "grants": grants })).await?
+                let said = json!({ "grants": grants });
+                let answer = client.post(&["dags", &dag_id, "grants", "revoke"], &said).await?;
+                note_unasked(&answer, &grants, |revoked, requested| requested.touches(revoked));
+                answer
             }
             Self::Policy { dag_id, policy } => {
                 let policy = if policy == "default" { Value::Null } else { policy.into() };
@@ -62,6 +69,19 @@ impl GrantsCommand {
             }
         };
         show(&answer, format)
+    }
+}
+
+/// Says which decisions concern nothing that the dag asks for now: they may be mistyped.
+fn note_unasked(answer: &Value, grants: &[String], concerns: impl Fn(&Grant, &Grant) -> bool) {
+    let requested = answer.get("requested").and_then(Value::as_array).into_iter().flatten();
+    let requested: Vec<Grant> = requested.filter_map(|request| request["grant"].as_str()?.parse().ok()).collect();
+    for text in grants {
+        if let Ok(grant) = text.parse::<Grant>()
+            && !requested.iter().any(|request| concerns(&grant, request))
+        {
+            output::note(&format!("the dag asks for nothing of `{text}` now; the decision is kept for versions that do"));
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl SecretsCommand {
             Self::Rotate { no_wait } => {
                 let mut keys = client.post(&["secrets", "keys", "rotate"], &json!({})).await?;
                 while !no_wait && waiting(&keys) > 0 {
-                    output::note(&format!("{} values are still to be sealed anew", waiting(&keys)));
+                    output::note(&format!("values that are still to be sealed anew: {}", waiting(&keys)));
                     tokio::time::sleep(POLL).await;
                     let before = waiting(&keys);
                     keys = client.get(&path, &[]).await?;
