@@ -3,12 +3,7 @@
 pub mod many;
 pub mod wait;
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
@@ -133,6 +128,16 @@ pub struct DagRunPatchBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     note: Patch<String>,
+}
+
+/// What a clear of a run did, or would do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum DagRunClearResponse {
+    /// With `dry_run`: what would be cleared.
+    Would(TaskInstanceCollectionResponse),
+    /// The run, as it is then.
+    Run(Box<DagRunResponse>),
 }
 
 /// Airflow: `DAGRunClearBody`.
@@ -481,16 +486,14 @@ async fn patch(api: &Api, path: &RunPath, mask: &UpdateMask, body: DagRunPatchBo
 #[utoipa::path(
     post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear", tag = "DagRun", params(RunPath),
     request_body = DagRunClearBody,
-    responses(
-        (status = 200, description = "dry_run: task instances; else the run", body = TaskInstanceCollectionResponse),
-    ),
+    responses((status = 200, body = DagRunClearResponse)),
 )]
 pub async fn clear_dag_run(
     State(api): State<Api>,
     audit: Audit,
     Path(path): Path<RunPath>,
     extract::Json(body): extract::Json<DagRunClearBody>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<DagRunClearResponse>, ApiError> {
     check_note(body.note.as_deref())?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let request = ClearRequest {
@@ -505,14 +508,14 @@ pub async fn clear_dag_run(
     }
     let cleared = api.scheduler.task_clear(request).await?;
     if body.dry_run {
-        return Ok(Json(TaskInstanceCollectionResponse::of(&api, cleared).await?).into_response());
+        return Ok(Json(DagRunClearResponse::Would(TaskInstanceCollectionResponse::of(&api, cleared).await?)));
     }
     if let Some(note) = &body.note {
         Audit::settle();
         api.store.dag_run_set_note(run.key, Some(note)).await?;
     }
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    Ok(Json(show(&api, run).await?).into_response())
+    Ok(Json(DagRunClearResponse::Run(Box::new(show(&api, run).await?))))
 }
 
 /// Deletes a run with its task instances, XComs, logs and artifacts.

@@ -80,7 +80,9 @@ fn note_unasked(answer: &Value, grants: &[String], concerns: impl Fn(&Grant, &Gr
         if let Ok(grant) = text.parse::<Grant>()
             && !requested.iter().any(|request| concerns(&grant, request))
         {
-            output::note(&format!("the dag asks for nothing of `{text}` now; the decision is kept for versions that do"));
+            output::note(&format!(
+                "the dag asks for nothing of `{text}` now; the decision is kept for versions that do"
+            ));
         }
     }
 }

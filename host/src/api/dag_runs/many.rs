@@ -2,12 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use serde::Deserialize;
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -54,6 +50,16 @@ pub struct BulkDagRunBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     note: Patch<String>,
+}
+
+/// What a clear of many runs did, or would do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum BulkDagRunClearResponse {
+    /// With `dry_run`: what would be cleared.
+    Would(TaskInstanceCollectionResponse),
+    /// The runs, as they are then.
+    Runs(DagRunCollectionResponse),
 }
 
 /// Airflow: `BulkDAGRunClearBody`.
@@ -140,9 +146,7 @@ pub async fn bulk_dag_runs(
 #[utoipa::path(
     post, path = "/api/v2/dags/{dag_id}/clearDagRuns", tag = "DagRun", params(DagScopePath),
     request_body = BulkDagRunClearBody,
-    responses(
-        (status = 200, description = "dry_run: task instances; else the runs", body = DagRunCollectionResponse),
-    ),
+    responses((status = 200, body = BulkDagRunClearResponse)),
 )]
 pub async fn clear_dag_runs(
     State(api): State<Api>,
@@ -150,7 +154,7 @@ pub async fn clear_dag_runs(
     Scoped(scope): Scoped,
     Path(path): Path<DagScopePath>,
     extract::Json(body): extract::Json<BulkDagRunClearBody>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<BulkDagRunClearResponse>, ApiError> {
     for (field, given) in [
         ("partition_key", &body.partition_key),
         ("partition_date_start", &body.partition_date_start),
@@ -200,7 +204,7 @@ pub async fn clear_dag_runs(
             }
             would.extend(more);
         }
-        return Ok(Json(TaskInstanceCollectionResponse::of(&api, would).await?).into_response());
+        return Ok(Json(BulkDagRunClearResponse::Would(TaskInstanceCollectionResponse::of(&api, would).await?)));
     }
     let mut runs = Vec::with_capacity(places.len());
     for place in &places {
@@ -218,5 +222,5 @@ pub async fn clear_dag_runs(
         runs.push(find_run(&api, &place.dag_id, &place.dag_run_id).await?);
     }
     audit.nothing();
-    Ok(Json(DagRunCollectionResponse::of(&api, runs).await?).into_response())
+    Ok(Json(BulkDagRunClearResponse::Runs(DagRunCollectionResponse::of(&api, runs).await?)))
 }

@@ -406,6 +406,13 @@ async fn the_document_is_openapi_3_1_and_knows_airflows_fields() {
     assert!(!document.to_string().contains(PASSWORD));
     let trigger = &document["components"]["schemas"]["TriggerDagRunBody"];
     assert_eq!(trigger["required"], json!(["logical_date"]));
+    // A clear answers one of two things.
+    for (name, done) in
+        [("DagRunClearResponse", "DagRunResponse"), ("BulkDagRunClearResponse", "DagRunCollectionResponse")]
+    {
+        let either = document["components"]["schemas"][name]["oneOf"].to_string();
+        assert!(either.contains("TaskInstanceCollectionResponse") && either.contains(done), "{name}: {either}");
+    }
     let paths: Vec<_> = document["paths"]
         .as_object()
         .unwrap()
