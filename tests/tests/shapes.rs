@@ -72,6 +72,12 @@ async fn runs_come_about_as_the_dag_allows() {
     let (run_id, state) = run(&client, "starts", json!({})).await;
     assert_eq!(state, "failed");
     assert!(client.log("starts", &run_id, "t", 1).await.contains("has no `operator_triggered` runs"));
+    // Of a run that is there: by the dag as it is now.
+    let again =
+        async || client.text(&format!("/dags/starts/runs/{run_id}"), "text/html").await.contains("trigger-again");
+    assert!(again().await);
+    client.upload(format!("allowed_run_types: [backfill]\n{starts}").into()).await.ok();
+    assert!(!again().await);
     let scheduled =
         "dag_id: never\nschedule: '@daily'\nallowed_run_types: [manual]\ntasks: {t: {uses: control/empty}}\n";
     let told = client.upload(scheduled.into()).await.refused(422);

@@ -25,6 +25,7 @@ use crate::{
     auth::DagScope,
     model::{
         ids::{DagId, RunId, TaskId},
+        role::Permission,
         state::{RunState, RunType, TaskState},
         time::Timestamp,
     },
@@ -92,7 +93,8 @@ struct RunView {
     filtered: bool,
     chips: Vec<Chip>,
     sorts: [Sort; 3],
-    again_href: String,
+    /// None: the user may not, or the dag has no manual runs.
+    again_href: Option<String>,
     /// The runs before and after it.
     older: Option<String>,
     newer: Option<String>,
@@ -266,10 +268,14 @@ pub async fn show(
     graph.unfold_href = fold.as_ref().filter(|_| is_folded).map(|(href, _)| href.clone());
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str()), ("run", run_id.as_str())]);
     let (older, newer) = neighbours(&ui, &run).await?;
+    let shell = frame.shell(Section::Dags, "run", format!("{run_id} of {dag_id}")).live(events);
+    let newest = ui.store.dag_get(&dag_id).await?;
+    let may_again =
+        shell.may(Permission::RunTrigger) && newest.is_some_and(|dag| dag.spec.check_run_type(RunType::Manual).is_ok());
     Ok(page(&RunView {
         older,
         newer,
-        shell: frame.shell(Section::Dags, "run", format!("{run_id} of {dag_id}")).live(events),
+        shell,
         crumbs: crumbs(&dag_id, None),
         base_href: base.clone(),
         state: StateView::from(run.state).badge(),
@@ -289,7 +295,8 @@ pub async fn show(
             })
         },
         sorts: [("", "Task"), ("started", "Started"), ("duration", "Duration")].map(sort),
-        again_href: links::with_query(&format!("{}/trigger", links::dag(&dag_id)), &[("from", run_id.as_str())]),
+        again_href: may_again
+            .then(|| links::with_query(&format!("{}/trigger", links::dag(&dag_id)), &[("from", run_id.as_str())])),
         chips,
         rows,
         conf: pretty(run.conf.as_deref().unwrap_or_default()),
