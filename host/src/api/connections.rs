@@ -1,6 +1,6 @@
 //! Connections: passwords and extras are sealed at rest; secrets in them are never shown.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -11,6 +11,7 @@ use super::{
     dags::{UpdateMask, check_mask},
     error::ApiError,
     extract::{self, Paging, Path, Query, pattern},
+    made_apart,
     paths::ConnectionPath,
 };
 use crate::{
@@ -241,11 +242,17 @@ pub async fn get_connections(
     user: CurrentUser,
     Query(paging): Query<Paging>,
     Query(query): Query<ConnectionQuery>,
-) -> Result<Json<ConnectionCollectionResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     let like = pattern(query.connection_id_pattern.as_deref(), query.connection_id_prefix_pattern.as_deref())?;
-    let listed = api.store.connection_list(&like, paging.page()).await?;
-    let connections = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
-    Ok(Json(ConnectionCollectionResponse { connections, total_entries: listed.total }))
+    let page = paging.page();
+    let _turn = api.turn(api.store.connection_list_bytes(&like, page).await?).await;
+    let listed = api.store.connection_list(&like, page).await?;
+    let shown = api.clone();
+    made_apart(move || {
+        let connections = listed.items.iter().map(|row| show(&shown, &user, row)).collect::<Result<_, _>>()?;
+        Ok(ConnectionCollectionResponse { connections, total_entries: listed.total })
+    })
+    .await
 }
 
 #[utoipa::path(

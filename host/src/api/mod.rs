@@ -72,9 +72,11 @@ use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
     middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse as _, Response},
     routing::{any, get},
 };
-use tokio::sync::Semaphore;
+use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::{
@@ -144,13 +146,32 @@ pub struct ApiState {
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);
 
+/// Bytes of values that are made answers at a time; who asks for more waits.
+const MAX_SHOWN_TOGETHER: u32 = 64 << 20;
+
 /// What handlers share.
 pub struct Shared {
     state: ApiState,
     names: names::NamesCache,
     webhook_rates: webhooks::Rates,
-    /// Bytes of XComs that are made answers.
+    /// Bytes of values that are made answers.
     shown: Semaphore,
+}
+
+impl Shared {
+    /// Waits until values of so many bytes may be made an answer beside those that are. More than all that are at a time are made alone.
+    async fn turn(&self, bytes: i64) -> Option<SemaphorePermit<'_>> {
+        let bytes = u32::try_from(bytes.max(0)).unwrap_or(MAX_SHOWN_TOGETHER).min(MAX_SHOWN_TOGETHER);
+        self.shown.acquire_many(bytes).await.ok()
+    }
+}
+
+/// Makes an answer away from the threads that serve others: they would wait while long values are opened and written.
+async fn made_apart<T: Serialize>(
+    make: impl FnOnce() -> Result<T, error::ApiError> + Send + 'static,
+) -> Result<Response, error::ApiError> {
+    let answer = tokio::task::spawn_blocking(move || Ok(Json(make()?).into_response())).await;
+    answer.map_err(|error| error::ApiError::internal(&error))?
 }
 
 impl Deref for Api {
@@ -335,7 +356,7 @@ pub fn router(state: ApiState) -> Router {
         state,
         names: names::NamesCache::default(),
         webhook_rates: webhooks::Rates::default(),
-        shown: Semaphore::new(xcoms::MAX_SHOWN_TOGETHER),
+        shown: Semaphore::new(MAX_SHOWN_TOGETHER as usize),
     }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))

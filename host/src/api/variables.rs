@@ -1,6 +1,6 @@
 //! Variables: sealed at rest; values under telling names are never shown.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -11,6 +11,7 @@ use super::{
     dags::{UpdateMask, check_mask},
     error::ApiError,
     extract::{self, Paging, Path, Query, pattern},
+    made_apart,
     paths::VariablePath,
 };
 use crate::{
@@ -128,11 +129,17 @@ pub async fn get_variables(
     user: CurrentUser,
     Query(paging): Query<Paging>,
     Query(query): Query<VariableQuery>,
-) -> Result<Json<VariableCollectionResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     let like = pattern(query.variable_key_pattern.as_deref(), query.variable_key_prefix_pattern.as_deref())?;
-    let listed = api.store.variable_list(&like, paging.page()).await?;
-    let variables = listed.items.iter().map(|row| show(&api, &user, row)).collect::<Result<_, _>>()?;
-    Ok(Json(VariableCollectionResponse { variables, total_entries: listed.total }))
+    let page = paging.page();
+    let _turn = api.turn(api.store.variable_list_bytes(&like, page).await?).await;
+    let listed = api.store.variable_list(&like, page).await?;
+    let shown = api.clone();
+    made_apart(move || {
+        let variables = listed.items.iter().map(|row| show(&shown, &user, row)).collect::<Result<_, _>>()?;
+        Ok(VariableCollectionResponse { variables, total_entries: listed.total })
+    })
+    .await
 }
 
 #[utoipa::path(

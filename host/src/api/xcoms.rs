@@ -39,8 +39,6 @@ use crate::{
 
 /// The longest value in bytes that is answered as JSON; longer ones are downloaded from `.../content`.
 pub const MAX_SHOWN_BYTES: i64 = 16 << 20;
-/// Bytes of values that are made answers at a time; who asks for more waits.
-pub const MAX_SHOWN_TOGETHER: usize = 64 << 20;
 /// Arrays and objects in each other that readers of JSON take, this one, too.
 const MAX_DEPTH: usize = 127;
 /// The longest value in bytes that stays in the database.
@@ -223,8 +221,7 @@ async fn show(api: &Api, found: XComValue, stringify: bool) -> Result<XComValueR
 /// # Errors
 /// If it can't be read.
 pub async fn value(api: &Api, found: &XComValue, stringify: bool) -> Result<Box<RawValue>, ApiError> {
-    let permits = u32::try_from(found.row.size_bytes).unwrap_or(0);
-    let _turn = api.shown.acquire_many(permits).await;
+    let _turn = api.turn(found.row.size_bytes).await;
     let stored;
     let body: &[u8] = match &found.body {
         XComBody::Inline(body) => body,

@@ -1,5 +1,6 @@
 //! `airlock grants`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -43,8 +44,7 @@ impl GrantsCommand {
         let answer = match self {
             Self::List { dag_id } => client.get(&["dags", &dag_id, "grants"], &[]).await?,
             Self::Approve { dag_id, grants, all: false } => {
-                let said = json!({ "grants": grants });
-                let answer = client.post(&["dags", &dag_id, "grants", "approve"], &said).await?;
+                let answer = decide(client, &dag_id, "approve", &grants).await?;
                 note_unasked(&answer, &grants, Grant::covers);
                 answer
             }
@@ -55,11 +55,10 @@ impl GrantsCommand {
                     output::note("nothing waits");
                     return show(&now, format);
                 }
-                client.post(&["dags", &dag_id, "grants", "approve"], &json!({ "grants": pending })).await?
+                decide(client, &dag_id, "approve", &pending).await?
             }
             Self::Revoke { dag_id, grants } => {
-                let said = json!({ "grants": grants });
-                let answer = client.post(&["dags", &dag_id, "grants", "revoke"], &said).await?;
+                let answer = decide(client, &dag_id, "revoke", &grants).await?;
                 note_unasked(&answer, &grants, |revoked, requested| requested.touches(revoked));
                 answer
             }
@@ -70,6 +69,10 @@ impl GrantsCommand {
         };
         show(&answer, format)
     }
+}
+
+async fn decide(client: &Client, dag_id: &str, verb: &str, grants: &impl Serialize) -> Result<Value> {
+    client.post(&["dags", dag_id, "grants", verb], &json!({ "grants": grants })).await
 }
 
 /// Says which decisions concern nothing that the dag asks for now: they may be mistyped.

@@ -259,6 +259,14 @@ pub struct VariableRow {
     pub updated_at: Timestamp,
 }
 
+/// What lists tell of a variable: all but its value.
+#[derive(Debug, Clone)]
+pub struct VariableHead {
+    pub key: VariableKey,
+    pub description: Option<String>,
+    pub updated_at: Timestamp,
+}
+
 /// A connection as it is stored: password and extra are sealed by the room `secrets`.
 #[derive(Debug, Clone)]
 pub struct ConnectionRow {
@@ -272,6 +280,18 @@ pub struct ConnectionRow {
     pub sealed_password: Option<Vec<u8>>,
     pub sealed_extra: Option<Vec<u8>>,
     pub updated_at: Timestamp,
+}
+
+/// What lists tell of a connection: nothing that is sealed.
+#[derive(Debug, Clone)]
+pub struct ConnectionHead {
+    pub id: ConnectionId,
+    pub conn_type: String,
+    pub description: Option<String>,
+    pub host: Option<String>,
+    pub login: Option<String>,
+    pub port: Option<u16>,
+    pub has_password: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ConnectionRow, Like, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store, StoreError, UserRow,
-    VariableRow, dag_permission,
+    ConnectionHead, ConnectionRow, Like, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store,
+    StoreError, UserRow, VariableHead, VariableRow, dag_permission,
     db::{self, Builder, FromRow, Row, each},
     filter::{counting, push_count_end, push_like, push_page},
 };
@@ -24,6 +24,30 @@ impl FromRow for VariableRow {
             sealed: row.try_get("sealed")?,
             description: row.try_get("description")?,
             updated_at: row.try_get("updated_at")?,
+        })
+    }
+}
+
+impl FromRow for VariableHead {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
+        Ok(Self {
+            key: row.try_get("key")?,
+            description: row.try_get("description")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    }
+}
+
+impl FromRow for ConnectionHead {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            conn_type: row.try_get("conn_type")?,
+            description: row.try_get("description")?,
+            host: row.try_get("host")?,
+            login: row.try_get("login")?,
+            port: row.try_get("port")?,
+            has_password: row.try_get("has_password")?,
         })
     }
 }
@@ -146,6 +170,22 @@ impl Store {
         self.listed(list, count).await
     }
 
+    /// What the rows of such a page have together, where `bytes` says what each has.
+    async fn page_bytes(
+        &self,
+        bytes: &'static str,
+        column: &'static str,
+        like: &Like,
+        page: Page,
+    ) -> Result<i64, StoreError> {
+        let mut sum = Builder::new(format!("SELECT coalesce(sum(bytes), 0) FROM ({bytes}"));
+        push_like(&mut sum, column, like)?;
+        sum.push(" ORDER BY ").push(column);
+        push_page(&mut sum, page);
+        sum.push(") AS page");
+        Ok(sum.build_query_scalar().fetch_one(self.readers()).await?)
+    }
+
     pub async fn variable_get(&self, key: &VariableKey) -> Result<Option<VariableRow>, StoreError> {
         let query = db::query_as(include_str!("sql/variable_get.sql")).bind(key);
         Ok(query.fetch_optional(self.readers()).await?)
@@ -155,6 +195,17 @@ impl Store {
     pub async fn variable_list(&self, like: &Like, page: Page) -> Result<Listed<VariableRow>, StoreError> {
         let (list, count) = (include_str!("sql/variable_list.sql"), include_str!("sql/variable_count.sql"));
         self.list_by_name((list, count), "v.key", like, page).await
+    }
+
+    /// As [`variable_list`](Self::variable_list), without the values.
+    pub async fn variable_head_list(&self, like: &Like, page: Page) -> Result<Listed<VariableHead>, StoreError> {
+        let (list, count) = (include_str!("sql/variable_head_list.sql"), include_str!("sql/variable_count.sql"));
+        self.list_by_name((list, count), "v.key", like, page).await
+    }
+
+    /// Bytes of what is sealed in a page of [`variable_list`](Self::variable_list).
+    pub async fn variable_list_bytes(&self, like: &Like, page: Page) -> Result<i64, StoreError> {
+        self.page_bytes(include_str!("sql/variable_bytes.sql"), "v.key", like, page).await
     }
 
     /// Stores a variable; replaces one of the same key.
@@ -177,6 +228,17 @@ impl Store {
     pub async fn connection_list(&self, like: &Like, page: Page) -> Result<Listed<ConnectionRow>, StoreError> {
         let (list, count) = (include_str!("sql/connection_list.sql"), include_str!("sql/connection_count.sql"));
         self.list_by_name((list, count), "c.id", like, page).await
+    }
+
+    /// As [`connection_list`](Self::connection_list), without what is sealed.
+    pub async fn connection_head_list(&self, like: &Like, page: Page) -> Result<Listed<ConnectionHead>, StoreError> {
+        let (list, count) = (include_str!("sql/connection_head_list.sql"), include_str!("sql/connection_count.sql"));
+        self.list_by_name((list, count), "c.id", like, page).await
+    }
+
+    /// Bytes of what is sealed in a page of [`connection_list`](Self::connection_list).
+    pub async fn connection_list_bytes(&self, like: &Like, page: Page) -> Result<i64, StoreError> {
+        self.page_bytes(include_str!("sql/connection_bytes.sql"), "c.id", like, page).await
     }
 
     /// Stores a connection; replaces one of the same id.

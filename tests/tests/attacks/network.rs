@@ -190,6 +190,34 @@ async fn bodies_of_many_values_do_not_fill_the_memory() {
 }
 
 #[tokio::test]
+async fn lists_of_long_values_do_not_fill_the_memory() {
+    let server = Server::start().await;
+    let (client, pid) = (server.client().await, server.pid());
+    let long = "v".repeat(1_000_000);
+    for number in 0..16 {
+        client.post("/api/v2/variables", &json!({"key": format!("long/{number}"), "value": long})).await.ok();
+        let connection = json!({"connection_id": format!("c{number}"), "conn_type": "http", "extra": format!("{{\"x\": \"{long}\"}}")});
+        client.post("/api/v2/connections", &connection).await.ok();
+    }
+    let before = resident_mib(&server);
+    for path in ["/api/v2/variables?limit=100", "/api/v2/connections?limit=100", "/variables", "/connections"] {
+        let get = async || {
+            let answer = client.request(reqwest::Method::GET, path).send().await.unwrap();
+            let status = answer.status().as_u16();
+            // A connection that is closed has told enough.
+            let _ = answer.bytes().await;
+            status
+        };
+        let many = futures_util::future::join_all((0..24).map(|_| get()));
+        let (peak, statuses) = peak_mib(&server, many).await;
+        // Who waits for longer than a request may take is told so.
+        assert!(statuses.iter().all(|status| [200, 429, 504].contains(status)), "{path}: {statuses:?}");
+        assert!(peak < before + 500, "{path}: {before} MiB, and {peak} MiB with 24 lists");
+    }
+    assert_unharmed(&server, pid).await;
+}
+
+#[tokio::test]
 async fn heads_that_are_too_long_or_wrong_are_refused() {
     let server = Server::start().await;
     let pid = server.pid();

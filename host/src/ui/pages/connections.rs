@@ -43,7 +43,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.connection_list(&Like::default(), query.page()).await?;
+    let listed = ui.store.connection_head_list(&Like::default(), query.page()).await?;
     let sees_all = frame.may(Permission::SettingRead);
     let shown = |value: String| if sees_all || value.is_empty() { value } else { "•••••".to_owned() };
     let rows = listed
@@ -52,7 +52,7 @@ pub async fn list(
         .map(|row| {
             let port = row.port.map(|port| format!(":{port}")).unwrap_or_default();
             let host = format!("{}{port}", row.host.as_deref().unwrap_or_default());
-            let secret = if row.sealed_password.is_some() { "set" } else { "" };
+            let secret = if row.has_password { "set" } else { "" };
             let cells = [
                 row.conn_type.clone(),
                 shown(host),

@@ -41,7 +41,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.variable_list(&Like::default(), query.page()).await?;
+    let listed = ui.store.variable_head_list(&Like::default(), query.page()).await?;
     let zone = frame.zones_of_none();
     let rows = listed
         .items

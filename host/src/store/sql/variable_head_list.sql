@@ -1,0 +1,3 @@
+SELECT v.key, v.description, v.updated_at
+FROM variable AS v
+WHERE TRUE
