@@ -82,6 +82,14 @@ async fn a_task_asks_and_goes_on_with_the_answer() {
     assert_eq!(waiting["total_entries"], 0);
     let answered = client.get("/api/v2/dags/~/dagRuns/~/hitlDetails?response_received=true").await.ok();
     assert_eq!(answered["total_entries"], 2);
+    let of_run = async |query: &str| {
+        let list = client.get(&format!("/api/v2/dags/asking/dagRuns/{run_id}/hitlDetails?{query}")).await.ok();
+        list["total_entries"].clone()
+    };
+    assert_eq!(of_run("responded_by_user_name=zoe&responded_by_user_name=admin&state=success").await, 2);
+    assert_eq!(of_run("responded_by_user_name=admin&responded_by_user_id=zoe").await, 0);
+    assert_eq!(of_run("state=up_for_reschedule&state=none").await, 0);
+    assert_eq!(of_run("state=deferred").await, 0);
     assert_eq!(client.instances("asking", &run_id).await[0]["try_number"], 1, "waiting is no try");
 }
 

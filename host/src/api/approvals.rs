@@ -14,7 +14,12 @@ use super::{
     patterns::ApprovalPatterns,
     permit::Scoped,
     ranges::CreatedRange,
-    task_instances::{TaskInstanceResponse, find_instance, find_scope, show_all, tries::find_try},
+    task_instances::{
+        TaskInstanceResponse, find_instance, find_scope,
+        list::{StateWord, known_states},
+        show_all,
+        tries::find_try,
+    },
 };
 use crate::{
     auth::CurrentUser,
@@ -93,6 +98,16 @@ pub struct HitlQuery {
     map_index: Option<i32>,
     /// Any text that the subject holds, as of `dag_id_pattern`.
     subject_search: Option<String>,
+    /// Of the task instance; `none` asks for those whose state is null.
+    #[serde(default)]
+    #[param(value_type = Vec<String>)]
+    state: Vec<StateWord>,
+    /// Who answered.
+    #[serde(default)]
+    responded_by_user_id: Vec<String>,
+    /// The same: users have no other id than their name.
+    #[serde(default)]
+    responded_by_user_name: Vec<String>,
 }
 
 fn user(name: &str) -> HitlUser {
@@ -159,6 +174,9 @@ pub async fn get_hitl_details(
         Some(true) => WhichApprovals::Answered,
         Some(false) => WhichApprovals::Waiting,
     };
+    let Some(states) = known_states(&query.state) else {
+        return Ok(Json(HitlDetailCollection { hitl_details: Vec::new(), total_entries: 0 }));
+    };
     let filter = ApprovalFilter {
         dag_id,
         dags: scope.seen().clone(),
@@ -170,6 +188,8 @@ pub async fn get_hitl_details(
         task_id_like: names.task_id()?,
         subject_like: extract::pattern(query.subject_search.as_deref(), None)?,
         created_at: created.created_at(),
+        states,
+        answered_by: [query.responded_by_user_id, query.responded_by_user_name],
     };
     if filter.dag_run.is_none() && filter.which != WhichApprovals::Waiting && filter.looks_into_each() {
         return Err(ApiError::bad_request(

@@ -11,7 +11,7 @@ const NAMES: &[(&str, &[&str])] = &[
         "/api/v2/dags/{dag_id}/dagRuns",
         &["bundle_version", "consuming_asset_pattern", "cursor", "partition_*", "updated_at_*"],
     ),
-    ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", &["body_search", "responded_by_*", "state"]),
+    ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", &["body_search"]),
     (
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances",
         &["cursor", "executor", "queue_*", "task_display_name_*", "updated_at_*"],

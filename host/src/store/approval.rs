@@ -3,12 +3,13 @@
 use super::{
     DagRunKey, InstanceKey, Listed, Page, Store, StoreError,
     db::{self, Builder, FromRow, Row},
-    filter::{Like, Range, counting, push_count_end, push_dags, push_like, push_page, push_range},
+    filter::{Like, Range, counting, push_count_end, push_dags, push_in, push_like, push_page, push_range, push_words},
 };
 use crate::model::{
     approval::{Answer, Question},
     dag_access::DagSet,
     ids::{DagId, RunId, TaskId},
+    state::TaskState,
     time::Timestamp,
 };
 
@@ -69,6 +70,10 @@ pub struct ApprovalFilter {
     pub task_id_like: Like,
     pub subject_like: Like,
     pub created_at: Range,
+    /// States that the instance is in; none: any.
+    pub states: Vec<TaskState>,
+    /// Two lists of names, of which those that are not empty hold the one who answered.
+    pub answered_by: [Vec<String>; 2],
 }
 
 impl ApprovalFilter {
@@ -78,6 +83,8 @@ impl ApprovalFilter {
         self.task_id.is_some()
             || self.map_index.is_some()
             || self.created_at != Range::default()
+            || !self.states.is_empty()
+            || self.answered_by.iter().any(|names| !names.is_empty())
             || likes.into_iter().any(|like| *like != Like::default())
     }
 }
@@ -151,6 +158,19 @@ fn push_filter(builder: &mut Builder, filter: &ApprovalFilter) -> Result<(), Sto
         builder.push(" AND a.map_index = ").push_bind(map_index);
     }
     push_range(builder, "a.created_at", filter.created_at);
+    if !filter.states.is_empty() {
+        builder.push(
+            " AND EXISTS (SELECT 1 FROM task_instance AS t \
+             WHERE t.dag_run = a.dag_run AND t.task_id = a.task_id AND t.map_index = a.map_index",
+        );
+        push_words(builder, "t.state", filter.states.iter().map(|state| state.as_str()));
+        builder.push(")");
+    }
+    for names in filter.answered_by.iter().filter(|names| !names.is_empty()) {
+        // Of type json and not jsonb, which refuses what is NUL elsewhere in it.
+        builder.push_each(" AND a.answer", " AND CAST(a.answer AS json)").push(" ->> 'username'");
+        push_in(builder, names)?;
+    }
     push_like(builder, "r.dag_id", &filter.dag_id_like)?;
     push_like(builder, "a.task_id", &filter.task_id_like)?;
     push_like(builder, "a.subject", &filter.subject_like)

@@ -191,7 +191,7 @@ pub(super) fn push_any<T: Serialize>(
     Ok(())
 }
 
-fn push_in<T: Serialize>(builder: &mut Builder, values: &[T]) -> Result<(), StoreError> {
+pub(super) fn push_in<T: Serialize>(builder: &mut Builder, values: &[T]) -> Result<(), StoreError> {
     builder.push(" IN (SELECT value FROM ");
     builder.push_each("json_each(", "jsonb_array_elements_text(CAST(").push_bind(super::codec::json(values)?);
     builder.push_each("))", " AS jsonb)))");

@@ -32,7 +32,7 @@ const MAX_BATCH_RUNS: usize = 100;
 
 /// A state as Airflow's clients write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StateWord {
+pub(in crate::api) enum StateWord {
     Known(TaskState),
     /// A state that Airflow has and Airlock does not: nothing is in it.
     Foreign,
@@ -109,7 +109,7 @@ fn order(paging: &Paging) -> Result<(TaskInstanceOrder, Order), ApiError> {
 }
 
 /// The filter's states; none if only such are asked for that nothing is in.
-fn known_states(words: &[StateWord]) -> Option<Vec<TaskState>> {
+pub(in crate::api) fn known_states(words: &[StateWord]) -> Option<Vec<TaskState>> {
     let known: Vec<_> = words
         .iter()
         .filter_map(|word| match word {

@@ -149,6 +149,10 @@ async fn xcoms_and_questions_are_found_by_names_within_a_run() {
         ("dag_id_pattern=other", 0),
         ("created_at_gte=2020-01-01", 1),
         ("created_at_lt=2020-01-01", 0),
+        ("state=success", 1),
+        ("state=failed&state=none", 0),
+        ("responded_by_user_id=zoe", 0),
+        ("responded_by_user_name=zoe", 0),
     ];
     counts(&api, &of_run, "hitl_details", &asked).await;
     for (query, count) in asked {
