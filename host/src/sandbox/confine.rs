@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rustix::{
     io::Errno,
-    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
+    process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
     thread::set_no_new_privs,
 };
 use seccompiler::{
@@ -34,19 +34,24 @@ pub fn limit(limits: &Limits) -> Vec<String> {
             missing.push(format!("{what}: {error}"));
         }
     };
-    let hard = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
-    note("no core dumps", setrlimit(Resource::Core, hard(0)));
-    note("limit of open files", setrlimit(Resource::Nofile, hard(limits.open_files)));
+    note("no core dumps", lower(Resource::Core, 0));
+    note("limit of open files", lower(Resource::Nofile, limits.open_files));
     if let Some(seconds) = limits.cpu_s {
-        note("limit of CPU time", setrlimit(Resource::Cpu, hard(seconds)));
+        note("limit of CPU time", lower(Resource::Cpu, seconds));
     }
     if let Some(bytes) = limits.memory_bytes {
         // Not RLIMIT_AS: a guest's memory is a reservation of 4 GiB, of which this counts what is used.
-        note("limit of memory", setrlimit(Resource::Data, hard(bytes)));
+        note("limit of memory", lower(Resource::Data, bytes));
     }
     note("lower priority", rustix::process::nice(limits.nice).map(drop));
     note("no new privileges", set_no_new_privs(true));
     missing
+}
+
+/// Limits `resource` for good. A limit that is lower already stays: only the system's administrator may raise one.
+fn lower(resource: Resource, to: u64) -> Result<(), Errno> {
+    let limit = Some(getrlimit(resource).maximum.map_or(to, |maximum| maximum.min(to)));
+    setrlimit(resource, Rlimit { current: limit, maximum: limit })
 }
 
 /// Closes the doors. To be called when the engine is up (it opens `/proc/self/pagemap`, which a process that is not
@@ -171,6 +176,16 @@ fn filters() -> Result<[BpfProgram; 2], Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_lowered_and_never_raised() {
+        // Of what no other test uses.
+        for (to, limit) in [(1_000, 1_000), (2_000, 1_000), (500, 500)] {
+            lower(Resource::Msgqueue, to).unwrap();
+            let now = getrlimit(Resource::Msgqueue);
+            assert_eq!((now.current, now.maximum), (Some(limit), Some(limit)), "{to}");
+        }
+    }
 
     #[test]
     fn a_sealed_thread_opens_nothing_and_still_computes() {
