@@ -10,7 +10,7 @@
 mod call;
 mod rows;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use self::call::Sender;
 pub(super) use self::call::{Calls, postgres_function};
@@ -199,8 +199,8 @@ pub struct Commit {
     pub answers: Vec<AnswerNew>,
     /// What the templates of tries became.
     pub rendered_fields: Vec<RenderedFieldsRow>,
-    /// What instances of mapped tasks are called.
-    pub labels: Vec<(InstanceKey, String)>,
+    /// What instances of mapped tasks are called; of what one was called in a turn, the last counts.
+    pub labels: BTreeMap<InstanceKey, String>,
     /// Those that are there already stay as they are.
     pub callbacks: Vec<CallbackNew>,
     /// What people asked for, for the audit log.

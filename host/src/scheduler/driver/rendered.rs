@@ -32,7 +32,7 @@ impl<D: Dispatch> Driver<D> {
                 state: row.state,
                 try_number: row.try_number,
             });
-            turn.tick.commit.labels.push((id.instance, label));
+            turn.tick.commit.labels.insert(id.instance, label);
         }
     }
 }

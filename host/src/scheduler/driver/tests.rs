@@ -4,6 +4,7 @@ mod assets;
 mod conf;
 mod delete;
 mod many;
+mod rendered;
 mod retire;
 mod waits;
 

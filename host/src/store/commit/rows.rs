@@ -239,8 +239,9 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
             (dag_run, task_id, map_index, row.try_number, &row.fields)
         })
         .await?;
+    let labels: Vec<_> = batch.labels.iter().collect();
     sender
-        .add(Part::Labels, &batch.labels, |(instance, label)| {
+        .add(Part::Labels, &labels, |(instance, label)| {
             let (dag_run, task_id, map_index) = key(instance);
             (dag_run, task_id, map_index, label)
         })
