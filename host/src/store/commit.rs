@@ -160,10 +160,10 @@ pub struct AnswerNew {
 pub struct Commit {
     pub dag_runs_new: Vec<DagRunNew>,
     /// Each replaces one of the same run.
-    pub origins: Vec<OriginRow>,
+    pub origins: BTreeMap<DagRunKey, OriginRow>,
     /// Each must be there, at most once.
     pub dag_runs: Vec<DagRunUpdate>,
-    pub last_scheduled: Vec<(DagId, DataInterval)>,
+    pub last_scheduled: BTreeMap<DagId, DataInterval>,
     /// Dags that are paused, and why.
     pub dags_paused: Vec<(DagId, String)>,
     /// How far backfills are, each at most once.

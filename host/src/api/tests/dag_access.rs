@@ -158,11 +158,9 @@ pub(crate) async fn seed(store: &Store) -> Hidden {
         followed: None,
         list_length: None,
     };
-    let origin = |dag_run, parent: i64, depth| OriginRow {
-        dag_run: DagRunKey(dag_run),
-        parent: instance(parent).into(),
-        parent_number: 1,
-        depth,
+    let origin = |run, parent: i64, depth| {
+        let dag_run = DagRunKey(run);
+        (dag_run, OriginRow { dag_run, parent: instance(parent).into(), parent_number: 1, depth })
     };
     let event = |key, asset: &str, source: Option<i64>| AssetEventNew {
         key,
@@ -192,7 +190,7 @@ pub(crate) async fn seed(store: &Store) -> Hidden {
         ],
         instances_new: vec![new(RUN), new(RUN + 1), new(RUN + 2)],
         instances: vec![tried(RUN), tried(RUN + 1), tried(RUN + 2)],
-        origins: vec![origin(RUN + 1, RUN, 1), origin(RUN + 2, RUN + 1, 2)],
+        origins: [origin(RUN + 1, RUN, 1), origin(RUN + 2, RUN + 1, 2)].into(),
         xcoms: vec![XComNew {
             instance: instance(RUN),
             key: XComKey::return_value(),

@@ -154,7 +154,7 @@ impl<D: Dispatch> Driver<D> {
             return Err(runs::duplicate(dag_id, Some(&new.run_id), new.logical_date));
         }
         let key = new.key;
-        turn.tick.commit.origins.extend(origin.map(|origin| origin.row(key)));
+        turn.tick.commit.origins.extend(origin.map(|origin| (key, origin.row(key))));
         self.add_run(new, number, turn);
         Ok(key)
     }
@@ -188,7 +188,7 @@ impl<D: Dispatch> Driver<D> {
             }
         }
         let Some(row) = found.map(|row| self.newest(row)) else { return Ok(StartedBefore::No) };
-        let of_turn = turn.tick.commit.origins.iter().rfind(|known| known.dag_run == row.key).cloned();
+        let of_turn = turn.tick.commit.origins.get(&row.key).cloned();
         let known = match of_turn {
             Some(known) => Some(known),
             None => self.store.origin_get(row.key).await?,
@@ -206,11 +206,14 @@ impl<D: Dispatch> Driver<D> {
             return Ok(StartedBefore::Yes(Box::new(row)));
         }
         let key = row.key;
-        self.ensure_loaded(row, turn).await?;
-        let Some(run) = self.runs.get(&key) else { return Ok(StartedBefore::No) };
-        let instances = run.state.instances().collect();
-        self.apply(key, &Event::Clear { instances }, turn);
-        turn.tick.commit.origins.push(origin.row(key));
+        // One that has not begun has nothing to clear, and may not be in the database yet.
+        if !self.queued.contains_key(&key) {
+            self.ensure_loaded(row, turn).await?;
+            let Some(run) = self.runs.get(&key) else { return Ok(StartedBefore::No) };
+            let instances = run.state.instances().collect();
+            self.apply(key, &Event::Clear { instances }, turn);
+        }
+        turn.tick.commit.origins.insert(key, origin.row(key));
         Ok(StartedBefore::Cleared(key))
     }
 

@@ -55,8 +55,7 @@ impl<D: Dispatch> Driver<D> {
             match entry.next_run(now).filter(|_| self.config.timetables) {
                 Some(next) if next.run_after <= now => {
                     let new = runs::scheduled(DagRunKey(self.next_key), dag_id, entry.row.version, &next, now);
-                    turn.tick.commit.last_scheduled.retain(|(other, _)| other != dag_id);
-                    turn.tick.commit.last_scheduled.push((dag_id.clone(), next.data_interval));
+                    turn.tick.commit.last_scheduled.insert(dag_id.clone(), next.data_interval);
                     let number = entry.row.version_number;
                     if let Some(entry) = self.dags.get_mut(dag_id) {
                         entry.row.last_scheduled = Some(next.data_interval);

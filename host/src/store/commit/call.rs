@@ -226,20 +226,21 @@ impl<'a> Sender<'a> {
     }
 
     /// Gathers `items` as the rows of `part`.
-    pub async fn add<'b, T, R: Serialize + 'b>(
+    pub async fn add<I: IntoIterator, R: Serialize>(
         &mut self,
         part: Part,
-        items: &'b [T],
-        row: impl Fn(&'b T) -> R,
+        items: I,
+        row: impl Fn(I::Item) -> R,
     ) -> Result<(), StoreError> {
-        for (at, chunk) in items.chunks(CALL_MAX_ROWS).enumerate() {
-            if at > 0 {
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            self.make_room().await?;
+            let rows: Vec<_> = items.by_ref().take(CALL_MAX_ROWS).map(&row).collect();
+            self.put(part, json(&rows)?, rows.len());
+            if items.peek().is_some() {
                 // A call has a part once.
                 self.call.bytes = CALL_MAX_BYTES;
             }
-            self.make_room().await?;
-            let rows = json(&chunk.iter().map(&row).collect::<Vec<_>>())?;
-            self.put(part, rows, chunk.len());
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
         })
         .await?;
     sender
-        .add(Part::Origins, &batch.origins, |origin| {
+        .add(Part::Origins, batch.origins.values(), |origin| {
             let (task_id, map_index) =
                 origin.parent.task.as_ref().map_or(("", -1), |(task_id, map_index)| (task_id.as_str(), *map_index));
             (origin.dag_run, origin.parent.dag_run, task_id, map_index, origin.parent_number, origin.depth)
@@ -239,9 +239,8 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
             (dag_run, task_id, map_index, row.try_number, &row.fields)
         })
         .await?;
-    let labels: Vec<_> = batch.labels.iter().collect();
     sender
-        .add(Part::Labels, &labels, |(instance, label)| {
+        .add(Part::Labels, &batch.labels, |(instance, label)| {
             let (dag_run, task_id, map_index) = key(instance);
             (dag_run, task_id, map_index, label)
         })

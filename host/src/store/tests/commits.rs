@@ -36,7 +36,7 @@ async fn what_is_committed_reads_back_the_same() {
     store
         .commit(&Commit {
             dag_runs_new: vec![new.clone()],
-            last_scheduled: vec![(dag_id("a"), interval)],
+            last_scheduled: [(dag_id("a"), interval)].into(),
             instances_new: vec![new_instance(DagRunKey(1), "x"), mapped],
             instances: vec![all],
             xcoms: vec![

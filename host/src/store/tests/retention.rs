@@ -73,15 +73,13 @@ async fn runs_that_something_needs_are_held() {
         target: Target::Dag(dag_id("a")),
         message: None,
     };
-    let origin = |run, parent| OriginRow {
-        dag_run: DagRunKey(run),
-        parent: instance(parent, "x").into(),
-        parent_number: 1,
-        depth: 1,
+    let origin = |run, parent| {
+        let dag_run = DagRunKey(run);
+        (dag_run, OriginRow { dag_run, parent: instance(parent, "x").into(), parent_number: 1, depth: 1 })
     };
     let commit = Commit {
         callbacks: vec![callback],
-        origins: vec![origin(5, 9), origin(6, 7)],
+        origins: [origin(5, 9), origin(6, 7)].into(),
         now: at(300),
         ..Commit::default()
     };

@@ -247,3 +247,24 @@ async fn each_try_resets_a_run_once() {
     let again = world.trigger_with("b", by(&a, 2, true)).await.unwrap();
     assert_eq!(again.clear_number, 1);
 }
+
+#[tokio::test]
+async fn a_run_that_several_reset_in_one_turn_is_of_the_last() {
+    let (mut world, a) = world().await;
+    let other = world.trigger("a", "other", None).await;
+    let mut answers = Vec::new();
+    let mut ask = |parent, number| {
+        let (reply, answer) = Reply::new();
+        answers.push(answer);
+        let request = Box::new(by(parent, number, true));
+        Request::Trigger { dag_id: dag_id("b"), request, conf: "{}".into(), checked_at: world.now, reply }
+    };
+    let requests = vec![ask(&a, 1), ask(&a, 2), ask(&other, 1)];
+    world.turn(requests, Vec::new()).await;
+    for answer in answers {
+        assert_eq!(answer.await.unwrap().unwrap().run_id.as_str(), "child");
+    }
+    let child = world.store.dag_run_get(&dag_id("b"), &RunId::new("child").unwrap()).await.unwrap().unwrap();
+    let origin = world.store.origin_get(child.key).await.unwrap().unwrap();
+    assert_eq!((origin.parent, origin.parent_number), (instance(&other, "w").into(), 1));
+}
