@@ -109,3 +109,18 @@ async fn cleared_runs_that_wait_are_not_loaded() {
         world.end(run, "x", AttemptResult::Success).await;
     }
 }
+
+#[tokio::test]
+async fn runs_that_wait_and_are_cleared_still_wait_for_their_place() {
+    let mut world = World::new(vec![one_by_one("a", None)]).await;
+    let first = world.trigger("a", "first", None).await;
+    let second = world.trigger("a", "second", None).await;
+    let third = world.trigger("a", "third", None).await;
+    let request = Box::new(ClearRequest::of_run(dag_id("a"), second.run_id.clone()));
+    let _ = world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
+    assert!(world.runs(&first, "x") && !world.runs(&second, "x") && !world.runs(&third, "x"));
+    for run in [&first, &second, &third] {
+        assert!(world.runs(run, "x"), "{}", run.run_id);
+        world.end(run, "x", AttemptResult::Success).await;
+    }
+}
