@@ -116,7 +116,8 @@ pub(super) struct Runners {
     all: RwLock<Vec<Arc<Runner>>>,
     /// The index of the next one: one that is lost still counts for a while, so that it is not given again.
     next: AtomicUsize,
-    /// Attempts of queues that none serves.
+    /// Attempts that none has room for, or whose queue none serves. Locked while an attempt is given its place: so room that comes
+    /// meanwhile is either chosen or asks for those that found none, no two take the same slot, and none goes to who leaves.
     homeless: Mutex<Vec<Ready>>,
     /// Workers that were drained, the last ones: they are not to come back.
     drained: Mutex<VecDeque<Uuid>>,
@@ -171,7 +172,7 @@ impl Runners {
     }
 
     /// A worker's; none if there are too many.
-    fn add(&self, hello: Hello) -> Option<Arc<Runner>> {
+    pub(super) fn add(&self, hello: Hello) -> Option<Arc<Runner>> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_WORKERS {
             return None;
@@ -196,7 +197,7 @@ impl Runners {
         }
     }
 
-    fn remove(&self, index: usize) {
+    pub(super) fn remove(&self, index: usize) {
         self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|runner| runner.index() != index);
     }
 }
@@ -204,9 +205,21 @@ impl Runners {
 impl Shared {
     /// Hands an attempt to a runner, or keeps it until there is one.
     pub(super) fn place(self: &Arc<Self>, ready: Ready) {
+        let mut homeless = self.runners.homeless();
         match self.runners.choose(ready.queue(), ready.attempt.takes()) {
             Some(runner) => runner.submit(self, ready),
-            None => self.runners.homeless().push(ready),
+            None => homeless.push(ready),
+        }
+    }
+
+    /// What waits for a worker that is given no more goes elsewhere.
+    pub(super) fn place_waiting(self: &Arc<Self>, worker: &Runner) {
+        let waiting = {
+            let _placing = self.runners.homeless();
+            worker.take_waiting()
+        };
+        for ready in waiting {
+            self.place(ready);
         }
     }
 
@@ -254,9 +267,7 @@ impl Executor {
             None
         };
         runner.down(shared, lost.as_deref());
-        for ready in runner.take_waiting() {
-            shared.place(ready);
-        }
+        shared.place_waiting(&runner);
         tracing::info!(worker = hello.name, why = lost, "a worker is gone");
         shared.tell(ExecutorEvent::Workers);
         served
@@ -279,9 +290,7 @@ impl Executor {
                 found = true;
                 self.shared.runners.let_go(worker.process);
                 runner.drain();
-                for ready in runner.take_waiting() {
-                    self.shared.place(ready);
-                }
+                self.shared.place_waiting(&runner);
             }
         }
         self.shared.tell(ExecutorEvent::Workers);

@@ -6,6 +6,7 @@ mod inputs;
 mod limits;
 mod logs;
 mod rendered;
+mod workers;
 
 use std::sync::Arc;
 
