@@ -140,6 +140,11 @@ class Suite:
         require(everywhere.task_instances, "instances of all runs are not listed")
         body = airflow.TaskInstancesBatchBody(dag_ids=[self.dag_id], page_limit=2)
         require(self.tasks.get_task_instances_batch("~", "~", body).task_instances, "the batch finds no instance")
+        first = self.tasks.get_task_instances(self.dag_id, self.run_id, cursor="", limit=1)
+        second = self.tasks.get_task_instances(self.dag_id, self.run_id, cursor=first.next_cursor, limit=100)
+        paged = [one.id for one in first.task_instances + second.task_instances]
+        require(paged == [one.id for one in listed.task_instances], f"pages by cursors have {paged}")
+        require(second.next_cursor is None and second.previous_cursor, "the last page leads on, or not back")
         tries = self.tasks.get_task_instance_tries(self.dag_id, self.run_id, self.task_id)
         require([one.try_number for one in tries.task_instances] == [1], f"the tries are {tries}")
         self.tasks.get_task_instance_try_details(self.dag_id, self.run_id, self.task_id, 1)

@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
+    cursor::{Cursor, CursorQuery, Neighbours},
     dags::{UpdateMask, check_mask, find_dag},
     error::ApiError,
     extract::{self, Paging, Patch, Path, Query, required},
@@ -319,15 +320,28 @@ pub fn asked_dags(scope: &DagScope, named: Option<Vec<DagId>>) -> Result<DagSet,
     Ok(scope.seen().narrowed(named))
 }
 
-async fn list(api: &Api, filter: &DagRunFilter, paging: &Paging) -> Result<DagRunCollectionResponse, ApiError> {
+async fn list(
+    api: &Api,
+    mut filter: DagRunFilter,
+    paging: &Paging,
+    cursor: Option<Cursor>,
+) -> Result<DagRunCollectionResponse, ApiError> {
     if filter.dags.the_one().is_none() && filter.looks_into_each() {
         return Err(ApiError::bad_request(
             "runs are found by names, lengths, versions and conf within one dag: of all dags that would read all history; name the dag",
         ));
     }
-    let listed = api.store.dag_run_list(filter, paging.page()).await?;
+    let mut page = paging.page();
+    if let Some(cursor) = &cursor {
+        filter.after = cursor.after(|place| filter.has_place(place))?;
+        filter.order = cursor.order(filter.order);
+        page = cursor.page();
+    }
+    let mut listed = api.store.dag_run_list(&filter, page).await?;
+    let cut = cursor.map(|cursor| cursor.cut(&mut listed.items, |run| filter.place(run)));
+    let Neighbours { next, previous } = cut.unwrap_or_default();
     let shown = DagRunCollectionResponse::of(api, listed.items).await?;
-    Ok(DagRunCollectionResponse { total_entries: listed.total, ..shown })
+    Ok(DagRunCollectionResponse { total_entries: listed.total, next_cursor: next, previous_cursor: previous, ..shown })
 }
 
 impl DagRunCollectionResponse {
@@ -353,19 +367,20 @@ impl DagRunCollectionResponse {
 /// Runs of a dag, or with `~` of all.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns", tag = "DagRun",
-    params(DagScopePath, Paging, DagRunQuery, DagRunPatterns, DateRanges, DurationRange),
+    params(DagScopePath, Paging, CursorQuery, DagRunQuery, DagRunPatterns, DateRanges, DurationRange),
     responses((status = 200, body = DagRunCollectionResponse)),
 )]
 pub async fn get_dag_runs(
     State(api): State<Api>,
     Scoped(scope): Scoped,
     Path(path): Path<DagScopePath>,
-    Query(paging): Query<Paging>,
+    pages: (Query<Paging>, Query<CursorQuery>),
     Query(query): Query<DagRunQuery>,
     Query(patterns): Query<DagRunPatterns>,
     spans: (Query<DateRanges>, Query<DurationRange>),
 ) -> Result<Json<DagRunCollectionResponse>, ApiError> {
     let (Query(dates), Query(duration)) = spans;
+    let (Query(paging), Query(cursor)) = pages;
     let dag_id = path.dag_id.one();
     if let Some(dag_id) = &dag_id {
         find_dag(&api, dag_id).await?;
@@ -388,8 +403,9 @@ pub async fn get_dag_runs(
         conf_like: extract::text(query.conf_contains.as_deref())?,
         order_by,
         order,
+        after: None,
     };
-    Ok(Json(list(&api, &filter, &paging).await?))
+    Ok(Json(list(&api, filter, &paging, cursor.asked(&paging)?).await?))
 }
 
 /// Runs of the dags that the body names; the path's dag must be `~`.
@@ -417,7 +433,7 @@ pub async fn get_list_dag_runs_batch(
         order,
         ..DagRunFilter::default()
     };
-    Ok(Json(list(&api, &filter, &paging).await?))
+    Ok(Json(list(&api, filter, &paging, None).await?))
 }
 
 /// Creates a run. 409 if the dag has one with this id or logical_date.

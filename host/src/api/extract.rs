@@ -230,6 +230,11 @@ impl Paging {
         Page { limit: self.limit.min(MAX_PAGE_LIMIT), offset: self.offset }
     }
 
+    /// What `order_by` says; empty if it says nothing.
+    pub fn order_text(&self) -> &str {
+        self.order_by.first().map_or("", String::as_str)
+    }
+
     /// The order that is asked for, of those in `known`; none if none is.
     ///
     /// # Errors

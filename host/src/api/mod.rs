@@ -18,6 +18,7 @@ mod components;
 pub mod config;
 mod connection_tests;
 mod connections;
+mod cursor;
 mod dag_lists;
 mod dag_numbers;
 mod dag_runs;

@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod bulk;
+mod cursors;
 pub(crate) mod dag_access;
 mod filters;
 mod lists;

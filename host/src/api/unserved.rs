@@ -7,18 +7,15 @@ use super::error::ApiError;
 const NAMES: &[(&str, &[&str])] = &[
     ("/api/v2/assets/events", &["name_*", "timestamp_*"]),
     ("/api/v2/dags", &["bundle_*", "dag_display_name_*", "timetable_type"]),
-    (
-        "/api/v2/dags/{dag_id}/dagRuns",
-        &["bundle_version", "consuming_asset_pattern", "cursor", "partition_*", "updated_at_*"],
-    ),
+    ("/api/v2/dags/{dag_id}/dagRuns", &["bundle_version", "consuming_asset_pattern", "partition_*", "updated_at_*"]),
     ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", &["body_search"]),
     (
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances",
-        &["cursor", "executor", "queue_*", "task_display_name_*", "updated_at_*"],
+        &["executor", "queue_*", "task_display_name_*", "updated_at_*"],
     ),
     (
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
-        &["cursor", "executor", "queue_*", "updated_at_*"],
+        &["executor", "queue_*", "updated_at_*"],
     ),
     ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries", &["dag_display_name_*"]),
     ("/api/v2/dags/{dag_id}/dagVersions", &["bundle_*"]),

@@ -54,18 +54,17 @@ impl Scheduler {
         let (_, runs) = self.backfill_intervals(request).await?;
         let mut states: BTreeMap<Timestamp, RunState> = BTreeMap::new();
         let range = Range { gte: Some(request.from_date), lte: Some(request.to_date) };
-        let mut offset = 0;
-        loop {
-            let filter = DagRunFilter {
-                spans: Spans { logical_date: range, ..Spans::default() },
-                order_by: DagRunOrder::LogicalDate,
-                ..DagRunFilter::of_dag(request.dag_id.clone())
-            };
-            let page = self.store.dag_run_list(&filter, Page { limit: MAX_PAGE, offset }).await?;
-            states.extend(page.items.iter().filter_map(|run| Some((run.logical_date?, run.state))));
-            offset += MAX_PAGE;
-            // A person may have made more runs than intervals; those beyond do not matter for what is shown.
-            if page.items.len() < MAX_PAGE as usize || offset > MAX_INTERVALS {
+        let mut filter = DagRunFilter {
+            spans: Spans { logical_date: range, ..Spans::default() },
+            order_by: DagRunOrder::LogicalDate,
+            ..DagRunFilter::of_dag(request.dag_id.clone())
+        };
+        // A person may have made more runs than intervals; those beyond do not matter for what is shown.
+        for _ in 0..=MAX_INTERVALS.div_ceil(MAX_PAGE) {
+            let page = self.store.dag_run_list(&filter, Page::first(MAX_PAGE)).await?.items;
+            states.extend(page.iter().filter_map(|run| Some((run.logical_date?, run.state))));
+            filter.after = page.last().map(|run| filter.place(run));
+            if page.len() < MAX_PAGE as usize {
                 break;
             }
         }

@@ -9,6 +9,7 @@ use super::{
     filter::{
         counting, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range, push_words,
     },
+    place::{Cell, Column, Place, push_after, push_order},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -52,12 +53,43 @@ pub struct DagRunFilter {
     pub conf_like: Like,
     pub order_by: DagRunOrder,
     pub order: Order,
+    /// Those that come after it in the list; the total counts all.
+    pub after: Option<Place>,
 }
 
 impl DagRunFilter {
     /// All runs of a dag.
     pub fn of_dag(dag_id: DagId) -> Self {
         Self { dags: DagSet::one(dag_id), ..Self::default() }
+    }
+
+    /// Where a row stands in the list.
+    pub fn place(&self, row: &DagRunRow) -> Place {
+        let at = match self.order_by {
+            DagRunOrder::Key => None,
+            DagRunOrder::RunAfter => Some(Some(row.run_after)),
+            DagRunOrder::LogicalDate => Some(row.logical_date),
+            DagRunOrder::StartDate => Some(row.start_date),
+            DagRunOrder::EndDate => Some(row.end_date),
+        };
+        Place::new(at.map(Cell::from).into_iter().chain([Cell::Number(Some(row.key.0))]))
+    }
+
+    /// Whether the list has such places.
+    pub fn has_place(&self, place: &Place) -> bool {
+        place.fits(&self.columns())
+    }
+
+    /// What the list is ordered by.
+    fn columns(&self) -> Vec<Column> {
+        let date = match self.order_by {
+            DagRunOrder::Key => None,
+            DagRunOrder::RunAfter => Some(Column::Number("r.run_after")),
+            DagRunOrder::LogicalDate => Some(Column::NullableNumber("r.logical_date")),
+            DagRunOrder::StartDate => Some(Column::NullableNumber("r.start_date")),
+            DagRunOrder::EndDate => Some(Column::NullableNumber("r.end_date")),
+        };
+        date.into_iter().chain([Column::Number("r.key")]).collect()
     }
 
     /// Whether each run must be looked into that the rest leaves: no index knows names, lengths and confs.
@@ -242,20 +274,11 @@ impl Store {
 pub(super) fn list_query(filter: &DagRunFilter, page: Page) -> Result<Builder, StoreError> {
     let mut list = Builder::new(include_str!("sql/dag_run_list.sql"));
     push_filter(&mut list, filter)?;
-    let column = match filter.order_by {
-        DagRunOrder::Key => "r.key",
-        DagRunOrder::RunAfter => "r.run_after",
-        DagRunOrder::LogicalDate => "r.logical_date",
-        DagRunOrder::StartDate => "r.start_date",
-        DagRunOrder::EndDate => "r.end_date",
-    };
-    list.push(" ORDER BY ").push(column).push(match filter.order_by {
-        DagRunOrder::Key | DagRunOrder::RunAfter => filter.order.sql(),
-        DagRunOrder::LogicalDate | DagRunOrder::StartDate | DagRunOrder::EndDate => filter.order.sql_nullable(),
-    });
-    if filter.order_by != DagRunOrder::Key {
-        list.push(", r.key").push(filter.order.sql());
+    let columns = filter.columns();
+    if let Some(place) = &filter.after {
+        push_after(&mut list, &columns, filter.order, place);
     }
+    push_order(&mut list, &columns, filter.order);
     push_page(&mut list, page);
     Ok(list)
 }

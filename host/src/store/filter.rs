@@ -51,6 +51,14 @@ pub enum Order {
 }
 
 impl Order {
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
+    }
+
     pub(super) fn sql(self) -> &'static str {
         match self {
             Self::Ascending => " ASC",

@@ -12,11 +12,13 @@ use super::{
         counting, push_any, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range,
         push_words,
     },
+    place::{Cell, Column, Place, push_after, push_order},
 };
 use crate::model::{
     dag_access::DagSet,
     ids::{PoolName, TaskId},
     state::TaskState,
+    time::Timestamp,
 };
 
 /// What task instances are listed by, within a run; runs come one after another as they were made.
@@ -53,6 +55,8 @@ pub struct TaskInstanceFilter {
     pub spans: Spans,
     pub order_by: TaskInstanceOrder,
     pub order: Order,
+    /// Those that come after it in the list; the total counts all.
+    pub after: Option<Place>,
 }
 
 impl FromRow for InstanceKey {
@@ -206,6 +210,41 @@ impl TaskInstanceFilter {
             || likes.into_iter().any(|like| *like != Like::default())
     }
 
+    /// Where a row stands in the list.
+    pub fn place(&self, row: &TaskInstanceRow) -> Place {
+        let within_run = match self.order_by {
+            TaskInstanceOrder::Key => None,
+            TaskInstanceOrder::State => Some(Cell::Text(row.state.as_str())),
+            TaskInstanceOrder::StartDate => Some(row.start_date.into()),
+            TaskInstanceOrder::EndDate => Some(row.end_date.into()),
+            TaskInstanceOrder::Duration => {
+                let micros = |(start, end): (Timestamp, Timestamp)| end.as_micros() - start.as_micros();
+                Some(Cell::Number(row.start_date.zip(row.end_date).map(micros)))
+            }
+        };
+        let key = [Cell::Text(row.task_id.as_str()), Cell::Number(Some(row.map_index.into()))];
+        Place::new([Cell::Number(Some(row.dag_run.0))].into_iter().chain(within_run).chain(key))
+    }
+
+    /// Whether the list has such places.
+    pub fn has_place(&self, place: &Place) -> bool {
+        place.fits(&self.columns())
+    }
+
+    /// What the list is ordered by.
+    fn columns(&self) -> Vec<Column> {
+        let run = Column::Number(if self.filters_runs() { "r.key" } else { "t.dag_run" });
+        let within_run = match self.order_by {
+            TaskInstanceOrder::Key => None,
+            TaskInstanceOrder::State => Some(Column::Text("t.state")),
+            TaskInstanceOrder::StartDate => Some(Column::NullableNumber("t.start_date")),
+            TaskInstanceOrder::EndDate => Some(Column::NullableNumber("t.end_date")),
+            TaskInstanceOrder::Duration => Some(Column::NullableNumber("t.end_date - t.start_date")),
+        };
+        let key = [Column::Text("t.task_id"), Column::Number("t.map_index")];
+        [run].into_iter().chain(within_run).chain(key).collect()
+    }
+
     fn filters_runs(&self) -> bool {
         self.dags != DagSet::all()
             || self.spans.logical_date != Range::default()
@@ -226,20 +265,11 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
         include_str!("sql/task_instance_list.sql")
     });
     push_filter(&mut list, filter)?;
-    let order = filter.order.sql();
-    let within_run = match filter.order_by {
-        TaskInstanceOrder::Key => None,
-        TaskInstanceOrder::State => Some("t.state"),
-        TaskInstanceOrder::StartDate => Some("t.start_date"),
-        TaskInstanceOrder::EndDate => Some("t.end_date"),
-        TaskInstanceOrder::Duration => Some("t.end_date - t.start_date"),
-    };
-    let run = if by_runs { "r.key" } else { "t.dag_run" };
-    list.push(" ORDER BY ").push(run).push(order);
-    if let Some(column) = within_run {
-        list.push(", ").push(column).push(filter.order.sql_nullable());
+    let columns = filter.columns();
+    if let Some(place) = &filter.after {
+        push_after(&mut list, &columns, filter.order, place);
     }
-    list.push(", t.task_id").push(order).push(", t.map_index").push(order);
+    push_order(&mut list, &columns, filter.order);
     push_page(&mut list, page);
     Ok(list)
 }

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         Api,
+        cursor::{Cursor, CursorQuery, Neighbours},
         dag_runs::{asked_dags, find_run},
         error::ApiError,
         extract::{self, Paging, Path, Query, Scope},
@@ -122,8 +123,9 @@ pub(in crate::api) fn known_states(words: &[StateWord]) -> Option<Vec<TaskState>
 
 async fn list(
     api: &Api,
-    filter: &TaskInstanceFilter,
+    mut filter: TaskInstanceFilter,
     paging: &Paging,
+    cursor: Option<Cursor>,
 ) -> Result<TaskInstanceCollectionResponse, ApiError> {
     if filter.dag_runs.len() != 1 && filter.looks_into_each() {
         return Err(ApiError::bad_request(
@@ -131,8 +133,17 @@ async fn list(
              name the run",
         ));
     }
-    let listed = api.store.task_instance_list(filter, paging.page()).await?;
-    Ok(TaskInstanceCollectionResponse::new(show_all(api, listed.items).await?, listed.total))
+    let mut page = paging.page();
+    if let Some(cursor) = &cursor {
+        filter.after = cursor.after(|place| filter.has_place(place))?;
+        filter.order = cursor.order(filter.order);
+        page = cursor.page();
+    }
+    let mut listed = api.store.task_instance_list(&filter, page).await?;
+    let cut = cursor.map(|cursor| cursor.cut(&mut listed.items, |row| filter.place(row)));
+    let Neighbours { next, previous } = cut.unwrap_or_default();
+    let shown = TaskInstanceCollectionResponse::new(show_all(api, listed.items).await?, listed.total);
+    Ok(TaskInstanceCollectionResponse { next_cursor: next, previous_cursor: previous, ..shown })
 }
 
 /// All that a query says of which task instances.
@@ -143,12 +154,12 @@ async fn list_asked(
     api: &Api,
     scope: TaskInstanceFilter,
     (Query(query), Query(patterns), Query(dates), Query(duration)): Asked,
-    paging: &Paging,
+    (Query(paging), Query(cursor)): (Query<Paging>, Query<CursorQuery>),
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let (Some(states), Some(task_ids)) = (known_states(&query.state), asked_tasks(api, &scope, &query).await?) else {
         return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
     };
-    let (order_by, order) = order(paging)?;
+    let (order_by, order) = order(&paging)?;
     let filter = TaskInstanceFilter {
         task_ids,
         states,
@@ -167,7 +178,7 @@ async fn list_asked(
         order,
         ..scope
     };
-    Ok(Json(list(api, &filter, paging).await?))
+    Ok(Json(list(api, filter, &paging, cursor.asked(&paging)?).await?))
 }
 
 /// The tasks of the filter; of one run those in the group and queues that the query names. None if it names some and there is none of
@@ -209,14 +220,14 @@ async fn asked_tasks(
 /// Task instances of a run, of a dag (`~` for the run) or of all (`~` for both).
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", tag = "Task Instance",
-    params(RunScopePath, Paging, TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
+    params(RunScopePath, Paging, CursorQuery, TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
     responses((status = 200, body = TaskInstanceCollectionResponse)),
 )]
 pub async fn get_task_instances(
     State(api): State<Api>,
     Scoped(seen): Scoped,
     Path(path): Path<RunScopePath>,
-    Query(paging): Query<Paging>,
+    paging: (Query<Paging>, Query<CursorQuery>),
     asked: Asked,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
@@ -227,7 +238,7 @@ pub async fn get_task_instances(
         task_ids: query.task_id.iter().cloned().collect(),
         ..TaskInstanceFilter::default()
     };
-    list_asked(&api, scope, asked, &paging).await
+    list_asked(&api, scope, asked, paging).await
 }
 
 /// Task instances that the body asks for; the path's dag and run must be `~`.
@@ -263,7 +274,7 @@ pub async fn get_task_instances_batch(
         order,
         ..TaskInstanceFilter::default()
     };
-    Ok(Json(list(&api, &filter, &paging).await?))
+    Ok(Json(list(&api, filter, &paging, None).await?))
 }
 
 /// The runs that a batch is about, empty for all; none if it names some and none of them is there.
@@ -289,13 +300,13 @@ async fn asked_runs(api: &Api, dags: &DagSet, run_ids: &[RunId]) -> Result<Optio
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
     tag = "Task Instance",
-    params(TaskPath, Paging, TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
+    params(TaskPath, Paging, CursorQuery, TaskInstanceQuery, TaskInstancePatterns, DateRanges, DurationRange),
     responses((status = 200, body = TaskInstanceCollectionResponse)),
 )]
 pub async fn get_mapped_task_instances(
     State(api): State<Api>,
     Path(path): Path<TaskPath>,
-    Query(paging): Query<Paging>,
+    paging: (Query<Paging>, Query<CursorQuery>),
     asked: Asked,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
@@ -305,5 +316,5 @@ pub async fn get_mapped_task_instances(
         task_ids: vec![path.task_id],
         ..TaskInstanceFilter::default()
     };
-    list_asked(&api, scope, asked, &paging).await
+    list_asked(&api, scope, asked, paging).await
 }

@@ -141,16 +141,15 @@ impl Named {
         }
         let task_ids = self.tasks.iter().filter(|(_, map_index)| map_index.is_none());
         let task_ids: Vec<_> = task_ids.map(|(task_id, _)| task_id.clone()).collect();
-        let whole = TaskInstanceFilter { task_ids, ..TaskInstanceFilter::of_run(run.key) };
-        let mut page = Page::first(MAX_PAGE);
+        let mut whole = TaskInstanceFilter { task_ids, ..TaskInstanceFilter::of_run(run.key) };
         while !whole.task_ids.is_empty() {
-            let listed = api.store.task_instance_list(&whole, page).await?.items;
+            let listed = api.store.task_instance_list(&whole, Page::first(MAX_PAGE)).await?.items;
+            whole.after = listed.last().map(|row| whole.place(row));
             let is_last = listed.len() < MAX_PAGE as usize;
             found.extend(listed);
             if is_last {
                 break;
             }
-            page.offset += MAX_PAGE;
         }
         if found.is_empty() {
             let tasks: Vec<_> = self.tasks.iter().map(|(task_id, _)| format!("`{task_id}`")).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
-use crate::store::{Order, dag_run, db::Builder, task_instance, xcom};
+use crate::store::{Order, Place, dag_run, db::Builder, task_instance, xcom};
 
 /// Tables that grow with history, and the names they go by in statements.
 const HISTORY: [&str; 14] = [
@@ -129,6 +129,30 @@ async fn lists_of_runs_walk_in_order() {
                     plan(&store, dag_run::count_query(&filter).unwrap().sql()).await;
                 }
             }
+        }
+    }
+}
+
+/// A page that goes on after a row finds it by an index.
+#[tokio::test]
+async fn pages_after_a_row_seek_it() {
+    let store = TestStore::on_sqlite().await;
+    for order in [Order::Ascending, Order::Descending] {
+        let found = |plan: &[String], by: &str| plan.iter().any(|line| line.starts_with("SEARCH") && line.contains(by));
+        for (order_by, place, by) in
+            [(DagRunOrder::Key, "[7]", "rowid"), (DagRunOrder::RunAfter, "[5, 7]", "(run_after")]
+        {
+            let after = Some(serde_json::from_str(place).unwrap());
+            let filter = DagRunFilter { order_by, order, after, ..DagRunFilter::default() };
+            let plan = plan(&store, dag_run::list_query(&filter, Page::default()).unwrap().sql()).await;
+            assert!(found(&plan, by) && !plan.iter().any(|line| line.contains("B-TREE")), "{filter:?}: {plan:#?}");
+        }
+        let after: Option<Place> = Some(serde_json::from_str(r#"[7, "t", 3]"#).unwrap());
+        let all = TaskInstanceFilter { order, after, ..TaskInstanceFilter::default() };
+        let of_dag = TaskInstanceFilter { dags: DagSet::one(dag_id("a")), ..all.clone() };
+        for (filter, by) in [(all, "(dag_run,task_id,map_index)"), (of_dag, "(dag_id=? AND rowid")] {
+            let plan = plan(&store, task_instance::list_query(&filter, Page::default()).unwrap().sql()).await;
+            assert!(found(&plan, by) && !plan.iter().any(|line| line.contains("B-TREE")), "{filter:?}: {plan:#?}");
         }
     }
 }

@@ -1,0 +1,154 @@
+//! Where a row stands in a list's order. A list that goes on from there does not read what comes before, as an offset would.
+
+use serde::{Deserialize, Serialize};
+
+use super::{db::Builder, filter::Order};
+use crate::model::time::Timestamp;
+
+/// What a row has in the columns that its list is ordered by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place(Vec<Option<Value>>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Number(i64),
+    Text(String),
+}
+
+/// A column that a list is ordered by. The last ones of a list tell all of its rows apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Column {
+    Number(&'static str),
+    /// NULL comes before all else.
+    NullableNumber(&'static str),
+    Text(&'static str),
+}
+
+/// What a row has in a column.
+#[derive(Debug, Clone)]
+pub(super) enum Cell<'a> {
+    Number(Option<i64>),
+    Text(&'a str),
+}
+
+impl From<Option<Timestamp>> for Cell<'_> {
+    fn from(at: Option<Timestamp>) -> Self {
+        Self::Number(at.map(Timestamp::as_micros))
+    }
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Number(name) | Self::NullableNumber(name) | Self::Text(name) => name,
+        }
+    }
+
+    fn is_nullable(self) -> bool {
+        matches!(self, Self::NullableNumber(_))
+    }
+
+    fn may_hold(self, value: Option<&Value>) -> bool {
+        match value {
+            None => self.is_nullable(),
+            Some(Value::Number(_)) => !matches!(self, Self::Text(_)),
+            // PostgreSQL takes no NUL.
+            Some(Value::Text(text)) => matches!(self, Self::Text(_)) && !text.contains('\0'),
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn new<'a>(cells: impl IntoIterator<Item = Cell<'a>>) -> Self {
+        let value = |cell| match cell {
+            Cell::Number(number) => number.map(Value::Number),
+            Cell::Text(text) => Some(Value::Text(text.to_owned())),
+        };
+        Self(cells.into_iter().map(value).collect())
+    }
+
+    /// Whether a list of these columns has such places.
+    pub(super) fn fits(&self, columns: &[Column]) -> bool {
+        self.0.len() == columns.len()
+            && self.0.iter().zip(columns).all(|(value, column)| column.may_hold(value.as_ref()))
+    }
+}
+
+/// `ORDER BY` these columns.
+pub(super) fn push_order(builder: &mut Builder, columns: &[Column], order: Order) {
+    for (position, column) in columns.iter().enumerate() {
+        builder.push(if position == 0 { " ORDER BY " } else { ", " }).push(column.name());
+        builder.push(if column.is_nullable() { order.sql_nullable() } else { order.sql() });
+    }
+}
+
+/// Of a list in this order, the rows after `place`, which [fits](Place::fits) the columns.
+pub(super) fn push_after(builder: &mut Builder, columns: &[Column], order: Order, place: &Place) {
+    let beyond = match order {
+        Order::Ascending => " > ",
+        Order::Descending => " < ",
+    };
+    let cells = || columns.iter().zip(&place.0);
+    let bound = |builder: &mut Builder| {
+        if let Some((column, Some(value))) = cells().next()
+            && !(column.is_nullable() && order == Order::Descending)
+        {
+            builder.push(" AND ").push(column.name()).push(beyond.trim_end()).push("= ");
+            push_value(builder, Some(value));
+        }
+    };
+    let table = |column: &Column| column.name().split('.').next();
+    if !columns.iter().any(|column| column.is_nullable()) {
+        // This an index finds at once, if it is of one table.
+        if columns.iter().any(|column| table(column) != columns.first().and_then(table)) {
+            bound(builder);
+        }
+        let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
+        builder.push(" AND (").push(names.join(", ")).push(")").push(beyond).push("(");
+        for (position, (_, value)) in cells().enumerate() {
+            builder.push(if position == 0 { "" } else { ", " });
+            push_value(builder, value.as_ref());
+        }
+        builder.push(")");
+        return;
+    }
+    bound(builder);
+    // Beyond in the first column, or the same in it and beyond in the second, and so on.
+    for (position, (column, value)) in cells().enumerate() {
+        builder.push(if position == 0 { " AND (" } else { " OR " });
+        for (column, value) in cells().take(position) {
+            builder.push(column.name());
+            match value {
+                None => drop(builder.push(" IS NULL AND ")),
+                Some(value) => {
+                    builder.push(" = ");
+                    push_value(builder, Some(value));
+                    builder.push(" AND ");
+                }
+            }
+        }
+        match (value, order) {
+            (None, Order::Ascending) => drop(builder.push(column.name()).push(" IS NOT NULL")),
+            (None, Order::Descending) => drop(builder.push("FALSE")),
+            (Some(value), _) => {
+                let comes_last = column.is_nullable() && order == Order::Descending;
+                builder.push("(").push(column.name()).push(beyond);
+                push_value(builder, Some(value));
+                if comes_last {
+                    builder.push(" OR ").push(column.name()).push(" IS NULL");
+                }
+                builder.push(")");
+            }
+        }
+    }
+    builder.push(")");
+}
+
+fn push_value(builder: &mut Builder, value: Option<&Value>) {
+    match value {
+        None => drop(builder.push("NULL")),
+        Some(Value::Number(number)) => drop(builder.push_bind(*number)),
+        Some(Value::Text(text)) => drop(builder.push_bind(text.as_str())),
+    }
+}
