@@ -21,7 +21,7 @@ pub struct CursorQuery {
 /// A page that is asked for by a cursor.
 #[derive(Debug)]
 pub struct Cursor {
-    limit: usize,
+    limit: u32,
     order_by: String,
     beside: Option<Beside>,
 }
@@ -56,14 +56,14 @@ impl CursorQuery {
                 "the cursor is of a list in another `order_by`; send the same one with it",
             ));
         }
-        Ok(Some(Cursor { limit: paging.page().limit as usize, order_by, beside }))
+        Ok(Some(Cursor { limit: paging.page().limit, order_by, beside }))
     }
 }
 
 impl Cursor {
     /// What to list: one row more than the page has tells whether the list goes on.
     pub fn page(&self) -> Page {
-        Page::first(u32::try_from(self.limit + 1).unwrap_or(u32::MAX))
+        Page::first(self.limit + 1)
     }
 
     /// The order in which the rows are found, of a list that is shown in `order`.
@@ -85,8 +85,8 @@ impl Cursor {
 
     /// Makes what was listed the page that is shown.
     pub fn cut<T>(&self, rows: &mut Vec<T>, place: impl Fn(&T) -> Place) -> Neighbours {
-        let goes_on = rows.len() > self.limit;
-        rows.truncate(self.limit);
+        let goes_on = rows.len() > self.limit as usize;
+        rows.truncate(self.limit as usize);
         if self.goes_back() {
             rows.reverse();
         }

@@ -49,6 +49,8 @@ patterns!(
         entry: operator_name_pattern operator_name_prefix_pattern,
         pool: pool_name_pattern pool_name_prefix_pattern,
         rendered_map_index: rendered_map_index_pattern rendered_map_index_prefix_pattern,
+        queue: queue_name_pattern queue_name_prefix_pattern,
+        task_display_name: task_display_name_pattern task_display_name_prefix_pattern,
     }
 );
 

@@ -9,7 +9,7 @@ use super::{
     filter::{
         counting, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range, push_words,
     },
-    place::{Cell, Column, Place, push_after, push_order},
+    place::{Column, Place, Value, push_after, push_order},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -65,14 +65,15 @@ impl DagRunFilter {
 
     /// Where a row stands in the list.
     pub fn place(&self, row: &DagRunRow) -> Place {
-        let at = match self.order_by {
+        let date = match self.order_by {
             DagRunOrder::Key => None,
             DagRunOrder::RunAfter => Some(Some(row.run_after)),
             DagRunOrder::LogicalDate => Some(row.logical_date),
             DagRunOrder::StartDate => Some(row.start_date),
             DagRunOrder::EndDate => Some(row.end_date),
         };
-        Place::new(at.map(Cell::from).into_iter().chain([Cell::Number(Some(row.key.0))]))
+        let date = date.map(|date| date.map(Value::from));
+        Place::new(date.into_iter().chain([Some(row.key.0.into())]))
     }
 
     /// Whether the list has such places.

@@ -1,5 +1,6 @@
 //! What lists have in common: pages, ranges, orders, bounded totals.
 
+use regex::RegexSetBuilder;
 use serde::Serialize;
 
 use super::{
@@ -12,6 +13,9 @@ use crate::model::{dag_access::DagSet, days::Day, time::Timestamp};
 pub const MAX_PAGE: u32 = 1_000;
 /// Totals above 10,000 are told as this.
 pub const MAX_TOTAL: i64 = 10_001;
+
+/// What a name is compared with in memory, made to a machine; bytes.
+const MAX_MATCHER_BYTES: usize = 512 << 10;
 
 /// A part of a list.
 #[derive(Debug, Clone)]
@@ -126,10 +130,38 @@ pub struct Like {
 }
 
 impl Like {
+    /// Says of names that are not in the database whether they are so.
+    ///
+    /// # Errors
+    /// If the texts are more than may be looked for in many names: hundreds of `%`.
+    pub fn matcher(&self) -> Result<impl Fn(&str) -> bool, regex::Error> {
+        let any = self.any.iter().map(|text| like_regex(text));
+        let any = RegexSetBuilder::new(any).size_limit(MAX_MATCHER_BYTES).build()?;
+        Ok(move |name: &str| {
+            (any.is_empty() || any.is_match(name))
+                && (self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        })
+    }
+
     /// Names that are like this text.
     pub fn one(text: impl Into<String>) -> Self {
         Self { any: vec![text.into()], prefixes: Vec::new() }
     }
+}
+
+/// SQL's LIKE, whatever the case, as a regular expression.
+fn like_regex(text: &str) -> String {
+    let mut regex = String::from(r"(?si)\A");
+    let mut chars = text.chars();
+    while let Some(next) = chars.next() {
+        match next {
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            '\\' => regex.push_str(&regex::escape(chars.next().unwrap_or('\\').encode_utf8(&mut [0; 4]))),
+            other => regex.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    regex + r"\z"
 }
 
 impl Store {
@@ -241,5 +273,24 @@ pub(super) fn push_words(builder: &mut Builder, column: &'static str, words: imp
     let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
     if !words.is_empty() {
         builder.push(" AND ").push(column).push(" IN (").push(words.join(", ")).push(")");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_in_the_database_are_compared_as_those_that_are() {
+        let is = |text: &str, name: &str| Like::one(text).matcher().unwrap()(name);
+        assert!(is("%LOAD_%", "the load 1") && !is("%load_%", "the load"));
+        assert!(is(r"100\%\_", "100%_") && !is(r"100\%", "1000") && is("a\\", "a\\"));
+        assert!(is("%(.+%", "x(.+)") && !is("a.c", "abc") && is("a%c", "a\nc") && !is("b", "abc"));
+        let begins = Like { any: Vec::new(), prefixes: vec!["Lo".into(), "x".into()] };
+        assert!(begins.matcher().unwrap()("Load") && !begins.matcher().unwrap()("load"));
+        assert!(Like::default().matcher().unwrap()(""));
+        let alternatives = (0..100).map(|number| format!("%name {number}%")).collect();
+        assert!(Like { any: alternatives, prefixes: Vec::new() }.matcher().unwrap()("a Name 99!"));
+        assert!(Like::one("%a".repeat(2_000)).matcher().is_err());
     }
 }

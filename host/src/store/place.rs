@@ -11,7 +11,7 @@ pub struct Place(Vec<Option<Value>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Value {
+pub(super) enum Value {
     Number(i64),
     Text(String),
 }
@@ -25,16 +25,21 @@ pub(super) enum Column {
     Text(&'static str),
 }
 
-/// What a row has in a column.
-#[derive(Debug, Clone)]
-pub(super) enum Cell<'a> {
-    Number(Option<i64>),
-    Text(&'a str),
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
 }
 
-impl From<Option<Timestamp>> for Cell<'_> {
-    fn from(at: Option<Timestamp>) -> Self {
-        Self::Number(at.map(Timestamp::as_micros))
+impl From<Timestamp> for Value {
+    fn from(at: Timestamp) -> Self {
+        Self::Number(at.as_micros())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 }
 
@@ -60,12 +65,8 @@ impl Column {
 }
 
 impl Place {
-    pub(super) fn new<'a>(cells: impl IntoIterator<Item = Cell<'a>>) -> Self {
-        let value = |cell| match cell {
-            Cell::Number(number) => number.map(Value::Number),
-            Cell::Text(text) => Some(Value::Text(text.to_owned())),
-        };
-        Self(cells.into_iter().map(value).collect())
+    pub(super) fn new(values: impl IntoIterator<Item = Option<Value>>) -> Self {
+        Self(values.into_iter().collect())
     }
 
     /// Whether a list of these columns has such places.

@@ -12,7 +12,7 @@ use super::{
         counting, push_any, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range,
         push_words,
     },
-    place::{Cell, Column, Place, push_after, push_order},
+    place::{Column, Place, Value, push_after, push_order},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -214,16 +214,16 @@ impl TaskInstanceFilter {
     pub fn place(&self, row: &TaskInstanceRow) -> Place {
         let within_run = match self.order_by {
             TaskInstanceOrder::Key => None,
-            TaskInstanceOrder::State => Some(Cell::Text(row.state.as_str())),
-            TaskInstanceOrder::StartDate => Some(row.start_date.into()),
-            TaskInstanceOrder::EndDate => Some(row.end_date.into()),
+            TaskInstanceOrder::State => Some(Some(row.state.as_str().into())),
+            TaskInstanceOrder::StartDate => Some(row.start_date.map(Value::from)),
+            TaskInstanceOrder::EndDate => Some(row.end_date.map(Value::from)),
             TaskInstanceOrder::Duration => {
                 let micros = |(start, end): (Timestamp, Timestamp)| end.as_micros() - start.as_micros();
-                Some(Cell::Number(row.start_date.zip(row.end_date).map(micros)))
+                Some(row.start_date.zip(row.end_date).map(micros).map(Value::from))
             }
         };
-        let key = [Cell::Text(row.task_id.as_str()), Cell::Number(Some(row.map_index.into()))];
-        Place::new([Cell::Number(Some(row.dag_run.0))].into_iter().chain(within_run).chain(key))
+        let key = [Value::from(row.task_id.as_str()), i64::from(row.map_index).into()];
+        Place::new([Some(row.dag_run.0.into())].into_iter().chain(within_run).chain(key.map(Some)))
     }
 
     /// Whether the list has such places.

@@ -25,7 +25,7 @@ use crate::{
         spec::NodeSpec,
         state::TaskState,
     },
-    store::{DagRunKey, MAX_PAGE, Order, TaskInstanceFilter, TaskInstanceOrder},
+    store::{DagRunKey, Like, MAX_PAGE, Order, TaskInstanceFilter, TaskInstanceOrder},
 };
 
 /// Runs that a batch names.
@@ -156,7 +156,9 @@ async fn list_asked(
     (Query(query), Query(patterns), Query(dates), Query(duration)): Asked,
     (Query(paging), Query(cursor)): (Query<Paging>, Query<CursorQuery>),
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
-    let (Some(states), Some(task_ids)) = (known_states(&query.state), asked_tasks(api, &scope, &query).await?) else {
+    let (Some(states), Some(task_ids)) =
+        (known_states(&query.state), asked_tasks(api, &scope, &query, &patterns).await?)
+    else {
         return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
     };
     let (order_by, order) = order(&paging)?;
@@ -181,7 +183,7 @@ async fn list_asked(
     Ok(Json(list(api, filter, &paging, cursor.asked(&paging)?).await?))
 }
 
-/// The tasks of the filter; of one run those in the group and queues that the query names. None if it names some and there is none of
+/// The tasks of the filter; of one run those in the group and queues, and with the names, that the query asks for. None if it names some and there is none of
 /// them.
 ///
 /// # Errors
@@ -190,12 +192,17 @@ async fn asked_tasks(
     api: &Api,
     scope: &TaskInstanceFilter,
     query: &TaskInstanceQuery,
+    patterns: &TaskInstancePatterns,
 ) -> Result<Option<Vec<TaskId>>, ApiError> {
-    if query.task_group_id.is_none() && query.queue.is_empty() {
+    let (queue_like, name_like) = (patterns.queue()?, patterns.task_display_name()?);
+    let any_name = [&queue_like, &name_like].into_iter().all(|like| *like == Like::default());
+    if query.task_group_id.is_none() && query.queue.is_empty() && any_name {
         return Ok(Some(scope.task_ids.clone()));
     }
     let [run] = scope.dag_runs.as_slice() else {
-        return Err(ApiError::bad_request("groups and queues are those of one run's dag_version; name the run"));
+        return Err(ApiError::bad_request(
+            "groups, queues and display names are those of one run's dag_version; name the run",
+        ));
     };
     let Some(run) = api.store.dag_run_get_by_key(*run).await? else { return Ok(None) };
     let spec = find_spec(api, run.version).await?;
@@ -206,12 +213,17 @@ async fn asked_tasks(
         }
         None => None,
     };
+    let too_large = |_| ApiError::bad_request("the patterns hold too much to look for; make them shorter");
+    let queue_is_like = queue_like.matcher().map_err(too_large)?;
+    let name_is_like = name_like.matcher().map_err(too_large)?;
     let is_asked = |node: &&NodeSpec| {
         let task_id = node.task_id.as_str();
         let queue = node.queue.as_deref().unwrap_or(QueueName::DEFAULT);
         (scope.task_ids.is_empty() || scope.task_ids.iter().any(|asked| asked.as_str() == task_id))
             && of_group.as_ref().is_none_or(|tasks| tasks.contains(&task_id))
             && (query.queue.is_empty() || query.queue.iter().any(|asked| asked == queue))
+            && queue_is_like(queue)
+            && name_is_like(node.display_name.as_deref().unwrap_or(task_id))
     };
     let tasks: Vec<_> = spec.nodes.iter().filter(is_asked).filter_map(|node| TaskId::new(&node.task_id).ok()).collect();
     Ok(Some(tasks).filter(|tasks| !tasks.is_empty()))
