@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::{error::ApiError, extract::Paging};
-use crate::store::{Order, Page, Place};
+use crate::store::{Page, Place, Walk};
 
 /// Where the page begins.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -18,16 +18,22 @@ pub struct CursorQuery {
     cursor: Option<String>,
 }
 
-/// A page that is asked for by a cursor.
+/// A page of a list: beside a row, or after so many.
 #[derive(Debug)]
-pub struct Cursor {
-    limit: u32,
+pub struct Part {
+    page: Page,
     order_by: String,
-    beside: Option<Beside>,
+    cursor: Option<Cursor>,
+}
+
+#[derive(Debug)]
+enum Cursor {
+    First,
+    Beside(Beside),
 }
 
 /// What a client holds of it: a row's place in the list, as JSON in Base64.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Beside {
     order_by: String,
     /// The page ends before the row, else it begins after it.
@@ -42,68 +48,70 @@ pub struct Neighbours {
     pub previous: Option<String>,
 }
 
+impl From<&Paging> for Part {
+    fn from(paging: &Paging) -> Self {
+        Self { page: paging.page(), order_by: paging.order_text().to_owned(), cursor: None }
+    }
+}
+
 impl CursorQuery {
-    /// None if the page is asked for by an offset.
-    ///
     /// # Errors
     /// If the cursor can't be read or is of another order.
-    pub fn asked(&self, paging: &Paging) -> Result<Option<Cursor>, ApiError> {
-        let Some(text) = &self.cursor else { return Ok(None) };
-        let beside = if text.is_empty() { None } else { Some(Beside::read(text).ok_or_else(unknown)?) };
-        let order_by = paging.order_text().to_owned();
-        if beside.as_ref().is_some_and(|beside| beside.order_by != order_by) {
+    pub fn part(&self, paging: &Paging) -> Result<Part, ApiError> {
+        let part = Part::from(paging);
+        let cursor = match self.cursor.as_deref() {
+            None => return Ok(part),
+            Some("") => Cursor::First,
+            Some(text) => Cursor::Beside(Beside::read(text).ok_or_else(unknown)?),
+        };
+        if matches!(&cursor, Cursor::Beside(row) if row.order_by != part.order_by) {
             return Err(ApiError::bad_request(
                 "the cursor is of a list in another `order_by`; send the same one with it",
             ));
         }
-        Ok(Some(Cursor { limit: paging.page().limit, order_by, beside }))
+        Ok(Part { cursor: Some(cursor), ..part })
     }
 }
 
-impl Cursor {
-    /// What to list: one row more than the page has tells whether the list goes on.
-    pub fn page(&self) -> Page {
-        Page::first(self.limit + 1)
-    }
-
-    /// The order in which the rows are found, of a list that is shown in `order`.
-    pub fn order(&self, order: Order) -> Order {
-        if self.goes_back() { order.reversed() } else { order }
-    }
-
-    /// The row to begin after in that order; none for the list's first.
+impl Part {
+    /// Has `list` begin where the part does, and answers what to read of it.
     ///
     /// # Errors
-    /// If it is none of the list, as `is_of_list` says.
-    pub fn after(&self, is_of_list: impl Fn(&Place) -> bool) -> Result<Option<Place>, ApiError> {
-        let place = self.beside.as_ref().map(|beside| beside.place.clone());
-        match place {
-            Some(place) if !is_of_list(&place) => Err(unknown()),
-            place => Ok(place),
+    /// If the cursor is none of the list.
+    pub fn begin(&self, list: &mut impl Walk) -> Result<Page, ApiError> {
+        match &self.cursor {
+            None => return Ok(self.page),
+            Some(Cursor::First) => {}
+            Some(Cursor::Beside(row)) if !list.has_place(&row.place) => return Err(unknown()),
+            Some(Cursor::Beside(row)) => {
+                let order = if row.before { list.order().reversed() } else { list.order() };
+                list.go_on(row.place.clone(), order);
+            }
         }
+        // One row more than the page has tells whether the list goes on.
+        Ok(Page::first(self.page.limit + 1))
     }
 
-    /// Makes what was listed the page that is shown.
-    pub fn cut<T>(&self, rows: &mut Vec<T>, place: impl Fn(&T) -> Place) -> Neighbours {
-        let goes_on = rows.len() > self.limit as usize;
-        rows.truncate(self.limit as usize);
-        if self.goes_back() {
-            rows.reverse();
-        }
-        let cursor = |row: Option<&T>, before| {
-            Some(Beside { order_by: self.order_by.clone(), before, place: place(row?) }.text())
-        };
+    /// Makes what was read of `list` the page that is shown.
+    pub fn end<L: Walk>(&self, list: &L, rows: &mut Vec<L::Row>) -> Neighbours {
+        let Some(cursor) = &self.cursor else { return Neighbours::default() };
+        let goes_on = rows.len() > self.page.limit as usize;
+        rows.truncate(self.page.limit as usize);
         // Where the reader came from there is more.
-        let (has_next, has_previous) =
-            if self.goes_back() { (true, goes_on) } else { (goes_on, self.beside.is_some()) };
+        let (has_previous, has_next) = match cursor {
+            Cursor::First => (false, goes_on),
+            Cursor::Beside(row) if row.before => {
+                rows.reverse();
+                (goes_on, true)
+            }
+            Cursor::Beside(_) => (true, goes_on),
+        };
+        let beside =
+            |row: &L::Row, before| Beside { order_by: self.order_by.clone(), before, place: list.place(row) }.text();
         Neighbours {
-            next: has_next.then(|| cursor(rows.last(), false)).flatten(),
-            previous: has_previous.then(|| cursor(rows.first(), true)).flatten(),
+            next: rows.last().filter(|_| has_next).map(|row| beside(row, false)),
+            previous: rows.first().filter(|_| has_previous).map(|row| beside(row, true)),
         }
-    }
-
-    fn goes_back(&self) -> bool {
-        self.beside.as_ref().is_some_and(|beside| beside.before)
     }
 }
 

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    cursor::{Cursor, CursorQuery, Neighbours},
+    cursor::{CursorQuery, Neighbours, Part},
     dags::{UpdateMask, check_mask, find_dag},
     error::ApiError,
     extract::{self, Paging, Patch, Path, Query, required},
@@ -320,26 +320,15 @@ pub fn asked_dags(scope: &DagScope, named: Option<Vec<DagId>>) -> Result<DagSet,
     Ok(scope.seen().narrowed(named))
 }
 
-async fn list(
-    api: &Api,
-    mut filter: DagRunFilter,
-    paging: &Paging,
-    cursor: Option<Cursor>,
-) -> Result<DagRunCollectionResponse, ApiError> {
+async fn list(api: &Api, mut filter: DagRunFilter, part: &Part) -> Result<DagRunCollectionResponse, ApiError> {
     if filter.dags.the_one().is_none() && filter.looks_into_each() {
         return Err(ApiError::bad_request(
             "runs are found by names, lengths, versions and conf within one dag: of all dags that would read all history; name the dag",
         ));
     }
-    let mut page = paging.page();
-    if let Some(cursor) = &cursor {
-        filter.after = cursor.after(|place| filter.has_place(place))?;
-        filter.order = cursor.order(filter.order);
-        page = cursor.page();
-    }
+    let page = part.begin(&mut filter)?;
     let mut listed = api.store.dag_run_list(&filter, page).await?;
-    let cut = cursor.map(|cursor| cursor.cut(&mut listed.items, |run| filter.place(run)));
-    let Neighbours { next, previous } = cut.unwrap_or_default();
+    let Neighbours { next, previous } = part.end(&filter, &mut listed.items);
     let shown = DagRunCollectionResponse::of(api, listed.items).await?;
     Ok(DagRunCollectionResponse { total_entries: listed.total, next_cursor: next, previous_cursor: previous, ..shown })
 }
@@ -405,7 +394,7 @@ pub async fn get_dag_runs(
         order,
         after: None,
     };
-    Ok(Json(list(&api, filter, &paging, cursor.asked(&paging)?).await?))
+    Ok(Json(list(&api, filter, &cursor.part(&paging)?).await?))
 }
 
 /// Runs of the dags that the body names; the path's dag must be `~`.
@@ -433,7 +422,7 @@ pub async fn get_list_dag_runs_batch(
         order,
         ..DagRunFilter::default()
     };
-    Ok(Json(list(&api, filter, &paging, None).await?))
+    Ok(Json(list(&api, filter, &Part::from(&paging)).await?))
 }
 
 /// Creates a run. 409 if the dag has one with this id or logical_date.

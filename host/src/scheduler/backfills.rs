@@ -12,7 +12,9 @@ use crate::{
         time::Timestamp,
         timetable::{NextRun, Timetable},
     },
-    store::{Audit, BackfillId, BackfillNew, BackfillRow, DagRunFilter, DagRunOrder, MAX_PAGE, Page, Range, Spans},
+    store::{
+        Audit, BackfillId, BackfillNew, BackfillRow, DagRunFilter, DagRunOrder, MAX_PAGE, Page, Range, Spans, Walk,
+    },
 };
 
 /// What the runs of a backfill are given, each of up to [`MAX_INTERVALS`].

@@ -9,7 +9,7 @@ use super::{
     filter::{
         counting, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range, push_words,
     },
-    place::{Column, Place, Value, push_after, push_order},
+    place::{Column, Place, Value, Walk, push_walk},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -63,24 +63,6 @@ impl DagRunFilter {
         Self { dags: DagSet::one(dag_id), ..Self::default() }
     }
 
-    /// Where a row stands in the list.
-    pub fn place(&self, row: &DagRunRow) -> Place {
-        let date = match self.order_by {
-            DagRunOrder::Key => None,
-            DagRunOrder::RunAfter => Some(Some(row.run_after)),
-            DagRunOrder::LogicalDate => Some(row.logical_date),
-            DagRunOrder::StartDate => Some(row.start_date),
-            DagRunOrder::EndDate => Some(row.end_date),
-        };
-        let date = date.map(|date| date.map(Value::from));
-        Place::new(date.into_iter().chain([Some(row.key.0.into())]))
-    }
-
-    /// Whether the list has such places.
-    pub fn has_place(&self, place: &Place) -> bool {
-        place.fits(&self.columns())
-    }
-
     /// What the list is ordered by.
     fn columns(&self) -> Vec<Column> {
         let date = match self.order_by {
@@ -99,6 +81,34 @@ impl DagRunFilter {
         self.spans.duration != Lengths::default()
             || !self.version_numbers.is_empty()
             || likes.into_iter().any(|like| *like != Like::default())
+    }
+}
+
+impl Walk for DagRunFilter {
+    type Row = DagRunRow;
+
+    fn place(&self, row: &DagRunRow) -> Place {
+        let date = match self.order_by {
+            DagRunOrder::Key => None,
+            DagRunOrder::RunAfter => Some(Some(row.run_after)),
+            DagRunOrder::LogicalDate => Some(row.logical_date),
+            DagRunOrder::StartDate => Some(row.start_date),
+            DagRunOrder::EndDate => Some(row.end_date),
+        };
+        let date = date.map(|date| date.map(Value::from));
+        Place::new(date.into_iter().chain([Some(row.key.0.into())]))
+    }
+
+    fn has_place(&self, place: &Place) -> bool {
+        place.fits(&self.columns())
+    }
+
+    fn go_on(&mut self, place: Place, order: Order) {
+        (self.after, self.order) = (Some(place), order);
+    }
+
+    fn order(&self) -> Order {
+        self.order
     }
 }
 
@@ -275,11 +285,7 @@ impl Store {
 pub(super) fn list_query(filter: &DagRunFilter, page: Page) -> Result<Builder, StoreError> {
     let mut list = Builder::new(include_str!("sql/dag_run_list.sql"));
     push_filter(&mut list, filter)?;
-    let columns = filter.columns();
-    if let Some(place) = &filter.after {
-        push_after(&mut list, &columns, filter.order, place);
-    }
-    push_order(&mut list, &columns, filter.order);
+    push_walk(&mut list, &filter.columns(), filter.order, filter.after.as_ref());
     push_page(&mut list, page);
     Ok(list)
 }

@@ -102,7 +102,7 @@ pub use import::{DagSettings, SettingsImport};
 pub use inventory::{Inventory, KeptBlob, NamedBlob};
 pub use lease::Leader;
 pub use origin::StartedRun;
-pub use place::Place;
+pub use place::{Place, Walk};
 pub use recording::RecordingRow;
 pub use rendered::RenderedFieldsRow;
 pub use retention::{EndedRun, PartStep, RetentionSize};

@@ -16,6 +16,23 @@ pub(super) enum Value {
     Text(String),
 }
 
+/// A list that goes on from a row's place.
+pub trait Walk {
+    type Row;
+
+    /// Where a row stands in it.
+    fn place(&self, row: &Self::Row) -> Place;
+
+    /// Whether it has such places.
+    fn has_place(&self, place: &Place) -> bool;
+
+    /// Begins after `place`, in this order.
+    fn go_on(&mut self, place: Place, order: Order);
+
+    /// What it is ordered in.
+    fn order(&self) -> Order;
+}
+
 /// A column that a list is ordered by. The last ones of a list tell all of its rows apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Column {
@@ -76,16 +93,18 @@ impl Place {
     }
 }
 
-/// `ORDER BY` these columns.
-pub(super) fn push_order(builder: &mut Builder, columns: &[Column], order: Order) {
+/// In the order of these columns, the rows after `place`, if there is one, which [fits](Place::fits) them.
+pub(super) fn push_walk(builder: &mut Builder, columns: &[Column], order: Order, place: Option<&Place>) {
+    if let Some(place) = place {
+        push_after(builder, columns, order, place);
+    }
     for (position, column) in columns.iter().enumerate() {
         builder.push(if position == 0 { " ORDER BY " } else { ", " }).push(column.name());
         builder.push(if column.is_nullable() { order.sql_nullable() } else { order.sql() });
     }
 }
 
-/// Of a list in this order, the rows after `place`, which [fits](Place::fits) the columns.
-pub(super) fn push_after(builder: &mut Builder, columns: &[Column], order: Order, place: &Place) {
+fn push_after(builder: &mut Builder, columns: &[Column], order: Order, place: &Place) {
     let beyond = match order {
         Order::Ascending => " > ",
         Order::Descending => " < ",

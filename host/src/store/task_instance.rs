@@ -12,7 +12,7 @@ use super::{
         counting, push_any, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range,
         push_words,
     },
-    place::{Column, Place, Value, push_after, push_order},
+    place::{Column, Place, Value, Walk, push_walk},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -57,6 +57,37 @@ pub struct TaskInstanceFilter {
     pub order: Order,
     /// Those that come after it in the list; the total counts all.
     pub after: Option<Place>,
+}
+
+impl Walk for TaskInstanceFilter {
+    type Row = TaskInstanceRow;
+
+    fn place(&self, row: &TaskInstanceRow) -> Place {
+        let within_run = match self.order_by {
+            TaskInstanceOrder::Key => None,
+            TaskInstanceOrder::State => Some(Some(row.state.as_str().into())),
+            TaskInstanceOrder::StartDate => Some(row.start_date.map(Value::from)),
+            TaskInstanceOrder::EndDate => Some(row.end_date.map(Value::from)),
+            TaskInstanceOrder::Duration => {
+                let micros = |(start, end): (Timestamp, Timestamp)| end.as_micros() - start.as_micros();
+                Some(row.start_date.zip(row.end_date).map(micros).map(Value::from))
+            }
+        };
+        let key = [Value::from(row.task_id.as_str()), i64::from(row.map_index).into()];
+        Place::new([Some(row.dag_run.0.into())].into_iter().chain(within_run).chain(key.map(Some)))
+    }
+
+    fn has_place(&self, place: &Place) -> bool {
+        place.fits(&self.columns())
+    }
+
+    fn go_on(&mut self, place: Place, order: Order) {
+        (self.after, self.order) = (Some(place), order);
+    }
+
+    fn order(&self) -> Order {
+        self.order
+    }
 }
 
 impl FromRow for InstanceKey {
@@ -210,27 +241,6 @@ impl TaskInstanceFilter {
             || likes.into_iter().any(|like| *like != Like::default())
     }
 
-    /// Where a row stands in the list.
-    pub fn place(&self, row: &TaskInstanceRow) -> Place {
-        let within_run = match self.order_by {
-            TaskInstanceOrder::Key => None,
-            TaskInstanceOrder::State => Some(Some(row.state.as_str().into())),
-            TaskInstanceOrder::StartDate => Some(row.start_date.map(Value::from)),
-            TaskInstanceOrder::EndDate => Some(row.end_date.map(Value::from)),
-            TaskInstanceOrder::Duration => {
-                let micros = |(start, end): (Timestamp, Timestamp)| end.as_micros() - start.as_micros();
-                Some(row.start_date.zip(row.end_date).map(micros).map(Value::from))
-            }
-        };
-        let key = [Value::from(row.task_id.as_str()), i64::from(row.map_index).into()];
-        Place::new([Some(row.dag_run.0.into())].into_iter().chain(within_run).chain(key.map(Some)))
-    }
-
-    /// Whether the list has such places.
-    pub fn has_place(&self, place: &Place) -> bool {
-        place.fits(&self.columns())
-    }
-
     /// What the list is ordered by.
     fn columns(&self) -> Vec<Column> {
         let run = Column::Number(if self.filters_runs() { "r.key" } else { "t.dag_run" });
@@ -265,11 +275,7 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
         include_str!("sql/task_instance_list.sql")
     });
     push_filter(&mut list, filter)?;
-    let columns = filter.columns();
-    if let Some(place) = &filter.after {
-        push_after(&mut list, &columns, filter.order, place);
-    }
-    push_order(&mut list, &columns, filter.order);
+    push_walk(&mut list, &filter.columns(), filter.order, filter.after.as_ref());
     push_page(&mut list, page);
     Ok(list)
 }

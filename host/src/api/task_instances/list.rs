@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         Api,
-        cursor::{Cursor, CursorQuery, Neighbours},
+        cursor::{CursorQuery, Neighbours, Part},
         dag_runs::{asked_dags, find_run},
         error::ApiError,
         extract::{self, Paging, Path, Query, Scope},
@@ -124,8 +124,7 @@ pub(in crate::api) fn known_states(words: &[StateWord]) -> Option<Vec<TaskState>
 async fn list(
     api: &Api,
     mut filter: TaskInstanceFilter,
-    paging: &Paging,
-    cursor: Option<Cursor>,
+    part: &Part,
 ) -> Result<TaskInstanceCollectionResponse, ApiError> {
     if filter.dag_runs.len() != 1 && filter.looks_into_each() {
         return Err(ApiError::bad_request(
@@ -133,15 +132,9 @@ async fn list(
              name the run",
         ));
     }
-    let mut page = paging.page();
-    if let Some(cursor) = &cursor {
-        filter.after = cursor.after(|place| filter.has_place(place))?;
-        filter.order = cursor.order(filter.order);
-        page = cursor.page();
-    }
+    let page = part.begin(&mut filter)?;
     let mut listed = api.store.task_instance_list(&filter, page).await?;
-    let cut = cursor.map(|cursor| cursor.cut(&mut listed.items, |row| filter.place(row)));
-    let Neighbours { next, previous } = cut.unwrap_or_default();
+    let Neighbours { next, previous } = part.end(&filter, &mut listed.items);
     let shown = TaskInstanceCollectionResponse::new(show_all(api, listed.items).await?, listed.total);
     Ok(TaskInstanceCollectionResponse { next_cursor: next, previous_cursor: previous, ..shown })
 }
@@ -180,7 +173,7 @@ async fn list_asked(
         order,
         ..scope
     };
-    Ok(Json(list(api, filter, &paging, cursor.asked(&paging)?).await?))
+    Ok(Json(list(api, filter, &cursor.part(&paging)?).await?))
 }
 
 /// The tasks of the filter; of one run those in the group and queues, and with the names, that the query asks for. None if it names some and there is none of
@@ -286,7 +279,7 @@ pub async fn get_task_instances_batch(
         order,
         ..TaskInstanceFilter::default()
     };
-    Ok(Json(list(&api, filter, &paging, None).await?))
+    Ok(Json(list(&api, filter, &Part::from(&paging)).await?))
 }
 
 /// The runs that a batch is about, empty for all; none if it names some and none of them is there.

@@ -25,7 +25,7 @@ use crate::{
         state::TaskState,
     },
     scheduler::MarkRequest,
-    store::{InstanceKey, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceRow},
+    store::{InstanceKey, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceRow, Walk},
 };
 
 /// A body that says what becomes of task instances, behind what it says of its own.
