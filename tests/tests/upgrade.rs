@@ -76,6 +76,8 @@ impl Filled {
         assert!(runs.contains(&json!(self.finished).to_string()), "{runs:?}");
         let run = client.get(&format!("/api/v2/dags/canary/dagRuns/{}", self.finished)).await.ok();
         assert_eq!((&run["state"], &run["conf"]["text"]), (&json!("success"), &json!("of before")), "{run}");
+        let called = client.get("/api/v2/dags?dag_display_name_pattern=at%20work").await.ok();
+        assert_eq!(called["dags"][0]["dag_id"], "busy_bees", "schema {before}: {called}");
         let instances = client.instances("canary", &self.finished).await;
         assert!(instances.len() == 2 && instances.iter().all(|of| of["state"] == "success" && of["try_number"] == 1));
         assert_eq!(client.xcom("canary", &self.finished, "echo", "return_value").await, "of before");

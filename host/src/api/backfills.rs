@@ -10,7 +10,6 @@ use super::{
     Api,
     error::ApiError,
     extract::{self, Paging, Path, Query},
-    names::display_name,
     permit::Scoped,
 };
 use crate::{
@@ -144,7 +143,7 @@ async fn show(api: &Api, row: BackfillRow) -> Result<BackfillResponse, ApiError>
     let dag = api.store.dag_get(&row.new.dag_id).await?;
     Ok(BackfillResponse {
         id: row.id.0,
-        dag_display_name: dag.map_or_else(|| row.new.dag_id.to_string(), |dag| display_name(&dag.spec, &dag.dag_id)),
+        dag_display_name: dag.map_or_else(|| row.new.dag_id.to_string(), |dag| dag.spec.shown_name().to_owned()),
         dag_id: row.new.dag_id.to_string(),
         from_date: row.new.intervals.from.to_utc(),
         to_date: row.new.intervals.to.to_utc(),

@@ -9,7 +9,6 @@ use super::{
     Api,
     error::ApiError,
     extract::{Paging, Query, pattern},
-    names::display_name,
     permit::Scoped,
 };
 use crate::{
@@ -75,7 +74,7 @@ pub async fn get_dag_stats(
         let all = [RunState::Queued, RunState::Running, RunState::Success, RunState::Failed];
         let stats = all.map(|state| DagStatsStateResponse { state: state.as_str(), count: count(state) });
         dags.push(DagStatsResponse {
-            dag_display_name: display_name(&dag.spec, &dag.dag_id),
+            dag_display_name: dag.spec.shown_name().to_owned(),
             dag_id: dag.dag_id.to_string(),
             stats: stats.into(),
         });
@@ -170,7 +169,7 @@ pub async fn list_dag_warnings(
     let (limit, offset) = (limit as usize, usize::try_from(offset).unwrap_or(usize::MAX));
     let shown = warned.iter().skip(offset).take(limit).map(|(dag, warning)| DagWarningResponse {
         dag_id: dag.dag_id.to_string(),
-        dag_display_name: display_name(&dag.spec, &dag.dag_id),
+        dag_display_name: dag.spec.shown_name().to_owned(),
         warning_type: warning.kind(),
         message: warning.to_string(),
         timestamp: dag.updated_at.to_utc(),

@@ -16,7 +16,6 @@ use super::{
     dags::find_dag,
     error::ApiError,
     extract::{Path, Query},
-    names::display_name,
     paths::DagPath,
     permit::Scoped,
 };
@@ -72,7 +71,7 @@ pub async fn get_dag_source(
     }
     Ok(Json(DagSourceResponse {
         content: Some(content),
-        dag_display_name: display_name(&version.spec, &path.dag_id),
+        dag_display_name: version.spec.shown_name().to_owned(),
         dag_id: path.dag_id.to_string(),
         version_number: Some(version.version_number),
     })

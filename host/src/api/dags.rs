@@ -12,7 +12,7 @@ use super::{
     Api,
     error::ApiError,
     extract::{self, Instant, Paging, Path, Query},
-    names::{DagVersionResponse, display_name},
+    names::DagVersionResponse,
     paths::DagPath,
     permit::Scoped,
     ranges::LastRunRanges,
@@ -28,7 +28,7 @@ use crate::{
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
-    store::{DagFilter, DagOrder, DagRow, DagRunFilter, LastRunFilter, Page, TagMatch},
+    store::{DagFilter, DagOrder, DagRow, DagRunFilter, LastRunFilter, Like, Page, TagMatch},
 };
 
 /// Runs that a request may look ahead.
@@ -156,6 +156,10 @@ pub struct DagQuery {
     dag_id_pattern: Option<String>,
     /// How the id begins; `|` stands for or.
     dag_id_prefix_pattern: Option<String>,
+    /// As of the id.
+    dag_display_name_pattern: Option<String>,
+    /// As of the id.
+    dag_display_name_prefix_pattern: Option<String>,
     tags: Vec<String>,
     /// `any` or `all` of the tags.
     tags_match_mode: Option<String>,
@@ -210,7 +214,7 @@ impl DagQuery {
         };
         let known = [
             ("dag_id", DagOrder::DagId),
-            ("dag_display_name", DagOrder::DagId),
+            ("dag_display_name", DagOrder::DisplayName),
             ("last_parsed_time", DagOrder::UpdatedAt),
         ];
         let (order_by, order) = paging.order(&known)?.unwrap_or_default();
@@ -218,6 +222,11 @@ impl DagQuery {
             ids: Vec::new(),
             dags: dags.clone(),
             dag_id: extract::pattern(self.dag_id_pattern.as_deref(), self.dag_id_prefix_pattern.as_deref())?,
+            display_name: extract::pattern(
+                self.dag_display_name_pattern.as_deref(),
+                self.dag_display_name_prefix_pattern.as_deref(),
+            )?,
+            dag_id_or_name: Like::default(),
             tags: self.tags.clone(),
             tag_match,
             owners: self.owners.clone(),
@@ -240,7 +249,7 @@ impl DagQuery {
 impl DagResponse {
     pub fn new(dag: &DagRow, now: Timestamp) -> Self {
         let spec = &*dag.spec;
-        let dag_display_name = display_name(spec, &dag.dag_id);
+        let dag_display_name = spec.shown_name().to_owned();
         let tag = |name: &String| DagTagResponse {
             name: name.clone(),
             dag_id: dag.dag_id.to_string(),

@@ -16,7 +16,7 @@ use super::{Api, error::ApiError};
 use crate::{
     model::{
         ids::{DagId, QueueName, TaskId},
-        spec::{ComponentKind, DagSpec},
+        spec::ComponentKind,
     },
     store::{DagRunKey, DagVersionKey, DagVersionRow},
 };
@@ -49,7 +49,7 @@ impl From<&DagVersionRow> for DagVersionResponse {
             bundle_version: row.component.to_string(),
             bundle_url: format!("/api/v2/components/{}/{}", row.component, kind.as_str()),
             created_at: row.created_at.to_utc(),
-            dag_display_name: display_name(&row.spec, &row.dag_id),
+            dag_display_name: row.spec.shown_name().to_owned(),
         }
     }
 }
@@ -67,11 +67,6 @@ impl DagVersionResponse {
 /// A number of the database as the UUID that Airflow's clients expect. Not random, but the same each time.
 fn version_uuid(key: DagVersionKey) -> Uuid {
     uuid::Builder::from_custom_bytes(u128::from(key.0.unsigned_abs()).to_be_bytes()).into_uuid()
-}
-
-/// What people call the dag.
-pub fn display_name(spec: &DagSpec, dag_id: &DagId) -> String {
-    spec.display_name.clone().unwrap_or_else(|| dag_id.to_string())
 }
 
 /// A dag_version, the tasks in it that have a name for people, and those that name a queue.

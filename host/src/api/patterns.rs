@@ -77,6 +77,7 @@ patterns!(
     /// Which XComs, by names.
     XComPatterns {
         key: xcom_key_pattern xcom_key_prefix_pattern,
+        dag_display_name: dag_display_name_pattern dag_display_name_prefix_pattern,
         run_id: run_id_pattern run_id_prefix_pattern,
         task_id: task_id_pattern task_id_prefix_pattern,
     }

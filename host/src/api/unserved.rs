@@ -6,12 +6,11 @@ use super::error::ApiError;
 /// By route. With `*`, all names that begin so.
 const NAMES: &[(&str, &[&str])] = &[
     ("/api/v2/assets/events", &["name_*", "timestamp_*"]),
-    ("/api/v2/dags", &["bundle_*", "dag_display_name_*", "timetable_type"]),
+    ("/api/v2/dags", &["bundle_*", "timetable_type"]),
     ("/api/v2/dags/{dag_id}/dagRuns", &["bundle_version", "consuming_asset_pattern", "partition_*", "updated_at_*"]),
     ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", &["body_search"]),
     ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", &["executor", "updated_at_*"]),
     ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped", &["executor", "updated_at_*"]),
-    ("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries", &["dag_display_name_*"]),
     ("/api/v2/dags/{dag_id}/dagVersions", &["bundle_*"]),
     ("/api/v2/eventLogs", &["try_number"]),
 ];

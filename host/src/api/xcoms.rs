@@ -34,7 +34,7 @@ use crate::{
     auth::Audit,
     blobs::keys,
     model::{ids::XComKey, retention::Part},
-    store::{InstanceKey, XComBody, XComFilter, XComNew, XComRow, XComValue},
+    store::{DagFilter, InstanceKey, Like, XComBody, XComFilter, XComNew, XComRow, XComValue},
 };
 
 /// The longest value in bytes that is answered as JSON; longer ones are downloaded from `.../content`.
@@ -172,9 +172,16 @@ pub async fn get_xcom_entries(
     Query(dates): Query<DateRanges>,
 ) -> Result<Json<XComCollectionResponse>, ApiError> {
     let (dag_id, dag_run) = find_scope(&api, path.dag_id, path.dag_run_id).await?;
+    let called = names.dag_display_name()?;
+    let dags = if called == Like::default() {
+        scope.seen().clone()
+    } else {
+        let called = DagFilter { display_name: called, dags: scope.seen().clone(), ..DagFilter::default() };
+        api.store.dag_list_ids(&called).await?.into_iter().collect()
+    };
     let filter = XComFilter {
         dag_id,
-        dags: scope.seen().clone(),
+        dags,
         dag_run,
         task_id: path.task_id.one(),
         map_index: query.map_index()?,

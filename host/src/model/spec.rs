@@ -182,6 +182,11 @@ impl AssetConditionSpec {
 }
 
 impl DagSpec {
+    /// What people call the dag: its display name; its id, if it has none.
+    pub fn shown_name(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(&self.dag_id)
+    }
+
     /// Whether it has runs that nobody asks for.
     pub fn runs_by_itself(&self) -> bool {
         self.schedule != ScheduleSpec::Manual || self.asset_schedule.is_some()

@@ -14,7 +14,10 @@ use super::{
     StoreError,
     codec::{self, pack, unpack},
     db::{self, Builder, Connection, FromRow, Row, each},
-    filter::{Range, counting, push_any, push_count_end, push_dags, push_like, push_page, push_range, push_words},
+    filter::{
+        Range, counting, push_any, push_count_end, push_dags, push_either_like, push_like, push_page, push_range,
+        push_words,
+    },
 };
 use crate::model::{
     dag_access::DagSet,
@@ -81,6 +84,7 @@ pub enum TagMatch {
 pub enum DagOrder {
     #[default]
     DagId,
+    DisplayName,
     CreatedAt,
     UpdatedAt,
 }
@@ -101,6 +105,9 @@ pub struct DagFilter {
     pub ids: Vec<DagId>,
     pub dags: DagSet,
     pub dag_id: Like,
+    pub display_name: Like,
+    /// The one or the other.
+    pub dag_id_or_name: Like,
     pub tags: Vec<String>,
     pub tag_match: TagMatch,
     pub owners: Vec<String>,
@@ -166,6 +173,9 @@ impl SpecCache {
         }
     }
 }
+
+/// Dags whose specs are in memory at a time while their names are written down.
+const UNNAMED_PAGE: u32 = 100;
 
 /// The columns of a component; its dags come apart.
 struct Component {
@@ -361,12 +371,13 @@ impl Store {
         push_filter(&mut list, filter)?;
         let column = match filter.order_by {
             DagOrder::DagId => "d.dag_id",
+            DagOrder::DisplayName => DISPLAY_NAME,
             DagOrder::CreatedAt => "d.created_at",
             DagOrder::UpdatedAt => "d.updated_at",
         };
         list.push(" ORDER BY ").push(column).push(filter.order.sql()).push(", d.dag_id");
         push_page(&mut list, page);
-        let mut count = counting(include_str!("sql/dag_count.sql"));
+        let mut count = counting(include_str!("sql/dag_ids.sql"));
         push_filter(&mut count, filter)?;
         push_count_end(&mut count);
         let (rows, total): (Vec<Row>, _) = tokio::try_join!(
@@ -374,6 +385,32 @@ impl Store {
             count.build_query_scalar().fetch_one(self.readers())
         )?;
         Ok(Listed { items: self.dag_rows(&rows).await?, total })
+    }
+
+    /// The ids of all dags that the filter leaves.
+    pub async fn dag_list_ids(&self, filter: &DagFilter) -> Result<Vec<DagId>, StoreError> {
+        let mut list = Builder::new(include_str!("sql/dag_ids.sql"));
+        push_filter(&mut list, filter)?;
+        Ok(list.build_query_scalar().fetch_all(self.readers()).await?)
+    }
+
+    /// Writes down what people call the dags that were stored when nobody wrote it down.
+    pub async fn dag_display_names_fill(&self) -> Result<(), StoreError> {
+        loop {
+            let unnamed = db::query(include_str!("sql/dag_version_unnamed.sql")).bind(UNNAMED_PAGE);
+            let rows = unnamed.fetch_all(self.readers()).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let specs = self.specs(&rows, "version").await?;
+            let mut writer = self.writer().await?;
+            let mut transaction = writer.begin().await?;
+            for (version, spec) in &specs {
+                let named = db::query(include_str!("sql/dag_version_name.sql")).bind(version).bind(spec.shown_name());
+                named.execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+        }
     }
 
     /// Every dag, for the scheduler's start.
@@ -540,6 +577,7 @@ async fn put_dag(
         .bind(source.content_hash)
         .bind(now)
         .bind(source.packed)
+        .bind(spec.shown_name())
         .fetch_one(&mut *transaction)
         .await?;
     for component in spec.used_components() {
@@ -568,6 +606,9 @@ async fn put_dag(
     super::asset::put_references(transaction, &dag_id, spec, now).await?;
     Ok(DeployedDag { dag_id, version, version_number, created, changed: true })
 }
+
+/// As [`DagSpec::shown_name`].
+const DISPLAY_NAME: &str = "coalesce(v.display_name, d.dag_id)";
 
 /// The component brought no dag, or one of `dags`.
 fn push_brought(builder: &mut Builder, dags: &DagSet) -> Result<(), StoreError> {
@@ -598,6 +639,8 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
     push_any(builder, "d.dag_id", &filter.ids)?;
     push_dags(builder, "d.dag_id", &filter.dags)?;
     push_like(builder, "d.dag_id", &filter.dag_id)?;
+    push_like(builder, DISPLAY_NAME, &filter.display_name)?;
+    push_either_like(builder, ["d.dag_id", DISPLAY_NAME], &filter.dag_id_or_name)?;
     if let Some(paused) = filter.paused {
         builder.push(" AND d.is_paused = ").push_bind(paused);
     }
@@ -608,11 +651,9 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
     }
     if filter.asset_like != Like::default() {
         builder.push(" AND EXISTS (SELECT 1 FROM asset_reference AS n JOIN asset AS a ON a.id = n.asset");
-        builder.push(" WHERE n.dag_id = d.dag_id AND n.kind = 'schedule' AND (TRUE");
-        push_like(builder, "a.name", &filter.asset_like)?;
-        builder.push(" OR TRUE");
-        push_like(builder, "a.uri", &filter.asset_like)?;
-        builder.push("))");
+        builder.push(" WHERE n.dag_id = d.dag_id AND n.kind = 'schedule'");
+        push_either_like(builder, ["a.name", "a.uri"], &filter.asset_like)?;
+        builder.push(")");
     }
     if let Some((username, is_favorite)) = &filter.favorite_of {
         builder.push(if *is_favorite { " AND d.dag_id IN" } else { " AND d.dag_id NOT IN" });

@@ -253,6 +253,23 @@ pub(super) fn push_like(builder: &mut Builder, column: &'static str, like: &Like
     Ok(())
 }
 
+/// One of two columns is like it.
+pub(super) fn push_either_like(
+    builder: &mut Builder,
+    [one, other]: [&'static str; 2],
+    like: &Like,
+) -> Result<(), StoreError> {
+    if *like == Like::default() {
+        return Ok(());
+    }
+    builder.push(" AND (TRUE");
+    push_like(builder, one, like)?;
+    builder.push(" OR TRUE");
+    push_like(builder, other, like)?;
+    builder.push(")");
+    Ok(())
+}
+
 /// `column` is one of `dags`.
 pub(super) fn push_dags(builder: &mut Builder, column: &'static str, dags: &DagSet) -> Result<(), StoreError> {
     match (dags.the_one(), dags.listed()) {

@@ -45,6 +45,7 @@ const SQLITE: &Steps = &[
     (93, "data retention", include_str!("../../../migrations/sqlite/0093_data_retention.sql")),
     (94, "dag favorites", include_str!("../../../migrations/sqlite/0094_dag_favorites.sql")),
     (95, "failed by run_after", include_str!("../../../migrations/sqlite/0095_failed_by_run_after.sql")),
+    (96, "dag display name", include_str!("../../../migrations/sqlite/0096_dag_display_name.sql")),
 ];
 
 /// The first is what SQLite's make up to 69; from then on a change of both has the same number in both.
@@ -63,6 +64,7 @@ const POSTGRES: &Steps = &[
     (93, "data retention", include_str!("../../../migrations/postgres/0093_data_retention.sql")),
     (94, "dag favorites", include_str!("../../../migrations/postgres/0094_dag_favorites.sql")),
     (95, "failed by run_after", include_str!("../../../migrations/postgres/0095_failed_by_run_after.sql")),
+    (96, "dag display name", include_str!("../../../migrations/postgres/0096_dag_display_name.sql")),
 ];
 
 /// Since this one processes that share a database agree by a lease on who writes.

@@ -267,6 +267,20 @@ async fn a_form_from_another_site_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_dag_is_shown_by_its_display_name_and_found_by_it_and_by_its_id() {
+    let world = World::new().await;
+    for q in ["one+of", "mappe"] {
+        let body = world.get(&format!("/dags?q={q}")).await.body;
+        assert_eq!(listed(&body, "<tr data-dag=\""), ["mapped"]);
+        assert!(body.contains(">Each one of them &#60;script") && body.contains("<code class=\"id\">mapped</code>"));
+    }
+    let body = world.get("/dags/mapped").await.body;
+    assert!(body.contains("<h1>Each one of them") && body.contains("<code class=\"id\">mapped</code>"), "{body}");
+    assert!(world.get("/dags/large").await.body.contains("<h1>large</h1>"));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_switch_pauses_and_leads_back() {
     let world = World::new().await;
     let answer = world.post("/dags/weather/pause", &[("paused", "true"), ("next", "/dags?q=wea")]).await;

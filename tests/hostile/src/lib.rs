@@ -349,7 +349,7 @@ fn canary(dag: &Dag) {
 }
 
 /// Some work for a while: two slow tasks and their sum, for looking on and for being interrupted.
-#[dag(max_active_runs = 1_000)]
+#[dag(display_name = "Bees at work", max_active_runs = 1_000)]
 fn busy_bees(dag: &Dag) {
     let steps = dag.param_with_default("steps", 3_u32).description("Tenths of a second that each takes.");
     let (a, b) = (slow(dag, steps).id("slow_a"), slow(dag, steps).id("slow_b"));

@@ -25,6 +25,10 @@ async fn dags_are_found_by_their_last_runs_and_versions_by_their_numbers() {
         ("has_asset_schedule=false", 1),
         ("has_asset_schedule=true", 0),
         ("asset_dependency=a", 0),
+        ("dag_display_name_pattern=HE%20F", 1),
+        ("dag_display_name_pattern=flow%7Cno&dag_display_name_prefix_pattern=The", 1),
+        ("dag_display_name_prefix_pattern=the", 0),
+        ("order_by=-dag_display_name", 1),
     ];
     counts(&api, "/api/v2/dags", "dags", &expected).await;
     // Whoever pauses what a list showed pauses no more than that.
@@ -136,6 +140,10 @@ async fn xcoms_and_questions_are_found_by_names_within_a_run() {
         ("xcom_key_pattern=row&map_index_filter=3", 0),
     ];
     counts(&api, xcoms, "xcom_entries", &named).await;
+    // Those are names of dags, which are few, whatever their history is.
+    let called = [("xcom_key=rows&dag_display_name_pattern=the", 1), ("dag_display_name_prefix_pattern=flow", 0)];
+    counts(&api, xcoms, "xcom_entries", &called).await;
+    counts(&api, "/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries", "xcom_entries", &called).await;
     api.get(&format!("{xcoms}?map_index=1&map_index_filter=2")).await.refused(422);
     for (query, _) in named {
         api.get(&format!("/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries?{query}")).await.refused(400);

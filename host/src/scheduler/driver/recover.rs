@@ -90,6 +90,7 @@ impl<D: Dispatch> Driver<D> {
         let mut decisions = self.store.dag_decisions_all().await?;
         let mut limits: BTreeMap<_, _> = self.store.dag_numbers_list().await?.into_iter().collect();
         self.grants.clear();
+        self.store.dag_display_names_fill().await?;
         for row in self.store.dag_list_all().await? {
             self.admission.set_paused(&row.dag_id, row.is_paused);
             self.limit_dag(&row.dag_id, limits.remove(&row.dag_id).unwrap_or_default());

@@ -98,6 +98,35 @@ async fn dags_are_filtered_by_all_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn dags_are_found_and_sorted_by_what_people_call_them() {
+    let store = TestStore::new().await;
+    let called = |dag_id: &str, name: Option<&str>| DagSpec { display_name: name.map(str::to_owned), ..spec(dag_id) };
+    let dags = vec![called("a", Some("Zebras 100%")), called("b", None), called("c", Some("Apes"))];
+    store.deploy(&deploy(1, dags)).await.unwrap();
+    let ids = async |filter: DagFilter| {
+        let listed = store.dag_list(&filter, Page::default()).await.unwrap();
+        listed.items.iter().map(|dag| dag.dag_id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let (all, like) = (DagFilter::default, |text: &str| Like::one(format!("%{text}%")));
+    for is_filled in [false, true] {
+        assert_eq!(ids(DagFilter { order_by: DagOrder::DisplayName, ..all() }).await, "c a b");
+        assert_eq!(ids(DagFilter { display_name: like("E"), ..all() }).await, "a c");
+        assert_eq!(ids(DagFilter { display_name: like("00\\%"), ..all() }).await, "a");
+        assert_eq!(ids(DagFilter { display_name: like("b"), dag_id: like("a"), ..all() }).await, "a");
+        assert_eq!(ids(DagFilter { dag_id_or_name: like("a"), ..all() }).await, "a c");
+        assert_eq!(ids(DagFilter { dag_id_or_name: like("c"), ..all() }).await, "c");
+        let found = store.dag_list_ids(&DagFilter { display_name: like("apes"), ..all() }).await.unwrap();
+        assert_eq!(found, [dag_id("c")]);
+        if !is_filled {
+            // As a version of Airlock left it that did not write them down.
+            store.write(db::query("UPDATE dag_version SET display_name = NULL")).await.unwrap();
+            assert_eq!(ids(DagFilter { order_by: DagOrder::DisplayName, ..all() }).await, "a b c");
+            store.dag_display_names_fill().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upload_and_its_entry_in_the_audit_log_are_one_transaction() {
     let store = TestStore::new().await;
     let event = EventNew { event: "dag.upload".into(), route: "POST /".into(), ..EventNew::default() };

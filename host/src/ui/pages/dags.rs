@@ -57,6 +57,8 @@ struct DagsView {
 
 struct DagLine {
     dag_id: DagId,
+    /// What people call it, if that is not its id.
+    display_name: Option<String>,
     href: String,
     description: Option<String>,
     is_paused: bool,
@@ -267,7 +269,7 @@ pub async fn list(
 ) -> Result<Response, UiError> {
     let filter = DagFilter {
         dags: scope.seen().clone(),
-        dag_id: pattern(Some(&query.q), None).map_err(|error| UiError::Invalid(error.said()))?,
+        dag_id_or_name: pattern(Some(&query.q), None).map_err(|error| UiError::Invalid(error.said()))?,
         tags: (!query.tag.is_empty()).then(|| query.tag.clone()).into_iter().collect(),
         paused: query.paused.parse().ok(),
         last_run: LastRunFilter { state: query.last.parse().ok(), ..LastRunFilter::default() },
@@ -294,6 +296,7 @@ pub async fn list(
         DagLine {
             waiting: (waiting > 0).then(|| (waiting, format!("{}/grants", links::dag(&dag.dag_id)))),
             href: links::dag(&dag.dag_id),
+            display_name: dag.spec.display_name.clone(),
             description: dag.spec.description.clone(),
             is_paused: dag.is_paused,
             may_pause: shell.may_with(Permission::DagPause, &dag.dag_id, &dag.spec.tags),

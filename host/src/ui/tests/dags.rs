@@ -91,7 +91,8 @@ pub fn module() -> ModuleSpec {
     fan.edges = (0..298).map(|nth| (format!("part_{nth:03}"), "join".to_owned())).collect();
     let mut mapped = node("each", &["list"]);
     mapped.expand = Some(ExpandSpec { axes: vec![vec![ListSpec::Output("list".into())]] });
-    let mapped = dag("mapped", None, vec![node("list", &[]), mapped, node("sum", &["each"])]);
+    let mut mapped = dag("mapped", None, vec![node("list", &[]), mapped, node("sum", &["each"])]);
+    mapped.display_name = Some(format!("Each one of them {EVIL}"));
     let layers = (0..10_000).map(|nth: usize| {
         let upstream = (nth >= 100).then(|| format!("t{:05}", nth - 100));
         let more = (nth >= 100 && nth.is_multiple_of(7)).then(|| format!("t{:05}", nth - 99));

@@ -51,7 +51,9 @@ use crate::{
 /// What the pages of a dag have above.
 struct DagHead {
     crumbs: Crumbs,
-    title: DagId,
+    dag_id: DagId,
+    /// What people call it, if it has such a name.
+    display_name: Option<String>,
     description: Option<String>,
     is_paused: bool,
     pause_reason: Option<String>,
@@ -96,8 +98,9 @@ impl DagHead {
         let favorites = ui.store.dag_favorite_list(user, slice::from_ref(&dag.dag_id)).await?;
         Ok(Self {
             crumbs: Crumbs::new([("/dags".to_owned(), "DAGs".to_owned())]),
-            title: dag.dag_id.clone(),
-            description: dag.spec.description.clone().or_else(|| dag.spec.display_name.clone()),
+            dag_id: dag.dag_id.clone(),
+            display_name: dag.spec.display_name.clone(),
+            description: dag.spec.description.clone(),
             is_paused: dag.is_paused,
             pause_reason: dag.pause_reason.clone(),
             warnings: warnings.iter().map(DagWarning::to_string).collect(),
