@@ -27,12 +27,8 @@ use std::{
 use crate::{
     error::{HostError, Result},
     host,
+    pieces::{PieceReader, PieceWriter},
 };
-
-/// Written bytes are handed over in pieces of this size.
-const PIECE_BYTES: usize = 64 << 10;
-/// The host takes and gives no more than this at a time.
-const MOST_BYTES: usize = 1 << 20;
 
 /// Starts an artifact `name` of this attempt, replacing one that this attempt wrote before.
 ///
@@ -41,7 +37,7 @@ const MOST_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`HostError::Invalid`] if the name can't be one; [`HostError::TooLarge`] for more than 1,000 artifacts.
 pub fn create(name: &str, media_type: &str) -> Result<Writer, HostError> {
-    Ok(Writer { sink: host::artifact_create(name, media_type)?, buffer: Vec::new() })
+    Ok(Writer(PieceWriter::new(host::artifact_create(name, media_type)?)))
 }
 
 /// Writes an artifact whose `content` is at hand; answers its size in bytes.
@@ -50,7 +46,7 @@ pub fn create(name: &str, media_type: &str) -> Result<Writer, HostError> {
 /// As [`create`] and [`Writer::finish`].
 pub fn write(name: &str, media_type: &str, content: impl AsRef<[u8]>) -> Result<u64, HostError> {
     let mut writer = create(name, media_type)?;
-    writer.put(content.as_ref())?;
+    writer.0.put(content.as_ref())?;
     writer.finish()
 }
 
@@ -59,7 +55,7 @@ pub fn write(name: &str, media_type: &str, content: impl AsRef<[u8]>) -> Result<
 /// # Errors
 /// [`HostError::NotFound`] if there is no such artifact.
 pub fn open(task_id: &str, name: &str) -> Result<Reader, HostError> {
-    Ok(Reader { source: host::artifact_open(task_id, None, name)?, buffer: Vec::new(), at: 0 })
+    Ok(Reader(PieceReader::new(host::artifact_open(task_id, None, name)?)))
 }
 
 /// As [`open`], of instance `map_index` of a mapped task.
@@ -67,41 +63,20 @@ pub fn open(task_id: &str, name: &str) -> Result<Reader, HostError> {
 /// # Errors
 /// [`HostError::NotFound`] if there is no such artifact.
 pub fn open_mapped(task_id: &str, map_index: u32, name: &str) -> Result<Reader, HostError> {
-    Ok(Reader { source: host::artifact_open(task_id, Some(map_index), name)?, buffer: Vec::new(), at: 0 })
+    Ok(Reader(PieceReader::new(host::artifact_open(task_id, Some(map_index), name)?)))
 }
 
 /// An artifact that is being written. Dropped without [`finish`](Self::finish), it is discarded.
 #[must_use = "an artifact that is not finished is discarded"]
-pub struct Writer {
-    sink: host::Writer,
-    buffer: Vec<u8>,
-}
+pub struct Writer(PieceWriter<host::Writer>);
 
 impl Writer {
     /// Ends the artifact and keeps it; answers its size in bytes.
     ///
     /// # Errors
     /// If the rest could not be written, or it is larger than a limit.
-    pub fn finish(mut self) -> Result<u64, HostError> {
-        self.hand_over()?;
-        self.sink.finish()
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), HostError> {
-        if self.buffer.len() + bytes.len() < PIECE_BYTES {
-            self.buffer.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.hand_over()?;
-        bytes.chunks(MOST_BYTES).try_for_each(|piece| self.sink.write(piece))
-    }
-
-    fn hand_over(&mut self) -> Result<(), HostError> {
-        if !self.buffer.is_empty() {
-            self.sink.write(&self.buffer)?;
-            self.buffer.clear();
-        }
-        Ok(())
+    pub fn finish(self) -> Result<u64, HostError> {
+        self.0.finish()
     }
 }
 
@@ -113,26 +88,22 @@ impl fmt::Debug for Writer {
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.put(bytes)?;
+        self.0.put(bytes)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(self.hand_over()?)
+        Ok(self.0.hand_over()?)
     }
 }
 
 /// An artifact that is being read, from its start.
-pub struct Reader {
-    source: host::Reader,
-    buffer: Vec<u8>,
-    at: usize,
-}
+pub struct Reader(PieceReader<host::Reader>);
 
 impl Reader {
     /// Size of the whole artifact in bytes.
     pub fn size(&self) -> u64 {
-        self.source.size()
+        self.0.source.size()
     }
 }
 
@@ -144,14 +115,6 @@ impl fmt::Debug for Reader {
 
 impl Read for Reader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.buffer.len() {
-            let wanted = into.len().clamp(PIECE_BYTES, MOST_BYTES);
-            self.buffer = self.source.read(wanted)?;
-            self.at = 0;
-        }
-        let length = into.len().min(self.buffer.len() - self.at);
-        into[..length].copy_from_slice(&self.buffer[self.at..self.at + length]);
-        self.at += length;
-        Ok(length)
+        self.0.read(into)
     }
 }

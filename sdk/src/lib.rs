@@ -61,6 +61,7 @@ pub mod http;
 mod logging;
 pub mod objects;
 mod options;
+mod pieces;
 mod sensor;
 pub mod sql;
 #[cfg(not(target_family = "wasm"))]

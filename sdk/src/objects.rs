@@ -34,12 +34,9 @@ use chrono::{DateTime, Utc};
 use crate::{
     error::{HostError, Result, found},
     host,
+    pieces::{PieceReader, PieceWriter},
 };
 
-/// Written bytes are handed over in pieces of this size.
-const PIECE_BYTES: usize = 256 << 10;
-/// The host takes and gives no more than this at a time.
-const MOST_BYTES: usize = 1 << 20;
 /// Objects that are asked for at a time.
 const PAGE: u32 = 1_000;
 
@@ -74,7 +71,7 @@ impl Bucket {
     /// [`HostError::Denied`] without the grant; [`HostError::NotFound`] if there is no such object.
     pub fn get(&self, key: &str) -> Result<Reader, HostError> {
         let (object, source) = host::object_get(&self.id, key)?;
-        Ok(Reader { object, source, buffer: Vec::new(), at: 0 })
+        Ok(Reader { object, pieces: PieceReader::new(source) })
     }
 
     /// A whole object.
@@ -92,7 +89,7 @@ impl Bucket {
     /// # Errors
     /// [`HostError::Denied`] without the grant.
     pub fn put(&self, key: &str, media_type: &str) -> Result<Writer, HostError> {
-        Ok(Writer { sink: host::object_put(&self.id, key, media_type)?, buffer: Vec::new() })
+        Ok(Writer(PieceWriter::new(host::object_put(&self.id, key, media_type)?)))
     }
 
     /// Writes an object whose `content` is at hand; answers its size in bytes.
@@ -101,7 +98,7 @@ impl Bucket {
     /// As [`put`](Self::put) and [`Writer::finish`].
     pub fn write(&self, key: &str, media_type: &str, content: impl AsRef<[u8]>) -> Result<u64, HostError> {
         let mut writer = self.put(key, media_type)?;
-        writer.put(content.as_ref())?;
+        writer.0.put(content.as_ref())?;
         writer.finish()
     }
 
@@ -171,36 +168,15 @@ impl Iterator for Objects {
 
 /// An object that is being written. Dropped without [`finish`](Self::finish), it is discarded.
 #[must_use = "an object that is not finished is discarded"]
-pub struct Writer {
-    sink: host::Upload,
-    buffer: Vec<u8>,
-}
+pub struct Writer(PieceWriter<host::Upload>);
 
 impl Writer {
     /// Ends the object and makes it appear; answers its size in bytes.
     ///
     /// # Errors
     /// If the rest could not be written.
-    pub fn finish(mut self) -> Result<u64, HostError> {
-        self.hand_over()?;
-        self.sink.finish()
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), HostError> {
-        if self.buffer.len() + bytes.len() < PIECE_BYTES {
-            self.buffer.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.hand_over()?;
-        bytes.chunks(MOST_BYTES).try_for_each(|piece| self.sink.write(piece))
-    }
-
-    fn hand_over(&mut self) -> Result<(), HostError> {
-        if !self.buffer.is_empty() {
-            self.sink.write(&self.buffer)?;
-            self.buffer.clear();
-        }
-        Ok(())
+    pub fn finish(self) -> Result<u64, HostError> {
+        self.0.finish()
     }
 }
 
@@ -212,21 +188,19 @@ impl fmt::Debug for Writer {
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.put(bytes)?;
+        self.0.put(bytes)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(self.hand_over()?)
+        Ok(self.0.hand_over()?)
     }
 }
 
 /// An object that is being read, from its start.
 pub struct Reader {
     object: Object,
-    source: host::Download,
-    buffer: Vec<u8>,
-    at: usize,
+    pieces: PieceReader<host::Download>,
 }
 
 impl Reader {
@@ -244,14 +218,6 @@ impl fmt::Debug for Reader {
 
 impl Read for Reader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.buffer.len() {
-            let wanted = into.len().clamp(PIECE_BYTES, MOST_BYTES);
-            self.buffer = self.source.read(wanted)?;
-            self.at = 0;
-        }
-        let length = into.len().min(self.buffer.len() - self.at);
-        into[..length].copy_from_slice(&self.buffer[self.at..self.at + length]);
-        self.at += length;
-        Ok(length)
+        self.pieces.read(into)
     }
 }

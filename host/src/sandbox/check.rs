@@ -257,25 +257,7 @@ fn check_import(name: &str) -> Result<(), Why> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-
-    fn leb(mut n: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        loop {
-            let byte = u8::try_from(n & 0x7f).unwrap();
-            n >>= 7;
-            bytes.push(if n == 0 { byte } else { byte | 0x80 });
-            if n == 0 {
-                return bytes;
-            }
-        }
-    }
-
-    fn section(id: u8, body: &[u8]) -> Vec<u8> {
-        [&[id][..], &leb(body.len()), body].concat()
-    }
+    use crate::sandbox::testing::{COMPONENT, MODULE, leb, section};
 
     /// A component of one module with one function of these locals and operators.
     fn function(locals: usize, operators: &[u8]) -> Vec<u8> {

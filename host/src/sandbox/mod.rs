@@ -77,6 +77,8 @@ mod meter;
 mod provenance;
 mod runner;
 mod tape;
+#[cfg(test)]
+mod testing;
 mod ticker;
 
 use std::process::ExitCode;

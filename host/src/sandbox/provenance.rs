@@ -75,25 +75,7 @@ fn producers(provenance: &mut Provenance, section: BinaryReader<'_>) -> wasmpars
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-
-    fn leb(mut n: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        loop {
-            let byte = u8::try_from(n & 0x7f).unwrap();
-            n >>= 7;
-            bytes.push(if n == 0 { byte } else { byte | 0x80 });
-            if n == 0 {
-                return bytes;
-            }
-        }
-    }
-
-    fn section(id: u8, body: &[u8]) -> Vec<u8> {
-        [&[id][..], &leb(body.len()), body].concat()
-    }
+    use crate::sandbox::testing::{COMPONENT, MODULE, leb, section};
 
     fn text(text: &str) -> Vec<u8> {
         [&leb(text.len()), text.as_bytes()].concat()
