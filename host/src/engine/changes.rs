@@ -13,10 +13,15 @@ pub struct Changes {
 impl Changes {
     /// Adds a [`super::Command::Persist`]; it wins over what was added before.
     pub fn persist(&mut self, mut change: Box<InstanceChange>) {
-        if let Some(Some(before)) = self.rows.get(&change.instance) {
+        if let Some(Some(mut before)) = self.rows.remove(&change.instance) {
             change.is_new |= before.is_new;
-            change.archive |= before.archive;
             change.drop_results |= before.drop_results;
+            if before.archive {
+                change.archive = true;
+                change.ended = before.ended.take();
+            } else if change.archive {
+                change.ended = Some(before);
+            }
         }
         self.rows.insert(change.instance, Some(change));
     }

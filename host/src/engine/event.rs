@@ -161,12 +161,14 @@ pub struct InstanceChange {
     pub archive: bool,
     /// XComs and artifacts of the instance are to go.
     pub drop_results: bool,
+    /// How the try ended that is to be archived, if no commit has written that yet.
+    pub ended: Option<Box<InstanceChange>>,
 }
 
 impl InstanceChange {
     /// Of an instance that has no row yet.
     pub fn new(instance: InstanceId, row: InstanceSnapshot) -> Self {
-        Self { instance, row, message: None, is_new: true, archive: false, drop_results: false }
+        Self { instance, row, message: None, is_new: true, archive: false, drop_results: false, ended: None }
     }
 }
 

@@ -493,6 +493,7 @@ impl RunState {
             is_new: false,
             archive: before.start_date.get().is_some() && next.start_date.get().is_none(),
             drop_results: before.state == TaskState::Success && next.state == TaskState::None,
+            ended: None,
         };
         turn.commands.push(Command::Persist(Box::new(change)));
     }

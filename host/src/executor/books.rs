@@ -112,6 +112,11 @@ impl Attempt {
         state.effects.take()
     }
 
+    /// Whether its event has gone to the scheduler, or is about to.
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// Notes that it is sent now; false if it is over, or unwanted, and must not be.
     pub fn sent_to(&self, runner: RunnerId) -> bool {
         let mut state = self.state();

@@ -316,10 +316,7 @@ impl Effects {
 
     /// Takes what was pushed; answers the key of a blob that nobody needs any more.
     pub fn push_xcom(&mut self, key: XComKey, pushed: Pushed) -> Option<String> {
-        match self.xcoms.insert(key, pushed)?.body {
-            XComBody::Blob(blob) => Some(blob),
-            XComBody::Inline(_) => None,
-        }
+        self.xcoms.insert(key, pushed)?.body.into_blob()
     }
 
     pub fn open_stream(&mut self, stream: Stream) -> Result<StreamKey, CallError> {

@@ -282,6 +282,11 @@ impl Executor {
         self.shared.results.forget(instance);
     }
 
+    /// Deletes objects of attempts whose success does not count.
+    pub fn discard(&self, blobs: Vec<String>) {
+        self.shared.discard(blobs);
+    }
+
     /// The logs of all attempts.
     pub fn logs(&self) -> &Logs {
         &self.shared.logs

@@ -221,6 +221,10 @@ impl Runner {
                 waiting.append(of_component);
             }
         }
+        drop(state);
+        if let Some(worker) = &self.worker {
+            worker.changed.notify_one();
+        }
         waiting
     }
 
@@ -297,12 +301,9 @@ impl Runner {
         }
         state.idle_since = (state.running.attempts == 0).then(|| Clock.now());
         drop(state);
-        if let Some(worker) = &self.worker {
-            worker.changed.notify_one();
-            shared.place_homeless();
-            if self.is_draining() {
-                shared.tell(ExecutorEvent::Workers);
-            }
+        self.made_room(shared);
+        if self.is_draining() {
+            shared.tell(ExecutorEvent::Workers);
         }
     }
 
@@ -338,6 +339,9 @@ impl Runner {
                         runner.send_or_queue(&mut state, ready);
                     }
                     state.unload_above(MAX_LOADED_BYTES);
+                    drop(state);
+                    // Some may have been ended while they waited.
+                    runner.made_room(&shared);
                 }
                 Err(error) => {
                     drop(state);
@@ -371,8 +375,14 @@ impl Runner {
         for ready in waiting {
             finish::not_started(shared, ready.attempt.key, retry, why.to_owned());
         }
+        self.made_room(shared);
+    }
+
+    /// Tells those who wait for a worker to have less to do.
+    fn made_room(&self, shared: &Arc<Shared>) {
         if let Some(worker) = &self.worker {
             worker.changed.notify_one();
+            shared.place_homeless();
         }
     }
 
@@ -412,7 +422,8 @@ impl State {
             Component::Loading(waiting) => waiting.as_slice(),
             Component::Loaded { .. } => &[],
         });
-        let waiting = self.queue.iter().chain(loading).filter(|ready| counts(ready));
+        // Those that were ended meanwhile are dropped when their turn comes.
+        let waiting = self.queue.iter().chain(loading).filter(|ready| counts(ready) && !ready.attempt.is_closed());
         waiting.map(|ready| ready.attempt.takes()).fold(Taken::default(), Taken::and)
     }
 

@@ -206,6 +206,9 @@ impl Shared {
     /// Hands an attempt to a runner, or keeps it until there is one.
     pub(super) fn place(self: &Arc<Self>, ready: Ready) {
         let mut homeless = self.runners.homeless();
+        if ready.attempt.is_closed() {
+            return;
+        }
         match self.runners.choose(ready.queue(), ready.attempt.takes()) {
             Some(runner) => runner.submit(self, ready),
             None => homeless.push(ready),

@@ -1,7 +1,7 @@
 //! What a new run is called and which data interval it is about.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -234,9 +234,11 @@ const IDENTITY_KEPT: Duration = Duration::from_mins(1);
 
 /// The ids and logical dates of runs that were made lately, so that of two requests that both saw the
 /// store without such a run only the first makes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recent {
-    known: BTreeSet<(DagId, Identity)>,
+    /// Nothing is known of runs that were made before.
+    since: Timestamp,
+    known: BTreeMap<(DagId, Identity), Timestamp>,
     by_age: VecDeque<(Timestamp, DagId, Identity)>,
 }
 
@@ -247,16 +249,25 @@ enum Identity {
 }
 
 impl Recent {
+    pub fn new(now: Timestamp) -> Self {
+        Self { since: now, known: BTreeMap::new(), by_age: VecDeque::new() }
+    }
+
     /// Whether a run of this identity was made lately.
     pub fn has(&self, dag_id: &DagId, run_id: Option<&RunId>, logical_date: Option<Timestamp>) -> bool {
-        let knows = |identity| self.known.contains(&(dag_id.clone(), identity));
+        let knows = |identity| self.known.contains_key(&(dag_id.clone(), identity));
         run_id.is_some_and(|run_id| knows(Identity::RunId(run_id.clone())))
             || logical_date.is_some_and(|date| knows(Identity::LogicalDate(date)))
     }
 
     /// Whether what a look into the store at `checked_at` missed would still be remembered.
-    pub fn covers(checked_at: Timestamp, now: Timestamp) -> bool {
-        now.since(checked_at) < IDENTITY_KEPT / 2
+    pub fn covers(&self, checked_at: Timestamp, now: Timestamp) -> bool {
+        checked_at >= self.since && now.since(checked_at) < IDENTITY_KEPT / 2
+    }
+
+    /// Forgets the runs of a dag that was deleted: they can be made again.
+    pub fn forget_dag(&mut self, dag_id: &DagId) {
+        self.known.retain(|(of, _), _| of != dag_id);
     }
 
     /// Forgets a run that was deleted: it can be made again.
@@ -271,13 +282,17 @@ impl Recent {
     pub fn add(&mut self, run: &DagRunNew, now: Timestamp) {
         while let Some((at, ..)) = self.by_age.front()
             && now.since(*at) > IDENTITY_KEPT
-            && let Some((_, dag_id, identity)) = self.by_age.pop_front()
+            && let Some((at, dag_id, identity)) = self.by_age.pop_front()
         {
-            self.known.remove(&(dag_id, identity));
+            let known = (dag_id, identity);
+            // Of one that was forgotten, and made again since, the later counts.
+            if self.known.get(&known) == Some(&at) {
+                self.known.remove(&known);
+            }
         }
         let date = run.logical_date.map(Identity::LogicalDate);
         for identity in [Identity::RunId(run.run_id.clone())].into_iter().chain(date) {
-            self.known.insert((run.dag_id.clone(), identity.clone()));
+            self.known.insert((run.dag_id.clone(), identity.clone()), now);
             self.by_age.push_back((now, run.dag_id.clone(), identity));
         }
     }

@@ -24,6 +24,8 @@ pub trait Dispatch: Send + 'static {
     fn kill(&self, attempt: &AttemptId);
     /// Forgets what is remembered of an instance's result.
     fn forget_result(&self, instance: &InstanceKey);
+    /// Deletes objects of attempts whose success does not count.
+    fn discard(&self, blobs: Vec<String>);
     /// What the workers have room for that serve `queue`; none: its attempts run here.
     fn room_of(&self, queue: &QueueName) -> Option<Room>;
     /// The fleet of pods that serves `queue`.
@@ -45,6 +47,10 @@ impl Dispatch for Executor {
 
     fn forget_result(&self, instance: &InstanceKey) {
         Self::forget_result(self, instance);
+    }
+
+    fn discard(&self, blobs: Vec<String>) {
+        Self::discard(self, blobs);
     }
 
     fn room_of(&self, queue: &QueueName) -> Option<Room> {

@@ -16,7 +16,7 @@ use self::call::Sender;
 pub(super) use self::call::{Calls, postgres_function};
 use super::{
     ArtifactRow, BackfillId, BackfillRow, CachedResultRow, CallbackNew, DagRunKey, DagVersionKey, EventNew,
-    InstanceKey, OriginRow, RecordingRow, RenderedFieldsRow, Store, StoreError, WaitRow, Writer, XComNew,
+    InstanceKey, OriginRow, RecordingRow, Store, StoreError, WaitRow, Writer, XComNew,
 };
 use crate::model::{
     approval::Answer,
@@ -116,6 +116,14 @@ pub struct InstanceUpdate {
     pub list_length: Option<u32>,
 }
 
+/// A try that is over and followed by another.
+#[derive(Debug, Clone)]
+pub struct HistoryNew {
+    pub key: InstanceKey,
+    /// How it ended, if its row does not say so yet.
+    pub ended: Option<Box<InstanceUpdate>>,
+}
+
 /// An asset was updated.
 #[derive(Debug, Clone)]
 pub struct AssetEventNew {
@@ -176,7 +184,7 @@ pub struct Commit {
     pub instances_new: Vec<InstanceNew>,
     /// Instances whose present try is over and followed by another: it is copied to the history before `instances`
     /// overwrites it.
-    pub histories: Vec<InstanceKey>,
+    pub histories: Vec<HistoryNew>,
     /// Each must be there, at most once.
     pub instances: Vec<InstanceUpdate>,
     /// Instances whose XComs and artifacts are deleted.
@@ -197,8 +205,8 @@ pub struct Commit {
     pub waits_new: Vec<WaitRow>,
     /// A question that was answered already keeps its answer.
     pub answers: Vec<AnswerNew>,
-    /// What the templates of tries became.
-    pub rendered_fields: Vec<RenderedFieldsRow>,
+    /// What the templates of tries became, as JSON; of what those of one try became in a turn, the last counts.
+    pub rendered_fields: BTreeMap<(InstanceKey, u32), String>,
     /// What instances of mapped tasks are called; of what one was called in a turn, the last counts.
     pub labels: BTreeMap<InstanceKey, String>,
     /// Those that are there already stay as they are.

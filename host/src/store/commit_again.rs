@@ -39,7 +39,7 @@ impl Commit {
             return Some(Sign::Event(event));
         }
         let history = self.histories.first()?;
-        self.instances.iter().find(|instance| instance.key == *history).map(Sign::Changed)
+        self.instances.iter().find(|instance| instance.key == history.key).map(Sign::Changed)
     }
 }
 

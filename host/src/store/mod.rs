@@ -86,7 +86,8 @@ pub use cached_result::{CachedResult, CachedResultRow};
 pub use calendar::{MOST_OF_DAY, MOST_UNFINISHED};
 pub use callback::{CallbackNew, CallbackRow};
 pub use commit::{
-    AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, InstanceNew, InstanceUpdate, Placement, Renewal, Through,
+    AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, HistoryNew, InstanceNew, InstanceUpdate, Placement,
+    Renewal, Through,
 };
 pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, LastRunFilter, TagMatch};
 pub use dag_numbers::StoredNumbers;
@@ -104,7 +105,6 @@ pub use lease::Leader;
 pub use origin::StartedRun;
 pub use place::{Place, Walk};
 pub use recording::RecordingRow;
-pub use rendered::RenderedFieldsRow;
 pub use retention::{EndedRun, PartStep, RetentionSize};
 pub use rows::*;
 pub use schema::migrations;

@@ -9,15 +9,6 @@ use super::{
     db::{self, Row, each},
 };
 
-/// What the templates of a try became.
-#[derive(Debug, Clone)]
-pub struct RenderedFieldsRow {
-    pub instance: InstanceKey,
-    pub try_number: u32,
-    /// A JSON object: inputs by name. Secrets are masked and long values cut.
-    pub fields: String,
-}
-
 impl Store {
     /// What the templates of these tries became, of those that have any.
     pub async fn rendered_fields_list(

@@ -207,6 +207,16 @@ pub enum XComBody {
     Blob(String),
 }
 
+impl XComBody {
+    /// Its object's key, if it has one.
+    pub fn into_blob(self) -> Option<String> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Blob(blob) => Some(blob),
+        }
+    }
+}
+
 /// An XCom to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XComNew {

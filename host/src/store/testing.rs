@@ -17,6 +17,8 @@ use super::{Commit, InstanceKey, Store, StoreConfig, StoreError, StorePlace, Syn
 pub enum CommitFault {
     /// The database can't be reached.
     Fails,
+    /// The database refuses it for good.
+    Refused,
     /// It is made, and the answer is lost.
     LosesAnswer,
     /// The process dies before it.
@@ -46,6 +48,9 @@ impl CommitFault {
         if matches!(self, Self::DiesBefore | Self::DiesAfter) {
             store.shared.faults.died.notify_one();
             std::future::pending::<()>().await;
+        }
+        if self == Self::Refused {
+            return Err(StoreError::Stale);
         }
         Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed))
     }

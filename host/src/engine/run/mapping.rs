@@ -73,6 +73,7 @@ impl RunState {
                     is_new: true,
                     archive: false,
                     drop_results: false,
+                    ended: None,
                 };
                 Command::Persist(Box::new(change))
             }));

@@ -88,8 +88,7 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
         Filter::Split => split(text()?, args.maybe_text("sep")?.as_deref())?,
         Filter::Join => {
             let separator = args.maybe_text("d")?.unwrap_or_default();
-            let words: Vec<_> = list()?.iter().map(plain).collect();
-            words.join(&separator).into()
+            join(&list()?, &separator)?.into()
         }
         Filter::Length => match value.as_json() {
             Some(Value::String(text)) => text.chars().count().into(),
@@ -102,14 +101,11 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
         Filter::List => Value::Array(list()?).into(),
         Filter::Sort => {
             let mut items = list()?;
-            let mut wrong = None;
-            items.sort_by(|one, other| {
-                compare(one, other).unwrap_or_else(|| {
-                    wrong.get_or_insert_with(|| "what it holds can't be put in order".to_owned());
-                    Ordering::Equal
-                })
-            });
-            wrong.map_or(Ok(()), Err)?;
+            // Sorting panics where an order contradicts itself: all of one kind have one that does not.
+            if items.first().is_some_and(|first| items.iter().any(|item| compare(first, item).is_none())) {
+                return Err("what it holds can't be put in order".to_owned());
+            }
+            items.sort_by(|one, other| compare(one, other).unwrap_or(Ordering::Equal));
             Value::Array(items).into()
         }
         Filter::Unique => {
@@ -222,7 +218,7 @@ pub(super) fn method<'a>(of: &Val<'a>, name: &str, args: &mut Args<'a>) -> Found
                 Ok(replace(text, &old, &new)?.into())
             }
             (Value::String(text), "join") => match args.maybe("iterable").as_ref().and_then(Val::as_json) {
-                Some(Value::Array(items)) => Ok(items.iter().map(plain).collect::<Vec<_>>().join(text).into()),
+                Some(Value::Array(items)) => Ok(join(items, text)?.into()),
                 _ => Err("a list is wanted".into()),
             },
             _ => unknown(),
@@ -282,12 +278,23 @@ fn replace(text: &str, old: &str, new: &str) -> Result<String, String> {
     if old.is_empty() {
         return Err("what is replaced is empty".into());
     }
-    // Before it is made: it may be many times as long.
-    let length = text.len() + text.matches(old).count().saturating_mul(new.len());
+    check_length(text.matches(old).count().saturating_mul(new.len()).saturating_add(text.len()))?;
+    Ok(text.replace(old, new))
+}
+
+fn join(items: &[Value], separator: &str) -> Result<String, String> {
+    let words: Vec<_> = items.iter().map(plain).collect();
+    let separators = words.len().saturating_sub(1).saturating_mul(separator.len());
+    check_length(words.iter().map(String::len).fold(separators, usize::saturating_add))?;
+    Ok(words.join(separator))
+}
+
+/// Before a text is made that may be many times as long as what it is made of.
+fn check_length(length: usize) -> Result<(), String> {
     if length > super::MAX_RENDERED_BYTES {
         return Err(format!("it would have {length} bytes; at most {} are allowed", super::MAX_RENDERED_BYTES));
     }
-    Ok(text.replace(old, new))
+    Ok(())
 }
 
 fn title(text: &str) -> String {
@@ -334,14 +341,30 @@ fn whole(number: &Number) -> Result<i64, String> {
 /// Which of two comes first; none if they are not of one kind that has an order.
 pub(super) fn compare(one: &Value, other: &Value) -> Option<Ordering> {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => match (one.as_i64(), other.as_i64()) {
-            (Some(one), Some(other)) => Some(one.cmp(&other)),
-            _ => one.as_f64()?.partial_cmp(&other.as_f64()?),
-        },
+        (Value::Number(one), Value::Number(other)) => Some(compare_numbers(one, other)),
         (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
         (Value::Bool(one), Value::Bool(other)) => Some(one.cmp(other)),
         _ => None,
     }
+}
+
+/// By what they are, not by what they are as floats: those beyond 2^53 would be equal to several that differ.
+fn compare_numbers(one: &Number, other: &Number) -> Ordering {
+    let whole = |number: &Number| number.as_i128();
+    let float = |number: &Number| number.as_f64().unwrap_or_default();
+    match (whole(one), whole(other)) {
+        (Some(one), Some(other)) => one.cmp(&other),
+        (Some(one), None) => compare_whole(one, float(other)),
+        (None, Some(other)) => compare_whole(other, float(one)).reverse(),
+        (None, None) => float(one).partial_cmp(&float(other)).unwrap_or(Ordering::Equal),
+    }
+}
+
+/// A whole number of 64 bits and a float that is a number.
+fn compare_whole(whole: i128, float: f64) -> Ordering {
+    #[expect(clippy::cast_possible_truncation, reason = "it saturates, far beyond 64 bits")]
+    let floor = float.floor() as i128;
+    whole.cmp(&floor).then(if float > float.floor() { Ordering::Less } else { Ordering::Equal })
 }
 
 /// A text as it stands in a message.

@@ -279,6 +279,8 @@ fn no_template_takes_more_than_it_may() {
     let nested = "{% for a in range(1000) %}{% for b in range(1000) %}{{ a * b }}{% endfor %}{% endfor %}";
     let wide = "{{ 'a' * 1000000000 }}";
     let replaced = "{{ ('a' * 100000) | replace('a', 'a' * 100000) }}";
+    let joined = "{{ ('x' * 3000) | list | join('y' * 100000) }}";
+    let joined_by = "{{ ('y' * 100000).join(('x' * 3000) | list) }}";
     let grown = format!("{{% set x = [1] %}}{}{{{{ x }}}}", "{% set x = [x] %}".repeat(2_000));
     let listed = format!("{{% set x = range(1000) %}}{}{{{{ x }}}}", "{% set x = x + x %}".repeat(60));
     let deep = format!("{{{{ {}1{} }}}}", "(".repeat(300), ")".repeat(300));
@@ -290,6 +292,8 @@ fn no_template_takes_more_than_it_may() {
         (nested, "steps"),
         (wide, "handles more than"),
         (replaced, "it would have"),
+        (joined, "it would have"),
+        (joined_by, "it would have"),
         (&grown, "nested more than"),
         (&listed, "handles more than"),
         (&deep, "more than"),
@@ -303,7 +307,31 @@ fn no_template_takes_more_than_it_may() {
     }
 }
 
+#[test]
+fn lists_of_one_kind_are_sorted_whatever_they_hold() {
+    let mixed = "{{ [3, 'a', 1] | sort }}";
+    assert!(render(mixed).unwrap_err().contains("can't be put in order"));
+    let sorted = render("{{ [9007199254740993, 9007199254740992.0, 2.5, 2, -1, 9007199254740992] | sort }}").unwrap();
+    assert_eq!(sorted, "[-1,2,2.5,9007199254740992,9007199254740992,9007199254740993]");
+}
+
 proptest! {
+    /// Sorting panics where the order contradicts itself.
+    #[test]
+    fn no_list_is_sorted_in_contradictions(list in prop::collection::vec(prop_oneof![
+        (-3_i64..3).prop_map(|n| json!(9_007_199_254_740_992 + n)),
+        (-3_i64..3).prop_map(|n| json!((9_007_199_254_740_992 + 2 * n) as f64)),
+        any::<u64>().prop_map(|n| json!(n)),
+        any::<i64>().prop_map(|n| json!(n)),
+        "[a-c]{0,2}".prop_map(|text| json!(text)),
+        any::<bool>().prop_map(|flag| json!(flag)),
+    ], 0..60)) {
+        let numbers: Vec<_> = list.iter().filter(|item| item.is_number()).cloned().collect();
+        for list in [list, numbers] {
+            drop(render(&format!("{{{{ {} | sort | length }}}}", json!(list))));
+        }
+    }
+
     /// Whatever is written, nothing panics and what comes is bounded.
     #[test]
     fn any_text_is_rendered_or_refused(parts in prop::collection::vec(prop::sample::select(vec![

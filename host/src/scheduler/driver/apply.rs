@@ -5,7 +5,7 @@ use crate::{
     engine::{self, Command, Event, InstanceChange, InstanceId, Outcome},
     executor::{AttemptResult, Completion},
     model::{state::TaskState, wait::Wait},
-    store::DagRunKey,
+    store::{ArtifactRow, DagRunKey, InstanceKey, XComNew},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -26,8 +26,10 @@ impl<D: Dispatch> Driver<D> {
             ..
         } = completion;
         let key = id.instance.dag_run;
-        let Some(run) = self.runs.get(&key) else { return };
-        let Some(node) = run.version.dag.index(&id.instance.task_id) else { return };
+        let Some(run) = self.runs.get(&key) else { return self.void(&id.instance, xcoms, artifacts) };
+        let Some(node) = run.version.dag.index(&id.instance.task_id) else {
+            return self.void(&id.instance, xcoms, artifacts);
+        };
         let instance = InstanceId { node, map_index: id.instance.map_index };
         let attempt = engine::Attempt { instance, try_number: id.try_number, restart: id.restart };
         // One of a try that was given up, or cleared, is of no use to anyone.
@@ -63,7 +65,16 @@ impl<D: Dispatch> Driver<D> {
             turn.tick.commit.artifacts.extend(artifacts);
             turn.tick.commit.cached_results.extend(cached);
             self.update_outlets(key, instance, asset_extras, added, turn);
+        } else {
+            self.void(&id.instance, xcoms, artifacts);
         }
+    }
+
+    /// What an attempt left counts for nothing: it did not succeed, or was given up.
+    fn void(&self, instance: &InstanceKey, xcoms: Vec<XComNew>, artifacts: Vec<ArtifactRow>) {
+        self.executor.forget_result(instance);
+        let blobs = xcoms.into_iter().filter_map(|xcom| xcom.body.into_blob());
+        self.executor.discard(blobs.chain(artifacts.into_iter().map(|artifact| artifact.blob)).collect());
     }
 
     /// Tells a run's engine and does what it says. Answers which instances became success by it.

@@ -1,13 +1,14 @@
 //! A turn becomes durable, and then shows.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{Chain, Driver, Timer, Turn, change_of, conf};
 use crate::{
-    engine::{self, RunChange},
+    engine::{self, InstanceSnapshot, RunChange},
     executor::RunContext,
     model::{
         dag::Node,
@@ -16,7 +17,10 @@ use crate::{
         time::Timestamp,
     },
     scheduler::{Change, tick::Dispatch},
-    store::{DagRunKey, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, Placement, StoreError, WaitRow},
+    store::{
+        Commit, DagRunKey, DagRunUpdate, HistoryNew, InstanceKey, InstanceNew, InstanceUpdate, Placement, StoreError,
+        WaitRow,
+    },
     telemetry::{RunSpan, Telemetry, TryId, TrySpan},
 };
 
@@ -80,7 +84,13 @@ impl<D: Dispatch> Driver<D> {
                     });
                 }
                 if change.archive {
-                    commit.histories.push(id.clone());
+                    let ended = change.ended.map(|ended| Box::new(update_of(id.clone(), ended.row, ended.message)));
+                    if traced && ended.is_some() {
+                        let (run, queued_at) = (Arc::clone(&run.context), run.row.queued_at);
+                        let update = Told::History(commit.histories.len());
+                        turn.tries_told.push(TryTold { run, queued_at, update });
+                    }
+                    commit.histories.push(HistoryNew { key: id.clone(), ended });
                 }
                 if change.drop_results {
                     self.executor.forget_result(&id);
@@ -97,30 +107,15 @@ impl<D: Dispatch> Driver<D> {
                 }
                 if traced && row.end_date == Some(now) && row.start_date.is_some() {
                     let (run, queued_at) = (Arc::clone(&run.context), run.row.queued_at);
-                    turn.tries_told.push(TryTold { run, queued_at, update: commit.instances.len() });
+                    let update = Told::Instance(commit.instances.len());
+                    turn.tries_told.push(TryTold { run, queued_at, update });
                 }
                 if !change.is_new || !untouched {
-                    commit.instances.push(InstanceUpdate {
-                        key: id,
-                        state: row.state,
-                        try_number: row.try_number,
-                        max_tries: row.max_tries,
-                        restarts: row.restarts,
-                        scheduled_at: row.scheduled_at,
-                        queued_at: row.queued_at,
-                        start_date: row.start_date,
-                        end_date: row.end_date,
-                        wake_at: row.wake_at,
-                        message: change.message,
-                        followed: row
-                            .followed
-                            .as_ref()
-                            .map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect()),
-                        list_length: row.list_length,
-                    });
+                    commit.instances.push(update_of(id, change.row, change.message));
                 }
             }
         }
+        self.executor.discard(drop_cleared(commit));
         for (key, RunChange { row, message }) in std::mem::take(&mut turn.runs) {
             commit.dag_runs.push(DagRunUpdate {
                 key,
@@ -224,8 +219,13 @@ pub(super) struct RunTold {
 pub(super) struct TryTold {
     run: Arc<RunContext>,
     queued_at: Timestamp,
-    /// Which of the commit's instances it is.
-    update: usize,
+    update: Told,
+}
+
+/// Where a commit says how a try ended.
+enum Told {
+    Instance(usize),
+    History(usize),
 }
 
 /// Tells what began and ended in a turn that is durable.
@@ -255,7 +255,8 @@ fn tell(Telemetry { metrics, traces }: &Telemetry, turn: &Turn, took: Duration) 
             }
         }
     }
-    for instance in &commit.instances {
+    let ended = commit.histories.iter().filter_map(|history| history.ended.as_deref());
+    for instance in commit.instances.iter().chain(ended) {
         if instance.start_date == Some(now)
             && let Some(scheduled_at) = instance.scheduled_at
         {
@@ -266,7 +267,11 @@ fn tell(Telemetry { metrics, traces }: &Telemetry, turn: &Turn, took: Duration) 
         }
     }
     for TryTold { run, queued_at, update } in &turn.tries_told {
-        let Some(instance) = commit.instances.get(*update) else { continue };
+        let instance = match update {
+            Told::Instance(at) => commit.instances.get(*at),
+            Told::History(at) => commit.histories.get(*at).and_then(|history| history.ended.as_deref()),
+        };
+        let Some(instance) = instance else { continue };
         traces.try_ended(&TrySpan {
             id: TryId {
                 dag_run: run.dag_run.0,
@@ -283,6 +288,38 @@ fn tell(Telemetry { metrics, traces }: &Telemetry, turn: &Turn, took: Duration) 
             ended: now,
             message: instance.message.as_deref(),
         });
+    }
+}
+
+/// Leaves out the results of instances that were cleared in the turn in which they succeeded. Answers the blobs that nobody names now.
+fn drop_cleared(commit: &mut Commit) -> Vec<String> {
+    if commit.xcoms_cleared.is_empty() || commit.xcoms.is_empty() && commit.artifacts.is_empty() {
+        return Vec::new();
+    }
+    let cleared: HashSet<&InstanceKey> = commit.xcoms_cleared.iter().collect();
+    let xcoms = commit.xcoms.extract_if(.., |xcom| cleared.contains(&xcom.instance));
+    let mut blobs: Vec<_> = xcoms.filter_map(|xcom| xcom.body.into_blob()).collect();
+    let artifacts = commit.artifacts.extract_if(.., |artifact| cleared.contains(&artifact.instance));
+    blobs.extend(artifacts.map(|artifact| artifact.blob));
+    commit.cached_results.retain(|cached| !cleared.contains(&cached.instance));
+    blobs
+}
+
+fn update_of(key: InstanceKey, row: InstanceSnapshot, message: Option<String>) -> InstanceUpdate {
+    InstanceUpdate {
+        key,
+        state: row.state,
+        try_number: row.try_number,
+        max_tries: row.max_tries,
+        restarts: row.restarts,
+        scheduled_at: row.scheduled_at,
+        queued_at: row.queued_at,
+        start_date: row.start_date,
+        end_date: row.end_date,
+        wake_at: row.wake_at,
+        message,
+        followed: row.followed.map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect()),
+        list_length: row.list_length,
     }
 }
 

@@ -62,7 +62,7 @@ impl<D: Dispatch> Driver<D> {
             timers: BTreeSet::new(),
             waits: Waits::default(),
             touched: BTreeSet::new(),
-            recent: runs::Recent::default(),
+            recent: runs::Recent::new(now),
             backfills: backfills::Backfills::default(),
             links: past::Links::default(),
             failing: BTreeSet::new(),
@@ -84,6 +84,8 @@ impl<D: Dispatch> Driver<D> {
         self.waits = Waits::default();
         self.links.clear();
         self.failing.clear();
+        // Of runs that were made in a turn that did not become durable there is nothing.
+        self.recent = runs::Recent::new(now);
         self.next_key = self.store.dag_run_next_key().await?;
         self.next_event = self.store.asset_event_next_key().await?;
         self.reload_pools().await?;

@@ -1,10 +1,7 @@
 //! What the templates of attempts became, on its way into the database.
 
 use super::{Change, Driver, Turn};
-use crate::{
-    engine::InstanceId, executor::Rendered, model::state::TaskState, scheduler::tick::Dispatch,
-    store::RenderedFieldsRow,
-};
+use crate::{engine::InstanceId, executor::Rendered, model::state::TaskState, scheduler::tick::Dispatch};
 
 impl<D: Dispatch> Driver<D> {
     /// Keeps it, if the attempt is the present one.
@@ -18,9 +15,7 @@ impl<D: Dispatch> Driver<D> {
             return;
         }
         if let Some(fields) = fields {
-            let instance = id.instance.clone();
-            let row = RenderedFieldsRow { instance, try_number: id.try_number, fields };
-            turn.tick.commit.rendered_fields.push(row);
+            turn.tick.commit.rendered_fields.insert((id.instance.clone(), id.try_number), fields);
         }
         if let Some(label) = label {
             turn.tick.change(Change::Task {

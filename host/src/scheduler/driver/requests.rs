@@ -1,10 +1,10 @@
 //! What people ask of the loop.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::Future};
 
 use super::{
     super::{no_dag, no_run, runs, select},
-    ActiveRun, Driver, Reply, Request, Turn,
+    ActiveRun, Chain, Driver, Reply, Request, Turn,
 };
 use crate::{
     engine::{Event, InstanceId, Verdict},
@@ -148,7 +148,7 @@ impl<D: Dispatch> Driver<D> {
         if self.recent.has(dag_id, Some(&new.run_id), new.logical_date) {
             return Err(runs::duplicate(dag_id, Some(&new.run_id), new.logical_date));
         }
-        if !runs::Recent::covers(checked_at, turn.now())
+        if !self.recent.covers(checked_at, turn.now())
             && self.store.dag_run_exists(dag_id, Some(&new.run_id), new.logical_date).await?
         {
             return Err(runs::duplicate(dag_id, Some(&new.run_id), new.logical_date));
@@ -241,7 +241,7 @@ impl<D: Dispatch> Driver<D> {
                 "dag `{dag_id}` has running task instances; pause it and wait, or mark its runs as failed, then delete it"
             )));
         }
-        self.store.dag_delete(dag_id).await?;
+        self.until_answered(|| self.store.dag_delete(dag_id)).await?;
         self.wake_waiters_of(dag_id, turn);
         let loaded: Vec<_> = self.runs.values().filter(of_dag).map(|run| run.row.key).collect();
         for key in loaded {
@@ -253,8 +253,26 @@ impl<D: Dispatch> Driver<D> {
         self.admission.set_memory(dag_id, None);
         self.executor.forget_dag(dag_id);
         self.backfills.forget_dag(dag_id);
+        self.recent.forget_dag(dag_id);
         turn.tick.change(Change::Dag { dag_id: dag_id.clone() });
         Ok(())
+    }
+
+    /// Asks the store to delete until it answers: what it deleted must go here, too, and its answer may have been lost, or it may have
+    /// stopped halfway.
+    async fn until_answered<F: Future<Output = Result<u64, StoreError>>>(
+        &self,
+        delete: impl Fn() -> F,
+    ) -> Result<u64, StoreError> {
+        loop {
+            match delete().await {
+                Err(error) if error.is_transient() => {
+                    tracing::error!(error = %Chain(&error), "a deletion is tried again");
+                    tokio::time::sleep(self.config.commit_retry).await;
+                }
+                answered => return answered,
+            }
+        }
     }
 
     async fn delete_run(&mut self, dag_id: &DagId, run_id: &RunId, turn: &mut Turn) -> Outcome<()> {
@@ -264,7 +282,7 @@ impl<D: Dispatch> Driver<D> {
                 "dag_run `{run_id}` has running task instances; mark it as failed first, then delete it"
             )));
         }
-        self.store.dag_run_delete(&[row.key]).await?;
+        self.until_answered(|| self.store.dag_run_delete(std::slice::from_ref(&row.key))).await?;
         if self.waits.is_newest_awaited(dag_id) {
             // Another run is the newest now.
             self.wake_waiters_of(dag_id, turn);

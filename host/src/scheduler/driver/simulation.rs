@@ -141,6 +141,8 @@ impl Dispatch for Script {
 
     fn forget_result(&self, _: &InstanceKey) {}
 
+    fn discard(&self, _: Vec<String>) {}
+
     fn room_of(&self, _: &QueueName) -> Option<Room> {
         None
     }

@@ -6,6 +6,7 @@ mod delete;
 mod many;
 mod rendered;
 mod retire;
+mod turns;
 mod waits;
 
 use std::{
@@ -26,7 +27,7 @@ use crate::{
         time::Timestamp,
     },
     scheduler::{RequestError, RunRequest, SchedulerConfig, tick::Dispatch},
-    store::{DagRunRow, Deploy, InstanceKey, Store, StoreConfig, TaskInstanceRow},
+    store::{DagRunKey, DagRunRow, Deploy, InstanceKey, Store, StoreConfig, TaskInstanceRow},
 };
 
 /// Takes what the loop dispatches.
@@ -43,6 +44,8 @@ impl Dispatch for Script {
     }
 
     fn forget_result(&self, _: &InstanceKey) {}
+
+    fn discard(&self, _: Vec<String>) {}
 
     fn room_of(&self, _: &QueueName) -> Option<Room> {
         None

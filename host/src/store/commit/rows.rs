@@ -106,7 +106,23 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
             )
         })
         .await?;
-    sender.add(Part::Histories, &batch.histories, key).await?;
+    sender
+        .add(Part::Histories, &batch.histories, |history| {
+            let (dag_run, task_id, map_index) = key(&history.key);
+            let ended = history.ended.as_deref();
+            (
+                dag_run,
+                task_id,
+                map_index,
+                ended.map(|ended| ended.state),
+                ended.and_then(|ended| micros(ended.end_date)),
+                ended.and_then(|ended| micros(ended.wake_at)),
+                ended.and_then(|ended| ended.list_length),
+                ended.and_then(|ended| ended.followed.as_ref()).map(JsonText),
+                ended.and_then(|ended| ended.message.as_ref()),
+            )
+        })
+        .await?;
     sender
         .add(Part::Instances, &batch.instances, |instance| {
             let (dag_run, task_id, map_index) = key(&instance.key);
@@ -234,9 +250,9 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
     sender.add(Part::AssetQueue, &queue, |row| row).await?;
     sender.add(Part::AssetRuns, &batch.asset_runs, |row| row).await?;
     sender
-        .add(Part::RenderedFields, &batch.rendered_fields, |row| {
-            let (dag_run, task_id, map_index) = key(&row.instance);
-            (dag_run, task_id, map_index, row.try_number, &row.fields)
+        .add(Part::RenderedFields, &batch.rendered_fields, |((instance, try_number), fields)| {
+            let (dag_run, task_id, map_index) = key(instance);
+            (dag_run, task_id, map_index, try_number, fields)
         })
         .await?;
     sender

@@ -188,13 +188,27 @@ async fn an_earlier_try_is_kept_as_it_was() {
     let commit = |instances| Commit { instances, now: at(1), ..Commit::default() };
     store.commit(&commit(vec![first])).await.unwrap();
     let mut second = commit(vec![update(x.clone(), TaskState::Running, 2)]);
-    second.histories = vec![x.clone(), instance(1, "y")];
+    second.histories = [&x, &instance(1, "y")].map(|key| HistoryNew { key: key.clone(), ended: None }).into();
     store.commit(&second).await.unwrap();
 
     let tries = store.task_instance_tries(&x).await.unwrap();
     let seen: Vec<_> = tries.iter().map(|row| (row.try_number, row.state, row.message.as_deref())).collect();
     assert_eq!(seen, [(1, TaskState::UpForRetry, Some("boom")), (2, TaskState::Running, None)]);
     assert_eq!(store.task_instance_tries(&instance(1, "y")).await.unwrap().len(), 1, "a try that never was");
+
+    // One that ended in the commit in which the next begins.
+    let ended = InstanceUpdate {
+        message: Some("bang".into()),
+        end_date: Some(at(2)),
+        wake_at: Some(at(2)),
+        ..update(x.clone(), TaskState::UpForRetry, 2)
+    };
+    let mut third = commit(vec![update(x.clone(), TaskState::Scheduled, 3)]);
+    third.histories = vec![HistoryNew { key: x.clone(), ended: Some(Box::new(ended)) }];
+    store.commit(&third).await.unwrap();
+    let second = &store.task_instance_tries(&x).await.unwrap()[1];
+    assert_eq!((second.try_number, second.state, second.end_date), (2, TaskState::UpForRetry, Some(at(2))));
+    assert_eq!((second.message.as_deref(), second.wake_at), (Some("bang"), Some(at(2))));
 }
 
 #[tokio::test]

@@ -16,9 +16,10 @@ async fn with_leftovers() -> TestStore {
         ..Commit::default()
     };
     store.commit(&commit).await.unwrap();
-    let rendered = RenderedFieldsRow { instance: x.clone(), try_number: 1, fields: "{}".into() };
-    store.commit(&Commit { rendered_fields: vec![rendered], now: at(1), ..Commit::default() }).await.unwrap();
-    let history = Commit { histories: vec![x.clone()], now: at(2), ..Commit::default() };
+    let rendered_fields = [((x.clone(), 1), "{}".to_owned())].into();
+    store.commit(&Commit { rendered_fields, now: at(1), ..Commit::default() }).await.unwrap();
+    let history =
+        Commit { histories: vec![HistoryNew { key: x.clone(), ended: None }], now: at(2), ..Commit::default() };
     store.commit(&history).await.unwrap();
     store
         .log_chunk_append(&[
