@@ -13,9 +13,12 @@ mod fields;
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use croner::parser::{CronParser, Seconds, Year};
+use croner::{
+    CronComponent,
+    parser::{CronParser, Seconds, Year},
+};
 
 use self::fields::Fields;
 use super::{time::Timestamp, timetable::TimetableError};
@@ -23,13 +26,16 @@ use super::{time::Timestamp, timetable::TimetableError};
 /// Between two changes of a zone's clocks lies more than twice this.
 const LONGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
 
+/// The last year that an expression may name; the first is 1970.
+const LAST_YEAR: u16 = 2099;
+
 /// The instants that a cron expression stands for, in a time zone.
 #[derive(Clone)]
 pub struct Cron {
     expression: String,
     timezone: Tz,
-    /// Matches wall-clock times, which are handed to it as if they were UTC.
-    wall: croner::Cron,
+    /// Match wall-clock times, which are handed to them as if they were UTC; it fires when one of them does.
+    wall: Vec<croner::Cron>,
     /// Whether it fires in every hour of a day.
     is_hourly: bool,
 }
@@ -66,12 +72,19 @@ impl Cron {
         let fail = |why: &str| TimetableError(format!("cron expression `{shown}`: {why}"));
         let fields = Fields::read(expression).map_err(|why| fail(&why))?;
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required).build();
-        let wall = parser.parse(&fields.to_string()).map_err(|error| fail(&error.to_string()))?;
-        let cron = Self { expression: shown.clone(), timezone, wall, is_hourly: fields.is_hourly };
-        if cron.wall_next(DateTime::UNIX_EPOCH.naive_utc(), true).is_none() {
+        let parse = |patterns: Vec<String>| {
+            let parsed = patterns.iter().map(|pattern| parser.parse(pattern)).collect::<Result<Vec<_>, _>>();
+            parsed.map_err(|error| fail(&error.to_string()))
+        };
+        if !parse(fields.conditions())?.iter().any(fires) {
             return Err(fail("it never fires; there is no such day"));
         }
-        Ok(cron)
+        let mut wall = parse(fields.patterns())?;
+        if wall.len() > 1 {
+            // One that never matches would be searched to the end of time at each call.
+            wall.retain(fires);
+        }
+        Ok(Self { expression: shown.clone(), timezone, wall, is_hourly: fields.is_hourly })
     }
 
     /// The first instant strictly after `after`; none after the last.
@@ -189,7 +202,9 @@ impl Cron {
         let whole = wall.and_utc().timestamp();
         let is_whole = wall.and_utc().timestamp_subsec_nanos() == 0;
         let start = DateTime::from_timestamp(whole, 0)?;
-        self.wall.find_next_occurrence(&start, is_inclusive && is_whole).ok().map(|found| found.naive_utc())
+        let is_inclusive = is_inclusive && is_whole;
+        let found = self.wall.iter().filter_map(|wall| wall.find_next_occurrence(&start, is_inclusive).ok()).min();
+        found.map(|found| found.naive_utc())
     }
 
     /// The last wall-clock time before `wall` that matches.
@@ -197,7 +212,8 @@ impl Cron {
         let whole = wall.and_utc().timestamp();
         let is_whole = wall.and_utc().timestamp_subsec_nanos() == 0;
         let start = DateTime::from_timestamp(whole, 0)?;
-        self.wall.find_previous_occurrence(&start, !is_whole).ok().map(|found| found.naive_utc())
+        let found = self.wall.iter().filter_map(|wall| wall.find_previous_occurrence(&start, !is_whole).ok()).max();
+        found.map(|found| found.naive_utc())
     }
 
     fn offset(&self, at: DateTime<Utc>) -> TimeDelta {
@@ -252,6 +268,18 @@ impl Cron {
         }
         DateTime::from_timestamp(high, 0)
     }
+}
+
+/// Whether a day of the years that an expression may name matches; among them are years of all kinds.
+///
+/// The crate's own search goes on for three thousand years.
+fn fires(wall: &croner::Cron) -> bool {
+    let first = |field: &CronComponent| field.values().first().copied().map(u32::from);
+    let croner::CronPattern { hours, minutes, seconds, .. } = &wall.pattern;
+    let (Some(hour), Some(minute), Some(second)) = (first(hours), first(minutes), first(seconds)) else { return false };
+    let days = DateTime::UNIX_EPOCH.date_naive().iter_days().take_while(|day| day.year() <= i32::from(LAST_YEAR));
+    days.filter_map(|day| day.and_hms_opt(hour, minute, second))
+        .any(|time| wall.is_time_matching(&time.and_utc()).unwrap_or(false))
 }
 
 fn shift(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {

@@ -33,8 +33,8 @@ impl Retry {
         })
     }
 
-    /// How long to wait after the `failed`-th failure (from 1): what the attempt `said`, if it did. `seed` spreads the waits of tasks
-    /// that fail together.
+    /// How long to wait after the `failed`-th failure (from 1): what the attempt `said`, if it did. `seed` spreads the
+    /// waits of tasks that fail together.
     ///
     /// Without backoff it is the delay, whatever `max_delay` says. With backoff it lies in [m, 2m) seconds, where m is
     /// delay x backoff^(failed - 1), rounded up, at least 1; at most 24 h, then at most `max_delay` (a zero
@@ -46,12 +46,12 @@ impl Retry {
         if self.backoff == 0.0 || (self.backoff - 1.0).abs() < f64::EPSILON {
             return self.delay;
         }
-        let exponent = i32::try_from(failed.saturating_sub(1)).unwrap_or(i32::MAX);
-        let base = (self.delay.as_secs_f64() * self.backoff.powi(exponent)).ceil();
-        let ceiling = Duration::from_secs(CEILING_S);
-        // A NaN (0 x infinity) is a delay of zero that was multiplied too often.
-        let base = if base.is_nan() { 1.0 } else { base.clamp(1.0, ceiling.as_secs_f64()) };
-        let base = Duration::from_secs_f64(base).as_secs();
+        let ceiling = Duration::from_secs(CEILING_S).as_secs_f64();
+        // Not `powi`, which multiplies: rounded up, its error is a whole second.
+        let power = self.backoff.powf(f64::from(failed.saturating_sub(1)));
+        // A power that overflows is the ceiling whatever the delay, also if that is zero.
+        let base = if power.is_infinite() { ceiling } else { (self.delay.as_secs_f64() * power).ceil() };
+        let base = Duration::from_secs_f64(base.clamp(1.0, ceiling)).as_secs();
         let wait = Duration::from_secs((base + seed % base).min(CEILING_S));
         match self.max_delay {
             Some(max) if !max.is_zero() => wait.min(max),
@@ -107,6 +107,17 @@ mod tests {
             let Expected { min_s, max_s, exact } = case.expected;
             assert!(waits.iter().all(|wait| (min_s..=max_s).contains(wait)), "{}: {waits:?}", case.id);
             assert_eq!(waits.iter().all(|wait| wait.to_bits() == waits[0].to_bits()), exact, "{}", case.id);
+        }
+    }
+
+    /// Airflow: 1000 * 1.3 ** 3 is 2197.0 exactly; 2.0 ** 1099 overflows before it meets the delay.
+    #[test]
+    fn the_power_is_that_of_the_peer() {
+        let cases =
+            [(1_000, 1.3, 4, 2_197), (0, 2.0, 1_100, CEILING_S), (0, 2.0, 1_024, 1), (0, 2.0, 1_025, CEILING_S)];
+        for (delay, backoff, failed, base) in cases {
+            let retry = Retry { retries: 0, delay: Duration::from_secs(delay), backoff, max_delay: None };
+            assert_eq!(retry.wait(failed, 0, None), Duration::from_secs(base), "{delay} x {backoff}^({failed} - 1)");
         }
     }
 

@@ -113,3 +113,132 @@ fn instants_are_those_of_the_peer() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Each fires at these times after 2026-01-01T12:00Z, by the peer; days stand for their midnights.
+fn assert_fires(cases: &[(&str, &str)]) {
+    for (expression, expected) in cases {
+        let cron = Cron::new(expression, Tz::UTC).unwrap();
+        let start = "2026-01-01T12:00:00Z".parse::<Timestamp>().unwrap();
+        let next = |at: &Timestamp| cron.next_after(*at);
+        let times: Vec<_> =
+            std::iter::successors(cron.next_after(start), next).take(expected.split(' ').count()).collect();
+        let shown = |at: &Timestamp| at.to_utc().format("%FT%R").to_string().replace("T00:00", "");
+        assert_eq!(times.iter().map(shown).collect::<Vec<_>>().join(" "), *expected, "{expression}");
+        for pair in times.windows(2) {
+            assert_eq!(cron.prev_before(pair[1]), Some(pair[0]), "{expression}");
+        }
+    }
+}
+
+/// `29W` in a month that has no 29th starts from its last day.
+#[test]
+fn a_nearest_weekday_starts_from_the_last_day_where_the_month_is_shorter() {
+    assert_fires(&[
+        ("0 0 31W * *", "2026-01-30 2026-02-27 2026-03-31 2026-04-30"),
+        ("0 0 29W 2 *", "2026-02-27 2027-02-26 2028-02-29 2029-02-28"),
+        ("0 0 30W 2 *", "2026-02-27 2027-02-26 2028-02-29 2029-02-28"),
+        ("0 0 31W 4,6 *", "2026-04-30 2026-06-30 2027-04-30 2027-06-30"),
+        ("0 0 w30 2,3 *", "2026-02-27 2026-03-30 2027-02-26 2027-03-30"),
+        ("0 0 29W 1-3 *", "2026-01-29 2026-02-27 2026-03-30 2027-01-29"),
+    ]);
+}
+
+/// Not the OR of plain day fields; where one is a `*`, or both are of this kind, a day must fit both.
+#[test]
+fn a_nearest_weekday_or_an_nth_one_leaves_the_other_day_field_out_of_account() {
+    assert_fires(&[
+        ("0 9 1-7 * MON#1", "2026-01-05T09:00 2026-02-02T09:00 2026-03-02T09:00 2026-04-06T09:00"),
+        ("0 0 15W * 1", "2026-01-15 2026-02-16 2026-03-16 2026-04-15"),
+        ("0 0 L * L5", "2026-01-30 2026-02-27 2026-03-27 2026-04-24"),
+        ("0 0 29 2 1#5", "2044-02-29 2072-02-29 2112-02-29 2140-02-29"),
+        ("0 0 1-31/2 * 0-6,5#1", "2026-01-02 2026-02-06 2026-03-06 2026-04-03"),
+        ("0 0 */2 * 0-6,5#1", "2026-04-03 2026-05-01 2026-06-05 2026-07-03"),
+        ("0 0 1 * *,5#1", "2026-05-01 2027-01-01 2027-10-01 2028-09-01"),
+        ("0 0 15W * 1#3", "2026-02-16 2026-03-16 2026-06-15 2026-11-16"),
+        ("0 0 29W * 1#5", "2026-03-30 2026-06-29 2026-11-30 2027-03-29"),
+        ("0 0 29W * 1#4", "2033-02-28 2039-02-28 2050-02-28"),
+        ("0 0 30W 2 1", "2026-02-27 2027-02-26 2028-02-29 2029-02-28"),
+        ("0 0 ? * 5#1", "2026-01-02 2026-02-06 2026-03-06 2026-04-03"),
+    ]);
+}
+
+#[test]
+fn plain_weekdays_give_way_to_nth_ones() {
+    assert_fires(&[
+        ("0 0 * * mon-fri#1", "2026-01-02 2026-01-05 2026-01-06 2026-01-07"),
+        ("0 0 * * fri-mon#2", "2026-01-09 2026-01-10 2026-01-11 2026-01-12"),
+        ("0 0 * * 5#01", "2026-01-02 2026-02-06 2026-03-06 2026-04-03"),
+        ("0 0 * * L5,5", "2026-01-30 2026-02-27 2026-03-27 2026-04-24"),
+        ("5 20 25 * 7,L7", "2026-01-25T20:05 2026-02-22T20:05 2026-03-29T20:05 2026-04-26T20:05"),
+        ("0 0 * * *,5#1", "2026-01-02 2026-02-06 2026-03-06 2026-04-03"),
+        ("0 0 * * 0-4,5#1,6#1", "2026-01-02 2026-01-03 2026-02-06 2026-02-07"),
+        ("0 0 * * 5#1,5#3,L5", "2026-01-02 2026-01-16 2026-01-30 2026-02-06"),
+    ]);
+}
+
+/// Full lists are a `*` if the other day field has one in it; croniter counts `L` as one more day.
+#[test]
+fn the_last_day_counts_as_an_entry_of_a_full_list() {
+    assert_fires(&[
+        ("0 0 1-30,L * */6", "2026-01-03 2026-01-04 2026-01-10 2026-01-11"),
+        ("0 0 1-31,L * */6", "2026-01-02 2026-01-03 2026-01-04 2026-01-05"),
+    ]);
+}
+
+#[test]
+fn a_step_may_be_longer_than_anything() {
+    assert_fires(&[
+        ("*/99999 * * * *", "2026-01-01T13:00 2026-01-01T14:00 2026-01-01T15:00 2026-01-01T16:00"),
+        ("5/99999 * * * *", "2026-01-01T12:05 2026-01-01T13:05 2026-01-01T14:05 2026-01-01T15:05"),
+        ("50-10/65536 * * * *", "2026-01-01T12:50 2026-01-01T13:50 2026-01-01T14:50 2026-01-01T15:50"),
+        ("*/99999999999999999999999 * * * *", "2026-01-01T13:00 2026-01-01T14:00 2026-01-01T15:00 2026-01-01T16:00"),
+    ]);
+}
+
+#[test]
+fn a_range_over_the_end_of_its_cycle_may_end_in_zero() {
+    assert_fires(&[
+        ("0 0 30-0 * *", "2026-01-30 2026-01-31 2026-03-30 2026-03-31"),
+        ("0 0 1 11-0 *", "2026-11-01 2026-12-01 2027-11-01 2027-12-01"),
+        ("0 0 1 jan-00 *", "2026-02-01 2026-03-01 2026-04-01 2026-05-01"),
+        ("0 0 1 0-0/6 *", "2026-07-01 2027-01-01 2027-07-01 2028-01-01"),
+    ]);
+}
+
+#[test]
+fn what_the_peer_cannot_read_is_refused() {
+    let all = [
+        "0 0 * * 1-3#1",
+        "0 0 * * *#1",
+        "0 0 * * 1/2#1",
+        "0 0 * * 5#+2",
+        "0 0 * * 5#0",
+        "0 0 * * 5#6",
+        "0 0 * * Lfri",
+        "0 0 * * L",
+        "0 0 * * L8",
+        "0 0 * * mon-fri/2#1",
+        "0 0 * * 1,5#2",
+        "0 0 * * *,1,5#1",
+        "0 0 15W,20 * *",
+        "0 0 0-5 * *",
+        "0 0 0/5 * *",
+        "0 0 0 * *",
+        "0 0 * 0-3 *",
+        "0 0 1 1 * 0 5-3",
+        "*/0 * * * *",
+        "*/+5 * * * *",
+    ];
+    for expression in all {
+        assert!(Cron::new(expression, Tz::UTC).is_err(), "{expression}");
+    }
+}
+
+#[test]
+fn what_the_peer_finds_no_day_for_is_refused() {
+    let all = ["0 0 15W * 6", "0 0 29W 2 0,6", "0 0 1W * 1#5", "0 0 31 2 1#1", "0 0 13 * *,5#1", "0 0 L 2 5#1"];
+    for expression in all {
+        let error = Cron::new(expression, Tz::UTC).unwrap_err().to_string();
+        assert!(error.contains("never fires"), "{error}");
+    }
+}
