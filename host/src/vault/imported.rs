@@ -1,7 +1,6 @@
 //! Connections as people write them.
 
 use percent_encoding::percent_decode_str;
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -76,28 +75,74 @@ impl ImportedConnection {
 
 const FIELDS: &[&str] = &["conn_type", "description", "login", "password", "host", "port", "schema", "extra"];
 
-/// Airflow's `conn-type://login:password@host:port/schema?key=value`; the query is `extra`.
+/// Airflow's `conn-type://login:password@host:port/schema?key=value`; the query is `extra`. A host with a protocol has it in
+/// front of the login: `conn-type://protocol://login:password@host`. Airflow: `Connection._parse_from_uri`. Browsers' rules
+/// are others: they leave out usual ports, and know what a host may be.
 fn from_uri(uri: &str) -> Result<ImportedConnection, String> {
-    let uri = Url::parse(uri).map_err(|error| format!("it is not a URI: {error}"))?;
-    let text = |text: &str| {
-        let text = percent_decode_str(text).decode_utf8_lossy().into_owned();
-        if text.is_empty() { None } else { Some(text) }
+    let (scheme, rest) = after_scheme(uri).ok_or("it is not a URI: it must begin as `conn-type://`")?;
+    let (protocol, rest) = after_scheme(rest).map_or((None, rest), |(protocol, rest)| (Some(protocol), rest));
+    let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (netloc, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, server) = netloc.rsplit_once('@').unwrap_or(("", netloc));
+    let (login, password) = user.split_once(':').unwrap_or((user, ""));
+    let (host, port) = host_and_port(server)?;
+
+    let text = |text: &str| Some(unquoted(text)).filter(|text| !text.is_empty());
+    let host = text(host).map(|host| match &protocol {
+        Some(protocol) => format!("{protocol}://{host}"),
+        None => host,
+    });
+    Ok(ImportedConnection {
+        conn_type: if scheme == "postgresql" { "postgres".to_owned() } else { scheme.replace('-', "_") },
+        description: None,
+        login: text(login),
+        password: text(password),
+        host,
+        port,
+        schema: text(path),
+        extra: extra_of(query)?,
+    })
+}
+
+/// The scheme of `text` and what comes after its `://`.
+fn after_scheme(text: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    is_scheme.then(|| (scheme.to_ascii_lowercase(), rest))
+}
+
+/// The parts of `host:port`; an address of IPv6 stands in brackets, and keeps them.
+fn host_and_port(server: &str) -> Result<(&str, Option<u16>), String> {
+    let bracket = if server.starts_with('[') { server.find(']') } else { None };
+    let end = bracket.map(|at| at + 1).or_else(|| server.find(':')).unwrap_or(server.len());
+    let (host, after) = server.split_at(end);
+    if matches!(after, "" | ":") {
+        return Ok((host, None));
+    }
+    let digits = after.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port: u16 = digits.and_then(|port| port.parse().ok()).ok_or("its port is not one")?;
+    Ok((host, Some(port)))
+}
+
+/// The extra in a query: its pairs, or the object in its `__extra__`.
+fn extra_of(query: &str) -> Result<Option<String>, String> {
+    let word = |text: &str| unquoted(&text.replace('+', " "));
+    let pair = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (word(key), Value::String(word(value)))
     };
-    let mut extra: Map<String, Value> =
-        uri.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned().into())).collect();
+    let mut extra: Map<String, Value> = query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect();
     if let Some(Value::String(whole)) = extra.remove("__extra__") {
         extra = serde_json::from_str(&whole).map_err(|_| "its `__extra__` is not a JSON object".to_owned())?;
     }
-    Ok(ImportedConnection {
-        conn_type: uri.scheme().replace('-', "_"),
-        description: None,
-        login: text(uri.username()),
-        password: text(uri.password().unwrap_or_default()),
-        host: text(uri.host_str().unwrap_or_default()),
-        port: uri.port(),
-        schema: text(uri.path().trim_start_matches('/')),
-        extra: if extra.is_empty() { None } else { Some(Value::Object(extra).to_string()) },
-    })
+    Ok(if extra.is_empty() { None } else { Some(Value::Object(extra).to_string()) })
+}
+
+/// `text` without its percent-encoding.
+fn unquoted(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -123,6 +168,49 @@ mod tests {
     }
 
     #[test]
+    fn uris_are_read_as_airflow_writes_them() {
+        for (uri, expected) in [
+            (
+                "http://u:p@h:80/https",
+                json!({"conn_type": "http", "login": "u", "password": "p", "host": "h", "port": 80, "schema": "https"}),
+            ),
+            ("http://my_host:80/", json!({"conn_type": "http", "host": "my_host", "port": 80})),
+            (
+                "http://https://api.example.org:8443/x",
+                json!({"conn_type": "http", "host": "https://api.example.org", "port": 8443, "schema": "x"}),
+            ),
+            (
+                "http://https://me:p%3Aw@api.example.org/",
+                json!({"conn_type": "http", "login": "me", "password": "p:w", "host": "https://api.example.org"}),
+            ),
+            ("http://http://h", json!({"conn_type": "http", "host": "http://h"})),
+            (
+                "aws://AKIA:secret%2Fx@/?region_name=eu",
+                json!({"conn_type": "aws", "login": "AKIA", "password": "secret/x", "extra": r#"{"region_name":"eu"}"#}),
+            ),
+            (
+                "aws://?endpoint_url=http://minio:9000&name=a+b%2B&empty=",
+                json!({
+                    "conn_type": "aws",
+                    "extra": r#"{"endpoint_url":"http://minio:9000","name":"a b+","empty":""}"#
+                }),
+            ),
+            ("http://https%3A%2F%2Fapi.example.org", json!({"conn_type": "http", "host": "https://api.example.org"})),
+            ("http://user@h%40x", json!({"conn_type": "http", "login": "user", "host": "h@x"})),
+            ("ftp://a@b:c@h", json!({"conn_type": "ftp", "login": "a@b", "password": "c", "host": "h"})),
+            ("smtp://:pw@:25", json!({"conn_type": "smtp", "password": "pw", "port": 25})),
+            ("PostgreSQL://h:/a%2Fb/c#part", json!({"conn_type": "postgres", "host": "h", "schema": "a/b/c"})),
+            ("mysql://[::1]:3306", json!({"conn_type": "mysql", "host": "[::1]", "port": 3306})),
+            (
+                "google-cloud-platform://?__extra__=%7B%22n%22%3A+%7B%22a%22%3A+1%7D%7D&other=1",
+                json!({"conn_type": "google_cloud_platform", "extra": r#"{"n":{"a":1}}"#}),
+            ),
+        ] {
+            assert_eq!(ImportedConnection::parse(uri).map(|read| json!(read)), Ok(expected), "{uri}");
+        }
+    }
+
+    #[test]
     fn what_is_exported_is_imported_as_it_was() {
         let uri = json!("postgres://me:p%40ss@db.example:5432/main?mode=ro");
         let connection = ImportedConnection::new(uri).unwrap();
@@ -137,6 +225,12 @@ mod tests {
             json!({"host": "h"}),
             json!({"conn_type": "x", "hots": 1}),
             json!({"conn_type": "x", "port": secret}),
+            json!("http://h:p4ssw0rd"),
+            json!("http://h:65536"),
+            json!("http://[::1:p4ssw0rd"),
+            json!("http://[::1]p4ssw0rd"),
+            json!("no scheme://p4ssw0rd"),
+            json!("x://h?__extra__=p4ssw0rd"),
             secret,
         ] {
             let why = ImportedConnection::new(bad).err().expect("it is refused");
