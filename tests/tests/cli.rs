@@ -40,6 +40,8 @@ async fn one_instance_of_a_mapped_task_is_cleared_and_marked() {
     let marked = ["tasks", "set-state", "ends", &run_id, "m", "success", "--map-index", "2", "-o", "json"];
     let marked = shell.run(&marked).await.json();
     assert_eq!((&marked[0]["map_index"], &marked[0]["state"]), (&json!(2), &json!("success")), "{marked}");
+    assert_eq!(client.finished("ends", &run_id).await["state"], "failed", "nothing is left to run");
+    shell.run(&["runs", "set-state", "ends", &run_id, "success"]).await.ok();
     assert_eq!(client.finished("ends", &run_id).await["state"], "success");
     let told = shell.run(&["dags", "diff", "ends", "1"]).await.failed(3);
     assert!(told.contains("version 1 of dag `ends` is its first"), "{told}");
@@ -130,6 +132,9 @@ async fn a_day_with_airlock() {
     assert!(shell.run(&["components", "list"]).await.ok().contains("airlock-sdk"));
     shell.run(&["logout"]).await.ok();
     assert!(shell.run(&["dags", "list"]).await.failed(5).contains("hint: sign in with `airlock login`"));
+    // A sign-in would change nothing where the variable comes first.
+    let shell = shell.env("AIRLOCK_TOKEN", "airlock_of_last_year");
+    assert!(shell.run(&["dags", "list"]).await.failed(5).contains("hint: AIRLOCK_TOKEN is set"));
 }
 
 #[tokio::test]
@@ -152,6 +157,9 @@ async fn exit_codes_tell_scripts_what_happened() {
     assert_eq!(shell.run(&["dags", "trigger", "hello", "--logical-date", "yesterday"]).await.code, 2);
     assert_eq!(shell.run(&["no-such-command"]).await.code, 2);
     shell.run(&["deploy", "no/such/file.wasm"]).await.failed(2);
+    let folder = shell.path().to_string_lossy().into_owned();
+    let told = shell.run(&["deploy", &wasm("hello"), &folder]).await.failed(2);
+    assert!(told.contains(&format!("`{folder}` is a folder; name a file")), "{told}");
     // Not there; refused.
     shell.run(&["dags", "trigger", "nobody"]).await.failed(3);
     shell.run(&["runs", "show", "hello", "nothing"]).await.failed(3);
@@ -234,6 +242,12 @@ async fn variables_and_connections_move_between_airlocks_with_their_secrets() {
     shell.run(&["variables", "import", &one, "--existing", "fail"]).await.failed(4);
     shell.run(&["variables", "import", &one, "--existing", "skip"]).await.ok();
 
+    let listed = shell.run(&["variables", "list", "--limit", "2", "-o", "json"]).await;
+    assert!(listed.err.contains("2 of 4 shown; --limit shows more"), "{}", listed.err);
+    assert_eq!(listed.json().as_array().unwrap().len(), 2);
+    let listed = shell.run(&["variables", "list", "--limit", "4"]).await;
+    assert!(!listed.err.contains("shown"), "{}", listed.err);
+
     let listed = shell.run(&["connections", "get", "db", "-o", "json"]).await.ok();
     assert!(listed.contains("db.example") && !listed.contains("p@ss"), "{listed}");
 
@@ -246,6 +260,41 @@ async fn variables_and_connections_move_between_airlocks_with_their_secrets() {
         (&exported["api"]["host"], &exported["api"]["password"], &exported["api"]["extra"]),
         (&json!("api.example"), &json!("x"), &json!(r#"{"retries":"3"}"#)),
     );
+}
+
+#[tokio::test]
+async fn what_set_is_not_told_stays_as_it_is() {
+    let server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    let data_dir = server.data_dir().to_string_lossy().into_owned();
+    let set = async |args: &[&str], input: &str| -> Done {
+        let args: Vec<_> = ["connections", "set"].iter().chain(args).copied().collect();
+        shell.run_with(&args, input).await
+    };
+    let exported = async || shell.run(&["connections", "export", "--data-dir", &data_dir]).await.json();
+    set(&["db", "--type", "postgres", "--host", "db.example", "--login", "me", "--password"], "p@ss\n").await.ok();
+    set(&["db", "--login", "you", "--description", "the shop's"], "").await.ok();
+    set(&["db"], "").await.ok();
+    let mut db = json!({
+        "conn_type": "postgres", "host": "db.example", "login": "you", "password": "p@ss", "description": "the shop's",
+    });
+    assert_eq!(exported().await["db"], db);
+    // The password was given for another place.
+    set(&["db", "--host", "other.example"], "").await.failed(4);
+    set(&["db", "--host", "other.example", "--description", "", "--password"], "n3w\n").await.ok();
+    db["host"] = json!("other.example");
+    db["password"] = json!("n3w");
+    db.as_object_mut().unwrap().remove("description");
+    assert_eq!(exported().await["db"], db);
+    set(&["api", "--host", "api.example"], "").await.ok();
+    assert_eq!(exported().await["api"], json!({"conn_type": "generic", "host": "api.example"}));
+
+    let exported = async || shell.run(&["variables", "export", "--data-dir", &data_dir]).await.json();
+    shell.run(&["variables", "set", "city", "Seoul", "--description", "where"]).await.ok();
+    shell.run(&["variables", "set", "city", "Busan"]).await.ok();
+    assert_eq!(exported().await["city"], json!({"value": "Busan", "description": "where"}));
+    shell.run(&["variables", "set", "city", "Busan", "--description", ""]).await.ok();
+    assert_eq!(exported().await["city"], "Busan");
 }
 
 #[tokio::test]
@@ -267,7 +316,7 @@ async fn users_are_kept_on_the_data_directory() {
     Client::signed_in(&server.url, "ada", "a long password").await;
     users(&["set-password", "ada"], "another password\n").await.ok();
     Client::signed_in(&server.url, "ada", "another password").await;
-    assert!(users(&["list"], "").await.ok().contains("ada"));
+    assert!(shell.run(&["users", "list", "--data-dir", &data_dir]).await.ok().contains("ada"));
     users(&["delete", "ada"], "").await.ok();
     users(&["delete", "ada"], "").await.failed(3);
     users(&["delete", "admin"], "").await.failed(4);

@@ -219,7 +219,10 @@ async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
 
     for asset in &assets {
         let body = json!({"asset_id": asset["id"], "extra": {"by": "hand"}});
-        assert_eq!(client.post("/api/v2/assets/events", &body).await.ok()["created_by"], "admin");
+        let event = client.post("/api/v2/assets/events", &body).await.ok();
+        assert_eq!(event["created_by"], "admin");
+        let stored = client.get(&format!("/api/v2/assets/{}", asset["id"])).await.ok();
+        assert_eq!(stored["last_asset_event"], json!({"id": event["id"], "timestamp": event["timestamp"]}));
     }
     airlock_tests::until("the second run", std::time::Duration::from_secs(30), async || {
         (client.list("/api/v2/dags/on_both/dagRuns", "dag_runs").await.len() == 2).then_some(())

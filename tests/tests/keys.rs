@@ -27,6 +27,8 @@ tasks:
   broken: {uses: control/empty, concurrency_key: "{{ conf.missing }}"}
 "#;
 
+const PASSWORD: &str = "a long enough password";
+
 async fn started() -> (Server, Client) {
     let server = Server::start().await;
     let client = server.client().await;
@@ -98,6 +100,23 @@ async fn tasks_of_all_dags_share_a_key() {
     task_is(&client, "other", &run_id, "next", "scheduled").await;
     let told = why(&client, "other", &run_id, "next").await;
     assert!(told.contains("it waits for the key `10m`") && told.contains("`hold` of"), "{told}");
+    // To who does not see its dag, the one that has the key is nameless, by API and on the page.
+    let member = json!({"username": "ada", "password": PASSWORD, "role": "member",
+        "dag_permissions": [{"dags": "other", "role": "viewer"}]});
+    let made = client.post("/api/v2/users", &member).await;
+    assert!(made.status.is_success(), "{made:?}");
+    let ada = client.clone().sign_in("ada", PASSWORD).await;
+    let told = why(&ada, "other", &run_id, "next").await;
+    assert!(told.contains("(concurrency_limit 1) hold: a task of another dag"), "{told}");
+    assert!(!told.contains("hold` of") && !told.contains(&holder), "{told}");
+    let page = format!("/dags/other/runs/{run_id}/tasks/next");
+    let page = async |client: &Client| {
+        let answer = client.request(reqwest::Method::GET, &page).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    assert!(page(&client).await.contains(&holder));
+    let seen = page(&ada).await;
+    assert!(seen.contains("a task of another dag") && !seen.contains(&holder), "{seen}");
     let path = format!("/api/v2/dags/holder/dagRuns/{holder}/taskInstances/hold");
     client.patch(&path, &json!({"new_state": "success"})).await.ok();
     task_is(&client, "other", &run_id, "next", "success").await;

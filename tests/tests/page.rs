@@ -86,6 +86,62 @@ async fn a_backfill_is_watched_to_its_end_without_a_reload() {
 }
 
 #[tokio::test]
+async fn a_change_leaves_focus_and_selection_where_they_are() {
+    const MOVES: &str =
+        "const {morph} = await import(document.querySelector('script[type=module]').src.replace('app.js', 'live.js'));
+        const list = (names) => {
+          const list = document.createElement('ul');
+          for (const name of names) {
+            const item = document.createElement('li'), button = document.createElement('button');
+            item.dataset.key = name;
+            button.textContent = name;
+            item.append(button);
+            list.append(item, ' ');
+          }
+          return list;
+        };
+        const told = [];
+        for (const names of ['abcd', 'dcba', 'bcda', 'xcy', 'c', 'zabc']) {
+          const old = list('abcd');
+          document.body.append(old);
+          old.querySelector('[data-key=c] button').focus();
+          morph(old, list(names));
+          told.push(`${old.textContent.replaceAll(' ', '')} ${document.activeElement.textContent}`);
+          old.remove();
+        }
+        return told.join();";
+    let (server, client, browser) = start().await;
+    let first = client.trigger("busy_bees", json!({"steps": 1})).await;
+    client.finished("busy_bees", &first).await;
+    browser.open(&server, "/dags/busy_bees/runs").await;
+    browser.holds("return document.querySelector('#live')?.dataset.liveState === 'on'").await;
+    browser
+        .script(
+            "document.querySelector('#runs [data-row-link]').focus();
+             getSelection().selectAllChildren(document.activeElement);",
+        )
+        .await;
+    let second = client.trigger("busy_bees", json!({"steps": 80})).await;
+    browser.holds("return document.querySelectorAll('#runs tbody tr').length === 2").await;
+    let rows = "return [...document.querySelectorAll('#runs tbody tr')].map((row) => row.dataset.run)";
+    assert_eq!(browser.script(rows).await, json!([second, first]));
+    let held = "return [document.activeElement.textContent, getSelection().toString()]";
+    assert_eq!(browser.script(held).await, json!([first, first]));
+
+    // What stands before the link goes when the run ends.
+    browser.open(&server, &format!("/dags/busy_bees/runs/{}", second.replace('+', "%2B"))).await;
+    browser.element("#cancel-run").await;
+    browser.script("document.querySelector('#trigger-again').focus()").await;
+    browser.holds("return document.querySelector('#cancel-run') === null").await;
+    assert_eq!(browser.script("return document.activeElement.id").await, "trigger-again");
+
+    // Whatever moves: what has the focus stays, and all are in order.
+    let moved = browser.script(&format!("return (async () => {{ {MOVES} }})()")).await;
+    assert_eq!(moved, "abcd c,dcba c,bcda c,xcy c,c c,zabc c");
+    assert_no_complaints(&browser).await;
+}
+
+#[tokio::test]
 async fn a_log_grows_while_it_is_looked_at() {
     let (server, client, browser) = start().await;
     let run_id = client.trigger("busy_bees", json!({"steps": 80})).await;
@@ -449,7 +505,7 @@ async fn everything_can_be_reached_by_keyboard() {
     browser.holds("return location.pathname === '/dags' && document.readyState === 'complete'").await;
     browser.press("j").await;
     browser.holds("return document.activeElement.hasAttribute('data-row-link')").await;
-    let name = browser.script("return document.activeElement.textContent").await;
+    let name = browser.script("return document.activeElement.closest('[data-dag]').dataset.dag").await;
     browser.press(Key::Enter).await;
     browser.holds(&format!("return location.pathname === '/dags/' + {name}")).await;
     browser.press("7").await;

@@ -91,8 +91,39 @@ export function morph(old, fresh) {
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  const before = [...old.childNodes];
-  const after = [...fresh.childNodes];
-  after.forEach((node, at) => (before[at] ? morph(before[at], node) : old.append(node)));
-  before.slice(after.length).forEach((node) => node.remove());
+  const before = byName(old), after = byName(fresh);
+  const nodes = [...after].map(([name, node]) => {
+    const known = before.get(name);
+    if (known) morph(known, node);
+    return known ?? node;
+  });
+  for (const [name, node] of before) if (!after.has(name)) node.remove();
+  // What is moved loses the focus: others go around the one that has it.
+  const held = childOf(old, document.activeElement) ?? childOf(old, getSelection()?.anchorNode);
+  let at = old.firstChild;
+  for (const node of nodes) {
+    if (node === at || node === held) at = node.nextSibling;
+    else old.insertBefore(node, at);
+  }
+}
+
+// What tells an element from its siblings wherever it stands: the first of these that it has.
+const NAMES = ['id', 'data-key', 'data-run', 'data-dag', 'data-task', 'data-backfill', 'data-action', 'name', 'action'];
+
+/** The children of `parent` by their names, in order; of those that are called the same, each by its turn. */
+function byName(parent) {
+  const turns = new Map();
+  return new Map([...parent.childNodes].map((node) => {
+    const attribute = NAMES.find((name) => node.hasAttribute?.(name));
+    const name = attribute ? `${node.nodeName} ${attribute} ${node.getAttribute(attribute)}` : node.nodeName;
+    const turn = turns.get(name) ?? 0;
+    turns.set(name, turn + 1);
+    return [`${turn} ${name}`, node];
+  }));
+}
+
+/** The child of `parent` that `node` is or is in. */
+function childOf(parent, node) {
+  while (node && node.parentNode !== parent) node = node.parentNode;
+  return node;
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     error::ApiError,
-    extract::{Path, Query},
+    extract::{Paging, Path, Query},
     paths::{ImportErrorPath, MapIndex, TaskPath, TryPath},
     task_instances::find_instance,
 };
@@ -67,11 +67,14 @@ pub async fn get_external_log_url(Path(path): Path<TryPath>, Query(index): Query
 
 /// Always none: what can't be read is refused at the upload, and the answer says why.
 #[utoipa::path(
-    get, path = "/api/v2/importErrors", tag = "Import Error",
+    get, path = "/api/v2/importErrors", tag = "Import Error", params(Paging),
     responses((status = 200, body = ImportErrorCollectionResponse)),
 )]
-pub async fn get_import_errors() -> Json<ImportErrorCollectionResponse> {
-    Json(ImportErrorCollectionResponse::default())
+pub async fn get_import_errors(Query(paging): Query<Paging>) -> Result<Json<ImportErrorCollectionResponse>, ApiError> {
+    // None are in any order.
+    let fields = ["id", "timestamp", "filename", "bundle_name", "stacktrace", "import_error_id"];
+    paging.sorted(&fields.map(|field| (field, ())))?;
+    Ok(Json(ImportErrorCollectionResponse::default()))
 }
 
 /// Always 404: there are none.

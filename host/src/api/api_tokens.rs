@@ -98,7 +98,7 @@ pub async fn get_tokens(
         Some("~") => None,
         other => other,
     };
-    let listed = api.auth.token_list(&user, whose, paging.page()).await?;
+    let listed = api.auth.token_list(&user, whose, paging.in_order(&["username", "name"])?).await?;
     let tokens = listed.items.into_iter().map(|row| TokenResponse::new(row, None)).collect();
     Ok(Json(TokenCollectionResponse { tokens, total_entries: listed.total }))
 }
@@ -119,7 +119,7 @@ pub async fn post_token(
     Ok((StatusCode::CREATED, Json(TokenResponse::new(made.row, Some(made.secret.expose().to_owned())))))
 }
 
-/// Revokes a token: it is good no more.
+/// Revokes a token: it is good no more. A request that shows such a token revokes that one only.
 #[utoipa::path(delete, path = "/api/v2/tokens/{token_id}", tag = "Token", params(TokenPath), responses((status = 204)))]
 pub async fn revoke_token(
     State(api): State<Api>,

@@ -197,7 +197,8 @@ pub async fn get_hitl_details(
              else that would read all history",
         ));
     }
-    let listed = api.store.approval_list(&filter, paging.page()).await?;
+    let page = paging.in_order(if filter.which == WhichApprovals::Waiting { &["created_at"] } else { &[] })?;
+    let listed = api.store.approval_list(&filter, page).await?;
     let (mut rows, mut instances) = (Vec::new(), Vec::new());
     for row in listed.items {
         // One that is gone since its run's dag changed is not shown.

@@ -3,7 +3,7 @@
 pub mod aliases;
 pub mod materialize;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
@@ -28,8 +28,8 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, DagRunRow, Order, QueuedEvent,
-        QueuedEventFilter,
+        AssetEventFilter, AssetEventRow, AssetFilter, AssetOrder, AssetReference, AssetRow, EventConsumer, Order, Page,
+        QueuedEvent, QueuedEventFilter,
     },
 };
 
@@ -117,6 +117,8 @@ pub struct CreatedRunResponse {
     data_interval_start: Option<DateTime<Utc>>,
     data_interval_end: Option<DateTime<Utc>>,
     partition_key: Option<String>,
+    /// Whether it is the last of the events that the run consumed, the one with which the run was due.
+    triggering: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -232,7 +234,7 @@ impl AssetResponse {
 }
 
 impl AssetEventResponse {
-    fn new(row: AssetEventRow, runs: Option<&Vec<DagRunRow>>) -> Self {
+    fn new(row: AssetEventRow, runs: Option<&Vec<EventConsumer>>) -> Self {
         Self {
             id: row.key,
             asset_id: row.asset,
@@ -252,8 +254,9 @@ impl AssetEventResponse {
     }
 }
 
-impl From<&DagRunRow> for CreatedRunResponse {
-    fn from(run: &DagRunRow) -> Self {
+impl From<&EventConsumer> for CreatedRunResponse {
+    fn from(consumer: &EventConsumer) -> Self {
+        let run = &consumer.run;
         Self {
             run_id: run.run_id.to_string(),
             dag_id: run.dag_id.to_string(),
@@ -264,6 +267,7 @@ impl From<&DagRunRow> for CreatedRunResponse {
             data_interval_start: run.data_interval.map(|interval| interval.start.to_utc()),
             data_interval_end: run.data_interval.map(|interval| interval.end.to_utc()),
             partition_key: None,
+            triggering: consumer.is_last,
         }
     }
 }
@@ -299,12 +303,12 @@ async fn show_events(
     rows: Vec<AssetEventRow>,
 ) -> Result<Vec<AssetEventResponse>, ApiError> {
     let keys: Vec<_> = rows.iter().map(|row| row.key).collect();
-    let mut runs: BTreeMap<i64, Vec<DagRunRow>> = BTreeMap::new();
-    for (event, run) in api.store.dag_run_list_by_asset_events(&keys).await? {
-        if !scope.sees(&run.dag_id) {
+    let mut runs: BTreeMap<i64, Vec<EventConsumer>> = BTreeMap::new();
+    for consumer in api.store.dag_run_list_by_asset_events(&keys).await? {
+        if !scope.sees(&consumer.run.dag_id) {
             continue;
         }
-        runs.entry(event).or_default().push(run);
+        runs.entry(consumer.event).or_default().push(consumer);
     }
     Ok(rows
         .into_iter()
@@ -313,6 +317,12 @@ async fn show_events(
             AssetEventResponse::new(row, of_event)
         })
         .collect())
+}
+
+fn order(paging: &Paging) -> Result<(Page, AssetOrder, Order), ApiError> {
+    let (page, asked) = paging.sorted(&[("name", AssetOrder::Name), ("id", AssetOrder::Id)])?;
+    let (order_by, order) = asked.unwrap_or_default();
+    Ok((page, order_by, order))
 }
 
 #[utoipa::path(
@@ -325,13 +335,16 @@ pub async fn get_assets(
     Query(paging): Query<Paging>,
     Query(query): Query<AssetQuery>,
 ) -> Result<Json<AssetCollectionResponse>, ApiError> {
+    let (page, order_by, order) = order(&paging)?;
     let filter = AssetFilter {
         name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref())?,
         uri: pattern(query.uri_pattern.as_deref(), query.uri_prefix_pattern.as_deref())?,
         is_alias: Some(false),
         dags: scope.seen().narrowed(query.dag_ids),
+        order_by,
+        order,
     };
-    let listed = api.store.asset_list(&filter, paging.page()).await?;
+    let listed = api.store.asset_list(&filter, page).await?;
     let ids: Vec<_> = listed.items.iter().map(|row| row.id).collect();
     let references = references(&api, &scope, &ids).await?;
     let assets = listed.items.into_iter().map(|row| AssetResponse::new(row, &references)).collect();
@@ -362,7 +375,7 @@ pub async fn get_asset_events(
     Query(paging): Query<Paging>,
     Query(query): Query<AssetEventQuery>,
 ) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
-    let order = paging.order(&[("id", ()), ("timestamp", ())])?.map_or(Order::Descending, |((), order)| order);
+    let (page, order) = paging.sorted_by_key(&["id", "timestamp"], Order::Descending)?;
     let alias = match query.asset_id {
         Some(id) => api.store.asset_get(id).await?.filter(|row| row.is_alias).map(|row| row.id),
         None => None,
@@ -377,7 +390,7 @@ pub async fn get_asset_events(
         source_map_index: query.source_map_index,
         order,
     };
-    let listed = api.store.asset_event_list(&filter, paging.page()).await?;
+    let listed = api.store.asset_event_list(&filter, page).await?;
     let asset_events = show_events(&api, &scope, listed.items).await?;
     Ok(Json(AssetEventCollectionResponse { asset_events, total_entries: listed.total }))
 }
@@ -398,15 +411,14 @@ pub async fn create_asset_event(
     let extra = serde_json::Value::Object(body.extra).to_string();
     asset::check_extra(&extra).map_err(|why| ApiError::invalid(["body", "extra"], why))?;
     let row = find(&api, body.asset_id).await?;
-    let now = api.clock.now();
-    let key = api.scheduler.asset_update(row.name.clone(), extra.clone(), user.username.clone()).await?;
+    let (key, timestamp) = api.scheduler.asset_update(row.name.clone(), extra.clone(), user.username.clone()).await?;
     let event = AssetEventRow {
         key,
         asset: row.id,
         name: row.name,
         uri: row.uri,
         group: row.group,
-        timestamp: now,
+        timestamp,
         extra,
         source_dag_id: None,
         source_run_id: None,
@@ -451,25 +463,38 @@ impl QueuedEventQuery {
     }
 }
 
-async fn queued(
-    api: &Api,
-    scope: &DagScope,
-    which: QueuedEventFilter,
-) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
+/// Events that were not consumed, of dags that may be seen, by dag and asset in the order in which they came.
+async fn waiting(api: &Api, scope: &DagScope, which: &QueuedEventFilter) -> Result<Vec<QueuedEventResponse>, ApiError> {
     if let Some(dag_id) = &which.dag_id {
         find_dag(api, dag_id).await?;
     }
     if let Some(asset) = which.asset {
         find_seen(api, scope, asset).await?;
     }
+    let mut events = api.store.asset_queue_list(which).await?;
+    events.retain(|event| scope.sees(&event.dag_id));
+    let dags: BTreeSet<_> = events.iter().map(|event| event.dag_id.clone()).collect();
+    let mut names = BTreeMap::new();
+    for dag_id in dags {
+        let dag = api.store.dag_get(&dag_id).await?;
+        let name = dag.map_or_else(|| dag_id.to_string(), |dag| dag.spec.shown_name().to_owned());
+        names.insert(dag_id, name);
+    }
     let view = |event: QueuedEvent| QueuedEventResponse {
-        dag_display_name: event.dag_id.to_string(),
+        dag_display_name: names.get(&event.dag_id).cloned().unwrap_or_default(),
         dag_id: event.dag_id.to_string(),
         asset_id: event.asset,
         created_at: event.timestamp.to_utc(),
     };
-    let queued = api.store.asset_queue_list(&which).await?.into_iter();
-    let queued_events: Vec<_> = queued.filter(|event| scope.sees(&event.dag_id)).map(view).collect();
+    Ok(events.into_iter().map(view).collect())
+}
+
+async fn queued(
+    api: &Api,
+    scope: &DagScope,
+    which: &QueuedEventFilter,
+) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
+    let queued_events = waiting(api, scope, which).await?;
     let total_entries = i64::try_from(queued_events.len()).unwrap_or(i64::MAX);
     Ok(Json(QueuedEventCollectionResponse { queued_events, total_entries }))
 }
@@ -498,7 +523,7 @@ pub async fn get_asset_queued_events(
     Path(path): Path<AssetPath>,
     Query(query): Query<QueuedEventQuery>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, &scope, query.filter(None, Some(path.asset_id))).await
+    queued(&api, &scope, &query.filter(None, Some(path.asset_id))).await
 }
 
 #[utoipa::path(
@@ -524,7 +549,7 @@ pub async fn get_dag_asset_queued_events(
     Path(path): Path<DagPath>,
     Query(query): Query<QueuedEventQuery>,
 ) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, &scope, query.filter(Some(path.dag_id), None)).await
+    queued(&api, &scope, &query.filter(Some(path.dag_id), None)).await
 }
 
 #[utoipa::path(
@@ -539,18 +564,22 @@ pub async fn delete_dag_asset_queued_events(
     unqueue(&api, query.filter(Some(path.dag_id), None)).await
 }
 
-/// Events of an asset that a dag has not consumed.
+/// The event of an asset that a dag has not consumed; of several the first. 404 if there is none.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", tag = "Asset", params(DagAssetPath, QueuedEventQuery),
-    responses((status = 200, body = QueuedEventCollectionResponse)),
+    responses((status = 200, body = QueuedEventResponse)),
 )]
 pub async fn get_dag_asset_queued_event(
     State(api): State<Api>,
     Scoped(scope): Scoped,
     Path(path): Path<DagAssetPath>,
     Query(query): Query<QueuedEventQuery>,
-) -> Result<Json<QueuedEventCollectionResponse>, ApiError> {
-    queued(&api, &scope, query.filter(Some(path.dag_id), Some(path.asset_id))).await
+) -> Result<Json<QueuedEventResponse>, ApiError> {
+    let DagAssetPath { dag_id, asset_id } = path;
+    let events = waiting(&api, &scope, &query.filter(Some(dag_id.clone()), Some(asset_id))).await?;
+    let first = events.into_iter().next();
+    let none = || ApiError::not_found(format!("no event of asset {asset_id} waits to be consumed by dag `{dag_id}`"));
+    first.map(Json).ok_or_else(none)
 }
 
 #[utoipa::path(

@@ -190,7 +190,8 @@ pub async fn list_backfills(
     Query(paging): Query<Paging>,
     Query(query): Query<BackfillQuery>,
 ) -> Result<Json<BackfillCollectionResponse>, ApiError> {
-    let listed = api.store.backfill_list(query.dag_id.as_ref(), scope.seen(), paging.page()).await?;
+    let page = paging.in_order(&["-id"])?;
+    let listed = api.store.backfill_list(query.dag_id.as_ref(), scope.seen(), page).await?;
     let mut backfills = Vec::with_capacity(listed.items.len());
     for row in listed.items {
         backfills.push(show(&api, row).await?);

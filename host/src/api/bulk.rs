@@ -48,7 +48,7 @@ pub struct BulkAction<T> {
     /// For `update` and `delete`, of what is not there.
     #[serde(default)]
     action_on_non_existence: Option<OnAbsence>,
-    /// For `update`: the fields that count; all if it is left out.
+    /// For `update`: the fields that count; those that stand in the entity if it is left out.
     #[serde(default)]
     update_mask: Option<Vec<String>>,
 }
@@ -117,6 +117,8 @@ pub trait Resource: Sync {
 
     /// What many of them are called.
     const NAMES: &'static str;
+    /// Their fields, all of which a `create` sets that overwrites what is there.
+    const FIELDS: &'static [&'static str] = &[];
     /// What can be done with them; all else is answered with 405.
     const ACTIONS: &'static [Action] = &[Action::Create, Action::Update, Action::Delete];
 
@@ -297,7 +299,12 @@ async fn act<R: Resource>(
     if let Some(error) = refused {
         return response.refuse(None, &error);
     }
-    let mask = UpdateMask { update_mask: action.update_mask.unwrap_or_default() };
+    let update_mask: Vec<String> = match action.action {
+        // What overwrites is all that there is then: what it leaves out goes.
+        Action::Create => R::FIELDS.iter().copied().map(String::from).collect(),
+        Action::Update | Action::Delete => action.update_mask.unwrap_or_default(),
+    };
+    let mask = UpdateMask { update_mask };
     for (name, item, is_there) in found {
         let is_skipped = match action.action {
             Action::Create => is_there && on_existence == OnExistence::Skip,

@@ -73,7 +73,7 @@ pub async fn get_callbacks(
     Query(paging): Query<Paging>,
 ) -> Result<Json<CallbackCollectionResponse>, ApiError> {
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let listed = api.store.callback_list(run.key, paging.page()).await?;
+    let listed = api.store.callback_list(run.key, paging.in_order(&[])?).await?;
     let callbacks = listed.items.into_iter().map(CallbackResponse::from).collect();
     Ok(Json(CallbackCollectionResponse { callbacks, total_entries: listed.total }))
 }

@@ -318,7 +318,7 @@ pub async fn get_components(
     Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ComponentCollectionResponse>, ApiError> {
-    let listed = api.store.component_list(scope.seen(), paging.page()).await?;
+    let listed = api.store.component_list(scope.seen(), paging.in_order(&["-uploaded_at"])?).await?;
     let seen = listed.items.into_iter().filter_map(|row| scope.of_component(row));
     let components = seen.map(ComponentResponse::from).collect();
     Ok(Json(ComponentCollectionResponse { components, total_entries: listed.total }))

@@ -10,7 +10,7 @@ use super::{
     bulk::{BulkBody, BulkResponse, carry_out, settings::Connections},
     dags::{UpdateMask, check_mask},
     error::ApiError,
-    extract::{self, Paging, Path, Query, pattern},
+    extract::{self, Paging, Patch, Path, Query, pattern},
     made_apart,
     paths::ConnectionPath,
 };
@@ -18,7 +18,7 @@ use crate::{
     auth::{Audit, CurrentUser},
     model::{ids::ConnectionId, role::Permission, time::Timestamp},
     secrets::{MASK, SecretString, place, redact, restore},
-    store::ConnectionRow,
+    store::{ConnectionRow, Order},
     vault::{Connection, Kept, refuse_moved_secret},
 };
 
@@ -44,7 +44,11 @@ pub struct ConnectionCollectionResponse {
     total_entries: i64,
 }
 
-/// Airflow: `ConnectionBody`.
+/// What an `update_mask` may name.
+pub const FIELDS: &[&str] =
+    &["connection_id", "conn_type", "description", "host", "login", "schema", "port", "password", "extra"];
+
+/// Airflow: `ConnectionBody`. In a change, a field that is left out stays as it is, and null takes it away.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionBody {
@@ -52,23 +56,28 @@ pub struct ConnectionBody {
     connection_id: ConnectionId,
     conn_type: String,
     #[serde(default)]
-    description: Option<String>,
+    #[schema(value_type = Option<String>)]
+    description: Patch<String>,
     #[serde(default)]
-    host: Option<String>,
+    #[schema(value_type = Option<String>)]
+    host: Patch<String>,
     #[serde(default)]
-    login: Option<String>,
+    #[schema(value_type = Option<String>)]
+    login: Patch<String>,
     #[serde(default)]
-    schema: Option<String>,
+    #[schema(value_type = Option<String>)]
+    schema: Patch<String>,
     #[serde(default)]
-    port: Option<u16>,
+    #[schema(value_type = Option<u16>)]
+    port: Patch<u16>,
     /// `***` leaves the present one.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Password)]
-    password: Option<SecretString>,
+    password: Patch<SecretString>,
     /// A JSON object, as text. Values `***` leave the present ones.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    extra: Option<SecretString>,
+    extra: Patch<SecretString>,
     /// Not supported: must be null.
     #[serde(default)]
     team_name: Option<String>,
@@ -105,15 +114,15 @@ impl ConnectionBody {
         };
         let (password, extra) = old.clone().map_or((None, None), |old| (old.sealed_password, old.sealed_extra));
         let row = ConnectionRow {
-            sealed_password: import(&place::connection_password(&id), self.password.as_ref(), password.as_ref())?,
-            sealed_extra: import(&place::connection_extra(&id), self.extra.as_ref(), extra.as_ref())?,
+            sealed_password: import(&place::connection_password(&id), self.password.get(), password.as_ref())?,
+            sealed_extra: import(&place::connection_extra(&id), self.extra.get(), extra.as_ref())?,
             id,
             conn_type: self.conn_type,
-            description: self.description,
-            host: self.host,
-            schema: self.schema,
-            login: self.login,
-            port: self.port,
+            description: self.description.into_value(),
+            host: self.host.into_value(),
+            schema: self.schema.into_value(),
+            login: self.login.into_value(),
+            port: self.port.into_value(),
             updated_at: api.clock.now(),
         };
         if let Some(old) = old {
@@ -122,10 +131,25 @@ impl ConnectionBody {
         Ok((row, is_whole))
     }
 
+    /// Whether a field stands in it, be it null.
+    fn has(&self, field: &str) -> bool {
+        match field {
+            "description" => self.description.is_there(),
+            "host" => self.host.is_there(),
+            "login" => self.login.is_there(),
+            "schema" => self.schema.is_there(),
+            "port" => self.port.is_there(),
+            "password" => self.password.is_there(),
+            "extra" => self.extra.is_there(),
+            // The others must be given.
+            _ => true,
+        }
+    }
+
     /// Which secrets stay what they are, if those fields are changed that are `asked` for.
     fn kept(&self, asked: impl Fn(&str) -> bool) -> Kept {
-        let is_kept = |field: &str, secret: &Option<SecretString>| {
-            !asked(field) || secret.as_ref().is_some_and(|secret| secret.expose().contains(MASK))
+        let is_kept = |field: &str, secret: &Patch<SecretString>| {
+            !asked(field) || secret.get().is_some_and(|secret| secret.expose().contains(MASK))
         };
         Kept { password: is_kept("password", &self.password), extra: is_kept("extra", &self.extra) }
     }
@@ -134,23 +158,23 @@ impl ConnectionBody {
     pub fn into_unkept(self, now: Timestamp) -> Result<Connection, ApiError> {
         self.check()?;
         for (field, secret) in [("password", &self.password), ("extra", &self.extra)] {
-            if secret.as_ref().is_some_and(|secret| secret.expose().contains(MASK)) {
+            if secret.get().is_some_and(|secret| secret.expose().contains(MASK)) {
                 let text = "it is masked; write it, or test the connection that is kept by its id";
                 return Err(ApiError::invalid(["body", field], text));
             }
         }
-        let given = |secret: Option<SecretString>| secret.filter(|secret| !secret.expose().is_empty());
+        let given = |secret: Patch<SecretString>| secret.into_value().filter(|secret| !secret.expose().is_empty());
         Ok(Connection {
             password: given(self.password),
             extra: given(self.extra),
             row: ConnectionRow {
                 id: self.connection_id,
                 conn_type: self.conn_type,
-                description: self.description,
-                host: self.host,
-                schema: self.schema,
-                login: self.login,
-                port: self.port,
+                description: self.description.into_value(),
+                host: self.host.into_value(),
+                schema: self.schema.into_value(),
+                login: self.login.into_value(),
+                port: self.port.into_value(),
                 sealed_password: None,
                 sealed_extra: None,
                 updated_at: now,
@@ -165,7 +189,7 @@ impl ConnectionBody {
         if self.conn_type.is_empty() {
             return Err(ApiError::invalid(["body", "conn_type"], "it must not be empty"));
         }
-        let extra = self.extra.as_ref().map(SecretString::expose).filter(|extra| !extra.is_empty() && *extra != MASK);
+        let extra = self.extra.get().map(SecretString::expose).filter(|extra| !extra.is_empty() && *extra != MASK);
         match extra.map(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>) {
             None | Some(Ok(_)) => Ok(()),
             // The cause could show a piece of the secret.
@@ -244,9 +268,9 @@ pub async fn get_connections(
     Query(query): Query<ConnectionQuery>,
 ) -> Result<Response, ApiError> {
     let like = pattern(query.connection_id_pattern.as_deref(), query.connection_id_prefix_pattern.as_deref())?;
-    let page = paging.page();
-    let _turn = api.turn(api.store.connection_list_bytes(&like, page).await?).await;
-    let listed = api.store.connection_list(&like, page).await?;
+    let (page, order) = paging.sorted_by_key(&["connection_id", "conn_id"], Order::Ascending)?;
+    let _turn = api.turn(api.store.connection_list_bytes(&like, order, page).await?).await;
+    let listed = api.store.connection_list(&like, order, page).await?;
     let shown = api.clone();
     made_apart(move || {
         let connections = listed.items.iter().map(|row| show(&shown, &user, row)).collect::<Result<_, _>>()?;
@@ -276,15 +300,15 @@ pub async fn create(api: &Api, body: ConnectionBody) -> Result<ConnectionRow, Ap
         return Err(ApiError::conflict(format!("connection `{id}` exists already")));
     }
     let row = ConnectionRow {
-        sealed_password: seal(api, &place::connection_password(&id), body.password.as_ref(), None)?,
-        sealed_extra: seal(api, &place::connection_extra(&id), body.extra.as_ref(), None)?,
+        sealed_password: seal(api, &place::connection_password(&id), body.password.get(), None)?,
+        sealed_extra: seal(api, &place::connection_extra(&id), body.extra.get(), None)?,
         id,
         conn_type: body.conn_type,
-        description: body.description,
-        host: body.host,
-        schema: body.schema,
-        login: body.login,
-        port: body.port,
+        description: body.description.into_value(),
+        host: body.host.into_value(),
+        schema: body.schema.into_value(),
+        login: body.login.into_value(),
+        port: body.port.into_value(),
         updated_at: api.clock.now(),
     };
     Audit::tell(row.id.as_str(), &Value::Null, &row.shown());
@@ -292,30 +316,29 @@ pub async fn create(api: &Api, body: ConnectionBody) -> Result<ConnectionRow, Ap
     Ok(row)
 }
 
-/// Changes the connection of the body's id.
+/// Changes the connection of the body's id: what the mask names, or what stands in the body.
 ///
 /// # Errors
 /// If there is none, or a secret would go elsewhere that was not given anew.
 pub async fn update(api: &Api, body: ConnectionBody, mask: &UpdateMask) -> Result<ConnectionRow, ApiError> {
-    const FIELDS: &[&str] =
-        &["connection_id", "conn_type", "description", "host", "login", "schema", "port", "password", "extra"];
     check_mask(mask, FIELDS)?;
     body.check()?;
-    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
+    let asked: Vec<_> = FIELDS.iter().copied().filter(|field| mask.asks(field, body.has(field))).collect();
+    let asked = |field: &str| asked.contains(&field);
     let kept = body.kept(asked);
     let mut row = find(api, &body.connection_id).await?;
     let before = row.clone();
     if asked("password") {
         let at = place::connection_password(&row.id);
-        row.sealed_password = seal(api, &at, body.password.as_ref(), row.sealed_password.as_ref())?;
+        row.sealed_password = seal(api, &at, body.password.get(), row.sealed_password.as_ref())?;
     }
     if asked("extra") {
         let at = place::connection_extra(&row.id);
-        row.sealed_extra = seal(api, &at, body.extra.as_ref(), row.sealed_extra.as_ref())?;
+        row.sealed_extra = seal(api, &at, body.extra.get(), row.sealed_extra.as_ref())?;
     }
-    let set = |field: &str, value: Option<String>, to: &mut Option<String>| {
+    let set = |field: &str, value: Patch<String>, to: &mut Option<String>| {
         if asked(field) {
-            *to = value;
+            *to = value.into_value();
         }
     };
     set("description", body.description, &mut row.description);
@@ -326,7 +349,7 @@ pub async fn update(api: &Api, body: ConnectionBody, mask: &UpdateMask) -> Resul
         row.conn_type = body.conn_type;
     }
     if asked("port") {
-        row.port = body.port;
+        row.port = body.port.into_value();
     }
     row.updated_at = api.clock.now();
     let shown = before.shown();

@@ -48,17 +48,11 @@ pub struct Neighbours {
     pub previous: Option<String>,
 }
 
-impl From<&Paging> for Part {
-    fn from(paging: &Paging) -> Self {
-        Self { page: paging.page(), order_by: paging.order_text().to_owned(), cursor: None }
-    }
-}
-
 impl CursorQuery {
     /// # Errors
     /// If the cursor can't be read or is of another order.
-    pub fn part(&self, paging: &Paging) -> Result<Part, ApiError> {
-        let part = Part::from(paging);
+    pub fn part(&self, page: Page, paging: &Paging) -> Result<Part, ApiError> {
+        let part = Part::new(page, paging);
         let cursor = match self.cursor.as_deref() {
             None => return Ok(part),
             Some("") => Cursor::First,
@@ -74,6 +68,11 @@ impl CursorQuery {
 }
 
 impl Part {
+    /// The page in the order that `paging` asks for, which has been looked at.
+    pub fn new(page: Page, paging: &Paging) -> Self {
+        Self { page, order_by: paging.order_text().to_owned(), cursor: None }
+    }
+
     /// Has `list` begin where the part does, and answers what to read of it.
     ///
     /// # Errors

@@ -110,9 +110,9 @@ pub async fn get_dag_tags(
     Query(paging): Query<Paging>,
     Query(query): Query<DagTagQuery>,
 ) -> Result<Json<DagTagCollectionResponse>, ApiError> {
-    let order = paging.order(&[("name", ())])?.map_or(Order::Ascending, |((), order)| order);
+    let (page, order) = paging.sorted_by_key(&["name"], Order::Ascending)?;
     let like = pattern(query.tag_name_pattern.as_deref(), query.tag_name_prefix_pattern.as_deref())?;
-    let listed = api.store.dag_tag_list(scope.seen(), &like, order, paging.page()).await?;
+    let listed = api.store.dag_tag_list(scope.seen(), &like, order, page).await?;
     Ok(Json(DagTagCollectionResponse { tags: listed.items, total_entries: listed.total }))
 }
 
@@ -156,7 +156,7 @@ pub async fn list_dag_warnings(
     Query(paging): Query<Paging>,
     Query(query): Query<DagWarningQuery>,
 ) -> Result<Json<DagWarningCollectionResponse>, ApiError> {
-    let order = paging.order(&[("dag_id", ())])?.map_or(Order::Ascending, |((), order)| order);
+    let (Page { limit, offset }, order) = paging.sorted_by_key(&["dag_id"], Order::Ascending)?;
     let mut warned = api.scheduler.dag_warnings_of(scope.seen()).await?;
     warned.retain(|(dag, warning)| {
         query.dag_id.as_ref().is_none_or(|dag_id| *dag_id == dag.dag_id)
@@ -165,7 +165,6 @@ pub async fn list_dag_warnings(
     if order == Order::Descending {
         warned.reverse();
     }
-    let Page { limit, offset } = paging.page();
     let (limit, offset) = (limit as usize, usize::try_from(offset).unwrap_or(usize::MAX));
     let shown = warned.iter().skip(offset).take(limit).map(|(dag, warning)| DagWarningResponse {
         dag_id: dag.dag_id.to_string(),

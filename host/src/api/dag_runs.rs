@@ -3,6 +3,8 @@
 pub mod many;
 pub mod wait;
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use super::{
     cursor::{CursorQuery, Neighbours, Part},
     dags::{UpdateMask, check_mask, find_dag},
     error::ApiError,
-    extract::{self, Paging, Patch, Path, Query, required},
+    extract::{self, Paging, Patch, Path, Query, refuse_unknown, required},
     names::{DagVersionResponse, Names},
     paths::{DagPath, DagScopePath, RunPath},
     patterns::DagRunPatterns,
@@ -31,7 +33,7 @@ use crate::{
         time::{DataInterval, Timestamp},
     },
     scheduler::{ClearRequest, RunRequest},
-    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order},
+    store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
 };
 
 /// The longest note in characters. Airflow: 1,000.
@@ -94,6 +96,7 @@ pub struct TriggerDagRunBody {
     #[serde(deserialize_with = "required")]
     #[schema(value_type = Option<DateTime<Utc>>, required = true)]
     pub(super) logical_date: Option<Timestamp>,
+    /// Not one that begins with `scheduled__`, `backfill__` or `asset_triggered__`: those runs have these ids to themselves.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub(super) dag_run_id: Option<RunId>,
@@ -195,6 +198,10 @@ pub struct DagRunsBatchBody {
     dates: DateRanges,
     #[serde(flatten)]
     duration: DurationRange,
+    /// The last: it takes what the others leave.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    unknown: BTreeMap<String, Value>,
 }
 
 pub fn yes() -> bool {
@@ -243,6 +250,11 @@ impl TryFrom<TriggerDagRunBody> for RunRequest {
             return Err(ApiError::invalid(["body", "partition_key"], "partitions are not supported"));
         }
         check_note(body.note.as_deref())?;
+        if let Some(kind) = body.dag_run_id.as_ref().and_then(|run_id| RunType::reserving(run_id.as_str())) {
+            let kind = kind.as_str();
+            let why = format!("ids that begin with `{kind}__` are reserved for {kind} runs; choose another");
+            return Err(ApiError::invalid(["body", "dag_run_id"], why));
+        }
         let data_interval = match (body.data_interval_start, body.data_interval_end) {
             (None, None) => None,
             (Some(start), Some(end)) if start <= end => Some(DataInterval { start, end }),
@@ -295,7 +307,7 @@ pub async fn show(api: &Api, run: DagRunRow) -> Result<DagRunResponse, ApiError>
     Ok(DagRunResponse::new(run, &names, api.clock.now()))
 }
 
-fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
+fn order(paging: &Paging) -> Result<(Page, DagRunOrder, Order), ApiError> {
     let known = [
         ("id", DagRunOrder::Key),
         ("run_after", DagRunOrder::RunAfter),
@@ -303,7 +315,9 @@ fn order(paging: &Paging) -> Result<(DagRunOrder, Order), ApiError> {
         ("start_date", DagRunOrder::StartDate),
         ("end_date", DagRunOrder::EndDate),
     ];
-    Ok(paging.order(&known)?.unwrap_or_default())
+    let (page, asked) = paging.sorted(&known)?;
+    let (order_by, order) = asked.unwrap_or_default();
+    Ok((page, order_by, order))
 }
 
 /// The dags that a batch is about: of those that may be seen all, or those that it names.
@@ -378,7 +392,7 @@ pub async fn get_dag_runs(
     if !query.run_type.is_empty() && run_types.is_empty() {
         return Ok(Json(DagRunCollectionResponse::empty()));
     }
-    let (order_by, order) = order(&paging)?;
+    let (page, order_by, order) = order(&paging)?;
     let filter = DagRunFilter {
         dags: dag_id.map_or_else(|| scope.seen().clone(), DagSet::one),
         states: query.state,
@@ -394,7 +408,7 @@ pub async fn get_dag_runs(
         order,
         after: None,
     };
-    Ok(Json(list(&api, filter, &cursor.part(&paging)?).await?))
+    Ok(Json(list(&api, filter, &cursor.part(page, &paging)?).await?))
 }
 
 /// Runs of the dags that the body names; the path's dag must be `~`.
@@ -408,11 +422,12 @@ pub async fn get_list_dag_runs_batch(
     Path(path): Path<DagScopePath>,
     extract::Json(body): extract::Json<DagRunsBatchBody>,
 ) -> Result<Json<DagRunCollectionResponse>, ApiError> {
+    refuse_unknown(&body.unknown)?;
     if path.dag_id.one().is_some() {
         return Err(ApiError::invalid(["path", "dag_id"], "it must be `~`; name dags in dag_ids"));
     }
     let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
-    let (order_by, order) = order(&paging)?;
+    let (page, order_by, order) = order(&paging)?;
     let filter = DagRunFilter {
         dags: asked_dags(&scope, body.dag_ids)?,
         states: body.states.unwrap_or_default().into_iter().flatten().collect(),
@@ -422,7 +437,7 @@ pub async fn get_list_dag_runs_batch(
         order,
         ..DagRunFilter::default()
     };
-    Ok(Json(list(&api, filter, &Part::from(&paging)).await?))
+    Ok(Json(list(&api, filter, &Part::new(page, &paging)).await?))
 }
 
 /// Creates a run. 409 if the dag has one with this id or logical_date.

@@ -14,6 +14,7 @@ use super::{
     paths::{DagPath, DagVersionPath},
 };
 use crate::{
+    auth::CurrentUser,
     model::{
         dag::{differences, is_other_code},
         ids::DagId,
@@ -47,8 +48,9 @@ pub async fn get_dag_versions(
     Query(query): Query<VersionQuery>,
 ) -> Result<Json<DagVersionCollectionResponse>, ApiError> {
     find_dag(&api, &path.dag_id).await?;
+    let page = paging.in_order(&["-version_number"])?;
     let listed = match query.version_number {
-        None => api.store.dag_version_list(&path.dag_id, paging.page()).await?,
+        None => api.store.dag_version_list(&path.dag_id, page).await?,
         Some(number) => {
             let found = Vec::from_iter(api.store.dag_version_numbered(&path.dag_id, number).await?);
             Listed { total: i64::from(!found.is_empty()), items: found }
@@ -144,9 +146,10 @@ pub async fn get_differences(
 )]
 pub async fn roll_back(
     State(api): State<Api>,
+    user: CurrentUser,
     Path(path): Path<DagVersionPath>,
 ) -> Result<Json<DagVersionResponse>, ApiError> {
     find_dag(&api, &path.dag_id).await?;
-    let rolled = api.scheduler.dag_roll_back(&path.dag_id, path.version_number).await?;
+    let rolled = api.scheduler.dag_roll_back(&path.dag_id, path.version_number, &user.uploader()).await?;
     Ok(Json((&find_version(&api, &path.dag_id, rolled.version_number).await?).into()))
 }

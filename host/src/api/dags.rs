@@ -177,6 +177,8 @@ pub struct DagQuery {
     asset_dependency: Option<String>,
     /// Whether it is a favorite of whoever asks.
     is_favorite: Option<bool>,
+    /// No dag has any: true finds none.
+    has_import_errors: Option<bool>,
 }
 
 /// What is changed.
@@ -184,7 +186,7 @@ pub struct DagQuery {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct UpdateMask {
-    /// The fields of the body that count; all if it is left out.
+    /// The fields of the body that count; those that stand in it if it is left out.
     pub update_mask: Vec<String>,
 }
 
@@ -199,6 +201,13 @@ pub struct NextRunQuery {
     limit: Option<usize>,
 }
 
+impl UpdateMask {
+    /// Whether `field` is changed: it is named here, or nothing is and it stands in the body.
+    pub fn asks(&self, field: &str, is_there: bool) -> bool {
+        if self.update_mask.is_empty() { is_there } else { self.update_mask.iter().any(|name| name == field) }
+    }
+}
+
 impl DagQuery {
     fn filter(
         &self,
@@ -206,7 +215,7 @@ impl DagQuery {
         dags: &DagSet,
         user: &CurrentUser,
         paging: &Paging,
-    ) -> Result<DagFilter, ApiError> {
+    ) -> Result<(DagFilter, Page), ApiError> {
         let tag_match = match self.tags_match_mode.as_deref() {
             None | Some("any") => TagMatch::Any,
             Some("all") => TagMatch::All,
@@ -217,10 +226,14 @@ impl DagQuery {
             ("dag_display_name", DagOrder::DisplayName),
             ("last_parsed_time", DagOrder::UpdatedAt),
         ];
-        let (order_by, order) = paging.order(&known)?.unwrap_or_default();
-        Ok(DagFilter {
+        let (page, asked) = paging.sorted(&known)?;
+        let (order_by, order) = asked.unwrap_or_default();
+        // What can't be read is refused at the upload: no dag has import errors.
+        let dags =
+            if self.has_import_errors == Some(true) { std::iter::empty::<DagId>().collect() } else { dags.clone() };
+        let filter = DagFilter {
             ids: Vec::new(),
-            dags: dags.clone(),
+            dags,
             dag_id: extract::pattern(self.dag_id_pattern.as_deref(), self.dag_id_prefix_pattern.as_deref())?,
             display_name: extract::pattern(
                 self.dag_display_name_pattern.as_deref(),
@@ -242,7 +255,8 @@ impl DagQuery {
             favorite_of: self.is_favorite.map(|is_favorite| (user.username.clone(), is_favorite)),
             order_by,
             order,
-        })
+        };
+        Ok((filter, page))
     }
 }
 
@@ -367,8 +381,8 @@ pub async fn get_dags(
     Query(query): Query<DagQuery>,
     Query(last_run): Query<LastRunRanges>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
-    let filter = query.filter(&last_run, scope.seen(), &user, &paging)?;
-    let listed = api.store.dag_list(&filter, paging.page()).await?;
+    let (filter, page) = query.filter(&last_run, scope.seen(), &user, &paging)?;
+    let listed = api.store.dag_list(&filter, page).await?;
     let now = api.clock.now();
     let dags = listed.items.iter().map(|dag| DagResponse::new(dag, now)).collect();
     Ok(Json(DagCollectionResponse { dags, total_entries: listed.total }))
@@ -392,11 +406,11 @@ pub async fn patch_dags(
     extract::Json(body): extract::Json<DagPatchBody>,
 ) -> Result<Json<DagCollectionResponse>, ApiError> {
     check_mask(&mask, &["is_paused"])?;
-    let filter = query.filter(&last_run, scope.held(), &user, &paging)?;
+    let (filter, page) = query.filter(&last_run, scope.held(), &user, &paging)?;
     if query.dag_id_pattern.is_none() && query.dag_id_prefix_pattern.is_none() {
         return Ok(Json(DagCollectionResponse { dags: Vec::new(), total_entries: 0 }));
     }
-    let listed = api.store.dag_list(&filter, paging.page()).await?;
+    let listed = api.store.dag_list(&filter, page).await?;
     let now = api.clock.now();
     let mut dags = Vec::with_capacity(listed.items.len());
     let names: Vec<_> = listed.items.iter().map(|dag| dag.dag_id.to_string()).collect();

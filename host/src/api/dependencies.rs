@@ -9,8 +9,10 @@ use super::{
     error::ApiError,
     extract::Path,
     paths::{InstancePath, TaskPath},
+    permit::Scoped,
 };
 use crate::{
+    auth::DagScope,
     model::ids::{DagId, RunId, TaskId},
     scheduler::Dependency,
 };
@@ -31,14 +33,15 @@ pub struct TaskDependencyCollectionResponse {
 
 async fn dependencies(
     api: &Api,
+    scope: &DagScope,
     dag_id: &DagId,
     run_id: &RunId,
     task_id: &TaskId,
     map_index: i32,
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
     let waits = api.scheduler.task_dependencies(dag_id, run_id, task_id, map_index).await?;
-    let view = |Dependency { name, reason }| TaskDependencyResponse { name, reason };
-    Ok(Json(TaskDependencyCollectionResponse { dependencies: waits.into_iter().map(view).collect() }))
+    let view = |wait: &Dependency| TaskDependencyResponse { name: wait.name, reason: wait.reason(scope.seen()) };
+    Ok(Json(TaskDependencyCollectionResponse { dependencies: waits.iter().map(view).collect() }))
 }
 
 /// What the task instance waits for; empty if it does not wait.
@@ -48,9 +51,10 @@ async fn dependencies(
 )]
 pub async fn get_task_instance_dependencies(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<TaskPath>,
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
-    dependencies(&api, &path.dag_id, &path.dag_run_id, &path.task_id, -1).await
+    dependencies(&api, &scope, &path.dag_id, &path.dag_run_id, &path.task_id, -1).await
 }
 
 /// What an instance of a mapped task waits for; empty if it does not wait.
@@ -60,7 +64,8 @@ pub async fn get_task_instance_dependencies(
 )]
 pub async fn get_mapped_task_instance_dependencies(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<InstancePath>,
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
-    dependencies(&api, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await
+    dependencies(&api, &scope, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await
 }

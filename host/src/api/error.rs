@@ -259,9 +259,10 @@ impl From<DeployError> for ApiError {
             | DeployError::AssetCycle(_)
             | DeployError::Signature(_)
             | DeployError::Unknown => Self::invalid(["body"], error.to_string()),
-            DeployError::NotTheirs(_) | DeployError::LibraryOfAll | DeployError::NameOfOthers(_) => {
-                Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
-            }
+            DeployError::NotTheirs(_)
+            | DeployError::LibraryOfAll
+            | DeployError::NameOfOthers(_)
+            | DeployError::AssetOfOthers(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string()),
             DeployError::TooMany(error) => Self::from(error),
             DeployError::Blobs(error) => Self::from(error),
             DeployError::Store(error) => Self::from(error),
@@ -306,6 +307,7 @@ impl From<AuthError> for ApiError {
             AuthError::Password(_) => Self::invalid(["body", "password"], text),
             AuthError::TokenByToken
             | AuthError::PasswordByToken
+            | AuthError::EndByToken
             | AuthError::TokenOfOther
             | AuthError::NotLetIn(_)
             | AuthError::Provider(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", text),

@@ -99,7 +99,7 @@ pub async fn get_event_logs(
     Query(query): Query<EventLogQuery>,
     Query(patterns): Query<EventLogPatterns>,
 ) -> Result<Json<EventLogCollectionResponse>, ApiError> {
-    let order = paging.order(&[("event_log_id", ()), ("when", ()), ("id", ())])?;
+    let (page, order) = paging.sorted_by_key(&["event_log_id", "when", "id"], Order::Ascending)?;
     let filter = EventFilter {
         dag_id: query.dag_id,
         run_id: query.run_id,
@@ -116,9 +116,9 @@ pub async fn get_event_logs(
         username_like: patterns.owner()?,
         at: Range { gte: query.after.map(|at| at.0), lte: query.before.map(|at| at.0) },
         after_id: query.after_id,
-        order: order.map_or(Order::Ascending, |((), order)| order),
+        order,
     };
-    let listed = api.store.event_list(&filter, paging.page()).await?;
+    let listed = api.store.event_list(&filter, page).await?;
     let event_logs = listed.items.into_iter().map(EventLogResponse::from).collect();
     Ok(Json(EventLogCollectionResponse { event_logs, total_entries: listed.total }))
 }

@@ -1,6 +1,6 @@
 //! How requests are read: paths, queries and JSON bodies into domain types, or a 404, 413, 415 or 422 that says why not.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -9,6 +9,7 @@ use axum::{
 };
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::{
@@ -211,7 +212,7 @@ pub struct Paging {
     limit: u32,
     /// Items that come before it.
     offset: u32,
-    /// The field that the list is ordered by; with `-` before it in descending order.
+    /// The field that the list is ordered by; with `-` before it in descending order. Refused if it can't be.
     order_by: Vec<String>,
 }
 
@@ -226,7 +227,8 @@ impl Paging {
         Self { limit, offset, order_by: order_by.into_iter().collect() }
     }
 
-    pub fn page(&self) -> Page {
+    // Only together with what became of `order_by`, so that no list can pass over it.
+    fn page(&self) -> Page {
         Page { limit: self.limit.min(MAX_PAGE_LIMIT), offset: self.offset }
     }
 
@@ -235,22 +237,75 @@ impl Paging {
         self.order_by.first().map_or("", String::as_str)
     }
 
-    /// The order that is asked for, of those in `known`; none if none is.
+    /// The page, and the order that is asked for, of those in `known`; none if none is. The first of `known` is what tells rows
+    /// apart that are alike in the field: it may be named after the field, in the same direction.
     ///
     /// # Errors
-    /// If the field is not one to order by.
-    pub fn order<T: Copy>(&self, known: &[(&str, T)]) -> Result<Option<(T, Order)>, ApiError> {
-        let Some(text) = self.order_by.first() else { return Ok(None) };
-        let (field, order) = match text.strip_prefix('-') {
-            Some(field) => (field, Order::Descending),
-            None => (text.as_str(), Order::Ascending),
-        };
-        let by = known.iter().find(|(name, _)| *name == field).map(|(_, by)| *by).ok_or_else(|| {
-            let names: Vec<_> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
-            let field: String = field.chars().take(80).collect();
-            ApiError::bad_request(format!("the list can't be ordered by `{field}`; use one of {}", names.join(", ")))
-        })?;
-        Ok(Some((by, order)))
+    /// If a field is not one to order by, or more are named than the list is ordered by.
+    pub fn sorted<T: Copy + PartialEq>(&self, known: &[(&str, T)]) -> Result<(Page, Option<(T, Order)>), ApiError> {
+        let mut asked: Option<(T, Order)> = None;
+        for text in &self.order_by {
+            let (field, order) = match text.strip_prefix('-') {
+                Some(field) => (field, Order::Descending),
+                None => (text.as_str(), Order::Ascending),
+            };
+            let found = known.iter().find(|(name, _)| *name == field).map(|(_, by)| *by);
+            let by = found.ok_or_else(|| unsortable(field, known.iter().map(|(name, _)| *name)))?;
+            match asked {
+                None => asked = Some((by, order)),
+                Some((first, direction))
+                    if direction == order && (first == by || known.first().is_some_and(|(_, key)| *key == by)) => {}
+                Some(_) => {
+                    return Err(ApiError::bad_request(format!(
+                        "the list is ordered by one field; leave out `order_by={text}`"
+                    )));
+                }
+            }
+        }
+        Ok((self.page(), asked))
+    }
+
+    /// The page, and the direction, of a list that is ordered by its key, which has these names.
+    ///
+    /// # Errors
+    /// If it is to be ordered by something else.
+    pub fn sorted_by_key(&self, names: &[&str], usual: Order) -> Result<(Page, Order), ApiError> {
+        let known: Vec<_> = names.iter().map(|name| (*name, ())).collect();
+        let (page, asked) = self.sorted(&known)?;
+        Ok((page, asked.map_or(usual, |((), order)| order)))
+    }
+
+    /// The page of a list that has one order only: by these fields, one after the other, as `order_by` would say it.
+    ///
+    /// # Errors
+    /// If it is to have another.
+    pub fn in_order(&self, fields: &[&str]) -> Result<Page, ApiError> {
+        let known = fields.iter().copied().map(Some).chain(std::iter::repeat(None));
+        match self.order_by.iter().zip(known).find(|(asked, known)| *known != Some(asked.as_str())) {
+            Some((asked, _)) => Err(unsortable(asked, fields.iter().copied())),
+            None => Ok(self.page()),
+        }
+    }
+}
+
+/// What a list is not ordered by.
+fn unsortable<'a>(field: &str, known: impl Iterator<Item = &'a str>) -> ApiError {
+    let field: String = field.chars().take(80).collect();
+    let names: Vec<_> = known.map(|name| format!("`{name}`")).collect();
+    let instead =
+        if names.is_empty() { "leave `order_by` out".to_owned() } else { format!("use one of {}", names.join(", ")) };
+    ApiError::bad_request(format!("the list can't be ordered by `{field}`; {instead}"))
+}
+
+/// Refuses the fields of a body that it does not have. They are collected where `deny_unknown_fields` can't be: beside
+/// `flatten`.
+///
+/// # Errors
+/// If there are any; the first is named.
+pub fn refuse_unknown(fields: &BTreeMap<String, Value>) -> Result<(), ApiError> {
+    match fields.keys().next() {
+        Some(name) => Err(ApiError::invalid(["body", name.as_str()], format!("unknown field `{name}`"))),
+        None => Ok(()),
     }
 }
 
@@ -262,12 +317,43 @@ pub fn required<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D)
     Option::deserialize(deserializer)
 }
 
+/// Reads a field that may be left out but must not be null.
+///
+/// # Errors
+/// As its type.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// What a patch does with a field: one that is null is told from one that is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Patch<T> {
     #[default]
     Keep,
     Set(Option<T>),
+}
+
+impl<T> Patch<T> {
+    /// Whether the field is there, be it null.
+    pub fn is_there(&self) -> bool {
+        matches!(self, Self::Set(_))
+    }
+
+    /// What the field holds; nothing if it is null or not there.
+    pub fn get(&self) -> Option<&T> {
+        match self {
+            Self::Keep => None,
+            Self::Set(value) => value.as_ref(),
+        }
+    }
+
+    /// What the field holds, taken out of it.
+    pub fn into_value(self) -> Option<T> {
+        match self {
+            Self::Keep => None,
+            Self::Set(value) => value,
+        }
+    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
@@ -358,6 +444,35 @@ mod tests {
             assert_eq!(pattern(Some(&holds), None).is_ok(), fits, "{}", holds.len());
             assert_eq!(pattern(None, Some(&holds)).is_ok(), fits);
         }
+    }
+
+    #[test]
+    fn no_order_is_passed_over() {
+        let paging = |order_by: &[&str]| Paging {
+            order_by: order_by.iter().map(|field| (*field).to_owned()).collect(),
+            ..Paging::default()
+        };
+        let sorted = |order_by: &[&str]| {
+            let known = [("id", 1), ("name", 2), ("size", 3)];
+            paging(order_by).sorted(&known).map(|(_, asked)| asked).map_err(|error| error.status().as_u16())
+        };
+        assert_eq!(sorted(&[]), Ok(None));
+        assert_eq!(sorted(&["-name"]), Ok(Some((2, Order::Descending))));
+        assert_eq!(sorted(&["-name", "-id"]), Ok(Some((2, Order::Descending))), "rows of one name are in this order");
+        assert_eq!(sorted(&["name", "name"]), Ok(Some((2, Order::Ascending))));
+        for wrong in
+            [&["colour"][..], &["-"], &[""], &["name", "colour"], &["name", "-id"], &["name", "size"], &["id", "-id"]]
+        {
+            assert_eq!(sorted(wrong), Err(400), "{wrong:?}");
+        }
+        let by_key = |order_by: &[&str]| paging(order_by).sorted_by_key(&["id", "when"], Order::Descending);
+        assert_eq!(by_key(&[]).map(|(_, order)| order).ok(), Some(Order::Descending));
+        assert_eq!(by_key(&["when", "id"]).map(|(_, order)| order).ok(), Some(Order::Ascending));
+        assert!(by_key(&["name"]).is_err());
+        let in_order = |order_by: &[&str]| paging(order_by).in_order(&["-id", "name"]).is_ok();
+        assert!(in_order(&[]) && in_order(&["-id"]) && in_order(&["-id", "name"]));
+        assert!(!in_order(&["id"]) && !in_order(&["name"]) && !in_order(&["-id", "name", "x"]));
+        assert!(paging(&["id"]).in_order(&[]).is_err_and(|error| error.said().contains("leave `order_by` out")));
     }
 
     #[test]

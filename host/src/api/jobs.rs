@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
+    error::ApiError,
     extract::{Paging, Query},
     ranges::JobRanges,
 };
@@ -67,7 +68,8 @@ pub async fn get_jobs(
     Query(paging): Query<Paging>,
     Query(query): Query<JobQuery>,
     Query(dates): Query<JobRanges>,
-) -> Json<JobCollectionResponse> {
+) -> Result<Json<JobCollectionResponse>, ApiError> {
+    let Page { limit, offset } = paging.in_order(&["id"])?;
     let job = |id, job_type, since: Option<Timestamp>| JobResponse {
         id,
         dag_id: None,
@@ -100,7 +102,7 @@ pub async fn get_jobs(
             && dates.start_date().holds(*since)
             && dates.end_date().holds(None)
     });
-    let (total_entries, Page { limit, offset }) = (jobs.len(), paging.page());
+    let total_entries = jobs.len();
     let jobs = jobs.into_iter().map(|(job, ..)| job).skip(offset as usize).take(limit as usize).collect();
-    Json(JobCollectionResponse { jobs, total_entries })
+    Ok(Json(JobCollectionResponse { jobs, total_entries }))
 }

@@ -9,7 +9,7 @@ use axum::{
 use super::{Api, error::ApiError};
 use crate::{
     scheduler::{Fleet, Health, PodState},
-    store::{Like, MAX_PAGE, Page},
+    store::{Like, MAX_PAGE, Order, Page},
     telemetry::{FleetPods, Gauges, PoolSlots},
 };
 
@@ -53,7 +53,7 @@ fn pods(fleet: &Fleet) -> FleetPods {
 }
 
 async fn pools(api: &Api) -> Result<Vec<PoolSlots>, ApiError> {
-    let listed = api.store.pool_list(&Like::default(), Page { limit: MAX_PAGE, offset: 0 }).await?;
+    let listed = api.store.pool_list(&Like::default(), Order::Ascending, Page::first(MAX_PAGE)).await?;
     let used = api.store.pool_use().await?;
     let slots = listed.items.into_iter().map(|row| {
         let used = used.iter().find(|used| used.pool == row.name.as_str()).cloned().unwrap_or_default();

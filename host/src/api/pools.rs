@@ -10,13 +10,13 @@ use super::{
     bulk::{BulkBody, BulkResponse, carry_out, settings::Pools},
     dags::{UpdateMask, check_mask},
     error::ApiError,
-    extract::{self, Paging, Path, Query, pattern},
+    extract::{self, Paging, Patch, Path, Query, given, pattern},
     paths::PoolPath,
 };
 use crate::{
     auth::Audit,
     model::ids::PoolName,
-    store::{PoolRow, PoolUse},
+    store::{Order, PoolRow, PoolUse},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,7 +42,10 @@ pub struct PoolCollectionResponse {
     total_entries: i64,
 }
 
-/// Airflow: `PoolBody`.
+/// What an `update_mask` may name.
+pub const FIELDS: &[&str] = &["pool", "name", "slots", "description", "include_deferred"];
+
+/// Airflow: `PoolBody`. In a change, a field that is left out stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolBody {
@@ -52,15 +55,17 @@ pub struct PoolBody {
     #[schema(minimum = -1)]
     slots: i32,
     #[serde(default)]
-    description: Option<String>,
-    #[serde(default)]
-    include_deferred: bool,
+    #[schema(value_type = Option<String>)]
+    description: Patch<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
+    include_deferred: Option<bool>,
     /// Not supported: must be null.
     #[serde(default)]
     team_name: Option<String>,
 }
 
-/// Airflow: `PoolPatchBody`.
+/// Airflow: `PoolPatchBody`. What is left out stays as it is; a description that is null is taken away.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolPatchBody {
@@ -71,7 +76,8 @@ pub struct PoolPatchBody {
     #[schema(minimum = -1)]
     slots: Option<i32>,
     #[serde(default)]
-    description: Option<String>,
+    #[schema(value_type = Option<String>)]
+    description: Patch<String>,
     #[serde(default)]
     include_deferred: Option<bool>,
     /// Not supported: must be null.
@@ -90,14 +96,6 @@ pub struct PoolQuery {
     pool_name_prefix_pattern: Option<String>,
 }
 
-impl From<PoolBody> for PoolPatchBody {
-    fn from(body: PoolBody) -> Self {
-        let PoolBody { name, slots, description, include_deferred, team_name } = body;
-        let include_deferred = Some(include_deferred);
-        Self { pool: Some(name), slots: Some(slots), description, include_deferred, team_name }
-    }
-}
-
 impl PoolBody {
     pub fn name(&self) -> &PoolName {
         &self.name
@@ -107,7 +105,16 @@ impl PoolBody {
     pub fn import(self) -> Result<PoolRow, ApiError> {
         check(Some(self.slots), self.team_name.as_ref())?;
         let Self { name, slots, description, include_deferred, .. } = self;
+        let (description, include_deferred) = (description.into_value(), include_deferred.unwrap_or_default());
         Ok(PoolRow { name, slots, description, include_deferred })
+    }
+
+    /// The change that it is of the pool of its name.
+    pub fn patch(self, mask: &UpdateMask) -> PoolPatchBody {
+        let Self { name, slots, description, include_deferred, team_name } = self;
+        // What a mask names is what it would be in a new one, if it is left out.
+        let include_deferred = include_deferred.or_else(|| mask.asks("include_deferred", false).then_some(false));
+        PoolPatchBody { pool: Some(name), slots: Some(slots), description, include_deferred, team_name }
     }
 }
 
@@ -159,7 +166,8 @@ pub async fn get_pools(
     Query(query): Query<PoolQuery>,
 ) -> Result<Json<PoolCollectionResponse>, ApiError> {
     let like = pattern(query.pool_name_pattern.as_deref(), query.pool_name_prefix_pattern.as_deref())?;
-    let listed = api.store.pool_list(&like, paging.page()).await?;
+    let (page, order) = paging.sorted_by_key(&["name", "pool"], Order::Ascending)?;
+    let listed = api.store.pool_list(&like, order, page).await?;
     let used = api.store.pool_use().await?;
     let pools = listed.items.into_iter().map(|row| PoolResponse::new(row, &used)).collect();
     Ok(Json(PoolCollectionResponse { pools, total_entries: listed.total }))
@@ -187,25 +195,26 @@ pub async fn create(api: &Api, body: PoolBody) -> Result<PoolRow, ApiError> {
     Ok(row)
 }
 
+/// Changes a pool: what the mask names, or what stands in the body.
+///
 /// # Errors
 /// If there is none of the name.
 pub async fn update(api: &Api, name: &PoolName, body: PoolPatchBody, mask: &UpdateMask) -> Result<PoolRow, ApiError> {
-    check_mask(mask, &["pool", "name", "slots", "description", "include_deferred"])?;
+    check_mask(mask, FIELDS)?;
     check(body.slots, body.team_name.as_ref())?;
     if body.pool.as_ref().is_some_and(|given| given != name) {
         return Err(ApiError::bad_request("a pool can't be renamed; make a new one and delete this one"));
     }
-    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let mut row = find(api, name).await?;
     let before = row.shown();
-    if let Some(slots) = body.slots.filter(|_| asked("slots")) {
+    if let Some(slots) = body.slots.filter(|_| mask.asks("slots", true)) {
         row.slots = slots;
     }
-    if let Some(include_deferred) = body.include_deferred.filter(|_| asked("include_deferred")) {
+    if let Some(include_deferred) = body.include_deferred.filter(|_| mask.asks("include_deferred", true)) {
         row.include_deferred = include_deferred;
     }
-    if asked("description") && (body.description.is_some() || !mask.update_mask.is_empty()) {
-        row.description = body.description;
+    if mask.asks("description", body.description.is_there()) {
+        row.description = body.description.into_value();
     }
     Audit::tell(row.name.as_str(), &before, &row.shown());
     api.store.pool_put(&row).await?;

@@ -128,7 +128,6 @@ fn ids(of: &BTreeMap<&str, BTreeSet<&str>>, task_id: &str) -> Vec<String> {
 impl TaskResponse {
     fn new(dag: &DagRow, node: &NodeSpec, edges: &Edges<'_>) -> Self {
         let trigger_rule = serde_json::to_value(node.trigger_rule).ok();
-        let group_is_mapped = |group: &str| dag.spec.groups.iter().any(|g| g.group_id == group && g.expand.is_some());
         Self {
             task_id: node.task_id.clone(),
             task_display_name: node.display_name.clone().unwrap_or_else(|| node.task_id.clone()),
@@ -165,7 +164,7 @@ impl TaskResponse {
                 ("module_path", node.component.unwrap_or(dag.component).to_string()),
             ]
             .into(),
-            is_mapped: node.expand.is_some() || node.group.as_deref().is_some_and(group_is_mapped),
+            is_mapped: dag.spec.is_mapped(node),
             extra_links: Vec::new(),
         }
     }

@@ -51,6 +51,7 @@ const HOSTILE: &str = "'; DROP TABLE dag_run; -- <script>alert(1)</script> \u{20
 struct TestApi {
     router: Router,
     store: Store,
+    scheduler: Scheduler,
     token: String,
     _scheduler: SchedulerTask,
     _folder: TempDir,
@@ -118,10 +119,16 @@ impl TestApi {
 
         let logs = scheduler.logs().clone();
         let config = ApiConfig::default();
-        let kept = store.clone();
+        let (kept, kept_scheduler) = (store.clone(), scheduler.clone());
         let state = ApiState { scheduler, store, blobs, secrets, vault, auth, logs, clock: Clock, config };
-        let mut api =
-            Self { router: router(state), store: kept, token: String::new(), _scheduler: task, _folder: folder };
+        let mut api = Self {
+            router: router(state),
+            store: kept,
+            scheduler: kept_scheduler,
+            token: String::new(),
+            _scheduler: task,
+            _folder: folder,
+        };
         let body = json!({"username": "admin", "password": PASSWORD});
         let token = api.post("/auth/token", body).await.ok();
         api.token = token["access_token"].as_str().unwrap().to_owned();

@@ -80,7 +80,7 @@ pub async fn get_triggers(
     {
         triggering_task = Some(task(&parent.dag_id, &parent.run_id, &origin));
     }
-    let listed = api.store.dag_run_list_started_by(run.key, scope.seen(), paging.page()).await?;
+    let listed = api.store.dag_run_list_started_by(run.key, scope.seen(), paging.in_order(&[])?).await?;
     let names = Names::of_versions(&api, listed.items.iter().map(|started| started.run.version)).await?;
     let now = api.clock.now();
     let DagRunRow { dag_id, run_id, .. } = run;

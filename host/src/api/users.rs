@@ -146,10 +146,10 @@ pub async fn patch_me(
     Ok(get_me(user).await)
 }
 
-/// Ends all sessions and tokens of whoever asks, this one too.
+/// Ends all sessions and tokens of whoever asks, this one too. A request that shows a token of `/api/v2/tokens` can't.
 #[utoipa::path(post, path = "/api/v2/users/me/signOut", tag = "User", responses((status = 204)))]
 pub async fn sign_out_me(State(api): State<Api>, user: CurrentUser) -> Result<StatusCode, ApiError> {
-    api.auth.sign_out_everywhere(&user.username).await?;
+    api.auth.sign_out_self(&user).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -167,7 +167,7 @@ pub async fn get_users(
     State(api): State<Api>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<UserCollectionResponse>, ApiError> {
-    let listed = api.auth.user_list(paging.page()).await?;
+    let listed = api.auth.user_list(paging.in_order(&["username"])?).await?;
     let users = listed.items.into_iter().map(UserResponse::from).collect();
     Ok(Json(UserCollectionResponse { users, total_entries: listed.total }))
 }

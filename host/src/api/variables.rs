@@ -10,7 +10,7 @@ use super::{
     bulk::{BulkBody, BulkResponse, carry_out, settings::Variables},
     dags::{UpdateMask, check_mask},
     error::ApiError,
-    extract::{self, Paging, Path, Query, pattern},
+    extract::{self, Paging, Patch, Path, Query, pattern},
     made_apart,
     paths::VariablePath,
 };
@@ -18,7 +18,7 @@ use crate::{
     auth::{Audit, CurrentUser},
     model::{ids::VariableKey, role::Permission},
     secrets::{MASK, SecretString, place, redact, restore},
-    store::VariableRow,
+    store::{Order, VariableRow},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,7 +37,10 @@ pub struct VariableCollectionResponse {
     total_entries: i64,
 }
 
-/// Airflow: `VariableBody`.
+/// What an `update_mask` may name.
+pub const FIELDS: &[&str] = &["key", "value", "description", "val"];
+
+/// Airflow: `VariableBody`. In a change, a description that is left out stays as it is, and null takes it away.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VariableBody {
@@ -46,7 +49,8 @@ pub struct VariableBody {
     /// A text is stored as it is, anything else as JSON.
     value: Value,
     #[serde(default)]
-    description: Option<String>,
+    #[schema(value_type = Option<String>)]
+    description: Patch<String>,
     /// Not supported: must be null.
     #[serde(default)]
     team_name: Option<String>,
@@ -88,7 +92,8 @@ impl VariableBody {
             return Ok(None);
         }
         let sealed = api.secrets.seal(&place, text.as_bytes());
-        Ok(Some(VariableRow { key: self.key, sealed, description: self.description, updated_at: api.clock.now() }))
+        let description = self.description.into_value();
+        Ok(Some(VariableRow { key: self.key, sealed, description, updated_at: api.clock.now() }))
     }
 
     fn check(&self) -> Result<(), ApiError> {
@@ -131,9 +136,9 @@ pub async fn get_variables(
     Query(query): Query<VariableQuery>,
 ) -> Result<Response, ApiError> {
     let like = pattern(query.variable_key_pattern.as_deref(), query.variable_key_prefix_pattern.as_deref())?;
-    let page = paging.page();
-    let _turn = api.turn(api.store.variable_list_bytes(&like, page).await?).await;
-    let listed = api.store.variable_list(&like, page).await?;
+    let (page, order) = paging.sorted_by_key(&["key"], Order::Ascending)?;
+    let _turn = api.turn(api.store.variable_list_bytes(&like, order, page).await?).await;
+    let listed = api.store.variable_list(&like, order, page).await?;
     let shown = api.clone();
     made_apart(move || {
         let variables = listed.items.iter().map(|row| show(&shown, &user, row)).collect::<Result<_, _>>()?;
@@ -164,7 +169,7 @@ pub async fn create(api: &Api, body: VariableBody) -> Result<VariableRow, ApiErr
     let row = VariableRow {
         sealed: api.secrets.seal(&place::variable(&body.key), body.text().as_bytes()),
         key: body.key,
-        description: body.description,
+        description: body.description.into_value(),
         updated_at: api.clock.now(),
     };
     Audit::tell(row.key.as_str(), &Value::Null, &row.shown());
@@ -172,23 +177,22 @@ pub async fn create(api: &Api, body: VariableBody) -> Result<VariableRow, ApiErr
     Ok(row)
 }
 
-/// Changes the variable of the body's key.
+/// Changes the variable of the body's key: what the mask names, or what stands in the body.
 ///
 /// # Errors
 /// If there is none.
 pub async fn update(api: &Api, body: VariableBody, mask: &UpdateMask) -> Result<VariableRow, ApiError> {
-    check_mask(mask, &["key", "value", "description", "val"])?;
+    check_mask(mask, FIELDS)?;
     body.check()?;
-    let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let mut row = find(api, &body.key).await?;
     let before = row.shown();
     let at = place::variable(&row.key);
-    if asked("value") || mask.update_mask.iter().any(|name| name == "val") {
+    if mask.asks("value", true) || mask.asks("val", true) {
         let old = api.secrets.unseal(&at, &row.sealed)?;
         row.sealed = api.secrets.seal(&at, restore(&body.text(), old.expose()).as_bytes());
     }
-    if asked("description") {
-        row.description = body.description;
+    if mask.asks("description", body.description.is_there()) {
+        row.description = body.description.into_value();
     }
     row.updated_at = api.clock.now();
     Audit::tell(row.key.as_str(), &before, &row.shown());

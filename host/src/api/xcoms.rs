@@ -197,7 +197,9 @@ pub async fn get_xcom_entries(
             "XComs are found by names within one run: of all runs that would read all history; name the run",
         ));
     }
-    let listed = api.store.xcom_list(&filter, paging.page()).await?;
+    // Runs come one after another as they were made.
+    let page = paging.in_order(if filter.dag_run.is_some() { &["task_id", "map_index", "key"] } else { &[] })?;
+    let listed = api.store.xcom_list(&filter, page).await?;
     let names = Names::of_runs(&api, listed.items.iter().map(|row| row.instance.dag_run)).await?;
     let xcom_entries = listed.items.into_iter().map(|row| XComResponse::new(row, &names)).collect();
     Ok(Json(XComCollectionResponse { xcom_entries, total_entries: listed.total }))

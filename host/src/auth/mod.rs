@@ -44,7 +44,7 @@ use crate::{
         sign_in::SignInError,
         time::{Clock, Timestamp},
     },
-    store::{Store, StoreError},
+    store::{ApiTokenRow, Store, StoreError},
 };
 
 /// Requests that last - streams of events and logs - at a time, and those of one user.
@@ -75,6 +75,12 @@ impl CurrentUser {
     /// The user as one who uploads.
     pub fn uploader(&self) -> Uploader {
         Uploader { username: self.username.clone(), access: self.dags.clone() }
+    }
+
+    /// Whether `row` is the API token that the request shows.
+    pub fn shows(&self, row: &ApiTokenRow) -> bool {
+        // A user has one of a name.
+        row.username == self.username && self.token.as_ref() == Some(&row.name)
     }
 
     /// Whether the user may do that with the dag that the request is about, or at all.
@@ -140,6 +146,8 @@ pub enum AuthError {
     TokenByToken,
     #[error("a token can't change its user's password; sign in with the password")]
     PasswordByToken,
+    #[error("a token ends nothing but itself; sign in with a password, as `airlock login` does")]
+    EndByToken,
     #[error("user `{0}` is signed in by a provider, and has no password here")]
     PasswordOfVouched(String),
     #[error("nobody but this server signs in users here; sign in with a password")]

@@ -236,6 +236,17 @@ impl Auth {
         self.user_change(username, UserChange { sign_out: true, ..UserChange::default() }).await.map(drop)
     }
 
+    /// Ends all sessions and tokens of whoever sends a request.
+    ///
+    /// # Errors
+    /// If a token asks, or the store fails.
+    pub async fn sign_out_self(&self, by: &CurrentUser) -> Result<(), AuthError> {
+        if by.token.is_some() {
+            return Err(AuthError::EndByToken);
+        }
+        self.sign_out_everywhere(&by.username).await
+    }
+
     /// Returns once `credential` no longer is what it was when `user` showed it: it ended, or the user's rights changed. It is
     /// noticed at once if it happens in this process, else within [`WATCH_INTERVAL`].
     pub async fn until_changed(&self, credential: &Credential, user: &CurrentUser) {

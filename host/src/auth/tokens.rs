@@ -100,7 +100,7 @@ impl Auth {
         Ok(NewToken { secret: SecretString::from(secret), row })
     }
 
-    /// Tokens of `username`, or (none) of everybody.
+    /// Tokens of `username`, or (none) of everybody. To a token there is none but itself.
     ///
     /// # Errors
     /// If `by` asks for those of others and is no admin, or the store can't be read.
@@ -113,15 +113,31 @@ impl Auth {
         if username != Some(&by.username) && !by.may(Permission::UserWrite) {
             return Err(AuthError::TokenOfOther);
         }
-        Ok(self.inner.store.api_token_list(username, page).await?)
+        if by.token.is_none() {
+            return Ok(self.inner.store.api_token_list(username, page).await?);
+        }
+        // A user has so few that they are all read.
+        let all = self.inner.store.api_token_list(Some(&by.username), Page::first(MAX_TOKENS)).await?;
+        let is_asked_for = username.is_none_or(|username| username == by.username);
+        let mut items: Vec<_> = all.items.into_iter().filter(|row| is_asked_for && by.shows(row)).collect();
+        let total = i64::from(!items.is_empty());
+        if page.offset > 0 || page.limit == 0 {
+            items.clear();
+        }
+        Ok(Listed { items, total })
     }
 
-    /// A token that `by` may revoke. To everybody else, that of another is none.
+    /// A token that `by` may revoke. To everybody else, that of another is none; a token revokes itself only, so that one
+    /// that got into wrong hands does not take the others of its user along.
     ///
     /// # Errors
-    /// If there is no such token, or the store can't be read.
+    /// If there is no such token, a token asks for another, or the store can't be read.
     pub async fn token_get(&self, by: &CurrentUser, id: i64) -> Result<ApiTokenRow, AuthError> {
         let row = self.inner.store.api_token_get(id).await?;
+        // Whether there is another is not said.
+        if by.token.is_some() && row.as_ref().is_none_or(|row| !by.shows(row)) {
+            return Err(AuthError::EndByToken);
+        }
         let is_visible = |row: &ApiTokenRow| row.username == by.username || by.may(Permission::UserWrite);
         row.filter(is_visible).ok_or(AuthError::NoSuchToken(id))
     }
@@ -129,7 +145,7 @@ impl Auth {
     /// Ends a token at once.
     ///
     /// # Errors
-    /// If there is no such token, or the store fails.
+    /// If there is no such token, a token asks for another, or the store fails.
     pub async fn token_revoke(&self, by: &CurrentUser, id: i64) -> Result<ApiTokenRow, AuthError> {
         let row = self.token_get(by, id).await?;
         Audit::tell(&row.name, &row.shown(), &Value::Null);

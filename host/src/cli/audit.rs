@@ -20,7 +20,7 @@ impl AuditCommand {
         let Self::Export { mut after_id } = self;
         loop {
             let query = [("after_id", after_id.to_string())];
-            let entries = client.list(&["eventLogs"], &query, "event_logs", PAGE).await?;
+            let (entries, _) = client.part(&["eventLogs"], &query, "event_logs", PAGE).await?;
             for entry in &entries {
                 after_id = entry["event_log_id"].as_i64().unwrap_or(after_id);
                 json_line(entry)?;

@@ -12,7 +12,11 @@ use std::{
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
-use super::error::{CliError, Kind, OrFail, Result};
+use super::{
+    error::{CliError, Kind, OrFail, Result},
+    output::note,
+};
+use crate::ui::grouped;
 
 /// Which server, for all commands that speak to one.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +42,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+    /// Whether the token is that of `AIRLOCK_TOKEN`, before which `airlock login` does nothing.
+    is_env_token: bool,
 }
 
 /// Query parameters.
@@ -50,10 +56,11 @@ impl Client {
     /// If the file of tokens can't be read.
     pub fn new(args: &ClientArgs) -> Result<Self> {
         let mut client = Self::anonymous(args)?;
-        client.token = match std::env::var("AIRLOCK_TOKEN") {
-            Ok(token) if !token.is_empty() => Some(token),
-            _ => read_tokens()?.remove(args.url.as_str()),
-        };
+        client.token = std::env::var("AIRLOCK_TOKEN").ok().filter(|token| !token.is_empty());
+        client.is_env_token = client.token.is_some();
+        if !client.is_env_token {
+            client.token = read_tokens()?.remove(args.url.as_str());
+        }
         Ok(client)
     }
 
@@ -70,7 +77,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .or_fail(Kind::Failed, || "can't set up HTTP".into())?;
-        Ok(Self { http, base: args.url.clone(), token: None })
+        Ok(Self { http, base: args.url.clone(), token: None, is_env_token: false })
     }
 
     /// The address of `/api/v2/<segments>`, each segment encoded.
@@ -155,6 +162,10 @@ impl Client {
         let error =
             |kind| CliError::text(kind, format!("{said} (HTTP {})", status.as_u16())).of_status(status.as_u16());
         match status {
+            StatusCode::UNAUTHORIZED if self.is_env_token => error(Kind::Denied).hint(
+                "AIRLOCK_TOKEN is set, and this server does not accept it: unset it, and the token of `airlock login` is \
+                 used, or set it to another one",
+            ),
             StatusCode::UNAUTHORIZED => error(Kind::Denied)
                 .hint("sign in with `airlock login`, or set AIRLOCK_TOKEN to a token from POST /auth/token"),
             StatusCode::FORBIDDEN => error(Kind::Denied),
@@ -201,25 +212,45 @@ impl Client {
         Ok(())
     }
 
-    /// The first `limit` items of the list at `segments`; they are under `field` in the answer.
+    /// The first `limit` items of the list at `segments`; they are under `field` in the answer. If there are more, people are
+    /// told.
     ///
     /// # Errors
     /// As [`Client::send`].
     pub async fn list(&self, segments: &[&str], query: Query<'_>, field: &str, limit: usize) -> Result<Vec<Value>> {
-        let mut items = Vec::new();
+        let (items, last) = self.part(segments, query, field, limit).await?;
+        if let Some(text) = cut(items.len(), limit, &last) {
+            note(&text);
+        }
+        Ok(items)
+    }
+
+    /// As [`Client::list`], without a word if there are more; and the rest of the last answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn part(
+        &self,
+        segments: &[&str],
+        query: Query<'_>,
+        field: &str,
+        limit: usize,
+    ) -> Result<(Vec<Value>, Value)> {
+        let (mut items, mut last) = (Vec::new(), Value::Null);
         while items.len() < limit {
             let page = PAGE.min(limit - items.len());
             let mut query = query.to_vec();
             query.push(("limit", page.to_string()));
             query.push(("offset", items.len().to_string()));
-            let more = items_of(self.get(segments, &query).await?, field)?;
+            last = self.get(segments, &query).await?;
+            let more = items_of(&mut last, field)?;
             let got = more.len();
             items.extend(more);
             if got < page {
                 break;
             }
         }
-        Ok(items)
+        Ok((items, last))
     }
 
     /// The list at `segments`, which has no pages; its items are under `field` in the answer.
@@ -227,7 +258,7 @@ impl Client {
     /// # Errors
     /// As [`Client::send`].
     pub async fn whole_list(&self, segments: &[&str], field: &str) -> Result<Vec<Value>> {
-        items_of(self.get(segments, &[]).await?, field)
+        items_of(&mut self.get(segments, &[]).await?, field)
     }
 
     /// Exchanges a name and a password for a token.
@@ -244,8 +275,20 @@ impl Client {
     }
 }
 
-/// The items under `field` in an answer.
-fn items_of(mut answer: Value, field: &str) -> Result<Vec<Value>> {
+/// What people are told of a list that ends at its `limit` if there are more, by its last answer.
+fn cut(shown: usize, limit: usize, answer: &Value) -> Option<String> {
+    let number = |field: &str| usize::try_from(answer.get(field)?.as_u64()?).ok();
+    let total = number("total_entries").filter(|total| shown >= limit && *total > shown)?;
+    // Some are not counted any further.
+    let total = match number("total_entries_limit") {
+        Some(counted) if total > counted => format!("more than {}", grouped(counted)),
+        _ => grouped(total),
+    };
+    Some(format!("{} of {total} shown; --limit shows more", grouped(shown)))
+}
+
+/// Takes the items under `field` out of an answer.
+fn items_of(answer: &mut Value, field: &str) -> Result<Vec<Value>> {
     match answer.get_mut(field).map(Value::take) {
         Some(Value::Array(items)) => Ok(items),
         _ => Err(CliError::text(Kind::Failed, format!("the answer has no list `{field}`"))
@@ -327,6 +370,8 @@ pub fn keep_token(args: &ClientArgs, token: Option<String>) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn client(base: &str) -> Client {
@@ -376,5 +421,29 @@ mod tests {
             assert!(error.to_string().starts_with(&format!("error: because (HTTP {status})")), "{error}");
         }
         assert!(!client.refusal(StatusCode::NOT_FOUND, "<html>").to_string().contains("pw"));
+    }
+
+    #[test]
+    fn a_token_of_the_environment_is_not_mended_by_a_sign_in() {
+        let mut client = client("http://h");
+        let hint = |client: &Client| client.refusal(StatusCode::UNAUTHORIZED, "").to_string();
+        assert!(hint(&client).contains("hint: sign in with `airlock login`"));
+        client.is_env_token = true;
+        assert!(hint(&client).contains("hint: AIRLOCK_TOKEN is set, and this server does not accept it: unset it"));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_says_of_how_many() {
+        let said = |shown, limit, answer| cut(shown, limit, &answer);
+        let all = |total: u64| json!({"total_entries": total, "total_entries_limit": 10_000});
+        assert_eq!(said(1000, 1000, all(10_000)).as_deref(), Some("1,000 of 10,000 shown; --limit shows more"));
+        assert_eq!(said(100, 100, all(10_001)).as_deref(), Some("100 of more than 10,000 shown; --limit shows more"));
+        assert_eq!(
+            said(2, 2, json!({"total_entries": 20_000})).as_deref(),
+            Some("2 of 20,000 shown; --limit shows more")
+        );
+        assert_eq!(said(2, 2, json!({"total_entries": 2})), None, "it is whole");
+        assert_eq!(said(2, 5, json!({"total_entries": 3})), None, "another limit would show no more");
+        assert_eq!(said(2, 2, json!({})), None, "nobody counted");
     }
 }

@@ -11,12 +11,12 @@ use super::{
     login::ask_password,
     output::{self, Format, note},
     services::Vault,
-    variables::{Existing, put, read_object},
+    variables::{Existing, put, read_object, set},
 };
 use crate::{
     model::{ids::ConnectionId, time::Clock},
     secrets::place,
-    store::{ConnectionRow, Like, Page},
+    store::{ConnectionRow, Like, Order, Page},
     vault::ImportedConnection as Connection,
 };
 
@@ -29,7 +29,7 @@ pub enum ConnectionsCommand {
     },
     /// Show a connection; secrets as `***`.
     Get { id: String },
-    /// Create a connection, or change one.
+    /// Create a connection, or change one: what is not named stays. An empty text takes a field's value away.
     Set(Box<SetArgs>),
     /// Try a connection out: whether the system is reached, and lets us in.
     Test { id: String },
@@ -50,8 +50,9 @@ pub enum ConnectionsCommand {
 #[derive(Debug, clap::Args)]
 pub struct SetArgs {
     id: String,
-    #[arg(long = "type", value_name = "TYPE", default_value = "generic")]
-    conn_type: String,
+    /// Of a new one: generic, if it is left out.
+    #[arg(long = "type", value_name = "TYPE")]
+    conn_type: Option<String>,
     #[arg(long)]
     host: Option<String>,
     #[arg(long)]
@@ -118,25 +119,52 @@ impl SetArgs {
     async fn run(self, client: &Client) -> Result<()> {
         let password =
             if self.password { Some(ask_password(&format!("Password of connection {}: ", self.id))?) } else { None };
+        let id = self.id.clone();
+        let (body, given) = self.into_body(password);
+        set(client, "connections", &id, &body, &given).await
+    }
+
+    /// The API's form, and the fields that are given.
+    fn into_body(self, password: Option<String>) -> (Value, Vec<&'static str>) {
+        let given = [
+            ("conn_type", self.conn_type.is_some()),
+            ("description", self.description.is_some()),
+            ("host", self.host.is_some()),
+            ("login", self.login.is_some()),
+            ("schema", self.schema.is_some()),
+            ("port", self.port.is_some()),
+            ("password", password.is_some()),
+            ("extra", self.extra.is_some()),
+        ];
+        let given = given.into_iter().filter_map(|(field, is_given)| is_given.then_some(field)).collect();
+        let text = |text: Option<String>| text.filter(|text| !text.is_empty());
         let connection = Connection {
-            conn_type: self.conn_type,
-            description: self.description,
-            login: self.login,
+            conn_type: self.conn_type.unwrap_or_else(|| "generic".to_owned()),
+            description: text(self.description),
+            login: text(self.login),
             password,
-            host: self.host,
+            host: text(self.host),
             port: self.port,
-            schema: self.schema,
+            schema: text(self.schema),
             extra: self.extra.map(|extra| Value::Object(extra).to_string()),
         };
-        put(client, "connections", &self.id, &body(&self.id, &connection), Existing::Overwrite).await.map(|_| ())
+        (body(&self.id, &connection), given)
     }
 }
 
-/// The API's form.
+/// The API's form. It names all fields: one that is left out would stay what it is.
 fn body(id: &str, connection: &Connection) -> Value {
-    let mut body = json!(connection);
-    body["connection_id"] = id.into();
-    body
+    json!({
+        "connection_id": id,
+        "conn_type": connection.conn_type,
+        "description": connection.description,
+        "login": connection.login,
+        "password": connection.password,
+        "host": connection.host,
+        "port": connection.port,
+        "schema": connection.schema,
+        "extra": connection.extra,
+    })
 }
 
 /// Stores it in the database itself.
@@ -172,7 +200,12 @@ async fn export(vault: &Vault) -> Result<()> {
     let mut all = Map::new();
     loop {
         let page = Page { limit: 1000, offset: u32::try_from(all.len()).unwrap_or(u32::MAX) };
-        let rows = vault.store.connection_list(&Like::default(), page).await.or_fail(Kind::Failed, failed)?.items;
+        let rows = vault
+            .store
+            .connection_list(&Like::default(), Order::Ascending, page)
+            .await
+            .or_fail(Kind::Failed, failed)?
+            .items;
         let is_last = rows.len() < 1000;
         for row in rows {
             let unseal = |place: String, sealed: Option<Vec<u8>>| {
@@ -194,5 +227,38 @@ async fn export(vault: &Vault) -> Result<()> {
         if is_last {
             return output::json(&Value::Object(all));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SetArgs,
+    }
+
+    #[test]
+    fn what_is_not_named_is_not_among_the_fields_that_change() {
+        let of = |words: &[&str], password: Option<&str>| {
+            let line = Line::try_parse_from([&["set", "db"][..], words].concat()).unwrap();
+            let (mut body, given) = line.args.into_body(password.map(str::to_owned));
+            body.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            (body, given)
+        };
+        assert_eq!(of(&[], None), (json!({"connection_id": "db", "conn_type": "generic"}), vec![]));
+        let (body, given) = of(&["--login", "me", "--host", "", "--port", "5432"], Some("pw"));
+        assert_eq!(
+            body,
+            json!({"connection_id": "db", "conn_type": "generic", "login": "me", "port": 5432, "password": "pw"}),
+        );
+        assert_eq!(given, ["host", "login", "port", "password"]);
+        let (body, given) = of(&["--type", "postgres", "--extra", r#"{"a": 1}"#, "--description", "d"], None);
+        assert_eq!((&body["conn_type"], &body["extra"]), (&json!("postgres"), &json!(r#"{"a":1}"#)));
+        assert_eq!(given, ["conn_type", "description", "extra"]);
     }
 }

@@ -100,6 +100,15 @@ pub struct Uploaded {
 /// The first file that can't be read or is refused; what was uploaded before stays.
 pub async fn upload_all(client: &Client, files: &[PathBuf], signature: Option<&Path>) -> Result<Uploaded> {
     let (mut dags, mut entries) = (Vec::new(), Vec::new());
+    // Before anything is uploaded. What can't be read is told where it is read.
+    for path in files {
+        if let Ok(found) = tokio::fs::metadata(path).await
+            && !found.is_file()
+        {
+            let what = if found.is_dir() { "a folder" } else { "no regular file" };
+            return Err(CliError::text(Kind::Usage, format!("`{}` is {what}; name a file", path.display())));
+        }
+    }
     for path in components_first(files) {
         let answer = upload(client, path, signature).await;
         let mut answer = answer.map_err(|error| error.in_front(format!("`{}`", path.display())))?;

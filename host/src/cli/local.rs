@@ -13,11 +13,12 @@ use crate::blobs::Blobs;
 /// Which data directory. A server may work on it at the same time.
 #[derive(Debug, clap::Args)]
 pub struct LocalArgs {
+    // Both are global: of a command that has others below it, they may stand behind those, too.
     /// The server's data directory [env: `AIRLOCK_DATA_DIR`] [default: airlock-data].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<String>,
     /// The server's settings file [env: `AIRLOCK_CONFIG`] [default: airlock.toml, if there is one].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 

@@ -153,6 +153,7 @@ fn refusal(error: AuthError) -> CliError {
         | AuthError::UnknownToken
         | AuthError::TokenByToken
         | AuthError::PasswordByToken
+        | AuthError::EndByToken
         | AuthError::TokenOfOther
         | AuthError::NotLetIn(_)
         | AuthError::Provider(_)

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     model::{ids::VariableKey, time::Clock},
     secrets::place,
-    store::{Like, Page, VariableRow},
+    store::{Like, Order, Page, VariableRow},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -29,11 +30,12 @@ pub enum VariablesCommand {
     },
     /// Print a variable's value.
     Get { key: String },
-    /// Create a variable, or change one.
+    /// Create a variable, or change one: without --description its description stays.
     Set {
         key: String,
         /// Its value; `-` reads standard input, so that it stands in no command line.
         value: String,
+        /// What it is for; an empty text takes away what is there.
         #[arg(long)]
         description: Option<String>,
     },
@@ -79,8 +81,9 @@ impl VariablesCommand {
             }
             Self::Set { key, value, description } => {
                 let value = if value == "-" { read_text(Path::new("-"))? } else { value };
-                let variable = Variable { key, value, description };
-                put(&client()?, "variables", &variable.key, &variable.body(), Existing::Overwrite).await.map(|_| ())
+                let given: &[&str] = if description.is_some() { &["value", "description"] } else { &["value"] };
+                let variable = Variable { key, value, description: description.filter(|text| !text.is_empty()) };
+                set(&client()?, "variables", &variable.key, &variable.body(), given).await
             }
             Self::Delete { key } => client()?.delete(&["variables", &key]).await,
             Self::Import { file, existing } => {
@@ -137,13 +140,9 @@ impl Variable {
         (self.key, value)
     }
 
-    /// The API's form.
+    /// The API's form. It names all fields: one that is left out would stay what it is.
     fn body(&self) -> Value {
-        let mut body = json!({"key": self.key, "value": self.value});
-        if let Some(description) = &self.description {
-            body["description"] = description.as_str().into();
-        }
-        body
+        json!({"key": self.key, "value": self.value, "description": self.description})
     }
 
     /// Stores it in the database itself.
@@ -170,7 +169,12 @@ async fn export(vault: &Vault) -> Result<()> {
     let mut all = Map::new();
     loop {
         let page = Page { limit: 1000, offset: u32::try_from(all.len()).unwrap_or(u32::MAX) };
-        let rows = vault.store.variable_list(&Like::default(), page).await.or_fail(Kind::Failed, failed)?.items;
+        let rows = vault
+            .store
+            .variable_list(&Like::default(), Order::Ascending, page)
+            .await
+            .or_fail(Kind::Failed, failed)?
+            .items;
         let is_last = rows.len() < 1000;
         for row in rows {
             let value = vault.secrets.unseal(&place::variable(&row.key), &row.sealed).or_fail(Kind::Failed, failed)?;
@@ -194,6 +198,22 @@ pub async fn put(client: &Client, noun: &str, id: &str, body: &Value, existing: 
             Existing::Skip => Ok(false),
             Existing::Fail => Err(named(error)),
         },
+        Err(error) => Err(named(error)),
+    }
+}
+
+/// Creates `noun/id`, or changes those fields of it that are `given`: the others stay what they are.
+pub async fn set(client: &Client, noun: &str, id: &str, body: &Value, given: &[&str]) -> Result<()> {
+    let named = |error: CliError| error.in_front(format!("`{id}`"));
+    match client.post(&[noun], body).await {
+        Ok(_) => Ok(()),
+        // A mask that names nothing would mean all fields.
+        Err(error) if error.status() == Some(409) && given.is_empty() => Ok(()),
+        Err(error) if error.status() == Some(409) => {
+            let mask: Vec<_> = given.iter().map(|field| ("update_mask", (*field).to_owned())).collect();
+            let request = client.request(Method::PATCH, &[noun, id], &mask)?.json(body);
+            client.send(request).await.map(|_| ()).map_err(named)
+        }
         Err(error) => Err(named(error)),
     }
 }
@@ -232,8 +252,8 @@ mod tests {
     #[test]
     fn values_that_are_not_text_become_json_text() {
         let variable = Variable::imported("k".into(), json!({"a": 1}));
-        assert_eq!(variable.body(), json!({"key": "k", "value": "{\"a\":1}"}));
+        assert_eq!(variable.body(), json!({"key": "k", "value": "{\"a\":1}", "description": null}));
         let variable = Variable::imported("k".into(), json!({"value": "v", "description": null}));
-        assert_eq!(variable.body(), json!({"key": "k", "value": "v"}));
+        assert_eq!(variable.body(), json!({"key": "k", "value": "v", "description": null}));
     }
 }

@@ -18,6 +18,8 @@ const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(1_000).expect("it is not zero
 const MARGIN: Duration = Duration::from_secs(30);
 /// A token that does not say how long it holds is kept for this long.
 const USUAL_LIFE: Duration = Duration::from_mins(5);
+/// A token is kept no longer, whatever it says: an instant further away than a clock can tell is a panic.
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
@@ -74,7 +76,7 @@ impl Tokens {
             return Ok(known.token.clone());
         }
         let (token, life) = ask(client, grant).await?;
-        let until = Instant::now() + life.saturating_sub(MARGIN);
+        let until = Instant::now() + life.min(LONGEST_LIFE).saturating_sub(MARGIN);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(key, Known { token: token.clone(), until });
         Ok(token)
     }
@@ -126,4 +128,45 @@ async fn ask(client: &Client, grant: &Grant) -> Result<(SecretString, Duration),
     let answer: Answer =
         serde_json::from_slice(&bytes).map_err(|_| format!("`{host}` sent something that is no token"))?;
     Ok((answer.access_token.into(), answer.expires_in.map_or(USUAL_LIFE, Duration::from_secs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_that_says_to_hold_for_ever_is_kept_for_a_day() {
+        // Answers with an error if one is installed, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let grant = Grant {
+            token_url: format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap(),
+            client_id: "airlock".to_owned(),
+            client_secret: SecretString::from("hush".to_owned()),
+            scope: None,
+            audience: None,
+        };
+        // It answers once: who asks a second time has the token already.
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !String::from_utf8_lossy(&asked).contains("client_credentials") {
+                assert!(stream.read_buf(&mut asked).await.unwrap() > 0);
+            }
+            let body = format!(r#"{{"access_token":"t","expires_in":{}}}"#, u64::MAX);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        };
+        let (tokens, client) = (Tokens::default(), Client::builder().no_proxy().build().unwrap());
+        let (got, ()) = tokio::join!(tokens.get(&client, &grant), answer);
+        assert_eq!(got.unwrap().expose(), "t");
+        assert_eq!(tokens.get(&client, &grant).await.unwrap().expose(), "t");
+        let known = tokens.0.lock().unwrap().get(&grant.key()).unwrap().until;
+        assert!(known <= Instant::now() + LONGEST_LIFE);
+    }
 }

@@ -61,13 +61,18 @@ pub enum Event {
     /// What an instance waits for has happened: it is started again now. One that does not wait stays as it is.
     Wake(InstanceId),
     /// A person sets instances to success, failed or skipped; other states change nothing. Attempts in flight are
-    /// killed; failed and upstream_failed instances downstream are cleared, as Airflow does.
+    /// killed; failed and upstream_failed instances downstream are cleared, as Airflow does. A finished run goes on if
+    /// anything was cleared, and stays as it ended if nothing was.
     Mark { instances: Vec<InstanceId>, state: TaskState, message: Option<String> },
-    /// A person ends the run. Success: every task but teardowns becomes success. Failed: what runs is killed and
-    /// failed, what did not start is skipped. Teardowns that are due still run before the run ends.
+    /// A person ends the run. What runs, or waits to be started again, is killed and becomes what the run does; what else
+    /// is not finished is skipped; what is finished stays. Teardowns that are due still run before the run ends.
     MarkRun(Verdict),
-    /// Instances are to be run again. A finished run becomes queued; it goes on at [`Event::Start`].
+    /// Instances are to be run again. A finished run becomes queued; it goes on at [`Event::Start`]. One that a person
+    /// ended, and whose teardowns still run, ends as its tasks do, unless only teardowns are cleared.
     Clear { instances: Vec<InstanceId> },
+    /// A person sets the run to queued: what failed, itself or for want of its upstream, is to be run again. A finished
+    /// run becomes queued, also if there is none; it goes on at [`Event::Start`].
+    Requeue,
 }
 
 /// How a run is ended by a person.

@@ -140,6 +140,7 @@ impl RunState {
             Event::Clear { instances } => {
                 self.clear(instances.iter().copied(), &mut turn);
             }
+            Event::Requeue => self.requeue(&mut turn),
         }
         self.settle(&mut turn);
         turn.commands
@@ -327,17 +328,30 @@ impl RunState {
         {
             self.timers.pop_first();
             let Some(instance) = self.table.get(id) else { continue };
-            if instance.state == TaskState::UpForRetry {
-                self.schedule(id, instance, turn);
-            } else {
-                self.start_again(id, instance, turn);
-            }
+            self.go_on(id, instance, turn);
         }
     }
 
     fn wake_instance(&mut self, id: InstanceId, turn: &mut Turn) {
         let waiting = self.table.get(id).filter(|instance| instance.state == TaskState::UpForReschedule);
         if let Some(instance) = waiting.filter(|_| self.row.state == State::Running) {
+            self.go_on(id, instance, turn);
+        }
+    }
+
+    /// The wait for a retry or a reschedule is over. What is upstream may have been cleared or marked meanwhile: then the
+    /// trigger rule decides anew, as of an instance that is cleared.
+    fn go_on(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+        let is_retry = instance.state == TaskState::UpForRetry;
+        if self.table.decide(&self.dag, id) != Decision::Run {
+            // A try that did not fail is none of its retries.
+            let max_tries = instance.max_tries.saturating_add(u32::from(!is_retry));
+            let next = Instance { try_number: instance.try_number, max_tries, ..Instance::default() };
+            self.put(id, next, None, turn);
+            turn.checks.push_back(Check::Instance(id));
+        } else if is_retry {
+            self.schedule(id, instance, turn);
+        } else {
             self.start_again(id, instance, turn);
         }
     }
@@ -398,6 +412,12 @@ impl RunState {
         let length = self.length_for(id.node);
         let is_placeholder = length.is_some() && id.map_index < 0;
         if !is_placeholder && length == Some(Length::Unknown) {
+            return;
+        }
+        if let Some(Length::Known(length)) = length
+            && u32::try_from(id.map_index).is_ok_and(|index| index >= length)
+        {
+            self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
             return;
         }
         let decision = self.table.decide(&self.dag, id);
@@ -492,7 +512,9 @@ impl RunState {
             message: message.map(str::to_owned),
             is_new: false,
             archive: before.start_date.get().is_some() && next.start_date.get().is_none(),
-            drop_results: before.state == TaskState::Success && next.state == TaskState::None,
+            // What was removed may have succeeded before.
+            drop_results: matches!(before.state, TaskState::Success | TaskState::Removed)
+                && next.state == TaskState::None,
             ended: None,
         };
         turn.commands.push(Command::Persist(Box::new(change)));

@@ -420,6 +420,12 @@ impl Instance {
         Self { state, end_date: now.into(), wake_at: None.into(), ..self }
     }
 
+    /// The same, by a person: one that had finished keeps when it did.
+    pub fn marked(self, state: TaskState, now: Timestamp) -> Self {
+        let end_date = self.end_date.get().filter(|_| self.state.is_finished()).unwrap_or(now);
+        self.ended(state, end_date)
+    }
+
     /// To be run again, with all its retries.
     pub fn cleared(self, retries: u32) -> Self {
         let max_tries = self.try_number.saturating_add(retries);

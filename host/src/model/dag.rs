@@ -19,7 +19,7 @@ pub use compare::{Difference, differences, is_other_code};
 pub use words::{Concurrency, TemplateInput, run_concurrency};
 
 use self::{
-    build::{Graph, check_fail_fast, check_params, check_run_types, check_schemas},
+    build::{Graph, check_fail_fast, check_params, check_run_types, check_schemas, check_started},
     words::Words,
 };
 use super::{
@@ -41,6 +41,8 @@ use super::{
 pub const MAX_NODES: usize = 100_000;
 /// The most edges that a dag may have.
 pub const MAX_EDGES: usize = 1_000_000;
+/// The most dags that callbacks of a dag may start, each of which is a request for a grant.
+pub const MAX_STARTED: usize = 1_000;
 /// The most setups that a dag may have.
 pub const MAX_SETUPS: usize = 200;
 
@@ -235,14 +237,14 @@ pub struct DagError {
 }
 
 impl Dag {
-    /// [`from_spec`](Self::from_spec) of what is uploaded: also the schemas of its params must be of use. Versions that are there
-    /// stay, whatever they hold.
+    /// [`from_spec`](Self::from_spec) of what is uploaded: also the schemas of its params must be of use, and its callbacks start
+    /// [`MAX_STARTED`] dags at most. Versions that are there stay, whatever they hold.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn from_new_spec(spec: &DagSpec, catalog: &Catalog<'_>) -> Result<Self, DagError> {
         let dag = Self::from_spec(spec, catalog)?;
-        match check_schemas(spec) {
+        match check_schemas(spec).and_then(|()| check_started(spec)) {
             Ok(()) => Ok(dag),
             Err((place, why)) => Err(DagError { dag_id: shorten(&spec.dag_id), place, why }),
         }
@@ -291,7 +293,7 @@ impl Dag {
         }
         check_run_types(spec).map_err(|(place, why)| fail(&place, why))?;
         check_fail_fast(spec).map_err(|(place, why)| fail(&place, why))?;
-        let grants = Grants::from_spec(&spec.grants).map_err(|error| fail("grants", error.to_string()))?;
+        let grants = Grants::from_dag_spec(spec).map_err(|error| fail("grants", error.to_string()))?;
         check_params(spec).map_err(|(place, why)| fail(&place, why))?;
         let asset_schedule = asset::check(spec).map_err(|(place, why)| fail(&place, why))?;
         let aliases = spec.assets.iter().filter(|asset| asset.is_alias);

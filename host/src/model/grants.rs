@@ -14,8 +14,9 @@ pub use self::{
     policy::{Decisions, GrantsPolicy, MAX_DECISIONS, Standing, Verdict},
 };
 use super::{
+    callback::Target,
     ids::{ConnectionId, DagId, VariableKey},
-    spec::GrantsSpec,
+    spec::{DagSpec, GrantsSpec},
 };
 
 /// Memory of an attempt if its dag asks for none, in MiB.
@@ -78,6 +79,21 @@ impl Grants {
         }
     }
 
+    /// What a dag asks for: what it lists, and the dags that its callbacks and those of its tasks start. A run is a run, whoever
+    /// of the dag starts it.
+    ///
+    /// # Errors
+    /// As [`from_spec`](Self::from_spec). A callback that can't be asks for nothing; it is refused as a callback.
+    pub fn from_dag_spec(spec: &DagSpec) -> Result<Self, GrantError> {
+        let mut asked = Self::from_spec(&spec.grants)?;
+        let started = started_by_callbacks(spec);
+        if !started.is_empty() {
+            let all: BTreeSet<Grant> = asked.list.drain(..).chain(started.iter().map(Grant::of_dag)).collect();
+            asked.list.extend(all);
+        }
+        Ok(asked)
+    }
+
     /// All of it, and the memory if it is more than usual.
     pub fn requests(&self) -> impl Iterator<Item = Grant> {
         let memory = (self.memory_mib > DEFAULT_MEMORY_MIB).then_some(Grant::Memory(self.memory_mib));
@@ -137,4 +153,17 @@ impl Grants {
         let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.requests().collect(), self.requests().collect());
         (new.difference(&old).cloned().collect(), old.difference(&new).cloned().collect())
     }
+}
+
+/// The dags that callbacks of a dag and of its tasks start.
+pub fn started_by_callbacks(spec: &DagSpec) -> BTreeSet<DagId> {
+    let of_tasks = spec.nodes.iter().flat_map(|node| &node.callbacks);
+    // Many tasks name the same few: each is read once.
+    let targets: BTreeSet<&str> =
+        spec.callbacks.iter().chain(of_tasks).map(|callback| callback.target.as_str()).collect();
+    let dag = |target: &str| match target.parse::<Target>() {
+        Ok(Target::Dag(dag_id)) => Some(dag_id),
+        Ok(Target::Connection(_)) | Err(_) => None,
+    };
+    targets.into_iter().filter_map(dag).collect()
 }

@@ -1,6 +1,6 @@
 //! Names that users choose. Each is a type of its own, so that a run id can't stand where a dag id should.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -16,22 +16,34 @@ pub struct NameError {
     /// The text, cut to a length that can be shown.
     pub shown: String,
     /// What is wrong with it and what is allowed.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 fn check(kind: &'static str, text: &str, extra: &[char]) -> Result<(), NameError> {
-    let why = if text.is_empty() {
-        "it is empty"
+    let why: Cow<'static, str> = if text.is_empty() {
+        "it is empty".into()
     } else if text.len() > MAX_NAME_BYTES {
-        "it is longer than 250 bytes"
+        "it is longer than 250 bytes".into()
     } else if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c) || extra.contains(&c)) {
-        "it may hold letters, digits, `_`, `-` and `.` only"
+        allowed(extra).into()
     } else if text.contains("..") || text == "." {
-        "it may not hold `..` or be `.`"
+        "it may not hold `..` or be `.`".into()
     } else {
         return Ok(());
     };
     Err(NameError { kind, shown: text.chars().take(80).collect(), why })
+}
+
+/// What names may hold that may also hold `extra`, for people.
+fn allowed(extra: &[char]) -> String {
+    let mut all = "letters, digits, `_`, `-`".to_owned();
+    let mut last = "`.`".to_owned();
+    for c in extra {
+        let next = if *c == ' ' { "spaces".to_owned() } else { format!("`{c}`") };
+        all = format!("{all}, {last}");
+        last = next;
+    }
+    format!("it may hold {all} and {last} only")
 }
 
 macro_rules! name {
@@ -63,7 +75,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
                 Self::new(&text).map_err(serde::de::Error::custom)
             }
         }
@@ -173,7 +185,7 @@ impl FromStr for Digest {
         let wrong = || NameError {
             kind: "digest",
             shown: text.chars().take(80).collect(),
-            why: "it must be 64 hexadecimal digits (SHA-256)",
+            why: "it must be 64 hexadecimal digits (SHA-256)".into(),
         };
         if text.len() != 64 || !text.is_ascii() {
             return Err(wrong());
@@ -216,6 +228,16 @@ mod tests {
         assert!(RunId::new("scheduled__2026-01-01T00:00:00+00:00").is_ok());
         assert!(VariableKey::new("reports/target").is_ok());
         assert!(VariableKey::new("reports/../x").is_err());
+    }
+
+    #[test]
+    fn a_name_that_is_refused_is_told_what_it_may_hold() {
+        let why = |error: Option<NameError>| error.expect("it is refused").why;
+        assert_eq!(why(DagId::new("a/b").err()), "it may hold letters, digits, `_`, `-` and `.` only");
+        assert_eq!(why(RunId::new("a/b").err()), "it may hold letters, digits, `_`, `-`, `.`, `~`, `:` and `+` only");
+        assert_eq!(why(PoolName::new("a/b").err()), "it may hold letters, digits, `_`, `-`, `.` and spaces only");
+        let key = why(VariableKey::new("a?").err());
+        assert_eq!(key, "it may hold letters, digits, `_`, `-`, `.`, `/`, spaces and `:` only");
     }
 
     #[test]

@@ -259,6 +259,17 @@ impl DagSpec {
         Some(nodes.map(|node| node.task_id.as_str()).collect())
     }
 
+    /// Whether a task has an instance for each of something: itself, or a group around it.
+    pub fn is_mapped(&self, node: &NodeSpec) -> bool {
+        let group = |group_id: &str| self.groups.iter().find(|group| group.group_id == group_id);
+        // A circle, which no checked dag has, would end here too.
+        let mut around = std::iter::successors(node.group.as_deref().and_then(group), |inner| {
+            inner.parent.as_deref().and_then(group)
+        })
+        .take(self.groups.len());
+        node.expand.is_some() || around.any(|group| group.expand.is_some())
+    }
+
     /// The pools that its tasks name, each with those tasks.
     pub fn pools(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut pools: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

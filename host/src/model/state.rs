@@ -168,6 +168,16 @@ impl RunType {
             Self::Backfill => "backfill",
         }
     }
+
+    /// The kind of runs to which ids like this one are left: the scheduler makes them of the instants that the runs are about,
+    /// and makes no second run of an id. None: anybody may choose it. Airflow: `DagRunType.from_run_id`.
+    pub fn reserving(run_id: &str) -> Option<Self> {
+        let (kind, _) = run_id.split_once("__")?;
+        match kind.parse::<Self>().ok()? {
+            kind @ (Self::Scheduled | Self::Backfill | Self::AssetTriggered) => Some(kind),
+            Self::Manual | Self::OperatorTriggered => None,
+        }
+    }
 }
 
 impl FromStr for RunType {
@@ -198,5 +208,23 @@ mod tests {
             assert_eq!(state.as_str().parse::<TaskState>(), Ok(*state));
         }
         assert!("done".parse::<TaskState>().is_err());
+    }
+
+    #[test]
+    fn ids_of_runs_that_the_scheduler_makes_are_reserved() {
+        for (run_id, kind) in [
+            ("scheduled__2026-01-01T00:00:00+00:00", Some(RunType::Scheduled)),
+            ("backfill__x", Some(RunType::Backfill)),
+            ("asset_triggered__", Some(RunType::AssetTriggered)),
+            ("manual__2026-01-01T00:00:00+00:00", None),
+            ("operator_triggered__152_start", None),
+            ("callback__152_load_2_failure", None),
+            ("webhook__1", None),
+            ("scheduled_1", None),
+            ("my_scheduled__1", None),
+            ("scheduled", None),
+        ] {
+            assert_eq!(RunType::reserving(run_id), kind, "{run_id}");
+        }
     }
 }

@@ -7,9 +7,9 @@ mod email;
 mod notice;
 mod webhook;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, future::BoxFuture, stream};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 
 pub use self::notice::Notice;
 use crate::{
@@ -119,15 +119,10 @@ impl Notifier {
 
     async fn deliver(&self, row: CallbackRow) -> Result<(), StoreError> {
         let callback = &row.callback;
-        let sent = match self.store.dag_run_get_by_key(callback.dag_run).await? {
-            Some(run) => {
-                let notice = Notice::new(callback, &run);
-                match &callback.target {
-                    Target::Connection(connection) => self.send(connection, &notice).await,
-                    Target::Dag(dag_id) => self.runs.start(dag_id, callback, &notice).await.map_err(NotifyError),
-                }
-            }
-            None => Err(NotifyError("the run was deleted".to_owned())),
+        // One that panics has failed as others do: nobody else would be told any more.
+        let sent = match AssertUnwindSafe(self.tell(callback)).catch_unwind().await {
+            Ok(sent) => sent?,
+            Err(_) => Err(NotifyError("the server failed at it; its log says more".to_owned())),
         };
         self.metrics.callback_tried(sent.is_ok());
         let now = self.clock.now();
@@ -138,6 +133,18 @@ impl Notifier {
                 self.store.callback_tried(row.key, Err((&why, next_try(&row, now))), now).await
             }
         }
+    }
+
+    /// Makes one delivery; the outer error is that the database can't be read.
+    async fn tell(&self, callback: &CallbackNew) -> Result<Result<(), NotifyError>, StoreError> {
+        let Some(run) = self.store.dag_run_get_by_key(callback.dag_run).await? else {
+            return Ok(Err(NotifyError("the run was deleted".to_owned())));
+        };
+        let notice = Notice::new(callback, &run);
+        Ok(match &callback.target {
+            Target::Connection(connection) => self.send(connection, &notice).await,
+            Target::Dag(dag_id) => self.runs.start(dag_id, callback, &notice).await.map_err(NotifyError),
+        })
     }
 
     /// Tells `notice` by a connection.
@@ -179,8 +186,102 @@ fn chain(error: reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::{model::callback::CallbackEvent, store::DagRunKey};
+    use crate::{
+        model::{
+            callback::CallbackEvent,
+            ids::{Digest, RunId},
+            spec::{DagSpec, EntrySpec, ModuleSpec, NodeSpec},
+            state::{RunState, RunType},
+        },
+        secrets::{Secrets, SecretsConfig},
+        store::{Commit, DagRunKey, DagRunNew, Deploy, Page, StoreConfig},
+        vault::Vault,
+    };
+
+    /// Notes which dags it was to start, and panics at `bad`.
+    #[derive(Default)]
+    struct Started(Mutex<Vec<String>>);
+
+    impl StartRun for Started {
+        fn start<'a>(
+            &'a self,
+            dag_id: &'a DagId,
+            _: &'a CallbackNew,
+            _: &'a Notice,
+        ) -> BoxFuture<'a, Result<(), String>> {
+            Box::pin(async move {
+                assert_ne!(dag_id.as_str(), "bad");
+                self.0.lock().unwrap().push(dag_id.to_string());
+                Ok(())
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_panics_has_failed_and_the_others_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreConfig::of_test(folder.path()).await).await.unwrap();
+        let now = Clock.now();
+        let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+        let dag = DagSpec { nodes: vec![NodeSpec::new("t", "work")], ..DagSpec::new("told") };
+        let module = ModuleSpec { sdk: "test".into(), entries: vec![work], dags: vec![dag], ..ModuleSpec::default() };
+        let deploy = Deploy {
+            module: Arc::new(module),
+            digest: Digest([1; 32]),
+            blob: "components/1.wasm".into(),
+            size_bytes: 3,
+            uploaded_by: "ann".into(),
+            signer: None,
+            provenance: None,
+            paused_default: false,
+            now,
+        };
+        let dag = store.deploy(&deploy).await.unwrap().remove(0);
+        let run = DagRunNew {
+            key: DagRunKey(1),
+            dag_id: dag.dag_id,
+            run_id: RunId::new("r").unwrap(),
+            version: dag.version,
+            run_type: RunType::Manual,
+            state: RunState::Failed,
+            logical_date: None,
+            data_interval: None,
+            run_after: now,
+            queued_at: now,
+            start_date: Some(now),
+            conf: "{}".into(),
+            triggered_by: "rest_api".into(),
+            triggering_user: None,
+            note: None,
+        };
+        let callback = |target: &str| CallbackNew {
+            dag_run: run.key,
+            task_id: None,
+            map_index: -1,
+            number: 0,
+            event: CallbackEvent::Failure,
+            subject: None,
+            target: target.parse().unwrap(),
+            message: None,
+        };
+        let callbacks = vec![callback("dag:bad"), callback("dag:good")];
+        let commit = Commit { dag_runs_new: vec![run], callbacks, now, ..Commit::default() };
+        store.commit(&commit).await.unwrap();
+
+        let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
+        let connections = Connections::new(Vault::new(store.clone(), secrets));
+        let started = Arc::new(Started::default());
+        let runs: Arc<dyn StartRun> = started.clone();
+        let notifier = Notifier::new(store.clone(), connections, runs, Metrics::default()).unwrap();
+        notifier.deliver_due().await.unwrap();
+        assert_eq!(*started.0.lock().unwrap(), ["good"]);
+        let told = store.callback_list(DagRunKey(1), Page::default()).await.unwrap().items;
+        let told: Vec<_> = told.iter().map(|row| (row.state.as_str(), row.attempts, row.error.is_some())).collect();
+        assert_eq!(told, [("pending", 1, true), ("delivered", 1, false)]);
+    }
 
     #[test]
     fn deliveries_are_tried_again_further_and_further_apart_for_a_day() {

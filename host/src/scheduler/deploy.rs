@@ -17,12 +17,12 @@ use crate::{
         dag::{Catalog, Dag},
         dag_access::Uploader,
         grants::Decisions,
-        ids::{ComponentName, DagId, Digest},
+        ids::{AssetName, ComponentName, DagId, Digest},
         role::Permission,
-        spec::{ComponentKind, DagSpec, ModuleSpec},
+        spec::{AssetSpec, ComponentKind, DagSpec, ModuleSpec},
         yaml::{self, DagFile, Libraries},
     },
-    store::{ComponentRow, Deploy, DeployedDag},
+    store::{AssetRow, ComponentRow, Deploy, DeployedDag},
 };
 
 impl Scheduler {
@@ -58,13 +58,14 @@ impl Scheduler {
             check_dags(&module)?;
             (module, Some(provenance))
         } else {
-            (self.read_yaml(bytes.clone()).await?, None)
+            (self.read_yaml(bytes.clone(), by).await?, None)
         };
         let specs = named(&module.dags);
         let dag_ids: Vec<_> = specs.keys().cloned().collect();
         let before = self.specs(&dag_ids).await?;
         self.check_uploader(by, &module.name, specs.iter().map(|(id, spec)| (id, *spec)), &before).await?;
         self.check_assets(&module.dags).await?;
+        self.check_assets_of_others(by, &module.dags).await?;
         let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let blob = keys::component(&digest, module.kind);
         let in_flight = self.uploads.read().await;
@@ -130,6 +131,35 @@ impl Scheduler {
         Ok(())
     }
 
+    /// What a dag says of an asset (uri, group, extra, alias) counts for all that name it. So whoever may not upload everything says
+    /// of one that dags of others name what is said of it already.
+    async fn check_assets_of_others<D: std::borrow::Borrow<DagSpec>>(
+        &self,
+        by: &Uploader,
+        specs: &[D],
+    ) -> Result<(), DeployError> {
+        let mut said: Vec<&AssetSpec> = specs.iter().map(D::borrow).flat_map(|spec| &spec.assets).collect();
+        if !by.is_limited() || said.is_empty() {
+            return Ok(());
+        }
+        let mut of_others = BTreeSet::new();
+        for row in self.store.dag_list_all().await? {
+            if !by.access.may(Permission::DagUpload, &row.dag_id, &row.spec.tags) {
+                of_others.extend(row.spec.assets.iter().map(|asset| asset.name.clone()));
+            }
+        }
+        said.retain(|asset| of_others.contains(&asset.name));
+        for asset in said {
+            // Checked before.
+            let Ok(name) = AssetName::new(&asset.name) else { continue };
+            let known = self.store.asset_get_by_name(&name).await?;
+            if known.is_some_and(|known| !says_the_same(asset, &known)) {
+                return Err(DeployError::AssetOfOthers(asset.name.clone()));
+            }
+        }
+        Ok(())
+    }
+
     /// The newest versions of those of the dags that are there.
     async fn specs(&self, dag_ids: &[DagId]) -> Result<BTreeMap<DagId, Arc<DagSpec>>, DeployError> {
         let mut specs = BTreeMap::new();
@@ -161,15 +191,24 @@ impl Scheduler {
     /// Makes an earlier version of a dag its newest again, as a version of its own. Runs keep theirs.
     ///
     /// # Errors
-    /// If there is no such version, it is the newest, or together with other dags of today it would start itself for ever
-    /// by assets.
-    pub async fn dag_roll_back(&self, dag_id: &DagId, version_number: i64) -> Result<DeployedDag, RequestError> {
+    /// If there is no such version, it is the newest, together with other dags of today it would start itself for ever
+    /// by assets, or it says something else of assets that are not only of dags of `by`.
+    pub async fn dag_roll_back(
+        &self,
+        dag_id: &DagId,
+        version_number: i64,
+        by: &Uploader,
+    ) -> Result<DeployedDag, RequestError> {
         let missing = || RequestError::NotFound(format!("dag `{dag_id}` has no version {version_number}"));
         let row = self.store.dag_version_numbered(dag_id, version_number).await?.ok_or_else(missing)?;
-        self.check_assets(std::slice::from_ref(&row.spec)).await.map_err(|error| match error {
+        let refused = |error: DeployError| match error {
             DeployError::Store(error) => RequestError::from(error),
+            DeployError::AssetOfOthers(_) => RequestError::Forbidden(error.to_string()),
             other => RequestError::Conflict(other.to_string()),
-        })?;
+        };
+        let spec = std::slice::from_ref(&row.spec);
+        self.check_assets(spec).await.map_err(refused)?;
+        self.check_assets_of_others(by, spec).await.map_err(refused)?;
         let rolled = self.store.dag_roll_back(dag_id, version_number, self.clock.now()).await?.ok_or_else(missing)?;
         if !rolled.changed {
             let number = rolled.version_number;
@@ -182,13 +221,16 @@ impl Scheduler {
         Ok(rolled)
     }
 
-    /// Reads the dags of a text and finds the components that they use, as they are now.
-    async fn read_yaml(&self, bytes: Bytes) -> Result<ModuleSpec, DeployError> {
+    /// Reads the dags of a text and finds the components that they use, as they are now. One that the uploader does not see
+    /// is none: neither is it told of, nor is its code used.
+    async fn read_yaml(&self, bytes: Bytes, by: &Uploader) -> Result<ModuleSpec, DeployError> {
         let files = off_the_loop(move || parse_yaml(&bytes)).await?;
         let names: BTreeSet<_> = files.iter().flat_map(DagFile::libraries).collect();
         let mut libraries = Libraries::new();
         for name in names {
-            if let Some(row) = self.store.component_named(name).await? {
+            if let Some(row) = self.store.component_named(name).await?
+                && self.sees_component(by, &row).await?
+            {
                 libraries.insert(name.to_owned(), (row.digest, row.module));
             }
         }
@@ -206,6 +248,15 @@ impl Scheduler {
             Ok(ModuleSpec { kind: ComponentKind::Yaml, sdk: "YAML".to_owned(), dags, ..ModuleSpec::default() })
         })
         .await
+    }
+
+    /// Whether the uploader sees the component: it brought no dag, or one that may be seen.
+    async fn sees_component(&self, by: &Uploader, row: &ComponentRow) -> Result<bool, DeployError> {
+        if by.access.general().may(Permission::Read) || row.dag_ids.is_empty() {
+            return Ok(true);
+        }
+        let dags = self.specs(&row.dag_ids).await?;
+        Ok(dags.iter().any(|(dag_id, spec)| by.access.may(Permission::Read, dag_id, &spec.tags)))
     }
 
     /// Dags that start each other for ever by their assets are refused, whichever component the others came with.
@@ -250,6 +301,15 @@ impl Scheduler {
         }
         Ok(Some(dags))
     }
+}
+
+/// Whether `asset` says what is `known` of it.
+fn says_the_same(asset: &AssetSpec, known: &AssetRow) -> bool {
+    let read = |extra: &str| serde_json::from_str::<serde_json::Value>(extra).ok();
+    asset.uri == known.uri
+        && asset.group == known.group
+        && asset.is_alias == known.is_alias
+        && read(asset.extra.as_deref().unwrap_or("{}")) == read(&known.extra)
 }
 
 /// Dags by their ids, which were checked before.

@@ -41,7 +41,7 @@ impl Scheduler {
     /// How the requests of a dag's newest version stand.
     pub fn grants_verdict(&self, spec: &DagSpec, decisions: &Decisions) -> Verdict {
         // A spec that is stored was valid once; what is not any more is granted nothing.
-        let requested = Grants::from_spec(&spec.grants).unwrap_or_else(|_| Grants::none());
+        let requested = Grants::from_dag_spec(spec).unwrap_or_else(|_| Grants::none());
         decisions.decide(&requested, &self.config.grants_policy)
     }
 
@@ -81,7 +81,7 @@ impl Scheduler {
         spec: &DagSpec,
         decisions: &Decisions,
     ) -> GrantsDifference {
-        let requested = |spec: &DagSpec| Grants::from_spec(&spec.grants).unwrap_or_else(|_| Grants::none());
+        let requested = |spec: &DagSpec| Grants::from_dag_spec(spec).unwrap_or_else(|_| Grants::none());
         let (added, removed) = requested(spec).compare(&before.map_or_else(Grants::none, requested));
         let pending = self.grants_verdict(spec, decisions).pending().cloned().collect();
         GrantsDifference { added, removed, pending }

@@ -200,7 +200,7 @@ impl Scheduler {
     /// Creates a dag_run. It is durable when this returns.
     ///
     /// # Errors
-    /// If the dag does not exist, a run of that id or logical_date does, or the params don't fit.
+    /// If the dag does not exist, a run of that id or logical_date does, the id is reserved, or the params don't fit.
     pub async fn trigger(&self, dag_id: &DagId, request: RunRequest) -> Result<DagRunRow, RequestError> {
         let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
         dag.spec.check_run_type(RunType::Manual).map_err(RequestError::Invalid)?;
@@ -463,11 +463,16 @@ impl Scheduler {
         self.executor.forget_result(instance);
     }
 
-    /// Updates an asset by hand. `extra`: a JSON object. Answers the event's key.
+    /// Updates an asset by hand. `extra`: a JSON object. Answers the event's key and time.
     ///
     /// # Errors
     /// If there is no such asset.
-    pub async fn asset_update(&self, asset: AssetName, extra: String, user: String) -> Result<i64, RequestError> {
+    pub async fn asset_update(
+        &self,
+        asset: AssetName,
+        extra: String,
+        user: String,
+    ) -> Result<(i64, Timestamp), RequestError> {
         Audit::tell(asset.as_str(), &Value::Null, &Value::Null);
         self.ask(|reply| Request::AssetEvent { asset, extra, user, reply }).await
     }

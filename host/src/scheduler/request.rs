@@ -11,6 +11,7 @@ use crate::{
         approval::Answer,
         backfill::ReprocessBehavior,
         dag::DagError,
+        dag_access::DagSet,
         grants::{Grant, GrantsPolicy},
         ids::{AssetName, DagId, Digest, NameError, RunId, TaskId},
         limits::DagLimits,
@@ -248,12 +249,43 @@ pub struct AnswerRequest {
 pub struct Dependency {
     /// Airflow's name of the kind, as `Trigger Rule`.
     pub name: &'static str,
-    pub reason: String,
+    /// What is of the instance's own dag.
+    reason: String,
+    held_by: Option<HeldBy>,
+}
+
+/// Who has what is waited for. They may be of dags that whoever asks does not see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBy {
+    pub tasks: Vec<(DagId, RunId, TaskId)>,
+    /// Whether there are more than these.
+    pub has_more: bool,
 }
 
 impl Dependency {
     pub fn new(name: &'static str, reason: String) -> Self {
-        Self { name, reason }
+        Self { name, reason, held_by: None }
+    }
+
+    /// One whose reason goes on with who has it.
+    pub fn held(name: &'static str, reason: String, held_by: HeldBy) -> Self {
+        Self { name, reason, held_by: Some(held_by) }
+    }
+
+    /// It for people, to one who sees the dags of `seen`: of others nothing is named.
+    pub fn reason(&self, seen: &DagSet) -> String {
+        let Self { reason, held_by, .. } = self;
+        let Some(HeldBy { tasks, has_more }) = held_by else { return reason.clone() };
+        let told = |(dag_id, run_id, task_id): &(DagId, RunId, TaskId)| {
+            if seen.contains(dag_id) {
+                format!("`{task_id}` of `{run_id}` in `{dag_id}`")
+            } else {
+                "a task of another dag".to_owned()
+            }
+        };
+        let tasks: Vec<_> = tasks.iter().map(told).collect();
+        let more = if *has_more { ", ..." } else { "" };
+        format!("{reason}: {}{more}", tasks.join(", "))
     }
 }
 
@@ -285,6 +317,10 @@ pub enum DeployError {
     LibraryOfAll,
     #[error("a component named `{0}` is there, and not only of dags that are yours; give this one another name")]
     NameOfOthers(String),
+    #[error(
+        "an asset `{0}` is there, and named not only by dags that are yours; say of it (uri, group, extra, alias) what is said of it, or give this one another name"
+    )]
+    AssetOfOthers(String),
     #[error(transparent)]
     TooMany(#[from] IntakeError),
     #[error("the component could not be stored")]
@@ -309,6 +345,7 @@ impl DeployError {
             | Self::NotTheirs(_)
             | Self::LibraryOfAll
             | Self::NameOfOthers(_)
+            | Self::AssetOfOthers(_)
             | Self::Unknown => true,
             Self::TooMany(_) | Self::Blobs(_) | Self::Store(_) | Self::Stopped => false,
         }
@@ -412,12 +449,12 @@ pub enum Request {
         request: Box<MarkRequest>,
         reply: Reply<Vec<InstanceKey>>,
     },
-    /// An asset was updated by hand. `extra`: a JSON object. Answers the event's key.
+    /// An asset was updated by hand. `extra`: a JSON object. Answers the event's key and time.
     AssetEvent {
         asset: AssetName,
         extra: String,
         user: String,
-        reply: Reply<i64>,
+        reply: Reply<(i64, Timestamp)>,
     },
     /// Events that dags have not consumed are dropped. Answers how many.
     AssetQueueDelete {
@@ -460,5 +497,24 @@ impl Request {
     /// Whether it deletes runs.
     pub(super) fn deletes(&self) -> bool {
         matches!(self, Self::DeleteDag { .. } | Self::DeleteRun { .. } | Self::Retire { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_a_key_is_named_to_those_who_see_its_dag() {
+        let task = |dag_id: &str| {
+            let (run_id, task_id) = (format!("run-{dag_id}"), format!("task-{dag_id}"));
+            (DagId::new(dag_id).unwrap(), RunId::new(&run_id).unwrap(), TaskId::new(&task_id).unwrap())
+        };
+        let held_by = HeldBy { tasks: vec![task("open"), task("hidden")], has_more: true };
+        let held = Dependency::held("Task Concurrency", "it waits".to_owned(), held_by);
+        let all = "it waits: `task-open` of `run-open` in `open`, `task-hidden` of `run-hidden` in `hidden`, ...";
+        assert_eq!(held.reason(&DagSet::all()), all);
+        let some = "it waits: `task-open` of `run-open` in `open`, a task of another dag, ...";
+        assert_eq!(held.reason(&DagSet::one(DagId::new("open").unwrap())), some);
     }
 }

@@ -126,6 +126,19 @@ pub fn manual(
     }
 }
 
+/// Refuses an id that somebody chose and that a run of a timetable, of a backfill or of assets is to have. With such a run
+/// the interval would be skipped whose own run has this id.
+pub fn check_id(run_id: &RunId) -> Result<(), RequestError> {
+    match RunType::reserving(run_id.as_str()) {
+        None => Ok(()),
+        Some(kind) => Err(RequestError::Invalid(format!(
+            "a run that is asked for can't have the run_id `{run_id}`: ids that begin with `{kind}__` are reserved for {kind} \
+             runs; choose another, or leave it out",
+            kind = kind.as_str()
+        ))),
+    }
+}
+
 /// `<type>__<run_after>`; a manual run ends in its number, so that two of one instant differ.
 fn generated_id(run_type: RunType, run_after: Timestamp, key: Option<DagRunKey>) -> RunId {
     let instant = run_after.to_utc().to_rfc3339_opts(chrono::SecondsFormat::AutoSi, false);

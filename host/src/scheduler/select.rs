@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    dag::{Dag, NodeIndex},
+    dag::{Dag, NodeIndex, Role},
     ids::TaskId,
     state::TaskState,
 };
@@ -13,6 +13,8 @@ use crate::model::{
 pub struct Around {
     pub upstream: bool,
     pub downstream: bool,
+    /// Teardowns downstream are not meant: they are still to run. Those that are named are.
+    pub spares_teardowns: bool,
 }
 
 /// The instances of one run that are meant: those named (none: all), with what is upstream or downstream of them, that
@@ -43,7 +45,9 @@ pub fn instances(
         whole.extend(dag.ancestors(tasks.iter().copied()));
     }
     if around.downstream {
-        whole.extend(dag.descendants(tasks));
+        let is_spared =
+            |node: &NodeIndex| around.spares_teardowns && matches!(dag.node(*node).role, Role::Teardown { .. });
+        whole.extend(dag.descendants(tasks).into_iter().filter(|node| !is_spared(node)));
     }
     let mut chosen: Vec<_> = instances
         .filter(|(index, map_index, state)| {

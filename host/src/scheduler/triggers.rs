@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{Origin, RequestError, RunRequest, Scheduler, no_dag, params, request::Request, runs};
 use crate::{
     executor::{TriggerCall, TriggerRefusal},
-    model::{ids::DagId, state::RunType},
+    model::{grants::Grant, ids::DagId, state::RunType},
     notifier::{Notice, StartRun},
     store::{CallbackNew, DagRunKey, DagRunRow, Parent},
 };
@@ -72,13 +72,15 @@ impl Scheduler {
     /// Starts a run of `dag_id` that tells `notice`; once for each callback, however often it is asked for.
     ///
     /// # Errors
-    /// If there is no such dag, its params do not take the notice, or too many runs have started each other in a chain.
+    /// If the dag that tells is not granted to start it, there is no such dag, its params do not take the notice, or too many runs
+    /// have started each other in a chain.
     async fn trigger_by_callback(
         &self,
         dag_id: &DagId,
         callback: &CallbackNew,
         notice: &Notice,
     ) -> Result<DagRunRow, RequestError> {
+        self.permit_callback(dag_id, callback.dag_run).await?;
         let conf = notice.as_object();
         self.check_conf(dag_id, &conf).await?;
         let depth = self.depth_below(callback.dag_run).await?;
@@ -95,6 +97,21 @@ impl Scheduler {
             ..RunRequest::default()
         };
         self.ask_for_run(dag_id, request, conf).await
+    }
+
+    /// Lets through what the dag of the run `told` is granted now. That it asks for `dag_id` is certain: the callback is its own.
+    /// Asked before anything is looked up of `dag_id`, so that a refusal does not tell whether that is there.
+    async fn permit_callback(&self, dag_id: &DagId, told: DagRunKey) -> Result<(), RequestError> {
+        let run = self.store.dag_run_get_by_key(told).await?;
+        let by = run.ok_or_else(|| RequestError::NotFound("the run was deleted".to_owned()))?.dag_id;
+        let decisions = self.store.dag_decisions(std::slice::from_ref(&by)).await?.remove(&by).unwrap_or_default();
+        let grant = Grant::of_dag(dag_id);
+        if decisions.gives(&grant, &self.config.grants_policy) {
+            return Ok(());
+        }
+        Err(RequestError::Forbidden(format!(
+            "grant `{grant}` waits for an admin to approve it (`airlock grants list {by}`)"
+        )))
     }
 
     async fn trigger_by_task(&self, call: &TriggerCall, conf: Map<String, Value>) -> Result<DagRunRow, RequestError> {

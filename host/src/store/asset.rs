@@ -70,6 +70,15 @@ pub struct QueuedEvent {
     pub timestamp: Timestamp,
 }
 
+/// A run that consumed an event.
+#[derive(Debug, Clone)]
+pub struct EventConsumer {
+    pub event: i64,
+    pub run: DagRunRow,
+    /// Whether the run consumed none that came later.
+    pub is_last: bool,
+}
+
 /// Which events that were not consumed. `None` asks for nothing in particular.
 #[derive(Debug, Clone, Default)]
 pub struct QueuedEventFilter {
@@ -87,6 +96,16 @@ pub struct AssetFilter {
     pub is_alias: Option<bool>,
     /// Those that one of these names.
     pub dags: DagSet,
+    pub order_by: AssetOrder,
+    pub order: Order,
+}
+
+/// What assets are listed by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AssetOrder {
+    #[default]
+    Name,
+    Id,
 }
 
 /// Which events. `None` asks for nothing in particular.
@@ -155,6 +174,13 @@ impl FromRow for AssetEventRow {
     }
 }
 
+impl FromRow for EventConsumer {
+    fn from_row(row: &Row) -> sqlx::Result<Self> {
+        let (event, last): (i64, i64) = (row.try_get("event")?, row.try_get("last_event")?);
+        Ok(Self { event, run: FromRow::from_row(row)?, is_last: event == last })
+    }
+}
+
 impl FromRow for QueuedEvent {
     fn from_row(row: &Row) -> sqlx::Result<Self> {
         Ok(Self {
@@ -173,7 +199,6 @@ impl Store {
         Ok(db::query_scalar(include_str!("sql/asset_event_next_key.sql")).fetch_one(self.readers()).await?)
     }
 
-    /// Assets by name.
     pub async fn asset_list(&self, filter: &AssetFilter, page: Page) -> Result<Listed<AssetRow>, StoreError> {
         let filtered = |mut builder: Builder| {
             push_like(&mut builder, "a.name", &filter.name)?;
@@ -184,7 +209,11 @@ impl Store {
             push_named_by(&mut builder, "a.id", &filter.dags).map(|()| builder)
         };
         let mut list = filtered(Builder::new(include_str!("sql/asset_list.sql")))?;
-        list.push(" ORDER BY a.name");
+        list.push(match filter.order_by {
+            AssetOrder::Name => " ORDER BY a.name",
+            AssetOrder::Id => " ORDER BY a.id",
+        });
+        list.push(filter.order.sql());
         push_page(&mut list, page);
         let mut count = filtered(counting(include_str!("sql/asset_count.sql")))?;
         push_count_end(&mut count);
@@ -229,11 +258,9 @@ impl Store {
     }
 
     /// The runs that consumed these events, with the event; at most 10,000.
-    pub async fn dag_run_list_by_asset_events(&self, events: &[i64]) -> Result<Vec<(i64, DagRunRow)>, StoreError> {
-        let rows =
-            db::query(each!("dag_run_list_by_asset_events")).bind(json(events)?).fetch_all(self.readers()).await?;
-        let pair = |row: &Row| Ok((row.try_get("event")?, FromRow::from_row(row)?));
-        Ok(rows.iter().map(pair).collect::<Result<_, sqlx::Error>>()?)
+    pub async fn dag_run_list_by_asset_events(&self, events: &[i64]) -> Result<Vec<EventConsumer>, StoreError> {
+        let query = db::query_as(each!("dag_run_list_by_asset_events")).bind(json(events)?);
+        Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// Which dags have events of which assets that they have not consumed.

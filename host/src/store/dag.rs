@@ -375,7 +375,7 @@ impl Store {
             DagOrder::CreatedAt => "d.created_at",
             DagOrder::UpdatedAt => "d.updated_at",
         };
-        list.push(" ORDER BY ").push(column).push(filter.order.sql()).push(", d.dag_id");
+        list.push(" ORDER BY ").push(column).push(filter.order.sql()).push(", d.dag_id").push(filter.order.sql());
         push_page(&mut list, page);
         let mut count = counting(include_str!("sql/dag_ids.sql"));
         push_filter(&mut count, filter)?;

@@ -78,7 +78,8 @@ pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asked::asked;
 pub use asset::{
-    AssetEventFilter, AssetEventRow, AssetFilter, AssetReference, AssetRow, QueuedEvent, QueuedEventFilter,
+    AssetEventFilter, AssetEventRow, AssetFilter, AssetOrder, AssetReference, AssetRow, EventConsumer, QueuedEvent,
+    QueuedEventFilter,
 };
 pub use audit::Audit;
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};

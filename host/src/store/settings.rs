@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ConnectionHead, ConnectionRow, Like, Listed, MAX_PAGE, Page, PoolRow, PoolUse, Query, SessionRow, Store,
+    ConnectionHead, ConnectionRow, Like, Listed, MAX_PAGE, Order, Page, PoolRow, PoolUse, Query, SessionRow, Store,
     StoreError, UserRow, VariableHead, VariableRow, dag_permission,
     db::{self, Builder, FromRow, Row, each},
     filter::{counting, push_count_end, push_like, push_page},
@@ -156,6 +156,7 @@ impl Store {
         (list, count): (&'static str, &'static str),
         column: &'static str,
         like: &Like,
+        order: Order,
         page: Page,
     ) -> Result<Listed<T>, StoreError>
     where
@@ -163,7 +164,7 @@ impl Store {
     {
         let (mut list, mut count) = (Builder::new(list), counting(count));
         push_like(&mut list, column, like)?;
-        list.push(" ORDER BY ").push(column);
+        list.push(" ORDER BY ").push(column).push(order.sql());
         push_page(&mut list, page);
         push_like(&mut count, column, like)?;
         push_count_end(&mut count);
@@ -176,11 +177,12 @@ impl Store {
         bytes: &'static str,
         column: &'static str,
         like: &Like,
+        order: Order,
         page: Page,
     ) -> Result<i64, StoreError> {
         let mut sum = Builder::new(format!("SELECT coalesce(sum(bytes), 0) FROM ({bytes}"));
         push_like(&mut sum, column, like)?;
-        sum.push(" ORDER BY ").push(column);
+        sum.push(" ORDER BY ").push(column).push(order.sql());
         push_page(&mut sum, page);
         sum.push(") AS page");
         Ok(sum.build_query_scalar().fetch_one(self.readers()).await?)
@@ -192,20 +194,25 @@ impl Store {
     }
 
     /// Variables by key.
-    pub async fn variable_list(&self, like: &Like, page: Page) -> Result<Listed<VariableRow>, StoreError> {
+    pub async fn variable_list(
+        &self,
+        like: &Like,
+        order: Order,
+        page: Page,
+    ) -> Result<Listed<VariableRow>, StoreError> {
         let (list, count) = (include_str!("sql/variable_list.sql"), include_str!("sql/variable_count.sql"));
-        self.list_by_name((list, count), "v.key", like, page).await
+        self.list_by_name((list, count), "v.key", like, order, page).await
     }
 
     /// As [`variable_list`](Self::variable_list), without the values.
     pub async fn variable_head_list(&self, like: &Like, page: Page) -> Result<Listed<VariableHead>, StoreError> {
         let (list, count) = (include_str!("sql/variable_head_list.sql"), include_str!("sql/variable_count.sql"));
-        self.list_by_name((list, count), "v.key", like, page).await
+        self.list_by_name((list, count), "v.key", like, Order::Ascending, page).await
     }
 
     /// Bytes of what is sealed in a page of [`variable_list`](Self::variable_list).
-    pub async fn variable_list_bytes(&self, like: &Like, page: Page) -> Result<i64, StoreError> {
-        self.page_bytes(include_str!("sql/variable_bytes.sql"), "v.key", like, page).await
+    pub async fn variable_list_bytes(&self, like: &Like, order: Order, page: Page) -> Result<i64, StoreError> {
+        self.page_bytes(include_str!("sql/variable_bytes.sql"), "v.key", like, order, page).await
     }
 
     /// Stores a variable; replaces one of the same key.
@@ -225,20 +232,25 @@ impl Store {
     }
 
     /// Connections by id.
-    pub async fn connection_list(&self, like: &Like, page: Page) -> Result<Listed<ConnectionRow>, StoreError> {
+    pub async fn connection_list(
+        &self,
+        like: &Like,
+        order: Order,
+        page: Page,
+    ) -> Result<Listed<ConnectionRow>, StoreError> {
         let (list, count) = (include_str!("sql/connection_list.sql"), include_str!("sql/connection_count.sql"));
-        self.list_by_name((list, count), "c.id", like, page).await
+        self.list_by_name((list, count), "c.id", like, order, page).await
     }
 
     /// As [`connection_list`](Self::connection_list), without what is sealed.
     pub async fn connection_head_list(&self, like: &Like, page: Page) -> Result<Listed<ConnectionHead>, StoreError> {
         let (list, count) = (include_str!("sql/connection_head_list.sql"), include_str!("sql/connection_count.sql"));
-        self.list_by_name((list, count), "c.id", like, page).await
+        self.list_by_name((list, count), "c.id", like, Order::Ascending, page).await
     }
 
     /// Bytes of what is sealed in a page of [`connection_list`](Self::connection_list).
-    pub async fn connection_list_bytes(&self, like: &Like, page: Page) -> Result<i64, StoreError> {
-        self.page_bytes(include_str!("sql/connection_bytes.sql"), "c.id", like, page).await
+    pub async fn connection_list_bytes(&self, like: &Like, order: Order, page: Page) -> Result<i64, StoreError> {
+        self.page_bytes(include_str!("sql/connection_bytes.sql"), "c.id", like, order, page).await
     }
 
     /// Stores a connection; replaces one of the same id.
@@ -358,9 +370,9 @@ impl Store {
     }
 
     /// Pools by name.
-    pub async fn pool_list(&self, like: &Like, page: Page) -> Result<Listed<PoolRow>, StoreError> {
+    pub async fn pool_list(&self, like: &Like, order: Order, page: Page) -> Result<Listed<PoolRow>, StoreError> {
         let (list, count) = (include_str!("sql/pool_list.sql"), include_str!("sql/pool_count.sql"));
-        self.list_by_name((list, count), "p.name", like, page).await
+        self.list_by_name((list, count), "p.name", like, order, page).await
     }
 
     /// The names of all pools.

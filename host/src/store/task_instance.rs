@@ -27,6 +27,8 @@ pub enum TaskInstanceOrder {
     /// By task id and map index.
     #[default]
     Key,
+    /// By map index and task id.
+    MapIndex,
     State,
     StartDate,
     EndDate,
@@ -64,7 +66,7 @@ impl Walk for TaskInstanceFilter {
 
     fn place(&self, row: &TaskInstanceRow) -> Place {
         let within_run = match self.order_by {
-            TaskInstanceOrder::Key => None,
+            TaskInstanceOrder::Key | TaskInstanceOrder::MapIndex => None,
             TaskInstanceOrder::State => Some(Some(row.state.as_str().into())),
             TaskInstanceOrder::StartDate => Some(row.start_date.map(Value::from)),
             TaskInstanceOrder::EndDate => Some(row.end_date.map(Value::from)),
@@ -73,7 +75,10 @@ impl Walk for TaskInstanceFilter {
                 Some(row.start_date.zip(row.end_date).map(micros).map(Value::from))
             }
         };
-        let key = [Value::from(row.task_id.as_str()), i64::from(row.map_index).into()];
+        let mut key = [Value::from(row.task_id.as_str()), i64::from(row.map_index).into()];
+        if self.order_by == TaskInstanceOrder::MapIndex {
+            key.reverse();
+        }
         Place::new([Some(row.dag_run.0.into())].into_iter().chain(within_run).chain(key.map(Some)))
     }
 
@@ -245,13 +250,16 @@ impl TaskInstanceFilter {
     fn columns(&self) -> Vec<Column> {
         let run = Column::Number(if self.filters_runs() { "r.key" } else { "t.dag_run" });
         let within_run = match self.order_by {
-            TaskInstanceOrder::Key => None,
+            TaskInstanceOrder::Key | TaskInstanceOrder::MapIndex => None,
             TaskInstanceOrder::State => Some(Column::Text("t.state")),
             TaskInstanceOrder::StartDate => Some(Column::NullableNumber("t.start_date")),
             TaskInstanceOrder::EndDate => Some(Column::NullableNumber("t.end_date")),
             TaskInstanceOrder::Duration => Some(Column::NullableNumber("t.end_date - t.start_date")),
         };
-        let key = [Column::Text("t.task_id"), Column::Number("t.map_index")];
+        let mut key = [Column::Text("t.task_id"), Column::Number("t.map_index")];
+        if self.order_by == TaskInstanceOrder::MapIndex {
+            key.reverse();
+        }
         [run].into_iter().chain(within_run).chain(key).collect()
     }
 

@@ -85,6 +85,7 @@ impl From<AuthError> for UiError {
             | AuthError::UnknownToken
             | AuthError::TokenByToken
             | AuthError::PasswordByToken
+            | AuthError::EndByToken
             | AuthError::TokenOfOther
             | AuthError::NotLetIn(_)
             | AuthError::Provider(_) => Self::Forbidden(error.to_string()),

@@ -27,6 +27,8 @@ mod show;
 mod tests;
 mod timeline;
 
+pub use self::show::grouped;
+
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},

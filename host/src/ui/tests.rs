@@ -4,6 +4,7 @@ mod calendar;
 mod dags;
 mod roles;
 mod runs;
+mod tasks;
 mod world;
 
 use std::time::Duration;

@@ -24,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BYTES: usize = 2 << 20;
 /// Tokens are renewed so long before they end.
 const MARGIN: Duration = Duration::from_secs(30);
+/// A token is kept no longer, whatever its login says: an instant further away than a clock can tell is a panic.
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 
 /// How the server shows who it is.
 #[derive(Debug, Clone)]
@@ -125,7 +127,7 @@ impl HashiCorp {
         };
         let token = SecretString::from(token.to_owned());
         let life = answer.pointer("/auth/lease_duration").and_then(Value::as_u64).unwrap_or(0);
-        let life = Duration::from_secs(life).saturating_sub(MARGIN);
+        let life = Duration::from_secs(life).min(LONGEST_LIFE).saturating_sub(MARGIN);
         *known = Some((token.clone(), Instant::now() + life));
         Ok(token)
     }
@@ -211,5 +213,47 @@ impl Backend for HashiCorp {
     fn list(&self) -> BoxFuture<'_, Result<Found, BackendError>> {
         // To list takes a right that to read does not.
         Box::pin(std::future::ready(Ok(Found { is_partial: true, ..Found::default() })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_login_that_says_to_hold_for_ever_is_kept_for_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let token_file = folder.path().join("token");
+        std::fs::write(&token_file, "jwt").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vault = HashiCorp::new(HashiCorpConfig {
+            url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
+            mount: "secret".to_owned(),
+            path: "airlock".to_owned(),
+            namespace: None,
+            login: Login::Kubernetes { role: "airlock".to_owned(), token_file },
+        })
+        .unwrap();
+        // It answers once: who asks a second time has the token already.
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !String::from_utf8_lossy(&asked).contains(r#""jwt":"jwt""#) {
+                assert!(stream.read_buf(&mut asked).await.unwrap() > 0);
+            }
+            let body = json!({"auth": {"client_token": "t", "lease_duration": u64::MAX}}).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        };
+        let (got, ()) = tokio::join!(vault.token(), answer);
+        assert_eq!(got.unwrap().expose(), "t");
+        assert_eq!(vault.token().await.unwrap().expose(), "t");
+        let until = vault.token.lock().await.as_ref().unwrap().1;
+        assert!(until <= Instant::now() + LONGEST_LIFE);
     }
 }

@@ -12,7 +12,7 @@ use super::{
         paths::AliasPath,
         permit::Scoped,
     },
-    find_seen,
+    find_seen, order,
 };
 use crate::store::{AssetFilter, AssetRow};
 
@@ -58,13 +58,16 @@ pub async fn get_asset_aliases(
     Query(paging): Query<Paging>,
     Query(query): Query<AssetAliasQuery>,
 ) -> Result<Json<AssetAliasCollectionResponse>, ApiError> {
+    let (page, order_by, order) = order(&paging)?;
     let filter = AssetFilter {
         name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref())?,
         is_alias: Some(true),
         dags: scope.seen().clone(),
+        order_by,
+        order,
         ..AssetFilter::default()
     };
-    let listed = api.store.asset_list(&filter, paging.page()).await?;
+    let listed = api.store.asset_list(&filter, page).await?;
     let asset_aliases = listed.items.into_iter().map(Into::into).collect();
     Ok(Json(AssetAliasCollectionResponse { asset_aliases, total_entries: listed.total }))
 }

@@ -27,7 +27,7 @@ use crate::{
 
 /// Airflow: `MaterializeAssetBody`. As for a run, but that nothing must be said.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct MaterializeAssetBody {
     #[schema(value_type = Option<DateTime<Utc>>)]
     logical_date: Option<Timestamp>,

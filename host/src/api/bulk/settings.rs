@@ -27,6 +27,7 @@ fn named<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str) -> Result<T, 
 impl Resource for Variables<'_> {
     type Entity = VariableBody;
     const NAMES: &'static str = "variables";
+    const FIELDS: &'static [&'static str] = variables::FIELDS;
 
     fn name(&self, item: &Item<VariableBody>) -> Result<String, ApiError> {
         Ok(key(item)?.to_string())
@@ -59,6 +60,7 @@ fn key(item: &Item<VariableBody>) -> Result<VariableKey, ApiError> {
 impl Resource for Connections<'_> {
     type Entity = ConnectionBody;
     const NAMES: &'static str = "connections";
+    const FIELDS: &'static [&'static str] = connections::FIELDS;
 
     fn name(&self, item: &Item<ConnectionBody>) -> Result<String, ApiError> {
         Ok(connection_id(item)?.to_string())
@@ -91,6 +93,7 @@ fn connection_id(item: &Item<ConnectionBody>) -> Result<ConnectionId, ApiError> 
 impl Resource for Pools<'_> {
     type Entity = PoolBody;
     const NAMES: &'static str = "pools";
+    const FIELDS: &'static [&'static str] = pools::FIELDS;
 
     fn name(&self, item: &Item<PoolBody>) -> Result<String, ApiError> {
         Ok(pool_name(item)?.to_string())
@@ -106,7 +109,7 @@ impl Resource for Pools<'_> {
 
     async fn update(&self, body: PoolBody, mask: &UpdateMask) -> Result<(), ApiError> {
         let name = body.name().clone();
-        pools::update(self.0, &name, body.into(), mask).await.map(drop)
+        pools::update(self.0, &name, body.patch(mask), mask).await.map(drop)
     }
 
     async fn delete(&self, item: Item<PoolBody>) -> Result<(), ApiError> {

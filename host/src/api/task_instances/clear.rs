@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use super::{
     super::{
         Api,
-        dag_runs::{check_note, yes},
+        dag_runs::{check_note, find_run, yes},
+        dags::find_dag,
         error::ApiError,
         extract::{self, Path},
         paths::DagPath,
@@ -57,7 +58,7 @@ pub struct ClearTaskInstancesBody {
     #[serde(default = "yes")]
     #[schema(default = true)]
     reset_dag_runs: bool,
-    /// Task ids, or pairs of task id and map_index; all tasks if it is left out.
+    /// Task ids, or pairs of task id and map_index; all tasks if it is left out, none if it is empty.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
     task_ids: Option<Vec<TaskChoice>>,
@@ -97,6 +98,20 @@ pub async fn post_clear_task_instances(
         return Err(ApiError::invalid(["body"], "only_failed and only_running exclude each other"));
     }
     check_note(body.note.as_deref())?;
+    let run = match &body.dag_run_id {
+        Some(run_id) => Some(find_run(&api, &path.dag_id, run_id).await?),
+        None => None,
+    };
+    if (body.include_past || body.include_future) && run.is_some_and(|run| run.logical_date.is_none()) {
+        return Err(ApiError::bad_request(
+            "can't use include_past or include_future with a run that has no logical_date",
+        ));
+    }
+    if body.task_ids.as_ref().is_some_and(Vec::is_empty) {
+        find_dag(&api, &path.dag_id).await?;
+        audit.nothing();
+        return Ok(Json(TaskInstanceCollectionResponse::of(&api, Vec::new()).await?));
+    }
     let tasks = body.task_ids.unwrap_or_default().into_iter().map(|choice| match choice {
         TaskChoice::All(task_id) => (task_id, None),
         TaskChoice::One(task_id, map_index) => (task_id, Some(map_index)),

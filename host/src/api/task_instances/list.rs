@@ -1,7 +1,10 @@
 //! Lists of task instances.
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::State};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -10,7 +13,7 @@ use super::{
         cursor::{CursorQuery, Neighbours, Part},
         dag_runs::{asked_dags, find_run},
         error::ApiError,
-        extract::{self, Paging, Path, Query, Scope},
+        extract::{self, Paging, Path, Query, Scope, refuse_unknown},
         paths::{RunScopePath, TaskPath},
         patterns::TaskInstancePatterns,
         permit::Scoped,
@@ -25,7 +28,7 @@ use crate::{
         spec::NodeSpec,
         state::TaskState,
     },
-    store::{DagRunKey, Like, MAX_PAGE, Order, TaskInstanceFilter, TaskInstanceOrder},
+    store::{DagRunKey, Like, MAX_PAGE, Order, Page, TaskInstanceFilter, TaskInstanceOrder},
 };
 
 /// Runs that a batch names.
@@ -86,6 +89,11 @@ pub struct TaskInstancesBatchBody {
     state: Option<Vec<StateWord>>,
     #[schema(value_type = Option<Vec<String>>)]
     pool: Option<Vec<PoolName>>,
+    /// Queues of workers; of one run.
+    queue: Option<Vec<String>>,
+    /// Refused, as there is nothing to tell apart by it.
+    #[schema(ignore)]
+    executor: Option<Vec<String>>,
     order_by: Option<String>,
     #[serde(default)]
     page_offset: u32,
@@ -94,19 +102,25 @@ pub struct TaskInstancesBatchBody {
     dates: DateRanges,
     #[serde(flatten)]
     duration: DurationRange,
+    /// The last: it takes what the others leave.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    unknown: BTreeMap<String, Value>,
 }
 
-fn order(paging: &Paging) -> Result<(TaskInstanceOrder, Order), ApiError> {
+fn order(paging: &Paging) -> Result<(Page, TaskInstanceOrder, Order), ApiError> {
     let known = [
         ("id", TaskInstanceOrder::Key),
-        ("map_index", TaskInstanceOrder::Key),
+        ("map_index", TaskInstanceOrder::MapIndex),
         ("task_id", TaskInstanceOrder::Key),
         ("state", TaskInstanceOrder::State),
         ("start_date", TaskInstanceOrder::StartDate),
         ("end_date", TaskInstanceOrder::EndDate),
         ("duration", TaskInstanceOrder::Duration),
     ];
-    Ok(paging.order(&known)?.unwrap_or_default())
+    let (page, asked) = paging.sorted(&known)?;
+    let (order_by, order) = asked.unwrap_or_default();
+    Ok((page, order_by, order))
 }
 
 /// The filter's states; none if only such are asked for that nothing is in.
@@ -154,7 +168,7 @@ async fn list_asked(
     else {
         return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
     };
-    let (order_by, order) = order(&paging)?;
+    let (page, order_by, order) = order(&paging)?;
     let filter = TaskInstanceFilter {
         task_ids,
         states,
@@ -173,7 +187,7 @@ async fn list_asked(
         order,
         ..scope
     };
-    Ok(Json(list(api, filter, &cursor.part(&paging)?).await?))
+    Ok(Json(list(api, filter, &cursor.part(page, &paging)?).await?))
 }
 
 /// The tasks of the filter; of one run those in the group and queues, and with the names, that the query asks for. None if it names some and there is none of
@@ -258,28 +272,38 @@ pub async fn get_task_instances_batch(
     Path(path): Path<RunScopePath>,
     extract::Json(body): extract::Json<TaskInstancesBatchBody>,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
+    refuse_unknown(&body.unknown)?;
+    if body.executor.is_some_and(|executors| !executors.is_empty()) {
+        let why = "Airlock does not filter by it; leave it out, and filter what comes";
+        return Err(ApiError::invalid(["body", "executor"], why));
+    }
     if path.dag_id != Scope::All || path.dag_run_id != Scope::All {
         return Err(ApiError::invalid(["path"], "dag and run must be `~`; name them in dag_ids and dag_run_ids"));
     }
     let dags = asked_dags(&seen, body.dag_ids)?;
     let dag_runs = asked_runs(&api, &dags, &body.dag_run_ids.unwrap_or_default()).await?;
     let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
-    let (order_by, order) = order(&paging)?;
+    let (page, order_by, order) = order(&paging)?;
+    let none = || Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
     let (Some(dag_runs), Some(states)) = (dag_runs, known_states(&body.state.unwrap_or_default())) else {
-        return Ok(Json(TaskInstanceCollectionResponse::new(Vec::new(), 0)));
+        return none();
+    };
+    let task_ids = body.task_ids.unwrap_or_default();
+    let scope = TaskInstanceFilter { dags, dag_runs, task_ids, ..TaskInstanceFilter::default() };
+    let query = TaskInstanceQuery { queue: body.queue.unwrap_or_default(), ..TaskInstanceQuery::default() };
+    let Some(task_ids) = asked_tasks(&api, &scope, &query, &TaskInstancePatterns::default()).await? else {
+        return none();
     };
     let filter = TaskInstanceFilter {
-        dags,
-        dag_runs,
-        task_ids: body.task_ids.unwrap_or_default(),
+        task_ids,
         states,
         pools: body.pool.unwrap_or_default(),
         spans: body.dates.with(&body.duration),
         order_by,
         order,
-        ..TaskInstanceFilter::default()
+        ..scope
     };
-    Ok(Json(list(&api, filter, &Part::from(&paging)).await?))
+    Ok(Json(list(&api, filter, &Part::new(page, &paging)).await?))
 }
 
 /// The runs that a batch is about, empty for all; none if it names some and none of them is there.
@@ -301,7 +325,7 @@ async fn asked_runs(api: &Api, dags: &DagSet, run_ids: &[RunId]) -> Result<Optio
     Ok(Some(runs).filter(|runs| !runs.is_empty()))
 }
 
-/// The instances of a mapped task.
+/// The instances of a mapped task. 404 if the run's dag_version has none of this id, or it is not mapped.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
     tag = "Task Instance",
@@ -315,6 +339,12 @@ pub async fn get_mapped_task_instances(
     asked: Asked,
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let spec = find_spec(&api, run.version).await?;
+    let missing = || ApiError::not_found(format!("the run's dag_version has no task `{}`", path.task_id));
+    let node = spec.nodes.iter().find(|node| node.task_id == path.task_id.as_str()).ok_or_else(missing)?;
+    if !spec.is_mapped(node) {
+        return Err(ApiError::not_found(format!("task `{}` is not mapped", path.task_id)));
+    }
     let scope = TaskInstanceFilter {
         dags: DagSet::one(path.dag_id),
         dag_runs: vec![run.key],

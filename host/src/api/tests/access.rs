@@ -276,6 +276,36 @@ async fn a_token_acts_with_its_role_until_it_is_revoked() {
     api.get("/api/v2/dags").await.refused(401);
 }
 
+/// One that got into wrong hands, of whatever role, takes nothing of its user along.
+#[tokio::test]
+async fn a_token_ends_nothing_but_itself() {
+    for role in ["viewer", "admin"] {
+        let mut api = TestApi::new().await;
+        let other = api.post("/api/v2/tokens", json!({"name": "other"})).await.ok();
+        let made = api.post("/api/v2/tokens", json!({"name": "leaked", "role": role})).await.ok();
+        let session = std::mem::replace(&mut api.token, made["token"].as_str().unwrap().to_owned());
+        api.post("/api/v2/users/me/signOut", Value::Null).await.refused(403);
+        // Whether there is another is not said.
+        for id in [&other["token_id"], &json!(1_000)] {
+            let problem = api.delete(&format!("/api/v2/tokens/{id}")).await.refused(403);
+            assert!(problem["detail"].as_str().unwrap().contains("nothing but itself"), "{problem}");
+        }
+        let listed = api.get("/api/v2/tokens").await.ok();
+        assert_eq!((&listed["total_entries"], &listed["tokens"][0]["name"]), (&json!(1), &json!("leaked")), "{listed}");
+        let later = api.get("/api/v2/tokens?offset=1").await.ok();
+        assert_eq!((&later["total_entries"], &later["tokens"]), (&json!(1), &json!([])), "{later}");
+        let all = api.get("/api/v2/tokens?username=~").await;
+        assert!(all.status == 403 || all.json()["total_entries"] == 1, "{role}: {}", all.json());
+
+        assert_eq!(api.delete(&format!("/api/v2/tokens/{}", made["token_id"])).await.status, 204);
+        api.get("/api/v2/tokens").await.refused(401);
+        for kept in [session, other["token"].as_str().unwrap().to_owned()] {
+            api.token = kept;
+            api.get("/api/v2/users/me").await.ok();
+        }
+    }
+}
+
 #[tokio::test]
 async fn tokens_of_others_are_the_admins_business() {
     let mut api = TestApi::new().await;

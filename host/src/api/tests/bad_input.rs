@@ -47,6 +47,16 @@ async fn json_that_is_broken_deep_large_or_of_wrong_types_is_refused_with_its_pl
         assert!(problem["detail"].to_string().contains(place), "{body}: {problem}");
         assert_eq!(problem["detail"][0]["loc"][0], "body");
     }
+    for (path, field) in [
+        ("dags/~/dagRuns/list", "surprise"),
+        ("dags/~/dagRuns/~/taskInstances/list", "surprise"),
+        ("dags/~/dagRuns/~/taskInstances/list", "executor"),
+        ("assets/1/materialize", "surprise"),
+    ] {
+        let problem = api.post(&format!("/api/v2/{path}"), json!({field: ["local"]})).await.refused(422);
+        assert!(problem["detail"].to_string().contains(field), "{path}: {problem}");
+        assert_eq!(problem["detail"][0]["loc"][0], "body");
+    }
     for target in [json!("5"), json!(0), json!(null), json!(1.5)] {
         let body = json!({"logical_date": null, "conf": {"target": target}});
         let problem = api.post(RUNS, body).await.refused(422);
@@ -127,6 +137,20 @@ async fn a_run_id_or_logical_date_is_used_once() {
     api.post(RUNS, json!({"logical_date": null, "dag_run_id": "once"})).await.refused(409);
     api.post(RUNS, json!({"logical_date": null})).await.ok();
     api.post(RUNS, json!({"logical_date": null})).await.ok();
+}
+
+/// With it the run whose id it is would be skipped.
+#[tokio::test]
+async fn a_run_id_of_the_scheduler_is_not_for_others() {
+    let api = TestApi::new().await;
+    for kind in ["scheduled", "backfill", "asset_triggered"] {
+        let body = json!({"logical_date": null, "dag_run_id": format!("{kind}__2026-11-23T12:19:20+00:00")});
+        let problem = api.post(RUNS, body).await.refused(422);
+        assert_eq!(problem["detail"][0]["loc"], json!(["body", "dag_run_id"]), "{problem}");
+    }
+    for run_id in ["manual__1", "scheduled", "scheduled_1", "operator_triggered__x"] {
+        api.post(RUNS, json!({"logical_date": null, "dag_run_id": run_id})).await.ok();
+    }
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ async fn pages_by_cursors_have_every_task_instance_once() {
     seed(&api.store).await;
     for path in ["/api/v2/dags/flow/dagRuns/~/taskInstances", "/api/v2/dags/~/dagRuns/~/taskInstances"] {
         let list = List { api: &api, path, field: "task_instances", id: "id" };
-        list.check(&["id", "state", "start_date", "end_date", "duration"]).await;
+        list.check(&["id", "map_index", "state", "start_date", "end_date", "duration"]).await;
     }
 }
 

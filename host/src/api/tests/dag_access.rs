@@ -11,15 +11,19 @@ use crate::{
     model::{
         approval::Question,
         backfill::{Intervals, ReprocessBehavior},
+        callback::{CallbackEvent, Target},
+        grants::GrantsPolicy,
         ids::{AssetName, DagId, Digest, EntryName, RunId, TaskId, XComKey},
         role::Permission,
         spec::{AssetConditionSpec, AssetSpec, DagSpec, EntrySpec, ModuleSpec, NodeSpec},
         state::{RunState, RunType, TaskState},
         wait::Wait,
     },
+    notifier::{Notice, StartRun},
+    scheduler::SchedulerConfig,
     store::{
-        ArtifactRow, AssetEventNew, BackfillNew, Commit, DagRunKey, DagRunNew, Deploy, DeployedDag, InstanceKey,
-        InstanceNew, InstanceUpdate, OriginRow, Placement, Store, WaitRow, XComBody, XComNew,
+        ArtifactRow, AssetEventNew, BackfillNew, CallbackNew, Commit, DagRunKey, DagRunNew, Deploy, DeployedDag,
+        InstanceKey, InstanceNew, InstanceUpdate, OriginRow, Placement, Store, WaitRow, XComBody, XComNew,
     },
 };
 
@@ -359,6 +363,14 @@ async fn whoever_edits_some_dags_changes_no_others() {
     api.get("/api/v2/variables").await.refused(403);
 }
 
+/// A component with the entry `work` that brings this dag.
+async fn named_component(store: &Store, digest: u8, name: &str, dag_id: &str) {
+    let dag = DagSpec { nodes: vec![NodeSpec::new("ask", "work")], ..DagSpec::new(dag_id) };
+    let deploy = component(digest, dag);
+    let module = ModuleSpec { name: name.into(), ..ModuleSpec::clone(&deploy.module) };
+    store.deploy(&Deploy { module: Arc::new(module), ..deploy }).await.unwrap();
+}
+
 /// A component `lib` with the entry `work`, and no dag.
 pub(super) async fn library(store: &Store) {
     let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
@@ -368,7 +380,14 @@ pub(super) async fn library(store: &Store) {
 }
 
 async fn upload(api: &TestApi, dag_id: &str, tag: &str) -> super::Answer {
-    let text = format!("dag_id: {dag_id}\ntags: [{tag}]\ntasks: {{a: {{uses: lib/work}}}}\n");
+    upload_with(api, dag_id, tag, "lib/work").await
+}
+
+async fn upload_with(api: &TestApi, dag_id: &str, tag: &str, uses: &str) -> super::Answer {
+    upload_text(api, format!("dag_id: {dag_id}\ntags: [{tag}]\ntasks: {{a: {{uses: {uses}}}}}\n")).await
+}
+
+async fn upload_text(api: &TestApi, text: String) -> super::Answer {
     let request = api.request(Method::POST, "/api/v2/components").header("content-type", "application/yaml");
     api.raw(request.body(text.into()).unwrap()).await
 }
@@ -392,6 +411,124 @@ async fn an_upload_brings_dags_that_are_the_uploaders_before_and_after() {
     }
     let seen = api.get("/api/v2/dags").await.ok();
     assert_eq!(seen["total_entries"], 2, "{seen}");
+}
+
+/// Asks for the run of a callback as the notifier does; `number`: of the callback.
+async fn start_by_callback(api: &TestApi, told: DagRunKey, number: i64, dag_id: &str) -> Result<(), String> {
+    let target = DagId::new(dag_id).unwrap();
+    let callback = CallbackNew {
+        dag_run: told,
+        task_id: None,
+        map_index: -1,
+        number,
+        event: CallbackEvent::Success,
+        subject: None,
+        target: Target::Dag(target.clone()),
+        message: None,
+    };
+    let run = api.store.dag_run_get_by_key(told).await.unwrap().unwrap();
+    let notice = Notice::new(&callback, &run);
+    StartRun::start(&api.scheduler, &target, &callback, &notice).await
+}
+
+#[tokio::test]
+async fn a_callback_starts_no_dag_that_its_own_was_not_granted() {
+    let config = SchedulerConfig {
+        grants_policy: GrantsPolicy::review(),
+        dags_paused_at_creation: true,
+        ..SchedulerConfig::default()
+    };
+    let mut api = TestApi::with(config).await;
+    library(&api.store).await;
+    let admin = api.token.clone();
+    api.sign_in_with("lim", json!([{"dags": "sales-*", "role": "author"}])).await;
+    let text = "dag_id: sales-cb\non_success: ['dag:flow']\ntasks: {a: {uses: lib/work, on_failure: 'dag:none'}}\n";
+    let uploaded = upload_text(&api, text.to_owned()).await.ok();
+    let pending = json!(["dag:flow", "dag:none"]);
+    assert_eq!(uploaded["dags"][0]["grants"]["pending"], pending, "{uploaded}");
+    let run = json!({"dag_run_id": "told", "logical_date": null});
+    api.post("/api/v2/dags/sales-cb/dagRuns", run).await.ok();
+    let unfinished = api.store.dag_run_list_unfinished(None, 10).await.unwrap();
+    let told = unfinished.iter().find(|run| run.dag_id.as_str() == "sales-cb").unwrap().key;
+
+    // The same is said of a dag that is there and of one that is not.
+    let refused = start_by_callback(&api, told, 0, "flow").await.unwrap_err();
+    assert!(refused.contains("grant `dag:flow` waits for an admin"), "{refused}");
+    let missing = start_by_callback(&api, told, 0, "none").await.unwrap_err();
+    assert_eq!(refused.replace("flow", "none"), missing);
+
+    api.token = admin;
+    let runs = async |api: &TestApi| api.get("/api/v2/dags/flow/dagRuns").await.ok()["total_entries"].clone();
+    assert_eq!(runs(&api).await, 1);
+    let grants = json!({"grants": ["dag:flow"]});
+    api.post("/api/v2/dags/sales-cb/grants/approve", grants.clone()).await.ok();
+    start_by_callback(&api, told, 0, "flow").await.unwrap();
+    assert_eq!(runs(&api).await, 2);
+    // What was taken is not granted by a policy either; without that, the policy says.
+    api.post("/api/v2/dags/sales-cb/grants/revoke", grants).await.ok();
+    api.patch("/api/v2/dags/sales-cb/grants", json!({"policy": "grant"})).await.ok();
+    assert!(start_by_callback(&api, told, 1, "flow").await.unwrap_err().contains("dag:flow"));
+    assert!(start_by_callback(&api, told, 1, "none").await.unwrap_err().contains("does not exist"));
+    assert_eq!(runs(&api).await, 2);
+}
+
+#[tokio::test]
+async fn an_upload_says_nothing_else_of_an_asset_that_dags_of_others_name() {
+    let mut api = TestApi::new().await;
+    seed(&api.store).await;
+    library(&api.store).await;
+    let admin = api.token.clone();
+    api.sign_in_with("lim", json!([{"dags": "sales-*", "role": "author"}])).await;
+    let makes = |dag_id: &str, asset: &str, said: &str| {
+        format!("dag_id: {dag_id}\nassets: {{{asset}: {said}}}\ntasks: {{a: {{uses: lib/work, outlets: [{asset}]}}}}\n")
+    };
+    let known = async |api: &TestApi| {
+        let asset = api.store.asset_get_by_name(&AssetName::new("shared").unwrap()).await.unwrap().unwrap();
+        (asset.uri, asset.group, asset.extra, asset.is_alias)
+    };
+    let before = known(&api).await;
+    for said in ["{uri: 's3://mine'}", "{group: mine}", "{extra: {a: 1}}", "{alias: true}"] {
+        let problem = upload_text(&api, makes("sales-a", "shared", said)).await.refused(403);
+        assert!(problem["detail"].as_str().unwrap().contains("an asset `shared` is there"), "{problem}");
+    }
+    assert_eq!(known(&api).await, before);
+    api.get("/api/v2/dags/sales-a").await.refused(404);
+    // What is said already may be said again, and of one's own anything.
+    upload_text(&api, makes("sales-a", "shared", "{uri: shared, group: asset}")).await.ok();
+    for said in ["{uri: 's3://one'}", "{uri: 's3://two', group: mine}"] {
+        upload_text(&api, makes("sales-b", "sold", said)).await.ok();
+    }
+    assert_eq!(known(&api).await, before);
+
+    // Nor does one who goes back to what was said once.
+    upload(&api, "sales-a", "x").await.ok();
+    let limited = std::mem::replace(&mut api.token, admin);
+    upload_text(&api, makes("any", "shared", "{uri: 's3://ours'}")).await.ok();
+    let now = known(&api).await;
+    assert_eq!(now.0, "s3://ours");
+    api.token = limited;
+    api.post("/api/v2/dags/sales-a/dagVersions/1/rollBack", json!({})).await.refused(403);
+    assert_eq!(known(&api).await, now);
+}
+
+#[tokio::test]
+async fn an_upload_uses_no_component_that_its_uploader_does_not_see() {
+    let mut api = TestApi::new().await;
+    library(&api.store).await;
+    named_component(&api.store, 24, "theirs", HIDDEN).await;
+    named_component(&api.store, 25, "shared", "shown").await;
+    upload_with(&api, "of-admin", "x", "theirs/work").await.ok();
+    api.sign_in_with("ada", json!([{"dags": "sales-*", "role": "author"}, {"dags": "shown", "role": "viewer"}])).await;
+    for uses in ["lib/work", "shared/work"] {
+        upload_with(&api, "sales-eu", "x", uses).await.ok();
+    }
+    // Whether it is there, and what is in it, is not told.
+    let nowhere = upload_with(&api, "sales-us", "x", "nobody/work").await.refused(422)["detail"].to_string();
+    assert!(nowhere.contains("no component named `nobody`"), "{nowhere}");
+    for entry in ["work", "none"] {
+        let hidden = upload_with(&api, "sales-us", "x", &format!("theirs/{entry}")).await.refused(422);
+        assert_eq!(hidden["detail"].to_string().replace("theirs", "nobody"), nowhere);
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ async fn dags_are_found_by_their_last_runs_and_versions_by_their_numbers() {
         ("dag_display_name_pattern=flow%7Cno&dag_display_name_prefix_pattern=The", 1),
         ("dag_display_name_prefix_pattern=the", 0),
         ("order_by=-dag_display_name", 1),
+        ("has_import_errors=false", 1),
+        ("has_import_errors=true", 0),
     ];
     counts(&api, "/api/v2/dags", "dags", &expected).await;
     // Whoever pauses what a list showed pauses no more than that.
@@ -112,13 +114,14 @@ async fn task_instances_are_found_by_all_that_they_are() {
         api.get(&format!("/api/v2/dags/flow/dagRuns/~/taskInstances?{query}")).await.refused(400);
     }
     api.get("/api/v2/dags/flow/dagRuns/done/taskInstances?task_group_id=none").await.refused(404);
-    let mapped = "/api/v2/dags/flow/dagRuns/done/taskInstances/load/listMapped";
-    let expected = [("start_date_gte=2020-01-01", 1), ("start_date_lt=2020-01-01", 0), ("try_number=1", 1)];
-    counts(&api, mapped, "task_instances", &expected).await;
     let list = "/api/v2/dags/~/dagRuns/~/taskInstances/list";
     let of_run = json!({"dag_ids": ["flow"], "dag_run_ids": ["done"], "duration_gt": 1e6});
     assert_eq!(api.post(list, of_run).await.ok()["total_entries"], 0);
     api.post(list, json!({"duration_gt": 1e6})).await.refused(400);
+    let by_queue = |queue: &str| json!({"dag_ids": ["flow"], "dag_run_ids": ["done"], "queue": [queue]});
+    assert_eq!(api.post(list, by_queue("default")).await.ok()["total_entries"], 2);
+    assert_eq!(api.post(list, by_queue("gpu")).await.ok()["total_entries"], 0);
+    api.post(list, json!({"queue": ["default"]})).await.refused(400);
 }
 
 #[tokio::test]

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{TestApi, at};
+use super::{TestApi, at, task};
 use crate::{
     blobs::keys,
     model::{
-        ids::Digest,
+        ids::{DagId, Digest, EntryName, RunId},
         role::Role,
-        spec::{AssetSpec, ComponentKind, DagSpec, GroupSpec, ModuleSpec, NodeSpec},
+        spec::{AssetSpec, ComponentKind, DagSpec, ExpandSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec},
+        state::{RunState, RunType, TaskState},
     },
-    store::Deploy,
+    store::{Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, Placement},
 };
 
 /// Adds a dag, of a component of this kind.
@@ -154,6 +155,146 @@ async fn patterns_know_or_and_beginnings() {
     assert_eq!(tags("").await, json!({"tags": ["Etc", "etl", "raw"], "total_entries": 3}));
     assert_eq!(tags("tag_name_pattern=et&order_by=-name&limit=1").await, json!({"tags": ["etl"], "total_entries": 2}));
     assert_eq!(tags("tag_name_prefix_pattern=et%7Cr").await["tags"], json!(["etl", "raw"]));
+}
+
+#[tokio::test]
+async fn lists_are_ordered_as_asked_or_refuse_it() {
+    let api = TestApi::new().await;
+    let assets = vec![asset("wheat", false), asset("barley", false)];
+    let node = NodeSpec { outlets: vec!["wheat".into(), "barley".into()], ..NodeSpec::new("make", "work") };
+    deploy(&api, 9, ComponentKind::Wasm, DagSpec { nodes: vec![node], assets, ..DagSpec::new("load") }).await;
+    for name in ["beta", "gamma"] {
+        api.post("/api/v2/variables", json!({"key": name, "value": ""})).await.ok();
+        api.post("/api/v2/pools", json!({"name": name, "slots": 1})).await.ok();
+        api.post("/api/v2/connections", json!({"connection_id": name, "conn_type": "http"})).await.ok();
+    }
+    for (list, field, forth) in [
+        ("variables", "key", "beta gamma"),
+        ("connections", "connection_id", "beta gamma"),
+        ("pools", "name", "beta default_pool gamma"),
+        ("assets", "name", "barley wheat"),
+    ] {
+        let listed = async |query: &str| {
+            let answer = api.get(&format!("/api/v2/{list}?{query}")).await.ok();
+            let names = answer[list].as_array().unwrap().iter().map(|one| one[field].as_str().unwrap().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let forth: Vec<_> = forth.split(' ').collect();
+        let back: Vec<_> = forth.iter().rev().copied().collect();
+        assert_eq!(listed("").await, forth, "{list}");
+        assert_eq!(listed(&format!("order_by={field}")).await, forth, "{list}");
+        assert_eq!(listed(&format!("order_by=-{field}")).await, back, "{list}");
+        assert_eq!(listed(&format!("order_by=-{field}&limit=1")).await, back[..1], "{list}");
+        api.get(&format!("/api/v2/{list}?order_by=description")).await.refused(400);
+    }
+    let ids = api.get("/api/v2/assets?order_by=-id").await.ok();
+    assert!(ids["assets"][0]["id"].as_i64() > ids["assets"][1]["id"].as_i64(), "{ids}");
+
+    let runs = "dags/flow/dagRuns";
+    for (list, taken) in [
+        ("assets/aliases".to_owned(), "-name"),
+        ("importErrors".to_owned(), "-timestamp"),
+        ("jobs".to_owned(), "id"),
+        ("backfills".to_owned(), "-id"),
+        ("components".to_owned(), "-uploaded_at"),
+        ("users".to_owned(), "username"),
+        ("tokens".to_owned(), "username"),
+        ("dags/flow/dagVersions".to_owned(), "-version_number"),
+        (runs.to_owned(), "start_date&order_by=id"),
+        (format!("{runs}/done/taskInstances"), "-map_index&order_by=-task_id"),
+        (format!("{runs}/done/taskInstances/~/xcomEntries"), "task_id&order_by=map_index"),
+        (format!("{runs}/~/hitlDetails"), ""),
+        (format!("{runs}/done/callbacks"), ""),
+        (format!("{runs}/done/triggers"), ""),
+    ] {
+        let order = if taken.is_empty() { String::new() } else { format!("?order_by={taken}") };
+        api.get(&format!("/api/v2/{list}{order}")).await.ok();
+        let refused = api.get(&format!("/api/v2/{list}?order_by=-colour")).await.refused(400);
+        assert!(refused["detail"].as_str().unwrap().contains("can't be ordered by"), "{list}: {refused}");
+    }
+    for wrong in [
+        "jobs?order_by=-id".to_owned(),
+        format!("{runs}?order_by=start_date&order_by=end_date"),
+        format!("{runs}?order_by=start_date&order_by=-id"),
+        format!("{runs}/done/taskInstances?order_by=state&order_by=start_date"),
+    ] {
+        api.get(&format!("/api/v2/{wrong}")).await.refused(400);
+    }
+}
+
+#[tokio::test]
+async fn instances_of_a_mapped_task_are_listed_and_of_no_other() {
+    let api = TestApi::new().await;
+    let each = ExpandSpec { axes: vec![vec![ListSpec::Literal("[1,2]".into())]] };
+    let group = |id: &str, parent: Option<&str>, expand| GroupSpec {
+        group_id: id.into(),
+        parent: parent.map(Into::into),
+        doc: None,
+        expand,
+    };
+    let spec = DagSpec {
+        nodes: vec![
+            NodeSpec { expand: Some(each.clone()), ..NodeSpec::new("count", "work") },
+            NodeSpec { expand: Some(each.clone()), ..NodeSpec::new("idle", "work") },
+            NodeSpec { group: Some("inner".into()), ..NodeSpec::new("inside", "work") },
+            NodeSpec::new("plain", "work"),
+        ],
+        groups: vec![group("outer", None, Some(each)), group("inner", Some("outer"), None)],
+        ..DagSpec::new("mapped")
+    };
+    deploy(&api, 9, ComponentKind::Wasm, spec).await;
+    let dag = api.store.dag_get(&DagId::new("mapped").unwrap()).await.unwrap().unwrap();
+    let run = DagRunNew {
+        key: DagRunKey(2),
+        dag_id: dag.dag_id,
+        run_id: RunId::new("one").unwrap(),
+        version: dag.version,
+        run_type: RunType::Manual,
+        state: RunState::Queued,
+        logical_date: None,
+        data_interval: None,
+        run_after: at(0),
+        queued_at: at(0),
+        start_date: None,
+        conf: "{}".into(),
+        triggered_by: "rest_api".into(),
+        triggering_user: None,
+        note: None,
+    };
+    let new = |(task_id, map_index)| InstanceNew {
+        key: InstanceKey { dag_run: DagRunKey(2), map_index, ..task(task_id) },
+        state: TaskState::None,
+        max_tries: 1,
+        placement: Placement::usual(EntryName::new("work").unwrap()),
+    };
+    let instances = [("count", 0), ("count", 1), ("inside", 0), ("inside", 1), ("plain", -1)].map(new);
+    let commit = Commit { dag_runs_new: vec![run], instances_new: instances.into(), now: at(1), ..Commit::default() };
+    api.store.commit(&commit).await.unwrap();
+
+    let instances = "/api/v2/dags/mapped/dagRuns/one/taskInstances";
+    for (query, count) in [
+        ("count/listMapped", 2),
+        ("count/listMapped?map_index=1", 1),
+        ("count/listMapped?state=success", 0),
+        ("inside/listMapped", 2),
+        ("idle/listMapped", 0),
+    ] {
+        assert_eq!(api.get(&format!("{instances}/{query}")).await.ok()["total_entries"], count, "{query}");
+    }
+    let refused = api.get(&format!("{instances}/plain/listMapped")).await.refused(404);
+    assert_eq!(refused["detail"], "task `plain` is not mapped");
+    let refused = api.get(&format!("{instances}/none/listMapped")).await.refused(404);
+    assert_eq!(refused["detail"], "the run's dag_version has no task `none`");
+
+    let listed = async |order: &str| {
+        let answer = api.get(&format!("{instances}?order_by={order}")).await.ok();
+        let name = |one: &Value| format!("{} {}", one["task_id"].as_str().unwrap(), one["map_index"]);
+        answer["task_instances"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    let mut expected = ["plain -1", "count 0", "inside 0", "count 1", "inside 1"];
+    assert_eq!(listed("map_index").await, expected);
+    expected.reverse();
+    assert_eq!(listed("-map_index").await, expected);
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use axum::http::{Method, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{PASSWORD, TestApi, at, task};
+use super::{PASSWORD, TestApi, at, dag_access, task};
 use crate::{
-    model::ids::XComKey,
-    store::{XComBody, XComNew},
+    model::ids::{AssetName, ConnectionId, DagId, XComKey},
+    store::{AssetEventNew, Commit, XComBody, XComNew},
 };
 
 const RUN: &str = "/api/v2/dags/flow/dagRuns/done";
@@ -117,6 +117,19 @@ async fn clearing_shows_first_and_does_then() {
     let shown = api.post(&format!("{RUN}/clear"), json!({})).await.ok();
     assert_eq!(shown["total_entries"], 2);
 
+    let none = json!({"dag_run_id": "done", "only_failed": false, "dry_run": false, "task_ids": []});
+    assert_eq!(api.post(clear, none).await.ok()["total_entries"], 0, "no task is not all tasks");
+    assert_eq!(api.get(RUN).await.ok()["state"], "success");
+    api.post(clear, json!({"dag_run_id": "none", "task_ids": []})).await.refused(404);
+    let dateless = json!({"dag_run_id": "dateless", "logical_date": null});
+    api.post("/api/v2/dags/flow/dagRuns", dateless).await.ok();
+    for around in ["include_past", "include_future"] {
+        let refused = api.post(clear, json!({"dag_run_id": "dateless", around: true})).await.refused(400);
+        let why = "can't use include_past or include_future with a run that has no logical_date";
+        assert_eq!(refused["detail"], why);
+        api.post(clear, json!({"dag_run_id": "done", around: true})).await.ok();
+    }
+
     let body = json!({"dag_run_id": "done", "only_failed": false, "dry_run": false, "task_ids": [["load", -1]]});
     let cleared = api.post(clear, body).await.ok();
     assert_eq!(cleared["task_instances"][0]["task_id"], "load");
@@ -165,7 +178,8 @@ async fn task_instances_are_listed_shown_and_marked() {
     assert_eq!((&instance["state"], &instance["duration"]), (&json!("success"), &json!(2.0)));
     assert_eq!((&instance["try_number"], &instance["operator_name"]), (&json!(1), &json!("work")));
     assert_eq!(api.get(&format!("{TASK}/-1")).await.ok()["id"], instance["id"]);
-    assert_eq!(api.get(&format!("{TASK}/listMapped")).await.ok()["total_entries"], 1);
+    let refused = api.get(&format!("{TASK}/listMapped")).await.refused(404);
+    assert_eq!(refused["detail"], "task `extract` is not mapped");
     assert_eq!(api.get(&format!("{TASK}/tries")).await.ok()["total_entries"], 1);
     assert_eq!(api.get(&format!("{TASK}/tries/1")).await.ok()["state"], "success");
     assert_eq!(api.get(&format!("{TASK}/-1/tries/1")).await.ok()["state"], "success");
@@ -301,6 +315,108 @@ async fn secrets_are_never_shown() {
     api.delete("/api/v2/connections/db").await.refused(404);
 }
 
+/// Also in bulk; what is named by an `update_mask` and left out is taken away, as before.
+#[tokio::test]
+async fn a_change_leaves_what_it_does_not_name() {
+    let api = TestApi::new().await;
+    let whole = json!({
+        "connection_id": "c1", "conn_type": "http", "description": "first", "host": "a.example", "login": "ada",
+        "schema": "s", "port": 80, "password": "hunter2", "extra": "{\"region\":\"eu\"}",
+    });
+    let path = "/api/v2/connections/c1";
+    let mut shown = api.post("/api/v2/connections", whole).await.ok();
+    let sealed = async || {
+        let row = api.store.connection_get(&ConnectionId::new("c1").unwrap()).await.unwrap().unwrap();
+        (row.sealed_password, row.sealed_extra)
+    };
+    let secrets = sealed().await;
+    let second = json!({"connection_id": "c1", "conn_type": "http", "description": "second"});
+    shown["description"] = "second".into();
+    assert_eq!(api.patch(path, second.clone()).await.ok(), shown);
+    assert_eq!(sealed().await, secrets);
+    let bulk = |entity: Value| json!({"actions": [{"action": "update", "entities": [entity]}]});
+    let third = json!({"connection_id": "c1", "conn_type": "http", "login": null});
+    let answer = api.patch("/api/v2/connections", bulk(third)).await.ok();
+    assert_eq!(answer["update"]["success"], json!(["c1"]), "{answer}");
+    shown["login"] = Value::Null;
+    assert_eq!(api.get(path).await.ok(), shown);
+    assert_eq!(sealed().await, secrets);
+    // A secret that stays does not go along to another host.
+    let moved = json!({"connection_id": "c1", "conn_type": "http", "host": "evil.example"});
+    api.patch(path, moved).await.refused(422);
+    let cleared = json!({"connection_id": "c1", "conn_type": "http", "password": null, "port": null});
+    let cleared = api.patch(path, cleared).await.ok();
+    assert_eq!(
+        (&cleared["password"], &cleared["port"], &cleared["host"]),
+        (&Value::Null, &Value::Null, &shown["host"])
+    );
+    let masked = api.patch(&format!("{path}?update_mask=host&update_mask=extra"), second.clone()).await.ok();
+    assert_eq!((&masked["host"], &masked["extra"], &masked["schema"]), (&Value::Null, &Value::Null, &json!("s")));
+    // What overwrites is all that is there then.
+    let overwrite =
+        json!({"actions": [{"action": "create", "entities": [second], "action_on_existence": "overwrite"}]});
+    api.patch("/api/v2/connections", overwrite).await.ok();
+    assert_eq!(api.get(path).await.ok()["schema"], Value::Null);
+
+    let variable = json!({"key": "a", "value": "v", "description": "first"});
+    api.post("/api/v2/variables", variable).await.ok();
+    let shown = api.patch("/api/v2/variables/a", json!({"key": "a", "value": "w"})).await.ok();
+    assert_eq!((&shown["value"], &shown["description"]), (&json!("w"), &json!("first")));
+    api.patch("/api/v2/variables", bulk(json!({"key": "a", "value": "x"}))).await.ok();
+    let shown = api.get("/api/v2/variables/a").await.ok();
+    assert_eq!((&shown["value"], &shown["description"]), (&json!("x"), &json!("first")));
+    let null = json!({"key": "a", "value": "x", "description": null});
+    assert_eq!(api.patch("/api/v2/variables/a", null).await.ok()["description"], Value::Null);
+
+    let pool = json!({"name": "b1", "slots": 1, "description": "first", "include_deferred": true});
+    api.post("/api/v2/pools", pool).await.ok();
+    api.patch("/api/v2/pools", bulk(json!({"name": "b1", "slots": 7}))).await.ok();
+    let shown = api.get("/api/v2/pools/b1").await.ok();
+    assert_eq!(
+        (&shown["slots"], &shown["description"], &shown["include_deferred"]),
+        (&json!(7), &json!("first"), &json!(true))
+    );
+    let null = json!({"pool": "b1", "slots": 3, "description": null});
+    let shown = api.patch("/api/v2/pools/b1", null).await.ok();
+    assert_eq!((&shown["slots"], &shown["description"]), (&json!(3), &Value::Null));
+}
+
+/// `triggering` is told of the last event alone.
+#[tokio::test]
+async fn assets_tell_which_event_a_run_was_made_for_and_what_waits() {
+    let api = TestApi::new().await;
+    dag_access::seed(&api.store).await;
+    let used = api.get("/api/v2/dags/open/dagRuns/open-run/upstreamAssetEvents").await.ok();
+    let used = used["asset_events"].as_array().unwrap();
+    let triggering: Vec<_> = used.iter().map(|event| &event["created_dagruns"][0]["triggering"]).collect();
+    assert_eq!(triggering.last(), Some(&&json!(true)), "{used:?}");
+    assert!(used.len() > 1 && triggering[..used.len() - 1].iter().all(|is| **is == json!(false)), "{used:?}");
+
+    let assets = api.get("/api/v2/assets?name_pattern=shared").await.ok();
+    let id = &assets["assets"][0]["id"];
+    let path = format!("/api/v2/dags/flow/assets/{id}/queuedEvents");
+    api.get(&path).await.refused(404);
+    let key = api.store.asset_event_next_key().await.unwrap();
+    let event = |nth: i64| AssetEventNew {
+        key: key + nth,
+        asset: AssetName::new("shared").unwrap(),
+        timestamp: at(6 + nth),
+        extra: "{}".into(),
+        source: None,
+        created_by: Some("ann".into()),
+        consumers: vec![DagId::new("flow").unwrap()],
+        through: None,
+    };
+    let commit = Commit { asset_events: vec![event(0), event(1)], now: at(8), ..Commit::default() };
+    api.store.commit(&commit).await.unwrap();
+    let first = api.get(&path).await.ok();
+    assert_eq!((&first["dag_id"], &first["asset_id"]), (&json!("flow"), id));
+    assert_eq!(first["dag_display_name"], "The flow");
+    let all = api.get("/api/v2/dags/flow/assets/queuedEvents").await.ok();
+    assert_eq!((&all["total_entries"], &all["queued_events"][0]), (&json!(2), &first));
+    api.get(&format!("{path}?before=2020-01-01")).await.refused(404);
+}
+
 #[tokio::test]
 async fn variables_and_pools_are_made_changed_and_deleted() {
     let api = TestApi::new().await;
@@ -406,6 +522,11 @@ async fn the_document_is_openapi_3_1_and_knows_airflows_fields() {
     assert!(!document.to_string().contains(PASSWORD));
     let trigger = &document["components"]["schemas"]["TriggerDagRunBody"];
     assert_eq!(trigger["required"], json!(["logical_date"]));
+    // What refuses the fields that are not there is none itself.
+    for name in ["TaskInstancesBatchBody", "DagRunsBatchBody"] {
+        let body = document["components"]["schemas"][name].to_string();
+        assert!(body.contains("order_by") && !body.contains("unknown") && !body.contains("executor"), "{name}: {body}");
+    }
     // A clear answers one of two things.
     for (name, done) in
         [("DagRunClearResponse", "DagRunResponse"), ("BulkDagRunClearResponse", "DagRunCollectionResponse")]

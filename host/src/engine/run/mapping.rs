@@ -57,7 +57,8 @@ impl RunState {
         }
     }
 
-    /// Gives a mapped task `length` instances: new ones are made, those beyond it are removed.
+    /// Gives a mapped task `length` instances: new ones are made, those that were removed come back, those beyond it
+    /// are removed.
     pub(super) fn resize(&mut self, node: NodeIndex, length: u32, turn: &mut Turn) {
         if !self.table.is_expanded(node) {
             turn.commands.push(Command::Delete(InstanceId::plain(node)));
@@ -78,10 +79,15 @@ impl RunState {
                 Command::Persist(Box::new(change))
             }));
         }
-        for id in self.table.ids_of(node).filter(|id| u32::try_from(id.map_index).is_ok_and(|index| index >= length)) {
-            if let Some(instance) = self.table.get(id).filter(|instance| instance.state != TaskState::Removed) {
-                self.abandon(id, instance, turn);
-                self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
+        for id in self.table.ids_of(node) {
+            let (Some(instance), Ok(index)) = (self.table.get(id), u32::try_from(id.map_index)) else { continue };
+            match (instance.state == TaskState::Removed, index < length) {
+                (true, true) => self.put(id, instance.cleared(self.retries(id)), None, turn),
+                (false, false) => {
+                    self.abandon(id, instance, turn);
+                    self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
+                }
+                (true, false) | (false, true) => {}
             }
         }
         self.reconsider(&BTreeSet::from([node]), turn);

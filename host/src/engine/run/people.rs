@@ -24,14 +24,14 @@ impl RunState {
         for id in self.named(instances.iter().copied()) {
             if let Some(instance) = self.table.get(id).filter(|instance| instance.state != state) {
                 self.abandon(id, instance, turn);
-                self.put(id, instance.ended(state, turn.now), message, turn);
+                self.put(id, instance.marked(state, turn.now), message, turn);
                 marked.insert(id);
             }
         }
         if marked.is_empty() {
             return;
         }
-        // What failed for want of these may now succeed.
+        // What failed for want of these may now succeed. The run goes on for it, or stays as it ended.
         let tasks: BTreeSet<_> = marked.iter().map(|id| id.node).collect();
         self.reconsider(&tasks, turn);
         let below = self.dag.descendants(tasks.iter().copied());
@@ -43,40 +43,42 @@ impl RunState {
                 !marked.contains(id) && matches!(state, Some(TaskState::Failed | TaskState::UpstreamFailed))
             })
             .collect();
-        let is_cleared = self.clear(stuck.into_iter(), turn);
-        if !is_cleared && self.row.state.is_finished() && self.table.unfinished() == 0 {
-            let state = self.outcome();
-            if state != self.row.state {
-                self.row.state = state;
-                turn.run(&self.row, None);
-            }
-        }
+        self.clear(stuck.into_iter(), turn);
     }
 
+    /// Airflow: `_set_dag_run_terminal_state`.
     pub(super) fn mark_run(&mut self, verdict: Verdict, turn: &mut Turn) {
         let is_waiting = self.row.state == State::Queued;
-        let all: Vec<_> = self.table.iter().collect();
-        for (id, instance) in all {
-            let is_teardown = matches!(self.dag.node(id.node).role, Role::Teardown { .. });
-            if is_teardown && !is_waiting {
+        let unfinished: Vec<_> = self.table.iter().filter(|(_, instance)| !instance.state.is_finished()).collect();
+        for (id, instance) in unfinished {
+            if self.is_teardown(id.node) && !is_waiting {
                 continue;
             }
-            let state = match (verdict, instance.state) {
-                (_, TaskState::Removed) | (Verdict::Success, TaskState::Success) => continue,
-                (Verdict::Success, _) => TaskState::Success,
-                (Verdict::Failed, state) if state.is_finished() => continue,
-                (Verdict::Failed, TaskState::None | TaskState::Scheduled) => TaskState::Skipped,
-                (Verdict::Failed, _) => TaskState::Failed,
+            let state = match (instance.state, verdict) {
+                (TaskState::Running | TaskState::UpForReschedule, Verdict::Success) => TaskState::Success,
+                (TaskState::Running | TaskState::UpForReschedule, Verdict::Failed) => TaskState::Failed,
+                _ => TaskState::Skipped,
             };
             self.abandon(id, instance, turn);
             let message = format!("the run was marked {}", State::from(verdict));
-            self.put(id, instance.ended(state, turn.now), Some(&message), turn);
+            self.put(id, instance.marked(state, turn.now), Some(&message), turn);
         }
         if self.row.state == State::Running {
             self.row.verdict = Some(verdict);
             turn.run(&self.row, None);
         } else if self.row.state != State::from(verdict) {
             self.end(State::from(verdict), None, turn);
+        }
+    }
+
+    pub(super) fn requeue(&mut self, turn: &mut Turn) {
+        let is_failed = |state| matches!(state, TaskState::Failed | TaskState::UpstreamFailed);
+        let all = self.table.iter();
+        let failed: Vec<_> = all.filter(|(_, instance)| is_failed(instance.state)).map(|(id, _)| id).collect();
+        let is_cleared = self.clear(failed.into_iter(), turn);
+        // How it ended is decided again, where nothing is left to do.
+        if !is_cleared && self.row.state.is_finished() {
+            self.wait_again(turn);
         }
     }
 
@@ -89,7 +91,7 @@ impl RunState {
             match instance.state {
                 // A run that is over goes on with what it had not at all before.
                 TaskState::None if self.row.state.is_finished() => {}
-                TaskState::None | TaskState::Restarting | TaskState::Removed => continue,
+                TaskState::None | TaskState::Restarting => continue,
                 TaskState::Queued | TaskState::Running => {
                     let next = Instance { state: TaskState::Restarting, ..instance };
                     self.put(id, next, None, turn);
@@ -102,7 +104,9 @@ impl RunState {
                 | TaskState::Skipped
                 | TaskState::UpstreamFailed
                 | TaskState::UpForRetry
-                | TaskState::UpForReschedule => {
+                | TaskState::UpForReschedule
+                // Its list may be longer now; if it is not, it is removed again.
+                | TaskState::Removed => {
                     self.abandon(id, instance, turn);
                     self.put(id, instance.cleared(self.retries(id)), None, turn);
                 }
@@ -112,19 +116,11 @@ impl RunState {
         if cleared.is_empty() {
             return false;
         }
-        self.row.clear_number += 1;
-        if self.row.state.is_finished() {
-            let clear_number = self.row.clear_number;
-            self.row = RunSnapshot {
-                state: State::Queued,
-                queued_at: turn.now,
-                start_date: None,
-                end_date: None,
-                clear_number,
-                verdict: None,
-            };
+        // With work to do again, the run ends as that does, and no more as a person said.
+        if cleared.iter().any(|id| !self.is_teardown(id.node)) {
+            self.row.verdict = None;
         }
-        turn.run(&self.row, None);
+        self.wait_again(turn);
 
         let nodes: BTreeSet<_> = cleared.iter().map(|id| id.node).collect();
         for id in cleared {
@@ -138,6 +134,23 @@ impl RunState {
         self.reconsider(&nodes, turn);
         turn.checks.extend(nodes.into_iter().map(Check::Node));
         true
+    }
+
+    /// Has a run that is over wait for its turn once more.
+    fn wait_again(&mut self, turn: &mut Turn) {
+        self.row.clear_number += 1;
+        if self.row.state.is_finished() {
+            let clear_number = self.row.clear_number;
+            self.row = RunSnapshot {
+                state: State::Queued,
+                queued_at: turn.now,
+                start_date: None,
+                end_date: None,
+                clear_number,
+                verdict: None,
+            };
+        }
+        turn.run(&self.row, None);
     }
 
     /// What was to start on the strength of where `nodes` stood is decided again.
@@ -155,5 +168,8 @@ impl RunState {
             }
         }
     }
-    // ---- decisions ------------------------------------------------------------------------------
+
+    fn is_teardown(&self, node: NodeIndex) -> bool {
+        matches!(self.dag.node(node).role, Role::Teardown { .. })
+    }
 }

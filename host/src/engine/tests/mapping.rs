@@ -28,10 +28,10 @@ fn a_mapped_task_has_an_instance_per_element_of_the_list() {
     driver.apply(&Event::Clear { instances: all(&driver) });
     driver.apply(&Event::Start);
     driver.play("list", list(3));
-    driver.succeed("m[0]");
-    driver.succeed("m[2]");
-    driver.succeed("end");
-    assert_eq!((driver.state_of("m[1]"), driver.run_state()), (TaskState::Removed, State::Success));
+    for task in ["m[0]", "m[1]", "m[2]", "end"] {
+        driver.succeed(task);
+    }
+    assert_eq!(driver.run_state(), State::Success, "what was removed is back");
 
     let mut empty = Driver::started(dag.clone());
     empty.play("list", list(0));
@@ -41,6 +41,57 @@ fn a_mapped_task_has_an_instance_per_element_of_the_list() {
     wrong.succeed("list");
     assert_eq!(states(&wrong), ["failed", "upstream_failed", "upstream_failed"]);
     assert!(wrong.messages[&wrong.id("list")].contains("not a list"));
+}
+
+#[test]
+fn what_was_removed_comes_back_when_the_list_has_it_again() {
+    let mapped = NodeSpec { expand: Some(over_output("list")), ..node("m") };
+    let mut driver = Driver::started(build(&spec(vec![node("list"), mapped], &[])));
+    let again = |driver: &mut Driver, tasks: &[&str]| {
+        let instances = tasks.iter().map(|task| driver.id(task)).collect();
+        driver.apply(&Event::Clear { instances });
+        driver.apply(&Event::Start);
+    };
+    driver.play("list", list(2));
+    driver.succeed("m[0]");
+    driver.succeed("m[1]");
+    again(&mut driver, &["list"]);
+    driver.play("list", list(1));
+    assert_eq!((driver.state_of("m[1]"), driver.run_state()), (TaskState::Removed, State::Success));
+
+    again(&mut driver, &["m[1]"]);
+    assert_eq!((driver.state_of("m[1]"), driver.run_state()), (TaskState::Removed, State::Success), "as it is beyond");
+    again(&mut driver, &["list"]);
+    driver.play("list", list(3));
+    assert_eq!(driver.state_of("m[0]"), TaskState::Success, "it was not cleared");
+    driver.crash();
+    driver.succeed("m[1]");
+    driver.succeed("m[2]");
+    assert_eq!((driver.rows[&driver.id("m[1]")].try_number, driver.run_state()), (2, State::Success));
+}
+
+#[test]
+fn what_was_removed_of_a_mapped_group_comes_back() {
+    let inner = |id: &str| NodeSpec { group: Some("g".to_owned()), ..node(id) };
+    let mut spec = spec(vec![node("list"), inner("g.a"), inner("g.b")], &[("g.a", "g.b")]);
+    let expand = Some(over_output("list"));
+    spec.groups.push(GroupSpec { group_id: "g".to_owned(), parent: None, doc: None, expand });
+    let mut driver = Driver::started(build(&spec));
+    for (round, length) in [2, 1, 3].into_iter().enumerate() {
+        if round > 0 {
+            let instances = ["list", "g.a", "g.b"].map(|task| driver.id(task)).to_vec();
+            driver.apply(&Event::Clear { instances });
+            driver.apply(&Event::Start);
+        }
+        driver.play("list", list(length));
+        for index in 0..length {
+            driver.succeed(&format!("g.a[{index}]"));
+            driver.succeed(&format!("g.b[{index}]"));
+        }
+        assert_eq!(driver.run_state(), State::Success, "{length}");
+        let removed = driver.rows.values().filter(|row| row.state == TaskState::Removed).count();
+        assert_eq!(removed, if length == 1 { 2 } else { 0 });
+    }
 }
 
 #[test]

@@ -40,6 +40,37 @@ fn a_finished_run_that_is_cleared_waits_for_its_turn() {
 }
 
 #[test]
+fn a_run_that_is_set_to_queued_is_decided_again() {
+    let mut driver = Driver::started(build(&chain(&["a", "b"])));
+    driver.succeed("a");
+    driver.succeed("b");
+    driver.apply(&Event::MarkRun(Verdict::Failed));
+    assert_eq!((states(&driver), driver.run_state()), (vec!["success", "success"], State::Failed));
+    driver.apply(&Event::Requeue);
+    assert_eq!((driver.run_state(), driver.run.end_date, driver.run.clear_number), (State::Queued, None, 1));
+    driver.apply(&Event::Start);
+    assert_eq!((states(&driver), driver.run_state()), (vec!["success", "success"], State::Success));
+
+    let mut driver = Driver::started(build(&chain(&["a", "b"])));
+    driver.play("a", FAILED);
+    driver.apply(&Event::Requeue);
+    assert_eq!((states(&driver), driver.run_state()), (vec!["none", "none"], State::Queued));
+}
+
+#[test]
+fn what_had_ended_keeps_when_it_did_when_it_is_marked() {
+    let mut driver = Driver::started(build(&chain(&["a", "b"])));
+    driver.play("a", FAILED);
+    let ended = driver.rows[&driver.id("a")].end_date;
+    assert!(ended.is_some());
+    driver.now = driver.now.after(Duration::from_mins(1));
+    driver.apply(&Event::Mark { instances: vec![driver.id("a")], state: TaskState::Success, message: None });
+    assert_eq!(driver.rows[&driver.id("a")].end_date, ended);
+    driver.apply(&Event::MarkRun(Verdict::Success));
+    assert_eq!(driver.rows[&driver.id("b")].end_date, Some(driver.now), "it had not");
+}
+
+#[test]
 fn what_was_to_start_waits_again_when_its_upstream_is_cleared() {
     let mut driver = Driver::started(build(&chain(&["a", "b"])));
     driver.succeed("a");
@@ -72,7 +103,52 @@ fn a_failure_that_is_marked_success_lets_the_rest_go_on() {
     assert_eq!(driver.run_state(), State::Success);
     let event = Event::Mark { instances: vec![driver.id("b")], state: TaskState::Failed, message: None };
     driver.apply(&event);
-    assert_eq!(driver.run_state(), State::Failed, "the run ends as its leaves do");
+    assert_eq!(driver.run_state(), State::Success, "nothing was cleared: the run is over");
+}
+
+#[test]
+fn a_mark_that_clears_nothing_leaves_the_run_as_it_ended() {
+    let mut spec = chain(&["a", "b"]);
+    spec.run_timeout_ms = Some(10_000);
+    let mut driver = Driver::started(build(&spec));
+    let attempt = driver.start(driver.id("a"));
+    driver.sleep();
+    driver.end(attempt, Outcome::Killed);
+    let message = driver.run_message.clone();
+    assert!(message.as_ref().is_some_and(|message| message.contains("its limit of 10 s")), "{message:?}");
+    let instances = vec![driver.id("a"), driver.id("b")];
+    driver.apply(&Event::Mark { instances, state: TaskState::Success, message: None });
+    assert_eq!((states(&driver), driver.run_state()), (vec!["success", "success"], State::Failed));
+    assert_eq!(driver.run_message, message);
+}
+
+#[test]
+fn what_waits_to_be_started_again_waits_for_its_upstream_too() {
+    let again = NodeSpec { retries: 1, retry_delay_ms: 30_000, ..node("b") };
+    let dag = build(&spec(vec![node("a"), again], &[("a", "b")]));
+    for end in [FAILED, Outcome::Later(at(30))] {
+        let waiting = || {
+            let mut driver = Driver::started(dag.clone());
+            driver.succeed("a");
+            driver.play("b", end.clone());
+            driver
+        };
+        let mut driver = waiting();
+        let instances = vec![driver.id("a")];
+        driver.apply(&Event::Clear { instances });
+        driver.sleep();
+        assert_eq!(states(&driver), ["scheduled", "none"], "{end:?}");
+        driver.succeed("a");
+        assert_eq!(driver.rows[&driver.id("b")].try_number, 2);
+        driver.succeed("b");
+        assert_eq!(driver.run_state(), State::Success);
+
+        let mut driver = waiting();
+        let instances = vec![driver.id("a")];
+        driver.apply(&Event::Mark { instances, state: TaskState::Failed, message: None });
+        driver.sleep();
+        assert_eq!((states(&driver), driver.run_state()), (vec!["failed", "upstream_failed"], State::Failed));
+    }
 }
 
 #[test]
@@ -109,8 +185,52 @@ fn a_run_that_is_marked_failed_still_tears_down() {
     assert_eq!([driver.state_of("w"), driver.state_of("x")], [TaskState::Failed, TaskState::Skipped]);
     assert_eq!(driver.run_state(), State::Running);
     driver.end(attempt, Outcome::Killed);
+    let mut cleared = driver.clone();
+    let instances = vec![driver.id("t")];
+    driver.apply(&Event::Clear { instances });
     driver.succeed("t");
     assert_eq!(driver.run_state(), State::Failed);
+
+    // What is cleared meanwhile decides how it ends.
+    let instances = ["s", "w", "x", "t"].map(|task| cleared.id(task)).to_vec();
+    cleared.apply(&Event::Clear { instances });
+    assert_eq!((cleared.run_state(), cleared.run.verdict), (State::Running, None));
+    for task in ["s", "w", "x", "t"] {
+        cleared.succeed(task);
+    }
+    assert_eq!(cleared.run_state(), State::Success);
+}
+
+#[test]
+fn a_run_that_is_marked_keeps_what_is_finished_and_skips_what_did_not_run() {
+    let again = NodeSpec { retries: 1, retry_delay_ms: 30_000, ..node("again") };
+    let nodes = ["done", "bad", "after_bad", "runs", "after", "ready", "sleeps"].map(node);
+    let nodes = nodes.into_iter().chain([again]).collect();
+    let dag = build(&spec(nodes, &[("bad", "after_bad"), ("runs", "after")]));
+    for (verdict, of_running) in [(Verdict::Success, TaskState::Success), (Verdict::Failed, TaskState::Failed)] {
+        let mut driver = Driver::started(dag.clone());
+        driver.succeed("done");
+        driver.play("bad", FAILED);
+        driver.play("sleeps", Outcome::Later(at(60)));
+        driver.play("again", FAILED);
+        let attempt = driver.start(driver.id("runs"));
+        driver.apply(&Event::MarkRun(verdict));
+        for (task, state) in [
+            ("done", TaskState::Success),
+            ("bad", TaskState::Failed),
+            ("after_bad", TaskState::UpstreamFailed),
+            ("runs", of_running),
+            ("after", TaskState::Skipped),
+            ("ready", TaskState::Skipped),
+            ("sleeps", of_running),
+            ("again", TaskState::Skipped),
+        ] {
+            assert_eq!(driver.state_of(task), state, "{task}, {verdict:?}");
+        }
+        assert_eq!((driver.run_state(), driver.ready.len()), (State::from(verdict), 0));
+        driver.end(attempt, Outcome::Killed);
+        assert!(!driver.state.is_busy());
+    }
 }
 
 #[test]

@@ -9,12 +9,13 @@ use petgraph::{algo::tarjan_scc, graphmap::DiGraphMap};
 use serde_json::value::RawValue;
 
 use super::{
-    Binding, Catalog, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, Node, NodeIndex, Past, Role, Source, Watched, Watcher,
-    cache::cache, expansion, reach, shorten, teardowns_of, weight::weigh, words::Words,
+    Binding, Catalog, Group, GroupIndex, MAX_EDGES, MAX_SETUPS, MAX_STARTED, Node, NodeIndex, Past, Role, Source,
+    Watched, Watcher, cache::cache, expansion, reach, shorten, teardowns_of, weight::weigh, words::Words,
 };
 use crate::model::{
     callback::{CallbackEvent, Callbacks},
     expand::{Expand, List, MAX_MAP_LENGTH},
+    grants,
     ids::{AssetName, EntryName, PoolName, QueueName, TaskId},
     retry::Retry,
     schema::{Effort, Schema},
@@ -78,6 +79,14 @@ pub(super) fn check_params(spec: &DagSpec) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+/// Each dag that a callback starts is a request for a grant, which somebody may have to read.
+pub(super) fn check_started(spec: &DagSpec) -> Result<(), Wrong> {
+    match grants::started_by_callbacks(spec).len() {
+        0..=MAX_STARTED => Ok(()),
+        many => Err(("callbacks".into(), format!("they start {many} dags; at most {MAX_STARTED} are allowed"))),
+    }
 }
 
 /// That the params of a new version can be used: a run would be refused only when somebody needs it. Airflow: `DAG.validate`.

@@ -123,6 +123,12 @@ impl Grant {
         })
     }
 
+    /// Runs of this one dag may be started and waited for.
+    pub fn of_dag(dag_id: &DagId) -> Self {
+        // An id has no `*`.
+        Self::Dag(NamePattern(dag_id.to_string()))
+    }
+
     pub fn kind(&self) -> GrantKind {
         match self {
             Self::Variable(_) => GrantKind::Variable,

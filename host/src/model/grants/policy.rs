@@ -177,6 +177,11 @@ impl Decisions {
         }
     }
 
+    /// Whether a dag that asks for `request` has it; `server` is the policy of those that have none of their own.
+    pub fn gives(&self, request: &Grant, server: &GrantsPolicy) -> bool {
+        self.standing(request, self.policy.as_ref().unwrap_or(server)).is_given()
+    }
+
     /// What a dag that asks for `requested` may reach; `server` is the policy of those that have none of their own.
     ///
     /// A request that is not given, as it is more than what was approved, still gives what was approved.

@@ -3,6 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{
+    callback::CallbackEvent,
+    spec::{CallbackSpec, NodeSpec},
+};
 
 fn own(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
@@ -47,6 +51,33 @@ fn dags_are_granted_by_name_or_prefix() {
     let grants = Grants::from_spec(&spec).unwrap();
     let allows = |id: &str| grants.allows_dag(&DagId::new(id).unwrap());
     assert_eq!(["load", "loads", "report-a", "report"].map(allows), [true, false, true, false]);
+}
+
+#[test]
+fn a_callback_that_starts_a_dag_asks_for_it() {
+    let told = |event, target: &str| CallbackSpec { event, target: target.to_owned() };
+    let callbacks = vec![told(CallbackEvent::Retry, "dag:mend"), told(CallbackEvent::Failure, "chat")];
+    let spec = DagSpec {
+        grants: GrantsSpec { variables: own(&["city"]), dags: own(&["load"]), ..GrantsSpec::default() },
+        callbacks: vec![
+            told(CallbackEvent::Success, "dag:payroll"),
+            told(CallbackEvent::Failure, "dag:load"),
+            told(CallbackEvent::Failure, "dag:no id"),
+        ],
+        nodes: vec![NodeSpec { callbacks, ..NodeSpec::new("t", "work") }],
+        ..DagSpec::new("told")
+    };
+    let asked = Grants::from_dag_spec(&spec).unwrap();
+    let requests: Vec<_> = asked.requests().map(|request| request.to_string()).collect();
+    assert_eq!(requests, ["variable:city", "dag:load", "dag:mend", "dag:payroll"]);
+    assert_eq!(Grants::from_spec(&spec.grants).unwrap().requests().count(), 2);
+    let mend = Grant::of_dag(&DagId::new("mend").unwrap());
+    let (open, review) = (GrantsPolicy::default(), GrantsPolicy::review());
+    assert!(Decisions::default().gives(&mend, &open) && !Decisions::default().gives(&mend, &review));
+    assert!(approved(&["dag:me*"]).gives(&mend, &review) && !approved(&["dag:payroll"]).gives(&mend, &review));
+    let mut revoked = Decisions::default();
+    revoked.revoke(&set(&["dag:mend"])).unwrap();
+    assert!(!revoked.gives(&mend, &open));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::{
     model::{
         asset::Added,
         ids::{AssetName, DagId, RunId},
+        time::Timestamp,
     },
     scheduler::{RequestError, runs, tick::Dispatch},
     store::{AssetEventNew, DagRunKey, InstanceKey, QueuedEvent, QueuedEventFilter, StoreError, Through},
@@ -92,11 +93,13 @@ impl<D: Dispatch> Driver<D> {
         extra: String,
         user: String,
         turn: &mut Turn,
-    ) -> Result<i64, RequestError> {
+    ) -> Result<(i64, Timestamp), RequestError> {
         if self.store.asset_get_by_name(&asset).await?.is_none() {
             return Err(RequestError::NotFound(format!("asset `{asset}` does not exist")));
         }
-        Ok(self.update_asset(asset, extra, None, Some(user), None, turn))
+        let key = self.update_asset(asset, extra, None, Some(user), None, turn);
+        // The event has the time of its turn.
+        Ok((key, turn.now()))
     }
 
     /// Makes the run that a dag's assets ask for, if they do. It consumes all events that wait for the dag.

@@ -23,7 +23,7 @@ use crate::{
         state::{RunState, TaskState},
         time::Timestamp,
     },
-    store::{DagRunKey, DagRunRow, Like, MAX_PAGE, Page, Store, StoreError},
+    store::{DagRunKey, DagRunRow, Like, MAX_PAGE, Order, Page, Store, StoreError},
 };
 
 /// Graphs of dag_versions that are kept for the next run.
@@ -180,7 +180,8 @@ impl<D: Dispatch> Driver<D> {
     pub(super) async fn reload_pools(&mut self) -> Result<(), StoreError> {
         let (mut offset, mut names) = (0, BTreeSet::new());
         loop {
-            let pools = self.store.pool_list(&Like::default(), Page { limit: MAX_PAGE, offset }).await?;
+            let page = Page { limit: MAX_PAGE, offset };
+            let pools = self.store.pool_list(&Like::default(), Order::Ascending, page).await?;
             for pool in &pools.items {
                 names.insert(pool.name.clone());
                 self.admission.set_pool(&pool.name, u32::try_from(pool.slots).ok(), pool.include_deferred);

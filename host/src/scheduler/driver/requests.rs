@@ -143,6 +143,9 @@ impl<D: Dispatch> Driver<D> {
     ) -> Outcome<DagRunKey> {
         let entry = self.dags.get(dag_id).ok_or_else(|| no_dag(dag_id))?;
         let (version, number) = (entry.row.version, entry.row.version_number);
+        if let Some(run_id) = &request.run_id {
+            runs::check_id(run_id)?;
+        }
         let origin = request.origin.clone();
         let new = runs::manual(DagRunKey(self.next_key), dag_id, version, &entry.timetable, request, conf, turn.now());
         if self.recent.has(dag_id, Some(&new.run_id), new.logical_date) {
@@ -283,14 +286,14 @@ impl<D: Dispatch> Driver<D> {
             )));
         }
         self.until_answered(|| self.store.dag_run_delete(std::slice::from_ref(&row.key))).await?;
-        if self.waits.is_newest_awaited(dag_id) {
-            // Another run is the newest now.
-            self.wake_waiters_of(dag_id, turn);
-        }
         self.close(row.key);
         self.links.deleted(row.key);
         self.queued.remove(&row.key);
         self.never_loaded.remove(&row.key);
+        // Those who wait for it look again; for those who wait for the newest, that is another one now.
+        let conditions = self.waits.about(&row, true);
+        let waiters = conditions.iter().flat_map(|condition| self.waits.waiters(condition)).collect();
+        self.wake_all(waiters, turn);
         self.leave(&row, row.state);
         if let Some(entry) = self.dags.get_mut(dag_id)
             && let Some(unfinished) = entry.unfinished(row.run_type).filter(|_| !row.state.is_finished())
@@ -353,12 +356,7 @@ impl<D: Dispatch> Driver<D> {
         match state {
             RunState::Success => drop(self.apply(key, &Event::MarkRun(Verdict::Success), turn)),
             RunState::Failed => drop(self.apply(key, &Event::MarkRun(Verdict::Failed), turn)),
-            RunState::Queued => {
-                let run = self.runs.get(&key).ok_or_else(|| no_run(dag_id, run_id))?;
-                let failed = |state| matches!(state, TaskState::Failed | TaskState::UpstreamFailed);
-                let instances = instances_of(run).filter(|(_, state)| failed(*state)).map(|(id, _)| id).collect();
-                self.apply(key, &Event::Clear { instances }, turn);
-            }
+            RunState::Queued => drop(self.apply(key, &Event::Requeue, turn)),
             RunState::Running => {
                 return Err(RequestError::Invalid("a run can be set to queued, success or failed".into()));
             }
@@ -376,7 +374,8 @@ impl<D: Dispatch> Driver<D> {
             let failed = matches!(state, TaskState::Failed | TaskState::UpstreamFailed);
             (!request.only_failed || failed) && (!request.only_running || state.is_active())
         };
-        let around = select::Around { upstream: request.upstream, downstream: request.downstream };
+        let around =
+            select::Around { upstream: request.upstream, downstream: request.downstream, spares_teardowns: false };
         let span = Span {
             run_id: request.run_id.as_ref(),
             since: request.since,
@@ -423,7 +422,8 @@ impl<D: Dispatch> Driver<D> {
                 request.state
             )));
         }
-        let around = select::Around { upstream: request.upstream, downstream: request.downstream };
+        let around =
+            select::Around { upstream: request.upstream, downstream: request.downstream, spares_teardowns: true };
         let span = Span {
             run_id: Some(&request.run_id),
             since: None,

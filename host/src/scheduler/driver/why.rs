@@ -10,7 +10,7 @@ use crate::{
         state::{RunState, TaskState},
         time::Timestamp,
     },
-    scheduler::{Dependency, Fleet, PodState, RequestError, no_run, tick::Dispatch},
+    scheduler::{Dependency, Fleet, PodState, RequestError, no_run, request::HeldBy, tick::Dispatch},
     store::{DagRunKey, DagRunRow},
 };
 
@@ -94,21 +94,18 @@ impl<D: Dispatch> Driver<D> {
         ))
     }
 
-    /// Who holds a key that an instance waits for.
+    /// Who holds a key that an instance waits for: tasks of any dag.
     fn why_named(&self, name: &Arc<str>, limit: u32) -> Dependency {
         let holders = self.admission.holders(&Key::Named(Arc::clone(name)));
-        let named = holders.iter().take(5).filter_map(|holder| {
+        let tasks = holders.iter().take(5).filter_map(|holder| {
             let run = self.runs.get(&DagRunKey(holder.run.0))?;
-            let task_id = &run.version.dag.node(holder.instance.node).task_id;
-            Some(format!("`{task_id}` of `{}` in `{}`", run.row.run_id, run.row.dag_id))
+            let task_id = run.version.dag.node(holder.instance.node).task_id.clone();
+            Some((run.row.dag_id.clone(), run.row.run_id.clone(), task_id))
         });
-        let named: Vec<_> = named.collect();
-        let more = if holders.len() > named.len() { ", ..." } else { "" };
-        let text = format!(
-            "it waits for the key `{name}`, which as many as may (concurrency_limit {limit}) hold: {}{more}",
-            named.join(", ")
-        );
-        Dependency::new("Task Concurrency", text)
+        let tasks: Vec<_> = tasks.collect();
+        let has_more = holders.len() > tasks.len();
+        let reason = format!("it waits for the key `{name}`, which as many as may (concurrency_limit {limit}) hold");
+        Dependency::held("Task Concurrency", reason, HeldBy { tasks, has_more })
     }
 
     fn why_queue(&self, queue: &QueueName, slots: u32) -> Dependency {

@@ -35,13 +35,17 @@ async fn variables_and_connections_read_back_the_same() {
     store.variable_put(&VariableRow { sealed: vec![2], ..variable }).await.unwrap();
     let row = store.variable_get(&key).await.unwrap().unwrap();
     assert_eq!((row.sealed, row.description.as_deref(), row.updated_at), (vec![2], Some("d"), at(1)));
-    assert_eq!(store.variable_list(&Like::default(), Page::default()).await.unwrap().total, 1);
-    assert_eq!(store.variable_list(&Like::one("REP%"), Page::default()).await.unwrap().items.len(), 1);
-    assert_eq!(store.variable_list(&Like::one("x%"), Page::default()).await.unwrap().total, 0);
+    assert_eq!(store.variable_list(&Like::default(), Order::Ascending, Page::default()).await.unwrap().total, 1);
+    assert_eq!(
+        store.variable_list(&Like::one("REP%"), Order::Ascending, Page::default()).await.unwrap().items.len(),
+        1
+    );
+    assert_eq!(store.variable_list(&Like::one("x%"), Order::Ascending, Page::default()).await.unwrap().total, 0);
     let heads = store.variable_head_list(&Like::one("rep%"), Page::default()).await.unwrap();
     assert_eq!((heads.total, heads.items[0].key.as_str(), heads.items[0].updated_at), (1, "reports/target", at(1)));
-    let bytes =
-        async |like: &str, limit| store.variable_list_bytes(&Like::one(like), Page::first(limit)).await.unwrap();
+    let bytes = async |like: &str, limit| {
+        store.variable_list_bytes(&Like::one(like), Order::Ascending, Page::first(limit)).await.unwrap()
+    };
     assert_eq!((bytes("rep%", 9).await, bytes("rep%", 0).await, bytes("x%", 9).await), (1, 0, 0));
     assert!(store.variable_delete(&key).await.unwrap());
     assert!(!store.variable_delete(&key).await.unwrap());
@@ -62,10 +66,13 @@ async fn variables_and_connections_read_back_the_same() {
     store.connection_put(&connection).await.unwrap();
     let row = store.connection_get(&id).await.unwrap().unwrap();
     assert_eq!(format!("{row:?}"), format!("{connection:?}"));
-    assert_eq!(store.connection_list(&Like::default(), Page::default()).await.unwrap().items.len(), 1);
+    assert_eq!(
+        store.connection_list(&Like::default(), Order::Ascending, Page::default()).await.unwrap().items.len(),
+        1
+    );
     let head = store.connection_head_list(&Like::default(), Page::default()).await.unwrap().items.remove(0);
     assert_eq!((head.id, head.has_password, head.port), (id.clone(), true, Some(65_535)));
-    assert_eq!(store.connection_list_bytes(&Like::default(), Page::default()).await.unwrap(), 1);
+    assert_eq!(store.connection_list_bytes(&Like::default(), Order::Ascending, Page::default()).await.unwrap(), 1);
     assert!(store.connection_delete(&id).await.unwrap());
     assert!(store.connection_get(&id).await.unwrap().is_none());
 }
@@ -185,7 +192,7 @@ async fn there_is_a_default_pool_from_the_start() {
     let unlimited = PoolRow { slots: -1, include_deferred: true, ..pool };
     store.pool_put(&unlimited).await.unwrap();
     assert_eq!(
-        store.pool_list(&Like::default(), Page::default()).await.unwrap().items,
+        store.pool_list(&Like::default(), Order::Ascending, Page::default()).await.unwrap().items,
         std::slice::from_ref(&unlimited)
     );
     assert!(store.pool_put(&PoolRow { slots: -2, ..unlimited }).await.is_err());

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     api::permit::Scoped,
     auth::{CurrentUser, WEBHOOK_USER},
+    model::role::{Permission, Role},
     scheduler::{AnswerRequest, RequestError},
     store::{ApprovalFilter, ApprovalRow, Page, WhichApprovals},
     ui::{
@@ -70,6 +71,8 @@ pub struct Ask {
     pub multiple: bool,
     pub fields: Vec<Field>,
     pub assignees: String,
+    /// The weakest role that may answer.
+    pub role: Role,
     pub action: String,
     pub error: Option<String>,
     /// Where another system posts the answer, if no person is asked.
@@ -167,6 +170,7 @@ fn ask(row: ApprovalRow, found: &Found) -> Ask {
         multiple,
         fields: schema_form::fields(&question.fields, &Map::new()),
         assignees,
+        role: Permission::ApprovalAnswer.least_role(),
         action: found.href("/answer", &[]),
         error: None,
         webhook: is_webhook.then(|| links::with_query(&path, &[("map_index", &index)])),

@@ -194,8 +194,8 @@ pub async fn show(
     let keys: Vec<_> = listed.items.iter().map(|event| event.key).collect();
     let mut consumed: BTreeMap<i64, Vec<DagRunRow>> = BTreeMap::new();
     let runs = ui.store.dag_run_list_by_asset_events(&keys).await?;
-    for (event, run) in runs.into_iter().filter(|(_, run)| scope.sees(&run.dag_id)) {
-        consumed.entry(event).or_default().push(run);
+    for consumer in runs.into_iter().filter(|consumer| scope.sees(&consumer.run.dag_id)) {
+        consumed.entry(consumer.event).or_default().push(consumer.run);
     }
     let runs = |event: i64| {
         consumed.get(&event).into_iter().flatten().fold(Html::new(), |html, run| {

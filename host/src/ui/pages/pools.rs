@@ -11,7 +11,7 @@ use super::settings::{FormView, KeyQuery, Kind, ListLine, ListQuery, SettingFiel
 use crate::{
     auth::Audit,
     model::{ids::PoolName, role::Permission},
-    store::{Like, PoolRow},
+    store::{Like, Order, PoolRow},
     ui::{
         UiState,
         error::UiError,
@@ -37,7 +37,7 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
-    let listed = ui.store.pool_list(&Like::default(), query.page()).await?;
+    let listed = ui.store.pool_list(&Like::default(), Order::Ascending, query.page()).await?;
     let line = |row: &PoolRow| {
         let slots = if row.slots < 0 { "unlimited".to_owned() } else { row.slots.to_string() };
         let waiting = if row.include_deferred { "yes" } else { "no" };

@@ -106,6 +106,7 @@ struct RunView {
 
 struct TaskLine {
     task_id: TaskId,
+    map_index: i32,
     label: String,
     href: String,
     state: StateView,
@@ -257,6 +258,7 @@ pub async fn show(
                 now,
             },
             message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
+            map_index: row.map_index,
             task_id: row.task_id,
         })
         .collect();
@@ -583,7 +585,10 @@ pub async fn confirm_mark(
     let cancels = form.state == RunState::Failed && !run.state.is_finished();
     let mut lines = vec![format!("The run becomes {}.", form.state)];
     if !run.state.is_finished() {
-        lines.push("Task instances that are running are ended; those that have not started won't.".into());
+        lines.push(format!(
+            "Task instances that are running are ended and become {}; those that have not started are skipped.",
+            form.state
+        ));
     }
     Ok(confirm(
         frame,

@@ -258,6 +258,11 @@ impl FormView {
 }
 
 impl ListView {
+    /// The cells of a row, each with the heading of its column.
+    fn cells<'a>(&'a self, row: &'a ListLine) -> impl Iterator<Item = (&'static str, &'a str)> {
+        self.columns.iter().copied().zip(row.cells.iter().map(String::as_str))
+    }
+
     fn may_change(&self) -> bool {
         self.permission.is_none_or(|permission| self.shell.may(permission))
     }

@@ -218,6 +218,6 @@ pub async fn confirm_sign_out(frame: Frame) -> Response {
 
 /// `POST /tokens/sign-out`: all sessions and tokens of whoever asks.
 pub async fn sign_out(State(ui): State<UiState>, user: CurrentUser) -> Result<Response, UiError> {
-    ui.auth.sign_out_everywhere(&user.username).await?;
+    ui.auth.sign_out_self(&user).await?;
     Ok(go_and_tell("/login", "You are signed out everywhere."))
 }

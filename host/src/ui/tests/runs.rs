@@ -109,7 +109,7 @@ pub async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVers
     }
 }
 
-fn add_instance(
+pub fn add_instance(
     commit: &mut Commit,
     run: DagRunKey,
     node: &NodeSpec,

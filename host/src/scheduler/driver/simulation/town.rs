@@ -521,7 +521,7 @@ impl Town {
         assert!(made.items.len() <= self.events_asked, "{} of {} events", made.items.len(), self.events_asked);
         let keys: Vec<_> = made.items.iter().map(|event| event.key).collect();
         let consumers = store.dag_run_list_by_asset_events(&keys).await.unwrap();
-        let consumed: BTreeSet<_> = consumers.iter().map(|(event, _)| event).collect();
+        let consumed: BTreeSet<_> = consumers.iter().map(|consumer| consumer.event).collect();
         assert_eq!(consumed.len(), consumers.len(), "an event was consumed twice");
         assert!(store.asset_queue_names().await.unwrap().is_empty(), "an event is consumed by nobody");
 

@@ -61,3 +61,35 @@ async fn a_clear_of_too_much_is_refused_and_changes_nothing() {
     world.pass(1).await;
     assert!(world.runs(&runs[0], "x") && world.runs(&runs[2], "y"));
 }
+
+#[tokio::test]
+async fn a_mark_downstream_leaves_teardowns_to_run() {
+    let mut torn_down = dag("a", &["setup", "work", "after", "undo"]);
+    let role = serde_json::json!({"teardown": {"setups": ["setup"], "on_failure_fail_dagrun": false}});
+    torn_down["nodes"][0]["role"] = "setup".into();
+    torn_down["nodes"][3]["role"] = role;
+    torn_down["nodes"][3]["trigger_rule"] = "all_done_setup_success".into();
+    torn_down["edges"] =
+        serde_json::json!([["setup", "work"], ["work", "after"], ["after", "undo"], ["setup", "undo"]]);
+    let mut world = World::new(vec![torn_down]).await;
+    let run = world.trigger("a", "one", None).await;
+    world.end(&run, "setup", AttemptResult::Success).await;
+    let mut marked = Vec::new();
+    for task in ["work", "undo"] {
+        let request = Box::new(MarkRequest {
+            dag_id: dag_id("a"),
+            run_id: run.run_id.clone(),
+            tasks: vec![(task_id(task), None)],
+            state: TaskState::Success,
+            upstream: false,
+            downstream: true,
+            past: false,
+            future: false,
+            dry_run: false,
+        });
+        let instances = world.ask(|reply| Request::Mark { request, reply }).await.unwrap();
+        marked.push(instances.into_iter().map(|instance| instance.task_id.to_string()).collect::<Vec<_>>());
+        assert_eq!(world.runs(&run, "undo"), task == "work", "{task}");
+    }
+    assert_eq!(marked, [vec!["after", "work"], vec!["undo"]], "a teardown is marked by its name");
+}

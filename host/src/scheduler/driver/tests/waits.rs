@@ -168,6 +168,23 @@ async fn a_dag_that_is_not_there_fails_the_wait_and_one_that_goes_wakes() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_deleted_wakes_those_who_wait_for_it_and_nobody_else() {
+    let (mut world, a) = world().await;
+    let other = world.trigger("a", "other", None).await;
+    world.end(&other, "w", wait_for("b", WhichRun::LogicalDate(at(1)), &[])).await;
+    world.ask(|reply| Request::SetPaused { dag_id: dag_id("b"), paused: true, reply }).await.unwrap();
+    for which in [WhichRun::RunId(RunId::new("b").unwrap()), WhichRun::LogicalDate(at(0)), WhichRun::Newest] {
+        let b = world.trigger("b", "b", Some(at(0))).await;
+        world.end(&a, "w", wait_for("b", which.clone(), &[])).await;
+        assert!(!world.runs(&a, "w"), "{which:?}");
+        let run_id = b.run_id.clone();
+        world.ask(|reply| Request::DeleteRun { dag_id: dag_id("b"), run_id, reply }).await.unwrap();
+        assert!(world.runs(&a, "w"), "{which:?}");
+    }
+    assert_eq!((world.state(&other, "w").await, world.waits().await), (TaskState::UpForReschedule, 1));
+}
+
+#[tokio::test]
 async fn thousands_who_wait_are_not_looked_at_by_other_runs_and_all_wake() {
     const WAITERS: usize = 3_000;
     let tasks: Vec<_> = (0..WAITERS).map(|number| format!("w{number}")).collect();
@@ -230,6 +247,18 @@ async fn an_instance_starts_a_run_once() {
     let other = world.trigger("a", "other", None).await;
     let refused = world.trigger_with("b", by(&other, 1, false)).await.unwrap_err();
     assert!(matches!(refused, RequestError::Conflict(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn nobody_asks_for_a_run_with_an_id_of_the_scheduler() {
+    let (mut world, a) = world().await;
+    for run_id in ["scheduled__2026-11-23T12:19:20+00:00", "backfill__x", "asset_triggered__x"] {
+        let run_id = Some(RunId::new(run_id).unwrap());
+        for asked in [by(&a, 1, false), by(&a, 1, true), RunRequest { origin: None, ..by(&a, 1, false) }] {
+            let refused = world.trigger_with("b", RunRequest { run_id: run_id.clone(), ..asked }).await.unwrap_err();
+            assert!(matches!(refused, RequestError::Invalid(_)), "{refused}");
+        }
+    }
 }
 
 #[tokio::test]

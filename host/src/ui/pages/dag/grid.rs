@@ -64,8 +64,7 @@ pub async fn grid(
         links::with_query(&base, &[("q", &query.q), ("runs", &runs), ("offset", &offset)])
     };
     let twin_runs = runs_shown.min(u32::try_from(TWIN_RUNS).unwrap_or(runs_shown));
-    let mut runs = data::newest_runs(&ui, &dag_id, twin_runs).await?;
-    runs.reverse();
+    let runs = data::newest_runs(&ui, &dag_id, twin_runs).await?;
     let wanted = query.q.to_lowercase();
     let rows: Vec<usize> = tree_order(&shape.dag)
         .into_iter()

@@ -25,17 +25,22 @@ pub const TWIN_ROWS: usize = 60;
 pub const TWIN_RUNS: usize = 10;
 
 pub struct Twin {
+    /// The newest at the right, as in the grid.
     pub runs: Vec<TwinRun>,
     pub rows: Vec<TwinRow>,
 }
 
 pub struct TwinRun {
+    /// Tells it from the others, shorter than its id.
+    pub key: i64,
     pub run_id: RunId,
     pub href: String,
     pub state: StateIconOf,
     pub state_name: &'static str,
     /// Month and day.
     pub short: String,
+    /// The time of the day, if another one is of the same.
+    pub time: Option<String>,
 }
 
 /// A run's state as an icon in its colour.
@@ -60,6 +65,8 @@ pub struct TwinRow {
 }
 
 pub struct TwinCell {
+    /// The key of its run.
+    pub run: i64,
     pub href: String,
     pub told: String,
     pub state: StateCell,
@@ -149,6 +156,7 @@ pub async fn twin(
             let states = of_row.iter().filter_map(|row| letters.get(row).copied());
             let state = StateView::from(states.reduce(TaskState::summary).unwrap_or(TaskState::None));
             TwinCell {
+                run: run.key.0,
                 href: if is_group {
                     links::run(&run.dag_id, &run.run_id)
                 } else {
@@ -160,16 +168,22 @@ pub async fn twin(
         };
         TwinRow { name: id.to_string(), is_group, depth, cells: runs.iter().zip(&letters).map(cell).collect() }
     };
-    let day = |run: &DagRunRow| run.logical_date.unwrap_or(run.run_after).to_utc().with_timezone(&zone.shown);
+    let at = |run: &DagRunRow| run.logical_date.unwrap_or(run.run_after).to_utc().with_timezone(&zone.shown);
+    let mut of_day: BTreeMap<_, usize> = BTreeMap::new();
+    for run in runs {
+        *of_day.entry(at(run).date_naive()).or_default() += 1;
+    }
     Ok(Twin {
         runs: runs
             .iter()
             .map(|run| TwinRun {
+                key: run.key.0,
                 run_id: run.run_id.clone(),
                 href: links::run(&run.dag_id, &run.run_id),
                 state: StateIconOf(run.state.into()),
                 state_name: run.state.as_str(),
-                short: day(run).format("%m-%d").to_string(),
+                short: at(run).format("%m-%d").to_string(),
+                time: (of_day[&at(run).date_naive()] > 1).then(|| at(run).format("%H:%M").to_string()),
             })
             .collect(),
         rows: rows.into_iter().map(line).collect(),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    auth::CurrentUser,
     model::{
         dag::{Difference, differences, is_other_code},
         ids::DagId,
@@ -112,9 +113,10 @@ async fn find(ui: &UiState, dag_id: &DagId, number: i64) -> Result<DagVersionRow
 /// `POST /dags/{dag_id}/versions/{number}/roll-back`
 pub async fn roll_back(
     State(ui): State<UiState>,
+    user: CurrentUser,
     Path((dag_id, number)): Path<(DagId, i64)>,
 ) -> Result<Response, UiError> {
-    let rolled = ui.scheduler.dag_roll_back(&dag_id, number).await?;
+    let rolled = ui.scheduler.dag_roll_back(&dag_id, number, &user.uploader()).await?;
     let told = format!("Version {number} is the newest again, as version {}.", rolled.version_number);
     Ok(go_and_tell(&links::dag_version(&dag_id, rolled.version_number), &told))
 }

@@ -1,6 +1,6 @@
 //! The log of an attempt.
 
-use std::convert::Infallible;
+use std::{collections::BTreeSet, convert::Infallible};
 
 use askama::Template;
 use axum::{
@@ -27,6 +27,9 @@ use crate::{
 
 /// Lines that the plain log reads at a time.
 const RAW_LINES: usize = 5_000;
+/// Tries that are offered one by one. Of more, some around the one that is shown are, and the first and the newest.
+const TRIES: u32 = 1_000;
+const TRIES_AROUND: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "task_log.html")]
@@ -75,6 +78,20 @@ fn in_shell(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
+/// The tries that the selector offers, the newest first.
+fn offered(shown: u32, newest: u32) -> Vec<u32> {
+    let (from, to) = if newest <= TRIES {
+        (1, newest)
+    } else {
+        (shown.saturating_sub(TRIES_AROUND).max(1), shown.saturating_add(TRIES_AROUND).min(newest))
+    };
+    let mut tries: BTreeSet<u32> = (from..=to).collect();
+    if newest > 0 {
+        tries.extend([1, newest]);
+    }
+    tries.into_iter().rev().collect()
+}
+
 pub async fn view(
     ui: &UiState,
     found: &Found,
@@ -89,7 +106,6 @@ pub async fn view(
         log::read(ui, &found.key, try_number, &filter, query.before).await?
     };
     let is_deleted = log.total == 0 && ui.store.dag_run_part_is_deleted(found.key.dag_run, Part::Logs).await?;
-    let last = found.row.as_ref().map_or(0, |row| row.try_number).max(try_number);
     let (try_text, total) = (try_number.to_string(), show::grouped(usize::try_from(log.total).unwrap_or(usize::MAX)));
     let address = |before: u64| {
         let before = before.to_string();
@@ -106,7 +122,7 @@ pub async fn view(
     }
     let html = part(&LogPart {
         map_index: found.map_index(),
-        tries: (1..=last).rev().take(100).collect(),
+        tries: offered(try_number, found.newest_try()),
         try_number,
         levels: LEVELS,
         level: query.level.clone(),
@@ -144,7 +160,7 @@ pub async fn raw_log(
     Query(query): Query<RawLogQuery>,
 ) -> Result<Response, UiError> {
     let found = find(&ui, path, query.map_index).await?;
-    let try_number = query.r#try.or(found.row.as_ref().map(|row| row.try_number)).unwrap_or(0);
+    let try_number = found.try_of(query.r#try)?;
     let (logs, key) = (ui.logs.clone(), found.key);
     let pages = stream::unfold(Some(0), move |from| {
         let (logs, key) = (logs.clone(), key.clone());
@@ -166,4 +182,21 @@ pub async fn raw_log(
     });
     let media_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((media_type, Body::from_stream(pages.map(Ok::<_, Infallible>).fuse())).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shown_try_is_always_offered_and_of_very_many_not_all_are() {
+        assert_eq!(offered(0, 0), [0; 0]);
+        assert_eq!(offered(2, 3), [3, 2, 1]);
+        assert_eq!(offered(5, 112).len(), 112);
+        let some = offered(5_000, 1_000_000);
+        assert_eq!((some[0], some[1], some[51], some[101]), (1_000_000, 5_050, 5_000, 4_950));
+        assert_eq!((some.len(), some[102]), (103, 1));
+        assert_eq!(offered(1, 5_000).len(), 52);
+        assert_eq!(offered(u32::MAX, u32::MAX).len(), 52);
+    }
 }

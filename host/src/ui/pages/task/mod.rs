@@ -22,8 +22,10 @@ use super::{
     run::{crumbs, label, tries},
 };
 use crate::{
+    api::permit::Scoped,
     model::{
         dag::Node,
+        dag_access::DagSet,
         ids::{DagId, RunId, TaskId},
         state::TaskState,
         time::Timestamp,
@@ -71,6 +73,10 @@ struct Message {
 struct Instances {
     items: Vec<InstanceChip>,
     pager: Pager,
+    /// Where another one is asked for by its index, in the tab that is open.
+    action: String,
+    tab: String,
+    shown: i32,
 }
 
 struct InstanceChip {
@@ -96,9 +102,9 @@ pub struct TaskQuery {
     /// The log's lines before this one.
     #[serde(default)]
     before: Option<u64>,
-    /// Of the list of mapped instances.
+    /// Of the list of mapped instances; else it begins at the part in which the shown one is.
     #[serde(default)]
-    offset: u32,
+    offset: Option<u32>,
 }
 
 pub type TaskPath = Path<(DagId, RunId, TaskId)>;
@@ -121,6 +127,24 @@ impl Found {
         (self.key.map_index >= 0).then_some(self.key.map_index)
     }
 
+    /// The number of the newest try; 0 before the first.
+    fn newest_try(&self) -> u32 {
+        self.row.as_ref().map_or(0, |row| row.try_number)
+    }
+
+    /// The try that is asked for, else the newest.
+    fn try_of(&self, asked: Option<u32>) -> Result<u32, UiError> {
+        let newest = self.newest_try();
+        match asked {
+            None | Some(0) => Ok(newest),
+            Some(asked) if asked <= newest => Ok(asked),
+            Some(asked) => {
+                let task_id = &self.key.task_id;
+                Err(UiError::NotFound(format!("try {asked} of task `{task_id}` never was; the newest is {newest}")))
+            }
+        }
+    }
+
     pub fn base(&self) -> String {
         let path = links::run(&self.run.dag_id, &self.run.run_id);
         format!("{path}/tasks/{}", links::part(self.key.task_id.as_str()))
@@ -139,7 +163,10 @@ pub async fn find(ui: &UiState, path: (DagId, RunId, TaskId), map_index: Option<
     let (dag_id, run_id, task_id) = path;
     let run = ui.run(&dag_id, &run_id).await?;
     let shape = ui.shapes.get(&ui.store, run.version).await?;
-    let missing = || UiError::NotFound(format!("task `{task_id}` is not in dag_run `{run_id}` of dag `{dag_id}`"));
+    let missing = || {
+        let instance = map_index.map(|index| format!("instance {index} of ")).unwrap_or_default();
+        UiError::NotFound(format!("{instance}task `{task_id}` is not in dag_run `{run_id}` of dag `{dag_id}`"))
+    };
     let mut key = InstanceKey { dag_run: run.key, task_id: task_id.clone(), map_index: map_index.unwrap_or(-1) };
     let is_mapped = shape.row(&task_id).is_some_and(|row| shape.is_mapped(row));
     let row = if is_mapped && map_index.is_none() {
@@ -163,6 +190,7 @@ async fn mapped(ui: &UiState, key: &InstanceKey, page: Page) -> Result<Listed<Ta
 /// `GET /dags/{dag_id}/runs/{run_id}/tasks/{task_id}`
 pub async fn show(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
     frame: Frame,
     Path(path): TaskPath,
     Query(query): Query<TaskQuery>,
@@ -172,7 +200,7 @@ pub async fn show(
     let zone = frame.zones(&found.shape.spec);
     let now = ui.clock.now();
     let row = found.row.as_ref();
-    let try_number = query.r#try.or(row.map(|row| row.try_number)).unwrap_or(0);
+    let try_number = found.try_of(query.r#try)?;
     let tab = match query.tab.as_str() {
         tab @ ("outputs" | "inputs" | "details") => tab,
         _ => "log",
@@ -203,12 +231,12 @@ pub async fn show(
         crumbs: crumbs(&dag_id, Some(&run_id)),
         label: title,
         state,
-        present_try: row.map_or(0, |row| row.try_number),
+        present_try: found.newest_try(),
         clear_href: found.href("/clear", &[]),
         mark_href: found.href("/mark", &[]),
         message: row.and_then(message),
         questions: super::approvals::questions(&ui, &found, zone).await?,
-        facts: facts(&found, &waits_for(&ui, &found).await, zone, now),
+        facts: facts(&found, &waits_for(&ui, &found, scope.seen()).await, zone, now),
         instances: instances(&ui, &found, &query).await?,
         tabs: tabs
             .map(|(name, text)| Tab {
@@ -234,8 +262,9 @@ fn message(row: &TaskInstanceRow) -> Option<Message> {
     Some(Message { kind, first: first.to_owned(), rest: rest.trim_end().to_owned() })
 }
 
-/// What the instance waits for, if it does. The scheduler may be gone; then that is not told.
-async fn waits_for(ui: &UiState, found: &Found) -> Vec<String> {
+/// What the instance waits for, if it does, to one who sees the dags of `seen`. The scheduler may be gone; then that is not
+/// told.
+async fn waits_for(ui: &UiState, found: &Found, seen: &DagSet) -> Vec<String> {
     let is_waiting = found.row.as_ref().is_none_or(|row| {
         matches!(row.state, TaskState::None | TaskState::Scheduled) && !found.run.state.is_finished()
     });
@@ -244,7 +273,7 @@ async fn waits_for(ui: &UiState, found: &Found) -> Vec<String> {
     }
     let (run, key) = (&found.run, &found.key);
     let waits = ui.scheduler.task_dependencies(&run.dag_id, &run.run_id, &key.task_id, key.map_index).await;
-    waits.unwrap_or_default().into_iter().map(|wait| wait.reason).collect()
+    waits.unwrap_or_default().iter().map(|wait| wait.reason(seen)).collect()
 }
 
 fn facts(found: &Found, waits_for: &[String], zone: Zones, now: Timestamp) -> Facts {
@@ -289,9 +318,11 @@ async fn instances(ui: &UiState, found: &Found, query: &TaskQuery) -> Result<Opt
     if found.key.map_index < 0 {
         return Ok(None);
     }
-    let page = Page { limit: INSTANCES.min(MAX_PAGE), offset: query.offset };
-    let listed = mapped(ui, &found.key, page).await?;
-    let offset = query.offset.to_string();
+    let limit = INSTANCES.min(MAX_PAGE);
+    let place = u32::try_from(found.key.map_index).unwrap_or(0);
+    let from = query.offset.unwrap_or(place / limit * limit);
+    let listed = mapped(ui, &found.key, Page { limit, offset: from }).await?;
+    let offset = from.to_string();
     let items: Vec<_> = listed
         .items
         .into_iter()
@@ -306,9 +337,9 @@ async fn instances(ui: &UiState, found: &Found, query: &TaskQuery) -> Result<Opt
         })
         .collect();
     let address = |at: usize| found.href("", &[("tab", &query.tab), ("offset", &at.to_string())]);
-    let offset = usize::try_from(query.offset).unwrap_or(0);
-    let pager = Pager::new(offset, INSTANCES as usize, items.len(), listed.total, address);
-    Ok(Some(Instances { items, pager }))
+    let pager = Pager::new(from as usize, limit as usize, items.len(), listed.total, address);
+    let (action, tab, shown) = (found.base(), query.tab.clone(), found.key.map_index);
+    Ok(Some(Instances { items, pager, action, tab, shown }))
 }
 
 fn part(template: &impl Template) -> Result<Html, UiError> {
