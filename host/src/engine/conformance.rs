@@ -384,8 +384,8 @@ impl StatesCase {
 
 impl TaskCase {
     fn outcome(&self, map_index: i32, try_number: u32) -> Outcome {
-        let success =
-            Outcome::Success { list_length: self.returns.as_ref().map(|items| u32::try_from(items.len()).unwrap()) };
+        let list_length = self.returns.as_ref().map(|items| u32::try_from(items.len()).unwrap());
+        let success = Outcome::Success { list_length, has_result: true };
         let item = self.mapped.as_ref().and_then(|items| items.get(usize::try_from(map_index).ok()?));
         let act = |text: &str| match text {
             "fail" => Outcome::Failed { retry: true, delay: None },

@@ -24,6 +24,8 @@
 //!  skipped | upstream_failed | removed            clear while running: restarting ──► none
 //! ```
 //!
+//! What is scheduled goes back to none when its upstream is cleared before it has its slots.
+//!
 //! What it promises: the same events give the same commands; a run restored from what was persisted goes on as the
 //! one that was lost; at most one attempt of an instance is in flight; an event of any other attempt changes nothing.
 //! What it leaves out: which runs are created when (`model::timetable`), max_active_runs (the driver's), the database.

@@ -40,6 +40,8 @@ pub struct RunState {
     followed: BTreeMap<InstanceId, Vec<NodeIndex>>,
     /// Lengths of the lists that were returned.
     lengths: BTreeMap<InstanceId, u32>,
+    /// Of mapped tasks that others are expanded over: how many instances have a result.
+    results: BTreeMap<NodeIndex, u32>,
     /// Attempts in flight whose instance no longer waits for them: they were told to end.
     stray: BTreeMap<InstanceId, (u32, u32)>,
     /// Retries and reschedules that are due later.
@@ -111,7 +113,11 @@ impl RunState {
         let seed = seed(&dag, identity);
         let stray = BTreeMap::new();
         let held = BTreeSet::new();
-        Self { dag, row, table, followed, lengths, stray, timers, told_wake_at: None, held, seed }
+        let results = BTreeMap::new();
+        let mut run =
+            Self { dag, row, table, followed, lengths, results, stray, timers, told_wake_at: None, held, seed };
+        run.count_results();
+        run
     }
 
     /// Of a run that is restored: how a person ended it, while teardowns still run.
@@ -294,7 +300,9 @@ impl RunState {
             return;
         }
         match outcome {
-            Outcome::Success { list_length } => self.succeed(id, *list_length, message, turn),
+            Outcome::Success { list_length, has_result } => {
+                self.succeed(id, *list_length, *has_result, message, turn);
+            }
             Outcome::Skipped => self.put(id, instance.ended(TaskState::Skipped, turn.now), message, turn),
             Outcome::Branch(tasks) => self.branch(id, tasks, turn),
             Outcome::ShortCircuit { ignore_downstream_trigger_rules } => {
@@ -342,18 +350,23 @@ impl RunState {
     /// The wait for a retry or a reschedule is over. What is upstream may have been cleared or marked meanwhile: then the
     /// trigger rule decides anew, as of an instance that is cleared.
     fn go_on(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
-        let is_retry = instance.state == TaskState::UpForRetry;
         if self.table.decide(&self.dag, id) != Decision::Run {
-            // A try that did not fail is none of its retries.
-            let max_tries = instance.max_tries.saturating_add(u32::from(!is_retry));
-            let next = Instance { try_number: instance.try_number, max_tries, ..Instance::default() };
-            self.put(id, next, None, turn);
-            turn.checks.push_back(Check::Instance(id));
-        } else if is_retry {
+            self.take_back(id, instance, turn);
+        } else if instance.state == TaskState::UpForRetry {
             self.schedule(id, instance, turn);
         } else {
             self.start_again(id, instance, turn);
         }
+    }
+
+    /// Gives up a try that has begun and waits to go on, or to be followed by the next: what is upstream decides anew.
+    fn take_back(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
+        self.abandon(id, instance, turn);
+        // A try that did not fail is none of its retries.
+        let max_tries = instance.max_tries.saturating_add(u32::from(instance.state != TaskState::UpForRetry));
+        let next = Instance { try_number: instance.try_number, max_tries, ..Instance::default() };
+        self.put(id, next, None, turn);
+        turn.checks.push_back(Check::Instance(id));
     }
 
     /// Goes on with a try that asked to be started again.
@@ -500,8 +513,8 @@ impl RunState {
         }
         if next.state != TaskState::Success {
             self.followed.remove(&id);
-            self.lengths.remove(&id);
         }
+        let loses_result = self.note_result(id, before.state, next.state);
         self.table.set(&self.dag, id, next, &mut turn.checks);
         if next.state.is_finished() && self.dag.expands.contains_key(&id.node) && !self.table.is_pending(id.node) {
             turn.checks.push_front(Check::Source(id.node));
@@ -513,7 +526,7 @@ impl RunState {
             is_new: false,
             archive: before.start_date.get().is_some() && next.start_date.get().is_none(),
             // What was removed may have succeeded before.
-            drop_results: matches!(before.state, TaskState::Success | TaskState::Removed)
+            drop_results: (loses_result || matches!(before.state, TaskState::Success | TaskState::Removed))
                 && next.state == TaskState::None,
             ended: None,
         };

@@ -186,11 +186,6 @@ impl Table {
         own.success + own.skipped + own.removed >= own.total
     }
 
-    /// How many instances of `node` succeeded.
-    pub fn successes(&self, node: NodeIndex) -> u32 {
-        self.blocks[node as usize].own.success
-    }
-
     /// What becomes of `id`, were it in state none.
     pub fn decide(&self, dag: &Dag, id: InstanceId) -> Decision {
         let block = self.blocks[id.node as usize];

@@ -161,7 +161,7 @@ impl Driver {
     }
 
     pub fn succeed(&mut self, task: &str) {
-        self.play(task, Outcome::Success { list_length: None });
+        self.play(task, Outcome::Success { list_length: None, has_result: true });
     }
 
     /// Advances to the next timer.

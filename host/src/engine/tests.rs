@@ -21,11 +21,11 @@ use crate::model::{
     trigger_rule::{Decision, TriggerRule},
 };
 
-const SUCCESS: Outcome = Outcome::Success { list_length: None };
+const SUCCESS: Outcome = Outcome::Success { list_length: None, has_result: true };
 const FAILED: Outcome = Outcome::Failed { retry: true, delay: None };
 
 fn list(length: u32) -> Outcome {
-    Outcome::Success { list_length: Some(length) }
+    Outcome::Success { list_length: Some(length), has_result: true }
 }
 
 fn chain(ids: &[&str]) -> DagSpec {

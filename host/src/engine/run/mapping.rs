@@ -1,6 +1,6 @@
 //! Mapped tasks: how many instances they have, and when that is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, RunState, Turn};
 use crate::{
@@ -22,7 +22,59 @@ pub(super) enum Length {
     TooMany(u64),
 }
 
+/// Stands where the length of a list would: the instance succeeded, and has no result.
+const NO_RESULT: u32 = u32::MAX;
+
+/// Whether an element of a list has a result; `length` is what is kept of it, and nothing where its state tells.
+fn has_result(state: TaskState, length: Option<u32>) -> bool {
+    length.map_or(state == TaskState::Success, |length| length != NO_RESULT)
+}
+
+/// Whether an element has a result and is not gone.
+fn is_counted(state: TaskState, length: Option<u32>) -> bool {
+    state.is_finished() && state != TaskState::Removed && has_result(state, length)
+}
+
 impl RunState {
+    /// Whether the result of `id` is one element of a list that others are expanded over.
+    pub(super) fn is_element(&self, id: InstanceId) -> bool {
+        id.map_index >= 0 && self.dag.expands.contains_key(&id.node)
+    }
+
+    /// Keeps what is known of the result of `id` right while it goes from one state to another, and answers whether it has
+    /// none any more. The result of an element stays whatever a person makes of it, and goes when it is to be run again;
+    /// how long a list is counts for what its task made of it by itself.
+    pub(super) fn note_result(&mut self, id: InstanceId, before: TaskState, next: TaskState) -> bool {
+        if !self.is_element(id) {
+            if next != TaskState::Success {
+                self.lengths.remove(&id);
+            }
+            return false;
+        }
+        let length = self.lengths.remove(&id);
+        let (was_counted, has_result) = (is_counted(before, length), has_result(before, length));
+        let length = match (next.is_finished(), has_result) {
+            (true, true) => length.or(Some(1)),
+            (true, false) => (next == TaskState::Success).then_some(NO_RESULT),
+            (false, _) => None,
+        };
+        self.lengths.extend(length.map(|length| (id, length)));
+        let count = self.results.entry(id.node).or_default();
+        *count = *count + u32::from(is_counted(next, length)) - u32::from(was_counted);
+        has_result && !next.is_finished()
+    }
+
+    /// Counts the results of elements, of a run that is restored.
+    pub(super) fn count_results(&mut self) {
+        let mut results: BTreeMap<NodeIndex, u32> = BTreeMap::new();
+        for (id, instance) in self.table.iter() {
+            if self.is_element(id) && is_counted(instance.state, self.lengths.get(&id).copied()) {
+                *results.entry(id.node).or_default() += 1;
+            }
+        }
+        self.results = results;
+    }
+
     /// The list of `source` is known, or will never be: what is expanded over it follows, whatever its trigger rule.
     pub(super) fn check_source(&mut self, source: NodeIndex, turn: &mut Turn) {
         let tasks = self.dag.expands.get(&source).cloned().unwrap_or_default();
@@ -116,7 +168,9 @@ impl RunState {
             return Length::Unknown;
         }
         if self.table.is_expanded(source) {
-            return Length::Known(self.table.successes(source));
+            // What succeeded without a result (a person said so, or it returned nothing) is no element: the list that tasks
+            // are given is made of results.
+            return Length::Known(self.results.get(&source).copied().unwrap_or(0));
         }
         let id = InstanceId::plain(source);
         match self.table.get(id).map(|instance| instance.state) {

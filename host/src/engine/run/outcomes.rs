@@ -14,7 +14,14 @@ use crate::model::{
 };
 
 impl RunState {
-    pub(super) fn succeed(&mut self, id: InstanceId, list_length: Option<u32>, message: Option<&str>, turn: &mut Turn) {
+    pub(super) fn succeed(
+        &mut self,
+        id: InstanceId,
+        list_length: Option<u32>,
+        has_result: bool,
+        message: Option<&str>,
+        turn: &mut Turn,
+    ) {
         if let Some(tasks) = self.dag.expands.get(&id.node)
             && id.map_index < 0
         {
@@ -32,7 +39,8 @@ impl RunState {
                 return;
             }
         }
-        if let Some(length) = list_length {
+        let length = if self.is_element(id) { has_result.then_some(1) } else { list_length };
+        if let Some(length) = length {
             self.lengths.insert(id, length);
         }
         self.end_well(id, message, turn);

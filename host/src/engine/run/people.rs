@@ -153,16 +153,22 @@ impl RunState {
         turn.run(&self.row, None);
     }
 
-    /// What was to start on the strength of where `nodes` stood is decided again.
+    /// What was to start, or to be started again, on the strength of where `nodes` stood is decided again. What has its
+    /// slots goes on; what waits for an instant is decided when that has come.
     pub(super) fn reconsider(&mut self, nodes: &BTreeSet<NodeIndex>, turn: &mut Turn) {
         let below: BTreeSet<_> =
             nodes.iter().flat_map(|node| lookers(&self.dag, *node)).map(|(node, _)| node).collect();
         let below: Vec<_> = below.into_iter().flat_map(|node| self.table.ids_of(node)).collect();
         for id in below {
-            let instance = self.table.get(id).filter(|instance| instance.state == TaskState::Scheduled);
-            if let Some(instance) = instance.filter(|instance| instance.start_date.get().is_none())
-                && self.table.decide(&self.dag, id) != Decision::Run
-            {
+            let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::Scheduled) else {
+                continue;
+            };
+            if self.table.decide(&self.dag, id) == Decision::Run {
+                continue;
+            }
+            if instance.start_date.get().is_some() {
+                self.take_back(id, instance, turn);
+            } else {
                 self.unschedule(id, instance, turn);
                 turn.checks.push_back(Check::Instance(id));
             }

@@ -149,3 +149,70 @@ fn a_mapped_group_goes_depth_first() {
     assert_eq!(driver.state_of("g.b[0]"), TaskState::UpstreamFailed);
     assert_eq!((driver.state_of("end"), driver.run_state()), (TaskState::UpstreamFailed, State::Failed));
 }
+
+#[test]
+fn an_instance_without_a_result_is_no_element_of_the_list() {
+    let maps = |id, expand| NodeSpec { expand: Some(expand), trigger_rule: TriggerRule::AllDone, ..node(id) };
+    let dag = build(&spec(vec![maps("m", over_literal(3)), maps("n", over_output("m"))], &[]));
+    let mark = |driver: &mut Driver, state: TaskState| {
+        let instances = vec![driver.id("m[1]")];
+        driver.apply(&Event::Mark { instances, state, message: None });
+    };
+    let length_after_the_others = |mut driver: Driver| {
+        driver.crash();
+        driver.succeed("m[0]");
+        driver.succeed("m[2]");
+        let last = driver.id("n").node;
+        driver.rows.keys().filter(|id| id.node == last && id.map_index >= 0).count()
+    };
+    let nothing = Outcome::Success { list_length: None, has_result: false };
+    let cases: [(Outcome, &[TaskState], usize); 10] = [
+        (SUCCESS, &[], 3),
+        (list(0), &[], 3),
+        (nothing, &[], 2),
+        (FAILED, &[], 2),
+        (Outcome::Skipped, &[], 2),
+        (follow(&["n"]), &[], 2),
+        (FAILED, &[TaskState::Success], 2),
+        (FAILED, &[TaskState::Success, TaskState::Skipped, TaskState::Success], 2),
+        (SUCCESS, &[TaskState::Failed], 3),
+        (SUCCESS, &[TaskState::Skipped, TaskState::Success], 3),
+    ];
+    for (outcome, marks, length) in cases {
+        let mut driver = Driver::started(dag.clone());
+        driver.play("m[1]", outcome.clone());
+        for state in marks {
+            mark(&mut driver, *state);
+        }
+        assert_eq!(length_after_the_others(driver), length, "{outcome:?}, {marks:?}");
+    }
+
+    // What is run again has a result when it has made one.
+    let mut driver = Driver::started(dag.clone());
+    driver.play("m[1]", SUCCESS);
+    mark(&mut driver, TaskState::Failed);
+    let id = driver.id("m[1]");
+    driver.apply(&Event::Clear { instances: vec![id] });
+    let drops = |command: &Command| matches!(command, Command::Persist(it) if it.instance == id && it.drop_results);
+    assert!(driver.log.iter().any(drops));
+    driver.play("m[1]", FAILED);
+    assert_eq!(length_after_the_others(driver), 2);
+
+    // A success that was stored when only lists were counted has a result.
+    for list_length in [None, Some(0), Some(7)] {
+        let mut driver = Driver::started(dag.clone());
+        driver.play("m[1]", SUCCESS);
+        driver.rows.get_mut(&id).unwrap().list_length = list_length;
+        assert_eq!(length_after_the_others(driver), 3, "{list_length:?}");
+    }
+}
+
+#[test]
+fn a_list_of_no_results_is_empty() {
+    let maps = |id, expand| NodeSpec { expand: Some(expand), ..node(id) };
+    let dag = build(&spec(vec![maps("m", over_literal(2)), maps("n", over_output("m"))], &[]));
+    let mut driver = Driver::started(dag);
+    let instances = vec![driver.id("m")];
+    driver.apply(&Event::Mark { instances, state: TaskState::Success, message: None });
+    assert_eq!((driver.state_of("n"), driver.run_state()), (TaskState::Skipped, State::Success));
+}

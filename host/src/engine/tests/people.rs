@@ -152,6 +152,54 @@ fn what_waits_to_be_started_again_waits_for_its_upstream_too() {
 }
 
 #[test]
+fn what_is_to_be_started_again_at_once_waits_for_its_upstream_too() {
+    let dag = build(&chain(&["a", "b"]));
+    for end in [Outcome::Lost, Outcome::Later(at(30))] {
+        let ready = || {
+            let mut driver = Driver::started(dag.clone());
+            driver.succeed("a");
+            driver.play("b", end.clone());
+            if driver.state_of("b") == TaskState::UpForReschedule {
+                driver.sleep();
+            }
+            assert_eq!((driver.state_of("b"), driver.ready.clone()), (TaskState::Scheduled, vec![driver.id("b")]));
+            driver
+        };
+        let mut driver = ready();
+        let instances = vec![driver.id("a")];
+        driver.apply(&Event::Clear { instances });
+        assert_eq!((states(&driver), driver.ready.clone()), (vec!["scheduled", "none"], vec![driver.id("a")]));
+        driver.crash();
+        driver.succeed("a");
+        let row = &driver.rows[&driver.id("b")];
+        assert_eq!((row.state, row.try_number, row.max_tries), (TaskState::Scheduled, 2, 1), "{end:?}");
+        driver.succeed("b");
+        assert_eq!(driver.run_state(), State::Success);
+
+        let mut driver = ready();
+        let instances = vec![driver.id("a")];
+        driver.apply(&Event::Mark { instances, state: TaskState::Failed, message: None });
+        assert_eq!((states(&driver), driver.run_state()), (vec!["failed", "upstream_failed"], State::Failed));
+        assert_eq!(driver.ready, []);
+    }
+}
+
+#[test]
+fn what_runs_is_left_alone_when_its_upstream_is_cleared() {
+    let mut driver = Driver::started(build(&chain(&["a", "b"])));
+    driver.succeed("a");
+    let id = driver.id("b");
+    driver.apply(&Event::Queued(id));
+    let instances = vec![driver.id("a")];
+    driver.apply(&Event::Clear { instances });
+    assert_eq!(states(&driver), ["scheduled", "queued"]);
+    let attempt = driver.start(id);
+    driver.end(attempt, SUCCESS);
+    driver.succeed("a");
+    assert_eq!(driver.run_state(), State::Success);
+}
+
+#[test]
 fn an_attempt_whose_task_was_marked_ends_before_the_next_begins() {
     let mut driver = Driver::started(build(&chain(&["a", "b"])));
     let attempt = driver.start(driver.id("a"));

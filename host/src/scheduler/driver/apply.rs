@@ -4,7 +4,7 @@ use super::{super::tick::Dispatch, ActiveRun, Driver, Timer, Turn, attempt_id, c
 use crate::{
     engine::{self, Command, Event, InstanceChange, InstanceId, Outcome},
     executor::{AttemptResult, Completion},
-    model::{state::TaskState, wait::Wait},
+    model::{ids::XComKey, state::TaskState, wait::Wait},
     store::{ArtifactRow, DagRunKey, InstanceKey, XComNew},
 };
 
@@ -41,7 +41,10 @@ impl<D: Dispatch> Driver<D> {
         let mut message = message;
         let mut wait = None;
         let outcome = match result {
-            AttemptResult::Success => Outcome::Success { list_length },
+            AttemptResult::Success => {
+                let has_result = xcoms.iter().any(|xcom| xcom.key == XComKey::return_value());
+                Outcome::Success { list_length, has_result }
+            }
             AttemptResult::Skipped => Outcome::Skipped,
             AttemptResult::Branch(followed) => Outcome::Branch(followed),
             AttemptResult::ShortCircuit { all } => Outcome::ShortCircuit { ignore_downstream_trigger_rules: all },

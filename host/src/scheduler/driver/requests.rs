@@ -1,6 +1,6 @@
 //! What people ask of the loop.
 
-use std::{collections::BTreeSet, future::Future};
+use std::future::Future;
 
 use super::{
     super::{no_dag, no_run, runs, select},
@@ -594,13 +594,10 @@ fn choose(
     Ok(chosen.into_iter().map(|(node, map_index)| InstanceId { node, map_index }).collect())
 }
 
-/// With the setups and teardowns of what is cleared, so that its resources are made again. Airflow does the same.
+/// With the setups and teardowns of what is cleared.
 fn with_scope(run: &ActiveRun, chosen: &[InstanceId]) -> Vec<InstanceId> {
-    let dag = &run.version.dag;
-    let of_scope = dag
-        .scope_of(&chosen.iter().map(|id| id.node).collect())
-        .into_iter()
-        .flat_map(|node| run.state.instances_of(node));
-    let all: BTreeSet<_> = of_scope.chain(chosen.iter().copied()).collect();
-    all.into_iter().collect()
+    let chosen = chosen.iter().map(|id| (id.node, id.map_index)).collect();
+    let instances_of = |node| run.state.instances_of(node).map(|id| (id.node, id.map_index));
+    let all = select::with_scope(&run.version.dag, chosen, instances_of);
+    all.into_iter().map(|(node, map_index)| InstanceId { node, map_index }).collect()
 }

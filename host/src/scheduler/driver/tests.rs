@@ -4,6 +4,7 @@ mod assets;
 mod conf;
 mod delete;
 mod many;
+mod mapped;
 mod rendered;
 mod retire;
 mod turns;
@@ -162,8 +163,11 @@ impl World {
     }
 
     fn ended(&mut self, run: &DagRunRow, task: &str, result: AttemptResult) -> ExecutorEvent {
-        let key = instance(run, task);
-        let id = self.script.0.lock().unwrap().remove(&key).unwrap_or_else(|| panic!("`{task}` does not run"));
+        self.ended_of(&instance(run, task), result)
+    }
+
+    fn ended_of(&mut self, key: &InstanceKey, result: AttemptResult) -> ExecutorEvent {
+        let id = self.script.0.lock().unwrap().remove(key).unwrap_or_else(|| panic!("{key:?} does not run"));
         ExecutorEvent::Finished(Box::new(Completion {
             id,
             result,
