@@ -295,6 +295,14 @@ async fn what_set_is_not_told_stays_as_it_is() {
     assert_eq!(exported().await["city"], json!({"value": "Busan", "description": "where"}));
     shell.run(&["variables", "set", "city", "Busan", "--description", ""]).await.ok();
     assert_eq!(exported().await["city"], "Busan");
+
+    let description = async |args: &[&str]| -> Value {
+        let args: Vec<_> = ["pools", "set", "few", "3", "-o", "json"].iter().chain(args).copied().collect();
+        shell.run(&args).await.json()["description"].clone()
+    };
+    assert_eq!(description(&["--description", "for few"]).await, "for few");
+    assert_eq!(description(&[]).await, "for few");
+    assert_eq!(description(&["--description", ""]).await, Value::Null);
 }
 
 #[tokio::test]

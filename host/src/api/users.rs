@@ -153,11 +153,16 @@ pub async fn sign_out_me(State(api): State<Api>, user: CurrentUser) -> Result<St
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends all sessions and tokens of a user.
+/// Ends all sessions and tokens of a user; of its own a request that shows a token can't.
 #[utoipa::path(
     post, path = "/api/v2/users/{username}/signOut", tag = "User", params(UserPath), responses((status = 204)),
 )]
-pub async fn sign_out_user(State(api): State<Api>, Path(path): Path<UserPath>) -> Result<StatusCode, ApiError> {
+pub async fn sign_out_user(
+    State(api): State<Api>,
+    by: CurrentUser,
+    Path(path): Path<UserPath>,
+) -> Result<StatusCode, ApiError> {
+    by.check_not_by_own_token(&path.username)?;
     api.auth.sign_out_everywhere(&path.username).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -186,15 +191,19 @@ pub async fn post_user(
 }
 
 /// Gives a user another role, other DAG permissions, or a new password, which ends all of the user's sessions and tokens.
+///
+/// To its own user a request that shows a token can't.
 #[utoipa::path(
     patch, path = "/api/v2/users/{username}", tag = "User", params(UserPath), request_body = UserPatchBody,
     responses((status = 200, body = UserResponse)),
 )]
 pub async fn patch_user(
     State(api): State<Api>,
+    by: CurrentUser,
     Path(path): Path<UserPath>,
     extract::Json(body): extract::Json<UserPatchBody>,
 ) -> Result<Json<UserResponse>, ApiError> {
+    by.check_not_by_own_token(&path.username)?;
     let user = match (body.role, body.password, body.dag_permissions) {
         (Some(role), None, None) => api.auth.user_set_role(&path.username, role).await?,
         (None, Some(password), None) => api.auth.user_set_password(&path.username, password.expose()).await?,
@@ -205,11 +214,16 @@ pub async fn patch_user(
     Ok(Json(user.into()))
 }
 
-/// Deletes a user and ends all of the user's sessions and tokens.
+/// Deletes a user and ends all of the user's sessions and tokens; its own user a request that shows a token can't.
 #[utoipa::path(
     delete, path = "/api/v2/users/{username}", tag = "User", params(UserPath), responses((status = 204)),
 )]
-pub async fn delete_user(State(api): State<Api>, Path(path): Path<UserPath>) -> Result<StatusCode, ApiError> {
+pub async fn delete_user(
+    State(api): State<Api>,
+    by: CurrentUser,
+    Path(path): Path<UserPath>,
+) -> Result<StatusCode, ApiError> {
+    by.check_not_by_own_token(&path.username)?;
     api.auth.user_delete(&path.username).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -83,6 +83,15 @@ impl CurrentUser {
         row.username == self.username && self.token.as_ref() == Some(&row.name)
     }
 
+    /// Lets the request sign out, change or delete `username`. A token does that with others at most, if its role may: one that
+    /// got into wrong hands does not lock its user out.
+    ///
+    /// # Errors
+    /// If the request shows a token of that user.
+    pub fn check_not_by_own_token(&self, username: &str) -> Result<(), AuthError> {
+        if self.token.is_some() && self.username == username { Err(AuthError::EndByToken) } else { Ok(()) }
+    }
+
     /// Whether the user may do that with the dag that the request is about, or at all.
     pub fn may(&self, permission: Permission) -> bool {
         let on_dag = self.on_dag.filter(|_| permission.is_of_dag());
@@ -146,7 +155,9 @@ pub enum AuthError {
     TokenByToken,
     #[error("a token can't change its user's password; sign in with the password")]
     PasswordByToken,
-    #[error("a token ends nothing but itself; sign in with a password, as `airlock login` does")]
+    #[error(
+        "a token ends nothing but itself, and does not change its user; sign in with a password, as `airlock login` does"
+    )]
     EndByToken,
     #[error("user `{0}` is signed in by a provider, and has no password here")]
     PasswordOfVouched(String),

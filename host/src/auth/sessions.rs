@@ -241,9 +241,7 @@ impl Auth {
     /// # Errors
     /// If a token asks, or the store fails.
     pub async fn sign_out_self(&self, by: &CurrentUser) -> Result<(), AuthError> {
-        if by.token.is_some() {
-            return Err(AuthError::EndByToken);
-        }
+        by.check_not_by_own_token(&by.username)?;
         self.sign_out_everywhere(&by.username).await
     }
 

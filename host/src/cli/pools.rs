@@ -8,12 +8,13 @@ use super::{client::Client, error::Result, output::Format};
 pub enum PoolsCommand {
     /// List the pools.
     List,
-    /// Create a pool, or change one.
+    /// Create a pool, or change one: without --description its description stays.
     Set {
         name: String,
         /// How many slots it has; -1 for no limit.
         #[arg(allow_negative_numbers = true)]
         slots: i32,
+        /// What it is for; an empty text takes away what is there.
         #[arg(long)]
         description: Option<String>,
     },
@@ -40,7 +41,7 @@ impl PoolsCommand {
             Self::Set { name, slots, description } => {
                 let mut pool = json!({"name": name, "slots": slots});
                 if let Some(description) = description {
-                    pool["description"] = description.into();
+                    pool["description"] = Some(description).filter(|text| !text.is_empty()).into();
                 }
                 let set = match client.post(&["pools"], &pool).await {
                     Err(error) if error.status() == Some(409) => client.patch(&["pools", &name], &pool).await,

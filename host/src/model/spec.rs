@@ -184,7 +184,12 @@ impl AssetConditionSpec {
 impl DagSpec {
     /// What people call the dag: its display name; its id, if it has none.
     pub fn shown_name(&self) -> &str {
-        self.display_name.as_deref().unwrap_or(&self.dag_id)
+        self.other_name().unwrap_or(&self.dag_id)
+    }
+
+    /// What people call the dag, if that is not its id. A blank name, which nobody could read or click, is none.
+    pub fn other_name(&self) -> Option<&str> {
+        self.display_name.as_deref().filter(|name| !name.trim().is_empty() && *name != self.dag_id)
     }
 
     /// Whether it has runs that nobody asks for.

@@ -7,7 +7,11 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{Origin, RequestError, RunRequest, Scheduler, no_dag, params, request::Request, runs};
 use crate::{
     executor::{TriggerCall, TriggerRefusal},
-    model::{grants::Grant, ids::DagId, state::RunType},
+    model::{
+        grants::{Grant, Standing},
+        ids::DagId,
+        state::RunType,
+    },
     notifier::{Notice, StartRun},
     store::{CallbackNew, DagRunKey, DagRunRow, Parent},
 };
@@ -106,12 +110,12 @@ impl Scheduler {
         let by = run.ok_or_else(|| RequestError::NotFound("the run was deleted".to_owned()))?.dag_id;
         let decisions = self.store.dag_decisions(std::slice::from_ref(&by)).await?.remove(&by).unwrap_or_default();
         let grant = Grant::of_dag(dag_id);
-        if decisions.gives(&grant, &self.config.grants_policy) {
-            return Ok(());
-        }
-        Err(RequestError::Forbidden(format!(
-            "grant `{grant}` waits for an admin to approve it (`airlock grants list {by}`)"
-        )))
+        let why = match decisions.standing_of(&grant, &self.config.grants_policy) {
+            Standing::Granted | Standing::Approved => return Ok(()),
+            Standing::Waits => "waits for an admin to approve it",
+            Standing::Revoked => "was revoked by an admin",
+        };
+        Err(RequestError::Forbidden(format!("grant `{grant}` {why} (`airlock grants list {by}`)")))
     }
 
     async fn trigger_by_task(&self, call: &TriggerCall, conf: Map<String, Value>) -> Result<DagRunRow, RequestError> {

@@ -285,6 +285,19 @@ async fn a_token_ends_nothing_but_itself() {
         let made = api.post("/api/v2/tokens", json!({"name": "leaked", "role": role})).await.ok();
         let session = std::mem::replace(&mut api.token, made["token"].as_str().unwrap().to_owned());
         api.post("/api/v2/users/me/signOut", Value::Null).await.refused(403);
+        for (method, path, body) in [
+            (Method::POST, "/api/v2/users/admin/signOut", Value::Null),
+            (Method::PATCH, "/api/v2/users/admin", json!({"password": "another good password"})),
+            (Method::PATCH, "/api/v2/users/admin", json!({"role": "admin"})),
+            (Method::DELETE, "/api/v2/users/admin", Value::Null),
+        ] {
+            api.send(method, path, Some(body)).await.refused(403);
+        }
+        if role == "admin" {
+            api.post("/api/v2/users", json!({"username": "robot"})).await.ok();
+            let out = api.post("/api/v2/users/robot/signOut", Value::Null).await;
+            assert_eq!(out.status, 204, "others are a matter of its role");
+        }
         // Whether there is another is not said.
         for id in [&other["token_id"], &json!(1_000)] {
             let problem = api.delete(&format!("/api/v2/tokens/{id}")).await.refused(403);

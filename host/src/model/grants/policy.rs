@@ -177,9 +177,9 @@ impl Decisions {
         }
     }
 
-    /// Whether a dag that asks for `request` has it; `server` is the policy of those that have none of their own.
-    pub fn gives(&self, request: &Grant, server: &GrantsPolicy) -> bool {
-        self.standing(request, self.policy.as_ref().unwrap_or(server)).is_given()
+    /// How `request` stands of a dag that asks for it; `server` is the policy of those that have none of their own.
+    pub fn standing_of(&self, request: &Grant, server: &GrantsPolicy) -> Standing {
+        self.standing(request, self.policy.as_ref().unwrap_or(server))
     }
 
     /// What a dag that asks for `requested` may reach; `server` is the policy of those that have none of their own.

@@ -73,11 +73,13 @@ fn a_callback_that_starts_a_dag_asks_for_it() {
     assert_eq!(Grants::from_spec(&spec.grants).unwrap().requests().count(), 2);
     let mend = Grant::of_dag(&DagId::new("mend").unwrap());
     let (open, review) = (GrantsPolicy::default(), GrantsPolicy::review());
-    assert!(Decisions::default().gives(&mend, &open) && !Decisions::default().gives(&mend, &review));
-    assert!(approved(&["dag:me*"]).gives(&mend, &review) && !approved(&["dag:payroll"]).gives(&mend, &review));
+    assert_eq!(Decisions::default().standing_of(&mend, &open), Standing::Granted);
+    assert_eq!(Decisions::default().standing_of(&mend, &review), Standing::Waits);
+    assert_eq!(approved(&["dag:me*"]).standing_of(&mend, &review), Standing::Approved);
+    assert_eq!(approved(&["dag:payroll"]).standing_of(&mend, &review), Standing::Waits);
     let mut revoked = Decisions::default();
     revoked.revoke(&set(&["dag:mend"])).unwrap();
-    assert!(!revoked.gives(&mend, &open));
+    assert_eq!(revoked.standing_of(&mend, &open), Standing::Revoked);
 }
 
 #[test]

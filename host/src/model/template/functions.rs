@@ -102,7 +102,9 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
         Filter::Sort => {
             let mut items = list()?;
             // Sorting panics where an order contradicts itself: all of one kind have one that does not.
-            if items.first().is_some_and(|first| items.iter().any(|item| compare(first, item).is_none())) {
+            if let Some((first, others)) = items.split_first()
+                && others.iter().any(|other| compare(first, other).is_none())
+            {
                 return Err("what it holds can't be put in order".to_owned());
             }
             items.sort_by(|one, other| compare(one, other).unwrap_or(Ordering::Equal));

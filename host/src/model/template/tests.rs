@@ -311,6 +311,7 @@ fn no_template_takes_more_than_it_may() {
 fn lists_of_one_kind_are_sorted_whatever_they_hold() {
     let mixed = "{{ [3, 'a', 1] | sort }}";
     assert!(render(mixed).unwrap_err().contains("can't be put in order"));
+    assert_eq!(render("{{ [[2]] | sort }}").unwrap(), "[[2]]", "one alone is in order, whatever it is");
     let sorted = render("{{ [9007199254740993, 9007199254740992.0, 2.5, 2, -1, 9007199254740992] | sort }}").unwrap();
     assert_eq!(sorted, "[-1,2,2.5,9007199254740992,9007199254740992,9007199254740993]");
 }

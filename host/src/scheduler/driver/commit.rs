@@ -64,6 +64,8 @@ impl<D: Dispatch> Driver<D> {
         let mut changes = Vec::new();
         for (key, rows) in std::mem::take(&mut turn.instances) {
             let Some(run) = self.runs.get(&key) else { continue };
+            let ends_now = |row: &InstanceSnapshot| row.end_date == Some(now) && row.start_date.is_some();
+            let told = |update| TryTold { run: Arc::clone(&run.context), queued_at: run.row.queued_at, update };
             for (instance, change) in rows.into_iter_rows() {
                 let node = run.version.dag.node(instance.node);
                 let id = InstanceKey { dag_run: key, task_id: node.task_id.clone(), map_index: instance.map_index };
@@ -84,12 +86,10 @@ impl<D: Dispatch> Driver<D> {
                     });
                 }
                 if change.archive {
-                    let ended = change.ended.map(|ended| Box::new(update_of(id.clone(), ended.row, ended.message)));
-                    if traced && ended.is_some() {
-                        let (run, queued_at) = (Arc::clone(&run.context), run.row.queued_at);
-                        let update = Told::History(commit.histories.len());
-                        turn.tries_told.push(TryTold { run, queued_at, update });
+                    if traced && change.ended.as_ref().is_some_and(|ended| ends_now(&ended.row)) {
+                        turn.tries_told.push(told(Told::History(commit.histories.len())));
                     }
+                    let ended = change.ended.map(|ended| Box::new(update_of(id.clone(), ended.row, ended.message)));
                     commit.histories.push(HistoryNew { key: id.clone(), ended });
                 }
                 if change.drop_results {
@@ -105,10 +105,8 @@ impl<D: Dispatch> Driver<D> {
                         placement: placement(node),
                     });
                 }
-                if traced && row.end_date == Some(now) && row.start_date.is_some() {
-                    let (run, queued_at) = (Arc::clone(&run.context), run.row.queued_at);
-                    let update = Told::Instance(commit.instances.len());
-                    turn.tries_told.push(TryTold { run, queued_at, update });
+                if traced && ends_now(row) {
+                    turn.tries_told.push(told(Told::Instance(commit.instances.len())));
                 }
                 if !change.is_new || !untouched {
                     commit.instances.push(update_of(id, change.row, change.message));

@@ -101,7 +101,8 @@ async fn dags_are_filtered_by_all_that_is_asked_for() {
 async fn dags_are_found_and_sorted_by_what_people_call_them() {
     let store = TestStore::new().await;
     let called = |dag_id: &str, name: Option<&str>| DagSpec { display_name: name.map(str::to_owned), ..spec(dag_id) };
-    let dags = vec![called("a", Some("Zebras 100%")), called("b", None), called("c", Some("Apes"))];
+    // One whose name is blank has none.
+    let dags = vec![called("a", Some("Zebras 100%")), called("b", Some(" ")), called("c", Some("Apes"))];
     store.deploy(&deploy(1, dags)).await.unwrap();
     let ids = async |filter: DagFilter| {
         let listed = store.dag_list(&filter, Page::default()).await.unwrap();

@@ -296,7 +296,7 @@ pub async fn list(
         DagLine {
             waiting: (waiting > 0).then(|| (waiting, format!("{}/grants", links::dag(&dag.dag_id)))),
             href: links::dag(&dag.dag_id),
-            display_name: dag.spec.display_name.clone(),
+            display_name: dag.spec.other_name().map(str::to_owned),
             description: dag.spec.description.clone(),
             is_paused: dag.is_paused,
             may_pause: shell.may_with(Permission::DagPause, &dag.dag_id, &dag.spec.tags),

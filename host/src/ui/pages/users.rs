@@ -135,19 +135,25 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
     Ok(page(&form(frame, typed, None)))
 }
 
-async fn apply(ui: &UiState, typed: &UserForm) -> Result<UserRow, AuthError> {
+async fn apply(ui: &UiState, by: &CurrentUser, typed: &UserForm) -> Result<UserRow, AuthError> {
     let (role, permissions) = typed.read()?;
     let username = typed.key.trim();
     let password = Some(typed.password.as_str()).filter(|password| !password.is_empty());
     if typed.is_new {
         return ui.auth.user_create(username, password, role, permissions).await;
     }
+    by.check_not_by_own_token(username)?;
     ui.auth.user_update(username, role, permissions, password, typed.sign_out).await
 }
 
 /// `POST /users/edit`
-pub async fn save(State(ui): State<UiState>, frame: Frame, Form(typed): Form<UserForm>) -> Result<Response, UiError> {
-    match apply(&ui, &typed).await {
+pub async fn save(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    frame: Frame,
+    Form(typed): Form<UserForm>,
+) -> Result<Response, UiError> {
+    match apply(&ui, &user, &typed).await {
         Ok(_) => Ok(USERS.saved(typed.key.trim())),
         Err(error @ AuthError::Store(_)) => Err(error.into()),
         Err(error) => Ok(form(frame, typed, Some(error.to_string())).refused()),
@@ -165,7 +171,12 @@ pub async fn confirm_delete(
 }
 
 /// `POST /users/delete`
-pub async fn delete(State(ui): State<UiState>, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+pub async fn delete(
+    State(ui): State<UiState>,
+    user: CurrentUser,
+    Form(query): Form<KeyQuery>,
+) -> Result<Response, UiError> {
+    user.check_not_by_own_token(&query.key)?;
     find(&ui, &query.key).await?;
     ui.auth.user_delete(&query.key).await?;
     Ok(USERS.deleted(&query.key))

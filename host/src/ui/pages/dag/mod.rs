@@ -52,7 +52,7 @@ use crate::{
 struct DagHead {
     crumbs: Crumbs,
     dag_id: DagId,
-    /// What people call it, if it has such a name.
+    /// What people call it, if that is not its id.
     display_name: Option<String>,
     description: Option<String>,
     is_paused: bool,
@@ -99,7 +99,7 @@ impl DagHead {
         Ok(Self {
             crumbs: Crumbs::new([("/dags".to_owned(), "DAGs".to_owned())]),
             dag_id: dag.dag_id.clone(),
-            display_name: dag.spec.display_name.clone(),
+            display_name: dag.spec.other_name().map(str::to_owned),
             description: dag.spec.description.clone(),
             is_paused: dag.is_paused,
             pause_reason: dag.pause_reason.clone(),
