@@ -374,6 +374,8 @@ pub fn event(method: &str, path: &str, access: Access) -> Option<&'static str> {
         // What is one's own: how the page looks, one's sessions, one's tokens.
         SignedIn if path.starts_with("/ui/") => None,
         SignedIn if path.contains("/tokens") && !path.ends_with("/sign-out") => Some("token.write"),
+        // One's own password.
+        SignedIn if method == "PATCH" || path == "/password" => Some(UserWrite.as_str()),
         SignedIn => Some("sign_out"),
     }
 }
@@ -404,6 +406,9 @@ mod tests {
         }
         assert_eq!(event("POST", "/tokens/new", SignedIn), Some("token.write"));
         assert_eq!(event("POST", "/logout", SignedIn), Some("sign_out"));
+        for (method, path) in [("PATCH", "/api/v2/users/me"), ("POST", "/password")] {
+            assert_eq!(event(method, path, SignedIn), Some("user.write"), "one's own password");
+        }
     }
 
     /// Whoever may only look changes nothing but marks of their own.

@@ -1,5 +1,7 @@
 //! Who is let in, and who is not.
 
+use std::collections::BTreeSet;
+
 use axum::{
     body::Body,
     http::{Method, header},
@@ -11,6 +13,7 @@ use crate::{
     api::{document, guard::NO_ROUTE},
     auth::routes::{Access, ROUTES, access},
     model::role::{Permission, Role},
+    store::{EventFilter, Order, Page},
 };
 
 /// Each route of the document, with its path's parameters filled in.
@@ -416,6 +419,100 @@ async fn changes_and_refusals_are_in_the_audit_log() {
     for method in [Method::DELETE, Method::PATCH, Method::PUT] {
         api.send(method, &format!("/api/v2/eventLogs/{id}"), None).await.refused(405);
     }
+}
+
+/// A patch of the document that is not here is one that nobody looked at.
+#[tokio::test]
+async fn each_patch_is_in_the_audit_log_with_who_and_what() {
+    let api = TestApi::new().await;
+    let of_load = "/api/v2/dags/flow/dagRuns/done/taskInstances/load";
+    api.post(&format!("{of_load}/xcomEntries"), json!({"key": "k", "value": 1})).await.ok();
+    api.post("/api/v2/variables", json!({"key": "city", "value": "Seoul"})).await.ok();
+    api.post("/api/v2/connections", json!({"connection_id": "db", "conn_type": "http"})).await.ok();
+    api.post("/api/v2/pools", json!({"name": "few", "slots": 1})).await.ok();
+    api.post("/api/v2/users", json!({"username": "ann", "password": PASSWORD, "role": "viewer"})).await.ok();
+    let newest = async || {
+        let filter = EventFilter { order: Order::Descending, ..EventFilter::default() };
+        api.store.event_list(&filter, Page::first(1)).await.unwrap().items.remove(0)
+    };
+    let bulk = |entity: Value| json!({"actions": [{"action": "update", "entities": [entity]}]});
+    let note = json!({"note": "seen"});
+    let me = json!({"present_password": PASSWORD, "password": "another good password"});
+    let changes = [
+        ("/api/v2/dags/flow".to_owned(), json!({"is_paused": true}), Permission::DagPause, vec!["flow"]),
+        ("/api/v2/dags?dag_id_pattern=flow".to_owned(), json!({"is_paused": true}), Permission::DagPause, vec!["dags"]),
+        ("/api/v2/dags/flow/grants".to_owned(), json!({"policy": "review"}), Permission::GrantWrite, vec!["flow"]),
+        ("/api/v2/dags/flow/dagRuns/done".to_owned(), note.clone(), Permission::RunMark, vec!["flow", "done"]),
+        (
+            "/api/v2/dags/flow/dagRuns".to_owned(),
+            bulk(json!({"dag_run_id": "done", "note": "again"})),
+            Permission::RunMark,
+            vec!["flow", "done"],
+        ),
+        (of_load.to_owned(), note.clone(), Permission::RunMark, vec!["flow", "done", "load"]),
+        (format!("{of_load}/-1"), note, Permission::RunMark, vec!["flow", "done", "load"]),
+        (
+            "/api/v2/dags/flow/dagRuns/done/taskInstances".to_owned(),
+            bulk(json!({"task_id": "load", "note": "again"})),
+            Permission::RunMark,
+            vec!["flow", "done", "load"],
+        ),
+        (format!("{of_load}/xcomEntries/k"), json!({"value": 2}), Permission::XComWrite, vec!["flow", "load", "k"]),
+        (
+            "/api/v2/variables/city".to_owned(),
+            json!({"key": "city", "value": "Busan"}),
+            Permission::VariableWrite,
+            vec!["city"],
+        ),
+        (
+            "/api/v2/variables".to_owned(),
+            bulk(json!({"key": "city", "value": "Jeju"})),
+            Permission::VariableWrite,
+            vec!["city"],
+        ),
+        (
+            "/api/v2/connections/db".to_owned(),
+            json!({"connection_id": "db", "conn_type": "http", "description": "one"}),
+            Permission::ConnectionWrite,
+            vec!["db"],
+        ),
+        (
+            "/api/v2/connections".to_owned(),
+            bulk(json!({"connection_id": "db", "conn_type": "http", "description": "two"})),
+            Permission::ConnectionWrite,
+            vec!["db"],
+        ),
+        ("/api/v2/pools/few".to_owned(), json!({"pool": "few", "slots": 2}), Permission::PoolWrite, vec!["few"]),
+        ("/api/v2/pools".to_owned(), bulk(json!({"name": "few", "slots": 3})), Permission::PoolWrite, vec!["few"]),
+        ("/api/v2/users/ann".to_owned(), json!({"role": "author"}), Permission::UserWrite, vec!["ann"]),
+        // The last: it ends the session.
+        ("/api/v2/users/me".to_owned(), me, Permission::UserWrite, vec!["admin"]),
+    ];
+    let mut last = newest().await.id;
+    // What only asks, or is refused, changes nothing.
+    api.patch(&format!("{of_load}/dry_run"), json!({"new_state": "failed"})).await.ok();
+    api.patch("/api/v2/pools/none", json!({"pool": "none", "slots": 2})).await.refused(404);
+    assert_eq!(newest().await.id, last);
+    let mut seen = BTreeSet::new();
+    for (path, body, permission, about) in changes {
+        let answer = api.patch(&path, body).await.ok();
+        let row = newest().await;
+        assert!(row.id > last, "{path}: {answer}");
+        last = row.id;
+        let event = row.event;
+        assert_eq!((event.username.as_deref(), event.is_denied), (Some("admin"), false), "{path}");
+        assert_eq!(event.event, permission.as_str(), "{path}");
+        let named = [&event.dag_id, &event.run_id, &event.task_id, &event.object].map(Option::as_deref);
+        assert!(about.iter().all(|about| named.contains(&Some(*about))), "{path}: {named:?}");
+        seen.insert(event.route);
+    }
+    // Those of a task group are those of its tasks; an answer to a question is looked at where questions are.
+    let is_elsewhere = |path: &String| {
+        path.ends_with("/dry_run") || path.contains("taskGroupInstances") || path.ends_with("/hitlDetails")
+    };
+    let patches = routes().into_iter().filter(|(method, path, _)| *method == Method::PATCH && !is_elsewhere(path));
+    let patches: BTreeSet<_> = patches.map(|(_, path, _)| format!("PATCH {path}")).collect();
+    assert_eq!(seen, patches);
 }
 
 /// Each change and its entry in the audit log are one transaction: where the one can't be, the other is not.
