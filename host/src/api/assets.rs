@@ -28,8 +28,8 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        AssetEventFilter, AssetEventRow, AssetFilter, AssetOrder, AssetReference, AssetRow, EventConsumer, Order, Page,
-        QueuedEvent, QueuedEventFilter,
+        AssetEventFilter, AssetEventOrder, AssetEventRow, AssetFilter, AssetOrder, AssetReference, AssetRow,
+        EventConsumer, Order, Page, QueuedEvent, QueuedEventFilter,
     },
 };
 
@@ -111,7 +111,8 @@ pub struct CreatedRunResponse {
     run_id: String,
     dag_id: String,
     logical_date: Option<DateTime<Utc>>,
-    start_date: Option<DateTime<Utc>>,
+    /// Of a run that has not started: since when it is queued, as Airflow's clients know no null here.
+    start_date: DateTime<Utc>,
     end_date: Option<DateTime<Utc>>,
     state: &'static str,
     data_interval_start: Option<DateTime<Utc>>,
@@ -261,7 +262,7 @@ impl From<&EventConsumer> for CreatedRunResponse {
             run_id: run.run_id.to_string(),
             dag_id: run.dag_id.to_string(),
             logical_date: run.logical_date.map(Timestamp::to_utc),
-            start_date: run.start_date.map(Timestamp::to_utc),
+            start_date: run.start_date.unwrap_or(run.queued_at).to_utc(),
             end_date: run.end_date.map(Timestamp::to_utc),
             state: run.state.as_str(),
             data_interval_start: run.data_interval.map(|interval| interval.start.to_utc()),
@@ -320,7 +321,14 @@ async fn show_events(
 }
 
 fn order(paging: &Paging) -> Result<(Page, AssetOrder, Order), ApiError> {
-    let (page, asked) = paging.sorted(&[("name", AssetOrder::Name), ("id", AssetOrder::Id)])?;
+    let known = [
+        ("name", AssetOrder::Name),
+        ("id", AssetOrder::Id),
+        ("uri", AssetOrder::Uri),
+        ("created_at", AssetOrder::CreatedAt),
+        ("updated_at", AssetOrder::UpdatedAt),
+    ];
+    let (page, asked) = paging.sorted(&known)?;
     let (order_by, order) = asked.unwrap_or_default();
     Ok((page, order_by, order))
 }
@@ -375,7 +383,16 @@ pub async fn get_asset_events(
     Query(paging): Query<Paging>,
     Query(query): Query<AssetEventQuery>,
 ) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
-    let (page, order) = paging.sorted_by_key(&["id", "timestamp"], Order::Descending)?;
+    let known = [
+        ("id", AssetEventOrder::Key),
+        ("timestamp", AssetEventOrder::Key),
+        ("source_dag_id", AssetEventOrder::SourceDagId),
+        ("source_run_id", AssetEventOrder::SourceRunId),
+        ("source_task_id", AssetEventOrder::SourceTaskId),
+        ("source_map_index", AssetEventOrder::SourceMapIndex),
+    ];
+    let (page, asked) = paging.sorted(&known)?;
+    let (order_by, order) = asked.unwrap_or((AssetEventOrder::Key, Order::Descending));
     let alias = match query.asset_id {
         Some(id) => api.store.asset_get(id).await?.filter(|row| row.is_alias).map(|row| row.id),
         None => None,
@@ -388,8 +405,15 @@ pub async fn get_asset_events(
         source_run_id: query.source_run_id,
         source_task_id: query.source_task_id,
         source_map_index: query.source_map_index,
+        order_by,
         order,
     };
+    if filter.sorts_all() {
+        return Err(ApiError::bad_request(
+            "events are ordered by their source of one asset or one dag: of all that would sort all history; name `asset_id` or \
+             `source_dag_id`",
+        ));
+    }
     let listed = api.store.asset_event_list(&filter, page).await?;
     let asset_events = show_events(&api, &scope, listed.items).await?;
     Ok(Json(AssetEventCollectionResponse { asset_events, total_entries: listed.total }))

@@ -314,6 +314,11 @@ fn order(paging: &Paging) -> Result<(Page, DagRunOrder, Order), ApiError> {
         ("logical_date", DagRunOrder::LogicalDate),
         ("start_date", DagRunOrder::StartDate),
         ("end_date", DagRunOrder::EndDate),
+        ("dag_id", DagRunOrder::DagId),
+        ("run_id", DagRunOrder::RunId),
+        ("dag_run_id", DagRunOrder::RunId),
+        ("state", DagRunOrder::State),
+        ("duration", DagRunOrder::Duration),
     ];
     let (page, asked) = paging.sorted(&known)?;
     let (order_by, order) = asked.unwrap_or_default();
@@ -338,6 +343,11 @@ async fn list(api: &Api, mut filter: DagRunFilter, part: &Part) -> Result<DagRun
     if filter.dags.the_one().is_none() && filter.looks_into_each() {
         return Err(ApiError::bad_request(
             "runs are found by names, lengths, versions and conf within one dag: of all dags that would read all history; name the dag",
+        ));
+    }
+    if filter.dags.the_one().is_none() && filter.sorts_each() {
+        return Err(ApiError::bad_request(
+            "runs are ordered by run_id, state and duration within one dag: of all dags that would sort all history; name the dag",
         ));
     }
     let page = part.begin(&mut filter)?;

@@ -225,6 +225,8 @@ impl DagQuery {
             ("dag_id", DagOrder::DagId),
             ("dag_display_name", DagOrder::DisplayName),
             ("last_parsed_time", DagOrder::UpdatedAt),
+            ("last_run_state", DagOrder::LastRunState),
+            ("last_run_start_date", DagOrder::LastRunStartDate),
         ];
         let (page, asked) = paging.sorted(&known)?;
         let (order_by, order) = asked.unwrap_or_default();

@@ -13,7 +13,7 @@ use super::{
     paths::EventLogPath,
     patterns::EventLogPatterns,
 };
-use crate::store::{EventFilter, EventRow, Order, Range};
+use crate::store::{EventFilter, EventOrder, EventRow, Range};
 
 /// Airflow: `EventLogResponse`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -99,7 +99,19 @@ pub async fn get_event_logs(
     Query(query): Query<EventLogQuery>,
     Query(patterns): Query<EventLogPatterns>,
 ) -> Result<Json<EventLogCollectionResponse>, ApiError> {
-    let (page, order) = paging.sorted_by_key(&["event_log_id", "when", "id"], Order::Ascending)?;
+    let known = [
+        ("event_log_id", EventOrder::Id),
+        ("when", EventOrder::Id),
+        ("id", EventOrder::Id),
+        ("dttm", EventOrder::Id),
+        ("event", EventOrder::Event),
+        ("owner", EventOrder::Username),
+        ("dag_id", EventOrder::DagId),
+        ("run_id", EventOrder::RunId),
+        ("task_id", EventOrder::TaskId),
+    ];
+    let (page, asked) = paging.sorted(&known)?;
+    let (order_by, order) = asked.unwrap_or_default();
     let filter = EventFilter {
         dag_id: query.dag_id,
         run_id: query.run_id,
@@ -116,8 +128,14 @@ pub async fn get_event_logs(
         username_like: patterns.owner()?,
         at: Range { gte: query.after.map(|at| at.0), lte: query.before.map(|at| at.0) },
         after_id: query.after_id,
+        order_by,
         order,
     };
+    if filter.sorts_all() {
+        return Err(ApiError::bad_request(
+            "entries are ordered by runs and tasks of one dag: of all dags that would sort the whole log; name `dag_id`",
+        ));
+    }
     let listed = api.store.event_list(&filter, page).await?;
     let event_logs = listed.items.into_iter().map(EventLogResponse::from).collect();
     Ok(Json(EventLogCollectionResponse { event_logs, total_entries: listed.total }))

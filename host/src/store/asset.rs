@@ -106,6 +106,9 @@ pub enum AssetOrder {
     #[default]
     Name,
     Id,
+    Uri,
+    CreatedAt,
+    UpdatedAt,
 }
 
 /// Which events. `None` asks for nothing in particular.
@@ -120,8 +123,31 @@ pub struct AssetEventFilter {
     pub source_run_id: Option<RunId>,
     pub source_task_id: Option<TaskId>,
     pub source_map_index: Option<i32>,
-    /// By key.
+    pub order_by: AssetEventOrder,
     pub order: Order,
+}
+
+/// What events are listed by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AssetEventOrder {
+    /// As they were made.
+    #[default]
+    Key,
+    /// Of one asset or alias, or of one source dag: of all it would sort all history. So with those below.
+    SourceDagId,
+    SourceRunId,
+    SourceTaskId,
+    SourceMapIndex,
+}
+
+impl AssetEventFilter {
+    /// Whether all events must be read of those that all assets ever had, before the first of the list is known.
+    pub fn sorts_all(&self) -> bool {
+        self.order_by != AssetEventOrder::Key
+            && self.asset.is_none()
+            && self.alias.is_none()
+            && self.source_dag_id.is_none()
+    }
 }
 
 impl FromRow for AssetRow {
@@ -209,11 +235,18 @@ impl Store {
             push_named_by(&mut builder, "a.id", &filter.dags).map(|()| builder)
         };
         let mut list = filtered(Builder::new(include_str!("sql/asset_list.sql")))?;
-        list.push(match filter.order_by {
-            AssetOrder::Name => " ORDER BY a.name",
-            AssetOrder::Id => " ORDER BY a.id",
-        });
-        list.push(filter.order.sql());
+        let column = match filter.order_by {
+            AssetOrder::Name => "a.name",
+            AssetOrder::Id => "a.id",
+            AssetOrder::Uri => "a.uri",
+            AssetOrder::CreatedAt => "a.created_at",
+            AssetOrder::UpdatedAt => "a.updated_at",
+        };
+        list.push(" ORDER BY ").push(column).push(filter.order.sql());
+        // Neither names nor ids are shared.
+        if !matches!(filter.order_by, AssetOrder::Name | AssetOrder::Id) {
+            list.push(", a.id").push(filter.order.sql());
+        }
         push_page(&mut list, page);
         let mut count = filtered(counting(include_str!("sql/asset_count.sql")))?;
         push_count_end(&mut count);
@@ -243,7 +276,18 @@ impl Store {
     ) -> Result<Listed<AssetEventRow>, StoreError> {
         let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
         push_filter(&mut list, filter)?;
-        list.push(" ORDER BY e.key").push(filter.order.sql());
+        let first = match filter.order_by {
+            AssetEventOrder::Key => None,
+            AssetEventOrder::SourceDagId => Some(("e.source_dag_id", filter.order.sql_nullable())),
+            AssetEventOrder::SourceRunId => Some(("e.source_run_id", filter.order.sql_nullable())),
+            AssetEventOrder::SourceTaskId => Some(("e.source_task_id", filter.order.sql_nullable())),
+            AssetEventOrder::SourceMapIndex => Some(("e.source_map_index", filter.order.sql())),
+        };
+        list.push(" ORDER BY ");
+        if let Some((column, order)) = first {
+            list.push(column).push(order).push(", ");
+        }
+        list.push("e.key").push(filter.order.sql());
         push_page(&mut list, page);
         let mut count = counting(include_str!("sql/asset_event_count.sql"));
         push_filter(&mut count, filter)?;

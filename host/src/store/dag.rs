@@ -87,6 +87,10 @@ pub enum DagOrder {
     DisplayName,
     CreatedAt,
     UpdatedAt,
+    /// By the state of the run that was made last.
+    LastRunState,
+    /// By when the run started that was made last.
+    LastRunStartDate,
 }
 
 /// How the run is that was made last; none of a dag without runs, if anything is asked for.
@@ -374,8 +378,17 @@ impl Store {
             DagOrder::DisplayName => DISPLAY_NAME,
             DagOrder::CreatedAt => "d.created_at",
             DagOrder::UpdatedAt => "d.updated_at",
+            DagOrder::LastRunState => {
+                "(SELECT r.state FROM dag_run AS r WHERE r.dag_id = d.dag_id ORDER BY r.key DESC LIMIT 1)"
+            }
+            DagOrder::LastRunStartDate => {
+                "(SELECT r.start_date FROM dag_run AS r WHERE r.dag_id = d.dag_id ORDER BY r.key DESC LIMIT 1)"
+            }
         };
-        list.push(" ORDER BY ").push(column).push(filter.order.sql()).push(", d.dag_id").push(filter.order.sql());
+        // Dags without runs have neither.
+        let is_nullable = matches!(filter.order_by, DagOrder::LastRunState | DagOrder::LastRunStartDate);
+        let order = if is_nullable { filter.order.sql_nullable() } else { filter.order.sql() };
+        list.push(" ORDER BY ").push(column).push(order).push(", d.dag_id").push(filter.order.sql());
         push_page(&mut list, page);
         let mut count = counting(include_str!("sql/dag_ids.sql"));
         push_filter(&mut count, filter)?;

@@ -9,7 +9,7 @@ use super::{
     filter::{
         counting, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range, push_words,
     },
-    place::{Column, Place, Value, Walk, push_walk},
+    place::{Column, Place, Value, Walk, lasted, push_walk},
 };
 use crate::model::{
     dag_access::DagSet,
@@ -32,6 +32,12 @@ pub enum DagRunOrder {
     LogicalDate,
     StartDate,
     EndDate,
+    DagId,
+    /// Within one dag: of all dags it would sort all history. So with those below.
+    RunId,
+    State,
+    /// By the time from its start to its end.
+    Duration,
 }
 
 /// Which `dag_runs`. Empty lists and `None` ask for nothing in particular.
@@ -65,14 +71,18 @@ impl DagRunFilter {
 
     /// What the list is ordered by.
     fn columns(&self) -> Vec<Column> {
-        let date = match self.order_by {
+        let first = match self.order_by {
             DagRunOrder::Key => None,
             DagRunOrder::RunAfter => Some(Column::Number("r.run_after")),
             DagRunOrder::LogicalDate => Some(Column::NullableNumber("r.logical_date")),
             DagRunOrder::StartDate => Some(Column::NullableNumber("r.start_date")),
             DagRunOrder::EndDate => Some(Column::NullableNumber("r.end_date")),
+            DagRunOrder::DagId => Some(Column::Text("r.dag_id")),
+            DagRunOrder::RunId => Some(Column::Text("r.run_id")),
+            DagRunOrder::State => Some(Column::Text("r.state")),
+            DagRunOrder::Duration => Some(Column::NullableNumber("r.end_date - r.start_date")),
         };
-        date.into_iter().chain([Column::Number("r.key")]).collect()
+        first.into_iter().chain([Column::Number("r.key")]).collect()
     }
 
     /// Whether each run must be looked into that the rest leaves: no index knows names, lengths and confs.
@@ -82,21 +92,38 @@ impl DagRunFilter {
             || !self.version_numbers.is_empty()
             || likes.into_iter().any(|like| *like != Like::default())
     }
+
+    /// Whether all runs must be read that the filter leaves, before the first of the list is known: no index of all dags' runs has
+    /// its order.
+    pub fn sorts_each(&self) -> bool {
+        match self.order_by {
+            DagRunOrder::Key
+            | DagRunOrder::RunAfter
+            | DagRunOrder::LogicalDate
+            | DagRunOrder::StartDate
+            | DagRunOrder::EndDate
+            | DagRunOrder::DagId => false,
+            DagRunOrder::RunId | DagRunOrder::State | DagRunOrder::Duration => true,
+        }
+    }
 }
 
 impl Walk for DagRunFilter {
     type Row = DagRunRow;
 
     fn place(&self, row: &DagRunRow) -> Place {
-        let date = match self.order_by {
+        let first = match self.order_by {
             DagRunOrder::Key => None,
-            DagRunOrder::RunAfter => Some(Some(row.run_after)),
-            DagRunOrder::LogicalDate => Some(row.logical_date),
-            DagRunOrder::StartDate => Some(row.start_date),
-            DagRunOrder::EndDate => Some(row.end_date),
+            DagRunOrder::RunAfter => Some(Some(row.run_after.into())),
+            DagRunOrder::LogicalDate => Some(row.logical_date.map(Value::from)),
+            DagRunOrder::StartDate => Some(row.start_date.map(Value::from)),
+            DagRunOrder::EndDate => Some(row.end_date.map(Value::from)),
+            DagRunOrder::DagId => Some(Some(row.dag_id.as_str().into())),
+            DagRunOrder::RunId => Some(Some(row.run_id.as_str().into())),
+            DagRunOrder::State => Some(Some(row.state.as_str().into())),
+            DagRunOrder::Duration => Some(lasted(row.start_date, row.end_date)),
         };
-        let date = date.map(|date| date.map(Value::from));
-        Place::new(date.into_iter().chain([Some(row.key.0.into())]))
+        Place::new(first.into_iter().chain([Some(row.key.0.into())]))
     }
 
     fn has_place(&self, place: &Place) -> bool {

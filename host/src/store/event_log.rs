@@ -60,7 +60,34 @@ pub struct EventFilter {
     pub at: Range,
     /// Those that came after this one.
     pub after_id: Option<i64>,
+    pub order_by: EventOrder,
     pub order: Order,
+}
+
+/// What entries are listed by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EventOrder {
+    /// As they were written.
+    #[default]
+    Id,
+    Event,
+    Username,
+    /// Of one dag, which its entries share: as by their id.
+    DagId,
+    /// Of one dag: of all it would sort the whole log.
+    RunId,
+    /// As [`RunId`](Self::RunId).
+    TaskId,
+}
+
+impl EventFilter {
+    /// Whether the whole log must be read before the first of the list is known.
+    pub fn sorts_all(&self) -> bool {
+        match self.order_by {
+            EventOrder::Id | EventOrder::Event | EventOrder::Username => false,
+            EventOrder::DagId | EventOrder::RunId | EventOrder::TaskId => self.dag_id.is_none(),
+        }
+    }
 }
 
 impl FromRow for EventRow {
@@ -149,11 +176,21 @@ impl Store {
         transaction.commit().await
     }
 
-    /// Entries in the order in which they were written, or the other way round.
     pub async fn event_list(&self, filter: &EventFilter, page: Page) -> Result<Listed<EventRow>, StoreError> {
         let mut list = Builder::new("SELECT * FROM event_log WHERE TRUE");
         push_filter(&mut list, filter)?;
-        list.push(" ORDER BY id").push(filter.order.sql());
+        let first = match filter.order_by {
+            EventOrder::Id | EventOrder::DagId => None,
+            EventOrder::Event => Some(("event", filter.order.sql())),
+            EventOrder::Username => Some(("username", filter.order.sql_nullable())),
+            EventOrder::RunId => Some(("run_id", filter.order.sql_nullable())),
+            EventOrder::TaskId => Some(("task_id", filter.order.sql_nullable())),
+        };
+        list.push(" ORDER BY ");
+        if let Some((column, order)) = first {
+            list.push(column).push(order).push(", ");
+        }
+        list.push("id").push(filter.order.sql());
         push_page(&mut list, page);
         let mut count = counting("SELECT 1 FROM event_log WHERE TRUE");
         push_filter(&mut count, filter)?;

@@ -78,8 +78,8 @@ pub use api_token::{ApiTokenNew, ApiTokenRow};
 pub use approval::{ApprovalFilter, ApprovalRow, WhichApprovals};
 pub use asked::asked;
 pub use asset::{
-    AssetEventFilter, AssetEventRow, AssetFilter, AssetOrder, AssetReference, AssetRow, EventConsumer, QueuedEvent,
-    QueuedEventFilter,
+    AssetEventFilter, AssetEventOrder, AssetEventRow, AssetFilter, AssetOrder, AssetReference, AssetRow, EventConsumer,
+    QueuedEvent, QueuedEventFilter,
 };
 pub use audit::Audit;
 pub use backfill::{BackfillId, BackfillNew, BackfillRow};
@@ -97,7 +97,7 @@ pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};
 pub use db::slow_statements;
 pub use deletion::{Gone, Swept};
 pub use error::StoreError;
-pub use event_log::{EventFilter, EventNew, EventRow};
+pub use event_log::{EventFilter, EventNew, EventOrder, EventRow};
 pub use filter::{Lengths, Like, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Range, Spans};
 pub use grant::{DagGrantRow, GrantsChanged};
 pub use import::{DagSettings, SettingsImport};

@@ -40,6 +40,8 @@ pub(super) enum Column {
     /// NULL comes before all else.
     NullableNumber(&'static str),
     Text(&'static str),
+    /// NULL comes before all else.
+    NullableText(&'static str),
 }
 
 impl From<i64> for Value {
@@ -63,20 +65,24 @@ impl From<&str> for Value {
 impl Column {
     fn name(self) -> &'static str {
         match self {
-            Self::Number(name) | Self::NullableNumber(name) | Self::Text(name) => name,
+            Self::Number(name) | Self::NullableNumber(name) | Self::Text(name) | Self::NullableText(name) => name,
         }
     }
 
     fn is_nullable(self) -> bool {
-        matches!(self, Self::NullableNumber(_))
+        matches!(self, Self::NullableNumber(_) | Self::NullableText(_))
+    }
+
+    fn is_text(self) -> bool {
+        matches!(self, Self::Text(_) | Self::NullableText(_))
     }
 
     fn may_hold(self, value: Option<&Value>) -> bool {
         match value {
             None => self.is_nullable(),
-            Some(Value::Number(_)) => !matches!(self, Self::Text(_)),
+            Some(Value::Number(_)) => !self.is_text(),
             // PostgreSQL takes no NUL.
-            Some(Value::Text(text)) => matches!(self, Self::Text(_)) && !text.contains('\0'),
+            Some(Value::Text(text)) => self.is_text() && !text.contains('\0'),
         }
     }
 }
@@ -91,6 +97,11 @@ impl Place {
         self.0.len() == columns.len()
             && self.0.iter().zip(columns).all(|(value, column)| column.may_hold(value.as_ref()))
     }
+}
+
+/// How long something took that has ended; microseconds.
+pub(super) fn lasted(start: Option<Timestamp>, end: Option<Timestamp>) -> Option<Value> {
+    start.zip(end).map(|(start, end)| Value::Number(end.as_micros() - start.as_micros()))
 }
 
 /// In the order of these columns, the rows after `place`, if there is one, which [fits](Place::fits) them.

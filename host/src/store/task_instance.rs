@@ -12,13 +12,12 @@ use super::{
         counting, push_any, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range,
         push_words,
     },
-    place::{Column, Place, Value, Walk, push_walk},
+    place::{Column, Place, Value, Walk, lasted, push_walk},
 };
 use crate::model::{
     dag_access::DagSet,
     ids::{PoolName, TaskId},
     state::TaskState,
-    time::Timestamp,
 };
 
 /// What task instances are listed by, within a run; runs come one after another as they were made.
@@ -34,6 +33,16 @@ pub enum TaskInstanceOrder {
     EndDate,
     /// By the time that the present try has taken.
     Duration,
+    TryNumber,
+    /// By what instances of mapped tasks are called, and map index.
+    RenderedMapIndex,
+    Entry,
+    /// Runs by theirs, and then as they were made; within a run as by its key.
+    RunAfter,
+    /// As [`RunAfter`](Self::RunAfter).
+    LogicalDate,
+    /// Of one run, whose instances share it: as by their key. No index has the runs in this order.
+    DataInterval,
 }
 
 /// Which task instances. Empty lists and `None` ask for nothing in particular.
@@ -66,20 +75,30 @@ impl Walk for TaskInstanceFilter {
 
     fn place(&self, row: &TaskInstanceRow) -> Place {
         let within_run = match self.order_by {
-            TaskInstanceOrder::Key | TaskInstanceOrder::MapIndex => None,
+            TaskInstanceOrder::Key
+            | TaskInstanceOrder::MapIndex
+            | TaskInstanceOrder::RunAfter
+            | TaskInstanceOrder::LogicalDate
+            | TaskInstanceOrder::DataInterval => None,
             TaskInstanceOrder::State => Some(Some(row.state.as_str().into())),
             TaskInstanceOrder::StartDate => Some(row.start_date.map(Value::from)),
             TaskInstanceOrder::EndDate => Some(row.end_date.map(Value::from)),
-            TaskInstanceOrder::Duration => {
-                let micros = |(start, end): (Timestamp, Timestamp)| end.as_micros() - start.as_micros();
-                Some(row.start_date.zip(row.end_date).map(micros).map(Value::from))
-            }
+            TaskInstanceOrder::Duration => Some(lasted(row.start_date, row.end_date)),
+            TaskInstanceOrder::TryNumber => Some(Some(i64::from(row.try_number).into())),
+            TaskInstanceOrder::RenderedMapIndex => Some(row.rendered_map_index.as_deref().map(Value::from)),
+            TaskInstanceOrder::Entry => Some(Some(row.entry.as_str().into())),
+        };
+        let of_run = match self.order_by {
+            TaskInstanceOrder::RunAfter => Some(Some(row.run_after.into())),
+            TaskInstanceOrder::LogicalDate => Some(row.logical_date.map(Value::from)),
+            _ => None,
         };
         let mut key = [Value::from(row.task_id.as_str()), i64::from(row.map_index).into()];
-        if self.order_by == TaskInstanceOrder::MapIndex {
+        if self.index_comes_first() {
             key.reverse();
         }
-        Place::new([Some(row.dag_run.0.into())].into_iter().chain(within_run).chain(key.map(Some)))
+        let run = Some(row.dag_run.0.into());
+        Place::new(of_run.into_iter().chain([run]).chain(within_run).chain(key.map(Some)))
     }
 
     fn has_place(&self, place: &Place) -> bool {
@@ -248,19 +267,45 @@ impl TaskInstanceFilter {
 
     /// What the list is ordered by.
     fn columns(&self) -> Vec<Column> {
-        let run = Column::Number(if self.filters_runs() { "r.key" } else { "t.dag_run" });
+        let run = Column::Number(if self.walks_runs() { "r.key" } else { "t.dag_run" });
+        let of_run = match self.order_by {
+            TaskInstanceOrder::RunAfter => Some(Column::Number("r.run_after")),
+            TaskInstanceOrder::LogicalDate => Some(Column::NullableNumber("r.logical_date")),
+            _ => None,
+        };
         let within_run = match self.order_by {
-            TaskInstanceOrder::Key | TaskInstanceOrder::MapIndex => None,
+            TaskInstanceOrder::Key
+            | TaskInstanceOrder::MapIndex
+            | TaskInstanceOrder::RunAfter
+            | TaskInstanceOrder::LogicalDate
+            | TaskInstanceOrder::DataInterval => None,
             TaskInstanceOrder::State => Some(Column::Text("t.state")),
             TaskInstanceOrder::StartDate => Some(Column::NullableNumber("t.start_date")),
             TaskInstanceOrder::EndDate => Some(Column::NullableNumber("t.end_date")),
             TaskInstanceOrder::Duration => Some(Column::NullableNumber("t.end_date - t.start_date")),
+            TaskInstanceOrder::TryNumber => Some(Column::Number("t.try_number")),
+            TaskInstanceOrder::RenderedMapIndex => Some(Column::NullableText("t.rendered_map_index")),
+            TaskInstanceOrder::Entry => Some(Column::Text("t.entry")),
         };
         let mut key = [Column::Text("t.task_id"), Column::Number("t.map_index")];
-        if self.order_by == TaskInstanceOrder::MapIndex {
+        if self.index_comes_first() {
             key.reverse();
         }
-        [run].into_iter().chain(within_run).chain(key).collect()
+        of_run.into_iter().chain([run]).chain(within_run).chain(key).collect()
+    }
+
+    /// Whether it is ordered by what no index has runs in order of.
+    pub fn sorts_runs(&self) -> bool {
+        self.order_by == TaskInstanceOrder::DataInterval
+    }
+
+    fn index_comes_first(&self) -> bool {
+        matches!(self.order_by, TaskInstanceOrder::MapIndex | TaskInstanceOrder::RenderedMapIndex)
+    }
+
+    /// Whether runs are walked in order, and their rows within them.
+    fn walks_runs(&self) -> bool {
+        self.filters_runs() || matches!(self.order_by, TaskInstanceOrder::RunAfter | TaskInstanceOrder::LogicalDate)
     }
 
     fn filters_runs(&self) -> bool {
@@ -274,9 +319,9 @@ impl TaskInstanceFilter {
 }
 
 pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Builder, StoreError> {
-    // Where runs are filtered, they are walked in order and their rows within them; else all rows in order. Either way the
-    // limit ends the walk.
-    let by_runs = filter.filters_runs();
+    // Where runs are filtered, or ordered by what is theirs, they are walked in order and their rows within them; else all rows
+    // in order. Either way the limit ends the walk.
+    let by_runs = filter.walks_runs();
     let mut list = Builder::new(if by_runs {
         include_str!("sql/task_instance_list_by_runs.sql")
     } else {

@@ -117,6 +117,13 @@ fn order(paging: &Paging) -> Result<(Page, TaskInstanceOrder, Order), ApiError> 
         ("start_date", TaskInstanceOrder::StartDate),
         ("end_date", TaskInstanceOrder::EndDate),
         ("duration", TaskInstanceOrder::Duration),
+        ("try_number", TaskInstanceOrder::TryNumber),
+        ("rendered_map_index", TaskInstanceOrder::RenderedMapIndex),
+        ("operator", TaskInstanceOrder::Entry),
+        ("run_after", TaskInstanceOrder::RunAfter),
+        ("logical_date", TaskInstanceOrder::LogicalDate),
+        ("data_interval_start", TaskInstanceOrder::DataInterval),
+        ("data_interval_end", TaskInstanceOrder::DataInterval),
     ];
     let (page, asked) = paging.sorted(&known)?;
     let (order_by, order) = asked.unwrap_or_default();
@@ -144,6 +151,12 @@ async fn list(
         return Err(ApiError::bad_request(
             "task instances are found by names, lengths and numbers within one run: of all runs that would read all history; \
              name the run",
+        ));
+    }
+    if filter.dag_runs.len() != 1 && filter.sorts_runs() {
+        return Err(ApiError::bad_request(
+            "task instances are ordered by data intervals within one run: of all runs that would sort all history; order them by \
+             `logical_date`, or name the run",
         ));
     }
     let page = part.begin(&mut filter)?;

@@ -146,7 +146,16 @@ async fn pages_by_cursors_have_every_run_once() {
     seed(&api.store).await;
     for path in ["/api/v2/dags/flow/dagRuns", "/api/v2/dags/~/dagRuns"] {
         let list = List { api: &api, path, field: "dag_runs", id: "dag_run_id" };
-        list.check(&["id", "run_after", "logical_date", "start_date", "end_date"]).await;
+        list.check(&["id", "run_after", "logical_date", "start_date", "end_date", "dag_id"]).await;
+        let within_a_dag = ["run_id", "dag_run_id", "state", "duration"];
+        if path.contains("flow") {
+            list.check(&within_a_dag).await;
+        } else {
+            for order in within_a_dag {
+                let refused = api.get(&format!("{path}?order_by=-{order}")).await.refused(400);
+                assert!(refused["detail"].as_str().unwrap().ends_with("name the dag"), "{refused}");
+            }
+        }
     }
 }
 
@@ -157,6 +166,17 @@ async fn pages_by_cursors_have_every_task_instance_once() {
     for path in ["/api/v2/dags/flow/dagRuns/~/taskInstances", "/api/v2/dags/~/dagRuns/~/taskInstances"] {
         let list = List { api: &api, path, field: "task_instances", id: "id" };
         list.check(&["id", "map_index", "state", "start_date", "end_date", "duration"]).await;
+        list.check(&["try_number", "rendered_map_index", "operator", "run_after", "logical_date"]).await;
+        let refused = api.get(&format!("{path}?order_by=data_interval_start")).await.refused(400);
+        assert!(refused["detail"].as_str().unwrap().ends_with("name the run"), "{refused}");
+    }
+    let of_run = "/api/v2/dags/flow/dagRuns/run-3/taskInstances";
+    for (order, field) in [("data_interval_end", "map_index"), ("-data_interval_start", "-map_index")] {
+        let ids = async |order: &str| {
+            let page = api.get(&format!("{of_run}?order_by={order}")).await.ok();
+            page["task_instances"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(order).await, ids(field).await, "{order}");
     }
 }
 

@@ -210,6 +210,35 @@ async fn entries_of_the_audit_log_are_found_by_names() {
 }
 
 #[tokio::test]
+async fn entries_of_the_audit_log_are_ordered_by_what_they_say() {
+    let api = TestApi::new().await;
+    for run in ["b", "a", "c"] {
+        api.post("/api/v2/dags/flow/dagRuns", json!({"dag_run_id": run, "logical_date": null})).await.ok();
+    }
+    api.patch("/api/v2/dags/flow", json!({"is_paused": true})).await.ok();
+    let listed = async |query: &str, field: &str| {
+        let answer = api.get(&format!("/api/v2/eventLogs?{query}")).await.ok();
+        let entries = answer["event_logs"].as_array().unwrap().iter();
+        entries.filter_map(|entry| entry[field].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    for (field, shown) in [("event", "event"), ("owner", "owner"), ("dttm", "when")] {
+        let values = listed(&format!("order_by={field}"), shown).await;
+        assert!(values.len() > 4 && values.is_sorted(), "{values:?}");
+        let back = listed(&format!("order_by=-{field}"), shown).await;
+        assert!(back.iter().rev().eq(&values), "{back:?}");
+    }
+    assert_eq!(listed("dag_id=flow&order_by=run_id", "run_id").await, ["a", "b", "c"]);
+    assert_eq!(listed("dag_id=flow&order_by=-run_id", "run_id").await, ["c", "b", "a"]);
+    assert_eq!(listed("dag_id=flow&order_by=dag_id", "run_id").await, ["b", "a", "c"]);
+    assert_eq!(listed("dag_id=flow&order_by=-task_id", "event").await.len(), 4);
+    for field in ["dag_id", "run_id", "task_id"] {
+        let refused = api.get(&format!("/api/v2/eventLogs?order_by={field}")).await.refused(400);
+        assert!(refused["detail"].as_str().unwrap().ends_with("name `dag_id`"), "{refused}");
+    }
+    api.get("/api/v2/eventLogs?order_by=extra").await.refused(400);
+}
+
+#[tokio::test]
 async fn what_airflow_filters_by_and_airlock_does_not_is_refused_by_name() {
     let api = TestApi::new().await;
     let body = api.get("/api/v2/dags?timetable_type=cron").await.refused(422);

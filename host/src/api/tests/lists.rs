@@ -157,6 +157,22 @@ async fn patterns_know_or_and_beginnings() {
     assert_eq!(tags("tag_name_prefix_pattern=et%7Cr").await["tags"], json!(["etl", "raw"]));
 }
 
+/// Dags without runs come where the others have nothing.
+#[tokio::test]
+async fn dags_are_ordered_by_their_last_runs() {
+    let api = TestApi::new().await;
+    for (digest, name) in [(8, "zebra"), (9, "ape")] {
+        deploy(&api, digest, ComponentKind::Wasm, DagSpec::new(name)).await;
+    }
+    for field in ["last_run_state", "last_run_start_date"] {
+        let listed = api.get(&format!("/api/v2/dags?order_by=-{field}")).await.ok();
+        let ids: Vec<_> =
+            listed["dags"].as_array().unwrap().iter().map(|dag| dag["dag_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["flow", "zebra", "ape"], "{field}");
+    }
+    api.get("/api/v2/dags?order_by=next_dagrun").await.refused(400);
+}
+
 #[tokio::test]
 async fn lists_are_ordered_as_asked_or_refuse_it() {
     let api = TestApi::new().await;
@@ -211,6 +227,26 @@ async fn lists_are_ordered_as_asked_or_refuse_it() {
         api.get(&format!("/api/v2/{list}{order}")).await.ok();
         let refused = api.get(&format!("/api/v2/{list}?order_by=-colour")).await.refused(400);
         assert!(refused["detail"].as_str().unwrap().contains("can't be ordered by"), "{list}: {refused}");
+    }
+    for order in ["uri", "-created_at", "updated_at"] {
+        assert_eq!(api.get(&format!("/api/v2/assets?order_by={order}")).await.ok()["total_entries"], 2, "{order}");
+    }
+    let barley = &ids["assets"].as_array().unwrap().iter().find(|asset| asset["name"] == "barley").unwrap()["id"];
+    let events = "/api/v2/assets/events";
+    for _ in 0..2 {
+        api.post(events, json!({"asset_id": barley})).await.ok();
+    }
+    for source in ["source_dag_id", "source_run_id", "source_task_id", "source_map_index"] {
+        let first = async |order: &str| {
+            let answer = api.get(&format!("{events}?asset_id={barley}&order_by={order}")).await.ok();
+            assert_eq!(answer["total_entries"], 2, "{order}");
+            answer["asset_events"][0]["id"].as_i64().unwrap()
+        };
+        let (forth, back) = (first(source).await, first(&format!("-{source}")).await);
+        assert!(forth < back, "those of one source are told apart by their key");
+        assert!(forth == first("timestamp").await && back == first("-id").await);
+        let refused = api.get(&format!("{events}?order_by={source}")).await.refused(400);
+        assert!(refused["detail"].as_str().unwrap().contains("name `asset_id`"), "{refused}");
     }
     for wrong in [
         "jobs?order_by=-id".to_owned(),

@@ -53,6 +53,18 @@ async fn runs_are_filtered_by_all_that_is_asked_for() {
         [4, 3, 2, 1]
     );
     assert_eq!(runs(&store, DagRunFilter { order_by: DagRunOrder::StartDate, ..all() }).await, [4, 3, 2, 1]);
+    let by = |order_by, order| DagRunFilter { order_by, order, ..all() };
+    for (order_by, forth, back) in [
+        (DagRunOrder::DagId, [1, 2, 3, 4], [4, 3, 2, 1]),
+        (DagRunOrder::RunId, [1, 2, 3, 4], [4, 3, 2, 1]),
+        // failed, queued, running, success
+        (DagRunOrder::State, [2, 4, 3, 1], [1, 3, 4, 2]),
+    ] {
+        assert_eq!(runs(&store, by(order_by, Order::Ascending)).await, forth, "{order_by:?}");
+        assert_eq!(runs(&store, by(order_by, Order::Descending)).await, back, "{order_by:?}");
+    }
+    // Those that have not ended are last.
+    assert_eq!(runs(&store, by(DagRunOrder::Duration, Order::Descending)).await, [2, 1, 4, 3]);
     assert_eq!(runs(&store, DagRunFilter::of_dag(dag_id("b"))).await, [0; 0]);
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Failed], ..all() }).await, [2]);
     assert_eq!(runs(&store, DagRunFilter { states: vec![RunState::Running, RunState::Queued], ..all() }).await, [3, 4]);
@@ -144,6 +156,16 @@ async fn instances_are_filtered_by_all_that_is_asked_for() {
             .await,
         "2y 2x"
     );
+    for (order_by, listed) in [
+        (TaskInstanceOrder::RunAfter, "3y 3x 2y 2x 1y 1x"),
+        (TaskInstanceOrder::LogicalDate, "3y 3x 2y 2x 1y 1x"),
+        (TaskInstanceOrder::TryNumber, "3y 3x 2y 2x 1x 1y"),
+        (TaskInstanceOrder::RenderedMapIndex, "3y 3x 2y 2x 1y 1x"),
+        (TaskInstanceOrder::Entry, "3y 3x 2y 2x 1y 1x"),
+    ] {
+        let filter = TaskInstanceFilter { order_by, order: Order::Descending, ..all() };
+        assert_eq!(list(filter).await, listed, "{order_by:?}");
+    }
     let dag_runs = vec![DagRunKey(3), DagRunKey(1)];
     assert_eq!(list(TaskInstanceFilter { dag_runs, ..a }).await, "1x 1y 3x 3y");
     assert_eq!(list(TaskInstanceFilter { task_ids: vec![TaskId::new("x").unwrap()], ..all() }).await, "1x 2x 3x");

@@ -115,6 +115,7 @@ async fn lists_of_runs_walk_in_order() {
         DagRunOrder::LogicalDate,
         DagRunOrder::StartDate,
         DagRunOrder::EndDate,
+        DagRunOrder::DagId,
     ] {
         for order in [Order::Ascending, Order::Descending] {
             for dags in sets() {
@@ -184,6 +185,18 @@ async fn lists_of_instances_and_xcoms_walk_in_order() {
                     plan(&store, task_instance::count_query(&filter).unwrap().sql()).await;
                 }
             }
+        }
+    }
+    for (order_by, order) in [TaskInstanceOrder::RunAfter, TaskInstanceOrder::LogicalDate]
+        .into_iter()
+        .flat_map(|by| [Order::Ascending, Order::Descending].map(|order| (by, order)))
+    {
+        for (dags, dag_runs) in sets().into_iter().flat_map(|dags| [(dags.clone(), vec![]), (dags, vec![DagRunKey(1)])])
+        {
+            let filter = TaskInstanceFilter { dags, dag_runs, order_by, order, ..TaskInstanceFilter::default() };
+            let query = task_instance::list_query(&filter, Page::default()).unwrap();
+            assert_walks_in_order(&store, &format!("{filter:?}"), &query).await;
+            plan(&store, task_instance::count_query(&filter).unwrap().sql()).await;
         }
     }
     let dates = Range { gte: None, lte: Some(at(1)) };
