@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use airlock_tests::{Client, Server, Shell, build, cli::Done, until};
+use airlock_tests::{ADMIN_PASSWORD, Client, Server, Shell, build, cli::Done, until};
 use serde_json::{Value, json};
 
 fn wasm(name: &str) -> String {
@@ -171,6 +171,32 @@ async fn exit_codes_tell_scripts_what_happened() {
     // Nobody there.
     let nobody = shell.run(&["--url", "http://127.0.0.1:1", "dags", "list"]).await;
     assert!(nobody.failed(6).contains("airlock serve"));
+}
+
+#[tokio::test]
+async fn who_signs_in_is_told_of_a_token_that_stands_before() {
+    let server = Server::start().await;
+    let shell = Shell::signed_in(&server).await.env("AIRLOCK_TOKEN", "airlock_of_another");
+    let told = shell.run_with(&["login"], ADMIN_PASSWORD).await;
+    assert!(told.err.contains("warning: AIRLOCK_TOKEN is set and stands before this token"), "{}", told.err);
+    told.ok();
+    // So it is.
+    assert!(shell.run(&["dags", "list"]).await.failed(5).contains("AIRLOCK_TOKEN is set"));
+    assert!(shell.run(&["logout"]).await.err.contains("warning: AIRLOCK_TOKEN is set"));
+    // A wrong password is not mended by signing in, but perhaps by another name.
+    let wrong = shell.run_with(&["login"], "wrong").await.failed(5);
+    assert!(wrong.contains("--username") && !wrong.contains("airlock login"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_server_is_reached_at_an_address_of_ipv6() {
+    let shell = Shell::new();
+    for url in ["127.0.0.1:8080", "http://::1:8080"] {
+        let told = shell.run(&["--url", url, "dags", "list"]).await.failed(2);
+        assert!(told.contains("http://[::1]:8080"), "{told}");
+    }
+    let nobody = shell.run(&["--url", "http://[::1]:1", "dags", "list"]).await.failed(6);
+    assert!(nobody.contains("can't reach http://[::1]:1/") && nobody.contains("airlock serve"), "{nobody}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{
     error::{CliError, Kind, OrFail, Result},
     output::note,
+    tls,
 };
 use crate::ui::grouped;
 
@@ -28,11 +29,27 @@ pub struct ClientArgs {
         value_name = "URL",
         hide_env_values = true,
         default_value = "http://127.0.0.1:8080",
+        value_parser = server_url,
         global = true
     )]
     url: Url,
 }
 
+/// Reads the address of a server.
+fn server_url(text: &str) -> Result<Url, String> {
+    const FORM: &str = "write it as http://127.0.0.1:8080, an address of IPv6 as http://[::1]:8080";
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(_) => Err(format!("it begins neither with http:// nor with https://; {FORM}")),
+        Err(error) => Err(format!("{error}; {FORM}")),
+    }
+}
+
+/// What helps if something else answers than a server of ours.
+const NOT_OURS: &str = "is it an Airlock server that --url or AIRLOCK_URL names? a proxy before it may have answered, \
+                        or ask for a sign-in of its own";
+/// Of an answer in plain text; a longer one is shown to nobody.
+const MAX_LINE_BYTES: usize = 300;
 /// How many items a request for a list asks for.
 const PAGE: usize = 100;
 
@@ -56,7 +73,7 @@ impl Client {
     /// If the file of tokens can't be read.
     pub fn new(args: &ClientArgs) -> Result<Self> {
         let mut client = Self::anonymous(args)?;
-        client.token = std::env::var("AIRLOCK_TOKEN").ok().filter(|token| !token.is_empty());
+        client.token = env_token();
         client.is_env_token = client.token.is_some();
         if !client.is_env_token {
             client.token = read_tokens()?.remove(args.url.as_str());
@@ -117,13 +134,19 @@ impl Client {
     /// If the server can't be reached or does not answer with success.
     pub async fn send(&self, request: RequestBuilder) -> Result<Value> {
         let response = self.exchange(request).await?;
-        let text = response.text().await.map_err(|error| self.unreachable(error))?;
+        let text = response.text().await.map_err(|error| self.broke_off(error))?;
+        self.read(&text)
+    }
+
+    /// An answer's JSON.
+    fn read(&self, text: &str) -> Result<Value> {
         if text.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_str(&text).map_err(|error| {
-            CliError::new(Kind::Failed, anyhow::Error::new(error).context("the answer is not JSON"))
-                .hint(format!("is `{}` an Airlock server?", self.base))
+        serde_json::from_str(text).map_err(|error| {
+            let what = if is_page(text) { "a page of HTML" } else { "something else than JSON" };
+            let cause = anyhow::Error::new(error).context(format!("{} answered with {what}", self.shown_base()));
+            CliError::new(Kind::Failed, cause).hint(NOT_OURS)
         })
     }
 
@@ -142,10 +165,26 @@ impl Client {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> CliError {
+        let (is_connect, is_timeout) = (error.is_connect(), error.is_timeout());
         // The address is in the text once, and a URL may carry a password.
-        let cause = anyhow::Error::new(error.without_url()).context(format!("can't reach {}", self.shown_base()));
-        CliError::new(Kind::Unreachable, cause)
-            .hint("start a server with `airlock serve`, or name one with --url or AIRLOCK_URL")
+        let cause = anyhow::Error::new(error.without_url());
+        let hint = match tls::hint(&format!("{cause:#}")) {
+            Some(hint) => hint,
+            None if is_connect => "start a server with `airlock serve`, or name one with --url or AIRLOCK_URL",
+            None if is_timeout => "try again in a moment",
+            // It was connected to, and then did not speak HTTP.
+            None if self.base.scheme() == "http" => {
+                "if the server there speaks TLS, name it as https://; else try again"
+            }
+            None => "try again; is it an Airlock server that --url or AIRLOCK_URL names?",
+        };
+        CliError::new(Kind::Unreachable, cause.context(format!("can't reach {}", self.shown_base()))).hint(hint)
+    }
+
+    fn broke_off(&self, error: reqwest::Error) -> CliError {
+        let cause = anyhow::Error::new(error.without_url());
+        CliError::new(Kind::Unreachable, cause.context(format!("the answer of {} broke off", self.shown_base())))
+            .hint("try again")
     }
 
     fn shown_base(&self) -> String {
@@ -156,28 +195,38 @@ impl Client {
     }
 
     fn refusal(&self, status: StatusCode, text: &str) -> CliError {
-        let said = explain(text).unwrap_or_else(|| {
+        let ours = explain(text).or_else(|| line(text));
+        let is_ours = ours.is_some();
+        let said = ours.unwrap_or_else(|| {
             format!("{} answered {}", self.shown_base(), status.canonical_reason().unwrap_or("an error"))
         });
-        let error =
+        let plain =
             |kind| CliError::text(kind, format!("{said} (HTTP {})", status.as_u16())).of_status(status.as_u16());
+        // What has no words of ours is another's answer.
+        let error = |kind| if is_ours { plain(kind) } else { plain(kind).hint(NOT_OURS) };
         match status {
             StatusCode::UNAUTHORIZED if self.is_env_token => error(Kind::Denied).hint(
                 "AIRLOCK_TOKEN is set, and this server does not accept it: unset it, and the token of `airlock login` is \
                  used, or set it to another one",
             ),
             StatusCode::UNAUTHORIZED => error(Kind::Denied)
-                .hint("sign in with `airlock login`, or set AIRLOCK_TOKEN to a token from POST /auth/token"),
+                .hint("sign in with `airlock login`, or set AIRLOCK_TOKEN to a token that `airlock tokens create` made"),
             StatusCode::FORBIDDEN => error(Kind::Denied),
             StatusCode::NOT_FOUND => error(Kind::NotFound),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                error(Kind::Unreachable).hint("try again in a moment")
+            StatusCode::TOO_MANY_REQUESTS => error(Kind::Unreachable).hint("try again in a moment"),
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                error(Kind::Unreachable).hint(if is_ours {
+                    "try again in a moment"
+                } else {
+                    "a proxy answered: is the server behind it up? else try again in a moment"
+                })
             }
             status if status.is_client_error() => error(Kind::Refused),
             status if status.is_redirection() => {
                 error(Kind::Failed).hint("name the server's own address with --url or AIRLOCK_URL")
             }
-            _ => error(Kind::Failed).hint("the server's log says more"),
+            _ if is_ours => error(Kind::Failed).hint("the server's log says more"),
+            _ => error(Kind::Failed),
         }
     }
 
@@ -267,10 +316,15 @@ impl Client {
     /// If the server can't be reached or does not know them.
     pub async fn sign_in(&self, username: &str, password: &str) -> Result<String> {
         let body = serde_json::json!({"username": username, "password": password});
-        let answer = self.send(self.http.post(self.url(&["auth", "token"])?).json(&body)).await?;
+        let answer = self.send(self.http.post(self.url(&["auth", "token"])?).json(&body)).await;
+        let answer = answer.map_err(|error| match error.status() {
+            // To sign in is what it was about.
+            Some(401) => error.hint(format!("the name was `{username}`; --username names another")),
+            _ => error,
+        })?;
         let token = answer.get("access_token").and_then(Value::as_str);
         token.map(str::to_owned).ok_or_else(|| {
-            CliError::text(Kind::Failed, "the answer has no token").hint("is this address an Airlock server?")
+            CliError::text(Kind::Failed, format!("the answer of {} has no token", self.shown_base())).hint(NOT_OURS)
         })
     }
 }
@@ -296,6 +350,18 @@ fn items_of(answer: &mut Value, field: &str) -> Result<Vec<Value>> {
     }
 }
 
+/// Whether an answer is for browsers.
+fn is_page(text: &str) -> bool {
+    text.trim_start().starts_with('<')
+}
+
+/// What an answer says that is one line for people, as those of a process that does not lead.
+fn line(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_line = !text.is_empty() && text.len() <= MAX_LINE_BYTES && !text.contains('\n');
+    (is_line && !is_page(text) && !text.starts_with(['{', '['])).then(|| super::output::printable(text).into_owned())
+}
+
 /// What an error answer says, for people. RFC 9457, and Airflow's `detail`.
 fn explain(text: &str) -> Option<String> {
     let body: Value = serde_json::from_str(text).ok()?;
@@ -317,6 +383,11 @@ fn problem(problem: &Value) -> Option<String> {
     // That it is in the body goes without saying: the command made it.
     let place: Vec<_> = place.iter().map(word).skip_while(|word| word == "body").collect();
     Some(if place.is_empty() { said.to_owned() } else { format!("`{}`: {said}", place.join(".")) })
+}
+
+/// The token of `AIRLOCK_TOKEN`: with it, none that is kept is looked for.
+pub fn env_token() -> Option<String> {
+    std::env::var("AIRLOCK_TOKEN").ok().filter(|token| !token.is_empty())
 }
 
 /// The file of tokens: a JSON object from server to token.
@@ -430,6 +501,69 @@ mod tests {
         assert!(hint(&client).contains("hint: sign in with `airlock login`"));
         client.is_env_token = true;
         assert!(hint(&client).contains("hint: AIRLOCK_TOKEN is set, and this server does not accept it: unset it"));
+    }
+
+    #[test]
+    fn the_address_of_a_server_is_a_url_of_http() {
+        let host = |text: &str| server_url(text).map(|url| url.host_str().unwrap_or_default().to_owned());
+        assert_eq!(host("http://[::1]:8080").as_deref(), Ok("[::1]"));
+        assert_eq!(host("https://airlock.example.org/below/").as_deref(), Ok("airlock.example.org"));
+        for wrong in ["127.0.0.1:8080", "localhost:8080", "http://::1:8080", "ftp://h", "", "airlock"] {
+            let why = host(wrong).unwrap_err();
+            assert!(
+                why.ends_with("write it as http://127.0.0.1:8080, an address of IPv6 as http://[::1]:8080"),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_ours_is_told_as_such() {
+        let client = client("http://user:pw@h");
+        let page = "<!doctype html><title>Sign in</title>";
+        for said in [
+            client.read(page).unwrap_err().to_string(),
+            client.refusal(StatusCode::NOT_FOUND, page).to_string(),
+            client.refusal(StatusCode::FORBIDDEN, page).to_string(),
+            client.refusal(StatusCode::INTERNAL_SERVER_ERROR, "").to_string(),
+        ] {
+            assert!(said.contains("\nhint: is it an Airlock server"), "{said}");
+            assert!(!said.contains("pw") && said.contains("http://user@h/ answered"), "{said}");
+        }
+        assert!(client.read(page).unwrap_err().to_string().contains("a page of HTML"));
+        let gateway = client.refusal(StatusCode::BAD_GATEWAY, "<html>");
+        assert!(gateway.to_string().contains("hint: a proxy answered"), "{gateway}");
+        assert_eq!(gateway.kind(), Kind::Unreachable);
+        // One line is for people.
+        let waits = client.refusal(StatusCode::SERVICE_UNAVAILABLE, "no process leads at this moment\n").to_string();
+        assert_eq!(waits, "error: no process leads at this moment (HTTP 503)\nhint: try again in a moment");
+    }
+
+    /// By no proxy of whoever runs the tests.
+    fn direct(base: &str) -> Client {
+        let client = client(base);
+        Client { http: reqwest::Client::builder().no_proxy().build().unwrap(), ..client }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_and_one_that_is_none_are_told_apart() {
+        // A port that was free a moment ago, on an address of IPv6 where there is one.
+        let free = |address: &str| std::net::TcpListener::bind((address, 0)).and_then(|socket| socket.local_addr());
+        let nobody = free("::1").or_else(|_| free("127.0.0.1")).unwrap();
+        let client = direct(&format!("http://{nobody}"));
+        let said = client.get(&["dags"], &[]).await.unwrap_err().to_string();
+        assert!(said.starts_with(&format!("error: can't reach http://{nobody}/")), "{said}");
+        assert!(said.contains("hint: start a server with `airlock serve`"), "{said}");
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let hangs_up = async { while listener.accept().await.is_ok() {} };
+        let client = direct(&format!("http://{address}"));
+        let said = tokio::select! {
+            said = client.get(&["dags"], &[]) => said.unwrap_err().to_string(),
+            () = hangs_up => panic!("nobody connects any more"),
+        };
+        assert!(said.contains("hint: if the server there speaks TLS, name it as https://"), "{said}");
     }
 
     #[test]

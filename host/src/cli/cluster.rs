@@ -33,6 +33,7 @@ use super::error::{CliError, Kind, OrFail, Result};
 use crate::{
     model::time::Clock,
     store::{Leader, Store, StoreError},
+    telemetry::Duties,
 };
 
 /// How long a leader that says nothing stays the leader.
@@ -90,11 +91,11 @@ pub struct Lead {
 }
 
 impl Member {
-    /// One that is there until `stopping`, and reached at `url`.
+    /// One that is there until `stopping`, and reached at `url`. `duties` are told if it looks no more.
     ///
     /// # Errors
     /// If the database can't be used.
-    pub async fn new(store: Store, url: String, stopping: CancellationToken) -> Result<Self> {
+    pub async fn new(store: Store, url: String, stopping: CancellationToken, duties: &Duties) -> Result<Self> {
         let failed = || "can't use the database".to_owned();
         let new = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         store.setting_put_new(TOKEN, new.as_bytes()).await.or_fail(Kind::Failed, failed)?;
@@ -114,8 +115,8 @@ impl Member {
         let ((seen, leader), (found_gone, gone)) = (watch::channel(None), watch::channel(None));
         let look = look(store.clone(), seen, Looks::new(gone.clone()));
         let watch = presence::watch(present.clone(), client.clone(), leader.clone(), found_gone);
-        #[expect(clippy::disallowed_methods, reason = "they end with the member")]
-        let looking = [tokio::spawn(look), tokio::spawn(watch)].map(AbortOnDropHandle::new);
+        let looking =
+            [duties.spawn("the look who leads", look), duties.spawn("the look whether who leads is there", watch)];
         Ok(Self { store, present, url, client, leader, gone, _looking: Arc::new(looking) })
     }
 

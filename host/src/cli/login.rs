@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal};
 
 use super::{
-    client::{Client, ClientArgs, keep_token},
+    client::{Client, ClientArgs, env_token, keep_token},
     error::{CliError, Kind, OrFail, Result},
     output::note,
 };
@@ -21,6 +21,11 @@ impl LoginArgs {
         let token = Client::anonymous(server)?.sign_in(&self.username, &password).await?;
         let path = keep_token(server, Some(token))?;
         note(&format!("signed in as {}; the token is in {}", self.username, path.display()));
+        if env_token().is_some() {
+            note(
+                "warning: AIRLOCK_TOKEN is set and stands before this token: commands use that one until you unset it",
+            );
+        }
         Ok(())
     }
 }
@@ -48,5 +53,8 @@ pub fn ask_password(prompt: &str) -> Result<String> {
 pub fn logout(server: &ClientArgs) -> Result<()> {
     let path = keep_token(server, None)?;
     note(&format!("the token is no longer in {}", path.display()));
+    if env_token().is_some() {
+        note("warning: AIRLOCK_TOKEN is set: commands are still signed in by that token until you unset it");
+    }
     Ok(())
 }

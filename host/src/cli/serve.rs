@@ -1,6 +1,6 @@
 //! `airlock serve`.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, thread};
+use std::{net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
 
 use axum::{
     Router,
@@ -34,9 +34,13 @@ use crate::{
     sandbox,
     secrets::SecretString,
     store::Store,
+    telemetry::Duties,
     ui::{self, UiCache, UiState},
     vault,
 };
+
+/// How long the rest may take to end when a part of the server has ended by itself.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
@@ -54,7 +58,7 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// Serves until SIGINT or SIGTERM.
+    /// Serves until SIGINT or SIGTERM, or until a part of the server ends by itself, which is an error.
     pub fn run(&self) -> Result<()> {
         let config = ServeConfig::from_settings(&Settings::load(&self.settings)?)?;
         log::start(&config);
@@ -64,11 +68,36 @@ impl ServeArgs {
         if self.worker {
             return runtime.block_on(worker::work(&config));
         }
-        runtime.block_on(serve(config, !self.api))
+        let served = runtime.block_on(serve(config, !self.api));
+        if served.is_err() {
+            // A thread that hangs does not keep the process from being started again.
+            runtime.shutdown_timeout(LAST_WORDS);
+        }
+        served
     }
 }
 
+/// Serves for as long as all parts of the server work. Without one of them it would look well and not do what it is there for.
 async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
+    let duties = Duties::default();
+    let served = Box::pin(serve_with(config, may_lead, &duties));
+    let given_up = async {
+        duties.one_ended().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        served = served => served?,
+        () = given_up => tracing::error!("not waiting for the rest"),
+    }
+    let failed = || "the server can't go on without one of its parts".to_owned();
+    let all = duties.check().or_fail(Kind::Failed, failed);
+    all.map_err(|error| {
+        error.hint("start it again, or let systemd or Kubernetes do so; nothing that was accepted is lost")
+    })
+}
+
+/// Serves until it is told to end, or one of `duties` has ended.
+async fn serve_with(config: ServeConfig, may_lead: bool, duties: &Duties) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
@@ -97,6 +126,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = duties.one_ended() => {}
         }
         tracing::info!("shutting down");
         stopping.cancel();
@@ -121,12 +151,13 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
             Some(url) => reached_by(url, scheme == "https")?,
             None => url_of(scheme, address)?,
         };
-        let member = Member::new(store.clone(), url, stopping.clone()).await?;
+        let member = Member::new(store.clone(), url, stopping.clone(), duties).await?;
         announce(scheme, address)?;
         let lead = async |agreement: &Agreement| {
             store.schema_update().await.or_fail(Kind::Failed, || "can't use the database".into())?;
             agreement.reach(Role::Leads).await?;
-            Box::pin(Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping)).await
+            let of = (&stopping, duties);
+            Box::pin(Leading::start(&config, open_vault().await?, data_dir.path(), fleets, of)).await
         };
         let turn = agreement.map(|agreement| (lead, agreement, keys.keep(&store)));
         return Box::pin(serve_as_member(&member, turn, (served, &stopping))).await;
@@ -137,7 +168,7 @@ async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
             .hint("name a PostgreSQL database by AIRLOCK_DATABASE_URL, or leave out --api"));
     };
     agreement.reach(Role::Leads).await?;
-    let leading = Leading::start(&config, open_vault().await?, data_dir.path(), fleets, &stopping).await?;
+    let leading = Leading::start(&config, open_vault().await?, data_dir.path(), fleets, (&stopping, duties)).await?;
     announce(scheme, address)?;
     leading.tell_password()?;
     tokio::select! {
@@ -178,9 +209,9 @@ impl Leading {
         vault: Vault,
         data_dir: &Path,
         fleets: Option<(Fleets, Cluster)>,
-        stopping: &CancellationToken,
+        (stopping, duties): (&CancellationToken, &Duties),
     ) -> Result<Self> {
-        let services = Services::start(config, vault, data_dir, true).await?;
+        let services = Services::start(config, vault, data_dir, true, duties).await?;
         let oidc = config.oidc.clone().map(|oidc| Oidc::new(oidc, services.vault.secrets.clone())).transpose();
         let oidc = oidc.or_fail(Kind::Usage, || "can't sign in by `oidc.issuer`".into())?;
         let auth = Auth::new(AuthConfig { oidc, ..AuthConfig::default() }, services.vault.store.clone(), Clock);

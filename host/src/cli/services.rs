@@ -13,7 +13,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
@@ -29,7 +29,7 @@ use crate::{
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
     secrets::{Secrets, SecretsConfig, SecretsError},
     store::{Store, StoreConfig, StorePlace},
-    telemetry::{Telemetry, Traces, TracesConfig},
+    telemetry::{Duties, Telemetry, Traces, TracesConfig},
     vault::{self, Backend, Environment, Files, HashiCorp, VaultError},
 };
 
@@ -212,6 +212,8 @@ fn backends(config: &ServeConfig) -> Result<Vec<Box<dyn Backend>>> {
 
 /// Everything behind the pages and the API.
 pub struct Services {
+    /// First, so that what ends with the rest is known to end.
+    serves: DropGuard,
     pub vault: Vault,
     pub blobs: Blobs,
     pub scheduler: Scheduler,
@@ -226,14 +228,20 @@ pub struct Services {
 }
 
 impl Services {
-    /// Starts all of it, from the ground up.
+    /// Starts all of it, from the ground up. `duties` are told if a part of it ends by itself.
     ///
     /// # Errors
     /// If one can't start.
-    pub async fn start(config: &ServeConfig, vault: Vault, data_dir: &Path, timetables: bool) -> Result<Self> {
+    pub async fn start(
+        config: &ServeConfig,
+        vault: Vault,
+        data_dir: &Path,
+        timetables: bool,
+        duties: &Duties,
+    ) -> Result<Self> {
         let blobs = open_blobs(config, data_dir)?;
 
-        let mut telemetry = Telemetry::default();
+        let mut telemetry = Telemetry { duties: duties.clone(), ..Telemetry::default() };
         let spans = match &config.traces_url {
             // A trial is nobody's run.
             Some(url) if timetables => {
@@ -243,8 +251,8 @@ impl Services {
                 let (traces, sender) = Traces::start(traces, telemetry.metrics.clone())
                     .or_fail(Kind::Usage, || "can't send traces".into())?;
                 telemetry.traces = traces;
-                #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
-                Some(tokio::spawn(sender))
+                // It sends what is left when nobody tells any more.
+                Some(duties.spawn("the sender of traces", sender).detach())
             }
             _ => None,
         };
@@ -291,8 +299,7 @@ impl Services {
             let notifier =
                 Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()), telemetry.metrics.clone());
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
-            #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
-            Some(AbortOnDropHandle::new(tokio::spawn(notifier.run())))
+            Some(duties.spawn("the notifier", notifier.run()))
         } else {
             None
         };
@@ -302,16 +309,13 @@ impl Services {
                 let (cron, metrics) = (schedule.clone(), telemetry.metrics.clone());
                 let schedule = Schedule { cron, backups, keep: *keep, failing: backup_failing, metrics };
                 let made = backup::on_schedule(vault.store.clone(), data_dir.to_owned(), blobs.clone(), schedule);
-                #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
-                Some(AbortOnDropHandle::new(tokio::spawn(made)))
+                Some(duties.spawn("the maker of backups", made))
             }
             None => None,
         };
-        let sealer = timetables.then(|| {
-            #[expect(clippy::disallowed_methods, reason = "it ends with the services")]
-            AbortOnDropHandle::new(tokio::spawn(vault.values.clone().keep_sealed()))
-        });
-        Ok(Self { vault, blobs, scheduler, executor, scheduler_task, notifier, sealer, spans, backups })
+        let sealer = timetables.then(|| duties.spawn("who seals anew", vault.values.clone().keep_sealed()));
+        let serves = duties.until_dropped();
+        Ok(Self { serves, vault, blobs, scheduler, executor, scheduler_task, notifier, sealer, spans, backups })
     }
 
     /// Ends all of it, from the top down. What runs is started again by the next start.
@@ -321,6 +325,7 @@ impl Services {
 
     /// As [`stop`](Self::stop); `last` is done when all is written, before the database is closed.
     pub async fn stop_and(self, last: impl AsyncFnOnce()) {
+        drop(self.serves);
         self.scheduler.stop().await;
         self.scheduler_task.ended().await;
         // What it could not deliver is delivered after the next start.

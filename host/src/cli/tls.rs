@@ -49,6 +49,28 @@ pub enum TlsError {
     Protocols(#[source] rustls::Error),
 }
 
+/// What helps with an error of a client, which `text` is with its causes; none if it is not of TLS.
+pub fn hint(text: &str) -> Option<&'static str> {
+    const AUTHORITY: &str = "name the file of your authority's certificate by SSL_CERT_FILE";
+    const NAME: &str =
+        "name the server as its certificate does, or have the name that you use put into the certificate";
+    const TIME: &str = "have the server's certificate renewed; if it is a good one, set this machine's clock";
+    // In the words of rustls.
+    let signs = [
+        ("UnknownIssuer", AUTHORITY),
+        // Another authority of the same name.
+        ("BadSignature", AUTHORITY),
+        ("InvalidContentType", "what answers there speaks no TLS: is it http://?"),
+        ("NotValidForName", NAME),
+        ("not valid for name", NAME),
+        ("certificate: Expired", TIME),
+        ("certificate expired", TIME),
+        ("certificate: NotValidYet", TIME),
+        ("certificate not valid yet", TIME),
+    ];
+    signs.into_iter().find(|(sign, _)| text.contains(*sign)).map(|(_, hint)| hint)
+}
+
 /// Agrees on keys with those who connect.
 #[derive(Clone)]
 pub struct Tls {

@@ -32,6 +32,7 @@ use crate::{
     },
     scheduler::{Change, DeployError, RequestError, RunRequest, Scheduler},
     store::{DagRunKey, InstanceKey},
+    telemetry::Duties,
 };
 
 /// How often the run's state is read even if no change was told.
@@ -74,8 +75,12 @@ impl TestArgs {
         for (id, connection) in self.connections.as_deref().map(connections::read).transpose()?.unwrap_or_default() {
             connections::store(&id, connection, &vault).await?;
         }
-        let services = Services::start(&config, vault, folder.path(), false).await?;
-        let ended = self.run_on(&services, files, format).await;
+        let duties = Duties::default();
+        let services = Services::start(&config, vault, folder.path(), false, &duties).await?;
+        let ended = tokio::select! {
+            ended = self.run_on(&services, files, format) => ended,
+            error = duties.one_ended() => Err(CliError::new(Kind::Failed, error)),
+        };
         services.stop().await;
         ended
     }
@@ -196,7 +201,8 @@ pub async fn next_runs(files: &[PathBuf], dag_id: &str, after: Timestamp, count:
     let folder = TempDir::with_prefix("airlock-test-")?;
     let config = ServeConfig::of_trial(folder.path(), false)?;
     log::start(&config);
-    let services = Services::start(&config, Vault::open(&config, folder.path()).await?, folder.path(), false).await?;
+    let vault = Vault::open(&config, folder.path()).await?;
+    let services = Services::start(&config, vault, folder.path(), false, &Duties::default()).await?;
     let scheduler = &services.scheduler;
     let runs = match deploy(scheduler, files, &dag_id).await {
         Ok(()) => scheduler.next_runs(&dag_id, after, count).await.map_err(request_refusal),

@@ -22,6 +22,7 @@ use super::{
     machine,
     output::print,
     settings::ServeConfig,
+    tls,
 };
 use crate::{
     api::workers::{ATTEMPTS, CODE, MEMORY, NAME, PROCESS, PROTOCOL, QUEUES, SLOTS, SPEAKS, VERSION},
@@ -289,18 +290,9 @@ impl Worker {
 
 /// An error and its causes on one line, with what helps.
 fn told(error: reqwest::Error) -> String {
-    const AUTHORITY: &str = "name the file of your authority's certificate by SSL_CERT_FILE";
     let text = format!("{:#}", anyhow::Error::new(error));
-    // In the words of rustls.
-    for (sign, hint) in [
-        ("UnknownIssuer", AUTHORITY),
-        // Another authority of the same name.
-        ("BadSignature", AUTHORITY),
-        ("InvalidContentType", "what answers there speaks no TLS: is it http://?"),
-    ] {
-        if text.contains(sign) {
-            return format!("{text} ({hint})");
-        }
+    match tls::hint(&text) {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text,
     }
-    text
 }

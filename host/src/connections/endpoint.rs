@@ -1,5 +1,7 @@
 //! A connection as the place that HTTP requests go to: its base URL, and the credentials that each request gets.
 
+use std::net::Ipv6Addr;
+
 use reqwest::{
     Client, Request, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
@@ -185,6 +187,9 @@ pub(super) fn base(connection: &Connection, endpoint_url: Option<&str>) -> Resul
     let text = if host.contains("://") {
         host.to_owned()
     } else {
+        // As people write it, without the brackets of URLs.
+        let address = host.parse::<Ipv6Addr>().map(|address| format!("[{address}]"));
+        let host = address.as_deref().unwrap_or(host);
         let scheme = row.schema.as_deref().or(Some(&row.conn_type)).filter(|name| matches!(*name, "http" | "https"));
         format!("{}://{host}", scheme.unwrap_or("http"))
     };
@@ -288,6 +293,19 @@ mod tests {
         assert!(refused("http", "x", Some("id"), Some("s"), json!({"auth": "oauth2"})).contains("token_url"));
         assert!(refused("http", "x", None, None, json!({"headers": {"a b": "c"}})).contains("`a b`"));
         assert!(refused("http", "x", None, Some("line\nbreak"), Value::Null).contains("can't be sent"));
+    }
+
+    #[test]
+    fn a_host_may_be_an_address_of_ipv6() {
+        for (host, url) in [
+            ("::1", "http://[::1]:8080/"),
+            ("[::1]", "http://[::1]:8080/"),
+            ("http://[2001:db8::1]/api", "http://[2001:db8::1]:8080/api"),
+        ] {
+            let mut connection = connection("http", host, None, None, &Value::Null);
+            connection.row.port = Some(8080);
+            assert_eq!(Endpoint::of(&connection).unwrap().base().as_str(), url);
+        }
     }
 
     #[test]

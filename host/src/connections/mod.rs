@@ -12,7 +12,7 @@ use serde_json::Value;
 pub use self::{
     bucket::Bucket,
     endpoint::{Endpoint, EndpointError},
-    network::{AddressRefused, LookupError, Lookups, Reach, Resolver, refused_literally},
+    network::{AddressRefused, LookupError, Lookups, Reach, Resolver, refused_literally, without_brackets},
 };
 pub use crate::vault::Connection;
 use crate::{

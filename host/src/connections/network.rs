@@ -43,8 +43,13 @@ const METADATA: [&str; 2] = ["link-local", "a cloud's metadata service"];
 
 /// Why an operator's host is refused, if it is an address itself: no name is looked up then.
 pub fn refused_literally(host: &str) -> Option<&'static str> {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    let address = without_brackets(host).parse().ok()?;
     Reach::Private.refuses(address)
+}
+
+/// A host as the system and TLS know it: in a URI an address of IPv6 has brackets.
+pub fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Looks names up with the system's resolver. Clones share how many may be looked up at a time.
@@ -76,7 +81,8 @@ impl Lookups {
     pub async fn find(&self, reach: Reach, host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
         // Never closed.
         let _permit = self.0.acquire().await.map_err(|_| LookupError::TimedOut)?;
-        let lookup = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+        let lookup = tokio::net::lookup_host((without_brackets(host), port));
+        let lookup = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await;
         let found: Vec<SocketAddr> =
             lookup.map_err(|_| LookupError::TimedOut)?.map_err(LookupError::NotFound)?.collect();
         for address in found.iter().map(SocketAddr::ip) {
@@ -187,6 +193,15 @@ fn why_refused_v6(address: Ipv6Addr) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_address_of_ipv6_is_found_with_brackets_and_without() {
+        for host in ["::1", "[::1]"] {
+            let found = Lookups::default().find(Reach::Private, host, 25).await.unwrap();
+            assert_eq!(found, ["[::1]:25".parse::<SocketAddr>().unwrap()], "{host}");
+        }
+        assert_eq!(refused_literally("[fe80::1]"), Some("link-local"));
+    }
 
     #[test]
     fn only_public_addresses_may_be_reached() {

@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::session::{MAX_PARAMETER_BYTES, MAX_STATEMENT_BYTES, Rows, Session, Statement};
 use self::{pool::Pool, relay::Relay};
-use crate::connections::{Connection, Lookups};
+use crate::connections::{Connection, Lookups, without_brackets};
 
 /// Sessions in all.
 const MAX_SESSIONS: usize = 128;
@@ -201,6 +201,7 @@ impl<'a> Server<'a> {
         if root_cert.as_ref().is_some_and(|pem| !pem.trim_start().starts_with("-----BEGIN")) {
             return Err(wrong("has an `sslrootcert` that is no certificate; write the PEM itself, not where it is"));
         }
+        let host = without_brackets(host);
         Ok(Self { connection, host, port: row.port.unwrap_or(usual_port), sslmode, root_cert })
     }
 

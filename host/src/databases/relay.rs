@@ -83,8 +83,7 @@ impl Relay {
     pub async fn to(lookups: &Lookups, tasks: &TaskTracker, host: &str, port: u16) -> Result<Self, DatabaseError> {
         let unreachable =
             |why: &dyn std::fmt::Display| DatabaseError::Unavailable(format!("`{host}` could not be reached: {why}"));
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses = lookups.find(Reach::Private, name, port).await.map_err(|error| match error {
+        let addresses = lookups.find(Reach::Private, host, port).await.map_err(|error| match error {
             LookupError::Refused(refused) => {
                 DatabaseError::Denied(format!("`{host}` has the address {}, which is {}", refused.address, refused.why))
             }

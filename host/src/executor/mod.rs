@@ -213,11 +213,13 @@ impl Executor {
         events: mpsc::Sender<ExecutorEvent>,
     ) -> Result<Self, ExecutorError> {
         let shared = Arc::new(Shared::new(config, store, blobs, vault, events)?);
-        shared.tasks.spawn(shared.logs.clone().write());
+        let duties = &shared.config.telemetry.duties;
+        shared.tasks.spawn(duties.keep("the writer of logs", shared.logs.clone().write()));
         let of_ledgers = Arc::clone(&shared);
-        shared.tasks.spawn(async move { of_ledgers.ledgers.keep(&of_ledgers.store, &of_ledgers.closing).await });
+        let keep = async move { of_ledgers.ledgers.keep(&of_ledgers.store, &of_ledgers.closing).await };
+        shared.tasks.spawn(duties.keep("who counts what dags had today", keep));
         for runner in shared.runners.all() {
-            shared.tasks.spawn(runner::keep(Arc::clone(&shared), runner));
+            shared.tasks.spawn(duties.keep("the keeper of a runner", runner::keep(Arc::clone(&shared), runner)));
         }
         Ok(Self { shared })
     }

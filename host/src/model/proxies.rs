@@ -1,6 +1,9 @@
 //! Which proxies are believed, and what follows for a request that came through some.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
 
 use ipnet::IpNet;
 
@@ -37,9 +40,13 @@ impl FromStr for TrustedProxies {
 
     fn from_str(text: &str) -> Result<Self, TrustedProxiesError> {
         let net = |part: &str| {
-            let address = part.parse::<IpAddr>().map(IpNet::from);
             let shown = || part.chars().take(80).collect();
-            let net: IpNet = part.parse().or(address).map_err(|_| TrustedProxiesError::NoNet(shown()))?;
+            // Of IPv6 with brackets too, as in a URL: `[fd00::1]` and `[fd00::]/8`.
+            let bare = part.strip_prefix('[').and_then(|part| part.split_once(']'));
+            let bare = bare.filter(|(_, length)| length.is_empty() || length.starts_with('/'));
+            let bare = bare.map_or_else(|| part.to_owned(), |(address, length)| format!("{address}{length}"));
+            let address = bare.parse::<IpAddr>().map(IpNet::from);
+            let net: IpNet = bare.parse().or(address).map_err(|_| TrustedProxiesError::NoNet(shown()))?;
             // Also in two halves.
             if net.prefix_len() < MIN_PREFIX { Err(TrustedProxiesError::Everybody(shown())) } else { Ok(net) }
         };
@@ -62,13 +69,20 @@ impl TrustedProxies {
             if !self.trusts(client) {
                 break;
             }
-            match named.trim().parse::<IpAddr>() {
-                Ok(address) => client = address.to_canonical(),
-                Err(_) => break,
+            match address_of(named.trim()) {
+                Some(address) => client = address.to_canonical(),
+                None => break,
             }
         }
         client
     }
+}
+
+/// An address as proxies write it: some put one of IPv6 into brackets, some put the port behind it.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::from);
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.parse::<IpAddr>().ok().or_else(bare).or_else(with_port)
 }
 
 #[cfg(test)]
@@ -96,6 +110,10 @@ mod tests {
             ("fd00::1", &["2001:db8::1"], "2001:db8::1"),
             ("10.1.2.3", &["1.1.1.1", "unknown"], "10.1.2.3"),
             ("10.1.2.3", &["1.1.1.1", "10.0.0.9"], "1.1.1.1"),
+            ("10.1.2.3", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.1.2.3", &["[2001:db8::1]:4711"], "2001:db8::1"),
+            ("10.1.2.3", &["1.1.1.1:4711"], "1.1.1.1"),
+            ("10.1.2.3", &["[1.1.1.1]"], "10.1.2.3"),
         ] {
             let (peer, client): (IpAddr, IpAddr) = (peer.parse().unwrap(), client.parse().unwrap());
             assert_eq!(proxies.client(peer, forwarded.iter().copied()), client, "{peer} {forwarded:?}");
@@ -106,6 +124,9 @@ mod tests {
             let refused = everybody.parse::<TrustedProxies>();
             assert!(matches!(refused, Err(TrustedProxiesError::Everybody(_))), "{everybody}");
         }
+        let brackets: TrustedProxies = "[::1], [fd00::]/8".parse().unwrap();
+        assert_eq!(brackets, "::1,fd00::/8".parse::<TrustedProxies>().unwrap());
+        assert!("[::1".parse::<TrustedProxies>().is_err() && "[::]1".parse::<TrustedProxies>().is_err());
         assert!("10.0.0.0/33".parse::<TrustedProxies>().is_err() && "proxy".parse::<TrustedProxies>().is_err());
     }
 }

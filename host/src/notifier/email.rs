@@ -8,7 +8,10 @@ use lettre::{
 use serde_json::Value;
 
 use super::{Notice, NotifyError, TIMEOUT};
-use crate::{connections::Connection, secrets::SecretString};
+use crate::{
+    connections::{Connection, without_brackets},
+    secrets::SecretString,
+};
 
 /// Sends `notice`. The connection's extra says from whom (`from_email`) and to whom (`to`: a list, or addresses with commas
 /// between them). TLS from the start, unless it has `disable_ssl`; then STARTTLS, unless it has `disable_tls` too.
@@ -64,6 +67,7 @@ fn body(notice: &Notice) -> String {
 fn transport(connection: &Connection, extra: &Value) -> Result<AsyncSmtpTransport<Tokio1Executor>, NotifyError> {
     let row = &connection.row;
     let host = row.host.as_deref().ok_or_else(|| NotifyError(format!("connection `{}` has no host", row.id)))?;
+    let host = without_brackets(host);
     let is_set = |field| extra.get(field).and_then(Value::as_bool).unwrap_or(false);
     let builder = match (is_set("disable_ssl"), is_set("disable_tls")) {
         (false, _) => AsyncSmtpTransport::<Tokio1Executor>::relay(host),

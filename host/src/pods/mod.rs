@@ -38,10 +38,9 @@ impl Pods {
     /// Starts keeping the pods of `fleets`. `installation`: what tells it from others in the same cluster. Must be called within a tokio
     /// runtime.
     pub fn start(fleets: Fleets, cluster: Cluster, installation: String, scheduler: Scheduler) -> Self {
+        let duties = scheduler.duties().clone();
         let keeper = Keeper::new(fleets, cluster, installation, scheduler);
-        #[expect(clippy::disallowed_methods, reason = "it ends with the handle")]
-        let keeper = tokio::spawn(keeper.run());
-        Self { _keeper: AbortOnDropHandle::new(keeper) }
+        Self { _keeper: duties.spawn("the keeper of pods", keeper.run()) }
     }
 }
 

@@ -3,6 +3,10 @@
 //!
 //! The store notes all of it in the transaction that made it superfluous; objects are deleted from object storage and then
 //! forgotten. A crash between the two deletes them again, which does nothing.
+//!
+//! Object storage knows no epochs: it would delete the object of a component for a leader of before, although it was uploaded again under
+//! the next one. So what is deleted is asked for in a transaction that is fenced, and no request is begun when the lease is over. What is left
+//! is a request that is on its way for longer than the lease.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,21 +64,21 @@ async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -
         count(metrics, &swept);
     }
     loop {
-        let mut listed = store.garbage_list(BATCH).await?;
-        // The object of a component has the same key when it is uploaded again.
-        let _no_uploads = if listed.iter().any(|key| keys::is_component(key)) {
-            let guard = uploads.write().await;
-            listed = store.garbage_list(BATCH).await?;
-            Some(guard)
-        } else {
-            None
-        };
+        let listed = store.garbage_list(BATCH).await?;
         if listed.is_empty() {
             break;
         }
-        blobs.delete_many(&listed).await?;
-        store.garbage_forget(&listed).await?;
-        metrics.deleted_objects(listed.len() as u64);
+        // The object of a component has the same key when it is uploaded again.
+        let has_components = listed.iter().any(|key| keys::is_component(key));
+        let no_uploads = if has_components { Some(uploads.write().await) } else { None };
+        let mut claimed = store.garbage_claim(BATCH).await?;
+        // One that came just now is for the next turn, in which there are no uploads.
+        claimed.retain(|key| no_uploads.is_some() || !keys::is_component(key));
+        // If it leads no more, somebody else collects them, and the process ends.
+        let Some(deleted) = store.while_it_leads(blobs.delete_many(&claimed)).await else { return Ok(()) };
+        deleted?;
+        store.garbage_forget(&claimed).await?;
+        metrics.deleted_objects(claimed.len() as u64);
     }
     while paced(store.vacuum_step()).await? {}
     Ok(())
@@ -99,4 +103,65 @@ pub async fn paced<T>(step: impl Future<Output = T>) -> T {
     let done = step.await;
     tokio::time::sleep(start.elapsed()).await;
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        model::{ids::Digest, spec::ComponentKind},
+        store::StoreConfig,
+    };
+
+    /// A leader, and the object of a component that nothing needs any more.
+    async fn collector(folder: &std::path::Path, blobs: &Blobs) -> (Collector, String) {
+        let store = Store::open(&StoreConfig::of_test(folder).await).await.unwrap();
+        let collector =
+            Collector { store, blobs: blobs.clone(), metrics: Metrics::default(), uploads: Arc::new(RwLock::new(())) };
+        let key = keys::component(&Digest([1; 32]), ComponentKind::Wasm);
+        blobs.put(&key, "code".into()).await.unwrap();
+        (collector, key)
+    }
+
+    #[tokio::test]
+    async fn a_leader_whose_lease_is_over_by_its_own_clock_deletes_no_object() {
+        let (folder, blobs) = (tempfile::tempdir().unwrap(), Blobs::in_memory());
+        let (collector, key) = collector(folder.path(), &blobs).await;
+        collector.store.garbage_add(std::slice::from_ref(&key)).await.unwrap();
+        // It was stopped, and continues: another process may have taken the component in again.
+        collector.store.fence_until(Instant::now());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        collect_all(&collector).await.unwrap();
+        assert!(blobs.exists(&key).await.unwrap());
+        assert_eq!(collector.store.garbage_list(9).await.unwrap(), [key.as_str()]);
+        // Nobody else had taken the lease.
+        collector.store.fence_until(Instant::now() + Duration::from_mins(1));
+        collect_all(&collector).await.unwrap();
+        assert!(!blobs.exists(&key).await.unwrap());
+        assert!(collector.store.garbage_list(9).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_leader_of_before_deletes_no_object_whatever_its_clock_says() {
+        if !StoreConfig::tests_use_postgres() {
+            return;
+        }
+        let (folder, blobs) = (tempfile::tempdir().unwrap(), Blobs::in_memory());
+        let (before, key) = collector(folder.path(), &blobs).await;
+        let after = Store::open(&StoreConfig::of_test(folder.path()).await).await.unwrap();
+        before.store.garbage_add(std::slice::from_ref(&key)).await.unwrap();
+        for (store, holder) in [(&before.store, "before"), (&after, "after")] {
+            let epoch = loop {
+                if let Some(epoch) = store.lease_take(holder, "http://x", Duration::ZERO, None).await.unwrap() {
+                    break epoch;
+                }
+            };
+            store.fence(holder, epoch, Instant::now() + Duration::from_mins(1));
+        }
+        let refused = collect_all(&before).await;
+        assert!(matches!(refused, Err(CollectError::Store(StoreError::Fenced))), "{refused:?}");
+        assert!(blobs.exists(&key).await.unwrap());
+    }
 }

@@ -35,6 +35,8 @@ mod retention;
 mod run_keys;
 mod runs;
 mod select;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod triggers;
 mod version;
@@ -77,7 +79,7 @@ use crate::{
         warning::Warning,
     },
     store::{Audit, DagRunRow, InstanceKey, QueuedEventFilter, Store, StoreError, TaskInstanceRow},
-    telemetry::Metrics,
+    telemetry::{Duties, Metrics},
     vault::Connection,
 };
 pub use crate::{
@@ -176,8 +178,8 @@ impl Scheduler {
         let ended = Arc::<Ended>::default();
         let driver =
             Driver::recover(config, store, executor, clock.now(), changes, heartbeat, Arc::clone(&ended)).await?;
-        #[expect(clippy::disallowed_methods, reason = "whoever starts the scheduler waits for the `SchedulerTask`")]
         let task = {
+            let duties = scheduler.duties();
             let collector = garbage::Collector {
                 store: scheduler.store.clone(),
                 blobs: scheduler.blobs.clone(),
@@ -187,11 +189,14 @@ impl Scheduler {
             let collector = garbage::collect(collector, garbage);
             let retention = retention::Job::new(scheduler.clone(), retention_commands, ended);
             SchedulerTask {
-                garbage: AbortOnDropHandle::new(tokio::spawn(collector)),
-                triggers: AbortOnDropHandle::new(tokio::spawn(triggers::serve(scheduler.clone(), trigger_calls))),
-                retention: AbortOnDropHandle::new(tokio::spawn(retention.run())),
-                watch: AbortOnDropHandle::new(tokio::spawn(watch::watch(scheduler.clone(), scheduler.found.clone()))),
-                driver: tokio::spawn(driver.run(clock, receiver, events, triggers)),
+                garbage: duties.spawn("the collector of garbage", collector),
+                triggers: duties
+                    .spawn("who checks the runs that tasks ask for", triggers::serve(scheduler.clone(), trigger_calls)),
+                retention: duties.spawn("retention", retention.run()),
+                watch: duties
+                    .spawn("the look after the server", watch::watch(scheduler.clone(), scheduler.found.clone())),
+                // When it is told to end, it commits what it has.
+                driver: duties.spawn("the scheduler's loop", driver.run(clock, receiver, events, triggers)).detach(),
             }
         };
         Ok((scheduler, task))
@@ -392,6 +397,11 @@ impl Scheduler {
     /// The figures of this server.
     pub fn metrics(&self) -> &Metrics {
         &self.config.telemetry.metrics
+    }
+
+    /// The long-lived tasks of this server.
+    pub fn duties(&self) -> &Duties {
+        &self.config.telemetry.duties
     }
 
     /// What attempts there are to run, of `queue` or of all, and who runs them.

@@ -226,10 +226,24 @@ impl Store {
         Ok(Some(swept))
     }
 
-    /// Keys of objects that no row names any more, to be deleted from object storage and then forgotten.
+    /// Keys of objects that no row names any more.
     pub async fn garbage_list(&self, limit: u32) -> Result<Vec<String>, StoreError> {
         let query = db::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE));
         Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// As [`garbage_list`](Self::garbage_list), for who deletes them from object storage and then forgets them: as of a moment at which this
+    /// process led, so that none is among them which another process has taken back.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if it leads no more.
+    pub async fn garbage_claim(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let query = db::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE));
+        let listed = query.fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(listed)
     }
 
     /// Forgets objects that were deleted from object storage.

@@ -3,10 +3,13 @@
 //! Time is the database's, so that clocks may differ. A lease that was lost is noticed by every write: see [`Store::fence`].
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -161,6 +164,19 @@ impl Store {
         while self.shared.fence.is_over() {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Does `what` for as long as the lease holds by this process's own clock; none if it ended before `what` did. No step of it is begun
+    /// after that, also not in a process that was stopped and continued: for what the database can't refuse.
+    pub async fn while_it_leads<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = pin!(what);
+        poll_fn(|context| {
+            if self.shared.fence.is_over() {
+                return Poll::Ready(None);
+            }
+            what.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 
     /// Takes a new epoch, if this process still leads: what an earlier connection may still be about to commit is refused from now on,

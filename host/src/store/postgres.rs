@@ -46,7 +46,8 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         url.parse().map_err(|source| StoreError::Open { place: "of database.url".into(), source })?;
     let place = format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port());
     let open_error = |source| StoreError::Open { place: place.clone(), source };
-    let options = options.disable_statement_logging().application_name("airlock").options([("jit", "off")]);
+    let options =
+        without_brackets(options).disable_statement_logging().application_name("airlock").options([("jit", "off")]);
     let writer = options.clone().options([
         ("synchronous_commit", if synchronous == Synchronous::Full { "on" } else { "off" }),
         // One that was stopped in the middle of a transaction must not keep others waiting for its locks.
@@ -83,6 +84,15 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
     Ok(Opened { options: WriterOptions { options: writer, holder: None }, connection, readers, is_behind })
 }
 
+/// In a URL an address of IPv6 has brackets, with which neither the system nor TLS knows it; sqlx hands them on.
+fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
+    let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
+    match address {
+        Some(address) => options.host(&address),
+        None => options,
+    }
+}
+
 impl WriterOptions {
     /// Another connection, after the earlier one was lost.
     pub(super) async fn connect(&self) -> sqlx::Result<PgConnection> {
@@ -114,4 +124,20 @@ async fn show(connection: &mut PgConnection, holder: &str) -> sqlx::Result<()> {
 /// Whether the server still answers on this connection.
 pub(super) async fn answers(connection: &mut PgConnection) -> bool {
     connection.ping().await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv6_has_no_brackets_behind_its_url() {
+        for (url, host) in [
+            ("postgres://u:p@[::1]:5432/db?sslmode=verify-full", "::1"),
+            ("postgres://u:p@db.example.org/db", "db.example.org"),
+            ("postgres://u:p@127.0.0.1/db", "127.0.0.1"),
+        ] {
+            assert_eq!(without_brackets(url.parse().unwrap()).get_host(), host);
+        }
+    }
 }

@@ -44,9 +44,9 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "listen",
-        accepts: "ADDR:PORT",
+        accepts: "IP:PORT",
         default: Some("127.0.0.1:8080"),
-        help: "Where the page and the API listen; port 0 takes a free one",
+        help: "Where the page and the API listen, of IPv6 as `[::1]:8080`; port 0 takes a free one",
         secret: false,
     },
     Setting {

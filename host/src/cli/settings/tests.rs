@@ -28,6 +28,14 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
 }
 
 #[test]
+fn an_address_of_ipv6_has_brackets() {
+    let flags = [("listen", "[::1]:8080"), ("server.trusted_proxies", "[::1],[fd00::]/8")];
+    let config = ServeConfig::from_settings(&gather(&flags, &[], "").unwrap()).unwrap();
+    assert_eq!(config.listen, "[::1]:8080".parse::<SocketAddr>().unwrap());
+    assert!(config.trusted_proxies.trusts("fd00::7".parse().unwrap()));
+}
+
+#[test]
 fn unknown_keys_are_errors_that_name_the_key() {
     for (variables, file, named) in [
         (vec![], "[database]\nsyncronous = \"full\"\n", "`database.syncronous`"),

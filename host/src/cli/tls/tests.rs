@@ -14,6 +14,20 @@ use crate::{
     model::proxies::TrustedProxies,
 };
 
+#[test]
+fn errors_of_a_client_say_what_helps() {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    let hint = |error: Error| hint(&format!("client error (Connect): {error}")).unwrap_or_default();
+    let of_certificate = |why| hint(Error::InvalidCertificate(why));
+    assert!(of_certificate(CertificateError::UnknownIssuer).contains("SSL_CERT_FILE"));
+    assert!(of_certificate(CertificateError::BadSignature).contains("SSL_CERT_FILE"));
+    assert!(of_certificate(CertificateError::NotValidForName).contains("as its certificate does"));
+    assert!(of_certificate(CertificateError::Expired).contains("renewed"));
+    assert!(of_certificate(CertificateError::NotValidYet).contains("clock"));
+    assert!(hint(InvalidMessage::InvalidContentType.into()).contains("http://"));
+    assert_eq!(super::hint("tcp connect error: Connection refused (os error 111)"), None);
+}
+
 fn write(folder: &TempDir) -> (TlsFiles, reqwest::Certificate) {
     let Made { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let files = TlsFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };

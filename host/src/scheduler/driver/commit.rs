@@ -227,7 +227,7 @@ enum Told {
 }
 
 /// Tells what began and ended in a turn that is durable.
-fn tell(Telemetry { metrics, traces }: &Telemetry, turn: &Turn, took: Duration) {
+fn tell(Telemetry { metrics, traces, .. }: &Telemetry, turn: &Turn, took: Duration) {
     let now = turn.now();
     let commit = &turn.tick.commit;
     if !commit.is_empty() {
