@@ -11,8 +11,8 @@ use serde_json::json;
 
 /// Requests of each kind for each operation.
 const EXAMPLES: &str = "AIRLOCK_SCHEMATHESIS_EXAMPLES";
-/// What ends the session of who asks, does not end, or takes long.
-const EXCLUDED: &str = "/events$|/users/me|/auth/token|signOut|/rotate$|/wait$|/retention/run$";
+/// What ends the session of who asks, does not end, takes long, or leads to the page.
+const EXCLUDED: &str = "/events$|/users/me|/auth/token|/auth/login$|signOut|/rotate$|/wait$|/retention/run$";
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
     ensure_resource_availability,ignored_auth,use_after_free";
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
     error::ApiError,
     extract::{Paging, Path, Query},
     paths::{ImportErrorPath, MapIndex, TaskPath, TryPath},
-    task_instances::find_instance,
+    task_instances::{find_instance, tries::find_try},
 };
 
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -40,17 +40,29 @@ pub struct ExtraLinkCollectionResponse {
     total_entries: i64,
 }
 
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct LinksQuery {
+    /// The present one, if it is left out.
+    try_number: Option<u32>,
+}
+
 /// Always none: links of operators are made by plugins.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/links", tag = "Task Instance",
-    params(TaskPath, MapIndex), responses((status = 200, body = ExtraLinkCollectionResponse)),
+    params(TaskPath, MapIndex, LinksQuery), responses((status = 200, body = ExtraLinkCollectionResponse)),
 )]
 pub async fn get_extra_links(
     State(api): State<Api>,
     Path(path): Path<TaskPath>,
     Query(index): Query<MapIndex>,
+    Query(query): Query<LinksQuery>,
 ) -> Result<Json<ExtraLinkCollectionResponse>, ApiError> {
-    find_instance(&api, &path, index.map_index).await?;
+    let (_, instance) = find_instance(&api, &path, index.map_index).await?;
+    if let Some(number) = query.try_number.filter(|number| *number != instance.try_number) {
+        find_try(&api, &path, index.map_index, number).await?;
+    }
     Ok(Json(ExtraLinkCollectionResponse::default()))
 }
 

@@ -98,6 +98,8 @@ pub struct HitlQuery {
     map_index: Option<i32>,
     /// Any text that the subject holds, as of `dag_id_pattern`.
     subject_search: Option<String>,
+    /// The same of the body.
+    body_search: Option<String>,
     /// Of the task instance; `none` asks for those whose state is null.
     #[serde(default)]
     #[param(value_type = Vec<String>)]
@@ -187,13 +189,14 @@ pub async fn get_hitl_details(
         dag_id_like: names.dag_id()?,
         task_id_like: names.task_id()?,
         subject_like: extract::pattern(query.subject_search.as_deref(), None)?,
+        body_like: extract::pattern(query.body_search.as_deref(), None)?,
         created_at: created.created_at(),
         states,
         answered_by: [query.responded_by_user_id, query.responded_by_user_name],
     };
     if filter.dag_run.is_none() && filter.which != WhichApprovals::Waiting && filter.looks_into_each() {
         return Err(ApiError::bad_request(
-            "questions are found by names and times within one run, or with `response_received=false` among those that wait: \
+            "questions are found by names, texts and times within one run, or with `response_received=false` among those that wait: \
              else that would read all history",
         ));
     }

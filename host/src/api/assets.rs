@@ -19,6 +19,7 @@ use super::{
     extract::{self, Instant, Paging, Path, Query, pattern},
     paths::{AssetPath, DagAssetPath, DagPath, RunPath},
     permit::Scoped,
+    ranges::TimestampRange,
 };
 use crate::{
     auth::{CurrentUser, DagScope},
@@ -154,6 +155,10 @@ pub struct CreateAssetEventsBody {
     /// Not supported: must be null.
     #[serde(default)]
     partition_key: Option<String>,
+    /// Which teams may consume it. There are no teams: must be null.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    access_control: Option<serde_json::Value>,
 }
 
 /// Which assets.
@@ -172,6 +177,8 @@ pub struct AssetQuery {
     /// Dags of which one names it.
     #[param(value_type = Vec<String>)]
     dag_ids: Vec<DagId>,
+    /// Whether only those are listed that the newest version of some dag makes, reads or is scheduled on; true if it is left out.
+    only_active: Option<bool>,
 }
 
 /// Which events.
@@ -188,6 +195,10 @@ pub struct AssetEventQuery {
     #[param(value_type = Option<String>)]
     source_task_id: Option<TaskId>,
     source_map_index: Option<i32>,
+    /// Any text that the asset's name holds; `%` stands for any text, `_` for any character, `|` for or.
+    name_pattern: Option<String>,
+    /// How the asset's name begins; `|` stands for or.
+    name_prefix_pattern: Option<String>,
 }
 
 fn raw(json: String) -> Box<RawValue> {
@@ -348,6 +359,7 @@ pub async fn get_assets(
         name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref())?,
         uri: pattern(query.uri_pattern.as_deref(), query.uri_prefix_pattern.as_deref())?,
         is_alias: Some(false),
+        only_named: query.only_active.unwrap_or(true),
         dags: scope.seen().narrowed(query.dag_ids),
         order_by,
         order,
@@ -374,7 +386,7 @@ pub async fn get_asset(
 
 /// Events of all assets, the newest first unless `order_by` says otherwise.
 #[utoipa::path(
-    get, path = "/api/v2/assets/events", tag = "Asset", params(Paging, AssetEventQuery),
+    get, path = "/api/v2/assets/events", tag = "Asset", params(Paging, AssetEventQuery, TimestampRange),
     responses((status = 200, body = AssetEventCollectionResponse)),
 )]
 pub async fn get_asset_events(
@@ -382,6 +394,7 @@ pub async fn get_asset_events(
     Scoped(scope): Scoped,
     Query(paging): Query<Paging>,
     Query(query): Query<AssetEventQuery>,
+    Query(range): Query<TimestampRange>,
 ) -> Result<Json<AssetEventCollectionResponse>, ApiError> {
     let known = [
         ("id", AssetEventOrder::Key),
@@ -405,6 +418,8 @@ pub async fn get_asset_events(
         source_run_id: query.source_run_id,
         source_task_id: query.source_task_id,
         source_map_index: query.source_map_index,
+        name: pattern(query.name_pattern.as_deref(), query.name_prefix_pattern.as_deref())?,
+        timestamp: range.timestamp(),
         order_by,
         order,
     };
@@ -431,6 +446,9 @@ pub async fn create_asset_event(
 ) -> Result<(StatusCode, Json<AssetEventResponse>), ApiError> {
     if body.partition_key.is_some() {
         return Err(ApiError::invalid(["body", "partition_key"], "partitions are not supported"));
+    }
+    if body.access_control.is_some() {
+        return Err(ApiError::invalid(["body", "access_control"], "there are no teams"));
     }
     let extra = serde_json::Value::Object(body.extra).to_string();
     asset::check_extra(&extra).map_err(|why| ApiError::invalid(["body", "extra"], why))?;

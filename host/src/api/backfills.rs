@@ -94,6 +94,10 @@ pub struct DryRunBackfillResponse {
     logical_date: DateTime<Utc>,
     data_interval_start: DateTime<Utc>,
     data_interval_end: DateTime<Utc>,
+    /// Always null: there are no partitions.
+    partition_key: Option<String>,
+    /// Always null.
+    partition_date: Option<DateTime<Utc>>,
     /// `create`, `reprocess` or `skip`.
     action: &'static str,
 }
@@ -230,6 +234,8 @@ pub async fn create_backfill_dry_run(
         logical_date: run.logical_date.to_utc(),
         data_interval_start: run.data_interval.start.to_utc(),
         data_interval_end: run.data_interval.end.to_utc(),
+        partition_key: None,
+        partition_date: None,
         action: plan.as_str(),
     };
     let backfills: Vec<_> = planned.iter().map(view).collect();

@@ -17,7 +17,7 @@ use super::{
     dags::{UpdateMask, check_mask, find_dag},
     error::ApiError,
     extract::{self, Paging, Patch, Path, Query, refuse_unknown, required},
-    names::{DagVersionResponse, Names},
+    names::{Bundles, DagVersionResponse, Names},
     paths::{DagPath, DagScopePath, RunPath},
     patterns::DagRunPatterns,
     permit::Scoped,
@@ -178,6 +178,10 @@ pub struct DagRunQuery {
     dag_version: Vec<i64>,
     /// What the run's conf holds, as text.
     conf_contains: Option<String>,
+    /// The digest of the component that the run's version came with.
+    bundle_version: Option<String>,
+    /// Any text that the name or the uri of an asset holds of which the run consumed an event; no character has a meaning of its own.
+    consuming_asset_pattern: Option<String>,
     /// Runs that this backfill made or ran again. Airlock's.
     backfill_id: Option<i64>,
 }
@@ -342,7 +346,8 @@ pub fn asked_dags(scope: &DagScope, named: Option<Vec<DagId>>) -> Result<DagSet,
 async fn list(api: &Api, mut filter: DagRunFilter, part: &Part) -> Result<DagRunCollectionResponse, ApiError> {
     if filter.dags.the_one().is_none() && filter.looks_into_each() {
         return Err(ApiError::bad_request(
-            "runs are found by names, lengths, versions and conf within one dag: of all dags that would read all history; name the dag",
+            "runs are found by names, lengths, versions, conf and what they consumed within one dag: of all dags that would read \
+             all history; name the dag",
         ));
     }
     if filter.dags.the_one().is_none() && filter.sorts_each() {
@@ -399,7 +404,8 @@ pub async fn get_dag_runs(
         find_dag(&api, dag_id).await?;
     }
     let run_types: Vec<RunType> = query.run_type.iter().filter_map(|word| word.parse().ok()).collect();
-    if !query.run_type.is_empty() && run_types.is_empty() {
+    let bundles = Bundles::asked(None, query.bundle_version.as_deref());
+    if (!query.run_type.is_empty() && run_types.is_empty()) || bundles == Bundles::Unknown {
         return Ok(Json(DagRunCollectionResponse::empty()));
     }
     let (page, order_by, order) = order(&paging)?;
@@ -410,6 +416,9 @@ pub async fn get_dag_runs(
         backfill: query.backfill_id.map(BackfillId),
         spans: dates.with(&duration),
         version_numbers: query.dag_version,
+        component: bundles.one(),
+        consumed_like: extract::literal(query.consuming_asset_pattern.as_deref())?,
+        consumed_of: scope.seen().clone(),
         dag_id_like: patterns.dag_id()?,
         run_id_like: patterns.run_id()?,
         triggering_user_like: patterns.triggering_user()?,

@@ -10,7 +10,7 @@ use super::{
     dags::find_dag,
     error::ApiError,
     extract::{Paging, Path, Query},
-    names::DagVersionResponse,
+    names::{Bundles, DagVersionResponse},
     paths::{DagPath, DagVersionPath},
 };
 use crate::{
@@ -34,6 +34,10 @@ pub struct DagVersionCollectionResponse {
 pub struct VersionQuery {
     /// This one alone.
     version_number: Option<i64>,
+    /// All are in `component`.
+    bundle_name: Option<String>,
+    /// The digest of the component that the version came with.
+    bundle_version: Option<String>,
 }
 
 /// Versions of a dag, newest first.
@@ -49,10 +53,13 @@ pub async fn get_dag_versions(
 ) -> Result<Json<DagVersionCollectionResponse>, ApiError> {
     find_dag(&api, &path.dag_id).await?;
     let page = paging.in_order(&["-version_number"])?;
-    let listed = match query.version_number {
-        None => api.store.dag_version_list(&path.dag_id, page).await?,
-        Some(number) => {
-            let found = Vec::from_iter(api.store.dag_version_numbered(&path.dag_id, number).await?);
+    let bundles = Bundles::asked(query.bundle_name.as_deref(), query.bundle_version.as_deref());
+    let listed = match (bundles, query.version_number) {
+        (Bundles::Unknown, _) => Listed { items: Vec::new(), total: 0 },
+        (bundles, None) => api.store.dag_version_list(&path.dag_id, bundles.one(), page).await?,
+        (bundles, Some(number)) => {
+            let mut found = Vec::from_iter(api.store.dag_version_numbered(&path.dag_id, number).await?);
+            found.retain(|row| bundles.one().is_none_or(|component| row.component == component));
             Listed { total: i64::from(!found.is_empty()), items: found }
         }
     };

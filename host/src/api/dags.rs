@@ -12,7 +12,7 @@ use super::{
     Api,
     error::ApiError,
     extract::{self, Instant, Paging, Path, Query},
-    names::DagVersionResponse,
+    names::{BUNDLE, Bundles, DagVersionResponse},
     paths::DagPath,
     permit::Scoped,
     ranges::LastRunRanges,
@@ -102,6 +102,8 @@ pub struct DagDetailsResponse {
     params: Map<String, Value>,
     render_template_as_native_obj: bool,
     template_search_path: Option<Vec<String>>,
+    /// Always null: whether a cleared run goes on under the newest version is said by who clears it.
+    rerun_with_latest_version: Option<bool>,
     timezone: String,
     /// What its tasks may reach.
     grants: GrantsResponse,
@@ -173,12 +175,16 @@ pub struct DagQuery {
     dag_run_state: Vec<RunState>,
     /// Whether it is scheduled on assets.
     has_asset_schedule: Option<bool>,
-    /// Any text that the name or the uri of an asset holds on which it is scheduled.
+    /// Any text that the name or the uri of an asset holds on which it is scheduled; no character has a meaning of its own.
     asset_dependency: Option<String>,
     /// Whether it is a favorite of whoever asks.
     is_favorite: Option<bool>,
     /// No dag has any: true finds none.
     has_import_errors: Option<bool>,
+    /// All dags are in `component`.
+    bundle_name: Option<String>,
+    /// The digest of the component that the newest version came with.
+    bundle_version: Option<String>,
 }
 
 /// What is changed.
@@ -230,9 +236,10 @@ impl DagQuery {
         ];
         let (page, asked) = paging.sorted(&known)?;
         let (order_by, order) = asked.unwrap_or_default();
+        let bundles = Bundles::asked(self.bundle_name.as_deref(), self.bundle_version.as_deref());
         // What can't be read is refused at the upload: no dag has import errors.
-        let dags =
-            if self.has_import_errors == Some(true) { std::iter::empty::<DagId>().collect() } else { dags.clone() };
+        let is_none = self.has_import_errors == Some(true) || bundles == Bundles::Unknown;
+        let dags = if is_none { std::iter::empty::<DagId>().collect() } else { dags.clone() };
         let filter = DagFilter {
             ids: Vec::new(),
             dags,
@@ -253,7 +260,8 @@ impl DagQuery {
                 end_date: last_run.end_date(),
             },
             on_assets: self.has_asset_schedule,
-            asset_like: extract::pattern(self.asset_dependency.as_deref(), None)?,
+            asset_like: extract::literal(self.asset_dependency.as_deref())?,
+            component: bundles.one(),
             favorite_of: self.is_favorite.map(|is_favorite| (user.username.clone(), is_favorite)),
             order_by,
             order,
@@ -280,7 +288,7 @@ impl DagResponse {
             last_parsed_time: dag.updated_at.to_utc(),
             last_parse_duration: None,
             last_expired: None,
-            bundle_name: "component",
+            bundle_name: BUNDLE,
             bundle_version: dag.component.to_string(),
             relative_fileloc: None,
             fileloc: format!("component:{}", dag.component),
@@ -467,6 +475,7 @@ pub async fn get_dag_details(
         params: spec.params.iter().map(param_view).collect(),
         render_template_as_native_obj: false,
         template_search_path: None,
+        rerun_with_latest_version: None,
         timezone: spec.timezone.clone(),
         grants: GrantsResponse {
             variables: spec.grants.variables.clone(),

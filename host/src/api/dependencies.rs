@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use super::{
     Api,
     error::ApiError,
-    extract::Path,
-    paths::{InstancePath, TaskPath},
+    extract::{Path, Query},
+    paths::{InstancePath, MapIndex, TaskPath},
     permit::Scoped,
 };
 use crate::{
@@ -47,14 +47,15 @@ async fn dependencies(
 /// What the task instance waits for; empty if it does not wait.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/dependencies",
-    tag = "Task Instance", params(TaskPath), responses((status = 200, body = TaskDependencyCollectionResponse)),
+    tag = "Task Instance", params(TaskPath, MapIndex), responses((status = 200, body = TaskDependencyCollectionResponse)),
 )]
 pub async fn get_task_instance_dependencies(
     State(api): State<Api>,
     Scoped(scope): Scoped,
     Path(path): Path<TaskPath>,
+    Query(index): Query<MapIndex>,
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
-    dependencies(&api, &scope, &path.dag_id, &path.dag_run_id, &path.task_id, -1).await
+    dependencies(&api, &scope, &path.dag_id, &path.dag_run_id, &path.task_id, index.map_index).await
 }
 
 /// What an instance of a mapped task waits for; empty if it does not wait.

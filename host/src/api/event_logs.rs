@@ -1,5 +1,7 @@
 //! The audit log, as Airflow's event logs. There is no way to change it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,10 +12,14 @@ use super::{
     Api,
     error::ApiError,
     extract::{Instant, Paging, Path, Query},
+    names::Names,
     paths::EventLogPath,
     patterns::EventLogPatterns,
 };
-use crate::store::{EventFilter, EventOrder, EventRow, Range};
+use crate::{
+    model::ids::{DagId, RunId},
+    store::{DagFilter, DagVersionKey, EventFilter, EventOrder, EventRow, MAX_PAGE, Order, Page, Range},
+};
 
 /// Airflow: `EventLogResponse`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,6 +38,10 @@ pub struct EventLogResponse {
     owner: Option<String>,
     /// JSON, as text: `route`, `denied`, `token`, `from`, `object`, `before`, `after`; without secrets.
     extra: String,
+    /// As the dag is called now; null if it is not there any more.
+    dag_display_name: Option<String>,
+    /// As the task is called in its run; null if that is not there any more.
+    task_display_name: Option<String>,
 }
 
 /// Airflow: `EventLogCollectionResponse`.
@@ -66,8 +76,60 @@ pub struct EventLogQuery {
     after_id: Option<i64>,
 }
 
-impl From<EventRow> for EventLogResponse {
-    fn from(EventRow { id, event }: EventRow) -> Self {
+/// What the dags and tasks of entries are called.
+struct Called {
+    dags: BTreeMap<DagId, String>,
+    /// The versions of the runs whose tasks entries are about.
+    runs: BTreeMap<(DagId, RunId), DagVersionKey>,
+    names: Names,
+}
+
+/// The dag that an entry is about, if what it says is the name of one.
+fn dag_of(row: &EventRow) -> Option<DagId> {
+    row.event.dag_id.as_deref()?.parse().ok()
+}
+
+/// The run of the task that an entry is about.
+fn run_of(row: &EventRow) -> Option<(DagId, RunId)> {
+    row.event.task_id.as_ref()?;
+    Some((dag_of(row)?, row.event.run_id.as_deref()?.parse().ok()?))
+}
+
+impl Called {
+    async fn of(api: &Api, rows: &[EventRow]) -> Result<Self, ApiError> {
+        let ids: BTreeSet<DagId> = rows.iter().filter_map(dag_of).collect();
+        let mut dags = BTreeMap::new();
+        if !ids.is_empty() {
+            let filter = DagFilter { ids: ids.into_iter().collect(), ..DagFilter::default() };
+            for dag in api.store.dag_list(&filter, Page::first(MAX_PAGE)).await?.items {
+                let name = dag.spec.shown_name().to_owned();
+                dags.insert(dag.dag_id, name);
+            }
+        }
+        let mut runs = BTreeMap::new();
+        for (dag_id, run_id) in rows.iter().filter_map(run_of).collect::<BTreeSet<_>>() {
+            if let Some(run) = api.store.dag_run_get(&dag_id, &run_id).await? {
+                runs.insert((dag_id, run_id), run.version);
+            }
+        }
+        let names = Names::of_versions(api, runs.values().copied()).await?;
+        Ok(Self { dags, runs, names })
+    }
+
+    fn dag(&self, row: &EventRow) -> Option<String> {
+        self.dags.get(&dag_of(row)?).cloned()
+    }
+
+    fn task(&self, row: &EventRow) -> Option<String> {
+        let version = self.names.version(*self.runs.get(&run_of(row)?)?)?;
+        Some(version.task(row.event.task_id.as_deref()?))
+    }
+}
+
+impl EventLogResponse {
+    fn new(row: EventRow, called: &Called) -> Self {
+        let (dag_display_name, task_display_name) = (called.dag(&row), called.task(&row));
+        let EventRow { id, event } = row;
         let read = |text: Option<String>| text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let extra = json!({
             "route": event.route, "denied": event.is_denied, "token": event.token, "from": event.peer,
@@ -85,6 +147,8 @@ impl From<EventRow> for EventLogResponse {
             logical_date: None,
             owner: event.username,
             extra: extra.to_string(),
+            dag_display_name,
+            task_display_name,
         }
     }
 }
@@ -137,7 +201,8 @@ pub async fn get_event_logs(
         ));
     }
     let listed = api.store.event_list(&filter, page).await?;
-    let event_logs = listed.items.into_iter().map(EventLogResponse::from).collect();
+    let called = Called::of(&api, &listed.items).await?;
+    let event_logs = listed.items.into_iter().map(|row| EventLogResponse::new(row, &called)).collect();
     Ok(Json(EventLogCollectionResponse { event_logs, total_entries: listed.total }))
 }
 
@@ -151,5 +216,7 @@ pub async fn get_event_log(
 ) -> Result<Json<EventLogResponse>, ApiError> {
     let row = api.store.event_get(path.event_log_id).await?;
     let missing = || ApiError::not_found(format!("event log {} does not exist", path.event_log_id));
-    Ok(Json(row.ok_or_else(missing)?.into()))
+    let row = row.ok_or_else(missing)?;
+    let called = Called::of(&api, std::slice::from_ref(&row)).await?;
+    Ok(Json(EventLogResponse::new(row, &called)))
 }

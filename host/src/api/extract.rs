@@ -416,6 +416,15 @@ pub fn text(holds: Option<&str>) -> Result<Like, ApiError> {
     }
 }
 
+/// A filter by what a text holds, in which no character has a meaning of its own.
+///
+/// # Errors
+/// As [`text`].
+pub fn literal(holds: Option<&str>) -> Result<Like, ApiError> {
+    let escaped = holds.map(|holds| holds.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+    text(escaped.as_deref())
+}
+
 fn alternatives(text: Option<&str>) -> Vec<&str> {
     let texts = text.unwrap_or_default().split('|').map(str::trim).filter(|text| !text.is_empty());
     let texts: Vec<_> = texts.collect();
@@ -444,6 +453,8 @@ mod tests {
             assert_eq!(pattern(Some(&holds), None).is_ok(), fits, "{}", holds.len());
             assert_eq!(pattern(None, Some(&holds)).is_ok(), fits);
         }
+        assert_eq!(literal(Some(r"a_%\|~")).unwrap(), Like::one(r"%a\_\%\\|~%"));
+        assert_eq!(literal(Some("")).unwrap(), Like::default());
     }
 
     #[test]

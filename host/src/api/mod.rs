@@ -201,6 +201,7 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(tokens::create_token, tokens::delete_token))
         .routes(routes!(tokens::create_token_cli))
+        .routes(routes!(tokens::login))
         .routes(routes!(users::get_users, users::post_user))
         .routes(routes!(users::get_me, users::patch_me))
         .routes(routes!(users::patch_user, users::delete_user))

@@ -15,11 +15,40 @@ use uuid::Uuid;
 use super::{Api, error::ApiError};
 use crate::{
     model::{
-        ids::{DagId, QueueName, TaskId},
+        ids::{DagId, Digest, QueueName, TaskId},
         spec::ComponentKind,
     },
     store::{DagRunKey, DagVersionKey, DagVersionRow},
 };
+
+/// The bundle that all dags are in.
+pub const BUNDLE: &str = "component";
+
+/// The dags and versions that `bundle_name` and `bundle_version` ask for, by the component that they came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bundles {
+    Any,
+    One(Digest),
+    /// There are none of this name.
+    Unknown,
+}
+
+impl Bundles {
+    pub fn asked(name: Option<&str>, version: Option<&str>) -> Self {
+        if name.is_some_and(|name| name != BUNDLE) {
+            return Self::Unknown;
+        }
+        version.map_or(Self::Any, |text| text.parse::<Digest>().map_or(Self::Unknown, Self::One))
+    }
+
+    /// The one component, if it is asked for.
+    pub fn one(self) -> Option<Digest> {
+        match self {
+            Self::One(digest) => Some(digest),
+            Self::Any | Self::Unknown => None,
+        }
+    }
+}
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct DagVersionResponse {
@@ -45,7 +74,7 @@ impl From<&DagVersionRow> for DagVersionResponse {
             id: version_uuid(row.key),
             version_number: row.version_number,
             dag_id: row.dag_id.to_string(),
-            bundle_name: "component",
+            bundle_name: BUNDLE,
             bundle_version: row.component.to_string(),
             bundle_url: format!("/api/v2/components/{}/{}", row.component, kind.as_str()),
             created_at: row.created_at.to_utc(),
@@ -84,8 +113,8 @@ impl VersionNames {
         Self { version: row.into(), task_names: named.collect(), queues: queued.collect() }
     }
 
-    fn task(&self, task_id: &TaskId) -> String {
-        self.task_names.get(task_id.as_str()).cloned().unwrap_or_else(|| task_id.to_string())
+    pub fn task(&self, task_id: &str) -> String {
+        self.task_names.get(task_id).cloned().unwrap_or_else(|| task_id.to_owned())
     }
 }
 
@@ -168,7 +197,7 @@ impl Names {
     }
 
     pub fn task(&self, run: DagRunKey, task_id: &TaskId) -> String {
-        self.of_run(run).map_or_else(|| task_id.to_string(), |names| names.task(task_id))
+        self.of_run(run).map_or_else(|| task_id.to_string(), |names| names.task(task_id.as_str()))
     }
 
     pub fn queue(&self, run: DagRunKey, task_id: &TaskId) -> String {

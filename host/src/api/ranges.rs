@@ -60,6 +60,12 @@ ranges!(
 );
 
 ranges!(
+    /// Which events, by when they were made.
+    #[expect(clippy::struct_field_names, reason = "they are the parameters")]
+    TimestampRange { timestamp: timestamp_gte timestamp_gt timestamp_lte timestamp_lt, }
+);
+
+ranges!(
     /// Which dags, by when the newest run of each started and ended.
     #[expect(clippy::struct_field_names, reason = "they are the parameters")]
     LastRunRanges {

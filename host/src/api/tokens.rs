@@ -4,15 +4,16 @@ use axum::{
     Json,
     extract::State,
     http::{HeaderMap, StatusCode},
+    response::Redirect,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
     error::ApiError,
-    extract,
+    extract::{self, Query},
     identity::{Peer, bearer_secret, session_secret},
 };
 use crate::{auth::SessionKind, secrets::SecretString};
@@ -64,6 +65,29 @@ pub async fn create_token_cli(
     body: extract::Json<LoginBody>,
 ) -> Result<(StatusCode, Json<LoginResponse>), ApiError> {
     create_token(state, peer, body).await
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct LoginQuery {
+    /// Where the page leads whoever signs in: a path of this server.
+    next: Option<String>,
+}
+
+/// Leads to the page on which people sign in. Nothing signs out by GET: a link on any other page could.
+#[utoipa::path(
+    get, path = "/api/v2/auth/login", tag = "Authentication", params(LoginQuery), responses((status = 307), (status = 400)),
+)]
+pub async fn login(Query(query): Query<LoginQuery>) -> Result<Redirect, ApiError> {
+    let Some(next) = query.next.filter(|next| !next.is_empty()) else { return Ok(Redirect::temporary("/login")) };
+    // Browsers read `//host` and `/\host` as addresses elsewhere, and pass over what is no printable character.
+    let is_path = next.starts_with('/') && !next.starts_with("//") && !next.starts_with("/\\");
+    if !is_path || !next.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::bad_request("`next` must be a path of this server, as `/dags`"));
+    }
+    let query = serde_html_form::to_string(&[("next", next)][..]).map_err(|error| ApiError::internal(&error))?;
+    Ok(Redirect::temporary(&format!("/login?{query}")))
 }
 
 /// Ends the token (or session) that the request shows.

@@ -45,6 +45,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/hooks/{dag_id}/{dag_run_id}/{task_id}", Public),
     ("POST", "/auth/token", Public),
     ("POST", "/auth/token/cli", Public),
+    ("GET", "/api/v2/auth/login", Public),
     ("DELETE", "/auth/token", SignedIn),
     ("GET", "/openapi.json", SignedIn),
     ("GET", "/api/v2/users/me", SignedIn),

@@ -34,7 +34,7 @@ impl AssetsCommand {
     pub async fn run(self, client: &Client, format: Format) -> Result<()> {
         match self {
             Self::List => {
-                let assets = client.list(&["assets"], &[], "assets", usize::MAX).await?;
+                let assets = all(client).await?;
                 format.list(
                     &assets,
                     &[
@@ -78,8 +78,13 @@ impl AssetsCommand {
     }
 }
 
+/// Those that no dag names, too: what tasks named when they ran, and what dags named once.
+async fn all(client: &Client) -> Result<Vec<Value>> {
+    client.list(&["assets"], &[("only_active", "false".to_owned())], "assets", usize::MAX).await
+}
+
 async fn id_of(client: &Client, name: &str) -> Result<i64> {
-    let assets = client.list(&["assets"], &[], "assets", usize::MAX).await?;
+    let assets = all(client).await?;
     let found = assets.iter().find(|asset| asset["name"] == name).and_then(|asset| asset["id"].as_i64());
     found.ok_or_else(|| {
         CliError::text(Kind::NotFound, format!("there is no asset `{name}`")).hint("`airlock assets list` lists them")

@@ -3,7 +3,10 @@
 use super::{
     DagRunKey, InstanceKey, Listed, Page, Store, StoreError,
     db::{self, Builder, FromRow, Row},
-    filter::{Like, Range, counting, push_count_end, push_dags, push_in, push_like, push_page, push_range, push_words},
+    filter::{
+        Like, Range, counting, push_count_end, push_dags, push_in, push_like, push_like_each, push_page, push_range,
+        push_words,
+    },
 };
 use crate::model::{
     approval::{Answer, Question},
@@ -69,6 +72,7 @@ pub struct ApprovalFilter {
     pub dag_id_like: Like,
     pub task_id_like: Like,
     pub subject_like: Like,
+    pub body_like: Like,
     pub created_at: Range,
     /// States that the instance is in; none: any.
     pub states: Vec<TaskState>,
@@ -79,7 +83,7 @@ pub struct ApprovalFilter {
 impl ApprovalFilter {
     /// Whether each question must be looked into that the rest leaves.
     pub fn looks_into_each(&self) -> bool {
-        let likes = [&self.dag_id_like, &self.task_id_like, &self.subject_like];
+        let likes = [&self.dag_id_like, &self.task_id_like, &self.subject_like, &self.body_like];
         self.task_id.is_some()
             || self.map_index.is_some()
             || self.created_at != Range::default()
@@ -137,6 +141,11 @@ impl Store {
     }
 }
 
+/// The body of a question, on SQLite and on PostgreSQL, where no text holds NUL, and none is read from JSON. What else than an
+/// escape is replaced is JSON still.
+const BODY: [&str; 2] =
+    ["(a.question ->> 'body')", r"(CAST(replace(a.question, '\u0000', '\ufffd') AS json) ->> 'body')"];
+
 fn push_filter(builder: &mut Builder, filter: &ApprovalFilter) -> Result<(), StoreError> {
     match filter.which {
         WhichApprovals::All => {}
@@ -173,5 +182,6 @@ fn push_filter(builder: &mut Builder, filter: &ApprovalFilter) -> Result<(), Sto
     }
     push_like(builder, "r.dag_id", &filter.dag_id_like)?;
     push_like(builder, "a.task_id", &filter.task_id_like)?;
-    push_like(builder, "a.subject", &filter.subject_like)
+    push_like(builder, "a.subject", &filter.subject_like)?;
+    push_like_each(builder, BODY, &filter.body_like)
 }

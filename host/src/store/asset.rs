@@ -1,10 +1,10 @@
 //! Assets, their events, and which dags have yet to consume those.
 
 use super::{
-    DagRunKey, DagRunRow, Like, Listed, Order, Page, Store, StoreError,
+    DagRunKey, DagRunRow, Like, Listed, Order, Page, Range, Store, StoreError,
     codec::json,
     db::{self, Builder, Connection, FromRow, Row, each},
-    filter::{counting, push_count_end, push_dags, push_like, push_page},
+    filter::{counting, push_count_end, push_dags, push_like, push_page, push_range},
 };
 use crate::model::{
     asset::AssetCondition,
@@ -94,6 +94,8 @@ pub struct AssetFilter {
     pub name: Like,
     pub uri: Like,
     pub is_alias: Option<bool>,
+    /// Those only that some dag names. Airflow: active ones.
+    pub only_named: bool,
     /// Those that one of these names.
     pub dags: DagSet,
     pub order_by: AssetOrder,
@@ -123,6 +125,9 @@ pub struct AssetEventFilter {
     pub source_run_id: Option<RunId>,
     pub source_task_id: Option<TaskId>,
     pub source_map_index: Option<i32>,
+    /// Of the asset.
+    pub name: Like,
+    pub timestamp: Range,
     pub order_by: AssetEventOrder,
     pub order: Order,
 }
@@ -130,7 +135,7 @@ pub struct AssetEventFilter {
 /// What events are listed by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AssetEventOrder {
-    /// As they were made.
+    /// As they were made; those of a span of time and of no asset in particular by when that was.
     #[default]
     Key,
     /// Of one asset or alias, or of one source dag: of all it would sort all history. So with those below.
@@ -232,6 +237,9 @@ impl Store {
             if let Some(is_alias) = filter.is_alias {
                 builder.push(" AND a.is_alias = ").push_bind(is_alias);
             }
+            if filter.only_named {
+                builder.push(" AND EXISTS (SELECT 1 FROM asset_reference AS n WHERE n.asset = a.id)");
+            }
             push_named_by(&mut builder, "a.id", &filter.dags).map(|()| builder)
         };
         let mut list = filtered(Builder::new(include_str!("sql/asset_list.sql")))?;
@@ -274,24 +282,7 @@ impl Store {
         filter: &AssetEventFilter,
         page: Page,
     ) -> Result<Listed<AssetEventRow>, StoreError> {
-        let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
-        push_filter(&mut list, filter)?;
-        let first = match filter.order_by {
-            AssetEventOrder::Key => None,
-            AssetEventOrder::SourceDagId => Some(("e.source_dag_id", filter.order.sql_nullable())),
-            AssetEventOrder::SourceRunId => Some(("e.source_run_id", filter.order.sql_nullable())),
-            AssetEventOrder::SourceTaskId => Some(("e.source_task_id", filter.order.sql_nullable())),
-            AssetEventOrder::SourceMapIndex => Some(("e.source_map_index", filter.order.sql())),
-        };
-        list.push(" ORDER BY ");
-        if let Some((column, order)) = first {
-            list.push(column).push(order).push(", ");
-        }
-        list.push("e.key").push(filter.order.sql());
-        push_page(&mut list, page);
-        let mut count = counting(include_str!("sql/asset_event_count.sql"));
-        push_filter(&mut count, filter)?;
-        push_count_end(&mut count);
+        let (list, count) = (event_list_query(filter, page)?, event_count_query(filter)?);
         self.listed(list, count).await
     }
 
@@ -327,13 +318,43 @@ impl Store {
 }
 
 /// One of `dags` names the asset in `column`.
-fn push_named_by(builder: &mut Builder, column: &'static str, dags: &DagSet) -> Result<(), StoreError> {
+pub(super) fn push_named_by(builder: &mut Builder, column: &'static str, dags: &DagSet) -> Result<(), StoreError> {
     if dags.listed().is_some() {
         builder.push(" AND ").push(column).push(" IN (SELECT n.asset FROM asset_reference AS n WHERE TRUE");
         push_dags(builder, "n.dag_id", dags)?;
         builder.push(")");
     }
     Ok(())
+}
+
+pub(super) fn event_list_query(filter: &AssetEventFilter, page: Page) -> Result<Builder, StoreError> {
+    let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
+    push_filter(&mut list, filter)?;
+    list.push(" ORDER BY ");
+    let first = match filter.order_by {
+        // As the index has them: so a span of time is neither looked for in all events nor sorted. Those of one asset have an index by key.
+        AssetEventOrder::Key if filter.timestamp != Range::default() && filter.asset.or(filter.alias).is_none() => {
+            Some(("e.timestamp", filter.order.sql()))
+        }
+        AssetEventOrder::Key => None,
+        AssetEventOrder::SourceDagId => Some(("e.source_dag_id", filter.order.sql_nullable())),
+        AssetEventOrder::SourceRunId => Some(("e.source_run_id", filter.order.sql_nullable())),
+        AssetEventOrder::SourceTaskId => Some(("e.source_task_id", filter.order.sql_nullable())),
+        AssetEventOrder::SourceMapIndex => Some(("e.source_map_index", filter.order.sql())),
+    };
+    if let Some((column, order)) = first {
+        list.push(column).push(order).push(", ");
+    }
+    list.push("e.key").push(filter.order.sql());
+    push_page(&mut list, page);
+    Ok(list)
+}
+
+pub(super) fn event_count_query(filter: &AssetEventFilter) -> Result<Builder, StoreError> {
+    let mut count = counting(include_str!("sql/asset_event_count.sql"));
+    push_filter(&mut count, filter)?;
+    push_count_end(&mut count);
+    Ok(count)
 }
 
 fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) -> Result<(), StoreError> {
@@ -361,6 +382,12 @@ fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) -> Result<(), S
     if let Some(map_index) = filter.source_map_index {
         builder.push(" AND e.source_map_index = ").push_bind(map_index);
     }
+    if filter.name != Like::default() {
+        builder.push(" AND e.asset IN (SELECT n.id FROM asset AS n WHERE TRUE");
+        push_like(builder, "n.name", &filter.name)?;
+        builder.push(")");
+    }
+    push_range(builder, "e.timestamp", filter.timestamp);
     Ok(())
 }
 

@@ -121,6 +121,8 @@ pub struct DagFilter {
     pub on_assets: Option<bool>,
     /// Scheduled on an asset whose name or uri is like it.
     pub asset_like: Like,
+    /// What the newest version came with.
+    pub component: Option<Digest>,
     /// Those that this user marked; or, with `false`, the others.
     pub favorite_of: Option<(String, bool)>,
     pub order_by: DagOrder,
@@ -478,16 +480,23 @@ impl Store {
         Ok(Some(rolled))
     }
 
-    /// A dag's versions, the newest first.
-    pub async fn dag_version_list(&self, dag_id: &DagId, page: Page) -> Result<Listed<DagVersionRow>, StoreError> {
+    /// A dag's versions, or those that came with one component, the newest first.
+    pub async fn dag_version_list(
+        &self,
+        dag_id: &DagId,
+        component: Option<Digest>,
+        page: Page,
+    ) -> Result<Listed<DagVersionRow>, StoreError> {
         let rows = db::query(include_str!("sql/dag_version_list.sql"))
             .bind(dag_id)
             .bind(page.limit.min(MAX_PAGE))
             .bind(page.offset)
+            .bind(component)
             .fetch_all(self.readers());
         let total = db::query_scalar(include_str!("sql/dag_version_count.sql"))
             .bind(dag_id)
             .bind(MAX_TOTAL)
+            .bind(component)
             .fetch_one(self.readers());
         let (rows, total) = tokio::try_join!(rows, total)?;
         Ok(Listed { items: self.dag_version_rows(&rows).await?, total })
@@ -658,6 +667,9 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
         builder.push(" AND d.is_paused = ").push_bind(paused);
     }
     push_last_run(builder, &filter.last_run);
+    if let Some(component) = filter.component {
+        builder.push(" AND v.component = ").push_bind(component);
+    }
     if let Some(on_assets) = filter.on_assets {
         builder.push(if on_assets { " AND EXISTS" } else { " AND NOT EXISTS" });
         builder.push(" (SELECT 1 FROM asset_reference WHERE dag_id = d.dag_id AND kind = 'schedule')");

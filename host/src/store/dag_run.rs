@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use super::{
     BackfillId, DagRunKey, DagRunRow, Lengths, Like, Listed, MAX_PAGE, Order, Page, Spans, Store, StoreError,
+    asset::push_named_by,
     codec::json,
     db::{self, Builder, FromRow, Row, each},
     filter::{
-        counting, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range, push_words,
+        counting, push_count_end, push_dags, push_either_like, push_lengths, push_like, push_numbers, push_page,
+        push_range, push_words,
     },
     place::{Column, Place, Value, Walk, lasted, push_walk},
 };
 use crate::model::{
     dag_access::DagSet,
-    ids::{DagId, RunId},
+    ids::{DagId, Digest, RunId},
     state::{RunState, RunType},
     time::{DataInterval, Timestamp},
     wait::{RunChoice, WhichRun},
@@ -52,6 +54,12 @@ pub struct DagRunFilter {
     pub spans: Spans,
     /// Of the dag_version.
     pub version_numbers: Vec<i64>,
+    /// That the dag_version came with.
+    pub component: Option<Digest>,
+    /// The name or the uri of an asset of which the run consumed an event.
+    pub consumed_like: Like,
+    /// That one of these names.
+    pub consumed_of: DagSet,
     pub dag_id_like: Like,
     pub run_id_like: Like,
     pub triggering_user_like: Like,
@@ -85,11 +93,13 @@ impl DagRunFilter {
         first.into_iter().chain([Column::Number("r.key")]).collect()
     }
 
-    /// Whether each run must be looked into that the rest leaves: no index knows names, lengths and confs.
+    /// Whether each run must be looked into that the rest leaves: no index knows names, lengths, confs and what they consumed.
     pub fn looks_into_each(&self) -> bool {
-        let likes = [&self.dag_id_like, &self.run_id_like, &self.triggering_user_like, &self.conf_like];
+        let likes =
+            [&self.consumed_like, &self.dag_id_like, &self.run_id_like, &self.triggering_user_like, &self.conf_like];
         self.spans.duration != Lengths::default()
             || !self.version_numbers.is_empty()
+            || self.component.is_some()
             || likes.into_iter().any(|like| *like != Like::default())
     }
 
@@ -340,6 +350,20 @@ fn push_filter(builder: &mut Builder, filter: &DagRunFilter) -> Result<(), Store
     push_range(builder, "r.end_date", filter.spans.end_date);
     push_lengths(builder, "r.start_date", "r.end_date", filter.spans.duration);
     push_version_numbers(builder, &filter.version_numbers);
+    if let Some(component) = filter.component {
+        builder
+            .push(" AND r.version IN (SELECT v.key FROM dag_version AS v WHERE v.dag_id = r.dag_id AND v.component = ");
+        builder.push_bind(component).push(")");
+    }
+    if filter.consumed_like != Like::default() {
+        builder.push(
+            " AND EXISTS (SELECT 1 FROM dag_run_asset_event AS c CROSS JOIN asset_event AS e CROSS JOIN asset AS a",
+        );
+        builder.push(" WHERE c.dag_run = r.key AND e.key = c.event AND a.id = e.asset");
+        push_either_like(builder, ["a.name", "a.uri"], &filter.consumed_like)?;
+        push_named_by(builder, "a.id", &filter.consumed_of)?;
+        builder.push(")");
+    }
     push_like(builder, "r.dag_id", &filter.dag_id_like)?;
     push_like(builder, "r.run_id", &filter.run_id_like)?;
     push_like(builder, "r.triggering_user", &filter.triggering_user_like)?;

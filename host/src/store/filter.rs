@@ -240,6 +240,15 @@ pub(super) fn push_in<T: Serialize>(builder: &mut Builder, values: &[T]) -> Resu
 
 /// `column`, which must be qualified, is a name that is looked for.
 pub(super) fn push_like(builder: &mut Builder, column: &'static str, like: &Like) -> Result<(), StoreError> {
+    push_like_each(builder, [column, column], like)
+}
+
+/// The same, where SQLite and PostgreSQL name the column in different ways.
+pub(super) fn push_like_each(
+    builder: &mut Builder,
+    [sqlite, postgres]: [&'static str; 2],
+    like: &Like,
+) -> Result<(), StoreError> {
     for (texts, before, after) in [
         (&like.any, "lower(", ") LIKE lower(value) ESCAPE '\\')"),
         (&like.prefixes, "substr(", ", 1, length(value)) = value)"),
@@ -247,7 +256,7 @@ pub(super) fn push_like(builder: &mut Builder, column: &'static str, like: &Like
         if !texts.is_empty() {
             builder.push(" AND EXISTS (SELECT 1 FROM ");
             builder.push_each("json_each(", "jsonb_array_elements_text(CAST(").push_bind(super::codec::json(texts)?);
-            builder.push_each(")", " AS jsonb))").push(" WHERE ").push(before).push(column).push(after);
+            builder.push_each(")", " AS jsonb))").push(" WHERE ").push(before).push_each(sqlite, postgres).push(after);
         }
     }
     Ok(())

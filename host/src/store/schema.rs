@@ -46,6 +46,7 @@ const SQLITE: &Steps = &[
     (94, "dag favorites", include_str!("../../../migrations/sqlite/0094_dag_favorites.sql")),
     (95, "failed by run_after", include_str!("../../../migrations/sqlite/0095_failed_by_run_after.sql")),
     (96, "dag display name", include_str!("../../../migrations/sqlite/0096_dag_display_name.sql")),
+    (97, "asset events by time", include_str!("../../../migrations/sqlite/0097_asset_events_by_time.sql")),
 ];
 
 /// The first is what SQLite's make up to 69; from then on a change of both has the same number in both.
@@ -65,6 +66,7 @@ const POSTGRES: &Steps = &[
     (94, "dag favorites", include_str!("../../../migrations/postgres/0094_dag_favorites.sql")),
     (95, "failed by run_after", include_str!("../../../migrations/postgres/0095_failed_by_run_after.sql")),
     (96, "dag display name", include_str!("../../../migrations/postgres/0096_dag_display_name.sql")),
+    (97, "asset events by time", include_str!("../../../migrations/postgres/0097_asset_events_by_time.sql")),
 ];
 
 /// Since this one processes that share a database agree by a lease on who writes.

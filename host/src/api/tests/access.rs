@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::{
     body::Body,
-    http::{Method, header},
+    http::{Method, StatusCode, header},
 };
 use serde_json::{Value, json};
 
@@ -66,6 +66,22 @@ async fn every_route_but_the_public_ones_refuses_strangers() {
     api.get("/api/v2/nothing").await.refused(404);
     api.get("/openapi.json").await.ok();
     api.send(Method::PUT, "/api/v2/dags", None).await.refused(405);
+}
+
+#[tokio::test]
+async fn whoever_asks_to_sign_in_is_led_to_the_page_and_nowhere_else() {
+    let api = TestApi { token: String::new(), ..TestApi::new().await };
+    let led = async |query: &str| {
+        let answer = api.get(&format!("/api/v2/auth/login{query}")).await;
+        assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT, "{query}");
+        answer.headers[header::LOCATION].to_str().unwrap().to_owned()
+    };
+    assert_eq!(led("").await, "/login");
+    assert_eq!(led("?next=").await, "/login");
+    assert_eq!(led("?next=/dags/a%3Fx%3D1").await, "/login?next=%2Fdags%2Fa%3Fx%3D1");
+    for evil in ["https://evil", "//evil", "/%5Cevil", "dags", "/%0D%0Aa", "/%09/evil", "javascript:1", "/%C3%A4"] {
+        api.get(&format!("/api/v2/auth/login?next={evil}")).await.refused(400);
+    }
 }
 
 /// As Airflow's CI: a route without an entry is a fault.

@@ -179,7 +179,7 @@ pub(crate) async fn seed(store: &Store) -> Hidden {
     };
     let question = Question {
         subject: format!("{HIDDEN}?"),
-        body: None,
+        body: Some(format!("Details of {HIDDEN}")),
         options: vec!["yes".into()],
         multiple: false,
         defaults: Vec::new(),
@@ -326,6 +326,12 @@ async fn no_route_shows_a_dag_to_whoever_may_not_see_it() {
     assert!(triggers["triggering_task"].is_null() && triggers["total_entries"] == 0, "{triggers}");
     let events = api.get("/api/v2/assets/events").await.ok();
     assert_eq!(events["total_entries"], 1, "{events}");
+    for (name, count) in [("shared", 1), (HIDDEN, 0)] {
+        let runs = api.get(&format!("/api/v2/dags/open/dagRuns?consuming_asset_pattern={name}")).await.ok();
+        assert_eq!(runs["total_entries"], count, "{name}");
+        let events = api.get(&format!("/api/v2/assets/events?name_pattern={name}")).await.ok();
+        assert_eq!(events["total_entries"], count, "{name}");
+    }
     let used = api.get("/api/v2/dags/open/dagRuns/open-run/upstreamAssetEvents").await.ok();
     assert!(!used.to_string().contains(HIDDEN), "{used}");
     for list in ["dagRuns/list", "dagRuns/~/taskInstances/list"] {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{TestApi, dag_access};
+use super::{HOSTILE, TestApi, dag_access};
 
 /// How many of the list `path` names in `field` there are for each query.
 async fn counts(api: &TestApi, path: &str, field: &str, expected: &[(&str, usize)]) {
@@ -33,6 +33,18 @@ async fn dags_are_found_by_their_last_runs_and_versions_by_their_numbers() {
         ("has_import_errors=true", 0),
     ];
     counts(&api, "/api/v2/dags", "dags", &expected).await;
+    let (its_own, another) =
+        (format!("bundle_version={}", "07".repeat(32)), format!("bundle_version={}", "08".repeat(32)));
+    let of_both = format!("bundle_name=component&{its_own}");
+    let bundles = [
+        ("bundle_name=component", 1),
+        ("bundle_name=dags-folder", 0),
+        (&*its_own, 1),
+        (&*of_both, 1),
+        (&*another, 0),
+        ("bundle_version=main", 0),
+    ];
+    counts(&api, "/api/v2/dags", "dags", &bundles).await;
     // Whoever pauses what a list showed pauses no more than that.
     let paused = async |query: &str| {
         let path = format!("/api/v2/dags?dag_id_pattern=~&{query}");
@@ -40,8 +52,13 @@ async fn dags_are_found_by_their_last_runs_and_versions_by_their_numbers() {
     };
     assert_eq!(paused("dag_run_end_date_gt=2030-01-01").await, 0);
     assert_eq!(api.get("/api/v2/dags/flow").await.ok()["is_paused"], true);
-    let expected = [("version_number=1", 1), ("version_number=2", 0)];
-    counts(&api, "/api/v2/dags/flow/dagVersions", "dag_versions", &expected).await;
+    let versions = "/api/v2/dags/flow/dagVersions";
+    counts(&api, versions, "dag_versions", &[("version_number=1", 1), ("version_number=2", 0)]).await;
+    counts(&api, versions, "dag_versions", &bundles).await;
+    for (query, count) in bundles {
+        let answer = api.get(&format!("{versions}?version_number=1&{query}")).await.ok();
+        assert_eq!(answer["total_entries"], count, "{query}");
+    }
 }
 
 #[tokio::test]
@@ -77,6 +94,54 @@ async fn runs_are_found_by_their_names_lengths_versions_and_conf() {
     for wrong in ["duration_gte=-1", "duration_gte=NaN", "duration_gte=x", "dag_version=one"] {
         api.get(&format!("/api/v2/dags/flow/dagRuns?{wrong}")).await.refused(422);
     }
+}
+
+#[tokio::test]
+async fn runs_are_found_by_what_they_consumed_and_came_with_and_events_by_names_and_times() {
+    let api = TestApi::new().await;
+    dag_access::seed(&api.store).await;
+    let component = format!("bundle_version={}", "16".repeat(32));
+    let another = format!("bundle_version={}", "07".repeat(32));
+    let expected = [
+        ("consuming_asset_pattern=HARE", 1),
+        ("consuming_asset_pattern=sh_red", 0),
+        ("consuming_asset_pattern=shared%7Cother", 0),
+        ("consuming_asset_pattern=~", 0),
+        (&*component, 1),
+        (&*another, 0),
+    ];
+    counts(&api, "/api/v2/dags/open/dagRuns", "dag_runs", &expected).await;
+    counts(&api, "/api/v2/dags/open/dagRuns", "dag_runs", &[("consuming_asset_pattern=", 1), ("bundle_version=x", 0)])
+        .await;
+    for (query, _) in expected {
+        api.get(&format!("/api/v2/dags/~/dagRuns?{query}")).await.refused(400);
+    }
+
+    let expected = [
+        ("name_pattern=HARE", 2),
+        ("name_pattern=hare%7Czz", 3),
+        ("name_prefix_pattern=hare", 0),
+        ("name_prefix_pattern=sh&source_dag_id=zzhidden", 1),
+        ("timestamp_gte=2023-11-14T22:13:22Z", 3),
+        ("timestamp_gt=2023-11-14T22:13:22Z", 0),
+        ("timestamp_lte=2023-11-14T22:13:22Z&order_by=timestamp", 3),
+        ("timestamp_lt=2023-11-14T22:13:22Z", 0),
+        ("timestamp_gte=2020-01-01&timestamp_lte=2030-01-01&name_pattern=shared", 2),
+    ];
+    counts(&api, "/api/v2/assets/events", "asset_events", &expected).await;
+    api.get("/api/v2/assets/events?timestamp_gte=yesterday").await.refused(422);
+    api.get(&format!("/api/v2/assets/events?name_pattern={}", "a%7C".repeat(101))).await.refused(400);
+    let id = api.get("/api/v2/assets?name_pattern=shared").await.ok()["assets"][0]["id"].clone();
+    counts(
+        &api,
+        "/api/v2/assets/events",
+        "asset_events",
+        &[
+            (&*format!("asset_id={id}&timestamp_gte=2020-01-01"), 2),
+            (&*format!("asset_id={id}&timestamp_lt=2020-01-01"), 0),
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -158,6 +223,9 @@ async fn xcoms_and_questions_are_found_by_names_within_a_run() {
     let asked = [
         ("subject_search=ZZHID", 1),
         ("subject_search=sink", 0),
+        ("body_search=DETAILS%25zz", 1),
+        ("body_search=details&subject_search=zz", 1),
+        ("body_search=other", 0),
         ("task_id=ask&map_index=-1", 1),
         ("task_id=show", 0),
         ("map_index=0", 0),
@@ -207,6 +275,19 @@ async fn entries_of_the_audit_log_are_found_by_names() {
     assert_eq!(count("included_events=sign_in&included_events=x").await, count("event=sign_in").await);
     assert_eq!(count("excluded_events=sign_in&excluded_events=x").await, all - count("event=sign_in").await);
     assert_eq!(count("task_id_pattern=load").await + count("map_index=5").await, 0);
+
+    let note = "/api/v2/dags/flow/dagRuns/done/taskInstances/extract";
+    api.patch(note, json!({"note": "seen"})).await.ok();
+    let called = async |query: &str| {
+        let entries = api.get(&format!("/api/v2/eventLogs?{query}")).await.ok();
+        let entry = entries["event_logs"][0].clone();
+        let one = api.get(&format!("/api/v2/eventLogs/{}", entry["event_log_id"])).await.ok();
+        assert_eq!(entry, one);
+        json!([entry["dag_display_name"], entry["task_display_name"]])
+    };
+    assert_eq!(called("task_id=extract").await, json!(["The flow", HOSTILE]));
+    assert_eq!(called("event=run.trigger").await, json!(["The flow", null]));
+    assert_eq!(called("event=sign_in").await, json!([null, null]));
 }
 
 #[tokio::test]

@@ -406,9 +406,12 @@ async fn an_asset_is_materialized_by_the_one_dag_that_makes_it() {
     deploy(&api, 9, ComponentKind::Wasm, maker("flow", &["one", "both"])).await;
     deploy(&api, 10, ComponentKind::Wasm, maker("other", &["both"])).await;
     let id = async |name: &str| {
-        let found = api.get(&format!("/api/v2/assets?name_pattern={name}")).await.ok();
+        let found = api.get(&format!("/api/v2/assets?only_active=false&name_pattern={name}")).await.ok();
         found["assets"][0]["id"].to_string()
     };
+    // No task makes or reads it, and no dag runs after it.
+    assert_eq!(api.get("/api/v2/assets?name_pattern=nobodys").await.ok()["total_entries"], 0);
+    assert_eq!(api.get("/api/v2/assets").await.ok()["total_entries"], 2);
     let path = |id: &str| format!("/api/v2/assets/{id}/materialize");
     let one = id("one").await;
     let run = api.send(axum::http::Method::POST, &path(&one), None).await.ok();
@@ -517,6 +520,8 @@ async fn links_of_operators_and_logs_elsewhere_are_none() {
     let links = api.get(&format!("{instances}/{task_id}/links")).await.ok();
     assert_eq!(links, json!({"extra_links": {}, "total_entries": 0}));
     api.get(&format!("{instances}/nothing/links")).await.refused(404);
+    assert_eq!(api.get(&format!("{instances}/{task_id}/links?try_number=1")).await.ok(), links);
+    api.get(&format!("{instances}/{task_id}/links?try_number=9")).await.refused(404);
     let refused = api.get(&format!("{instances}/{task_id}/externalLogUrl/1")).await.refused(400);
     assert!(refused["detail"].as_str().unwrap().contains(&format!("{task_id}/logs/1")), "{refused}");
 }

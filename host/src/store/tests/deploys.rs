@@ -36,8 +36,13 @@ async fn another_component_takes_a_dag_over_and_old_versions_stay() {
     assert_eq!((dag.version, dag.component, &*dag.spec), (second[0].version, Digest([2; 32]), &changed));
     let old = store.dag_version_get(first[0].version).await.unwrap().unwrap();
     assert_eq!((old.component, &*old.spec), (Digest([1; 32]), &spec("a")));
-    let versions = store.dag_version_list(&dag_id("a"), Page::default()).await.unwrap();
+    let versions = store.dag_version_list(&dag_id("a"), None, Page::default()).await.unwrap();
     assert_eq!(versions.items.iter().map(|version| version.version_number).collect::<Vec<_>>(), [2, 1]);
+    let of_first = store.dag_version_list(&dag_id("a"), Some(Digest([1; 32])), Page::default()).await.unwrap();
+    assert_eq!((of_first.total, of_first.items[0].version_number), (1, 1));
+    let newest = |digest| DagFilter { component: Some(Digest([digest; 32])), ..DagFilter::default() };
+    assert_eq!(store.dag_list(&newest(1), Page::default()).await.unwrap().total, 0);
+    assert_eq!(store.dag_list(&newest(2), Page::default()).await.unwrap().total, 1);
     let by_tag = |tag: &str| DagFilter { tags: vec![tag.into()], ..DagFilter::default() };
     assert_eq!(store.dag_list(&by_tag("all"), Page::default()).await.unwrap().total, 0);
     assert_eq!(store.dag_list(&by_tag("new"), Page::default()).await.unwrap().total, 1);

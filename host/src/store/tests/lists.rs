@@ -1,6 +1,7 @@
 //! Runs, instances and XComs in lists.
 
 use super::*;
+use crate::model::ids::AssetName;
 
 async fn runs(store: &Store, filter: DagRunFilter) -> Vec<i64> {
     let listed = store.dag_run_list(&filter, Page::default()).await.unwrap();
@@ -107,6 +108,70 @@ async fn lists_of_runs_come_without_what_is_long() {
         let row = store.dag_run_get_by_key(key).await.unwrap().unwrap();
         assert_eq!(row.conf.as_deref(), Some(conf.as_str()));
     }
+}
+
+#[tokio::test]
+async fn events_of_assets_are_found_by_names_and_times() {
+    let store = TestStore::new().await;
+    let mut dag = spec("a");
+    let assets = serde_json::json!([
+        {"name": "stars", "uri": "stars", "group": "asset"}, {"name": "moons", "uri": "moons", "group": "asset"},
+    ]);
+    dag.assets = serde_json::from_value(assets).unwrap();
+    dag.asset_schedule = serde_json::from_value(serde_json::json!({"asset": "stars"})).unwrap();
+    let version = store.deploy(&deploy(1, vec![dag])).await.unwrap()[0].version;
+    let event = |key, asset: &str, seconds, consumers| AssetEventNew {
+        key,
+        asset: AssetName::new(asset).unwrap(),
+        timestamp: at(seconds),
+        extra: "{}".into(),
+        source: None,
+        created_by: None,
+        consumers,
+        through: None,
+    };
+    // The clock went back once.
+    let asset_events = vec![
+        event(1, "stars", 1, vec![dag_id("a")]),
+        event(2, "moons", 2, vec![]),
+        event(3, "stars", 5, vec![]),
+        event(4, "moons", 4, vec![]),
+    ];
+    store.commit(&Commit { asset_events, now: at(6), ..Commit::default() }).await.unwrap();
+    let made = Commit {
+        dag_runs_new: vec![run(1, "a", version), run(2, "a", version)],
+        asset_runs: vec![(DagRunKey(1), dag_id("a"))],
+        now: at(7),
+        ..Commit::default()
+    };
+    store.commit(&made).await.unwrap();
+
+    let keys = async |filter: AssetEventFilter| {
+        let listed = store.asset_event_list(&filter, Page::default()).await.unwrap();
+        assert_eq!(listed.total, i64::try_from(listed.items.len()).unwrap());
+        listed.items.iter().map(|event| event.key).collect::<Vec<_>>()
+    };
+    let named = |text: &str| AssetEventFilter { name: Like::one(text), ..AssetEventFilter::default() };
+    assert_eq!(keys(named("ST%")).await, [1, 3]);
+    assert_eq!(keys(named("%s")).await, [1, 2, 3, 4]);
+    assert_eq!(keys(named("s")).await, [0; 0]);
+    let since = AssetEventFilter { timestamp: Range { gte: Some(at(2)), lte: None }, ..AssetEventFilter::default() };
+    assert_eq!(keys(since.clone()).await, [2, 4, 3]);
+    assert_eq!(keys(AssetEventFilter { order: Order::Descending, ..since.clone() }).await, [3, 4, 2]);
+    let moons = store.asset_get_by_name(&AssetName::new("moons").unwrap()).await.unwrap().unwrap().id;
+    assert_eq!(keys(AssetEventFilter { asset: Some(moons), ..since }).await, [2, 4]);
+
+    let listed = |only_named| AssetFilter { only_named, ..AssetFilter::default() };
+    assert_eq!(store.asset_list(&listed(true), Page::default()).await.unwrap().total, 1);
+    assert_eq!(store.asset_list(&listed(false), Page::default()).await.unwrap().total, 2);
+
+    let consumed = |text: &str| DagRunFilter { consumed_like: Like::one(text), ..DagRunFilter::of_dag(dag_id("a")) };
+    assert_eq!(runs(&store, consumed("%TAR%")).await, [1]);
+    assert_eq!(runs(&store, consumed("%moon%")).await, [0; 0]);
+    assert_eq!(runs(&store, DagRunFilter { consumed_of: DagSet::one(dag_id("b")), ..consumed("%tar%") }).await, [0; 0]);
+    let came_with = |digest| DagRunFilter { component: Some(Digest([digest; 32])), ..DagRunFilter::default() };
+    assert_eq!(runs(&store, came_with(1)).await, [1, 2]);
+    assert_eq!(runs(&store, came_with(2)).await, [0; 0]);
 }
 
 #[tokio::test]

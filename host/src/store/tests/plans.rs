@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
-use crate::store::{Order, Place, dag_run, db::Builder, task_instance, xcom};
+use crate::store::{Order, Place, asset, dag_run, db::Builder, task_instance, xcom};
 
 /// Tables that grow with history, and the names they go by in statements.
 const HISTORY: [&str; 14] = [
@@ -158,6 +158,24 @@ async fn pages_after_a_row_seek_it() {
     }
 }
 
+/// Events of a span of time are found by an index, which has them in the list's order: so the limit ends the walk.
+#[tokio::test]
+async fn events_of_a_span_of_time_walk_in_order() {
+    let store = TestStore::on_sqlite().await;
+    let timestamp = Range { gte: Some(at(1)), lte: None };
+    for order in [Order::Ascending, Order::Descending] {
+        let filter = AssetEventFilter { timestamp, order, ..AssetEventFilter::default() };
+        for query in [asset::event_list_query(&filter, Page::default()), asset::event_count_query(&filter)] {
+            let plan = plan(&store, query.unwrap().sql()).await;
+            let seeks = plan.iter().any(|line| line.contains("asset_event_by_timestamp (timestamp>"));
+            assert!(seeks && !plan.iter().any(|line| line.contains("B-TREE")), "{plan:#?}");
+        }
+        let of_asset = AssetEventFilter { asset: Some(1), ..filter };
+        let plan = plan(&store, asset::event_list_query(&of_asset, Page::default()).unwrap().sql()).await;
+        assert!(!plan.iter().any(|line| line.contains("B-TREE")), "{plan:#?}");
+    }
+}
+
 #[tokio::test]
 async fn lists_of_instances_and_xcoms_walk_in_order() {
     let store = TestStore::on_sqlite().await;
@@ -263,7 +281,7 @@ async fn statement_files_prepare_on_postgresql_and_scan_no_history() {
 }
 
 /// Conditions that tell PostgreSQL nothing of their parameter's type, which a client does.
-const UNTYPED: [(&str, &str); 8] = [
+const UNTYPED: [(&str, &str); 10] = [
     ("$1 IS NULL OR username", "$1::text IS NULL OR username"),
     ("$1 IS NULL OR dag_id", "$1::text IS NULL OR dag_id"),
     ("$1 IS NULL OR q.dag_id", "$1::text IS NULL OR q.dag_id"),
@@ -272,4 +290,6 @@ const UNTYPED: [(&str, &str); 8] = [
     ("$1 IS NULL OR r.dag_id", "$1::text IS NULL OR r.dag_id"),
     ("$3 IS NULL OR e.timestamp", "$3::bigint IS NULL OR e.timestamp"),
     ("$3 IS NULL OR (SELECT timestamp", "$3::bigint IS NULL OR (SELECT timestamp"),
+    ("$3 IS NULL OR component", "$3::bytea IS NULL OR component"),
+    ("$4 IS NULL OR component", "$4::bytea IS NULL OR component"),
 ];
