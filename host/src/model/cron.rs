@@ -8,6 +8,10 @@
 //!   forward; of one that comes twice, the second.
 //! - An expression for every hour (`*/15 * * * *`) fires at every instant at which a clock on the wall shows a matching
 //!   time: in both of two repeated hours, and not in one that is left out.
+//!
+//! Its instants are the same from wherever one looks, so that a schedule that goes from one to the next leaves none out
+//! and repeats none. Only where a schedule begins ([`Cron::first_after`]), what a clock on the wall shows counts, as in
+//! Airflow: what it has shown already is over, though its instant may be still to come.
 
 mod fields;
 
@@ -101,6 +105,40 @@ impl Cron {
         previous.map(Timestamp::from)
     }
 
+    /// The first instant strictly after `after` of a schedule that begins there; none after the last.
+    ///
+    /// Airflow: `_get_next`. `30 2 * * *` that begins at 03:00 sharp when clocks have just skipped 02:00 to 03:00, or in
+    /// the first of two hours at 02:40, leaves that day out: 02:30 is over. From an instant at which it fires, and for
+    /// every hour, this is [`Self::next_after`].
+    pub fn first_after(&self, after: Timestamp) -> Option<Timestamp> {
+        if self.is_hourly || self.fires_at(after) {
+            self.next_after(after)
+        } else {
+            self.next_on_wall(after.to_utc()).map(Timestamp::from)
+        }
+    }
+
+    /// `at` if it fires then, else the first instant of a schedule that begins there.
+    pub fn first_from(&self, at: Timestamp) -> Option<Timestamp> {
+        if self.is_hourly {
+            self.align_next(at)
+        } else if self.fires_at(at) {
+            Some(at)
+        } else {
+            self.next_on_wall(at.to_utc()).map(Timestamp::from)
+        }
+    }
+
+    /// Whether it fires at `at`; for an expression with restricted hours.
+    fn fires_at(&self, at: Timestamp) -> bool {
+        let at = at.to_utc();
+        let wall = at.naive_utc() + self.offset(at);
+        let is_shown = at.timestamp_subsec_nanos() == 0
+            && self.wall.iter().any(|cron| cron.is_time_matching(&wall.and_utc()).unwrap_or(false))
+            && matches!(self.local(wall), Local::At(local) if local == at);
+        is_shown || self.gap_before(at).and_then(|gap| self.in_gap(&gap)) == Some(at)
+    }
+
     /// `at` if it fires then, else the next instant.
     pub fn align_next(&self, at: Timestamp) -> Option<Timestamp> {
         self.next_after(Timestamp::from_micros(at.as_micros() - 1))
@@ -114,24 +152,31 @@ impl Cron {
     fn next_daily(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let around = [shift(after, -LONGEST_SHIFT), after, shift(after, LONGEST_SHIFT)];
         let offset = around.map(|at| self.offset(at)).into_iter().min()?;
-        let mut wall = self.wall_next(after.naive_utc() + offset, false)?;
+        let mut wall = self.wall_next(after.naive_utc() + offset, false);
+        // What a gap has moved; times behind the gap may come before it.
+        let mut moved: Option<DateTime<Utc>> = None;
         loop {
-            match self.local(wall) {
-                Local::At(at) if at > after => return Some(at),
-                Local::At(_) => wall = self.wall_next(wall, false)?,
-                Local::Gap(gap) => {
-                    let moved = self.in_gap(&gap);
-                    let behind = self.wall_next(gap.end, true);
-                    let at = behind.map(|wall| self.local(wall)).and_then(|local| match local {
-                        Local::At(at) => Some(at),
-                        Local::Gap(_) => None,
-                    });
-                    let next = [moved, at].into_iter().flatten().filter(|at| *at > after).min();
-                    if next.is_some() {
-                        return next;
-                    }
-                    wall = behind?;
+            wall = match wall.map(|wall| (wall, self.local(wall))) {
+                Some((_, Local::At(at))) if at > after => return moved.into_iter().chain([at]).min(),
+                Some((wall, Local::At(_))) => self.wall_next(wall, false),
+                Some((_, Local::Gap(gap))) if moved.is_none() => {
+                    moved = self.in_gap(&gap).filter(|moved| *moved > after);
+                    self.wall_next(gap.end, true)
                 }
+                Some((_, Local::Gap(_))) | None => return moved,
+            };
+        }
+    }
+
+    /// When the first time fires that a clock on the wall shows after `after`.
+    fn next_on_wall(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let wall = self.wall_next(after.naive_utc() + self.offset(after), false)?;
+        match self.local(wall) {
+            Local::At(at) => Some(at),
+            // Times behind the gap may come before it.
+            Local::Gap(gap) => {
+                let change = gap.start.checked_sub_signed(gap.offset)?.and_utc();
+                self.next_daily(shift(change, -TimeDelta::microseconds(1)).max(after))
             }
         }
     }

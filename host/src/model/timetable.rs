@@ -232,20 +232,20 @@ impl Timetable {
         whole.unwrap_or(DataInterval { start: at, end: at })
     }
 
-    /// The next `count` ticks strictly after `after`; fewer if the schedule ends.
+    /// The first `count` ticks strictly after `after`, were it to begin there; fewer if the schedule ends.
     pub fn next_ticks(&self, after: Timestamp, count: usize) -> Vec<Timestamp> {
         match &self.rule {
             Rule::Manual | Rule::Once | Rule::Continuous => Vec::new(),
             Rule::Trigger(ticks) | Rule::Interval(ticks) => {
                 let next = |at: &Timestamp| ticks.next_after(*at);
-                std::iter::successors(ticks.next_after(after), next).take(count).collect()
+                std::iter::successors(ticks.first_after(after), next).take(count).collect()
             }
         }
     }
 }
 
 fn next_trigger(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now: Timestamp) -> Option<NextRun> {
-    let first = bounds.start.map(|start| ticks.align_next(start));
+    let first = bounds.start.map(|start| ticks.first_from(start));
     let following = last.map(|last| ticks.next_after(last.end));
     let tick = match (following, first) {
         // The schedule has come to its end.
@@ -253,7 +253,7 @@ fn next_trigger(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now: 
         (Some(tick), None) | (None, Some(tick)) => tick,
         (Some(Some(tick)), Some(Some(_))) if bounds.catchup => Some(tick),
         (Some(tick), Some(first)) => tick.max(first),
-        (None, None) => ticks.align_next(now),
+        (None, None) => ticks.first_from(now),
     }?;
     let newest = if bounds.catchup { None } else { ticks.align_prev(now) };
     Some(NextRun::at(newest.map_or(tick, |newest| tick.max(newest))))
@@ -261,7 +261,7 @@ fn next_trigger(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now: 
 
 fn next_interval(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now: Timestamp) -> Option<NextRun> {
     let first = match bounds.start {
-        Some(start) => Some(ticks.align_next(start)?),
+        Some(start) => Some(ticks.first_from(start)?),
         None => None,
     };
     // The start of the last interval that is whole at `now`.
@@ -277,7 +277,7 @@ fn next_interval(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now:
     let start = [first, newest, following].into_iter().flatten().max();
     let start = match start {
         Some(start) => start,
-        None => ticks.align_next(now)?,
+        None => ticks.first_from(now)?,
     };
     let end = ticks.next_after(start)?;
     Some(NextRun { logical_date: start, data_interval: DataInterval { start, end }, run_after: end })

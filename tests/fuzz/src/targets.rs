@@ -89,6 +89,7 @@ pub fn cron(input: &[u8]) -> String {
             for _ in 0..5 {
                 let Some(next) = cron.next_after(at) else { return "over".to_owned() };
                 assert!(next > at, "{expression:?}");
+                assert!(cron.first_after(at).is_none_or(|first| first >= next), "{expression:?}");
                 assert!(cron.prev_before(next).is_none_or(|before| before < next));
                 at = next;
             }

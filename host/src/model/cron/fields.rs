@@ -20,7 +20,7 @@ pub(super) struct Fields {
     months: Field,
     weekdays: Field,
     years: Field,
-    /// Whether no hour is left out.
+    /// Whether croniter counts it among those for every hour: `*`, `*/1` and `0-23` are, `*,5` is not.
     pub is_hourly: bool,
 }
 
@@ -83,9 +83,9 @@ impl Fields {
             [seconds, years] => (*seconds, *years),
             _ => return Err(wrong_count(parts.len())),
         };
-        let hours = Field::read(hours, HOUR)?.starred_if_full(HOUR, true);
+        let hours = Field::read(hours, HOUR)?;
         Ok(Self {
-            is_hourly: hours.is_star,
+            is_hourly: hours.is_all(HOUR),
             seconds: Field::read(seconds, SECOND)?.starred_if_full(SECOND, true),
             minutes: Field::read(minutes, MINUTE)?.starred_if_full(MINUTE, true),
             // All days listed one by one are a restriction, which the other day field then widens (OR), unless a `*`
@@ -94,7 +94,7 @@ impl Fields {
             weekdays: Field::read(weekdays, WEEKDAY)?.starred_if_full(WEEKDAY, days.contains('*')),
             months: Field::read(months, MONTH)?.starred_if_full(MONTH, true),
             years: Field::read(years, YEAR)?.starred_if_full(YEAR, true),
-            hours,
+            hours: hours.starred_if_full(HOUR, true),
         })
     }
 
@@ -200,6 +200,11 @@ impl Field {
     fn starred_if_full(mut self, kind: Kind, may: bool) -> Self {
         self.is_star |= may && self.listed() == kind.count();
         self
+    }
+
+    /// Whether croniter makes a plain `*` of it.
+    fn is_all(&self, kind: Kind) -> bool {
+        self.listed() == kind.count() || (self.is_star && self.listed() == 1)
     }
 
     /// How many entries croniter counts: `*` and the last day are one each, whatever else is listed.

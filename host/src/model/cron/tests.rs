@@ -82,7 +82,7 @@ fn instants_are_those_of_the_peer() {
         if let Some(expected) = &case.next_after {
             let next = |at: &Timestamp| cron.next_after(*at);
             let answer: Vec<_> =
-                std::iter::successors(cron.next_after(case.reference), next).take(expected.len()).collect();
+                std::iter::successors(cron.first_after(case.reference), next).take(expected.len()).collect();
             check("next_after", format!("{answer:?}"), format!("{expected:?}"));
         }
         if let Some(expected) = case.prev_before {
@@ -240,5 +240,85 @@ fn what_the_peer_finds_no_day_for_is_refused() {
     for expression in all {
         let error = Cron::new(expression, Tz::UTC).unwrap_err().to_string();
         assert!(error.contains("never fires"), "{error}");
+    }
+}
+
+fn instant(text: &str) -> Timestamp {
+    format!("{text}:00Z").parse().unwrap()
+}
+
+/// They fire in both of two hours that look the same; the others in the second.
+#[test]
+fn hours_are_every_hour_if_the_peer_makes_a_star_of_them() {
+    let next = |hours: &str| {
+        let cron = Cron::new(&format!("0 {hours} * * *"), Tz::Europe__Berlin).unwrap();
+        cron.next_after(instant("2025-10-25T23:30"))
+    };
+    for hours in ["*", "*/1", "0-23", "*,*", "*,0-22", "5-4", "0-0", "0/1"] {
+        assert_eq!(next(hours), Some(instant("2025-10-26T00:00")), "{hours}");
+    }
+    for hours in ["*,5", "*,0-23", "0-22"] {
+        assert_eq!(next(hours), Some(instant("2025-10-26T01:00")), "{hours}");
+    }
+}
+
+/// Of each: where it begins, when it then fires first (by the peer), and when it fires next if it began before.
+#[test]
+fn a_schedule_begins_with_a_time_that_its_clock_has_not_shown() {
+    let berlin = "Europe/Berlin";
+    let lord_howe = "Australia/Lord_Howe";
+    let sao_paulo = "America/Sao_Paulo";
+    let all = [
+        // Clocks went forward over the time, which fires later.
+        ("30 2 * * *", berlin, "2025-03-30T00:59", "2025-03-30T01:30", "2025-03-30T01:30"),
+        ("30 2 * * *", berlin, "2025-03-30T01:00", "2025-03-31T00:30", "2025-03-30T01:30"),
+        ("30 2 * * *", berlin, "2025-03-30T01:30", "2025-03-31T00:30", "2025-03-31T00:30"),
+        ("5 2,3 * * *", berlin, "2025-03-30T01:00", "2025-03-30T01:05", "2025-03-30T01:05"),
+        ("30 2 * * *", "America/New_York", "2025-03-09T07:00", "2025-03-10T06:30", "2025-03-09T07:30"),
+        ("15 2 * * *", lord_howe, "2025-10-04T15:29", "2025-10-04T15:45", "2025-10-04T15:45"),
+        ("15 2 * * *", lord_howe, "2025-10-04T15:30", "2025-10-05T15:15", "2025-10-04T15:45"),
+        ("30 0 * * *", sao_paulo, "2018-11-04T03:00", "2018-11-05T02:30", "2018-11-04T03:30"),
+        // The time comes twice, and fires the second time.
+        ("30 2 * * *", berlin, "2025-10-26T00:29", "2025-10-26T01:30", "2025-10-26T01:30"),
+        ("30 2 * * *", berlin, "2025-10-26T00:30", "2025-10-27T01:30", "2025-10-26T01:30"),
+        ("30 2 * * *", berlin, "2025-10-26T01:29", "2025-10-26T01:30", "2025-10-26T01:30"),
+        ("*/20 2 * * *", berlin, "2025-10-26T00:30", "2025-10-26T01:40", "2025-10-26T01:00"),
+        ("0 *,5 * * *", berlin, "2025-10-26T00:30", "2025-10-26T02:00", "2025-10-26T01:00"),
+        ("30 1 * * *", "America/New_York", "2025-11-02T05:30", "2025-11-03T06:30", "2025-11-02T06:30"),
+        ("30 1 * * *", lord_howe, "2025-04-05T14:45", "2025-04-06T15:00", "2025-04-05T15:00"),
+        ("30 23 * * *", sao_paulo, "2018-02-18T01:45", "2018-02-19T02:30", "2018-02-18T02:30"),
+        // A day that was left out.
+        ("30 2 * * *", "Pacific/Apia", "2011-12-30T10:00", "2011-12-30T12:30", "2011-12-30T12:30"),
+        // Every hour.
+        ("*/30 * * * *", berlin, "2025-10-26T00:30", "2025-10-26T01:00", "2025-10-26T01:00"),
+    ];
+    for (expression, zone, after, first, next) in all {
+        let cron = Cron::new(expression, zone.parse().unwrap()).unwrap();
+        let after = instant(after);
+        assert_eq!(cron.first_after(after), Some(instant(first)), "{expression} {zone} {after}");
+        assert_eq!(cron.next_after(after), Some(instant(next)), "{expression} {zone} {after}");
+        // On an instant at which it fires, it begins with it.
+        assert_eq!(cron.first_from(instant(next)), Some(instant(next)), "{expression} {zone} {next}");
+    }
+}
+
+/// 02:15 fires at 02:45. The peer leaves out what comes before it.
+#[test]
+fn a_moved_time_takes_its_place_among_those_behind_the_gap() {
+    let all = [
+        ("15,35,40 2 * * *", "2025-10-04T15:35:00Z 2025-10-04T15:40:00Z 2025-10-04T15:45:00Z 2025-10-05T15:15:00Z"),
+        ("15,35 *,5 * * * 0,30", "2025-10-04T15:35:00Z 2025-10-04T15:35:30Z 2025-10-04T15:45:00Z 2025-10-04T16:15:00Z"),
+    ];
+    for (expression, expected) in all {
+        let cron = Cron::new(expression, Tz::Australia__Lord_Howe).unwrap();
+        let start = instant("2025-10-04T15:10");
+        let expected: Vec<Timestamp> = expected.split(' ').map(|tick| tick.parse().unwrap()).collect();
+        let next = |at: &Timestamp| cron.next_after(*at);
+        let ticks: Vec<_> = std::iter::successors(cron.first_after(start), next).take(expected.len()).collect();
+        assert_eq!(ticks, expected, "{expression}");
+        for pair in ticks.windows(2) {
+            assert_eq!(cron.prev_before(pair[1]), Some(pair[0]), "{expression}");
+            assert_eq!(cron.first_after(pair[0]), Some(pair[1]), "{expression}");
+        }
     }
 }

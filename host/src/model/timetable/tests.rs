@@ -133,6 +133,37 @@ fn several_expressions_fire_whenever_one_does() {
     assert!(Timetable::from_spec(&none, Tz::UTC, None).is_err());
 }
 
+/// 03:00 and then, moved, 02:30; Airflow goes on with the next day.
+#[test]
+fn between_several_expressions_no_moved_tick_is_lost() {
+    let spec = ScheduleSpec::Cron {
+        expressions: vec!["30 2 * * *".to_owned(), "0 3 * * *".to_owned()],
+        data_interval: false,
+        calendar: None,
+    };
+    let timetable = Timetable::from_spec(&spec, Tz::Europe__Berlin, None).unwrap();
+    assert_eq!(
+        timetable.next_ticks(instant("2025-03-29T23:00:00Z"), 3),
+        ["2025-03-30T01:00:00Z", "2025-03-30T01:30:00Z", "2025-03-31T00:30:00Z"].map(instant)
+    );
+}
+
+/// It begins in the first of two hours, behind the time; what began before runs in the second.
+#[test]
+fn only_a_start_leaves_out_a_time_that_clocks_repeat() {
+    let start = instant("2025-10-26T00:40:00Z");
+    for (data_interval, calendar) in [(false, None), (true, None), (false, Some(CalendarSpec::default()))] {
+        let spec = ScheduleSpec::Cron { expressions: vec!["30 2 * * *".to_owned()], data_interval, calendar };
+        let timetable = Timetable::from_spec(&spec, Tz::Europe__Berlin, None).unwrap();
+        let first = timetable.next_run(None, bounds(Some("2025-10-26T00:40:00Z"), true), start).unwrap();
+        assert_eq!(first.logical_date, instant("2025-10-27T01:30:00Z"));
+        assert_eq!(timetable.next_ticks(start, 1), [first.logical_date]);
+        let second_hour = Some(instant("2025-10-26T01:30:00Z"));
+        assert_eq!(timetable.tick_after(instant("2025-10-25T00:30:00Z")), second_hour);
+        assert_eq!(timetable.tick_after(start), second_hour);
+    }
+}
+
 #[test]
 fn a_period_is_counted_from_the_start_whatever_clocks_show() {
     let start = instant("2026-03-28T12:10:00Z");

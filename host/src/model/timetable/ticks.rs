@@ -70,11 +70,38 @@ impl Ticks {
         match self {
             Self::Crons(crons) => crons.iter().filter_map(|cron| cron.next_after(after)).min(),
             Self::OnDays { crons, calendar, timezone } => {
-                let ticks = crons.iter().filter_map(|cron| next_on_days(cron, calendar, *timezone, after));
+                let ticks =
+                    crons.iter().filter_map(|cron| first_on_days(cron, calendar, *timezone, cron.next_after(after)?));
                 ticks.min()
             }
             Self::Every { period_us, .. } => self.align_prev(after)?.as_micros().checked_add(*period_us).map(at),
             Self::Events(instants) => instants.get(instants.partition_point(|instant| *instant <= after)).copied(),
+        }
+    }
+
+    /// The first tick after `after` of a schedule that begins there ([`Cron::first_after`]).
+    pub fn first_after(&self, after: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Crons(crons) => crons.iter().filter_map(|cron| cron.first_after(after)).min(),
+            Self::OnDays { crons, calendar, timezone } => {
+                let ticks =
+                    crons.iter().filter_map(|cron| first_on_days(cron, calendar, *timezone, cron.first_after(after)?));
+                ticks.min()
+            }
+            Self::Every { .. } | Self::Events(_) => self.next_after(after),
+        }
+    }
+
+    /// The first tick at or after `instant` of a schedule that begins there ([`Cron::first_from`]).
+    pub fn first_from(&self, instant: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Crons(crons) => crons.iter().filter_map(|cron| cron.first_from(instant)).min(),
+            Self::OnDays { crons, calendar, timezone } => {
+                let ticks =
+                    crons.iter().filter_map(|cron| first_on_days(cron, calendar, *timezone, cron.first_from(instant)?));
+                ticks.min()
+            }
+            Self::Every { .. } | Self::Events(_) => self.align_next(instant),
         }
     }
 
@@ -117,21 +144,21 @@ impl Ticks {
     }
 }
 
-/// The first time after `after` that `cron` fires on a day of the calendar. Days that don't count are passed over whole.
-fn next_on_days(cron: &Cron, calendar: &Calendar, zone: Tz, mut after: Timestamp) -> Option<Timestamp> {
-    let last_day = date(after, zone).checked_add_days(chrono::Days::new(HORIZON_DAYS))?;
+/// The first of `tick` and the times after it at which `cron` fires on a day of the calendar. Days that don't count are
+/// passed over whole.
+fn first_on_days(cron: &Cron, calendar: &Calendar, zone: Tz, mut tick: Timestamp) -> Option<Timestamp> {
+    let last_day = date(tick, zone).checked_add_days(chrono::Days::new(HORIZON_DAYS))?;
     loop {
-        let tick = cron.next_after(after)?;
         let day = date(tick, zone);
         if calendar.has(day) {
             return Some(tick);
         }
         let next = calendar.next(day, HORIZON_DAYS).filter(|next| *next <= last_day)?;
-        after = at(midnight(next, zone).as_micros() - 1).max(tick);
+        tick = cron.next_after(at(midnight(next, zone).as_micros() - 1).max(tick))?;
     }
 }
 
-/// As [`next_on_days`], backwards.
+/// The last time before `before` that `cron` fires on a day of the calendar.
 fn prev_on_days(cron: &Cron, calendar: &Calendar, zone: Tz, mut before: Timestamp) -> Option<Timestamp> {
     let first_day = date(before, zone).checked_sub_days(chrono::Days::new(HORIZON_DAYS))?;
     loop {
