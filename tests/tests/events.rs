@@ -118,8 +118,8 @@ async fn a_task_says_through_an_alias_which_assets_it_made() {
     let updated = client.xcom("on_tables", run_id, "updated", "return_value").await;
     assert_eq!(updated, json!([["tables/a", 0], ["tables/b", 1], ["tables/ledger", 2]]));
     // No dag names what tasks updated through an alias.
-    let named = client.list("/api/v2/assets", "assets").await;
-    assert!(named.iter().all(|asset| asset["name"] != "tables/a"), "{named:?}");
+    let active = client.list("/api/v2/assets", "assets").await;
+    assert!(active.iter().all(|asset| asset["name"] != "tables/a"), "{active:?}");
     let assets = client.list("/api/v2/assets?only_active=false", "assets").await;
     let uri = |name: &str| assets.iter().find(|asset| asset["name"] == name).unwrap()["uri"].clone();
     assert_eq!((uri("tables/a"), uri("tables/ledger")), (json!("tables/a"), json!("s3://shop/ledger")));

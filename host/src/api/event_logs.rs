@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::ids::{DagId, RunId},
-    store::{DagFilter, DagVersionKey, EventFilter, EventOrder, EventRow, MAX_PAGE, Order, Page, Range},
+    store::{DagFilter, DagVersionKey, EventFilter, EventOrder, EventRow, MAX_PAGE, Page, Range},
 };
 
 /// Airflow: `EventLogResponse`.
