@@ -5,6 +5,7 @@ use super::{
     codec::json,
     db::{self, Builder, Connection, FromRow, Row, each},
     filter::{counting, push_count_end, push_dags, push_like, push_page, push_range},
+    place::{Column, push_walk},
 };
 use crate::model::{
     asset::AssetCondition,
@@ -330,22 +331,19 @@ pub(super) fn push_named_by(builder: &mut Builder, column: &'static str, dags: &
 pub(super) fn event_list_query(filter: &AssetEventFilter, page: Page) -> Result<Builder, StoreError> {
     let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
     push_filter(&mut list, filter)?;
-    list.push(" ORDER BY ");
     let first = match filter.order_by {
         // As the index has them: so a span of time is neither looked for in all events nor sorted. Those of one asset have an index by key.
         AssetEventOrder::Key if filter.timestamp != Range::default() && filter.asset.or(filter.alias).is_none() => {
-            Some(("e.timestamp", filter.order.sql()))
+            Some(Column::Number("e.timestamp"))
         }
         AssetEventOrder::Key => None,
-        AssetEventOrder::SourceDagId => Some(("e.source_dag_id", filter.order.sql_nullable())),
-        AssetEventOrder::SourceRunId => Some(("e.source_run_id", filter.order.sql_nullable())),
-        AssetEventOrder::SourceTaskId => Some(("e.source_task_id", filter.order.sql_nullable())),
-        AssetEventOrder::SourceMapIndex => Some(("e.source_map_index", filter.order.sql())),
+        AssetEventOrder::SourceDagId => Some(Column::NullableText("e.source_dag_id")),
+        AssetEventOrder::SourceRunId => Some(Column::NullableText("e.source_run_id")),
+        AssetEventOrder::SourceTaskId => Some(Column::NullableText("e.source_task_id")),
+        AssetEventOrder::SourceMapIndex => Some(Column::Number("e.source_map_index")),
     };
-    if let Some((column, order)) = first {
-        list.push(column).push(order).push(", ");
-    }
-    list.push("e.key").push(filter.order.sql());
+    let columns: Vec<_> = first.into_iter().chain([Column::Number("e.key")]).collect();
+    push_walk(&mut list, &columns, filter.order, None);
     push_page(&mut list, page);
     Ok(list)
 }

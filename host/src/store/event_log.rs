@@ -4,6 +4,7 @@ use super::{
     Listed, Order, Page, Range, Store, StoreError,
     db::{self, Builder, Connection, FromRow, Row},
     filter::{Like, counting, push_any, push_count_end, push_like, push_numbers, push_page, push_range},
+    place::{Column, push_walk},
 };
 use crate::model::time::Timestamp;
 
@@ -112,6 +113,22 @@ impl FromRow for EventRow {
     }
 }
 
+pub(super) fn list_query(filter: &EventFilter, page: Page) -> Result<Builder, StoreError> {
+    let mut list = Builder::new("SELECT * FROM event_log WHERE TRUE");
+    push_filter(&mut list, filter)?;
+    let first = match filter.order_by {
+        EventOrder::Id | EventOrder::DagId => None,
+        EventOrder::Event => Some(Column::Text("event")),
+        EventOrder::Username => Some(Column::NullableText("username")),
+        EventOrder::RunId => Some(Column::NullableText("run_id")),
+        EventOrder::TaskId => Some(Column::NullableText("task_id")),
+    };
+    let columns: Vec<_> = first.into_iter().chain([Column::Number("id")]).collect();
+    push_walk(&mut list, &columns, filter.order, None);
+    push_page(&mut list, page);
+    Ok(list)
+}
+
 fn push_filter(builder: &mut Builder, filter: &EventFilter) -> Result<(), StoreError> {
     let texts = [
         (" AND dag_id = ", &filter.dag_id),
@@ -176,22 +193,9 @@ impl Store {
         transaction.commit().await
     }
 
+    /// Entries in the order that the filter asks for.
     pub async fn event_list(&self, filter: &EventFilter, page: Page) -> Result<Listed<EventRow>, StoreError> {
-        let mut list = Builder::new("SELECT * FROM event_log WHERE TRUE");
-        push_filter(&mut list, filter)?;
-        let first = match filter.order_by {
-            EventOrder::Id | EventOrder::DagId => None,
-            EventOrder::Event => Some(("event", filter.order.sql())),
-            EventOrder::Username => Some(("username", filter.order.sql_nullable())),
-            EventOrder::RunId => Some(("run_id", filter.order.sql_nullable())),
-            EventOrder::TaskId => Some(("task_id", filter.order.sql_nullable())),
-        };
-        list.push(" ORDER BY ");
-        if let Some((column, order)) = first {
-            list.push(column).push(order).push(", ");
-        }
-        list.push("id").push(filter.order.sql());
-        push_page(&mut list, page);
+        let list = list_query(filter, page)?;
         let mut count = counting("SELECT 1 FROM event_log WHERE TRUE");
         push_filter(&mut count, filter)?;
         push_count_end(&mut count);

@@ -309,6 +309,12 @@ impl Builder {
         &self.sqlite
     }
 
+    /// The text for PostgreSQL.
+    #[cfg(test)]
+    pub fn postgres(&self) -> &str {
+        &self.postgres
+    }
+
     pub fn build(self) -> Query {
         let text = |text: String| AssertSqlSafe(text).into_sql_str();
         Query { sql: Sql { sqlite: text(self.sqlite), postgres: text(self.postgres) }, values: self.values }

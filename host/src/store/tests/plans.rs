@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
-use crate::store::{Order, Place, asset, dag_run, db::Builder, task_instance, xcom};
+use crate::store::{EventOrder, Order, Place, asset, dag_run, db::Builder, event_log, task_instance, xcom};
 
 /// Tables that grow with history, and the names they go by in statements.
 const HISTORY: [&str; 14] = [
@@ -177,6 +177,18 @@ async fn events_of_a_span_of_time_walk_in_order() {
 }
 
 #[tokio::test]
+async fn entries_of_the_audit_log_walk_in_order() {
+    let store = TestStore::on_sqlite().await;
+    for order_by in [EventOrder::Id, EventOrder::Event, EventOrder::Username] {
+        for order in [Order::Ascending, Order::Descending] {
+            let filter = EventFilter { order_by, order, ..EventFilter::default() };
+            let plan = plan(&store, event_log::list_query(&filter, Page::default()).unwrap().sql()).await;
+            assert!(!plan.iter().any(|line| line.contains("B-TREE")), "{filter:?}: {plan:#?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn lists_of_instances_and_xcoms_walk_in_order() {
     let store = TestStore::on_sqlite().await;
     let runs = [vec![], vec![DagRunKey(1)], vec![DagRunKey(1), DagRunKey(2)]];
@@ -278,6 +290,32 @@ async fn statement_files_prepare_on_postgresql_and_scan_no_history() {
         checked += 1;
     }
     assert!(checked > 100, "{checked}");
+}
+
+/// On PostgreSQL an index has a list's order only if it ends with the key and says where NULL comes.
+#[tokio::test]
+async fn lists_walk_in_order_on_postgresql() {
+    if !StoreConfig::tests_use_postgres() {
+        return;
+    }
+    let store = TestStore::new().await;
+    let db::Pool::Postgres(readers) = store.readers() else { panic!("a server is named") };
+    let mut connection = readers.acquire().await.unwrap();
+    // It sorts where it must all the same.
+    let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_sort = off; \
+        SET enable_incremental_sort = off";
+    sqlx::raw_sql(settings).execute(&mut *connection).await.unwrap();
+    for order in [Order::Ascending, Order::Descending] {
+        let entries = EventFilter { order_by: EventOrder::Username, order, ..EventFilter::default() };
+        let runs = DagRunFilter { order_by: DagRunOrder::DagId, order, ..DagRunFilter::default() };
+        for (what, query) in [
+            ("entries", event_log::list_query(&entries, Page::default()).unwrap()),
+            ("runs", dag_run::list_query(&runs, Page::default()).unwrap()),
+        ] {
+            let plan = postgres_plan(&mut connection, &format!("{what} {order:?}"), query.postgres()).await;
+            assert!(!plan.iter().any(|line| line.contains("Sort")), "{what}: {plan:#?}");
+        }
+    }
 }
 
 /// Conditions that tell PostgreSQL nothing of their parameter's type, which a client does.
