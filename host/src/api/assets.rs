@@ -516,14 +516,9 @@ async fn waiting(api: &Api, scope: &DagScope, which: &QueuedEventFilter) -> Resu
     let mut events = api.store.asset_queue_list(which).await?;
     events.retain(|event| scope.sees(&event.dag_id));
     let dags: BTreeSet<_> = events.iter().map(|event| event.dag_id.clone()).collect();
-    let mut names = BTreeMap::new();
-    for dag_id in dags {
-        let dag = api.store.dag_get(&dag_id).await?;
-        let name = dag.map_or_else(|| dag_id.to_string(), |dag| dag.spec.shown_name().to_owned());
-        names.insert(dag_id, name);
-    }
+    let names = api.store.dag_names(&Vec::from_iter(dags)).await?;
     let view = |event: QueuedEvent| QueuedEventResponse {
-        dag_display_name: names.get(&event.dag_id).cloned().unwrap_or_default(),
+        dag_display_name: names.get(&event.dag_id).cloned().unwrap_or_else(|| event.dag_id.to_string()),
         dag_id: event.dag_id.to_string(),
         asset_id: event.asset,
         created_at: event.timestamp.to_utc(),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::ids::{DagId, RunId},
-    store::{DagFilter, DagVersionKey, EventFilter, EventOrder, EventRow, MAX_PAGE, Page, Range},
+    store::{DagVersionKey, EventFilter, EventOrder, EventRow, Range},
 };
 
 /// Airflow: `EventLogResponse`.
@@ -97,21 +97,10 @@ fn run_of(row: &EventRow) -> Option<(DagId, RunId)> {
 
 impl Called {
     async fn of(api: &Api, rows: &[EventRow]) -> Result<Self, ApiError> {
-        let ids: BTreeSet<DagId> = rows.iter().filter_map(dag_of).collect();
-        let mut dags = BTreeMap::new();
-        if !ids.is_empty() {
-            let filter = DagFilter { ids: ids.into_iter().collect(), ..DagFilter::default() };
-            for dag in api.store.dag_list(&filter, Page::first(MAX_PAGE)).await?.items {
-                let name = dag.spec.shown_name().to_owned();
-                dags.insert(dag.dag_id, name);
-            }
-        }
-        let mut runs = BTreeMap::new();
-        for (dag_id, run_id) in rows.iter().filter_map(run_of).collect::<BTreeSet<_>>() {
-            if let Some(run) = api.store.dag_run_get(&dag_id, &run_id).await? {
-                runs.insert((dag_id, run_id), run.version);
-            }
-        }
+        let dag_ids: BTreeSet<_> = rows.iter().filter_map(dag_of).collect();
+        let dags = api.store.dag_names(&Vec::from_iter(dag_ids)).await?;
+        let runs: BTreeSet<_> = rows.iter().filter_map(run_of).collect();
+        let runs = api.store.dag_run_versions(&Vec::from_iter(runs)).await?;
         let names = Names::of_versions(api, runs.values().copied()).await?;
         Ok(Self { dags, runs, names })
     }

@@ -409,6 +409,13 @@ impl Store {
         Ok(list.build_query_scalar().fetch_all(self.readers()).await?)
     }
 
+    /// What people call these dags; those that are not there are left out.
+    pub async fn dag_names(&self, dag_ids: &[DagId]) -> Result<BTreeMap<DagId, String>, StoreError> {
+        let query = db::query_as(each!("dag_names")).bind(codec::json(dag_ids)?);
+        let names: Vec<(DagId, String)> = query.fetch_all(self.readers()).await?;
+        Ok(names.into_iter().collect())
+    }
+
     /// Writes down what people call the dags that were stored when nobody wrote it down.
     pub async fn dag_display_names_fill(&self) -> Result<(), StoreError> {
         loop {

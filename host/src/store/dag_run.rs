@@ -1,9 +1,10 @@
 //! `Dag_runs`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    BackfillId, DagRunKey, DagRunRow, Lengths, Like, Listed, MAX_PAGE, Order, Page, Spans, Store, StoreError,
+    BackfillId, DagRunKey, DagRunRow, DagVersionKey, Lengths, Like, Listed, MAX_PAGE, Order, Page, Spans, Store,
+    StoreError,
     asset::push_named_by,
     codec::json,
     db::{self, Builder, FromRow, Row, each},
@@ -191,6 +192,16 @@ impl Store {
     pub async fn dag_run_get(&self, dag_id: &DagId, run_id: &RunId) -> Result<Option<DagRunRow>, StoreError> {
         let query = db::query_as(include_str!("sql/dag_run_get.sql")).bind(dag_id).bind(run_id);
         Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// The versions of these runs; those that are not there are left out.
+    pub async fn dag_run_versions(
+        &self,
+        runs: &[(DagId, RunId)],
+    ) -> Result<BTreeMap<(DagId, RunId), DagVersionKey>, StoreError> {
+        let query = db::query_as(each!("dag_run_versions")).bind(json(runs)?);
+        let rows: Vec<(DagId, RunId, DagVersionKey)> = query.fetch_all(self.readers()).await?;
+        Ok(rows.into_iter().map(|(dag_id, run_id, version)| ((dag_id, run_id), version)).collect())
     }
 
     /// The runs of these dags that have one of these ids; [`MAX_PAGE`] at most.

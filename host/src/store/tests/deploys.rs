@@ -121,6 +121,8 @@ async fn dags_are_found_and_sorted_by_what_people_call_them() {
         assert_eq!(ids(DagFilter { display_name: like("b"), dag_id: like("a"), ..all() }).await, "a");
         assert_eq!(ids(DagFilter { dag_id_or_name: like("a"), ..all() }).await, "a c");
         assert_eq!(ids(DagFilter { dag_id_or_name: like("c"), ..all() }).await, "c");
+        let names = store.dag_names(&["none", "b", "a"].map(dag_id)).await.unwrap();
+        assert_eq!(names.into_values().collect::<Vec<_>>(), ["Zebras 100%", "b"]);
         let found = store.dag_list_ids(&DagFilter { display_name: like("apes"), ..all() }).await.unwrap();
         assert_eq!(found, [dag_id("c")]);
         if !is_filled {

@@ -175,6 +175,17 @@ async fn events_of_assets_are_found_by_names_and_times() {
 }
 
 #[tokio::test]
+async fn versions_of_runs_are_found_by_their_names() {
+    let store = TestStore::with_runs(1..=3).await;
+    let [second, third, of_another, missing] = [("a", "run-2"), ("a", "run-3"), ("b", "run-1"), ("a", "none")]
+        .map(|(dag, run)| (dag_id(dag), RunId::new(run).unwrap()));
+    let version = store.dag_get(&dag_id("a")).await.unwrap().unwrap().version;
+    let found = store.dag_run_versions(&[third.clone(), missing, second.clone(), of_another]).await.unwrap();
+    assert!(found.into_iter().eq([(second, version), (third, version)]));
+    assert!(store.dag_run_versions(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn the_latest_runs_are_those_of_each_dag() {
     let store = TestStore::with_runs(1..=3).await;
     let version = store.deployed(&["b"]).await[0].version;
