@@ -16,7 +16,10 @@ use super::{
     extract::{self, Query},
     identity::{Peer, bearer_secret, session_secret},
 };
-use crate::{auth::SessionKind, secrets::SecretString};
+use crate::{
+    auth::{SessionKind, leads_here},
+    secrets::SecretString,
+};
 
 /// Airflow: `LoginBody`.
 #[derive(Deserialize, ToSchema)]
@@ -81,9 +84,7 @@ pub struct LoginQuery {
 )]
 pub async fn login(Query(query): Query<LoginQuery>) -> Result<Redirect, ApiError> {
     let Some(next) = query.next.filter(|next| !next.is_empty()) else { return Ok(Redirect::temporary("/login")) };
-    // Browsers read `//host` and `/\host` as addresses elsewhere, and pass over what is no printable character.
-    let is_path = next.starts_with('/') && !next.starts_with("//") && !next.starts_with("/\\");
-    if !is_path || !next.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !leads_here(&next) {
         return Err(ApiError::bad_request("`next` must be a path of this server, as `/dags`"));
     }
     let query = serde_html_form::to_string(&[("next", next)][..]).map_err(|error| ApiError::internal(&error))?;

@@ -99,6 +99,15 @@ impl CurrentUser {
     }
 }
 
+/// Whether `next`, where somebody asks to be led, is a path of this very server.
+///
+/// A browser reads `//host` and `/\host` as another host, and drops tabs and line breaks before it looks.
+pub fn leads_here(next: &str) -> bool {
+    let bytes = next.as_bytes();
+    let is_path = bytes.first() == Some(&b'/') && !matches!(bytes.get(1), Some(b'/' | b'\\'));
+    is_path && bytes.iter().all(u8::is_ascii_graphic)
+}
+
 /// How long sessions last and how dear passwords are.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
+    auth::leads_here,
     model::ids::{AssetName, DagId, Digest, RunId, TaskId},
     store::{BackfillId, DagVersionKey, XComRow},
 };
@@ -99,12 +100,8 @@ pub fn version_graph(version: DagVersionKey, folded: bool) -> String {
 }
 
 /// `next` if it is a path of this very server, else the start.
-///
-/// A browser reads `//host` and `/\host` as another host, and drops tabs and line breaks before it looks.
 pub fn local(next: &str) -> &str {
-    let bytes = next.as_bytes();
-    let is_path = bytes.first() == Some(&b'/') && !matches!(bytes.get(1), Some(b'/' | b'\\'));
-    if is_path && bytes.iter().all(|byte| (0x21..0x7f).contains(byte)) { next } else { "/dags" }
+    if leads_here(next) { next } else { "/dags" }
 }
 
 #[cfg(test)]
