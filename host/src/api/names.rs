@@ -174,12 +174,8 @@ impl Names {
     /// # Errors
     /// If the store can't be read.
     pub async fn of_runs(api: &Api, runs: impl IntoIterator<Item = DagRunKey>) -> Result<Self, ApiError> {
-        let mut by_run = BTreeMap::new();
-        for run in runs.into_iter().collect::<BTreeSet<_>>() {
-            if let Some(row) = api.store.dag_run_get_by_key(run).await? {
-                by_run.insert(run, row.version);
-            }
-        }
+        let runs: BTreeSet<_> = runs.into_iter().collect();
+        let by_run = api.store.dag_run_versions_by_key(&Vec::from_iter(runs)).await?;
         let names = Self::of_versions(api, by_run.values().copied()).await?;
         Ok(Self { by_run, ..names })
     }

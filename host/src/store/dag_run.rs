@@ -204,6 +204,16 @@ impl Store {
         Ok(rows.into_iter().map(|(dag_id, run_id, version)| ((dag_id, run_id), version)).collect())
     }
 
+    /// As [`dag_run_versions`](Self::dag_run_versions).
+    pub async fn dag_run_versions_by_key(
+        &self,
+        runs: &[DagRunKey],
+    ) -> Result<BTreeMap<DagRunKey, DagVersionKey>, StoreError> {
+        let query = db::query_as(each!("dag_run_versions_by_key")).bind(json(runs)?);
+        let rows: Vec<(DagRunKey, DagVersionKey)> = query.fetch_all(self.readers()).await?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// The runs of these dags that have one of these ids; [`MAX_PAGE`] at most.
     pub async fn dag_run_keys(&self, dags: &DagSet, run_ids: &[RunId]) -> Result<Vec<DagRunKey>, StoreError> {
         let mut query = Builder::new("SELECT r.key FROM dag AS d CROSS JOIN ");

@@ -183,6 +183,8 @@ async fn versions_of_runs_are_found_by_their_names() {
     let found = store.dag_run_versions(&[third.clone(), missing, second.clone(), of_another]).await.unwrap();
     assert!(found.into_iter().eq([(second, version), (third, version)]));
     assert!(store.dag_run_versions(&[]).await.unwrap().is_empty());
+    let by_key = store.dag_run_versions_by_key(&[DagRunKey(3), DagRunKey(9), DagRunKey(1)]).await.unwrap();
+    assert!(by_key.into_iter().eq([(DagRunKey(1), version), (DagRunKey(3), version)]));
 }
 
 #[tokio::test]
