@@ -101,7 +101,7 @@ enum Command {
     /// Backfills, runs of the past: create, list, show, pause, unpause, cancel.
     #[command(subcommand)]
     Backfill(backfill::BackfillCommand),
-    /// Runs of dags: list, show, clear, set-state, triggered, delete.
+    /// Runs of dags: list, show, callbacks, clear, set-state, triggered, delete.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
     /// Tasks and their instances: list, states, show, clear, set-state, logs.
@@ -118,7 +118,7 @@ enum Command {
     /// Pools: list, set, delete.
     #[command(subcommand)]
     Pools(pools::PoolsCommand),
-    /// Machines that run task instances for the server: list, drain.
+    /// Machines that run task instances for the server: list, pods, drain.
     #[command(subcommand)]
     Workers(workers::WorkersCommand),
     /// What tasks ask people: list, answer.
@@ -144,13 +144,13 @@ enum Command {
     Export(transfer::ExportArgs),
     /// Take over what `export` printed: all of it, or nothing.
     Import(transfer::ImportArgs),
-    /// Object storage: check that rows and objects fit (on the data directory).
+    /// Object storage: check that rows and objects fit, adopt (on the data directory).
     #[command(subcommand)]
     Storage(storage::StorageCommand),
-    /// Works on the database.
+    /// The database: move it to PostgreSQL (on the data directory).
     #[command(subcommand)]
     Db(db::DbCommand),
-    /// Users: list, add, set-role, set-password, delete (on the data directory).
+    /// Users: list, add, set-role, set-dags, set-password, sign-out, delete (on the data directory).
     Users(users::UsersArgs),
     /// Tokens for programs: create, list, revoke.
     #[command(subcommand)]
@@ -158,13 +158,13 @@ enum Command {
     /// How long history is kept: show, set, preview, run.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
-    /// What the attempts of one dag may have together.
+    /// What all attempts of one dag may have together: show, set.
     #[command(subcommand)]
     Limits(limits::LimitsCommand),
     /// The audit log: export.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// The server's settings.
+    /// The server's settings: show.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print a completion script for a shell.
