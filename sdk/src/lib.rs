@@ -119,6 +119,8 @@ use testing::host;
 /// | `jitter = "10m"` | scheduled runs start up to so much later, each by a span of its own |
 /// | `catchup = true` | runs missed since `start` are made up for, oldest first |
 /// | `max_active_runs`, `max_active_tasks` | 16 each if nothing is said |
+/// | `concurrency_key = "{{ params.customer }}"`, `concurrency_limit = 2` | runs with the same key at a time; one if no limit is said |
+/// | `weight_rule = "downstream"` | what makes up a task's weight: also `"upstream"`; `"absolute"` if nothing is said |
 /// | `run_timeout = "2h"` | the longest that a run may take |
 /// | `fail_fast = true` | the first task that fails for good ends the others: those in flight fail, those that have not begun are skipped; teardowns go on |
 /// | `max_consecutive_failed_dag_runs = 3` | after so many runs that failed in a row the dag is paused |
@@ -198,10 +200,14 @@ pub use airlock_sdk_macros::data;
 /// | `pool = ".."`, `pool_slots = 2` | the pool, and how many of its slots an attempt takes |
 /// | `queue = ".."` | the queue in which attempts wait for a worker that serves it; `default` if it is left out |
 /// | `priority_weight = 2` | higher goes first |
+/// | `weight_rule = "downstream"` | what makes up the weight: also `"upstream"`, `"absolute"`; as the dag says if nothing is said |
 /// | `depends_on_past` | an instance waits until the task succeeded or was skipped in the run before |
 /// | `wait_for_downstream` | the same, and the tasks directly downstream of it in that run, too |
 /// | `max_active_tis_per_dag = 4` | so many instances at a time in all runs together |
 /// | `max_active_tis_per_dagrun = 4` | so many instances of a mapped task at a time in one run |
+/// | `concurrency_key = "bank {{ inputs.account }}"`, `concurrency_limit = 2` | instances with the same key at a time, in all dags; one if no limit is said |
+/// | `cache = "24h"` | how long a result counts for instances with the same component, inputs and grants |
+/// | `map_index_template = "{{ inputs.file }}"` | what an instance of a mapped task is called |
 /// | `record = "failure"` | which attempts are recorded for `airlock replay`: `"off"`, `"failure"`, `"always"`; as the dag says if nothing is said |
 /// | `on_success`, `on_failure`, `on_retry`, `on_skipped`, `on_question` `= "alerts"` | who is told: ids of connections of type `http` or `smtp`, `dag:<dag_id>`, one or several |
 /// | `display_name = ".."` | what the page shows instead of the id |

@@ -1,7 +1,8 @@
 //! Tells people and dags how runs and tasks ended: delivers the callbacks that the scheduler committed.
 //!
-//! At least once: a delivery whose end is not noted, because the server was killed, is made again. What can't be delivered
-//! is tried again, further and further apart, for a day.
+//! It promises at least once: a delivery whose end is not noted, because the server was killed, is made again. What can't be
+//! delivered is tried again, further and further apart, for a day. It leaves out what is told of, which the scheduler
+//! decides, and how a run is started, which [`StartRun`] does.
 
 mod email;
 mod notice;

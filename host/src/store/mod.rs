@@ -4,8 +4,8 @@
 //! changed nothing, and that no call's cost grows with history. It decides nothing: which state follows which is
 //! the engine's business.
 //!
-//! One connection writes, a few read; those that read for requests end what takes too long ([`asked`]). The hot path is [`Store::commit`]: all state changes of a tick in one
-//! transaction and one call. Statements are files in `sql/`, the same for both databases but for those of `*.sqlite.sql` and
+//! One connection writes, a few read; those that read for requests end what takes too long ([`asked`]). The hot path is
+//! [`Store::commit`]: all state changes of a tick in one transaction and one call. Statements are files in `sql/`, the same for both databases but for those of `*.sqlite.sql` and
 //! `*.postgres.sql`; `db` runs them on either.
 //!
 //! What is absent: object storage (rows hold keys, the room `blobs` the bytes) and secrets (columns `sealed*` are
