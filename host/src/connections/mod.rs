@@ -1,7 +1,7 @@
 //! Connections as the server uses them for others: opened, and with their credentials added to what is sent.
 //!
 //! Tasks and callbacks name a connection; what it holds stays here. It promises that a name leads to no address that
-//! may not be connected to ([`Lookups`]). It leaves out who may use which connection, which is its callers' business, and
+//! may not be connected to ([`Resolver`]). It leaves out who may use which connection, which is its callers' business, and
 //! where connections are kept, which is the room `vault`'s.
 
 mod bucket;
