@@ -205,12 +205,15 @@ impl Client {
         // What has no words of ours is another's answer.
         let error = |kind| if is_ours { plain(kind) } else { plain(kind).hint(NOT_OURS) };
         match status {
+            // A sign-in here does not open what stands before the server.
+            StatusCode::UNAUTHORIZED if is_page(text) => error(Kind::Denied),
             StatusCode::UNAUTHORIZED if self.is_env_token => error(Kind::Denied).hint(
                 "AIRLOCK_TOKEN is set, and this server does not accept it: unset it, and the token of `airlock login` is \
                  used, or set it to another one",
             ),
-            StatusCode::UNAUTHORIZED => error(Kind::Denied)
-                .hint("sign in with `airlock login`, or set AIRLOCK_TOKEN to a token that `airlock tokens create` made"),
+            StatusCode::UNAUTHORIZED => error(Kind::Denied).hint(
+                "sign in with `airlock login`, or set AIRLOCK_TOKEN to a token that `airlock tokens create` made",
+            ),
             StatusCode::FORBIDDEN => error(Kind::Denied),
             StatusCode::NOT_FOUND => error(Kind::NotFound),
             StatusCode::TOO_MANY_REQUESTS => error(Kind::Unreachable).hint("try again in a moment"),
@@ -524,6 +527,7 @@ mod tests {
         for said in [
             client.read(page).unwrap_err().to_string(),
             client.refusal(StatusCode::NOT_FOUND, page).to_string(),
+            client.refusal(StatusCode::UNAUTHORIZED, page).to_string(),
             client.refusal(StatusCode::FORBIDDEN, page).to_string(),
             client.refusal(StatusCode::INTERNAL_SERVER_ERROR, "").to_string(),
         ] {

@@ -77,7 +77,8 @@ impl ServeArgs {
     }
 }
 
-/// Serves for as long as all parts of the server work. Without one of them it would look well and not do what it is there for.
+/// Serves for as long as all parts of the server work. Without one of them it would look well and not do what it is
+/// there for.
 async fn serve(config: ServeConfig, may_lead: bool) -> Result<()> {
     let duties = Duties::default();
     let served = Box::pin(serve_with(config, may_lead, &duties));

@@ -240,6 +240,11 @@ impl Services {
         duties: &Duties,
     ) -> Result<Self> {
         let blobs = open_blobs(config, data_dir)?;
+        // A storage that is named wrongly is told before anything works.
+        let backups = match config.backup.as_ref().filter(|_| timetables) {
+            Some(backup) => Some((backup, super::backup::open(&backup.url)?)),
+            None => None,
+        };
 
         let mut telemetry = Telemetry { duties: duties.clone(), ..Telemetry::default() };
         let spans = match &config.traces_url {
@@ -303,16 +308,12 @@ impl Services {
         } else {
             None
         };
-        let backups = match config.backup.as_ref().filter(|_| timetables) {
-            Some(BackupConfig { url, schedule, keep }) => {
-                let backups = super::backup::open(url)?;
-                let (cron, metrics) = (schedule.clone(), telemetry.metrics.clone());
-                let schedule = Schedule { cron, backups, keep: *keep, failing: backup_failing, metrics };
-                let made = backup::on_schedule(vault.store.clone(), data_dir.to_owned(), blobs.clone(), schedule);
-                Some(duties.spawn("the maker of backups", made))
-            }
-            None => None,
-        };
+        let backups = backups.map(|(BackupConfig { schedule, keep, .. }, backups)| {
+            let (cron, metrics) = (schedule.clone(), telemetry.metrics.clone());
+            let schedule = Schedule { cron, backups, keep: *keep, failing: backup_failing, metrics };
+            let made = backup::on_schedule(vault.store.clone(), data_dir.to_owned(), blobs.clone(), schedule);
+            duties.spawn("the maker of backups", made)
+        });
         let sealer = timetables.then(|| duties.spawn("who seals anew", vault.values.clone().keep_sealed()));
         let serves = duties.until_dropped();
         Ok(Self { serves, vault, blobs, scheduler, executor, scheduler_task, notifier, sealer, spans, backups })

@@ -85,7 +85,8 @@ pub enum Verdict {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// `list_length`: how long the returned list is; none if it is not a list. `has_result`: whether it returned anything.
+    /// `list_length`: how long the returned list is; none if it is not a list. `has_result`: whether it returned
+    /// anything.
     Success {
         list_length: Option<u32>,
         has_result: bool,
@@ -150,8 +151,8 @@ pub struct InstanceSnapshot {
     pub wake_at: Option<Timestamp>,
     /// Of a branch that succeeded: which of the tasks directly downstream it follows.
     pub followed: Option<Vec<TaskId>>,
-    /// Length of the list that it returned. Of an instance of a mapped task that others are expanded over, it says whether
-    /// there is a result where the state does not: `u32::MAX` is none, any other number is one.
+    /// Length of the list that it returned. Of an instance of a mapped task that others are expanded over, it says
+    /// whether there is a result where the state does not: `u32::MAX` is none, any other number is one.
     pub list_length: Option<u32>,
 }
 

@@ -296,7 +296,7 @@ async fn map_indexes(
         Take::Instance(map_index) => Ok(vec![map_index]),
         Take::All => {
             let (run, task_id) = (assignment.id.instance.dag_run, &assignment.dag.node(upstream).task_id);
-            let last = shared.store.task_instance_last_map_index(run, task_id).await;
+            let last = shared.store.task_instance_last_element(run, task_id).await;
             Ok((0..=last.map_err(|error| unavailable(&error))?).collect())
         }
     }

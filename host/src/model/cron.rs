@@ -107,9 +107,9 @@ impl Cron {
 
     /// The first instant strictly after `after` of a schedule that begins there; none after the last.
     ///
-    /// Airflow: `_get_next`. `30 2 * * *` that begins at 03:00 sharp when clocks have just skipped 02:00 to 03:00, or in
-    /// the first of two hours at 02:40, leaves that day out: 02:30 is over. From an instant at which it fires, and for
-    /// every hour, this is [`Self::next_after`].
+    /// Airflow: `_get_next`. `30 2 * * *` that begins at 03:00 sharp when clocks have just skipped 02:00 to 03:00, or
+    /// in the first of two hours at 02:40, leaves that day out: 02:30 is over. From an instant at which it fires, and
+    /// for every hour, this is [`Self::next_after`].
     pub fn first_after(&self, after: Timestamp) -> Option<Timestamp> {
         if self.is_hourly || self.fires_at(after) {
             self.next_after(after)

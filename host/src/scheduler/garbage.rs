@@ -4,9 +4,9 @@
 //! The store notes all of it in the transaction that made it superfluous; objects are deleted from object storage and then
 //! forgotten. A crash between the two deletes them again, which does nothing.
 //!
-//! Object storage knows no epochs: it would delete the object of a component for a leader of before, although it was uploaded again under
-//! the next one. So what is deleted is asked for in a transaction that is fenced, and no request is begun when the lease is over. What is left
-//! is a request that is on its way for longer than the lease.
+//! Object storage knows no epochs: it would delete the object of a component for a leader of before, although it was
+//! uploaded again under the next one. So what is deleted is asked for in a transaction that is fenced, and no request is
+//! begun when the lease is over. What is left is a request that is on its way for longer than the lease.
 
 use std::{sync::Arc, time::Duration};
 

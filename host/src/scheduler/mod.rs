@@ -132,11 +132,9 @@ impl SchedulerTask {
     /// Waits for the loop's end.
     pub async fn ended(self) {
         let Self { driver, garbage, triggers, retention, watch } = self;
-        let ended = driver.await;
+        // If it panicked, its duty has told so.
+        let _ = driver.await;
         drop((garbage, triggers, retention, watch));
-        if let Err(error) = ended {
-            tracing::error!(error = %error, "the scheduler's loop ended badly");
-        }
     }
 }
 

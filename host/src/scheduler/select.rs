@@ -73,10 +73,11 @@ pub fn instances(
     Ok(meant)
 }
 
-/// `chosen`, with the setups and teardowns of these, so that resources are made again; ascending. Airflow does the same.
+/// `chosen`, with the setups and teardowns of these, so that resources are made again; ascending. Airflow does the
+/// same.
 ///
-/// Those of a mapped group are meant with the map_indexes that are chosen in it, unless what is chosen outside needs them.
-/// `instances_of` lists the instances of a task.
+/// Those of a mapped group are meant with the map_indexes that are chosen in it, unless what is chosen outside needs
+/// them. `instances_of` lists the instances of a task.
 pub fn with_scope<I: Iterator<Item = (NodeIndex, i32)>>(
     dag: &Dag,
     chosen: Vec<(NodeIndex, i32)>,
@@ -153,8 +154,8 @@ mod tests {
         trigger_rule::TriggerRule,
     };
 
-    /// `list -> [g.s -> g.a -> g.b -> g.t] -> end`, `g.a -> out -> g.c` with `g` mapped over three elements; `g.t` tears
-    /// `g.s` down.
+    /// `list -> [g.s -> g.a -> g.b -> g.t] -> end`, `g.a -> out -> g.c` with `g` mapped over three elements; `g.t`
+    /// tears `g.s` down.
     fn dag() -> Dag {
         let inner = |id: &str| NodeSpec { group: Some("g".into()), ..NodeSpec::new(id, "noop") };
         let down = RoleSpec::Teardown { setups: vec!["g.s".into()], on_failure_fail_dagrun: false };

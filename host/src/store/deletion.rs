@@ -232,8 +232,8 @@ impl Store {
         Ok(query.fetch_all(self.readers()).await?)
     }
 
-    /// As [`garbage_list`](Self::garbage_list), for who deletes them from object storage and then forgets them: as of a moment at which this
-    /// process led, so that none is among them which another process has taken back.
+    /// As [`garbage_list`](Self::garbage_list), for who deletes them from object storage and then forgets them: as of a
+    /// moment at which this process led, so that none is among them which another process has taken back.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] if it leads no more.

@@ -166,8 +166,8 @@ impl Store {
         }
     }
 
-    /// Does `what` for as long as the lease holds by this process's own clock; none if it ended before `what` did. No step of it is begun
-    /// after that, also not in a process that was stopped and continued: for what the database can't refuse.
+    /// Does `what` for as long as the lease holds by this process's own clock; none if it ended before `what` did. No step
+    /// of it is begun after that, also not in a process that was stopped and continued: for what the database can't refuse.
     pub async fn while_it_leads<T>(&self, what: impl Future<Output = T>) -> Option<T> {
         let mut what = pin!(what);
         poll_fn(|context| {

@@ -231,6 +231,13 @@ impl Store {
         Ok(query.fetch_optional(self.readers()).await?.unwrap_or(-1))
     }
 
+    /// As [`task_instance_last_map_index`](Self::task_instance_last_map_index), without instances that were removed: their
+    /// results are kept, and are no elements of the task's list.
+    pub async fn task_instance_last_element(&self, run: DagRunKey, task_id: &TaskId) -> Result<i32, StoreError> {
+        let query = db::query_scalar(include_str!("sql/task_instance_last_element.sql")).bind(run).bind(task_id);
+        Ok(query.fetch_optional(self.readers()).await?.unwrap_or(-1))
+    }
+
     /// How many instances of each of `tasks` are in each state, in a run.
     pub async fn task_instance_counts_of(
         &self,

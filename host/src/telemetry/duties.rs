@@ -1,8 +1,8 @@
 //! Long-lived tasks, and the word that one of them ended.
 //!
-//! Each of them goes round until the server ends. One that panics, or ends because what it listened to is gone, would leave a server that
-//! answers and does only a part of its work. So it is told to whoever started the server, who ends it: what looks after the server starts
-//! it again, and it goes on from what is committed.
+//! Each of them goes round until the server ends. One that panics, or ends because what it listened to is gone, would
+//! leave a server that answers and does only a part of its work. So it is told to whoever started the server, who ends
+//! it: what looks after the server starts it again, and it goes on from what is committed.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
@@ -75,12 +75,15 @@ impl Duties {
 
 impl Shared {
     fn tell(&self, error: DutyError) {
-        if self.may_end.is_cancelled() {
-            return;
+        let shown = &error as &dyn std::error::Error;
+        if !self.may_end.is_cancelled() {
+            tracing::error!(error = shown, "the server can't go on without one of its parts");
+            // Others may end because the first did.
+            let _ = self.first.set(error);
+        } else if matches!(error, DutyError::Panicked { .. }) {
+            // What it was about to write is missing, and nobody else says so.
+            tracing::error!(error = shown, "a part of the server ended badly");
         }
-        tracing::error!(error = &error as &dyn std::error::Error, "the server can't go on without one of its parts");
-        // Others may end because the first did.
-        let _ = self.first.set(error);
     }
 }
 
@@ -126,6 +129,7 @@ mod tests {
         drop(duties.spawn("one that is dropped", std::future::pending()));
         drop(serves);
         duties.keep("one that ends", async {}).await;
+        duties.keep("one that panics", async { panic!("at the end") }).await;
         assert_eq!(duties.check(), Ok(()));
     }
 }

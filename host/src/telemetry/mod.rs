@@ -1,4 +1,5 @@
-//! What the server tells of itself to those who watch it: figures for Prometheus, traces, and that one of its long-lived tasks ended.
+//! What the server tells of itself to those who watch it: figures for Prometheus, traces, and that one of its long-lived
+//! tasks ended.
 //!
 //! It promises that telling never holds up what is told of, and needs no more memory than there are kinds of figures and dags. It
 //! decides nothing and reads nothing: whoever does something calls it when it is done, durably where it is a state.

@@ -41,9 +41,9 @@ impl RunState {
         id.map_index >= 0 && self.dag.expands.contains_key(&id.node)
     }
 
-    /// Keeps what is known of the result of `id` right while it goes from one state to another, and answers whether it has
-    /// none any more. The result of an element stays whatever a person makes of it, and goes when it is to be run again;
-    /// how long a list is counts for what its task made of it by itself.
+    /// Keeps what is known of the result of `id` right while it goes from one state to another, and answers whether it
+    /// has none any more. The result of an element stays whatever a person makes of it, and goes when it is to be run
+    /// again; how long a list is counts for what its task made of it by itself.
     pub(super) fn note_result(&mut self, id: InstanceId, before: TaskState, next: TaskState) -> bool {
         if !self.is_element(id) {
             if next != TaskState::Success {
@@ -168,8 +168,8 @@ impl RunState {
             return Length::Unknown;
         }
         if self.table.is_expanded(source) {
-            // What succeeded without a result (a person said so, or it returned nothing) is no element: the list that tasks
-            // are given is made of results.
+            // What succeeded without a result (a person said so, or it returned nothing) is no element: the list that
+            // tasks are given is made of results.
             return Length::Known(self.results.get(&source).copied().unwrap_or(0));
         }
         let id = InstanceId::plain(source);

@@ -208,6 +208,52 @@ fn an_instance_without_a_result_is_no_element_of_the_list() {
 }
 
 #[test]
+fn results_are_counted_while_the_list_shrinks_and_grows_and_elements_run_again() {
+    let maps = |id, list| NodeSpec { expand: Some(over_output(list)), trigger_rule: TriggerRule::AllDone, ..node(id) };
+    let dag = build(&spec(vec![node("list"), maps("m", "list"), maps("n", "m")], &[]));
+    let nothing = Outcome::Success { list_length: None, has_result: false };
+    let again = |driver: &mut Driver, task: &str| {
+        let instances = vec![driver.id(task)];
+        driver.apply(&Event::Clear { instances });
+        driver.apply(&Event::Start);
+        driver.crash();
+    };
+    let ended_with = |driver: &Driver, length: usize| {
+        let last = driver.id("n").node;
+        let there = driver.rows.iter().filter(|(id, row)| id.node == last && row.state != TaskState::Removed);
+        assert_eq!((there.count(), driver.run_state()), (length, State::Success));
+    };
+    let mut driver = Driver::started(dag);
+    driver.play("list", list(3));
+    for task in ["m[0]", "m[1]", "m[2]", "n[0]", "n[1]", "n[2]"] {
+        driver.succeed(task);
+    }
+    ended_with(&driver, 3);
+
+    again(&mut driver, "list");
+    driver.play("list", list(1));
+    ended_with(&driver, 1);
+
+    // What comes back has no result until it has run.
+    again(&mut driver, "list");
+    driver.play("list", list(3));
+    driver.play("m[1]", nothing.clone());
+    driver.crash();
+    driver.succeed("m[2]");
+    driver.succeed("n[1]");
+    ended_with(&driver, 2);
+
+    // Cleared, and once more while it runs.
+    again(&mut driver, "m[0]");
+    let id = driver.id("m[0]");
+    let attempt = driver.start(id);
+    driver.apply(&Event::Clear { instances: vec![id] });
+    driver.end(attempt, SUCCESS);
+    driver.play("m[0]", nothing);
+    ended_with(&driver, 1);
+}
+
+#[test]
 fn a_list_of_no_results_is_empty() {
     let maps = |id, expand| NodeSpec { expand: Some(expand), ..node(id) };
     let dag = build(&spec(vec![maps("m", over_literal(2)), maps("n", over_output("m"))], &[]));

@@ -68,12 +68,7 @@ impl Ticks {
     /// The first tick after `after`.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Crons(crons) => crons.iter().filter_map(|cron| cron.next_after(after)).min(),
-            Self::OnDays { crons, calendar, timezone } => {
-                let ticks =
-                    crons.iter().filter_map(|cron| first_on_days(cron, calendar, *timezone, cron.next_after(after)?));
-                ticks.min()
-            }
+            Self::Crons(_) | Self::OnDays { .. } => self.first_of_crons(|cron| cron.next_after(after)),
             Self::Every { period_us, .. } => self.align_prev(after)?.as_micros().checked_add(*period_us).map(at),
             Self::Events(instants) => instants.get(instants.partition_point(|instant| *instant <= after)).copied(),
         }
@@ -82,12 +77,7 @@ impl Ticks {
     /// The first tick after `after` of a schedule that begins there ([`Cron::first_after`]).
     pub fn first_after(&self, after: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Crons(crons) => crons.iter().filter_map(|cron| cron.first_after(after)).min(),
-            Self::OnDays { crons, calendar, timezone } => {
-                let ticks =
-                    crons.iter().filter_map(|cron| first_on_days(cron, calendar, *timezone, cron.first_after(after)?));
-                ticks.min()
-            }
+            Self::Crons(_) | Self::OnDays { .. } => self.first_of_crons(|cron| cron.first_after(after)),
             Self::Every { .. } | Self::Events(_) => self.next_after(after),
         }
     }
@@ -95,13 +85,19 @@ impl Ticks {
     /// The first tick at or after `instant` of a schedule that begins there ([`Cron::first_from`]).
     pub fn first_from(&self, instant: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Crons(crons) => crons.iter().filter_map(|cron| cron.first_from(instant)).min(),
-            Self::OnDays { crons, calendar, timezone } => {
-                let ticks =
-                    crons.iter().filter_map(|cron| first_on_days(cron, calendar, *timezone, cron.first_from(instant)?));
-                ticks.min()
-            }
+            Self::Crons(_) | Self::OnDays { .. } => self.first_of_crons(|cron| cron.first_from(instant)),
             Self::Every { .. } | Self::Events(_) => self.align_next(instant),
+        }
+    }
+
+    /// The first of the expressions' ticks, where `begin` finds each expression's first; none of other kinds.
+    fn first_of_crons(&self, begin: impl Fn(&Cron) -> Option<Timestamp>) -> Option<Timestamp> {
+        match self {
+            Self::Crons(crons) => crons.iter().filter_map(begin).min(),
+            Self::OnDays { crons, calendar, timezone } => {
+                crons.iter().filter_map(|cron| first_on_days(cron, calendar, *timezone, begin(cron)?)).min()
+            }
+            Self::Every { .. } | Self::Events(_) => None,
         }
     }
 

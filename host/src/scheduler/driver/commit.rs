@@ -13,7 +13,7 @@ use crate::{
     model::{
         dag::Node,
         ids::{DagId, RunId},
-        state::{RunState, RunType},
+        state::{RunState, RunType, TaskState},
         time::Timestamp,
     },
     scheduler::{Change, tick::Dispatch},
@@ -93,8 +93,11 @@ impl<D: Dispatch> Driver<D> {
                     commit.histories.push(HistoryNew { key: id.clone(), ended });
                 }
                 if change.drop_results {
-                    self.executor.forget_result(&id);
                     commit.xcoms_cleared.push(id.clone());
+                }
+                // The list of a mapped task may be remembered with the result of one that is no element of it any more.
+                if change.drop_results || row.state == TaskState::Removed {
+                    self.executor.forget_result(&id);
                 }
                 let untouched = row.try_number == 0 && row.end_date.is_none() && row.scheduled_at.is_none();
                 if change.is_new {

@@ -37,6 +37,32 @@ async fn an_instance_that_returns_nothing_is_no_element_of_the_list() {
 }
 
 #[tokio::test]
+async fn an_instance_that_was_removed_is_no_element_of_the_list() {
+    async fn end_list(world: &mut World, run: &DagRunRow, length: u32) {
+        let ExecutorEvent::Finished(mut end) = world.ended(run, "list", AttemptResult::Success) else { panic!() };
+        end.list_length = Some(length);
+        world.turn(Vec::new(), vec![ExecutorEvent::Finished(end)]).await;
+    }
+    // `z` keeps the run running.
+    let mut dag = dag("a", &["list", "m", "z"]);
+    dag["nodes"][1]["expand"] = serde_json::json!([[{"output": "list"}]]);
+    let mut world = World::new(vec![dag]).await;
+    let run = world.trigger("a", "run", None).await;
+    end_list(&mut world, &run, 2).await;
+    for map_index in [0, 1] {
+        let end = world.ended_of(&element(&run, "m", map_index), AttemptResult::Success);
+        world.turn(Vec::new(), vec![end]).await;
+    }
+    assert_eq!(world.store.task_instance_last_element(run.key, &task_id("m")).await.unwrap(), 1);
+    let of_run = ClearRequest::of_run(run.dag_id.clone(), run.run_id.clone());
+    let request = Box::new(ClearRequest { tasks: vec![(task_id("list"), None)], ..of_run });
+    world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
+    end_list(&mut world, &run, 1).await;
+    assert_eq!(world.store.task_instance_last_map_index(run.key, &task_id("m")).await.unwrap(), 1, "its row stays");
+    assert_eq!(world.store.task_instance_last_element(run.key, &task_id("m")).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn an_instance_of_a_mapped_group_is_cleared_with_those_of_its_map_index() {
     let mut dag = dag("a", &["g.a", "g.b"]);
     for node in dag["nodes"].as_array_mut().unwrap() {
