@@ -23,6 +23,7 @@ mod callback;
 mod codec;
 mod commit;
 mod commit_again;
+mod component;
 mod dag;
 mod dag_numbers;
 mod dag_permission;
