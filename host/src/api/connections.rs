@@ -7,7 +7,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    bulk::{BulkBody, BulkResponse, carry_out, settings::Connections},
     dags::{UpdateMask, check_mask},
     error::ApiError,
     extract::{self, Paging, Patch, Path, Query, pattern},
@@ -382,19 +381,6 @@ pub async fn post_connection(
 ) -> Result<(StatusCode, Json<ConnectionResponse>), ApiError> {
     let row = create(&api, body).await?;
     Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
-}
-
-/// Makes, changes and deletes many connections.
-#[utoipa::path(
-    patch, path = "/api/v2/connections", tag = "Connection", request_body = BulkBody<ConnectionBody>,
-    responses((status = 200, body = BulkResponse)),
-)]
-pub async fn bulk_connections(
-    State(api): State<Api>,
-    audit: Audit,
-    extract::Json(body): extract::Json<BulkBody<ConnectionBody>>,
-) -> Result<Json<BulkResponse>, ApiError> {
-    carry_out(&api, &audit, &Connections(&api), body).await
 }
 
 #[utoipa::path(

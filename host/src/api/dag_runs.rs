@@ -1,6 +1,6 @@
 //! Runs of dags: trigger, list, get, patch, clear, delete, wait.
 
-pub mod many;
+pub mod clear;
 pub mod wait;
 
 use std::collections::BTreeMap;
@@ -22,7 +22,6 @@ use super::{
     patterns::DagRunPatterns,
     permit::Scoped,
     ranges::{DateRanges, DurationRange},
-    task_instances::TaskInstanceCollectionResponse,
 };
 use crate::{
     auth::{Audit, CurrentUser, DagScope},
@@ -32,7 +31,7 @@ use crate::{
         state::{RunState, RunType},
         time::{DataInterval, Timestamp},
     },
-    scheduler::{ClearRequest, RunRequest},
+    scheduler::RunRequest,
     store::{BackfillId, DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
 };
 
@@ -127,41 +126,11 @@ pub struct DagRunPatchBody {
     /// `queued` (clears it), `success` or `failed`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    state: Option<RunState>,
+    pub(super) state: Option<RunState>,
     /// Null takes the note away.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    note: Patch<String>,
-}
-
-/// What a clear of a run did, or would do.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum DagRunClearResponse {
-    /// With `dry_run`: what would be cleared.
-    Would(TaskInstanceCollectionResponse),
-    /// The run, as it is then.
-    Run(Box<DagRunResponse>),
-}
-
-/// Airflow: `DAGRunClearBody`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DagRunClearBody {
-    /// Answers what would be cleared, and changes nothing.
-    #[serde(default = "yes")]
-    #[schema(default = true)]
-    dry_run: bool,
-    #[serde(default)]
-    only_failed: bool,
-    /// Tasks only that the newest version of the dag has and the run's did not; the run goes on under the newest.
-    #[serde(default)]
-    only_new: bool,
-    /// Whether the run goes on under the newest version of its dag, not the one that it was made with.
-    #[serde(default)]
-    run_on_latest_version: Option<bool>,
-    #[serde(default)]
-    note: Option<String>,
+    pub(super) note: Patch<String>,
 }
 
 /// Which runs.
@@ -500,7 +469,7 @@ pub async fn patch_dag_run(
     Ok(Json(show(&api, run).await?))
 }
 
-async fn patch(api: &Api, path: &RunPath, mask: &UpdateMask, body: DagRunPatchBody) -> Result<(), ApiError> {
+pub async fn patch(api: &Api, path: &RunPath, mask: &UpdateMask, body: DagRunPatchBody) -> Result<(), ApiError> {
     check_mask(mask, &["state", "note"])?;
     let asked = |field: &str| mask.update_mask.is_empty() || mask.update_mask.iter().any(|name| name == field);
     let run = find_run(api, &path.dag_id, &path.dag_run_id).await?;
@@ -519,42 +488,6 @@ async fn patch(api: &Api, path: &RunPath, mask: &UpdateMask, body: DagRunPatchBo
         api.store.dag_run_set_note(run.key, note.as_deref()).await?;
     }
     Ok(())
-}
-
-/// Makes a run run again. Answers the run, or with `dry_run` (the default) the task instances that would be cleared.
-#[utoipa::path(
-    post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear", tag = "DagRun", params(RunPath),
-    request_body = DagRunClearBody,
-    responses((status = 200, body = DagRunClearResponse)),
-)]
-pub async fn clear_dag_run(
-    State(api): State<Api>,
-    audit: Audit,
-    Path(path): Path<RunPath>,
-    extract::Json(body): extract::Json<DagRunClearBody>,
-) -> Result<Json<DagRunClearResponse>, ApiError> {
-    check_note(body.note.as_deref())?;
-    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let request = ClearRequest {
-        only_failed: body.only_failed,
-        only_new: body.only_new,
-        run_on_latest_version: body.only_new || body.run_on_latest_version.unwrap_or_default(),
-        dry_run: body.dry_run,
-        ..ClearRequest::of_run(path.dag_id.clone(), path.dag_run_id.clone())
-    };
-    if body.dry_run {
-        audit.nothing();
-    }
-    let cleared = api.scheduler.task_clear(request).await?;
-    if body.dry_run {
-        return Ok(Json(DagRunClearResponse::Would(TaskInstanceCollectionResponse::of(&api, cleared).await?)));
-    }
-    if let Some(note) = &body.note {
-        Audit::settle();
-        api.store.dag_run_set_note(run.key, Some(note)).await?;
-    }
-    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    Ok(Json(DagRunClearResponse::Run(Box::new(show(&api, run).await?))))
 }
 
 /// Deletes a run with its task instances, XComs, logs and artifacts.

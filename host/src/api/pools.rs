@@ -7,7 +7,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    bulk::{BulkBody, BulkResponse, carry_out, settings::Pools},
     dags::{UpdateMask, check_mask},
     error::ApiError,
     extract::{self, Paging, Patch, Path, Query, given, pattern},
@@ -247,19 +246,6 @@ pub async fn post_pool(
 ) -> Result<(StatusCode, Json<PoolResponse>), ApiError> {
     let row = create(&api, body).await?;
     Ok((StatusCode::CREATED, Json(show(&api, row).await?)))
-}
-
-/// Makes, changes and deletes many pools.
-#[utoipa::path(
-    patch, path = "/api/v2/pools", tag = "Pool", request_body = BulkBody<PoolBody>,
-    responses((status = 200, body = BulkResponse)),
-)]
-pub async fn bulk_pools(
-    State(api): State<Api>,
-    audit: Audit,
-    extract::Json(body): extract::Json<BulkBody<PoolBody>>,
-) -> Result<Json<BulkResponse>, ApiError> {
-    carry_out(&api, &audit, &Pools(&api), body).await
 }
 
 #[utoipa::path(

@@ -7,7 +7,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    bulk::{BulkBody, BulkResponse, carry_out, settings::Variables},
     dags::{UpdateMask, check_mask},
     error::ApiError,
     extract::{self, Paging, Patch, Path, Query, pattern},
@@ -223,19 +222,6 @@ pub async fn post_variable(
 ) -> Result<(StatusCode, Json<VariableResponse>), ApiError> {
     let row = create(&api, body).await?;
     Ok((StatusCode::CREATED, Json(show(&api, &user, &row)?)))
-}
-
-/// Makes, changes and deletes many variables.
-#[utoipa::path(
-    patch, path = "/api/v2/variables", tag = "Variable", request_body = BulkBody<VariableBody>,
-    responses((status = 200, body = BulkResponse)),
-)]
-pub async fn bulk_variables(
-    State(api): State<Api>,
-    audit: Audit,
-    extract::Json(body): extract::Json<BulkBody<VariableBody>>,
-) -> Result<Json<BulkResponse>, ApiError> {
-    carry_out(&api, &audit, &Variables(&api), body).await
 }
 
 #[utoipa::path(

@@ -9,7 +9,7 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     local::LocalArgs,
     output::{Format, note},
-    services::{DataDir, MasterKeys, open_blobs, url_of},
+    services::{DataDir, MasterKeys, open_backups, open_blobs},
     settings::{ServeConfig, SettingArgs, Settings},
 };
 use crate::{
@@ -72,14 +72,6 @@ fn failed(error: BackupError) -> CliError {
     CliError::new(kind, error).hint(hint)
 }
 
-/// The storage that `text` names, a path or a url.
-///
-/// # Errors
-/// If it can't be used.
-pub fn open(text: &str) -> Result<Blobs> {
-    Blobs::open(&url_of(text)?).or_fail(Kind::Usage, || format!("can't use `{text}` for backups"))
-}
-
 /// The secret key, as it stands in its file.
 ///
 /// # Errors
@@ -101,7 +93,7 @@ fn shown(manifest: &Manifest) -> serde_json::Value {
 
 impl BackupArgs {
     pub async fn run(self, format: Format) -> Result<()> {
-        let backups = open(&self.target)?;
+        let backups = open_backups(&self.target)?;
         let (vault, blobs, data_dir) = self.local.open_with_folder().await?;
         let key = if self.with_key { Some(key_of(&data_dir)?) } else { None };
         let plan =
@@ -124,7 +116,7 @@ impl BackupArgs {
 
 impl RestoreArgs {
     pub async fn run(self, format: Format) -> Result<()> {
-        let backups = open(&self.source)?;
+        let backups = open_backups(&self.source)?;
         if self.list {
             let all: Vec<_> = backup::list(&backups).await.map_err(failed)?.iter().map(shown).collect();
             let columns = [

@@ -242,7 +242,7 @@ impl Services {
         let blobs = open_blobs(config, data_dir)?;
         // A storage that is named wrongly is told before anything works.
         let backups = match config.backup.as_ref().filter(|_| timetables) {
-            Some(backup) => Some((backup, super::backup::open(&backup.url)?)),
+            Some(backup) => Some((backup, open_backups(&backup.url)?)),
             None => None,
         };
 
@@ -367,11 +367,19 @@ pub fn open_blobs(config: &ServeConfig, data_dir: &Path) -> Result<Blobs> {
     blobs.or_fail(Kind::Usage, || "can't use the object storage of `storage.url`".into())
 }
 
+/// The storage of backups that `text` names, a path or a url.
+///
+/// # Errors
+/// If it can't be used.
+pub fn open_backups(text: &str) -> Result<Blobs> {
+    Blobs::open(&url_of(text)?).or_fail(Kind::Usage, || format!("can't use `{text}` for backups"))
+}
+
 /// The url of a storage that is named by a path or a url.
 ///
 /// # Errors
 /// If it is neither.
-pub fn url_of(text: &str) -> Result<String> {
+fn url_of(text: &str) -> Result<String> {
     if text.contains("://") {
         return Ok(text.to_owned());
     }

@@ -213,12 +213,6 @@ fn basic(login: &str, password: Option<&SecretString>) -> String {
     format!("Basic {}", STANDARD.encode(format!("{login}:{password}")))
 }
 
-/// The reason at the bottom of an error.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
-    let first: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
-}
-
 fn secret_header(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);

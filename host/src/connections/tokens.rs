@@ -112,8 +112,7 @@ async fn ask(client: &Client, grant: &Grant) -> Result<(SecretString, Duration),
         .body(body)
         .send()
         .await;
-    let mut response =
-        sent.map_err(|error| format!("`{host}` gave no token: {}", super::endpoint::innermost(&error.without_url())))?;
+    let mut response = sent.map_err(|error| format!("`{host}` gave no token: {}", innermost(&error.without_url())))?;
     let status = response.status();
     if !status.is_success() {
         return Err(format!("`{host}` gave no token: HTTP {}", status.as_u16()));
@@ -128,6 +127,12 @@ async fn ask(client: &Client, grant: &Grant) -> Result<(SecretString, Duration),
     let answer: Answer =
         serde_json::from_slice(&bytes).map_err(|_| format!("`{host}` sent something that is no token"))?;
     Ok((answer.access_token.into(), answer.expires_in.map_or(USUAL_LIFE, Duration::from_secs)))
+}
+
+/// The reason at the bottom of an error.
+fn innermost(error: &reqwest::Error) -> String {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use self::mapping::{Length, too_many};
 use super::{
     Attempt, Command, Event, InstanceChange, InstanceId, InstanceSnapshot, MAX_RESTARTS, Outcome, RunChange,
     RunSnapshot, Verdict,
-    table::{Instance, Table},
+    table::{Check, Instance, Table},
 };
 use crate::model::{
     dag::{Dag, NodeIndex},
@@ -51,16 +51,6 @@ pub struct RunState {
     /// Tasks that wait for the run before.
     held: BTreeSet<NodeIndex>,
     seed: u64,
-}
-
-/// What must be looked at again.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Check {
-    /// All undecided instances of a task.
-    Node(NodeIndex),
-    Instance(InstanceId),
-    /// A task that others are expanded over, and that is finished.
-    Source(NodeIndex),
 }
 
 /// The work of one event: what it commands and what it leaves to look at.

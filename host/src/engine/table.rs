@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Attempt, InstanceId, InstanceSnapshot, run::Check};
+use super::{Attempt, InstanceId, InstanceSnapshot};
 use crate::model::{
     dag::{Dag, NodeIndex, Role, Watched},
     expand::Expand,
@@ -14,6 +14,16 @@ use crate::model::{
     time::Timestamp,
     trigger_rule::{Decision, Tally, Upstream},
 };
+
+/// What must be looked at again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Check {
+    /// All undecided instances of a task.
+    Node(NodeIndex),
+    Instance(InstanceId),
+    /// A task that others are expanded over, and that is finished.
+    Source(NodeIndex),
+}
 
 /// An instant or none, in eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

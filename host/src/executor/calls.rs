@@ -9,6 +9,7 @@ mod labels;
 mod objects;
 pub(super) mod settings;
 mod sql;
+mod streams;
 mod traffic;
 mod xcoms;
 
@@ -21,12 +22,17 @@ pub(super) use {
     settings::{connection_facts, hidden_in, secret_in, variable_text},
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{Shared, books::Attempt, ledger::spend, outbox::Outbox};
 use crate::{
     databases::Statement,
     model::{asset::Added, limits::Resource},
     wire::{Call, CallError, CallKey, Level, Reply},
 };
+
+/// How long one who begins to write waits until fewer artifacts and objects are being written.
+const SLOT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Takes in a call of `attempt` and sees to it that it is answered. Does not wait.
 /// `taken` is the memory that the request takes.
@@ -100,12 +106,12 @@ async fn serve(
         Call::VariableGet { key } => settings::variable(shared, attempt, &key).await,
         Call::ConnectionGet { id } => settings::connection(shared, attempt, &id).await,
         Call::ArtifactCreate { name, media_type } => artifacts::create(shared, attempt, name, media_type).await,
-        Call::ArtifactWrite { stream, chunk } => artifacts::write(attempt, stream, chunk).await,
-        Call::ArtifactFinish { stream } => artifacts::finish(shared, attempt, stream).await,
+        Call::ArtifactWrite { stream, chunk } => streams::write(attempt, stream, chunk).await,
+        Call::ArtifactFinish { stream } => streams::finish(shared, attempt, stream).await,
         Call::ArtifactOpen { task_id, map_index, name } => {
             artifacts::open(shared, attempt, &task_id, map_index, &name).await
         }
-        Call::StreamRead { stream, max_bytes } => artifacts::read(shared, attempt, stream, max_bytes).await,
+        Call::StreamRead { stream, max_bytes } => streams::read(shared, attempt, stream, max_bytes).await,
         Call::HttpRequest { method, uri, headers, body, timeout_ms } => {
             let request = super::egress::HttpRequest { method, uri, headers, body, timeout_ms };
             http::request(shared, attempt, request).await
@@ -169,6 +175,14 @@ fn answer(
         recorder.answered(call, &result);
     }
     outbox.reply(attempt.key, call, result, memory);
+}
+
+/// Leave to write something, of all attempts together.
+async fn writer_slot(shared: &Shared) -> Result<OwnedSemaphorePermit, CallError> {
+    match tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(&shared.writers).acquire_owned()).await {
+        Ok(Ok(slot)) => Ok(slot),
+        _ => Err(CallError::Unavailable("too many artifacts and objects are being written just now".into())),
+    }
 }
 
 /// What a guest is told when the database or object storage fails it.

@@ -1,17 +1,47 @@
 //! Runs in bulk.
 
-use super::{Action, Item, Resource};
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{Action, BulkBody, BulkResponse, Item, Resource, carry_out};
 use crate::{
     api::{
         Api,
-        dag_runs::many::{BulkDagRunBody, place},
+        dag_runs::{DagRunPatchBody, patch},
         dags::UpdateMask,
         error::ApiError,
-        paths::RunPath,
+        extract::{self, Patch, Path},
+        paths::{DagScopePath, RunPath},
+        permit::Visitor,
     },
     auth::{Audit, DagScope, NotYours},
-    model::{ids::DagId, role::Permission},
+    model::{
+        ids::{DagId, RunId},
+        role::Permission,
+        state::RunState,
+    },
 };
+
+/// Airflow: `BulkDAGRunBody`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BulkDagRunBody {
+    #[schema(value_type = String)]
+    dag_run_id: RunId,
+    /// That of the path if it is left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    dag_id: Option<DagId>,
+    /// `queued` (clears it), `success` or `failed`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    state: Option<RunState>,
+    /// Null takes the note away.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    note: Patch<String>,
+}
 
 pub struct Runs<'a> {
     pub api: &'a Api,
@@ -21,6 +51,39 @@ pub struct Runs<'a> {
     pub deletes: DagScope,
     /// The dag of runs that do not say theirs.
     pub dag_id: Option<DagId>,
+}
+
+impl BulkDagRunBody {
+    /// Whether it says more than which run.
+    pub fn changes(&self) -> bool {
+        self.state.is_some() || self.note != Patch::Keep
+    }
+
+    /// The run, of `dag_id` unless it says another.
+    ///
+    /// # Errors
+    /// If no dag is said.
+    pub fn place(&self, dag_id: Option<&DagId>) -> Result<RunPath, ApiError> {
+        place(self.dag_id.as_ref().or(dag_id), self.dag_run_id.clone())
+    }
+
+    /// # Errors
+    /// If there is no such run, or it can't be marked so.
+    pub async fn apply(self, api: &Api, path: &RunPath, mask: &UpdateMask) -> Result<(), ApiError> {
+        patch(api, path, mask, DagRunPatchBody { state: self.state, note: self.note }).await
+    }
+}
+
+/// A run of a dag.
+///
+/// # Errors
+/// If no dag is said.
+fn place(dag_id: Option<&DagId>, dag_run_id: RunId) -> Result<RunPath, ApiError> {
+    let Some(dag_id) = dag_id.cloned() else {
+        let why = format!("dag_run `{dag_run_id}`: with `~` in the path, each dag_run says its dag_id");
+        return Err(ApiError::bad_request(why));
+    };
+    Ok(RunPath { dag_id, dag_run_id })
 }
 
 impl Runs<'_> {
@@ -73,4 +136,22 @@ impl Resource for Runs<'_> {
             entry.rename(Permission::RunDelete.as_str());
         }
     }
+}
+
+/// Marks, notes and deletes many runs. They can't be made so: 405 in the answer.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns", tag = "DagRun", params(DagScopePath),
+    request_body = BulkBody<BulkDagRunBody>, responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_dag_runs(
+    State(api): State<Api>,
+    audit: Audit,
+    visitor: Visitor,
+    Path(path): Path<DagScopePath>,
+    extract::Json(body): extract::Json<BulkBody<BulkDagRunBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    let scope = visitor.scope().await?;
+    let deletes = visitor.scope_of(Permission::RunDelete).await?;
+    let runs = Runs { api: &api, scope, deletes, dag_id: path.dag_id.one() };
+    carry_out(&api, &audit, &runs, body).await
 }

@@ -1,15 +1,19 @@
 //! Variables, connections and pools in bulk.
 
-use super::{Action, Item, Resource};
+use axum::{Json, extract::State};
+
+use super::{Action, BulkBody, BulkResponse, Item, Resource, carry_out};
 use crate::{
     api::{
         Api,
         connections::{self, ConnectionBody},
         dags::UpdateMask,
         error::ApiError,
+        extract,
         pools::{self, PoolBody},
         variables::{self, VariableBody},
     },
+    auth::Audit,
     model::ids::{ConnectionId, PoolName, VariableKey},
 };
 
@@ -122,4 +126,43 @@ fn pool_name(item: &Item<PoolBody>) -> Result<PoolName, ApiError> {
         Item::Name(name) => named(name),
         Item::Entity(body) => Ok(body.name().clone()),
     }
+}
+
+/// Makes, changes and deletes many variables.
+#[utoipa::path(
+    patch, path = "/api/v2/variables", tag = "Variable", request_body = BulkBody<VariableBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_variables(
+    State(api): State<Api>,
+    audit: Audit,
+    extract::Json(body): extract::Json<BulkBody<VariableBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    carry_out(&api, &audit, &Variables(&api), body).await
+}
+
+/// Makes, changes and deletes many connections.
+#[utoipa::path(
+    patch, path = "/api/v2/connections", tag = "Connection", request_body = BulkBody<ConnectionBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_connections(
+    State(api): State<Api>,
+    audit: Audit,
+    extract::Json(body): extract::Json<BulkBody<ConnectionBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    carry_out(&api, &audit, &Connections(&api), body).await
+}
+
+/// Makes, changes and deletes many pools.
+#[utoipa::path(
+    patch, path = "/api/v2/pools", tag = "Pool", request_body = BulkBody<PoolBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_pools(
+    State(api): State<Api>,
+    audit: Audit,
+    extract::Json(body): extract::Json<BulkBody<PoolBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    carry_out(&api, &audit, &Pools(&api), body).await
 }

@@ -1,12 +1,16 @@
 //! Task instances in bulk.
 
-use super::{Action, Item, Resource};
+use axum::{Json, extract::State};
+
+use super::{Action, BulkBody, BulkResponse, Item, Resource, carry_out};
 use crate::{
     api::{
         Api,
         dags::UpdateMask,
         error::ApiError,
-        paths::RunPath,
+        extract::{self, Path},
+        paths::{RunPath, RunScopePath},
+        permit::Visitor,
         task_instances::mark::{BulkTaskInstanceBody, Named, patch},
     },
     auth::{Audit, DagScope, NotYours},
@@ -98,4 +102,23 @@ impl Resource for TaskInstances<'_> {
             entry.rename(Permission::RunDelete.as_str());
         }
     }
+}
+
+/// Marks many task instances, changes their notes, or deletes them. They can't be made: 405 in the answer.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", tag = "Task Instance",
+    params(RunScopePath), request_body = BulkBody<BulkTaskInstanceBody>,
+    responses((status = 200, body = BulkResponse)),
+)]
+pub async fn bulk_task_instances(
+    State(api): State<Api>,
+    audit: Audit,
+    visitor: Visitor,
+    Path(path): Path<RunScopePath>,
+    extract::Json(body): extract::Json<BulkBody<BulkTaskInstanceBody>>,
+) -> Result<Json<BulkResponse>, ApiError> {
+    let (dag_id, run_id) = (path.dag_id.one(), path.dag_run_id.one());
+    let scope = visitor.scope().await?;
+    let deletes = visitor.scope_of(Permission::RunDelete).await?;
+    carry_out(&api, &audit, &TaskInstances { api: &api, scope, deletes, dag_id, run_id }, body).await
 }

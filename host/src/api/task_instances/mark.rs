@@ -7,13 +7,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         Api,
-        bulk::{BulkBody, BulkResponse, carry_out, task_instances::TaskInstances},
         dag_runs::{check_note, find_run},
         dags::{UpdateMask, check_mask},
         error::ApiError,
         extract::{self, Patch, Path, Query},
-        paths::{GroupPath, InstancePath, RunPath, RunScopePath, TaskPath},
-        permit::Visitor,
+        paths::{GroupPath, InstancePath, RunPath, TaskPath},
     },
     TaskInstanceCollectionResponse, find_spec,
 };
@@ -21,7 +19,6 @@ use crate::{
     auth::Audit,
     model::{
         ids::{DagId, NameError, RunId, TaskId},
-        role::Permission,
         state::TaskState,
     },
     scheduler::MarkRequest,
@@ -311,23 +308,4 @@ pub async fn patch_task_group_instances_dry_run(
 ) -> Result<Json<TaskInstanceCollectionResponse>, ApiError> {
     let named = Named::of_group(&api, path).await?;
     show(&api, patch(&api, named, &mask, body, true).await?).await
-}
-
-/// Marks many task instances, changes their notes, or deletes them. They can't be made: 405 in the answer.
-#[utoipa::path(
-    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", tag = "Task Instance",
-    params(RunScopePath), request_body = BulkBody<BulkTaskInstanceBody>,
-    responses((status = 200, body = BulkResponse)),
-)]
-pub async fn bulk_task_instances(
-    State(api): State<Api>,
-    audit: Audit,
-    visitor: Visitor,
-    Path(path): Path<RunScopePath>,
-    extract::Json(body): extract::Json<BulkBody<BulkTaskInstanceBody>>,
-) -> Result<Json<BulkResponse>, ApiError> {
-    let (dag_id, run_id) = (path.dag_id.one(), path.dag_run_id.one());
-    let scope = visitor.scope().await?;
-    let deletes = visitor.scope_of(Permission::RunDelete).await?;
-    carry_out(&api, &audit, &TaskInstances { api: &api, scope, deletes, dag_id, run_id }, body).await
 }

@@ -1,12 +1,12 @@
-//! `artifacts` of `wit/task.wit`, and reading of streams.
+//! `artifacts` of `wit/task.wit`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::Mutex;
 
-use super::{Shared, check_media_type, http, objects, over, storage_failed, xcoms::instance_of};
+use super::{Shared, check_media_type, over, storage_failed, writer_slot, xcoms::instance_of};
 use crate::{
     blobs,
     executor::{
@@ -18,10 +18,8 @@ use crate::{
     wire::{CallError, Reply, StreamKey},
 };
 
-/// The most that one `write` takes or one `read` gives.
-const MAX_CHUNK_BYTES: usize = 1 << 20;
-/// How long `create` waits until fewer artifacts are being written.
-const SLOT_TIMEOUT: Duration = Duration::from_mins(1);
+/// What is read at a time.
+const PIECE_BYTES: u64 = 1 << 20;
 
 pub(super) async fn create(
     shared: &Shared,
@@ -41,25 +39,11 @@ pub(super) async fn create(
     Ok(Reply::Stream { stream, size: 0 })
 }
 
-/// Leave to write something, of all attempts together.
-pub(super) async fn writer_slot(shared: &Shared) -> Result<OwnedSemaphorePermit, CallError> {
-    match tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(&shared.writers).acquire_owned()).await {
-        Ok(Ok(slot)) => Ok(slot),
-        _ => Err(CallError::Unavailable("too many artifacts and objects are being written just now".into())),
-    }
-}
-
-pub(super) async fn write(attempt: &Attempt, stream: StreamKey, chunk: Vec<u8>) -> Result<Reply, CallError> {
-    if chunk.len() > MAX_CHUNK_BYTES {
-        return Err(CallError::TooLarge(format!(
-            "a chunk of {} bytes is above the limit of {MAX_CHUNK_BYTES}",
-            chunk.len()
-        )));
-    }
-    let writer = match find(attempt, stream)? {
-        Stream::Upload(upload) => return objects::write(attempt, &upload, chunk).await,
-        other => writer(other)?,
-    };
+pub(super) async fn write(
+    attempt: &Attempt,
+    writer: &Mutex<Option<Writer>>,
+    chunk: Vec<u8>,
+) -> Result<Reply, CallError> {
     let mut writer = writer.lock().await;
     let open = writer.as_mut().ok_or_else(closed)?;
     attempt.effects(|effects| effects.count_artifact_bytes(&open.name, chunk.len())).ok_or_else(over)??;
@@ -74,11 +58,12 @@ pub(super) async fn write(attempt: &Attempt, stream: StreamKey, chunk: Vec<u8>) 
     Ok(Reply::Unit)
 }
 
-pub(super) async fn finish(shared: &Shared, attempt: &Attempt, stream: StreamKey) -> Result<Reply, CallError> {
-    let writer = match find(attempt, stream)? {
-        Stream::Upload(upload) => return objects::finish(attempt, stream, &upload).await,
-        other => writer(other)?,
-    };
+pub(super) async fn finish(
+    shared: &Shared,
+    attempt: &Attempt,
+    stream: StreamKey,
+    writer: &Mutex<Option<Writer>>,
+) -> Result<Reply, CallError> {
     let Writer { name, media_type, blob, to, hash, size_bytes, _slot } =
         writer.lock().await.take().ok_or_else(closed)?;
     to.finish().await.map_err(|error| storage_failed(&error))?;
@@ -120,50 +105,17 @@ pub(super) async fn open(
     Ok(Reply::Stream { stream, size })
 }
 
-/// The next bytes of an artifact or a response.
-pub(super) async fn read(
-    shared: &Shared,
-    attempt: &Attempt,
-    stream: StreamKey,
-    max_bytes: u32,
-) -> Result<Reply, CallError> {
-    let max = (max_bytes as usize).clamp(1, MAX_CHUNK_BYTES);
-    match find(attempt, stream)? {
-        Stream::Reader(reader) => {
-            let mut reader = reader.lock().await;
-            if reader.rest.is_empty() && reader.at < reader.size_bytes {
-                // By ranges, so that a slow guest holds no connection open.
-                let range = reader.at..reader.size_bytes.min(reader.at + MAX_CHUNK_BYTES as u64);
-                let bytes =
-                    shared.blobs.get_range(&reader.blob, range).await.map_err(|error| storage_failed(&error))?;
-                let bytes = bytes.filter(|bytes| !bytes.is_empty());
-                reader.rest = bytes.ok_or_else(|| CallError::NotFound("the artifact was deleted".into()))?;
-                reader.at += reader.rest.len() as u64;
-            }
-            Ok(Reply::Bytes(split(&mut reader.rest, max)))
-        }
-        Stream::Body(body) => http::read(&mut *body.lock().await, max).await,
-        Stream::Object(object) => objects::read(&mut *object.lock().await, max).await,
-        Stream::Writer(_) | Stream::Upload(_) => Err(CallError::Invalid("what is being written can't be read".into())),
-        Stream::Session(_) | Stream::Rows(_) => Err(CallError::Invalid("a database is no stream of bytes".into())),
+/// The next bytes of an artifact, if there are none left of the last; none at its end.
+pub(super) async fn fill(shared: &Shared, reader: &mut Reader) -> Result<(), CallError> {
+    if reader.rest.is_empty() && reader.at < reader.size_bytes {
+        // By ranges, so that a slow guest holds no connection open.
+        let range = reader.at..reader.size_bytes.min(reader.at + PIECE_BYTES);
+        let bytes = shared.blobs.get_range(&reader.blob, range).await.map_err(|error| storage_failed(&error))?;
+        let bytes = bytes.filter(|bytes| !bytes.is_empty());
+        reader.rest = bytes.ok_or_else(|| CallError::NotFound("the artifact was deleted".into()))?;
+        reader.at += reader.rest.len() as u64;
     }
-}
-
-/// At most `max` bytes off the front of `rest`.
-pub(super) fn split(rest: &mut Bytes, max: usize) -> Vec<u8> {
-    let length = max.min(rest.len());
-    rest.split_to(length).into()
-}
-
-fn find(attempt: &Attempt, stream: StreamKey) -> Result<Stream, CallError> {
-    attempt.effects(|effects| effects.streams.get(&stream).cloned()).ok_or_else(over)?.ok_or_else(closed)
-}
-
-fn writer(stream: Stream) -> Result<Arc<Mutex<Option<Writer>>>, CallError> {
-    match stream {
-        Stream::Writer(writer) => Ok(writer),
-        _ => Err(CallError::Invalid("what is being read can't be written".into())),
-    }
+    Ok(())
 }
 
 fn closed() -> CallError {

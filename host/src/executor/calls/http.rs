@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Shared, artifacts::split, over};
+use super::{Shared, over};
 use crate::{
     executor::{
         books::Attempt,
@@ -44,8 +44,8 @@ pub(super) async fn request(shared: &Shared, attempt: &Attempt, request: HttpReq
     Ok(Reply::Response { stream, status, headers })
 }
 
-/// At most `max` bytes of a response; none at its end.
-pub(super) async fn read(body: &mut Body, max: usize) -> Result<Reply, CallError> {
+/// The next bytes of a response, if there are none left of the last; none at its end.
+pub(super) async fn fill(body: &mut Body) -> Result<(), CallError> {
     while body.rest.is_empty() {
         let until = body.until.min(Instant::now() + IDLE_TIMEOUT);
         match tokio::time::timeout_at(until, body.response.chunk()).await {
@@ -59,10 +59,10 @@ pub(super) async fn read(body: &mut Body, max: usize) -> Result<Reply, CallError
                 }
                 body.rest = chunk;
             }
-            Ok(Ok(None)) => return Ok(Reply::Bytes(Vec::new())),
+            Ok(Ok(None)) => break,
             Ok(Err(error)) => return Err(egress::unavailable(&body.host, error)),
             Err(_) => return Err(CallError::Unavailable(format!("`{}` sends nothing more", body.host))),
         }
     }
-    Ok(Reply::Bytes(split(&mut body.rest, max)))
+    Ok(())
 }

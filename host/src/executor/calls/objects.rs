@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use tokio::sync::Mutex;
 
-use super::{Shared, check_media_type, invalid, over, settings};
+use super::{Shared, check_media_type, invalid, over, settings, writer_slot};
 use crate::{
     blobs::{BlobError, BlobInfo, Blobs},
     connections::Bucket,
@@ -49,8 +49,8 @@ pub(super) async fn get(shared: &Shared, attempt: &Attempt, id: &str, key: &str)
     Ok(Reply::Object { stream, info: told })
 }
 
-/// The next bytes of an object; none at its end.
-pub(super) async fn read(object: &mut Object, max: usize) -> Result<Reply, CallError> {
+/// The next bytes of an object, if there are none left of the last; none at its end.
+pub(super) async fn fill(object: &mut Object) -> Result<(), CallError> {
     if object.rest.is_empty() && object.at < object.info.size_bytes {
         // By ranges, so that a slow guest holds no connection open.
         let range = object.at..object.info.size_bytes.min(object.at + PIECE_BYTES);
@@ -61,7 +61,7 @@ pub(super) async fn read(object: &mut Object, max: usize) -> Result<Reply, CallE
         })?;
         object.at += object.rest.len() as u64;
     }
-    Ok(Reply::Bytes(super::artifacts::split(&mut object.rest, max)))
+    Ok(())
 }
 
 pub(super) async fn put(
@@ -74,7 +74,7 @@ pub(super) async fn put(
     check_key(key)?;
     check_media_type(media_type)?;
     let (blobs, id) = open(shared, attempt, id).await?;
-    let slot = super::artifacts::writer_slot(shared).await?;
+    let slot = writer_slot(shared).await?;
     let to = blobs.writer_of(key, media_type).map_err(|error| told(&id, &error))?;
     let upload = Upload { connection: id, to, size_bytes: 0, _slot: slot };
     let stream = Stream::Upload(Arc::new(Mutex::new(Some(upload))));

@@ -1,4 +1,4 @@
-//! Many runs in one request: marked, noted, deleted, cleared.
+//! Runs cleared: one, or many in one request.
 
 use std::collections::BTreeSet;
 
@@ -9,47 +9,48 @@ use utoipa::ToSchema;
 use super::{
     super::{
         Api,
-        bulk::{BulkBody, BulkResponse, apart, carry_out, check_count, runs::Runs},
-        dags::UpdateMask,
+        bulk::{apart, check_count, runs::BulkDagRunBody},
         error::{ApiError, Place},
-        extract::{self, Patch, Path},
+        extract::{self, Path},
         paths::{DagScopePath, RunPath},
-        permit::{Scoped, Visitor},
+        permit::Scoped,
         task_instances::TaskInstanceCollectionResponse,
     },
-    DagRunCollectionResponse, DagRunPatchBody, check_note, find_run, patch, yes,
+    DagRunCollectionResponse, DagRunResponse, check_note, find_run, show, yes,
 };
-use crate::{
-    auth::Audit,
-    model::{
-        ids::{DagId, RunId},
-        role::Permission,
-        state::RunState,
-    },
-    scheduler::ClearRequest,
-};
+use crate::{auth::Audit, scheduler::ClearRequest};
 
 /// Task instances that a dry run shows, if they are of several runs.
 const MAX_SHOWN: usize = 10_000;
 
-/// Airflow: `BulkDAGRunBody`.
+/// What a clear of a run did, or would do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum DagRunClearResponse {
+    /// With `dry_run`: what would be cleared.
+    Would(TaskInstanceCollectionResponse),
+    /// The run, as it is then.
+    Run(Box<DagRunResponse>),
+}
+
+/// Airflow: `DAGRunClearBody`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BulkDagRunBody {
-    #[schema(value_type = String)]
-    dag_run_id: RunId,
-    /// That of the path if it is left out.
+pub struct DagRunClearBody {
+    /// Answers what would be cleared, and changes nothing.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    dry_run: bool,
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    dag_id: Option<DagId>,
-    /// `queued` (clears it), `success` or `failed`.
+    only_failed: bool,
+    /// Tasks only that the newest version of the dag has and the run's did not; the run goes on under the newest.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    state: Option<RunState>,
-    /// Null takes the note away.
+    only_new: bool,
+    /// Whether the run goes on under the newest version of its dag, not the one that it was made with.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    note: Patch<String>,
+    run_on_latest_version: Option<bool>,
+    #[serde(default)]
+    note: Option<String>,
 }
 
 /// What a clear of many runs did, or would do.
@@ -94,50 +95,40 @@ pub struct BulkDagRunClearBody {
     partition_date_end: Option<String>,
 }
 
-impl BulkDagRunBody {
-    /// The run, of `dag_id` unless it says another.
-    ///
-    /// # Errors
-    /// If no dag is said.
-    pub fn place(&self, dag_id: Option<&DagId>) -> Result<RunPath, ApiError> {
-        place(self.dag_id.as_ref().or(dag_id), self.dag_run_id.clone())
-    }
-
-    /// # Errors
-    /// If there is no such run, or it can't be marked so.
-    pub async fn apply(self, api: &Api, path: &RunPath, mask: &UpdateMask) -> Result<(), ApiError> {
-        patch(api, path, mask, DagRunPatchBody { state: self.state, note: self.note }).await
-    }
-}
-
-/// A run of a dag.
-///
-/// # Errors
-/// If no dag is said.
-pub fn place(dag_id: Option<&DagId>, dag_run_id: RunId) -> Result<RunPath, ApiError> {
-    let Some(dag_id) = dag_id.cloned() else {
-        let why = format!("dag_run `{dag_run_id}`: with `~` in the path, each dag_run says its dag_id");
-        return Err(ApiError::bad_request(why));
-    };
-    Ok(RunPath { dag_id, dag_run_id })
-}
-
-/// Marks, notes and deletes many runs. They can't be made so: 405 in the answer.
+/// Makes a run run again. Answers the run, or with `dry_run` (the default) the task instances that would be cleared.
 #[utoipa::path(
-    patch, path = "/api/v2/dags/{dag_id}/dagRuns", tag = "DagRun", params(DagScopePath),
-    request_body = BulkBody<BulkDagRunBody>, responses((status = 200, body = BulkResponse)),
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear", tag = "DagRun", params(RunPath),
+    request_body = DagRunClearBody,
+    responses((status = 200, body = DagRunClearResponse)),
 )]
-pub async fn bulk_dag_runs(
+pub async fn clear_dag_run(
     State(api): State<Api>,
     audit: Audit,
-    visitor: Visitor,
-    Path(path): Path<DagScopePath>,
-    extract::Json(body): extract::Json<BulkBody<BulkDagRunBody>>,
-) -> Result<Json<BulkResponse>, ApiError> {
-    let scope = visitor.scope().await?;
-    let deletes = visitor.scope_of(Permission::RunDelete).await?;
-    let runs = Runs { api: &api, scope, deletes, dag_id: path.dag_id.one() };
-    carry_out(&api, &audit, &runs, body).await
+    Path(path): Path<RunPath>,
+    extract::Json(body): extract::Json<DagRunClearBody>,
+) -> Result<Json<DagRunClearResponse>, ApiError> {
+    check_note(body.note.as_deref())?;
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    let request = ClearRequest {
+        only_failed: body.only_failed,
+        only_new: body.only_new,
+        run_on_latest_version: body.only_new || body.run_on_latest_version.unwrap_or_default(),
+        dry_run: body.dry_run,
+        ..ClearRequest::of_run(path.dag_id.clone(), path.dag_run_id.clone())
+    };
+    if body.dry_run {
+        audit.nothing();
+    }
+    let cleared = api.scheduler.task_clear(request).await?;
+    if body.dry_run {
+        return Ok(Json(DagRunClearResponse::Would(TaskInstanceCollectionResponse::of(&api, cleared).await?)));
+    }
+    if let Some(note) = &body.note {
+        Audit::settle();
+        api.store.dag_run_set_note(run.key, Some(note)).await?;
+    }
+    let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
+    Ok(Json(DagRunClearResponse::Run(Box::new(show(&api, run).await?))))
 }
 
 /// Makes many runs run again. Answers the runs, or with `dry_run` (the default) the task instances that would be cleared.
@@ -174,7 +165,7 @@ pub async fn clear_dag_runs(
     let mut places: Vec<RunPath> = Vec::with_capacity(named.len());
     let mut seen = BTreeSet::new();
     for (index, run) in named.iter().enumerate() {
-        if run.state.is_some() || run.note != Patch::Keep {
+        if run.changes() {
             let place = [Place::from("body"), "dag_runs".into(), Place::Index(index)];
             return Err(ApiError::invalid(place, "only dag_id and dag_run_id mean something here"));
         }
