@@ -122,9 +122,14 @@ impl CreateArgs {
         match over.get("failed").and_then(Value::as_u64) {
             Some(0) => Ok(()),
             failed => Err(CliError::text(Kind::Failed, format!("{} of its runs failed", failed.unwrap_or_default()))
-                .hint(format!("`airlock runs list --dag {}` shows which", self.dag_id))),
+                .hint(format!("`{}` shows which", failed_runs(&self.dag_id)))),
         }
     }
+}
+
+/// The command that lists a dag's failed runs.
+fn failed_runs(dag_id: &str) -> String {
+    format!("airlock runs list {dag_id} --state failed")
 }
 
 /// Waits until the backfill is over, on a terminal with a bar of its intervals.
@@ -143,5 +148,18 @@ async fn wait(client: &Client, id: &str) -> Result<Value> {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::failed_runs;
+    use crate::cli::Cli;
+
+    #[test]
+    fn what_a_failed_backfill_hints_at_is_a_command() {
+        Cli::try_parse_from(failed_runs("flow").split(' ')).unwrap();
     }
 }
