@@ -250,7 +250,10 @@ impl Paging {
                 None => (text.as_str(), Order::Ascending),
             };
             let found = known.iter().find(|(name, _)| *name == field).map(|(_, by)| *by);
-            let by = found.ok_or_else(|| unsortable(field, known.iter().map(|(name, _)| *name)))?;
+            let by = found.ok_or_else(|| {
+                let names: Vec<_> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
+                unsortable(field, &format!("use one of {}", names.join(", ")))
+            })?;
             match asked {
                 None => asked = Some((by, order)),
                 Some((first, direction))
@@ -282,18 +285,16 @@ impl Paging {
     pub fn in_order(&self, fields: &[&str]) -> Result<Page, ApiError> {
         let known = fields.iter().copied().map(Some).chain(std::iter::repeat(None));
         match self.order_by.iter().zip(known).find(|(asked, known)| *known != Some(asked.as_str())) {
-            Some((asked, _)) => Err(unsortable(asked, fields.iter().copied())),
+            Some((asked, _)) if fields.is_empty() => Err(unsortable(asked, "leave `order_by` out")),
+            Some((asked, _)) => Err(unsortable(asked, &format!("it has one order: `{}`", fields.join("`, then `")))),
             None => Ok(self.page()),
         }
     }
 }
 
 /// What a list is not ordered by.
-fn unsortable<'a>(field: &str, known: impl Iterator<Item = &'a str>) -> ApiError {
+fn unsortable(field: &str, instead: &str) -> ApiError {
     let field: String = field.chars().take(80).collect();
-    let names: Vec<_> = known.map(|name| format!("`{name}`")).collect();
-    let instead =
-        if names.is_empty() { "leave `order_by` out".to_owned() } else { format!("use one of {}", names.join(", ")) };
     ApiError::bad_request(format!("the list can't be ordered by `{field}`; {instead}"))
 }
 
@@ -483,6 +484,8 @@ mod tests {
         let in_order = |order_by: &[&str]| paging(order_by).in_order(&["-id", "name"]).is_ok();
         assert!(in_order(&[]) && in_order(&["-id"]) && in_order(&["-id", "name"]));
         assert!(!in_order(&["id"]) && !in_order(&["name"]) && !in_order(&["-id", "name", "x"]));
+        let told = paging(&["name"]).in_order(&["-id", "name"]).err().unwrap();
+        assert!(told.said().contains("it has one order: `-id`, then `name`"), "what it names is what is taken");
         assert!(paging(&["id"]).in_order(&[]).is_err_and(|error| error.said().contains("leave `order_by` out")));
     }
 
