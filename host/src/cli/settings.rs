@@ -18,6 +18,7 @@ use std::{
 use clap::{Arg, ArgMatches, Command};
 use http::{HeaderName, HeaderValue};
 use reqwest::Url;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 pub use self::list::{OF_ONE_PROCESS, SETTINGS};
 use super::{
@@ -558,12 +559,17 @@ impl ServeConfig {
             traces_headers: settings.get::<Headers>("traces.headers")?.unwrap_or_default().0,
             retention: retention(settings)?,
             backup: backup(settings)?,
-            log_level: settings.require("log.level", |filter: &String| {
-                filter.parse::<tracing_subscriber::filter::EnvFilter>().is_ok()
-            })?,
+            log_level: settings.require("log.level", |filter: &String| is_log_filter(filter))?,
             log_format: settings.require("log.format", |_| true)?,
         })
     }
+}
+
+/// Whether `filter` says what is logged. A word that is no level would be the name of a module, and silence all others.
+fn is_log_filter(filter: &str) -> bool {
+    let is_word = |part: &&str| part.chars().all(char::is_alphanumeric);
+    filter.parse::<EnvFilter>().is_ok()
+        && filter.split(',').map(str::trim).filter(is_word).all(|word| word.parse::<LevelFilter>().is_ok())
 }
 
 fn tls(settings: &Settings) -> Result<Option<TlsFiles>> {

@@ -73,6 +73,8 @@ fn values_out_of_range_name_the_setting_and_what_it_takes() {
         ("retention.versions_count", "100001"),
         ("retention.audit_count", "100000001"),
         ("log.level", "x=y=z"),
+        ("log.level", "warning"),
+        ("log.level", "info,verbose"),
     ] {
         let settings = gather(&[(key, value)], &[], "").unwrap();
         let error = ServeConfig::from_settings(&settings).err().expect(key).to_string();
