@@ -210,9 +210,21 @@ async fn a_log_is_followed_over_its_tries_to_its_end() {
     let log = shell.run(&["tasks", "logs", "-f", "busy_bees", run_id, "slow_a"]).await.ok();
     assert!(log.contains("step 0 of slow_a") && log.contains("step 11 of slow_a"), "{log}");
 
-    let run = shell.run(&["dags", "trigger", "retried", "-o", "json"]).await.json();
+    // Also from before its run starts: as long as the dag is paused.
+    shell.run(&["dags", "pause", "retried"]).await.ok();
+    let made = shell.run(&["dags", "trigger", "retried", "-o", "json"]).await;
+    assert!(made.err.contains("airlock dags unpause retried"), "{}", made.err);
+    let run = made.json();
     let run_id = run["dag_run_id"].as_str().unwrap();
-    let log = shell.run(&["tasks", "logs", "-f", "retried", run_id, "third_time"]).await.ok();
+    let log_of = ["tasks", "logs", "retried", run_id, "third_time"];
+    let follow = [&log_of[..], &["-f"]].concat();
+    let start = async {
+        let told = shell.run(&log_of).await.failed(3);
+        assert!(told.contains("it is queued"), "{told}");
+        shell.run(&["dags", "unpause", "retried"]).await.ok();
+    };
+    let (log, ()) = tokio::join!(shell.run(&follow), start);
+    let log = log.ok();
     assert!(log.contains("not yet"), "{log}");
     assert_eq!(shell.run(&["runs", "show", "retried", run_id, "-o", "json"]).await.json()["state"], "success");
 }

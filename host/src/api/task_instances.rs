@@ -28,7 +28,7 @@ use crate::{
     model::{
         ids::{DagId, RunId, TaskId},
         spec::DagSpec,
-        state::TaskState,
+        state::{RunState, TaskState},
         time::Timestamp,
     },
     store::{DagRunKey, DagVersionKey, InstanceKey, TaskInstanceRow},
@@ -240,6 +240,9 @@ pub async fn find_instance(
     }
     let index = if map_index < 0 { String::new() } else { format!(" with map_index {map_index}") };
     let what = format!("dag_run `{}` has no task instance `{}`{index}", path.dag_run_id, path.task_id);
+    if run.state == RunState::Queued {
+        return Err(ApiError::not_found(format!("{what}: it is queued, and has its task instances once it starts")));
+    }
     let first = InstanceKey { map_index: 0, ..key };
     if map_index < 0 && api.store.task_instance_get(&first).await?.is_some() {
         return Err(ApiError::not_found(format!(

@@ -181,6 +181,14 @@ async fn set_paused(client: &Client, dag_id: &str, is_paused: bool) -> Result<()
     Ok(())
 }
 
+/// Says that a run which was made waits for somebody to unpause its dag.
+async fn tell_if_paused(client: &Client, dag_id: &str) {
+    // The run is made, whatever becomes of this question.
+    if client.get(&["dags", dag_id], &[]).await.is_ok_and(|dag| dag["is_paused"] == true) {
+        note(&format!("dag `{dag_id}` is paused: the run starts when it is not; airlock dags unpause {dag_id}"));
+    }
+}
+
 impl TriggerArgs {
     async fn run(self, client: &Client, format: Format) -> Result<()> {
         let mut body = json!({"logical_date": self.logical_date, "conf": self.params.unwrap_or_default()});
@@ -190,6 +198,9 @@ impl TriggerArgs {
             }
         }
         let mut run = client.post(&["dags", &self.dag_id, "dagRuns"], &body).await?;
+        if run["state"] == "queued" {
+            tell_if_paused(client, &self.dag_id).await;
+        }
         if !self.wait {
             return show_run(&run, format);
         }

@@ -256,8 +256,15 @@ impl LogsArgs {
         let path = self.instance.path();
         let mut printed = 0;
         loop {
-            // The state is asked first: what an attempt wrote is all there when the state says that it is over.
-            let row = client.get(&path, &[]).await?;
+            // States are asked first: what an attempt wrote is all there when the state says that it is over, and a run that is not
+            // queued has its instances.
+            let is_to_come = self.follow && self.is_to_come(client).await?;
+            let found = client.get(&path, &[]).await;
+            if is_to_come && found.as_ref().is_err_and(|error| error.status() == Some(404)) {
+                tokio::time::sleep(NEXT_TRY_PAUSE).await;
+                continue;
+            }
+            let row = found?;
             let is_over = row.get("state").and_then(Value::as_str).is_some_and(wait::is_finished);
             let present = row.get("try_number").and_then(Value::as_u64).unwrap_or(0);
             let number = self.try_number.map_or(present, u64::from);
@@ -276,6 +283,12 @@ impl LogsArgs {
             }
             tokio::time::sleep(NEXT_TRY_PAUSE).await;
         }
+    }
+
+    /// Whether the run is queued: it has its task instances once it starts.
+    async fn is_to_come(&self, client: &Client) -> Result<bool> {
+        let run = client.get(&["dags", &self.instance.dag_id, "dagRuns", &self.instance.run_id], &[]).await?;
+        Ok(run["state"] == "queued")
     }
 }
 
