@@ -273,6 +273,10 @@ async fn variables_and_connections_move_between_airlocks_with_their_secrets() {
     let (one, other) = (shell.file("v.json", &variables.to_string()), shell.file("c.json", &connections.to_string()));
     shell.run(&["variables", "import", &one]).await.ok();
     shell.run(&["connections", "import", &other]).await.ok();
+    // What is refused does not keep the rest from being imported.
+    let refused = shell.file("refused.json", r#"{"a@b": 1, "c@d": 2, "plain": "text"}"#);
+    let told = shell.run(&["variables", "import", &refused]).await.failed(4);
+    assert!(told.contains("`a@b`") && told.contains("`c@d`") && told.contains("1 of 3 variables imported"), "{told}");
     assert_eq!(shell.run(&["variables", "get", "plain"]).await.ok(), "text\n");
     shell.run_with(&["variables", "set", "typed", "-"], "from a pipe\n").await.ok();
     assert_eq!(shell.run(&["variables", "get", "typed"]).await.ok(), "from a pipe\n");

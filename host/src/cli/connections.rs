@@ -11,7 +11,7 @@ use super::{
     login::ask_password,
     output::{self, Format, note},
     services::Vault,
-    variables::{Existing, put, read_object, set},
+    variables::{Existing, import, read_object, set},
 };
 use crate::{
     model::{ids::ConnectionId, time::Clock},
@@ -103,12 +103,8 @@ impl ConnectionsCommand {
             Self::Delete { id } => client()?.delete(&["connections", &id]).await,
             Self::Import { file, existing } => {
                 let (client, connections) = (client()?, read(&file)?);
-                let mut done = 0;
-                for (id, connection) in &connections {
-                    done += usize::from(put(&client, "connections", id, &body(id, connection), existing).await?);
-                }
-                note(&format!("{done} of {} connections imported", connections.len()));
-                Ok(())
+                let bodies = connections.iter().map(|(id, connection)| (id.as_str(), body(id, connection)));
+                import(&client, "connections", bodies, existing).await
             }
             Self::Export(local) => export(&local.open().await?).await,
         }

@@ -80,7 +80,6 @@ impl CliError {
         self
     }
 
-    #[cfg(test)]
     pub fn kind(&self) -> Kind {
         self.kind
     }

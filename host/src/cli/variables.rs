@@ -88,12 +88,8 @@ impl VariablesCommand {
             Self::Delete { key } => client()?.delete(&["variables", &key]).await,
             Self::Import { file, existing } => {
                 let (client, variables) = (client()?, read(&file)?);
-                let mut done = 0;
-                for variable in &variables {
-                    done += usize::from(put(&client, "variables", &variable.key, &variable.body(), existing).await?);
-                }
-                note(&format!("{done} of {} variables imported", variables.len()));
-                Ok(())
+                let bodies = variables.iter().map(|variable| (variable.key.as_str(), variable.body()));
+                import(&client, "variables", bodies, existing).await
             }
             Self::Export(local) => export(&local.open().await?).await,
         }
@@ -188,8 +184,37 @@ async fn export(vault: &Vault) -> Result<()> {
     }
 }
 
+/// Creates or changes things of `noun`. One that is refused does not keep the others from being imported.
+///
+/// # Errors
+/// If one was refused, or the server can't be asked.
+pub async fn import<'a>(
+    client: &Client,
+    noun: &str,
+    bodies: impl ExactSizeIterator<Item = (&'a str, Value)>,
+    existing: Existing,
+) -> Result<()> {
+    let (all, mut done, mut refused) = (bodies.len(), 0, Vec::new());
+    for (id, body) in bodies {
+        match put(client, noun, id, &body, existing).await {
+            Ok(is_written) => done += usize::from(is_written),
+            Err(error) if error.kind() == Kind::Refused && existing != Existing::Fail => refused.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    let imported = format!("{done} of {all} {noun} imported");
+    let Some(last) = refused.pop() else {
+        note(&imported);
+        return Ok(());
+    };
+    for error in refused {
+        note(&error.to_string());
+    }
+    Err(last.hint(imported))
+}
+
 /// Creates `noun/id`, or does with it what `existing` says; whether it was written.
-pub async fn put(client: &Client, noun: &str, id: &str, body: &Value, existing: Existing) -> Result<bool> {
+async fn put(client: &Client, noun: &str, id: &str, body: &Value, existing: Existing) -> Result<bool> {
     let named = |error: CliError| error.in_front(format!("`{id}`"));
     match client.post(&[noun], body).await {
         Ok(_) => Ok(true),
