@@ -96,6 +96,32 @@ async fn a_run_is_cancelled_and_its_tasks_say_what_they_wait_for() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_run_waits_over_a_restart_of_the_server() {
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    client.upload(SLOW.into()).await.ok();
+    let shell = Shell::signed_in(&server).await;
+    let restart = async {
+        let newest = async || {
+            let runs = client.get("/api/v2/dags/slow/dagRuns").await.ok();
+            runs["dag_runs"][0]["dag_run_id"].as_str().map(str::to_owned)
+        };
+        let run_id = until("the run is made", Duration::from_secs(10), newest).await;
+        naps(&client, &run_id).await;
+        server.kill();
+        // Longer than between two of its questions.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        server.restart().await;
+        let nap = format!("/api/v2/dags/slow/dagRuns/{run_id}/taskInstances/nap");
+        server.client().await.patch(&nap, &json!({"new_state": "success"})).await.ok();
+    };
+    let (waited, ()) = tokio::join!(shell.run(&["dags", "trigger", "slow", "--wait", "-o", "json"]), restart);
+    assert!(waited.err.contains("asked again"), "{}", waited.err);
+    assert_eq!(waited.json()["state"], "success");
+}
+
+#[tokio::test]
 async fn a_day_with_airlock() {
     let server = Server::start().await;
     let shell = Shell::signed_in(&server).await;

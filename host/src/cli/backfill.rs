@@ -8,7 +8,7 @@ use super::{
     client::Client,
     error::{CliError, Kind, Result},
     output::{Format, note},
-    progress,
+    progress, wait,
 };
 use crate::model::time::Timestamp;
 
@@ -117,7 +117,7 @@ impl CreateArgs {
             return format.object(&made);
         }
         let id = made.get("id").map(ToString::to_string).unwrap_or_default();
-        let over = wait(client, &id).await?;
+        let over = to_end(client, &id).await?;
         format.object(&over)?;
         match over.get("failed").and_then(Value::as_u64) {
             Some(0) => Ok(()),
@@ -133,12 +133,12 @@ fn failed_runs(dag_id: &str) -> String {
 }
 
 /// Waits until the backfill is over, on a terminal with a bar of its intervals.
-async fn wait(client: &Client, id: &str) -> Result<Value> {
+async fn to_end(client: &Client, id: &str) -> Result<Value> {
     note(&format!("backfill {id} goes on by itself if you stop waiting"));
     let bar = progress::count(format!("backfill {id}"), 0);
     let mut pause = Duration::from_millis(100);
     loop {
-        let backfill = client.get(&["backfills", id], &[]).await?;
+        let backfill = wait::ask(client, &["backfills", id]).await?;
         let number = |field| backfill.get(field).and_then(Value::as_u64).unwrap_or(0);
         bar.set_length(number("total"));
         bar.set_position(number("skipped") + number("success") + number("failed"));

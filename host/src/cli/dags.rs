@@ -205,7 +205,7 @@ impl TriggerArgs {
             return show_run(&run, format);
         }
         let run_id = run.get("dag_run_id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        run = wait::run_to_end(client, &self.dag_id, &run_id).await?;
+        run = wait::run_to_end(client, &self.dag_id, &run_id, run).await?;
         show_run(&run, format)?;
         wait::require_success(&run)
     }

@@ -96,12 +96,13 @@ impl RunsCommand {
                 format.list(&client.list(&["dags", dag_id, "dagRuns"], &query, "dag_runs", limit).await?, RUN_COLUMNS)
             }
             Self::Show { dag_id, run_id, wait } => {
+                let run = client.get(&["dags", &dag_id, "dagRuns", &run_id], &[]).await?;
                 if wait {
-                    let run = wait::run_to_end(client, &dag_id, &run_id).await?;
+                    let run = wait::run_to_end(client, &dag_id, &run_id, run).await?;
                     format.object(&run)?;
                     return wait::require_success(&run);
                 }
-                format.object(&client.get(&["dags", &dag_id, "dagRuns", &run_id], &[]).await?)
+                format.object(&run)
             }
             Self::Callbacks { dag_id, run_id, limit } => {
                 let segments = ["dags", &dag_id, "dagRuns", &run_id, "callbacks"];
