@@ -6,16 +6,14 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
+    dag_runs::find_run,
     error::ApiError,
     extract::{Path, Query},
     paths::{InstancePath, MapIndex, TaskPath},
     permit::Scoped,
+    task_instances::find_spec,
 };
-use crate::{
-    auth::DagScope,
-    model::ids::{DagId, RunId, TaskId},
-    scheduler::Dependency,
-};
+use crate::{auth::DagScope, scheduler::Dependency};
 
 /// Airflow: `TaskDependencyResponse`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,12 +32,16 @@ pub struct TaskDependencyCollectionResponse {
 async fn dependencies(
     api: &Api,
     scope: &DagScope,
-    dag_id: &DagId,
-    run_id: &RunId,
-    task_id: &TaskId,
+    path: &TaskPath,
     map_index: i32,
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
-    let waits = api.scheduler.task_dependencies(dag_id, run_id, task_id, map_index).await?;
+    let TaskPath { dag_id, dag_run_id, task_id } = path;
+    let run = find_run(api, dag_id, dag_run_id).await?;
+    // Its instances are not there before the run starts, or its list is; what they wait for is known.
+    if !find_spec(api, run.version).await?.nodes.iter().any(|node| node.task_id == task_id.as_str()) {
+        return Err(ApiError::not_found(format!("dag_run `{dag_run_id}` has no task `{task_id}`")));
+    }
+    let waits = api.scheduler.task_dependencies(dag_id, dag_run_id, task_id, map_index).await?;
     let view = |wait: &Dependency| TaskDependencyResponse { name: wait.name, reason: wait.reason(scope.seen()) };
     Ok(Json(TaskDependencyCollectionResponse { dependencies: waits.iter().map(view).collect() }))
 }
@@ -55,7 +57,7 @@ pub async fn get_task_instance_dependencies(
     Path(path): Path<TaskPath>,
     Query(index): Query<MapIndex>,
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
-    dependencies(&api, &scope, &path.dag_id, &path.dag_run_id, &path.task_id, index.map_index).await
+    dependencies(&api, &scope, &path, index.map_index).await
 }
 
 /// What an instance of a mapped task waits for; empty if it does not wait.
@@ -68,5 +70,6 @@ pub async fn get_mapped_task_instance_dependencies(
     Scoped(scope): Scoped,
     Path(path): Path<InstancePath>,
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
-    dependencies(&api, &scope, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await
+    let (path, map_index) = path.split();
+    dependencies(&api, &scope, &path, map_index).await
 }

@@ -519,7 +519,10 @@ async fn links_of_operators_and_logs_elsewhere_are_none() {
     let task_id = listed["task_instances"][0]["task_id"].as_str().unwrap();
     let links = api.get(&format!("{instances}/{task_id}/links")).await.ok();
     assert_eq!(links, json!({"extra_links": {}, "total_entries": 0}));
-    api.get(&format!("{instances}/nothing/links")).await.refused(404);
+    for of_none in ["links", "dependencies", "7/dependencies"] {
+        api.get(&format!("{instances}/nothing/{of_none}")).await.refused(404);
+    }
+    api.get(&format!("{instances}/{task_id}/dependencies")).await.ok();
     assert_eq!(api.get(&format!("{instances}/{task_id}/links?try_number=1")).await.ok(), links);
     api.get(&format!("{instances}/{task_id}/links?try_number=9")).await.refused(404);
     let refused = api.get(&format!("{instances}/{task_id}/externalLogUrl/1")).await.refused(400);
