@@ -354,6 +354,10 @@ async fn what_set_is_not_told_stays_as_it_is() {
     db["password"] = json!("n3w");
     db.as_object_mut().unwrap().remove("description");
     assert_eq!(exported().await["db"], db);
+    // What signs in here is not what is handed to another system.
+    let shell_of_ci = Shell::signed_in(&server).await.env("AIRLOCK_PASSWORD", ADMIN_PASSWORD);
+    shell_of_ci.run_with(&["connections", "set", "db", "--password"], "n3w\n").await.ok();
+    assert_eq!(exported().await["db"], db);
     set(&["api", "--host", "api.example"], "").await.ok();
     assert_eq!(exported().await["api"], json!({"conn_type": "generic", "host": "api.example"}));
 

@@ -8,16 +8,24 @@ use super::{
     output::note,
 };
 
+/// Where `login` takes the password from, before it asks.
+const PASSWORD: &str = "AIRLOCK_PASSWORD";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = "The password is that of AIRLOCK_PASSWORD, or asked for, or a line of standard input.")]
 pub struct LoginArgs {
     #[arg(long, default_value = "admin")]
     username: String,
 }
 
 impl LoginArgs {
-    /// Asks for the password (or reads a line of standard input, or `AIRLOCK_PASSWORD`) and keeps the token.
+    /// Takes the password of `AIRLOCK_PASSWORD`, or asks for it, and keeps the token.
     pub async fn run(self, server: &ClientArgs) -> Result<()> {
-        let password = ask_password(&format!("Password of {}: ", self.username))?;
+        let password = match std::env::var(PASSWORD) {
+            Ok(password) if !password.is_empty() => password,
+            _ => ask_password(&format!("Password of {}: ", self.username))
+                .map_err(|error| error.hint(format!("type it, pipe it into standard input, or set {PASSWORD}")))?,
+        };
         let token = Client::anonymous(server)?.sign_in(&self.username, &password).await?;
         let path = keep_token(server, Some(token))?;
         note(&format!("signed in as {}; the token is in {}", self.username, path.display()));
@@ -30,11 +38,9 @@ impl LoginArgs {
     }
 }
 
-/// A password: `AIRLOCK_PASSWORD`, or typed without echo, or a line of standard input.
+/// A password, typed without echo, or a line of standard input. Not that of `AIRLOCK_PASSWORD`: it is the user's, and this one may
+/// be another's, or go to another system.
 pub fn ask_password(prompt: &str) -> Result<String> {
-    if let Ok(password) = std::env::var("AIRLOCK_PASSWORD") {
-        return Ok(password);
-    }
     let password = if std::io::stdin().is_terminal() {
         rpassword::prompt_password(prompt).or_fail(Kind::Usage, || "can't read a password".into())?
     } else {
@@ -43,8 +49,9 @@ pub fn ask_password(prompt: &str) -> Result<String> {
         line.trim_end_matches(['\r', '\n']).to_owned()
     };
     if password.is_empty() {
-        return Err(CliError::text(Kind::Usage, "the password is empty")
-            .hint("type it, pipe it into standard input, or set AIRLOCK_PASSWORD"));
+        return Err(
+            CliError::text(Kind::Usage, "the password is empty").hint("type it, or pipe it into standard input")
+        );
     }
     Ok(password)
 }
