@@ -499,6 +499,10 @@ async fn a_new_project_builds_and_tests_at_once() {
     shell.run(&["new", "daily-sales"]).await.ok();
     shell.run(&["new", "daily-sales"]).await.failed(4);
     shell.run(&["new", "Daily Sales"]).await.failed(2);
+    // What has no name of its own, as `.`, is called as the folder is.
+    fs::create_dir_all(shell.path().join("here/src")).unwrap();
+    assert!(shell.run(&["new", "here/src/.."]).await.failed(4).contains("not empty"));
+    assert!(shell.run(&["new", "there/.."]).await.failed(2).contains("can't use `there/..`"));
     let project = shell.path().join("daily-sales");
     // Built beside this workspace: what both need is compiled once more, and downloaded no more.
     let target = build::target_dir().join("new-project");

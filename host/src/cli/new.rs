@@ -45,7 +45,10 @@ pub struct NewArgs {
 
 impl NewArgs {
     pub fn run(self) -> Result<()> {
-        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // `.` has no name of its own.
+        let named = if self.path.file_name().is_none() { fs::canonicalize(&self.path) } else { Ok(self.path.clone()) };
+        let named = named.or_fail(Kind::Usage, || format!("can't use `{}`", self.path.display()))?;
+        let name = named.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         check_name(name)?;
         if fs::read_dir(&self.path).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(CliError::text(Kind::Refused, format!("`{}` is there and not empty", self.path.display()))
