@@ -62,6 +62,8 @@ struct Kept {
     /// Parts of uploads, by upload (of Azure, by the object's key) and name or number.
     parts: BTreeMap<(String, String), Bytes>,
     last: u64,
+    /// Bytes of the largest request.
+    largest: usize,
 }
 
 /// A request.
@@ -102,6 +104,11 @@ impl Cloud {
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<String> {
         self.shared.kept().objects.keys().cloned().collect()
+    }
+
+    /// Bytes that were sent with one request, at most.
+    pub fn largest_request(&self) -> usize {
+        self.shared.kept().largest
     }
 
     /// Parts that no object was made of. Azure forgets them by itself after a week.
@@ -228,6 +235,7 @@ async fn answer(
         return StatusCode::NOT_FOUND.into_response();
     }
     let mut kept = shared.kept();
+    kept.largest = kept.largest.max(asked.body.len());
     match shared.service {
         Service::Azure => azure(&mut kept, &asked),
         Service::Google => google(&mut kept, &asked),

@@ -15,7 +15,10 @@ mod writer;
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use object_store::{
     Attribute, Attributes, GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, memory::InMemory,
     path::Path,
@@ -28,6 +31,9 @@ pub use signature::Signer;
 pub use writer::BlobWriter;
 
 use crate::model::time::Timestamp;
+
+/// What a stream asks for at a time: a request for it is over long before its time is.
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// Object storage. Clones share it.
 #[derive(Debug, Clone)]
@@ -91,8 +97,9 @@ impl Blobs {
 
     /// Stores an object. One of the same key is replaced.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BlobError> {
-        self.objects.put(&self.path(key)?, bytes.into()).await?;
-        Ok(())
+        let mut writer = self.writer(key)?;
+        writer.write(bytes).await?;
+        writer.finish().await
     }
 
     /// A whole object. For small ones: see [`Blobs::stream`].
@@ -108,13 +115,22 @@ impl Blobs {
         found(self.objects.get_range(&self.path(key)?, range).await)
     }
 
-    /// An object, piece by piece.
+    /// An object, piece by piece. No request is open while nobody asks for the next one: it may be read as slowly as one likes.
     pub async fn stream(&self, key: &str) -> Result<Option<BlobRead>, BlobError> {
-        let object = self.open_object(key).await?;
-        Ok(object.map(|object| {
-            let size_bytes = object.meta.size;
-            BlobRead { size_bytes, stream: object.into_stream().map_err(BlobError::from).boxed() }
-        }))
+        let Some(BlobInfo { key, size_bytes, .. }) = self.info(key).await? else { return Ok(None) };
+        let pieces = stream::try_unfold((self.clone(), key, 0), move |(blobs, key, at)| async move {
+            if at >= size_bytes {
+                return Ok(None);
+            }
+            let piece = blobs.get_range(&key, at..size_bytes.min(at + PIECE_BYTES)).await?;
+            let piece = piece.filter(|piece| !piece.is_empty()).ok_or_else(|| object_store::Error::NotFound {
+                path: key.clone(),
+                source: "it was deleted while it was read".into(),
+            })?;
+            let next = at + piece.len() as u64;
+            Ok::<_, BlobError>(Some((piece, (blobs, key, next))))
+        });
+        Ok(Some(BlobRead { size_bytes, stream: pieces.boxed() }))
     }
 
     /// Begins an object of unknown length. It is there when [`BlobWriter::finish`] returns.
@@ -145,7 +161,7 @@ impl Blobs {
     /// The first thing that went wrong. Some of the objects may be gone then; call it again.
     pub async fn delete_many(&self, keys: &[String]) -> Result<(), BlobError> {
         let paths = keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>, _>>()?;
-        let mut deleted = self.objects.delete_stream(futures_util::stream::iter(paths).boxed());
+        let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
         let mut failed = Ok(());
         while let Some(result) = deleted.next().await {
             failed = failed.and(found(result).map(drop));

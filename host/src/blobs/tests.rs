@@ -59,6 +59,12 @@ async fn meets_the_contract(blobs: &Blobs) {
         assert_eq!(blobs.get(&key).await.unwrap(), None, "not there before it is finished");
         writer.finish().await.unwrap();
         assert!(blobs.get(&key).await.unwrap().unwrap() == bytes, "{size}");
+        let read = blobs.stream(&key).await.unwrap().unwrap().stream.try_collect::<Vec<_>>().await.unwrap();
+        assert!(
+            read.iter().all(|piece| piece.len() as u64 <= PIECE_BYTES),
+            "one request for all would end before a slow reader"
+        );
+        assert!(read.concat() == bytes, "{size}");
     }
 
     let abandoned = keys::artifact(Uuid::new_v4());
@@ -165,6 +171,9 @@ async fn is_a_bucket(blobs: &Blobs, cloud: &Cloud) {
     let after: Vec<_> = blobs.list_after("logs", Some("logs/4")).unwrap().try_collect().await.unwrap();
     assert_eq!(after.len(), 2);
     assert!(cloud.keys().iter().all(|key| key.starts_with("files/")), "{:?}", cloud.keys());
+    blobs.put("xcoms/large", vec![7; 12 << 20].into()).await.unwrap();
+    assert_eq!(blobs.info("xcoms/large").await.unwrap().unwrap().size_bytes, 12 << 20);
+    assert!(cloud.largest_request() <= 5 << 20, "a request for all of it would end before a slow line");
     assert_eq!(cloud.unfinished(), 0);
     let info = blobs.info("logs/1").await.unwrap().unwrap();
     assert_eq!((info.key.as_str(), info.size_bytes), ("logs/1", 1));
