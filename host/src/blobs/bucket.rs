@@ -53,6 +53,6 @@ impl Blobs {
         };
         let objects = builder.build()?;
         let prefix = Path::parse(prefix).map_err(|source| object_store::Error::InvalidPath { source })?;
-        Ok(Self { objects: Arc::new(objects), prefix, place: format!("s3://{bucket}").into(), aborts })
+        Ok(Self { objects: Arc::new(objects), prefix, place: format!("s3://{bucket}").into(), folder: None, aborts })
     }
 }

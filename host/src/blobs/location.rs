@@ -43,6 +43,11 @@ pub(super) fn without_query(url: &str) -> &str {
     url.split('?').next().unwrap_or(url)
 }
 
+/// The folder that `url` names, if it names one.
+pub(super) fn folder(url: &str) -> Option<PathBuf> {
+    Url::parse(url).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok()
+}
+
 fn local(folder: &PathBuf) -> Result<Arc<dyn ObjectStore>, String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("its folder can't be made: {error}"))?;
     let files = LocalFileSystem::new_with_prefix(folder).map_err(|error| error.to_string())?;

@@ -10,9 +10,10 @@ pub mod keys;
 mod location;
 mod signature;
 mod transport;
+mod unfinished;
 mod writer;
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{
@@ -43,6 +44,8 @@ pub struct Blobs {
     prefix: Path,
     /// Where they are, for people.
     place: Arc<str>,
+    /// If they are in one.
+    folder: Option<PathBuf>,
     /// Uploads that are being given up.
     aborts: TaskTracker,
 }
@@ -76,6 +79,7 @@ impl Blobs {
             objects,
             prefix,
             place: location::without_query(url).trim_end_matches('/').into(),
+            folder: location::folder(url),
             aborts: TaskTracker::new(),
         })
     }
@@ -86,6 +90,7 @@ impl Blobs {
             objects: Arc::new(InMemory::new()),
             prefix: Path::default(),
             place: "memory".into(),
+            folder: None,
             aborts: TaskTracker::new(),
         }
     }

@@ -133,7 +133,7 @@ fn an_address_that_is_wrong_says_why_and_tells_no_secret() {
 
 fn with(url: &str, settings: &[(&str, &str)]) -> Blobs {
     let (objects, prefix) = location::open_with(url, settings).unwrap();
-    Blobs { objects, prefix, place: url.into(), aborts: TaskTracker::new() }
+    Blobs { objects, prefix, place: url.into(), folder: None, aborts: TaskTracker::new() }
 }
 
 fn of_cloud(scheme: &str, cloud: &Cloud) -> Blobs {

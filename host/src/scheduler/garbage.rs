@@ -1,5 +1,5 @@
 //! Deletes what is superfluous already: what deleted runs left in other tables, objects that no row names any more, cached
-//! results that have expired. Then it gives the space back.
+//! results that have expired; at first, what processes that were killed did not finish writing. Then it gives the space back.
 //!
 //! The store notes all of it in the transaction that made it superfluous; objects are deleted from object storage and then
 //! forgotten. A crash between the two deletes them again, which does nothing.
@@ -34,6 +34,8 @@ enum CollectError {
 const BATCH: u32 = 500;
 /// How long it waits if nothing wakes it: retries replace results without telling.
 const INTERVAL: Duration = Duration::from_mins(1);
+/// What was written to so long before this process led, nobody writes any more; clocks may differ by as much.
+const UNFINISHED: Duration = Duration::from_mins(1);
 
 /// What it works with.
 pub struct Collector {
@@ -47,6 +49,9 @@ pub struct Collector {
 /// Collects until it is dropped; `wake` says that there may be something.
 pub async fn collect(collector: Collector, wake: Arc<Notify>) {
     let store = &collector.store;
+    if let Err(error) = delete_unfinished(&collector.blobs, Clock.now().before(UNFINISHED)).await {
+        tracing::warn!(error = %error, "half-written files can't be deleted; the next start tries again");
+    }
     loop {
         if let Err(error) = collect_all(&collector).await {
             tracing::warn!(error = %error, "what deletions left can't be deleted now; this is tried again");
@@ -81,6 +86,13 @@ async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -
         metrics.deleted_objects(claimed.len() as u64);
     }
     while paced(store.vacuum_step()).await? {}
+    Ok(())
+}
+
+async fn delete_unfinished(blobs: &Blobs, before: Timestamp) -> Result<(), BlobError> {
+    for folder in keys::FOLDERS {
+        blobs.delete_unfinished(folder, before).await?;
+    }
     Ok(())
 }
 
