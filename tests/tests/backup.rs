@@ -136,6 +136,12 @@ async fn damage_is_found_and_old_backups_go() {
     let cli = Shell::signed_in(&server).await;
     let (data, backups) = (server.data_dir(), cli.path().join("backups"));
     let (data, target) = (text(&data), text(&backups));
+    // Of a backup that failed long ago, and of one that is being made elsewhere.
+    let (failed, made) = (backups.join("databases/1.db.zst"), backups.join("databases/2.db.zst"));
+    fs::create_dir_all(backups.join("databases")).unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+    fs::File::create(&failed).unwrap().set_modified(long_ago).unwrap();
+    fs::write(&made, b"made").unwrap();
     let mut ids = Vec::new();
     for _ in 0..3 {
         let run = client.trigger("remembered", json!({})).await;
@@ -147,6 +153,7 @@ async fn damage_is_found_and_old_backups_go() {
     let listed = cli.run(&["restore", target, "--list", "-o", "json"]).await.json();
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|backup| backup["backup"].clone()).collect();
     assert_eq!(listed, [json!(ids[1]), json!(ids[2])]);
+    assert!(!failed.exists() && made.exists());
 
     // Restored into SQLite, wherever the server's rows were. Objects are not what they were, and others are gone.
     let cli = Shell::new();

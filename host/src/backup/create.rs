@@ -1,21 +1,23 @@
 //! Makes a backup.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, BufWriter, Write as _},
     num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     BACKUPS, BackupError, OURS, copy, file_error,
-    manifest::{self, Entry, FORMAT, File, Manifest, object_key},
+    manifest::{self, Entry, FORMAT, File, Manifest, OF_ONE, object_key},
     of,
 };
 use crate::{
-    blobs::{Blobs, keys},
+    blobs::{BlobInfo, Blobs, keys},
     model::{dag_access::DagSet, ids::Digest, time::Timestamp},
     store::{self, Inventory, KeptBlob, MAX_PAGE, Page, Store},
 };
@@ -24,6 +26,8 @@ use crate::{
 const COPIES: usize = 8;
 /// Objects that are compared at a time.
 const BATCH: usize = 1_000;
+/// Nobody who makes a backup, on whatever machine, takes so long from the copy of the database to the manifest.
+const ABANDONED: Duration = Duration::from_hours(1);
 /// Objects that were not there and are named in the manifest.
 const MISSING_NAMED: usize = 100;
 
@@ -59,6 +63,9 @@ pub async fn create(plan: &Plan<'_>, now: Timestamp) -> Result<Created, BackupEr
     let Plan { store, data_dir, blobs, backups, key, keep } = plan;
     let folder = Scratch::new(data_dir).await?;
     let earlier = manifest::list(backups).await?;
+    if keep.is_some() {
+        delete_unfinished(backups, &earlier, now.before(ABANDONED)).await?;
+    }
     let id = Manifest::id_at(now);
 
     let database = folder.file("airlock.db");
@@ -206,6 +213,20 @@ async fn write_index(inventory: &mut Inventory, path: &Path) -> Result<(u64, u64
     Ok((objects, bytes))
 }
 
+/// Deletes what belongs to no backup, because the one that it was for failed or was killed: what was written before `before`.
+async fn delete_unfinished(backups: &Blobs, earlier: &[Manifest], before: Timestamp) -> Result<(), BackupError> {
+    let named: BTreeSet<String> = earlier.iter().flat_map(Manifest::own_keys).collect();
+    for folder in OF_ONE {
+        let listed: Vec<BlobInfo> = of(BACKUPS, of(BACKUPS, backups.list(folder))?.try_collect().await)?;
+        let left = listed.into_iter().filter(|info| info.modified_at < before && !named.contains(&info.key));
+        of(BACKUPS, backups.delete_many(&left.map(|info| info.key).collect::<Vec<_>>()).await)?;
+    }
+    for folder in OF_ONE.into_iter().chain(["backups", "objects"]) {
+        of(BACKUPS, backups.delete_unfinished(folder, before).await)?;
+    }
+    Ok(())
+}
+
 /// Deletes backups beyond `keep`, and the objects that no backup names any more.
 async fn prune(
     backups: &Blobs,
@@ -222,7 +243,7 @@ async fn prune(
     }
     for old in &earlier {
         // What makes it a backup goes first.
-        for key in [Manifest::key(&old.id), old.database_key(), old.index_key(), old.secret_key()] {
+        for key in old.own_keys() {
             of(BACKUPS, backups.delete(&key).await)?;
         }
     }

@@ -12,6 +12,9 @@ use crate::{
 /// The form of backups that this version makes and reads.
 pub const FORMAT: u32 = 1;
 
+/// Where what belongs to one backup alone is, but for its manifest.
+pub const OF_ONE: [&str; 3] = ["databases", "indexes", "keys"];
+
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -69,6 +72,11 @@ impl Manifest {
 
     pub fn secret_key(&self) -> String {
         format!("keys/{}", self.id)
+    }
+
+    /// What belongs to it alone; first what makes it a backup.
+    pub fn own_keys(&self) -> [String; 4] {
+        [Self::key(&self.id), self.database_key(), self.index_key(), self.secret_key()]
     }
 }
 
