@@ -333,14 +333,8 @@ impl Effects {
 
     /// Hides `secrets` in all that the attempt says from now on, and `unrecorded` in a recording of it.
     pub fn hide(&mut self, secrets: Vec<SecretString>, unrecorded: Vec<SecretString>) {
-        self.unrecorded.extend(unrecorded);
-        let known = self.secrets.len();
-        for secret in secrets {
-            if !self.secrets.contains(&secret) {
-                self.secrets.push(secret);
-            }
-        }
-        if self.secrets.len() > known {
+        add_new(&mut self.unrecorded, unrecorded);
+        if add_new(&mut self.secrets, secrets) {
             self.masker = Masker::new(self.secrets.iter().map(SecretString::expose));
         }
     }
@@ -393,9 +387,31 @@ impl Effects {
     }
 }
 
+/// Adds what is not there yet: an attempt gets the same secrets with each of its calls. Whether there was any.
+fn add_new(known: &mut Vec<SecretString>, secrets: Vec<SecretString>) -> bool {
+    let before = known.len();
+    for secret in secrets {
+        if !known.contains(&secret) {
+            known.push(secret);
+        }
+    }
+    known.len() > before
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_used_again_and_again_is_held_once() {
+        let mut effects = Effects::default();
+        let secrets = || vec![SecretString::from("hunter22".to_owned()), SecretString::from("token-1".to_owned())];
+        for _ in 0..3 {
+            effects.hide(secrets(), secrets());
+        }
+        assert_eq!((effects.secrets.len(), effects.unrecorded.len()), (2, 2));
+        assert!(effects.masker.finds(b"a token-1") && effects.recording_masker().finds(b"a token-1"));
+    }
 
     #[test]
     fn params_of_runs_and_extras_of_assets_have_a_bound_together() {
