@@ -5,7 +5,7 @@ use crate::{
     engine::{self, Command, Event, InstanceChange, InstanceId, Outcome},
     executor::{AttemptResult, Completion},
     model::{ids::XComKey, state::TaskState, wait::Wait},
-    store::{ArtifactRow, DagRunKey, InstanceKey, XComNew},
+    store::{ArtifactRow, DagRunKey, InstanceKey, RecordingRow, XComNew},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -26,8 +26,9 @@ impl<D: Dispatch> Driver<D> {
             ..
         } = completion;
         let key = id.instance.dag_run;
-        let Some(run) = self.runs.get(&key) else { return self.void(&id.instance, xcoms, artifacts) };
-        let Some(node) = run.version.dag.index(&id.instance.task_id) else {
+        let run = self.runs.get(&key);
+        let Some((run, node)) = run.and_then(|run| Some((run, run.version.dag.index(&id.instance.task_id)?))) else {
+            self.discard(recording);
             return self.void(&id.instance, xcoms, artifacts);
         };
         let instance = InstanceId { node, map_index: id.instance.map_index };
@@ -36,7 +37,11 @@ impl<D: Dispatch> Driver<D> {
         let is_current = run.state.instance(instance).is_some_and(|row| {
             row.state == TaskState::Running && (row.try_number, row.restarts) == (id.try_number, id.restart)
         });
-        turn.tick.commit.recordings.extend(recording.filter(|_| is_current));
+        if is_current {
+            turn.tick.commit.recordings.extend(recording);
+        } else {
+            self.discard(recording);
+        }
         turn.tick.commit.labels.extend(label.filter(|_| is_current).map(|label| (id.instance.clone(), label)));
         let mut message = message;
         let mut wait = None;
@@ -78,6 +83,11 @@ impl<D: Dispatch> Driver<D> {
         self.executor.forget_result(instance);
         let blobs = xcoms.into_iter().filter_map(|xcom| xcom.body.into_blob());
         self.executor.discard(blobs.chain(artifacts.into_iter().map(|artifact| artifact.blob)).collect());
+    }
+
+    /// Nobody will ask for the recording.
+    fn discard(&self, recording: Option<RecordingRow>) {
+        self.executor.discard(recording.into_iter().map(|recording| recording.blob).collect());
     }
 
     /// Tells a run's engine and does what it says. Answers which instances became success by it.

@@ -31,9 +31,9 @@ use crate::{
     store::{DagRunKey, DagRunRow, Deploy, InstanceKey, Store, StoreConfig, TaskInstanceRow},
 };
 
-/// Takes what the loop dispatches.
+/// Takes what the loop dispatches, and the keys of objects that nobody needs.
 #[derive(Debug, Clone, Default)]
-struct Script(Arc<Mutex<BTreeMap<InstanceKey, AttemptId>>>);
+struct Script(Arc<Mutex<BTreeMap<InstanceKey, AttemptId>>>, Arc<Mutex<Vec<String>>>);
 
 impl Dispatch for Script {
     fn dispatch(&self, assignments: Vec<Assignment>) {
@@ -46,7 +46,9 @@ impl Dispatch for Script {
 
     fn forget_result(&self, _: &InstanceKey) {}
 
-    fn discard(&self, _: Vec<String>) {}
+    fn discard(&self, blobs: Vec<String>) {
+        self.1.lock().unwrap().extend(blobs);
+    }
 
     fn room_of(&self, _: &QueueName) -> Option<Room> {
         None

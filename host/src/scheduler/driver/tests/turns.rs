@@ -5,7 +5,7 @@ use crate::{
     executor::Rendered,
     model::ids::XComKey,
     scheduler::ClearRequest,
-    store::{XComBody, XComFilter, XComNew, testing::CommitFault},
+    store::{RecordingRow, XComBody, XComFilter, XComNew, testing::CommitFault},
 };
 
 /// One whose tasks try again at once.
@@ -31,6 +31,32 @@ fn clear(run: &DagRunRow, task: &str) -> Request {
     let of_run = ClearRequest::of_run(run.dag_id.clone(), run.run_id.clone());
     let request = Box::new(ClearRequest { tasks: vec![(task_id(task), None)], ..of_run });
     Request::Clear { request, reply: Reply::new().0 }
+}
+
+/// The end of the try of `x` that runs, with its recording.
+fn recorded(world: &mut World, run: &DagRunRow, blob: &str) -> ExecutorEvent {
+    let ExecutorEvent::Finished(mut end) = world.ended(run, "x", AttemptResult::Success) else {
+        panic!("it is no end")
+    };
+    let (instance, try_number) = (end.id.instance.clone(), end.id.try_number);
+    end.recording =
+        Some(RecordingRow { instance, try_number, size_bytes: 1, created_at: world.now, blob: blob.to_owned() });
+    ExecutorEvent::Finished(end)
+}
+
+#[tokio::test]
+async fn the_recording_of_a_try_that_counts_for_nothing_is_deleted() {
+    let mut world = World::new(vec![dag("a", &["x", "y"])]).await;
+    let run = world.trigger("a", "r", None).await;
+    let late = recorded(&mut world, &run, "recordings/late");
+    world.turn(vec![clear(&run, "x")], Vec::new()).await;
+    world.turn(Vec::new(), vec![late]).await;
+    assert_eq!(*world.script.1.lock().unwrap(), ["recordings/late"]);
+    let kept = recorded(&mut world, &run, "recordings/kept");
+    world.turn(Vec::new(), vec![kept]).await;
+    assert_eq!(world.script.1.lock().unwrap().len(), 1);
+    let recordings = world.store.recording_list(&instance(&run, "x")).await.unwrap();
+    assert_eq!(recordings.len(), 1);
 }
 
 #[tokio::test]
