@@ -495,14 +495,17 @@ impl Shared {
         self.place(ready);
     }
 
-    /// Deletes objects that no row names. If that fails they stay, unseen.
+    /// Deletes objects that no row names, or that may be there: now, or else with the garbage, when storage can be used again.
     fn discard(&self, blobs: Vec<String>) {
         if blobs.is_empty() {
             return;
         }
-        let storage = self.blobs.clone();
+        let (storage, store) = (self.blobs.clone(), self.store.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = storage.delete_many(&blobs).await {
+            if storage.delete_many(&blobs).await.is_ok() {
+                return;
+            }
+            if let Err(error) = store.garbage_add(&blobs).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "objects of a failed attempt were left behind"

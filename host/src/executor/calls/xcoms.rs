@@ -74,7 +74,10 @@ pub(super) async fn push(shared: &Shared, attempt: &Attempt, key: &str, value: V
     attempt.effects(|effects| effects.admit_xcom(&key, size)).ok_or_else(over)??;
     spend(attempt.ledger.as_ref(), Resource::Data, size, &format!("xcom `{key}` makes"))?;
     let blob = blobs::keys::xcom(uuid::Uuid::now_v7());
-    shared.blobs.put(&blob, value.bytes.into()).await.map_err(|error| storage_failed(&error))?;
+    if let Err(error) = shared.blobs.put(&blob, value.bytes.into()).await {
+        shared.discard(vec![blob]);
+        return Err(storage_failed(&error));
+    }
     let body = XComBody::Blob(blob.clone());
     let pushed = Pushed { media_type: value.media_type, size_bytes: size as u64, body };
     let kept = attempt.effects(|effects| {

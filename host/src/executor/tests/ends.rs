@@ -16,6 +16,20 @@ async fn end(end: AttemptEnd) -> Completion {
 }
 
 #[tokio::test]
+async fn objects_that_can_not_be_deleted_now_are_left_to_the_collector() {
+    let mut fixture = Fixture::pair(serde_json::json!({})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Blobs::open(&format!("file://{}", folder.path().display())).unwrap();
+    Arc::get_mut(&mut fixture.shared).unwrap().blobs = storage;
+    // A folder is no file that can be deleted.
+    std::fs::create_dir_all(folder.path().join("artifacts/ab/left")).unwrap();
+    fixture.shared.discard(vec!["artifacts/ab/left".into()]);
+    fixture.shared.tasks.close();
+    fixture.shared.tasks.wait().await;
+    assert_eq!(fixture.shared.store.garbage_list(9).await.unwrap(), ["artifacts/ab/left"]);
+}
+
+#[tokio::test]
 async fn each_end_has_its_result() {
     let table = [
         (AttemptEnd::Success(None), AttemptResult::Success, None),
