@@ -95,6 +95,14 @@ impl Blobs {
         }
     }
 
+    /// As [`in_memory`](Self::in_memory), where each answer to a read takes so long.
+    #[cfg(test)]
+    pub fn slow_in_memory(answer: std::time::Duration) -> Self {
+        use object_store::throttle::{ThrottleConfig, ThrottledStore};
+        let config = ThrottleConfig { wait_get_per_call: answer, ..ThrottleConfig::default() };
+        Self { objects: Arc::new(ThrottledStore::new(InMemory::new(), config)), ..Self::in_memory() }
+    }
+
     /// Where the objects are, for people: the url without its query, in which a secret may stand by mistake.
     pub fn place(&self) -> &str {
         &self.place

@@ -1,7 +1,8 @@
 //! Reading logs: stored chunks and live lines as one list.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::watch;
 
 use super::{
@@ -14,6 +15,8 @@ use crate::store::LogChunkRow;
 const MAX_PAGE_BYTES: usize = 8 << 20;
 /// What a stored chunk may be decompressed to; more is damage.
 const MAX_CHUNK_BYTES: usize = 4 << 20;
+/// Chunks that are fetched at a time: a log that grows slowly has one for each of its lines.
+const FETCHES: usize = 16;
 /// Lines of a batch of `follow`.
 const FOLLOW_LINES: usize = 1_000;
 
@@ -62,17 +65,23 @@ impl View {
             }
             true
         };
-        let mut at = 0;
+        let until = first.saturating_add(limit as u64);
+        let (mut at, mut skip, mut wanted) = (0, 0, Vec::new());
         for chunk in &self.chunks {
             let end = at + lines_of(chunk);
-            if end > first {
-                let skip = usize::try_from(first.saturating_sub(at)).unwrap_or(usize::MAX);
-                let stored = load(shared, chunk).await?;
-                if !take(&mut stored.into_iter().skip(skip)) {
-                    return Ok(lines);
+            if end > first && at < until {
+                if wanted.is_empty() {
+                    skip = usize::try_from(first.saturating_sub(at)).unwrap_or(usize::MAX);
                 }
+                wanted.push(chunk.clone());
             }
             at = end;
+        }
+        let mut chunks = pin!(load_all(shared, wanted));
+        while let Some(stored) = chunks.try_next().await? {
+            if !take(&mut stored.into_iter().skip(std::mem::take(&mut skip))) {
+                return Ok(lines);
+            }
         }
         let skip = usize::try_from(first.saturating_sub(at)).unwrap_or(usize::MAX);
         take(&mut self.live.iter().skip(skip).cloned());
@@ -93,12 +102,22 @@ impl View {
             }
             true
         };
-        let mut more = take(&mut self.live.iter().rev().cloned());
-        for chunk in self.chunks.iter().rev() {
-            if !more {
+        let mut wanted = Vec::new();
+        if take(&mut self.live.iter().rev().cloned()) {
+            let mut left = limit.saturating_sub(self.live.len()) as u64;
+            for chunk in self.chunks.iter().rev() {
+                if left == 0 {
+                    break;
+                }
+                left = left.saturating_sub(lines_of(chunk));
+                wanted.push(chunk.clone());
+            }
+        }
+        let mut chunks = pin!(load_all(shared, wanted));
+        while let Some(stored) = chunks.try_next().await? {
+            if !take(&mut stored.into_iter().rev()) {
                 break;
             }
-            more = take(&mut load(shared, chunk).await?.into_iter().rev());
         }
         reversed.reverse();
         Ok(reversed)
@@ -107,6 +126,11 @@ impl View {
 
 fn lines_of(chunk: &LogChunkRow) -> u64 {
     u64::try_from(chunk.lines).unwrap_or(0)
+}
+
+/// The lines of stored chunks, in this order.
+fn load_all(shared: &Shared, chunks: Vec<LogChunkRow>) -> impl Stream<Item = Result<Vec<LogLine>, LogError>> {
+    stream::iter(chunks).map(move |chunk| async move { load(shared, &chunk).await }).buffered(FETCHES)
 }
 
 /// The lines of a stored chunk.

@@ -4,7 +4,8 @@ use futures_util::StreamExt;
 
 use super::*;
 use crate::{
-    executor::{LogFrom, LogLine, finish},
+    executor::{LogFrom, LogLine, Logs, finish},
+    store::LogChunkRow,
     wire::{AttemptEnd, Level, Line, LineSource, Usage},
 };
 
@@ -66,6 +67,45 @@ async fn a_line_is_read_at_once_and_after_it_was_stored_and_once_only() {
     stored(&fixture, 2).await;
     assert_eq!(read(&fixture, LogFrom::Line(0), 10).await, (0, vec![0, 1, 2, 3, 4], 5));
     assert_eq!(read(&fixture, LogFrom::Tail, 1).await, (4, vec![4], 5));
+}
+
+#[tokio::test]
+async fn a_log_of_many_small_pieces_is_read_several_at_a_time() {
+    let fixture = Fixture::pair(serde_json::json!({})).await;
+    let storage = Blobs::slow_in_memory(Duration::from_millis(20));
+    let frame = |number: u32| zstd::bulk::compress(format!("{{\"event\":\"{number}\"}}\n").as_bytes(), 3).unwrap();
+    let (mut object, mut chunks) = (Vec::new(), Vec::new());
+    for number in 0..300 {
+        let frame = frame(number);
+        chunks.push(LogChunkRow {
+            instance: fixture.instance("a", -1),
+            try_number: 1,
+            seq: number,
+            blob: "logs/ab/all".into(),
+            offset: object.len().try_into().unwrap(),
+            length: frame.len().try_into().unwrap(),
+            lines: 1,
+            created_at: now(),
+        });
+        object.extend(frame);
+    }
+    storage.put("logs/ab/all", object.into()).await.unwrap();
+    fixture.shared.store.log_chunk_append(&chunks).await.unwrap();
+    let logs = Logs::new(fixture.shared.store.clone(), storage, Arc::clone(&fixture.shared.books));
+    let start = std::time::Instant::now();
+    for (from, limit, first, last) in [
+        (LogFrom::Line(0), 1_000, 0_u32, 299_u32),
+        (LogFrom::Tail, 250, 50, 299),
+        (LogFrom::Line(7), 3, 7, 9),
+        (LogFrom::Tail, 1, 299, 299),
+        (LogFrom::Line(299), 5, 299, 299),
+    ] {
+        let page = logs.read(&fixture.instance("a", -1), 1, from, limit).await.unwrap();
+        assert_eq!((page.first_line, page.total_lines), (u64::from(first), 300));
+        assert_eq!(numbers(&page.lines), (first..=last).collect::<Vec<_>>());
+    }
+    // One after the other they took eleven seconds.
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
