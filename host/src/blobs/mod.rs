@@ -173,13 +173,26 @@ impl Blobs {
     /// # Errors
     /// The first thing that went wrong. Some of the objects may be gone then; call it again.
     pub async fn delete_many(&self, keys: &[String]) -> Result<(), BlobError> {
-        let paths = keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>, _>>()?;
-        let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
-        let mut failed = Ok(());
-        while let Some(result) = deleted.next().await {
-            failed = failed.and(found(result).map(drop));
-        }
-        failed
+        self.delete_each(keys).await.1
+    }
+
+    /// As [`delete_many`](Self::delete_many); answers those as well that are gone, whatever went wrong with others.
+    pub async fn delete_each(&self, keys: &[String]) -> (Vec<String>, Result<(), BlobError>) {
+        let paths = match keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>, _>>() {
+            Ok(paths) => paths,
+            Err(error) => return (Vec::new(), Err(error)),
+        };
+        let deleted: Vec<_> = self.objects.delete_stream(stream::iter(paths).boxed()).map(found).collect().await;
+        let gone = if deleted.iter().all(Result::is_ok) {
+            keys.to_vec()
+        } else if deleted.len() == keys.len() {
+            // They come in the order of the keys.
+            keys.iter().zip(&deleted).filter(|(_, deleted)| deleted.is_ok()).map(|(key, _)| key.clone()).collect()
+        } else {
+            // A request for many that failed is one error for all of them.
+            Vec::new()
+        };
+        (gone, deleted.into_iter().try_for_each(|deleted| deleted.map(drop)))
     }
 
     /// The objects whose keys start with the folder `prefix`, in no order.

@@ -68,6 +68,7 @@ async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -
     while let Some(swept) = paced(store.leftover_sweep()).await? {
         count(metrics, &swept);
     }
+    let mut failed = Ok(());
     loop {
         let listed = store.garbage_list(BATCH).await?;
         if listed.is_empty() {
@@ -80,12 +81,17 @@ async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -
         // One that came just now is for the next turn, in which there are no uploads.
         claimed.retain(|key| no_uploads.is_some() || !keys::is_component(key));
         // If it leads no more, somebody else collects them, and the process ends.
-        let Some(deleted) = store.while_it_leads(blobs.delete_many(&claimed)).await else { return Ok(()) };
-        deleted?;
-        store.garbage_forget(&claimed).await?;
-        metrics.deleted_objects(claimed.len() as u64);
+        let Some((gone, deleted)) = store.while_it_leads(blobs.delete_each(&claimed)).await else { return Ok(()) };
+        store.garbage_forget(&gone).await?;
+        metrics.deleted_objects(gone.len() as u64);
+        // One that can't be deleted keeps no other.
+        if gone.is_empty() && deleted.is_err() {
+            failed = deleted;
+            break;
+        }
     }
     while paced(store.vacuum_step()).await? {}
+    failed?;
     Ok(())
 }
 
@@ -153,6 +159,21 @@ mod tests {
         collect_all(&collector).await.unwrap();
         assert!(!blobs.exists(&key).await.unwrap());
         assert!(collector.store.garbage_list(9).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_object_that_can_not_be_deleted_keeps_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = folder.path().join("objects");
+        let blobs = Blobs::open(&format!("file://{}", objects.display())).unwrap();
+        let (collector, key) = collector(folder.path(), &blobs).await;
+        // A folder is no file that can be deleted.
+        std::fs::create_dir_all(objects.join("artifacts/ab/held")).unwrap();
+        let garbage = ["artifacts/ab/held".to_owned(), "artifacts/ab/gone".to_owned(), key.clone()];
+        collector.store.garbage_add(&garbage).await.unwrap();
+        assert!(matches!(collect_all(&collector).await, Err(CollectError::Blobs(_))));
+        assert!(!blobs.exists(&key).await.unwrap());
+        assert_eq!(collector.store.garbage_list(9).await.unwrap(), ["artifacts/ab/held"]);
     }
 
     #[tokio::test]
