@@ -61,7 +61,7 @@ pub(super) fn receive(
         return outbox.reply(attempt.key, call, refused, None);
     }
     // What needs no waiting is answered at once.
-    let request = match xcoms::push_small(attempt, request) {
+    let request = match xcoms::push_small(shared, attempt, request) {
         Ok(result) => return answer(shared, outbox, attempt, call, result, None),
         Err(request) => request,
     };

@@ -168,8 +168,6 @@ pub(super) struct Effects {
     pub sessions: Arc<Semaphore>,
     /// What it has used of the network.
     pub traffic: Traffic,
-    /// Blobs that were replaced.
-    pub garbage: Vec<String>,
     /// Bytes of all writers, finished or not; discarded ones count.
     artifact_bytes: u64,
     /// Bytes of all objects, finished or not.
@@ -202,7 +200,6 @@ impl Default for Effects {
             http: Arc::new(Semaphore::new(MAX_AT_A_TIME as usize)),
             sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
             traffic: Traffic::default(),
-            garbage: Vec::new(),
             artifact_bytes: 0,
             object_bytes: 0,
             last_stream: 0,

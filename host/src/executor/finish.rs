@@ -365,7 +365,7 @@ fn keep_result(
         shared.results.put(attempt.id().instance.clone(), Some(Arc::new(value)));
     }
     if let Some(replaced) = effects.push_xcom(XComKey::return_value(), Pushed { media_type, size_bytes, body }) {
-        effects.garbage.push(replaced);
+        shared.discard(vec![replaced]);
     }
     commit(shared, attempt, Some(effects), AttemptResult::Success, list_length);
 }
@@ -390,7 +390,7 @@ fn commit(
     let hidden = recording_masker(attempt, effects.as_deref());
     let label = label(effects.as_deref());
     if let Some(effects) = effects {
-        let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, added: assets, garbage, .. } = *effects;
+        let Effects { xcoms: pushed, artifacts: finished, asset_extras: extras, added: assets, .. } = *effects;
         asset_extras = extras;
         added = assets.into_values().collect();
         xcoms.extend(pushed.into_iter().map(|(key, pushed)| XComNew {
@@ -410,7 +410,6 @@ fn commit(
             blob: finished.blob,
             created_at: ended_at,
         }));
-        shared.discard(garbage);
     }
     let place = attempt.state().cached.take().filter(|_| result == AttemptResult::Success);
     let message = place.as_ref().and_then(|place| place.message());
@@ -456,9 +455,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
     let label = label(effects.as_deref());
     let retry_delay = effects.as_ref().and_then(|effects| effects.retry_delay);
     if let Some(effects) = effects {
-        let mut blobs = effects.blobs();
-        blobs.extend(effects.garbage);
-        shared.discard(blobs);
+        shared.discard(effects.blobs());
     }
     deliver(
         shared,

@@ -508,7 +508,7 @@ impl Shared {
             if let Err(error) = store.garbage_add(&blobs).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "objects of a failed attempt were left behind"
+                    "objects that nobody needs were left behind"
                 );
             }
         });

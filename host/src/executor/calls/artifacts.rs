@@ -71,14 +71,13 @@ pub(super) async fn finish(
     let finished = Finished { media_type, size_bytes, sha256, blob: blob.clone() };
     let kept = attempt.effects(|effects| {
         effects.streams.remove(&stream);
-        if let Some(replaced) = effects.artifacts.insert(name, finished) {
-            effects.garbage.push(replaced.blob);
-        }
+        effects.artifacts.insert(name, finished)
     });
-    if kept.is_none() {
+    let Some(replaced) = kept else {
         shared.discard(vec![blob]);
         return Err(over());
-    }
+    };
+    shared.discard(replaced.map(|replaced| replaced.blob).into_iter().collect());
     Ok(Reply::Size(size_bytes))
 }
 

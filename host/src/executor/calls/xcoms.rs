@@ -25,7 +25,7 @@ const MAX_RUN_VALUES: u32 = 10_000;
 const MAX_RUN_BYTES: u64 = 16 << 20;
 
 /// Keeps a pushed value if it is small and valid, without waiting for anything; otherwise gives the call back.
-pub(super) fn push_small(attempt: &Attempt, request: Call) -> Result<Result<Reply, CallError>, Call> {
+pub(super) fn push_small(shared: &Shared, attempt: &Attempt, request: Call) -> Result<Result<Reply, CallError>, Call> {
     let Call::XComPush { key, value } = request else { return Err(request) };
     if value.bytes.len() > INLINE_BYTES {
         return Err(Call::XComPush { key, value });
@@ -52,7 +52,7 @@ pub(super) fn push_small(attempt: &Attempt, request: Call) -> Result<Result<Repl
         (Some(Ok(None)), None) => Ok(Ok(Reply::Unit)),
         // It replaces a value in object storage, or must go there itself.
         (Some(Ok(Some(replaced))), None) => {
-            attempt.effects(|effects| effects.garbage.push(replaced));
+            shared.discard(vec![replaced]);
             Ok(Ok(Reply::Unit))
         }
         (Some(Ok(_)), Some(value)) => Err(Call::XComPush { key: key.to_string(), value }),
@@ -83,13 +83,13 @@ pub(super) async fn push(shared: &Shared, attempt: &Attempt, key: &str, value: V
     let kept = attempt.effects(|effects| {
         // Again: others may have been pushed meanwhile.
         effects.admit_xcom(&key, size)?;
-        if let Some(replaced) = effects.push_xcom(key, pushed) {
-            effects.garbage.push(replaced);
-        }
-        Ok(())
+        Ok(effects.push_xcom(key, pushed))
     });
     match kept {
-        Some(Ok(())) => Ok(Reply::Unit),
+        Some(Ok(replaced)) => {
+            shared.discard(replaced.into_iter().collect());
+            Ok(Reply::Unit)
+        }
         refused => {
             shared.discard(vec![blob]);
             Err(refused.and_then(Result::err).unwrap_or_else(over))

@@ -67,6 +67,32 @@ async fn large_values_go_to_object_storage_and_leave_nothing_if_the_attempt_fail
     assert_eq!(fixture.shared.blobs.get(&blobs[0]).await.unwrap(), None);
 }
 
+/// A value that is pushed again and again counts once, so that it must not take more room than that.
+#[tokio::test]
+async fn what_is_replaced_takes_no_room_while_the_attempt_runs() {
+    let mut fixture = Fixture::pair(serde_json::json!({})).await;
+    let a = fixture.attempt("a");
+    let mut replaced = Vec::new();
+    for value in [text(65_537), text(65_538), text(1)] {
+        replaced.extend(a.effects(|effects| effects.blobs()).unwrap());
+        assert!(matches!(fixture.call(&a, push("k", value)).await, Ok(Reply::Unit)));
+    }
+    for _ in 0..2 {
+        let create = Call::ArtifactCreate { name: "f".into(), media_type: "text/csv".into() };
+        let Ok(Reply::Stream { stream, .. }) = fixture.call(&a, create).await else { panic!() };
+        assert!(fixture.call(&a, Call::ArtifactFinish { stream }).await.is_ok());
+        replaced.extend(a.effects(|effects| effects.blobs()).unwrap());
+    }
+    let kept = replaced.pop().unwrap();
+    fixture.shared.tasks.close();
+    fixture.shared.tasks.wait().await;
+    assert_eq!(replaced.len(), 3);
+    for blob in &replaced {
+        assert_eq!(fixture.shared.blobs.get(blob).await.unwrap(), None, "{blob}");
+    }
+    assert!(fixture.shared.blobs.get(&kept).await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn many_small_values_do_not_fill_the_memory() {
     let mut fixture = Fixture::pair(serde_json::json!({})).await;
