@@ -29,7 +29,7 @@ pub(super) fn write(shared: &Shared, attempt: &Attempt, why: &str) {
         return;
     }
     drop(denials);
-    let masked = attempt.effects(|effects| effects.masker.mask(why).into_owned());
+    let masked = attempt.effects(|effects| effects.masker().mask(why).into_owned());
     let event = EventNew {
         at: now,
         event: EVENT.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -158,7 +158,8 @@ pub(super) struct Effects {
     /// How long to wait before the next try, if the attempt said so.
     pub retry_delay: Option<Duration>,
     pub streams: HashMap<StreamKey, Stream>,
-    pub masker: Masker,
+    /// Of all `secrets`, if something was masked since the last of them came.
+    masker: OnceLock<Masker>,
     secrets: Vec<SecretString>,
     /// Those of them that a recording must not hold.
     unrecorded: Vec<SecretString>,
@@ -193,7 +194,7 @@ impl Default for Effects {
             label: None,
             retry_delay: None,
             streams: HashMap::new(),
-            masker: Masker::new([]),
+            masker: OnceLock::new(),
             secrets: Vec::new(),
             unrecorded: Vec::new(),
             over: CancellationToken::new(),
@@ -332,8 +333,13 @@ impl Effects {
     pub fn hide(&mut self, secrets: Vec<SecretString>, unrecorded: Vec<SecretString>) {
         add_new(&mut self.unrecorded, unrecorded);
         if add_new(&mut self.secrets, secrets) {
-            self.masker = Masker::new(self.secrets.iter().map(SecretString::expose));
+            self.masker = OnceLock::new();
         }
+    }
+
+    /// Masks what was hidden so far. It is made when it is needed, for that takes long: a task may read a thousand variables in a row.
+    pub fn masker(&self) -> &Masker {
+        self.masker.get_or_init(|| Masker::new(self.secrets.iter().map(SecretString::expose)))
     }
 
     /// Masks what a recording must not hold.
@@ -407,7 +413,19 @@ mod tests {
             effects.hide(secrets(), secrets());
         }
         assert_eq!((effects.secrets.len(), effects.unrecorded.len()), (2, 2));
-        assert!(effects.masker.finds(b"a token-1") && effects.recording_masker().finds(b"a token-1"));
+        assert!(effects.masker().finds(b"a token-1") && effects.recording_masker().finds(b"a token-1"));
+    }
+
+    #[test]
+    fn a_thousand_secrets_in_a_row_are_made_into_a_masker_once() {
+        let mut effects = Effects::default();
+        for at in 0..1_000 {
+            effects.hide(vec![format!("secret-{at}").into()], Vec::new());
+            assert!(effects.masker.get().is_none());
+        }
+        assert_eq!(effects.masker().mask("secret-7 secret-999"), "*** ***");
+        effects.hide(vec!["another".to_owned().into()], Vec::new());
+        assert_eq!(effects.masker().mask("another secret-7"), "*** ***");
     }
 
     #[test]

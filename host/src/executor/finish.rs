@@ -442,7 +442,7 @@ fn commit(
 /// Tells of an end that leaves nothing behind but the log.
 fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Effects>>, conclusion: Conclusion) {
     let masked = |text: &str| match &effects {
-        Some(effects) => effects.masker.mask(text).into_owned(),
+        Some(effects) => effects.masker().mask(text).into_owned(),
         None => text.to_owned(),
     };
     if let Some((level, first, others)) = conclusion.lines() {
@@ -483,7 +483,7 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
 /// What the attempt called its instance; secrets are hidden.
 fn label(effects: Option<&Effects>) -> Option<String> {
     let effects = effects?;
-    effects.label.as_ref().map(|label| effects.masker.mask(label).into_owned())
+    effects.label.as_ref().map(|label| effects.masker().mask(label).into_owned())
 }
 
 /// What a recording of the attempt must not hold; none if there is none.

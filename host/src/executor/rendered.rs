@@ -213,12 +213,12 @@ fn tell(shared: &Shared, attempt: &Attempt, fields: Map<String, Json>, label: Op
     let rendered = attempt.effects(|effects| {
         let mut left = MAX_ALL_SHOWN_BYTES;
         let mut keep = |(name, value): (String, Json)| {
-            let value = shorten(masked(&effects.masker, value), MAX_SHOWN_BYTES.min(left));
+            let value = shorten(masked(effects.masker(), value), MAX_SHOWN_BYTES.min(left));
             left = left.saturating_sub(value.to_string().len() + name.len());
             (name, value)
         };
         let fields: Map<_, _> = fields.into_iter().map(&mut keep).collect();
-        let label = label.map(|label| effects.masker.mask(&label).into_owned());
+        let label = label.map(|label| effects.masker().mask(&label).into_owned());
         let fields = (!fields.is_empty()).then(|| Json::Object(fields).to_string());
         Rendered { id: attempt.id().clone(), fields, label }
     });

@@ -90,7 +90,7 @@ fn check(statement: &Statement) -> Result<(), CallError> {
 
 /// What the task is told: a database may say anything, also what it was signed in with.
 fn told(attempt: &Attempt, error: DatabaseError) -> CallError {
-    let mask = |text: String| attempt.effects(|effects| effects.masker.mask(&text).into_owned()).unwrap_or_default();
+    let mask = |text: String| attempt.effects(|effects| effects.masker().mask(&text).into_owned()).unwrap_or_default();
     match error {
         DatabaseError::Invalid(why) => CallError::Invalid(mask(why)),
         DatabaseError::Denied(why) => CallError::Denied(mask(why)),

@@ -156,7 +156,7 @@ impl Logs {
     pub(super) fn append(&self, attempt: &Attempt, lines: &[Line]) {
         let cost = lines.iter().map(Line::cost).sum();
         let taken =
-            attempt.effects(|effects| effects.count_log(cost, MAX_ATTEMPT_BYTES).then(|| effects.masker.clone()));
+            attempt.effects(|effects| effects.count_log(cost, MAX_ATTEMPT_BYTES).then(|| effects.masker().clone()));
         let Some(Some(masker)) = taken else { return };
         if let Some(ledger) = &attempt.ledger
             && let Err(over) = ledger.spend(Resource::Logs, cost)
@@ -171,7 +171,7 @@ impl Logs {
 
     /// Adds a line of Airlock's own; `text` may hold what the guest said.
     pub(super) fn tell(&self, attempt: &Attempt, level: Level, text: &str) {
-        let masked = attempt.effects(|effects| effects.masker.mask(text).into_owned());
+        let masked = attempt.effects(|effects| effects.masker().mask(text).into_owned());
         self.tell_masked(attempt, level, masked.as_deref().unwrap_or(text));
     }
 

@@ -181,7 +181,7 @@ async fn a_connection_is_read_if_it_is_granted_and_its_secrets_are_masked() {
     assert_eq!(connection.password.as_deref(), Some("pass-word"));
     assert_eq!(connection.port, Some(5432));
     assert!(denied(fixture.call(&a, ask("db2")).await).contains("`connection-secret:db2`"));
-    let masked = a.effects(|effects| effects.masker.mask("pass-word api-secret").into_owned()).unwrap();
+    let masked = a.effects(|effects| effects.masker().mask("pass-word api-secret").into_owned()).unwrap();
     assert_eq!(masked, "*** ***");
 }
 
