@@ -183,7 +183,7 @@ impl<'a> Rendering<'a> {
         let template = self.attempt.node().map_index_template.as_ref()?;
         let inputs = looked_into(inputs);
         match self.render(Some(&inputs), |scope| template.render(scope).map_err(|halt| (String::new(), halt))).await {
-            Ok(text) => cut_label(&text),
+            Ok(text) => Some(text).filter(|text| !text.trim().is_empty()),
             Err((_, Problem::Wrong(why) | Problem::Unavailable(why))) => {
                 let text = format!("its map_index_template can't be rendered: {why}");
                 self.shared.logs.tell(self.attempt, Level::Warn, &text);
@@ -205,7 +205,7 @@ fn looked_into(inputs: &[Input]) -> Json {
     Json::Object(inputs.iter().filter_map(|input| Some((input.name.clone(), value(input)?))).collect())
 }
 
-/// Tells the scheduler, which keeps it to be shown. Secrets are hidden first.
+/// Tells the scheduler, which keeps it to be shown. Secrets are hidden first, before anything is cut.
 fn tell(shared: &Shared, attempt: &Attempt, fields: Map<String, Json>, label: Option<String>) {
     if fields.is_empty() && label.is_none() {
         return;
@@ -218,7 +218,7 @@ fn tell(shared: &Shared, attempt: &Attempt, fields: Map<String, Json>, label: Op
             (name, value)
         };
         let fields: Map<_, _> = fields.into_iter().map(&mut keep).collect();
-        let label = label.map(|label| effects.masker().mask(&label).into_owned());
+        let label = label.and_then(|label| cut_label(&effects.masker().mask(&label)));
         let fields = (!fields.is_empty()).then(|| Json::Object(fields).to_string());
         Rendered { id: attempt.id().clone(), fields, label }
     });

@@ -1,9 +1,10 @@
 use super::*;
 use crate::{
-    executor::{inputs::resolve, rendered::fill},
+    executor::{finish, inputs::resolve, rendered::fill},
     model::ids::VariableKey,
     secrets::place,
     store::VariableRow,
+    wire::{AttemptEnd, Usage},
 };
 
 async fn with_variable(input: &str, grants: serde_json::Value) -> (Fixture, Arc<Attempt>) {
@@ -12,6 +13,10 @@ async fn with_variable(input: &str, grants: serde_json::Value) -> (Fixture, Arc<
             {"name": "x", "source": {"template": input}},
             {"name": "y", "source": {"literal": "1"}}]},
     ]);
+    with_nodes(nodes, grants).await
+}
+
+async fn with_nodes(nodes: serde_json::Value, grants: serde_json::Value) -> (Fixture, Arc<Attempt>) {
     let fixture = Fixture::new(nodes, grants).await;
     let key = VariableKey::new("target").unwrap();
     let sealed = fixture.shared.vault.secrets().seal(&place::variable(&key), b"swordfish");
@@ -36,6 +41,29 @@ async fn templates_are_rendered_within_the_grants_and_shown_without_secrets() {
     let fields: serde_json::Value = serde_json::from_str(&rendered.fields.unwrap()).unwrap();
     let shown = fields["x"].as_str().unwrap();
     assert!(shown.starts_with(r#"{"to":["***"],"n":1"#) && shown.contains("... (cut: it has "), "{shown}");
+}
+
+#[tokio::test]
+async fn a_secret_is_hidden_in_a_label_before_that_is_cut() {
+    let grants = serde_json::json!({"variables": ["target"]});
+    let (mut fixture, _) = with_variable(r#""{{ run_id }}""#, grants).await;
+    let assignment = fixture.assignment("a", 0);
+    let attempt = fixture.shared.books.open(assignment, None, None);
+    attempt.state().phase = Phase::Sent { runner: RUNNER, at: std::time::Instant::now() };
+    assert!(fixture.call(&attempt, Call::VariableGet { key: "target".into() }).await.is_ok());
+    let before = "x".repeat(245);
+    assert!(fixture.call(&attempt, Call::LabelSet { label: format!("{before}swordfish") }).await.is_ok());
+    finish::done(&fixture.shared, &attempt, AttemptEnd::Success(None), Usage::default(), None);
+    assert_eq!(fixture.completion().await.label, Some(format!("{before}***")));
+
+    // By its template.
+    let nodes = serde_json::json!([{"task_id": "a", "expand": [[{"literal": "[1]"}]], "map_index_template":
+        format!("{before}{{{{ var.value.target }}}}")}]);
+    let (mut fixture, attempt) = with_nodes(nodes, serde_json::json!({"variables": ["target"]})).await;
+    let inputs = resolve(&fixture.shared, &attempt.assignment).await.unwrap();
+    fill(&fixture.shared, &attempt, inputs).await.unwrap();
+    let Some(ExecutorEvent::Rendered(rendered)) = fixture.events.recv().await else { panic!() };
+    assert_eq!(rendered.label, Some(format!("{before}***")));
 }
 
 #[tokio::test]
