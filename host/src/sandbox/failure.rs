@@ -17,7 +17,8 @@ const MAX_FRAMES: usize = 50;
 /// So many calls of a function in a backtrace (wasmtime keeps 20 frames) are recursion.
 const RECURSIVE_FRAMES: usize = 8;
 const MAX_FRAME_CHARS: usize = 300;
-const MAX_MESSAGE_CHARS: usize = 4_000;
+/// More than is kept of stderr: a secret in it is not cut before it is hidden.
+const MAX_MESSAGE_CHARS: usize = 5_000;
 
 /// Explains `error`, with which a call into the guest of `store` ended.
 pub fn explain(error: &Error, store: &Store<Guest>) -> Failure {

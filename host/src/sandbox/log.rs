@@ -132,9 +132,14 @@ impl Log {
         lock(&self.0).dropped
     }
 
-    /// The end of what was written to stderr.
+    /// The last lines that were written to stderr. One whose beginning is not known is left out: what is left of a secret in it would
+    /// not be known as one.
     pub fn stderr_tail(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.0).tail).into_owned()
+        let state = lock(&self.0);
+        let tail = &state.tail;
+        let line_end = tail.iter().position(|byte| *byte == b'\n');
+        let start = if tail.len() < TAIL_BYTES { 0 } else { line_end.map_or(tail.len(), |end| end + 1) };
+        String::from_utf8_lossy(&tail[start..]).into_owned()
     }
 }
 
@@ -342,6 +347,16 @@ mod tests {
         log.end();
         assert_eq!(lines(&log), [(LineSource::Stdout, "thr\u{fffd}ee".to_owned())]);
         assert_eq!(log.stderr_tail(), "err\u{fffd}\n");
+    }
+
+    #[test]
+    fn the_end_of_stderr_begins_with_a_whole_line() {
+        let log = Log::new(1 << 20, None);
+        let long = [b"secret ".repeat(TAIL_BYTES), b"\nlast\n".to_vec()].concat();
+        log.write(LineSource::Stderr, &long);
+        assert_eq!(log.stderr_tail(), "last\n");
+        log.write(LineSource::Stderr, &b"x".repeat(TAIL_BYTES));
+        assert_eq!(log.stderr_tail(), "");
     }
 
     #[test]

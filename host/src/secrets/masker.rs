@@ -97,6 +97,16 @@ impl Masker {
         Cow::Owned(String::from_utf8_lossy(&masked).into_owned())
     }
 
+    /// `text`, whose end was cut off, with its secrets masked: also one that begins in it and would go on behind the cut.
+    pub fn mask_cut(&self, text: &str) -> String {
+        let mut stream = self.stream();
+        let mut masked = stream.push(text.as_bytes());
+        if stream.is_holding() {
+            masked.extend_from_slice(MASK);
+        }
+        String::from_utf8_lossy(&masked).into_owned()
+    }
+
     /// Whether a secret is in `bytes`.
     pub fn finds(&self, bytes: &[u8]) -> bool {
         !self.shared.regions(bytes).is_empty()

@@ -45,6 +45,22 @@ fn a_secret_is_masked_in_the_forms_in_which_programs_write_it() {
 }
 
 #[test]
+fn the_beginning_of_a_secret_at_a_cut_is_masked() {
+    let masker = Masker::new(["swordfish", "a swordfish-2"]);
+    for (cut, masked) in [
+        ("it is swordf", "it is ***"),
+        ("it is swordfish", "it is ***"),
+        ("swordfish, swordfish-", "***, ***-"),
+        ("it is a swordfish-", "it is ***"),
+        ("it is c3dvcm", "it is ***"),
+        ("it is no cat", "it is no cat"),
+        ("", ""),
+    ] {
+        assert_eq!(masker.mask_cut(cut), masked, "{cut}");
+    }
+}
+
+#[test]
 fn each_line_of_a_key_is_a_secret() {
     let key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n  kqhkiG9w0BAQEF\n-----END KEY-----\n";
     assert_eq!(masked(&[key], "it is kqhkiG9w0BAQEF!"), "it is ***!");
