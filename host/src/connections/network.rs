@@ -148,10 +148,10 @@ fn why_refused_v4(address: Ipv4Addr) -> Option<&'static str> {
     let why = match address.octets() {
         [0, ..] => "of this network",
         [127, ..] => "loopback",
+        [168, 63, 129, 16] | [100, 100, 100, 200] | [192, 0, 0, 192] => "a cloud's metadata service",
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => "private",
         [100, 64..=127, ..] => "shared (carrier-grade NAT)",
         [169, 254, ..] => "link-local",
-        [168, 63, 129, 16] => "a cloud's metadata service",
         [192, 0, 0 | 2, _]
         | [192, 88, 99, _]
         | [198, 18 | 19, ..]
@@ -178,6 +178,8 @@ fn why_refused_v6(address: Ipv6Addr) -> Option<&'static str> {
         // NAT64, RFC 6052
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => return why_refused_v4(inner(high, low)),
         [0, 0, 0, 0, 0, 0, 0, 1] => "loopback",
+        // Of AWS and Google.
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => "a cloud's metadata service",
         [0xfc00..=0xfdff, ..] => "private",
         [0xfe80..=0xfebf, ..] => "link-local",
         [0xff00..=0xffff, ..] => "multicast",
@@ -239,9 +241,19 @@ mod tests {
             assert!(why_refused(inside.parse().unwrap()).is_some(), "{inside}");
         }
         // Nor may connections lead to where machines keep their credentials.
-        for (address, refused) in
-            [("169.254.169.254", true), ("168.63.129.16", true), ("fe80::1", true), ("10.0.0.1", false)]
-        {
+        for (address, refused) in [
+            ("169.254.169.254", true),
+            ("168.63.129.16", true),
+            ("100.100.100.200", true),
+            ("192.0.0.192", true),
+            ("64:ff9b::6464:64c8", true),
+            ("fe80::1", true),
+            ("fd00:ec2::254", true),
+            ("fd20:ce::254", true),
+            ("10.0.0.1", false),
+            ("100.100.100.201", false),
+            ("fd00::1", false),
+        ] {
             assert_eq!(Reach::Private.refuses(address.parse().unwrap()).is_some(), refused, "{address}");
         }
         for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"]

@@ -11,6 +11,7 @@ use reqwest::{Client, Url, header};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::refused_literally;
 use crate::secrets::SecretString;
 
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(1_000).expect("it is not zero");
@@ -99,6 +100,10 @@ impl Grant {
 
 async fn ask(client: &Client, grant: &Grant) -> Result<(SecretString, Duration), String> {
     let host = grant.token_url.host_str().unwrap_or_default();
+    // No name is looked up then.
+    if let Some(why) = refused_literally(host) {
+        return Err(format!("`{host}` gave no token: it is {why}"));
+    }
     let mut form = vec![("grant_type", "client_credentials")];
     form.extend(grant.scope.as_deref().map(|scope| ("scope", scope)));
     form.extend(grant.audience.as_deref().map(|audience| ("audience", audience)));
@@ -143,6 +148,21 @@ mod tests {
     };
 
     use super::*;
+
+    #[tokio::test]
+    async fn no_token_is_asked_for_where_machines_keep_their_own() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let grant = Grant {
+            token_url: "http://169.254.169.254/token".parse().unwrap(),
+            client_id: "airlock".to_owned(),
+            client_secret: SecretString::from("hush".to_owned()),
+            scope: None,
+            audience: None,
+        };
+        let client = Client::builder().no_proxy().build().unwrap();
+        let refused = Tokens::default().get(&client, &grant).await.unwrap_err();
+        assert!(refused.contains("link-local"), "{refused}");
+    }
 
     #[tokio::test]
     async fn a_token_that_says_to_hold_for_ever_is_kept_for_a_day() {

@@ -14,7 +14,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 
 pub use self::notice::Notice;
 use crate::{
-    connections::Connections,
+    connections::{Connections, Lookups, Reach, Resolver},
     model::{
         callback::Target,
         ids::{ConnectionId, DagId},
@@ -80,6 +80,7 @@ impl Notifier {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(TIMEOUT)
             .user_agent(concat!("airlock/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(Resolver { reach: Reach::Private, lookups: Lookups::default() }))
             .build()?;
         Ok(Self { store, connections, client, clock: Clock, runs, metrics })
     }
@@ -198,7 +199,7 @@ mod tests {
             state::{RunState, RunType},
         },
         secrets::{Secrets, SecretsConfig},
-        store::{Commit, DagRunKey, DagRunNew, Deploy, Page, StoreConfig},
+        store::{Commit, ConnectionRow, DagRunKey, DagRunNew, Deploy, Page, StoreConfig},
         vault::Vault,
     };
 
@@ -268,9 +269,22 @@ mod tests {
             target: target.parse().unwrap(),
             message: None,
         };
-        let callbacks = vec![callback("dag:bad"), callback("dag:good")];
+        let callbacks = vec![callback("dag:bad"), callback("dag:good"), callback("cloud")];
         let commit = Commit { dag_runs_new: vec![run], callbacks, now, ..Commit::default() };
         store.commit(&commit).await.unwrap();
+        let cloud = ConnectionRow {
+            id: ConnectionId::new("cloud").unwrap(),
+            conn_type: "http".into(),
+            description: None,
+            host: Some("169.254.169.254".into()),
+            schema: None,
+            login: None,
+            port: None,
+            sealed_password: None,
+            sealed_extra: None,
+            updated_at: now,
+        };
+        store.connection_put(&cloud).await.unwrap();
 
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let connections = Connections::new(Vault::new(store.clone(), secrets));
@@ -280,8 +294,9 @@ mod tests {
         notifier.deliver_due().await.unwrap();
         assert_eq!(*started.0.lock().unwrap(), ["good"]);
         let told = store.callback_list(DagRunKey(1), Page::default()).await.unwrap().items;
-        let told: Vec<_> = told.iter().map(|row| (row.state.as_str(), row.attempts, row.error.is_some())).collect();
-        assert_eq!(told, [("pending", 1, true), ("delivered", 1, false)]);
+        let states: Vec<_> = told.iter().map(|row| (row.state.as_str(), row.attempts, row.error.is_some())).collect();
+        assert_eq!(states, [("pending", 1, true), ("delivered", 1, false), ("pending", 1, true)]);
+        assert!(told[2].error.as_deref().is_some_and(|why| why.contains("link-local")), "{:?}", told[2].error);
     }
 
     #[test]

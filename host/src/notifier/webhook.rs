@@ -4,7 +4,7 @@ use reqwest::Client;
 use serde_json::Value;
 
 use super::{Notice, NotifyError, chain};
-use crate::connections::{Connection, Connections, Endpoint};
+use crate::connections::{Connection, Connections, Endpoint, refused_literally};
 
 /// Posts `notice` to the connection's [`Endpoint`], at the path `endpoint` of its extra. Airflow: `HttpHook`.
 pub async fn send(
@@ -14,6 +14,9 @@ pub async fn send(
     notice: &Notice,
 ) -> Result<(), NotifyError> {
     let endpoint = Endpoint::of(connection).map_err(|error| NotifyError(error.to_string()))?;
+    if let Some(why) = endpoint.base().host_str().and_then(refused_literally) {
+        return Err(NotifyError(format!("its host is {why}")));
+    }
     let extra = connection.extra();
     let url = match extra.get("endpoint").and_then(Value::as_str) {
         Some(path) => endpoint.url(path, None),
