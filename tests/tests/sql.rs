@@ -379,6 +379,7 @@ async fn sqlite_stays_in_its_file() {
     let (server, client) = with_server(Server::builder().flag("--sql-sqlite-folder", &path)).await;
     set(&client, "db", json!({"conn_type": "sqlite", "host": "a.db"})).await;
     let other = folder.path().join("other.db").to_string_lossy().into_owned();
+    let wide = (0..200).map(|at| format!("hex(zeroblob({}))", 4_000_000 + at)).collect::<Vec<_>>().join(", ");
     let outcomes = steps(
         &client,
         json!([
@@ -396,6 +397,8 @@ async fn sqlite_stays_in_its_file() {
             {"execute": "select 1; select 2"},
             {"count": "select zeroblob(100000000)"},
             {"execute": "update n set n = n + 10"},
+            {"count": format!("select {wide}")},
+            {"count": "select 'a' like hex(zeroblob(1000))"},
         ]),
     )
     .await;
@@ -418,9 +421,15 @@ async fn sqlite_stays_in_its_file() {
         (10, "denied"),
         (11, "several statements"),
         (12, "too large"),
+        (14, "too large"),
+        (15, "too complex"),
     ] {
         assert!(error(&outcomes[step]).contains(expected), "{step}: {}", outcomes[step]);
     }
+    // Two hundred values of 8 MB were not there at a time.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    assert!(peak.parse::<u64>().unwrap() < 1 << 20, "{peak} KiB");
     assert!(!folder.path().join("other.db").exists());
     set(&client, "out", json!({"conn_type": "sqlite", "host": "../a.db"})).await;
     let with = json!({"connection": "out", "statement": "select 1"});

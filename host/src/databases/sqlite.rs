@@ -10,7 +10,7 @@ use std::{
 };
 
 use rusqlite::{
-    Batch, Connection, ErrorCode, OpenFlags,
+    Batch, Connection, ErrorCode, OpenFlags, StatementStatus,
     config::DbConfig,
     fallible_iterator::FallibleIterator as _,
     hooks::{AuthAction, AuthContext, Authorization},
@@ -37,6 +37,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const STEPS: i32 = 10_000;
 /// What one connection keeps of the file in memory, in KiB.
 const CACHE_KIB: i64 = 8 << 10;
+
+/// Of `LIKE` and `GLOB`: comparing takes as long as pattern and text multiplied, and is not interrupted.
+const MAX_PATTERN_BYTES: i32 = 1_000;
+/// What a prepared statement takes whose values may be as long as a row. It has some hundred registers, each of which can hold one.
+const SHORT_BYTES: u64 = 16 << 10;
 
 /// Opens the file that `connection` names as its host (or schema), a path below the folder of the settings.
 pub(super) async fn open(
@@ -99,10 +104,9 @@ fn connect(path: &Path, over: CancellationToken) -> Result<Connection, String> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        let bytes = |bytes: u64| i32::try_from(bytes).unwrap_or(i32::MAX);
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes(MAX_ROW_BYTES))?;
-        connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, bytes(MAX_STATEMENT_BYTES as u64))?;
+        connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, limit(MAX_STATEMENT_BYTES as u64))?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN_BYTES)?;
         connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
         connection.progress_handler(STEPS, Some(move || over.is_cancelled()))?;
         // From here on.
@@ -112,6 +116,10 @@ fn connect(path: &Path, over: CancellationToken) -> Result<Connection, String> {
         Ok(connection)
     };
     set_up().map_err(|error| error.to_string())
+}
+
+fn limit(bytes: u64) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
 }
 
 /// Whether a statement may do this: all that stays in the file's own tables.
@@ -212,12 +220,17 @@ fn run(connection: &Connection, statement: &Statement, sink: &mut Sink<'_>) -> R
     let over = sink.over();
     let is_late = move || over.is_cancelled() || Instant::now() > until;
     connection.progress_handler(STEPS, Some(is_late)).map_err(|error| failure(&error))?;
+    let longest = |bytes: u64| connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit(bytes));
+    longest(MAX_ROW_BYTES).map_err(|error| failure(&error))?;
     let mut all = Batch::new(connection, &statement.text);
     let first = all.next().map_err(|error| failure(&error))?;
     let mut prepared = first.ok_or_else(|| Failure::invalid("there is no statement"))?;
     if all.next().map_err(|error| failure(&error))?.is_some() {
         return Err(Failure::invalid("there are several statements; run them one after the other"));
     }
+    // The more it computes at a time, the shorter its values: they are in this process's memory.
+    let own_bytes = u64::try_from(prepared.get_status(StatementStatus::MemUsed)).unwrap_or(u64::MAX);
+    longest(MAX_ROW_BYTES * SHORT_BYTES / own_bytes.max(SHORT_BYTES)).map_err(|error| failure(&error))?;
     let wanted = prepared.parameter_count();
     if wanted != statement.parameters.len() {
         return Err(Failure::invalid(format!(
@@ -247,11 +260,11 @@ fn run(connection: &Connection, statement: &Statement, sink: &mut Sink<'_>) -> R
             let value = row.get_ref(at).map_err(|error| failure(&error))?;
             let value = read(value).map_err(|why| Failure::invalid(format!("column `{name}`: {why}")))?;
             bytes += value.size_bytes();
+            if bytes as u64 > MAX_ROW_BYTES {
+                let text = format!("a row is larger than the limit of {MAX_ROW_BYTES} bytes");
+                return Err(Failure::Refused(DatabaseError::TooLarge(text)));
+            }
             values.push(value);
-        }
-        if bytes as u64 > MAX_ROW_BYTES {
-            let text = format!("a row is larger than the limit of {MAX_ROW_BYTES} bytes");
-            return Err(Failure::Refused(DatabaseError::TooLarge(text)));
         }
         if sink.wants_rows() {
             Handle::current().block_on(sink.row(values))?;
