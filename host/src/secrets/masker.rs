@@ -42,8 +42,10 @@ pub struct Masker {
 struct Patterns {
     /// Finds the first bytes of patterns.
     needles: Option<AhoCorasick>,
-    /// Sorted, each once. The pattern of a needle's number.
+    /// Sorted, each once.
     sorted: Vec<Vec<u8>>,
+    /// Where in `sorted` the patterns of each needle begin: the lines of a table may all begin alike.
+    groups: Vec<usize>,
     /// Whether a pattern starts with this byte.
     starts: [bool; 256],
     longest: usize,
@@ -74,7 +76,9 @@ impl Masker {
         for pattern in &patterns {
             starts[usize::from(pattern[0])] = true;
         }
-        let needles = patterns.iter().map(|pattern| &pattern[..pattern.len().min(NEEDLE_BYTES)]);
+        let is_first = |at: &usize| *at == 0 || needle(&patterns[at - 1]) != needle(&patterns[*at]);
+        let groups: Vec<_> = (0..patterns.len()).filter(is_first).collect();
+        let needles = groups.iter().map(|at| needle(&patterns[*at]));
         let needles = (!patterns.is_empty()).then(|| {
             AhoCorasick::builder()
                 .kind(Some(AhoCorasickKind::ContiguousNFA))
@@ -82,7 +86,7 @@ impl Masker {
                 .expect("secrets in memory are fewer than an automaton can have")
         });
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
-        Self { shared: Arc::new(Patterns { needles, sorted: patterns, starts, longest }) }
+        Self { shared: Arc::new(Patterns { needles, sorted: patterns, groups, starts, longest }) }
     }
 
     /// `text` with its secrets masked.
@@ -184,9 +188,10 @@ impl Patterns {
     fn regions(&self, text: &[u8]) -> Vec<(usize, usize)> {
         let mut found: Vec<(usize, usize)> = Vec::new();
         for hit in self.needles.iter().flat_map(|needles| needles.find_overlapping_iter(text)) {
-            let pattern = &self.sorted[hit.pattern().as_usize()];
-            if text[hit.start()..].starts_with(pattern) {
-                found.push((hit.start(), hit.start() + pattern.len()));
+            let group = hit.pattern().as_usize();
+            let end = self.groups.get(group + 1).copied().unwrap_or(self.sorted.len());
+            if let Some(length) = longest_start(&self.sorted[self.groups[group]..end], &text[hit.start()..]) {
+                found.push((hit.start(), hit.start() + length));
             }
         }
         found.sort_unstable();
@@ -212,6 +217,24 @@ impl Patterns {
             }
         };
         (earliest..text.len()).find(open).unwrap_or(text.len())
+    }
+}
+
+fn needle(pattern: &[u8]) -> &[u8] {
+    &pattern[..pattern.len().min(NEEDLE_BYTES)]
+}
+
+/// The length of the longest of `sorted` patterns with which `text` begins.
+fn longest_start(sorted: &[Vec<u8>], mut text: &[u8]) -> Option<usize> {
+    loop {
+        // What `text` begins with is not after it.
+        let last = sorted.partition_point(|pattern| pattern.as_slice() <= text).checked_sub(1)?;
+        let common = sorted[last].iter().zip(text).take_while(|(one, other)| one == other).count();
+        if common == sorted[last].len() {
+            return Some(common);
+        }
+        // Nor is it longer than what this one has of it: it would come between the two.
+        text = &text[..common];
     }
 }
 

@@ -102,6 +102,24 @@ fn a_long_secret_is_masked_without_a_long_automaton() {
     assert_eq!(masked(&[&secret], &format!("<{secret}>")), "<***>");
 }
 
+#[test]
+fn secrets_that_begin_alike_are_told_apart_and_looked_for_together() {
+    let start = "2026-11-23T00:00:00+00:00,sensor-north-";
+    let lines: Vec<String> = ["a", "ab", "abc-1", "b"].iter().map(|end| format!("{start}{end}")).collect();
+    let secrets: Vec<&str> = lines.iter().map(String::as_str).collect();
+    for (end, shown) in [("ab!", "***!"), ("abc-2", "***c-2"), ("abc-1", "***"), ("az", "***z"), ("b", "***")] {
+        assert_eq!(masked(&secrets, &format!("{start}{end}")), shown, "{end}");
+    }
+    let other = format!("{start}c");
+    assert_eq!(masked(&secrets, &other), other);
+
+    let many: Vec<String> = (0..1_000).map(|at| format!("{start}{at:04}")).collect();
+    let masker = Masker::new(many.iter().map(String::as_str));
+    let Patterns { groups, sorted, .. } = &*masker.shared;
+    assert!(sorted.len() > 5_000 && groups.len() < 50, "{} in {} groups", sorted.len(), groups.len());
+    assert_eq!(masker.mask(&many[7]), "***");
+}
+
 /// Few letters and short secrets, so that they overlap and nearly match.
 fn secrets() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[ab]{5,9}", 1..4)
