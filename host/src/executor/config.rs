@@ -37,7 +37,7 @@ pub struct ExecutorConfig {
     pub databases: DatabasesConfig,
     /// Which attempts are recorded, where neither task nor dag says.
     pub record: Recording,
-    /// The largest recording of an attempt, before it is compressed; a larger one is dropped.
+    /// The largest recording of an attempt, as it is in memory; a larger one is dropped.
     pub max_recording_bytes: u64,
     /// How long a runner that was asked something may keep silent before it is killed.
     pub runner_silence: Duration,

@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::RecordingError;
@@ -32,6 +33,9 @@ const MAX_HELD_BYTES: u64 = 512 << 20;
 
 /// What a tape may take: it travels in one frame.
 const MAX_TAPE_BYTES: u64 = MAX_FRAME_BYTES as u64 / 4;
+/// What is counted for a call beside what it says, and for each number, text and list of that: written they take a byte or two.
+const CALL_BYTES: u64 = size_of::<RecordedCall>() as u64;
+const PIECE_BYTES: u64 = 24;
 // A reading counts as 8 bytes.
 const _: () = assert!(MAX_TAPE_BYTES / 8 + 64 < MAX_NUMBERS as u64);
 
@@ -137,7 +141,7 @@ impl Recorder {
     pub fn begin(&self, run: &RunAttempt) {
         let mut state = self.state();
         self.forget(&mut state, None);
-        if self.takes(&mut state, size_of(run)) {
+        if self.takes(&mut state, in_memory(run)) {
             state.run = Some(Box::new(RunAttempt { tape: TapeMode::Off, ..run.clone() }));
         }
     }
@@ -149,7 +153,7 @@ impl Recorder {
             return;
         }
         let request = without_gifts(request);
-        if self.takes(&mut state, size_of(&request)) {
+        if self.takes(&mut state, in_memory(&request).saturating_add(CALL_BYTES)) {
             let place = state.calls.len();
             state.calls.push(RecordedCall { request, reply: None });
             state.open.insert(call, place);
@@ -160,7 +164,7 @@ impl Recorder {
     pub fn answered(&self, call: CallKey, reply: &Result<Reply, CallError>) {
         let mut state = self.state();
         let Some(place) = state.open.remove(&call) else { return };
-        if self.takes(&mut state, size_of(reply)) {
+        if self.takes(&mut state, in_memory(reply)) {
             state.calls[place].reply = Some(reply.clone());
         }
     }
@@ -171,7 +175,7 @@ impl Recorder {
         let Some(tape) = tape else {
             return self.forget(&mut state, Some(Dropped::TooLarge { max_bytes: self.max_bytes }));
         };
-        if self.takes(&mut state, size_of(&tape)) {
+        if self.takes(&mut state, of_tape(&tape)) {
             state.tape = Some(tape);
         }
     }
@@ -179,7 +183,7 @@ impl Recorder {
     /// How it ended, as its runner saw it.
     pub fn ended(&self, end: &AttemptEnd) {
         let mut state = self.state();
-        if self.takes(&mut state, size_of(end)) {
+        if self.takes(&mut state, in_memory(end)) {
             state.end = Some(end.clone());
         }
     }
@@ -229,10 +233,38 @@ impl Drop for Recorder {
     }
 }
 
-/// What a thing takes when it is written.
-fn size_of(thing: &impl Serialize) -> u64 {
-    postcard::serialize_with_flavor(thing, postcard::ser_flavors::Size::default())
-        .map_or(u64::MAX, |bytes| bytes as u64)
+/// What a thing takes, about.
+fn in_memory(thing: &impl Serialize) -> u64 {
+    postcard::serialize_with_flavor(thing, InMemory(0)).unwrap_or(u64::MAX)
+}
+
+/// Counts instead of writing.
+struct InMemory(u64);
+
+impl Flavor for InMemory {
+    type Output = u64;
+
+    /// A byte in a list of them, or a mark of something that counts itself.
+    fn try_push(&mut self, _: u8) -> postcard::Result<()> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0 += bytes.len() as u64 + PIECE_BYTES;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<u64> {
+        Ok(self.0)
+    }
+}
+
+fn of_tape(tape: &Tape) -> u64 {
+    let Tape { seed, wall_ns, monotonic_ns, lines_us, polls } = tape;
+    let readings = wall_ns.len() + monotonic_ns.len() + lines_us.len();
+    let polled: u64 = polls.iter().map(|ready| PIECE_BYTES + 4 * ready.len() as u64).sum();
+    (seed.len() + 8 * readings) as u64 + polled
 }
 
 /// A request without what nobody needs to answer it again: the bytes of XComs and artifacts.
@@ -310,19 +342,42 @@ pub(super) mod tests {
     #[test]
     fn what_is_too_large_is_dropped_whole_and_gives_its_memory_back() {
         let held = Held::default();
-        let recorder = Recorder::new(Which::Failure, 1_000, &held).unwrap();
+        let recorder = Recorder::new(Which::Failure, 10_000, &held).unwrap();
         recorder.begin(&run());
         assert_ne!(held.0.load(Ordering::Relaxed), 0);
         recorder.asked(CallKey(1), &variable("a"));
-        recorder.answered(CallKey(1), &Ok(Reply::Text("x".repeat(1_000))));
+        recorder.answered(CallKey(1), &Ok(Reply::Text("x".repeat(10_000))));
         recorder.asked(CallKey(2), &variable("b"));
         recorder.tape(Some(Box::default()));
         recorder.ended(&AttemptEnd::Retryable("no".into()));
-        assert_eq!(recorder.finish(true).unwrap().unwrap_err(), Dropped::TooLarge { max_bytes: 1_000 });
+        assert_eq!(recorder.finish(true).unwrap().unwrap_err(), Dropped::TooLarge { max_bytes: 10_000 });
         assert_eq!(held.0.load(Ordering::Relaxed), 0);
         held.0.store(MAX_HELD_BYTES, Ordering::Relaxed);
         recorder.begin(&run());
         assert_eq!(recorder.finish(true).unwrap().unwrap_err(), Dropped::NoMemory);
+    }
+
+    /// They take some bytes when they are written, and some hundred in memory.
+    #[test]
+    fn many_small_things_count_as_what_they_take() {
+        let max_bytes = 1 << 20;
+        let recorder = Recorder::new(Which::Always, max_bytes, &Held::default()).unwrap();
+        let dropped = || recorder.finish(false).unwrap().unwrap_err();
+        recorder.begin(&run());
+        for key in 0..10_000 {
+            recorder.asked(CallKey(key), &variable("a"));
+            recorder.answered(CallKey(key), &Ok(Reply::Unit));
+        }
+        assert_eq!(dropped(), Dropped::TooLarge { max_bytes });
+        recorder.begin(&run());
+        recorder.tape(Some(Box::new(Tape { polls: vec![Vec::new(); 100_000], ..Tape::default() })));
+        assert_eq!(dropped(), Dropped::TooLarge { max_bytes });
+        recorder.begin(&run());
+        recorder.asked(CallKey(1), &variable("a"));
+        recorder.answered(CallKey(1), &Ok(Reply::Bytes(vec![0; 1 << 19])));
+        recorder.tape(Some(Box::default()));
+        recorder.ended(&AttemptEnd::Success(None));
+        assert!(recorder.finish(false).unwrap().is_ok());
     }
 
     #[test]

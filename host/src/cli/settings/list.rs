@@ -442,7 +442,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "recording.max_bytes",
         accepts: "1024 to 1073741824",
         default: Some("67108864"),
-        help: "The largest recording of an attempt in bytes, before it is compressed; a larger one is dropped",
+        help: "The largest recording of an attempt in bytes of memory, while it runs; a larger one is dropped",
         secret: false,
     },
     Setting {
