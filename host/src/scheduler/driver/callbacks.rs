@@ -9,7 +9,8 @@ use crate::{
         approval::Question,
         callback::{CallbackEvent, Callbacks},
         ids::DagId,
-        state::RunState,
+        state::{RunState, RunType},
+        time::Timestamp,
     },
     scheduler::tick::Dispatch,
     store::{CallbackNew, DagRunKey, DagRunRow},
@@ -86,14 +87,27 @@ fn about<'a>(
 impl<D: Dispatch> Driver<D> {
     /// Looks at a run again when its deadline comes, if its dag has one.
     pub(super) fn watch_deadline(&mut self, row: &DagRunRow) {
-        if let Some(milliseconds) = self.dags.get(&row.dag_id).and_then(|entry| entry.row.spec.deadline_ms) {
-            let at = row.run_after.after(Duration::from_millis(milliseconds));
+        if let Some(at) = self.deadline_of(row) {
             self.timers.insert((at, Timer::Deadline(row.key)));
         }
     }
 
+    /// Counted from when the run could start: one that runs again, or is made for the past, not before it was queued for it.
+    fn deadline_of(&self, row: &DagRunRow) -> Option<Timestamp> {
+        let deadline = Duration::from_millis(self.dags.get(&row.dag_id)?.row.spec.deadline_ms?);
+        let is_ordered = row.clear_number > 0 || row.run_type == RunType::Backfill;
+        let since = if is_ordered { row.run_after.max(row.queued_at) } else { row.run_after };
+        Some(since.after(deadline))
+    }
+
     /// The deadline of a run has come: whoever waits for it is told. A second time of the same run is not committed.
-    pub(super) fn deadline_has_come(&self, key: DagRunKey, turn: &mut Turn) {
+    pub(super) fn deadline_has_come(&mut self, key: DagRunKey, turn: &mut Turn) {
+        let row = self.runs.get(&key).map(|run| &run.row).or_else(|| self.queued.get(&key));
+        // It was cleared meanwhile, or its dag gives it longer.
+        if let Some(at) = row.and_then(|row| self.deadline_of(row)).filter(|at| *at > turn.now()) {
+            self.timers.insert((at, Timer::Deadline(key)));
+            return;
+        }
         let tell = |callbacks: &Callbacks, row: &DagRunRow| -> Vec<_> {
             about(callbacks, row, CallbackEvent::Deadline, None).collect()
         };

@@ -13,6 +13,9 @@ impl<D: Dispatch> Driver<D> {
         self.links.touch(row.key);
         self.leave(row, was);
         self.enter(row);
+        if was.is_finished() && !row.state.is_finished() {
+            self.watch_deadline(row);
+        }
         let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
         if row.state == RunState::Failed && entry.row.spec.max_consecutive_failed_dag_runs > 0 {
             self.failing.insert(row.dag_id.clone());

@@ -2,6 +2,7 @@
 
 mod assets;
 mod conf;
+mod deadlines;
 mod delete;
 mod many;
 mod mapped;
