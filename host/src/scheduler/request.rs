@@ -494,9 +494,12 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it deletes runs.
+    /// Whether it deletes rows at once, not with its turn.
     pub(super) fn deletes(&self) -> bool {
-        matches!(self, Self::DeleteDag { .. } | Self::DeleteRun { .. } | Self::Retire { .. })
+        matches!(
+            self,
+            Self::DeleteDag { .. } | Self::DeleteRun { .. } | Self::Retire { .. } | Self::AssetQueueDelete { .. }
+        )
     }
 }
 

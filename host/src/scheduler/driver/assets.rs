@@ -11,7 +11,7 @@ use crate::{
         time::Timestamp,
     },
     scheduler::{RequestError, runs, tick::Dispatch},
-    store::{AssetEventNew, DagRunKey, InstanceKey, QueuedEvent, QueuedEventFilter, StoreError, Through},
+    store::{AssetEventNew, DagRunKey, InstanceKey, QueuedEventFilter, StoreError, Through},
 };
 
 impl<D: Dispatch> Driver<D> {
@@ -113,15 +113,13 @@ impl<D: Dispatch> Driver<D> {
         self.add_run(new, number, turn);
     }
 
-    /// Drops events that were not consumed. Those of this very turn stay.
+    /// Drops events that were not consumed. Those of this turn are committed before.
     pub(super) async fn asset_queue_delete(&mut self, which: &QueuedEventFilter) -> Result<u64, StoreError> {
-        let dropped = self.store.asset_queue_list(which).await?;
+        let queued = self.store.asset_queue_names().await?;
         let count = self.store.asset_queue_delete(which).await?;
         let left: BTreeSet<_> = self.store.asset_queue_names().await?.into_iter().collect();
-        for QueuedEvent { dag_id, name, .. } in dropped {
-            if let Some(entry) = self.dags.get_mut(&dag_id)
-                && !left.contains(&(dag_id, name.clone()))
-            {
+        for (dag_id, name) in queued.into_iter().filter(|queued| !left.contains(queued)) {
+            if let Some(entry) = self.dags.get_mut(&dag_id) {
                 entry.updated.remove(&name);
             }
         }

@@ -152,6 +152,23 @@ async fn an_asset_counts_as_updated_while_one_of_its_events_is_left() {
 }
 
 #[tokio::test]
+async fn what_comes_in_the_turn_in_which_events_are_dropped_is_known_as_it_is_stored() {
+    let mut world = both().await;
+    world.make("ma", "1").await;
+    let (reply, _told) = Reply::new();
+    let event =
+        Request::AssetEvent { asset: AssetName::new("a").unwrap(), extra: "{}".into(), user: "ann".into(), reply };
+    let (reply, dropped) = Reply::new();
+    let drop = Request::AssetQueueDelete { which: QueuedEventFilter::default(), reply };
+    world.turn(vec![event, drop], Vec::new()).await;
+    assert_eq!(dropped.await.unwrap().unwrap(), 2);
+    world.make("mb", "1").await;
+    let known = world.runs_of("c").await.len();
+    world.crash().await;
+    assert_eq!((known, world.runs_of("c").await.len()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_task_waits_for_an_asset() {
     let mut waiter = dag("w", &["w"]);
     waiter["nodes"][0]["inlets"] = serde_json::json!(["a"]);
