@@ -321,7 +321,7 @@ impl DagResponse {
 /// The run that the timetable makes next.
 fn next_run(dag: &DagRow, now: Timestamp) -> Option<NextRun> {
     let timetable = Timetable::of(&dag.spec).ok()?;
-    let bounds = Bounds::of(&dag.spec);
+    let bounds = Bounds::of(&dag.spec, dag.scheduled_since(now));
     timetable.next_run(dag.last_scheduled, bounds, now)
 }
 

@@ -64,6 +64,8 @@ pub struct Bounds {
     pub end: Option<Timestamp>,
     /// Whether all that was missed is run, oldest first; else only the newest.
     pub catchup: bool,
+    /// Since when the timetable makes runs: what has no start and has not run begins there.
+    pub since: Timestamp,
 }
 
 /// A run that is to be created.
@@ -76,9 +78,9 @@ pub struct NextRun {
 }
 
 impl Bounds {
-    /// Those of a dag.
-    pub fn of(dag: &DagSpec) -> Self {
-        Self { start: dag.start, end: dag.end, catchup: dag.catchup }
+    /// Those of a dag whose timetable makes runs since `since`.
+    pub fn of(dag: &DagSpec, since: Timestamp) -> Self {
+        Self { start: dag.start, end: dag.end, catchup: dag.catchup, since }
     }
 }
 
@@ -151,8 +153,8 @@ impl Timetable {
     /// The run after the one about `last` (none: the first), seen from `now`. It may lie in the future.
     ///
     /// With catchup, runs follow each other without a gap from `bounds.start`. Without, all that was missed but the
-    /// newest is left out. A dag without a start that has not run yet begins with the next tick; or, without catchup,
-    /// if it has data intervals, with the last whole interval, as Airflow's does.
+    /// newest is left out. A dag without a start that has not run yet begins with the first tick from `bounds.since` on; or,
+    /// without catchup, if it has data intervals, with the last whole interval, as Airflow's does.
     pub fn next_run(&self, last: Option<DataInterval>, bounds: Bounds, now: Timestamp) -> Option<NextRun> {
         let next = match &self.rule {
             Rule::Manual => None,
@@ -253,7 +255,7 @@ fn next_trigger(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now: 
         (Some(tick), None) | (None, Some(tick)) => tick,
         (Some(Some(tick)), Some(Some(_))) if bounds.catchup => Some(tick),
         (Some(tick), Some(first)) => tick.max(first),
-        (None, None) => ticks.first_from(now),
+        (None, None) => ticks.first_from(bounds.since),
     }?;
     let newest = if bounds.catchup { None } else { ticks.align_prev(now) };
     Some(NextRun::at(newest.map_or(tick, |newest| tick.max(newest))))
@@ -277,7 +279,7 @@ fn next_interval(ticks: &Ticks, last: Option<DataInterval>, bounds: Bounds, now:
     let start = [first, newest, following].into_iter().flatten().max();
     let start = match start {
         Some(start) => start,
-        None => ticks.first_from(now)?,
+        None => ticks.first_from(bounds.since)?,
     };
     let end = ticks.next_after(start)?;
     Some(NextRun { logical_date: start, data_interval: DataInterval { start, end }, run_after: end })

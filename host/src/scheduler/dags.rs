@@ -146,7 +146,7 @@ impl DagEntry {
         if self.row.is_paused || self.scheduled >= spec.max_active_runs {
             return None;
         }
-        self.timetable.next_run(self.row.last_scheduled, Bounds::of(spec), now)
+        self.timetable.next_run(self.row.last_scheduled, Bounds::of(spec, self.row.scheduled_since(now)), now)
     }
 
     /// Whether a run is to be made for the assets that were updated. Not while the dag is paused: what comes meanwhile is

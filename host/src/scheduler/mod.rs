@@ -361,7 +361,7 @@ impl Scheduler {
     pub async fn next_runs(&self, dag_id: &DagId, now: Timestamp, count: usize) -> Result<Vec<NextRun>, RequestError> {
         let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
         let timetable = Timetable::of(&dag.spec).map_err(|error| RequestError::Invalid(error.to_string()))?;
-        let bounds = Bounds::of(&dag.spec);
+        let bounds = Bounds::of(&dag.spec, dag.scheduled_since(now));
         let mut runs: Vec<NextRun> = Vec::new();
         while runs.len() < count {
             let newest = runs.last();

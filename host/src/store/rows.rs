@@ -63,7 +63,15 @@ pub struct DagRow {
     /// The `logical_date` of the last scheduled run that was created; where the timetable goes on.
     pub last_scheduled: Option<DataInterval>,
     pub created_at: Timestamp,
+    /// When its newest version came, or it was paused or let go on.
     pub updated_at: Timestamp,
+}
+
+impl DagRow {
+    /// Since when its timetable makes runs; of a paused dag, as if it were let go on now.
+    pub fn scheduled_since(&self, now: Timestamp) -> Timestamp {
+        if self.is_paused { now } else { self.updated_at }
+    }
 }
 
 #[derive(Debug, Clone)]

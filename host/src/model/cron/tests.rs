@@ -41,7 +41,7 @@ fn timetable(expression: &str, timezone: Tz, data_interval: bool) -> Result<Time
 
 /// The runs of a dag that starts at `reference`, with catchup.
 fn runs(timetable: &Timetable, start: Timestamp, count: usize) -> Vec<crate::model::timetable::NextRun> {
-    let bounds = Bounds { start: Some(start), end: None, catchup: true };
+    let bounds = Bounds { start: Some(start), end: None, catchup: true, since: start };
     let next = |last| timetable.next_run(last, bounds, start);
     let first = next(None);
     std::iter::successors(first, |run| next(Some(run.data_interval))).take(count).collect()

@@ -14,7 +14,7 @@ fn timetable(expression: &str, data_interval: bool) -> Timetable {
 }
 
 fn bounds(start: Option<&str>, catchup: bool) -> Bounds {
-    Bounds { start: start.map(instant), end: None, catchup }
+    Bounds { start: start.map(instant), end: None, catchup, since: instant("2026-06-01T00:00:00Z") }
 }
 
 /// Midnight in Seoul.
@@ -62,8 +62,14 @@ fn a_run_is_about_the_interval_that_ends_when_it_starts() {
 
 #[test]
 fn a_dag_without_a_start_waits_for_the_next_tick() {
-    let run = timetable(DAILY, false).next_run(None, bounds(None, true), instant("2026-06-01T00:00:00Z"));
-    assert_eq!(run.unwrap().run_after, instant("2026-06-01T15:00:00Z"));
+    let (timetable, bounds) = (timetable(DAILY, false), bounds(None, false));
+    // Nobody looks at the very instant.
+    for now in ["2026-06-01T00:00:00Z", "2026-06-01T15:00:00.000001Z"] {
+        let run = timetable.next_run(None, bounds, instant(now)).unwrap();
+        assert_eq!(run.run_after, instant("2026-06-01T15:00:00Z"), "{now}");
+    }
+    let late = timetable.next_run(None, bounds, instant("2026-06-04T00:00:00Z")).unwrap();
+    assert_eq!(late.run_after, instant("2026-06-03T15:00:00Z"), "the newest of those that were missed");
 }
 
 #[test]
@@ -174,7 +180,7 @@ fn a_period_is_counted_from_the_start_whatever_clocks_show() {
         timetable.next_ticks(instant("2026-03-29T00:00:00Z"), 2),
         [instant("2026-03-29T00:10:00Z"), instant("2026-03-29T01:40:00Z")]
     );
-    let bounds = Bounds { start: Some(start), end: None, catchup: true };
+    let bounds = Bounds { start: Some(start), end: None, catchup: true, since: start };
     let first = timetable.next_run(None, bounds, instant("2026-04-01T00:00:00Z")).unwrap();
     assert_eq!((first.logical_date, first.run_after), (start, instant("2026-03-28T13:40:00Z")));
     let second = timetable.next_run(Some(first.data_interval), bounds, instant("2026-04-01T00:00:00Z")).unwrap();

@@ -227,6 +227,7 @@ impl<D: Dispatch> Driver<D> {
             self.store.dag_set_paused(dag_id, paused, turn.now()).await?;
             entry.row.is_paused = paused;
             entry.row.pause_reason = None;
+            entry.row.updated_at = turn.now();
             self.admission.set_paused(dag_id, paused);
             self.touched.insert(dag_id.clone());
             turn.tick.change(Change::Dag { dag_id: dag_id.clone() });

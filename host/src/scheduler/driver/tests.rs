@@ -8,6 +8,7 @@ mod many;
 mod mapped;
 mod rendered;
 mod retire;
+mod schedules;
 mod turns;
 mod waits;
 
