@@ -11,22 +11,30 @@ impl<D: Dispatch> Driver<D> {
     pub(super) fn moved(&mut self, row: &DagRunRow, was: RunState) {
         self.touched.insert(row.dag_id.clone());
         self.links.touch(row.key);
-        self.leave(row, was);
-        self.enter(row);
-        if was.is_finished() && !row.state.is_finished() {
-            self.watch_deadline(row);
-        }
-        let Some(entry) = self.dags.get_mut(&row.dag_id) else { return };
-        if row.state == RunState::Failed && entry.row.spec.max_consecutive_failed_dag_runs > 0 {
-            self.failing.insert(row.dag_id.clone());
-        }
-        if let Some(unfinished) = entry.unfinished(row.run_type) {
+        if let Some(unfinished) = self.unfinished_of(row) {
             match (was.is_finished(), row.state.is_finished()) {
                 (false, true) => *unfinished = unfinished.saturating_sub(1),
                 (true, false) => *unfinished += 1,
                 (true, true) | (false, false) => {}
             }
         }
+        self.leave(row, was);
+        self.enter(row);
+        if was.is_finished() && !row.state.is_finished() {
+            self.watch_deadline(row);
+        }
+        let Some(entry) = self.dags.get(&row.dag_id) else { return };
+        if row.state == RunState::Failed && entry.row.spec.max_consecutive_failed_dag_runs > 0 {
+            self.failing.insert(row.dag_id.clone());
+        }
+    }
+
+    /// Where a run counts while it is not finished, if its dag counts those of its sort; one of a backfill counts for that only.
+    pub(super) fn unfinished_of(&mut self, row: &DagRunRow) -> Option<&mut u32> {
+        if self.backfills.is_of(row.key) {
+            return None;
+        }
+        self.dags.get_mut(&row.dag_id)?.unfinished(row.run_type)
     }
 
     pub(super) fn enqueue(&mut self, row: &DagRunRow) {

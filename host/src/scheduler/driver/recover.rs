@@ -144,7 +144,7 @@ impl<D: Dispatch> Driver<D> {
         resumed: &mut Vec<DagRunKey>,
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
-        if let Some(unfinished) = self.dags.get_mut(&row.dag_id).and_then(|entry| entry.unfinished(row.run_type)) {
+        if let Some(unfinished) = self.unfinished_of(&row) {
             *unfinished += 1;
         }
         if self.dags.get(&row.dag_id).is_some_and(|entry| entry.keys.is_some()) {

@@ -296,9 +296,7 @@ impl<D: Dispatch> Driver<D> {
         let waiters = conditions.iter().flat_map(|condition| self.waits.waiters(condition)).collect();
         self.wake_all(waiters, turn);
         self.leave(&row, row.state);
-        if let Some(entry) = self.dags.get_mut(dag_id)
-            && let Some(unfinished) = entry.unfinished(row.run_type).filter(|_| !row.state.is_finished())
-        {
+        if let Some(unfinished) = self.unfinished_of(&row).filter(|_| !row.state.is_finished()) {
             *unfinished = unfinished.saturating_sub(1);
         }
         self.recent.forget(dag_id, run_id, row.logical_date);
