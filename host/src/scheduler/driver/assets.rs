@@ -94,8 +94,14 @@ impl<D: Dispatch> Driver<D> {
         user: String,
         turn: &mut Turn,
     ) -> Result<(i64, Timestamp), RequestError> {
-        if self.store.asset_get_by_name(&asset).await?.is_none() {
-            return Err(RequestError::NotFound(format!("asset `{asset}` does not exist")));
+        match self.store.asset_get_by_name(&asset).await? {
+            None => return Err(RequestError::NotFound(format!("asset `{asset}` does not exist"))),
+            Some(row) if row.is_alias => {
+                return Err(RequestError::Invalid(format!(
+                    "`{asset}` is an alias, which has no events of its own; update an asset that goes through it"
+                )));
+            }
+            Some(_) => {}
         }
         let key = self.update_asset(asset, extra, None, Some(user), None, turn);
         // The event has the time of its turn.

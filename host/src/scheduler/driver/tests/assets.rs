@@ -136,6 +136,13 @@ async fn events_are_made_and_dropped_by_hand() {
     let refused =
         world.ask(|reply| Request::AssetEvent { asset: unknown, extra: "{}".into(), user: "ann".into(), reply }).await;
     assert!(matches!(refused, Err(RequestError::NotFound(_))));
+    let mut through = maker("m", &["tables"]);
+    through["assets"][0]["is_alias"] = true.into();
+    let mut world = World::new(vec![through]).await;
+    let alias = AssetName::new("tables").unwrap();
+    let refused =
+        world.ask(|reply| Request::AssetEvent { asset: alias, extra: "{}".into(), user: "ann".into(), reply }).await;
+    assert!(matches!(refused, Err(RequestError::Invalid(_))));
 }
 
 #[tokio::test]
