@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
         timetable::{NextRun, Timetable},
     },
-    scheduler::{RequestError, runs, tick::Dispatch},
+    scheduler::{RequestError, no_dag, runs, tick::Dispatch},
     store::{BackfillId, BackfillNew, BackfillRow, DagRunKey, DagRunRow, StoreError},
 };
 
@@ -107,6 +107,9 @@ impl<D: Dispatch> Driver<D> {
     /// Begins a backfill that was checked. Airflow: a dag has one at a time.
     pub(super) async fn create_backfill(&mut self, new: &BackfillNew) -> Result<BackfillRow, RequestError> {
         let dag_id = &new.dag_id;
+        if self.dags.get(dag_id).is_none() {
+            return Err(no_dag(dag_id));
+        }
         let of_dag = self.backfills.of_dag(dag_id);
         if let Some(id) = of_dag.iter().find(|id| self.backfills.by_id[*id].row.completed_at.is_none()) {
             return Err(RequestError::Conflict(format!(

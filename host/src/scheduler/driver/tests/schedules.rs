@@ -13,6 +13,19 @@ fn half_past(id: &str) -> serde_json::Value {
     hourly
 }
 
+/// A backfill of the first half past.
+fn first_again(until: Timestamp) -> BackfillNew {
+    BackfillNew {
+        dag_id: dag_id("d"),
+        intervals: Intervals { from: at(0), to: at(1_800), until, run_backwards: false },
+        max_active_runs: 1,
+        reprocess_behavior: ReprocessBehavior::Completed,
+        dag_run_conf: "{}".into(),
+        total: 1,
+        triggering_user: None,
+    }
+}
+
 impl World {
     async fn made(&self, dag: &str) -> Vec<DagRunRow> {
         self.store.dag_run_list(&DagRunFilter::of_dag(dag_id(dag)), Page::first(10)).await.unwrap().items
@@ -45,16 +58,8 @@ async fn a_scheduled_run_that_a_backfill_runs_again_keeps_none_from_being_made()
     world.pass(1_800).await;
     let first = world.made("d").await.remove(0);
     world.end(&first, "x", AttemptResult::Success).await;
-    let new = BackfillNew {
-        dag_id: dag_id("d"),
-        intervals: Intervals { from: at(0), to: at(1_800), until: world.now, run_backwards: false },
-        max_active_runs: 1,
-        reprocess_behavior: ReprocessBehavior::Completed,
-        dag_run_conf: "{}".into(),
-        total: 1,
-        triggering_user: None,
-    };
-    world.ask(|reply| Request::CreateBackfill { new: Box::new(new), reply }).await.unwrap();
+    let new = Box::new(first_again(world.now));
+    world.ask(|reply| Request::CreateBackfill { new, reply }).await.unwrap();
     assert!(world.runs(&first, "x"), "it runs again");
     world.pass(3_600).await;
     assert_eq!(world.dates("d").await, [at(1_800), at(5_400)]);
@@ -66,4 +71,16 @@ async fn a_scheduled_run_that_a_backfill_runs_again_keeps_none_from_being_made()
     world.end(&first, "x", AttemptResult::Success).await;
     world.pass(3_600).await;
     assert_eq!(world.dates("d").await.len(), 3, "as many as may run");
+}
+
+#[tokio::test]
+async fn a_dag_that_was_deleted_meanwhile_has_no_backfill() {
+    let mut world = World::new(vec![half_past("d")]).await;
+    let (reply, _deleted) = Reply::new();
+    let delete = Request::DeleteDag { dag_id: dag_id("d"), reply };
+    let (reply, answer) = Reply::new();
+    let create = Request::CreateBackfill { new: Box::new(first_again(at(3_600))), reply };
+    world.turn(vec![delete, create], Vec::new()).await;
+    assert!(matches!(answer.await.unwrap(), Err(RequestError::NotFound(_))));
+    assert!(world.store.backfill_list_unfinished().await.unwrap().is_empty());
 }
