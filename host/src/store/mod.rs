@@ -306,6 +306,10 @@ impl Store {
 
     /// The write connection, with no transaction open.
     async fn writer(&self) -> Result<WriterTurn, StoreError> {
+        #[cfg(test)]
+        if self.shared.faults.is_away() {
+            return Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed));
+        }
         let mut writer = WriterTurn(Arc::clone(&self.shared.writer).lock_owned().await);
         if writer.is_unclean {
             writer.clean().await?;

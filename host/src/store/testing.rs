@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use sha2::{Digest as _, Sha256};
@@ -32,11 +35,17 @@ pub enum CommitFault {
 pub(super) struct Faults {
     next: Mutex<VecDeque<CommitFault>>,
     died: Notify,
+    is_away: AtomicBool,
 }
 
 impl Faults {
     pub fn next(&self) -> Option<CommitFault> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Whether the next change finds no database; the one after it does.
+    pub fn is_away(&self) -> bool {
+        self.is_away.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -60,6 +69,11 @@ impl Store {
     /// Lets something go wrong with a commit after those that are planned already.
     pub fn plan_fault(&self, fault: CommitFault) {
         self.shared.faults.next.lock().unwrap_or_else(PoisonError::into_inner).push_back(fault);
+    }
+
+    /// Lets the database be away when the next change is made.
+    pub fn plan_absence(&self) {
+        self.shared.faults.is_away.store(true, Ordering::Relaxed);
     }
 
     /// Which tries of an instance are in the history.

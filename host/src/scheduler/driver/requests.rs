@@ -264,7 +264,7 @@ impl<D: Dispatch> Driver<D> {
 
     /// Asks the store to delete until it answers: what it deleted must go here, too, and its answer may have been lost, or it may have
     /// stopped halfway.
-    async fn until_answered<F: Future<Output = Result<u64, StoreError>>>(
+    pub(super) async fn until_answered<F: Future<Output = Result<u64, StoreError>>>(
         &self,
         delete: impl Fn() -> F,
     ) -> Result<u64, StoreError> {

@@ -24,7 +24,7 @@ impl<D: Dispatch> Driver<D> {
             return Ok(0);
         }
         let keys: Vec<_> = goes.iter().map(|run| run.key).collect();
-        let deleted = self.store.dag_run_delete_finished(&keys).await?;
+        let deleted = self.until_answered(|| self.store.dag_run_delete_finished(&keys)).await?;
         for run in goes {
             self.recent.forget(dag_id, &run.run_id, run.logical_date);
             turn.tick.change(Change::Run { dag_id: dag_id.clone(), run_id: run.run_id, key: run.key, state: None });

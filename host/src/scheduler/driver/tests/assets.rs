@@ -176,6 +176,17 @@ async fn what_comes_in_the_turn_in_which_events_are_dropped_is_known_as_it_is_st
 }
 
 #[tokio::test]
+async fn events_are_dropped_when_the_database_is_there_again_and_nothing_is_restarted() {
+    let mut world = both().await;
+    world.make("ma", "1").await;
+    let run = world.trigger("mb", "1", None).await;
+    world.store.plan_absence();
+    let which = QueuedEventFilter::default();
+    assert_eq!(world.ask(|reply| Request::AssetQueueDelete { which, reply }).await.unwrap(), 1);
+    assert!(world.runs(&run, "x"));
+}
+
+#[tokio::test]
 async fn a_task_waits_for_an_asset() {
     let mut waiter = dag("w", &["w"]);
     waiter["nodes"][0]["inlets"] = serde_json::json!(["a"]);

@@ -43,6 +43,16 @@ async fn finished_runs_go_and_can_be_made_again() {
 }
 
 #[tokio::test]
+async fn runs_go_when_the_database_is_there_again_and_nothing_is_restarted() {
+    let mut world = World::new(vec![dag("a", &["x"])]).await;
+    done(&mut world, "a", "one", AttemptResult::Success).await;
+    let going_on = world.trigger("a", "two", None).await;
+    world.store.plan_absence();
+    assert_eq!(retire(&mut world, "a").await, ["two"]);
+    assert!(world.runs(&going_on, "x"));
+}
+
+#[tokio::test]
 async fn a_run_that_runs_again_stays() {
     let mut world = World::new(vec![dag("a", &["x"])]).await;
     let one = done(&mut world, "a", "one", AttemptResult::Success).await;
