@@ -10,7 +10,7 @@ use super::{Driver, MAX_STARTS, Turn};
 use crate::{
     engine::{Event, Verdict},
     model::{
-        backfill::{Plan, plan},
+        backfill::{Intervals, Plan, plan},
         ids::DagId,
         state::RunState,
         time::Timestamp,
@@ -81,11 +81,10 @@ impl Backfills {
         self.of_run.retain(|_, id| self.by_id.contains_key(id));
     }
 
-    /// Whether `run`, of this logical_date, is the first of a backfill.
-    pub fn is_first(&self, run: DagRunKey, logical_date: Timestamp, timetable: &Timetable) -> bool {
-        let entry = self.of_run.get(&run).and_then(|id| self.by_id.get(id));
-        let first = entry.and_then(|entry| entry.row.new.intervals.next(timetable, None));
-        first.is_some_and(|first| first.logical_date == logical_date)
+    /// The intervals of the backfill that the run is of.
+    fn intervals_of(&self, run: DagRunKey) -> Option<Intervals> {
+        let entry = self.of_run.get(&run).and_then(|id| self.by_id.get(id))?;
+        Some(entry.row.new.intervals)
     }
 
     fn of_dag(&self, dag_id: &DagId) -> Vec<BackfillId> {
@@ -102,6 +101,23 @@ impl<D: Dispatch> Driver<D> {
             self.backfills.put(row, runs);
         }
         Ok(())
+    }
+
+    /// Whether `run`, of this logical_date, is the first of a backfill, which may be over: it was cleared then.
+    pub(super) async fn is_first_of_backfill(
+        &self,
+        run: DagRunKey,
+        logical_date: Timestamp,
+        timetable: &Timetable,
+    ) -> Result<bool, StoreError> {
+        let mut intervals = self.backfills.intervals_of(run);
+        if intervals.is_none()
+            && let Some(id) = self.store.backfill_of_run(run).await?
+        {
+            intervals = self.store.backfill_get(id).await?.map(|row| row.new.intervals);
+        }
+        let first = intervals.and_then(|intervals| intervals.next(timetable, None));
+        Ok(first.is_some_and(|first| first.logical_date == logical_date))
     }
 
     /// Begins a backfill that was checked. Airflow: a dag has one at a time.

@@ -111,9 +111,8 @@ impl<D: Dispatch> Driver<D> {
         });
         let newest = stored.iter().map(|row| (row.logical_date, row.key));
         let prior = newest.chain(made_now.map(|new| (new.logical_date, new.key))).max().map(|(_, key)| key);
-        let is_first =
-            self.runs.get(&key).is_some_and(|run| self.backfills.is_first(key, date, &run.version.dag.timetable));
         // The first run of a backfill waits for none.
+        let is_first = prior.is_some() && self.is_first_of_backfill(key, date, &run.version.dag.timetable).await?;
         let prior = prior.filter(|_| !is_first);
         self.links.link(&row, date, prior);
         let held = match prior {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     model::backfill::{Intervals, ReprocessBehavior},
+    scheduler::ClearRequest,
     store::{BackfillNew, DagRunFilter, Page},
 };
 
@@ -45,7 +46,7 @@ async fn a_dag_without_a_start_begins_with_the_first_tick_since_it_is_there_and_
     assert_eq!((world.dates("d").await, world.dates("p").await), (vec![at(1_800)], Vec::new()));
     world.ask(|reply| Request::SetPaused { dag_id: dag_id("p"), paused: false, reply }).await.unwrap();
     world.crash().await;
-    assert_eq!(world.dates("p").await, Vec::new());
+    assert_eq!(world.dates("p").await, Vec::<Timestamp>::new());
     world.pass(3_600).await;
     assert_eq!(world.dates("p").await, [at(5_400)]);
 }
@@ -83,4 +84,24 @@ async fn a_dag_that_was_deleted_meanwhile_has_no_backfill() {
     world.turn(vec![delete, create], Vec::new()).await;
     assert!(matches!(answer.await.unwrap(), Err(RequestError::NotFound(_))));
     assert!(world.store.backfill_list_unfinished().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_first_run_of_a_backfill_waits_for_none_when_it_is_cleared_either() {
+    let mut looking_back = half_past("d");
+    looking_back["nodes"][0]["depends_on_past"] = true.into();
+    let mut world = World::new(vec![looking_back]).await;
+    let fails = AttemptResult::Failed { retry: false };
+    let before = world.trigger("d", "before", Some("2025-12-31T22:30:00Z".parse().unwrap())).await;
+    world.end(&before, "x", fails.clone()).await;
+    let from = "2025-12-31T23:00:00Z".parse().unwrap();
+    let intervals = Intervals { from, to: at(0), until: world.now, run_backwards: false };
+    let new = Box::new(BackfillNew { intervals, ..first_again(world.now) });
+    world.ask(|reply| Request::CreateBackfill { new, reply }).await.unwrap();
+    let first = world.made("d").await.remove(1);
+    world.end(&first, "x", fails).await;
+    assert!(world.store.backfill_list_unfinished().await.unwrap().is_empty());
+    let request = Box::new(ClearRequest::of_run(first.dag_id.clone(), first.run_id.clone()));
+    world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
+    assert!(world.runs(&first, "x"));
 }
