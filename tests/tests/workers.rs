@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 const TOKEN: &str = "a token that workers show";
@@ -96,6 +96,44 @@ async fn a_worker_that_leaves_takes_nobody_along_who_has_its_name() {
     let run_id = client.trigger("canary", json!({"text": "still here"})).await;
     succeeded_at_once(&client, "canary", &run_id).await;
     assert!(!stays.has_ended());
+}
+
+/// What comes to the server by a proxy is not answered from some moment on, as behind a machine whose process is stopped.
+#[tokio::test]
+async fn a_worker_that_is_not_heard_when_it_leaves_goes_on_and_says_it_again() {
+    let (server, client) = server().await;
+    let there = server.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let (proxy, silent) = (Proxy::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    proxy.lead_to(there);
+    let mut worker = Worker::start(&format!("http://{}", proxy.address()), TOKEN, "first", 8);
+    workload(&client, |load| load["slots"] == 8).await;
+    let run_id = client.trigger("busy_bees", json!({"steps": 10})).await;
+    workload(&client, |load| load["running"] == 2).await;
+    proxy.lead_to(silent.local_addr().unwrap());
+    worker.signal(Signal::TERM);
+    let (unanswered, _) = silent.accept().await.unwrap();
+    succeeded_at_once(&client, "busy_bees", &run_id).await;
+    let log = client.log("busy_bees", &run_id, "slow_a", 1).await;
+    assert_eq!(log.matches("step 0 of").count(), 1, "{log}");
+    assert!(!worker.has_ended());
+    proxy.lead_to(there);
+    drop(unanswered);
+    assert!(worker.ended().await.success(), "{}", worker.log());
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_no_server_that_takes_its_connection_and_says_nothing() {
+    let (server, client) = server().await;
+    let (proxy, silent) = (Proxy::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    proxy.lead_to(silent.local_addr().unwrap());
+    let url = format!("http://{}", proxy.address());
+    let (first, mut second) = (Worker::start(&url, TOKEN, "first", 3), Worker::start(&url, TOKEN, "second", 5));
+    let (_unanswered, _neither) = (silent.accept().await.unwrap(), silent.accept().await.unwrap());
+    second.signal(Signal::TERM);
+    assert!(second.ended().await.success(), "{}", second.log());
+    proxy.lead_to(server.url.strip_prefix("http://").unwrap().parse().unwrap());
+    workload(&client, |load| load["slots"] == 3).await;
+    assert!(first.log().contains("does not answer"), "{}", first.log());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! The process starts a runner and connects its stream with the server's supervisor. It reads nothing of what passes, and holds
 //! no database, no storage and no key.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{convert::Infallible, num::NonZeroU32, time::Duration};
 
 use reqwest::{
     StatusCode, Url,
@@ -31,7 +31,8 @@ use crate::{
     sandbox,
 };
 
-/// A server that says nothing for so long has given the attempts to others, or will: they are ended before that.
+/// A server that says nothing for so long has given the attempts to others, or will: they are ended before that. Nor is one waited for
+/// longer that does not answer who comes.
 const SILENCE: Duration = Duration::from_secs(10);
 /// The longest pause between two tries to connect: whoever takes over from a leader is to have its workers soon.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -119,7 +120,7 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
     let work = async {
         while !leaving.is_cancelled() {
             let begun = Instant::now();
-            match worker.stream().await {
+            match worker.stream(&leaving).await {
                 Ok(()) if leaving.is_cancelled() || worker.attempts.is_some() => break,
                 Ok(()) => (unfit_since, said) = (None, None),
                 Err(Lost::Drained) => {
@@ -149,9 +150,10 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
     }
     tracing::info!("leaving when what runs has ended");
     leaving.cancel();
-    worker.drain().await;
     tokio::select! {
         ended = &mut work => ended,
+        // What runs goes on meanwhile, also if this is not heard.
+        never = worker.drain() => match never {},
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     }
@@ -172,10 +174,11 @@ fn usual_memory_mib() -> Option<u64> {
 }
 
 impl Worker {
-    /// Connects, and passes on what is said until one of both ends.
-    async fn stream(&self) -> std::result::Result<(), Lost> {
+    /// Connects, unless it is `leaving`, and passes on what is said until one of both ends.
+    async fn stream(&self, leaving: &CancellationToken) -> std::result::Result<(), Lost> {
         let again = |error: &dyn std::fmt::Display| Lost::Again(error.to_string());
-        let mut server = self.connect().await?;
+        let Some(connected) = leaving.run_until_cancelled(self.connect()).await else { return Ok(()) };
+        let mut server = connected?;
         let (mut child, mut from_runner, mut to_runner) =
             executor::start_runner(self.slots).map_err(|error| again(&error))?;
         let (mut from_server, mut to_server) = tokio::io::split(&mut server);
@@ -234,7 +237,9 @@ impl Worker {
             if let Some(attempts) = self.attempts {
                 request = request.header(ATTEMPTS, attempts.get());
             }
-            let answer = request.send().await.map_err(again)?;
+            // One that is stopped, or out of reach behind a proxy, takes the connection and says nothing.
+            let answer = tokio::time::timeout(SILENCE, request.send()).await;
+            let answer = answer.map_err(|_| Lost::Again(format!("{url} does not answer")))?.map_err(again)?;
             match answer.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
                     tracing::info!(server = %url, "working");
@@ -270,21 +275,24 @@ impl Worker {
         Err(Lost::Again(format!("no server leads at this moment: {url} is no longer, or not yet, the one that does")))
     }
 
-    /// Asks for no more attempts.
-    async fn drain(&self) {
-        let Ok(mut url) = self.url.join("/api/v2/workers/") else { return };
+    /// Asks for no more attempts, until that is heard. Never ends.
+    async fn drain(&self) -> Infallible {
+        let mut said = None;
+        while let Err(why) = self.ask_to_leave().await {
+            say(&mut said, why, "the server can't be told that this worker leaves");
+            tokio::time::sleep(MAX_PAUSE).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn ask_to_leave(&self) -> std::result::Result<(), String> {
+        let mut url = self.url.join("/api/v2/workers/").map_err(|error| error.to_string())?;
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push(&self.name).push("leave");
         }
-        let asked = self.client.post(url).header(AUTHORIZATION, format!("Bearer {}", self.token));
+        let asked = self.client.post(url).timeout(SILENCE).header(AUTHORIZATION, format!("Bearer {}", self.token));
         let asked = asked.header(PROCESS, self.process.to_string()).send().await;
-        let answered = asked.and_then(reqwest::Response::error_for_status);
-        if let Err(error) = answered {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the server can't be told that this worker leaves"
-            );
-        }
+        asked.and_then(reqwest::Response::error_for_status).map(drop).map_err(told)
     }
 }
 
