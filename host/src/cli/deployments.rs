@@ -316,6 +316,8 @@ fn the_unit_of_systemd_and_the_container_file_start_the_binary() {
         .collect();
     let config = settings("airlock.service", &variables);
     assert_eq!(config.data_dir, Path::new("/var/lib").join(&of("StateDirectory")[0]));
+    // By default five starts within ten seconds are the last.
+    assert_eq!((of("Restart"), of("StartLimitIntervalSec")), (vec!["always".into()], vec!["0".into()]));
     // The children end with their work, and not with the signal that asks their parent to drain.
     assert_eq!(of("KillMode"), ["mixed"]);
     // Without it runners go on without a filter of their own: see `sandbox::confine`.
