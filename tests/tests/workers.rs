@@ -60,6 +60,8 @@ async fn attempts_wait_for_workers_and_survive_their_loss() {
     first.kill();
     let _second = Worker::start(&server.url, TOKEN, "second", 8);
     succeeded_at_once(&client, "busy_bees", &run_id).await;
+    let log = client.log("busy_bees", &run_id, "slow_a", 1).await;
+    assert!(log.contains("its worker `first` was lost"), "{log}");
     let load = workload(&client, |load| load["running"] == 0).await;
     assert_eq!(load["workers"].as_array().unwrap().len(), 1, "{load}");
 }

@@ -265,7 +265,8 @@ impl Executor {
         shared.runners.remove(runner.index());
         let lost = if served.is_err() && runner.running().attempts > 0 {
             shared.tell(ExecutorEvent::Workers);
-            shared.closing.run_until_cancelled(shared.fleets.fate(&hello.name)).await.flatten()
+            let of_pod = shared.closing.run_until_cancelled(shared.fleets.fate(&hello.name)).await.flatten();
+            Some(of_pod.unwrap_or_else(|| format!("its worker `{}` was lost", hello.name)))
         } else {
             None
         };
