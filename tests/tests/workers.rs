@@ -237,6 +237,33 @@ async fn a_queue_is_served_by_its_workers_only() {
     drop(other);
 }
 
+const SHARED: &str = "
+dag_id: shared
+tasks:
+  here: {uses: hostile/slow, queue: here, with: {steps: 30}}
+  there: {uses: hostile/slow, queue: there, with: {steps: 30}}
+";
+
+#[tokio::test]
+async fn a_task_whose_place_one_of_another_queue_took_says_so() {
+    let (server, client) = server().await;
+    client.upload(SHARED.into()).await.ok();
+    let _worker = Worker::with(&server.url, TOKEN, "both", 1, &["--workers-queues", "here,there"]);
+    workload(&client, |load| load["slots"] == 1).await;
+    let run_id = client.trigger("shared", json!({})).await;
+    workload(&client, |load| load["running"] == 1 && load["waiting"] == 1).await;
+    // What runs waits for nothing, also not for its dag.
+    client.set_paused("shared", true).await;
+    let mut waits = Vec::new();
+    for task_id in ["here", "there"] {
+        let path = format!("/api/v2/dags/shared/dagRuns/{run_id}/taskInstances/{task_id}/dependencies");
+        let why = client.get(&path).await.ok();
+        waits.extend(why["dependencies"][0]["reason"].as_str().map(str::to_owned));
+    }
+    assert!(matches!(waits.as_slice(), [why] if why.contains("tasks of their other queues")), "{waits:?}");
+    succeeded_at_once(&client, "shared", &run_id).await;
+}
+
 /// As a pod for one task does.
 #[tokio::test]
 async fn a_worker_leaves_after_its_attempts() {

@@ -28,6 +28,7 @@ use crate::{
         queue::{Queues, Room, Taken},
         time::{Clock, Timestamp},
     },
+    store::InstanceKey,
     wire::{FrameReader, FrameWriter},
 };
 
@@ -344,6 +345,12 @@ impl Executor {
         (load.slots, load.memory_mib) = (all.slots, limited(all.memory_mib));
         (load.running, load.wanted_memory_mib) = (all_running.attempts, all_running.memory_mib);
         load.and_waiting(waiting)
+    }
+
+    /// Whether the attempt of an instance was dispatched, and no worker of its queue has room for it.
+    pub fn is_homeless(&self, instance: &InstanceKey) -> bool {
+        let homeless = self.shared.runners.homeless();
+        homeless.iter().any(|ready| ready.attempt.id().instance == *instance && !ready.attempt.is_closed())
     }
 
     /// What the workers have room for that serve `queue`; none: its attempts run here, and the server's own limit counts.

@@ -28,6 +28,8 @@ pub trait Dispatch: Send + 'static {
     fn discard(&self, blobs: Vec<String>);
     /// What the workers have room for that serve `queue`; none: its attempts run here.
     fn room_of(&self, queue: &QueueName) -> Option<Room>;
+    /// Whether the attempt of an instance was dispatched, and no worker of its queue has room for it.
+    fn is_homeless(&self, instance: &InstanceKey) -> bool;
     /// The fleet of pods that serves `queue`.
     fn fleet_of(&self, queue: &QueueName) -> Option<Fleet>;
     /// Says what the attempts of a dag may have together, beside what holds for all dags.
@@ -55,6 +57,10 @@ impl Dispatch for Executor {
 
     fn room_of(&self, queue: &QueueName) -> Option<Room> {
         Self::room_of(self, queue)
+    }
+
+    fn is_homeless(&self, instance: &InstanceKey) -> bool {
+        Self::is_homeless(self, instance)
     }
 
     fn fleet_of(&self, queue: &QueueName) -> Option<Fleet> {

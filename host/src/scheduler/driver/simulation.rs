@@ -147,6 +147,10 @@ impl Dispatch for Script {
         None
     }
 
+    fn is_homeless(&self, _: &InstanceKey) -> bool {
+        false
+    }
+
     fn fleet_of(&self, _: &QueueName) -> Option<Fleet> {
         None
     }

@@ -66,6 +66,15 @@ impl<D: Dispatch> Driver<D> {
                     if instance.state == TaskState::UpForRetry { "Not In Retry Period" } else { "Ready To Reschedule" };
                 waits.extend(instance.wake_at.map(|at| Dependency::new(name, format!("it goes on at {at}"))));
             }
+            // What was free when it got its turn another queue's took, or it is gone.
+            TaskState::Running if self.executor.is_homeless(&run.instance_key(id)) => {
+                let queue = &run.version.dag.node(id.node).queue;
+                let text = format!(
+                    "it had its turn, and waits for room on a worker of its queue `{queue}`: those that serve it are full with tasks of \
+                     their other queues, or have left"
+                );
+                waits = vec![Dependency::new("Queue", text)];
+            }
             TaskState::Queued
             | TaskState::Running
             | TaskState::Restarting
@@ -73,7 +82,7 @@ impl<D: Dispatch> Driver<D> {
             | TaskState::Failed
             | TaskState::Skipped
             | TaskState::UpstreamFailed
-            | TaskState::Removed => {}
+            | TaskState::Removed => waits.clear(),
         }
         Ok(waits)
     }

@@ -266,7 +266,8 @@ fn message(row: &TaskInstanceRow) -> Option<Message> {
 /// told.
 async fn waits_for(ui: &UiState, found: &Found, seen: &DagSet) -> Vec<String> {
     let is_waiting = found.row.as_ref().is_none_or(|row| {
-        matches!(row.state, TaskState::None | TaskState::Scheduled) && !found.run.state.is_finished()
+        matches!(row.state, TaskState::None | TaskState::Scheduled | TaskState::Running)
+            && !found.run.state.is_finished()
     });
     if !is_waiting {
         return Vec::new();
