@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
 
 use super::{
     CompileError, Shared,
@@ -19,6 +20,9 @@ use crate::{
 const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
 
+/// Components that have the same one wait for each other.
+const LOCKS: usize = 16;
+
 /// Why a component has no code.
 #[derive(Debug)]
 pub(super) struct CodeError {
@@ -30,11 +34,17 @@ pub(super) struct CodeError {
 /// Compiles, and remembers.
 #[derive(Debug)]
 pub(super) struct Code {
-    pub cache: Arc<CodeCache>,
-    pub compiler: Compiler,
+    cache: Arc<CodeCache>,
+    compiler: Compiler,
+    /// Held while code is made for a runner: others that want the same find it in the cache then.
+    locks: [Mutex<()>; LOCKS],
 }
 
 impl Code {
+    pub fn new(cache: CodeCache, compiler: Compiler) -> Self {
+        Self { cache: Arc::new(cache), compiler, locks: Default::default() }
+    }
+
     /// Compiles `wasm` and keeps its code.
     pub async fn compile(&self, wasm: Bytes) -> Result<Described, CompileError> {
         let component = digest(wasm.clone()).await;
@@ -52,19 +62,16 @@ impl Code {
         Ok((described, code))
     }
 
-    /// The code of `component`; `again`: what is in the cache is of no use.
+    /// The code of `component`, made once for all who want it now; `again`: what is in the cache is of no use.
     pub async fn get(&self, shared: &Shared, component: Digest, again: bool) -> Result<Vec<u8>, CodeError> {
-        let cache = Arc::clone(&self.cache);
-        let cached = on_a_thread(move || {
-            if again {
-                cache.delete(component);
-            }
-            cache.get(component)
-        });
-        if let Some(code) = cached.await {
+        if let Some(code) = self.cached(component, again).await {
             return Ok(code);
         }
         let wasm = read(shared, component).await?;
+        let _others_wait = self.locks[usize::from(component.0[0]) % LOCKS].lock().await;
+        if let Some(code) = self.cached(component, false).await {
+            return Ok(code);
+        }
         match self.compile_as(component, wasm).await {
             Ok((_, code)) => Ok(code),
             Err(error) => Err(CodeError {
@@ -72,6 +79,18 @@ impl Code {
                 message: format!("component `{component}` can't be compiled: {error}"),
             }),
         }
+    }
+
+    /// What the cache has; `again`: what it had is forgotten.
+    async fn cached(&self, component: Digest, again: bool) -> Option<Vec<u8>> {
+        let cache = Arc::clone(&self.cache);
+        on_a_thread(move || {
+            if again {
+                cache.delete(component);
+            }
+            cache.get(component)
+        })
+        .await
     }
 }
 

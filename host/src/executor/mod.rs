@@ -370,7 +370,7 @@ impl Shared {
             results: Results::new(),
             recordings: Held::default(),
             logs,
-            code: Code { cache: Arc::new(cache), compiler },
+            code: Code::new(cache, compiler),
             inbound: Budget::new(VALUES_MIB),
             inbound_of_workers: Budget::new(VALUES_MIB),
             outbound: Budget::new(VALUES_MIB),

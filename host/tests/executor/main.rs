@@ -4,10 +4,10 @@
 mod harness;
 mod hostile_worker;
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use airlock::{
-    executor::{AttemptResult, CompileError, LogFrom},
+    executor::{AttemptResult, CompileError, ExecutorConfig, LogFrom},
     store::XComBody,
 };
 use futures_util::StreamExt;
@@ -54,6 +54,27 @@ async fn compiled_code_that_was_changed_on_disk_is_made_again() {
     harness.spoil_cache();
     harness.dispatch(&["a"]);
     assert_eq!(harness.completion().await.result, AttemptResult::Success);
+    harness.executor.shutdown().await;
+}
+
+/// As workers do that connect with a server which has compiled nothing yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_several_runners_want_at_once_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (binary, compilations) = (folder.path().join("airlock"), folder.path().join("compilations"));
+    let note = format!("[ \"$1\" = compile-child ] && echo one >> '{}'", compilations.display());
+    fs::write(&binary, format!("#!/bin/sh\n{note}\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_airlock"))).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let nodes = json!([{"task_id": "a", "entry": "noop"}]);
+    let settings = |config: ExecutorConfig| ExecutorConfig { binary: Some(binary.clone()), runners: 4, ..config };
+    let mut harness = Harness::with(nodes, settings).await;
+    harness.spoil_cache();
+    harness.dispatch_mapped("a", 0..32);
+    for _ in 0..32 {
+        assert_eq!(harness.completion().await.result, AttemptResult::Success);
+    }
+    // Once for the upload, and once for all runners.
+    assert_eq!(fs::read_to_string(&compilations).unwrap(), "one\none\n");
     harness.executor.shutdown().await;
 }
 
