@@ -132,14 +132,24 @@ fn failure(pod: &k8s::Pod, status: &k8s::PodStatus) -> Fault {
         None => {}
     }
     match ended {
-        Some(ended) => {
-            // The last lines of its log, of which the last one says why.
-            let last = ended.message.as_deref().and_then(|message| message.trim().lines().next_back());
-            let reason = ended.reason.as_deref().filter(|reason| !["Error", "Completed"].contains(reason));
-            Fault::Exited { code: ended.exit_code, why: short(last.or(reason).unwrap_or_default()) }
-        }
-        None => Fault::Other(message),
+        Some(ended) => exited(ended),
+        None => Fault::Other(before(status).unwrap_or(message)),
     }
+}
+
+fn exited(ended: &k8s::ContainerStateTerminated) -> Fault {
+    // The last lines of its log, of which the last one says why.
+    let last = ended.message.as_deref().and_then(|message| message.trim().lines().next_back());
+    let reason = ended.reason.as_deref().filter(|reason| !["Error", "Completed"].contains(reason));
+    Fault::Exited { code: ended.exit_code, why: short(last.or(reason).unwrap_or_default()) }
+}
+
+/// Which container of a template's failed before the worker began.
+fn before(status: &k8s::PodStatus) -> Option<String> {
+    status.init_container_statuses.iter().flatten().find_map(|container| {
+        let ended = container.state.as_ref()?.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
+        Some(format!("its container `{}` {}", container.name, exited(ended)))
+    })
 }
 
 /// What was done to a pod from outside (Kubernetes: pod disruption conditions).
@@ -243,6 +253,14 @@ mod tests {
             (
                 json!({ "phase": "Failed", "reason": "DeadlineExceeded", "message": "too long" }),
                 ended(Some(Fault::Other(text("DeadlineExceeded: too long")))),
+            ),
+            (
+                json!({ "phase": "Failed", "containerStatuses": container(&json!({ "waiting": { "reason": "PodInitializing" } })),
+                    "initContainerStatuses": [{
+                        "name": "fetch", "image": "fetch:1", "imageID": "", "ready": false, "restartCount": 0,
+                        "state": { "terminated": { "exitCode": 3, "reason": "Error", "message": "no route to it\n" } },
+                    }] }),
+                ended(Some(Fault::Other(text("its container `fetch` ended with code 3: no route to it")))),
             ),
             (disrupted("PreemptionByScheduler"), ended(Some(Fault::Preempted(text("so it is"))))),
             (disrupted("DeletionByTaintManager"), ended(Some(Fault::NodeLost(text("so it is"))))),
