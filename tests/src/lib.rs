@@ -19,6 +19,7 @@ pub mod cloud;
 mod daemon;
 #[cfg(feature = "database")]
 pub mod database;
+pub mod family;
 pub mod http;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;

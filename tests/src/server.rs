@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     authority::{self, Authority, Issued},
-    build,
+    build, family,
     http::Client,
     postgres,
     wait::until,
@@ -278,26 +278,12 @@ impl Server {
 
     /// Kills the server's children: its runners and compilers.
     pub fn kill_children(&self) {
-        for pid in self.processes().into_iter().filter(|pid| *pid != self.pid()) {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("it is the number of a process");
-            // It may have ended meanwhile.
-            let _ = kill_process(pid, Signal::KILL);
-        }
+        family::kill_children(self.pid());
     }
 
     /// Every process of the server: itself and its children.
     pub fn processes(&self) -> Vec<u32> {
-        let mut all = vec![self.pid()];
-        let mut at = 0;
-        while let Some(pid) = all.get(at).copied() {
-            at += 1;
-            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-            for task in tasks {
-                let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-            }
-        }
-        all
+        family::family(self.pid())
     }
 }
 

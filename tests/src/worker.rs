@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
-use crate::{authority::Authority, build, wait::until};
+use crate::{authority::Authority, build, family, wait::until};
 
 /// A worker. Ends when it is dropped.
 #[derive(Debug)]
@@ -71,6 +71,11 @@ impl Worker {
     /// What it wrote to standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// Ends its runner, as a system does that is short of memory.
+    pub fn kill_runner(&self) {
+        family::kill_children(self.child.id());
     }
 
     /// Ends it as a power cut would.

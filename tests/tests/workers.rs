@@ -1,6 +1,6 @@
 //! Task instances run on other machines, which may go away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use airlock_tests::{
     Client, Server, Shell, Worker, build,
@@ -98,6 +98,24 @@ async fn a_worker_that_leaves_takes_nobody_along_who_has_its_name() {
     let run_id = client.trigger("canary", json!({"text": "still here"})).await;
     succeeded_at_once(&client, "canary", &run_id).await;
     assert!(!stays.has_ended());
+}
+
+#[tokio::test]
+async fn a_worker_whose_runners_end_says_so_and_comes_back_later_each_time() {
+    let (server, client) = server().await;
+    let first = Worker::start(&server.url, TOKEN, "first", 8);
+    let run_id = client.trigger("busy_bees", json!({"steps": 20})).await;
+    for _ in 0..2 {
+        workload(&client, |load| load["running"] == 2).await;
+        first.kill_runner();
+        workload(&client, |load| load["workers"] == json!([])).await;
+    }
+    let gone = Instant::now();
+    workload(&client, |load| load["running"] == 2).await;
+    assert!(gone.elapsed() > Duration::from_millis(1_500), "{:?}", gone.elapsed());
+    succeeded_at_once(&client, "busy_bees", &run_id).await;
+    let log = first.log();
+    assert!(log.matches("the runner of this worker is gone").count() == 2 && log.contains("SIGKILL"), "{log}");
 }
 
 /// What comes to the server by a proxy is not answered from some moment on, as behind a machine whose process is stopped.

@@ -34,10 +34,14 @@ use crate::{
 /// A server that says nothing for so long has given the attempts to others, or will: they are ended before that. Nor is one waited for
 /// longer that does not answer who comes.
 const SILENCE: Duration = Duration::from_secs(10);
-/// The longest pause between two tries to connect: whoever takes over from a leader is to have its workers soon.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The first and the longest pause between two tries to connect: whoever takes over from a leader is to have its workers soon.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// The same after its runner ended, longer each time unless it lived that long: where none lives, attempts are better off elsewhere.
+const PAUSES_OF_RUNNER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 const CONNECT: Duration = Duration::from_secs(10);
 const BUFFER: usize = 64 << 10;
+/// How long a runner that has closed its stream may take to end.
+const REAP: Duration = Duration::from_millis(100);
 /// How long a worker goes on asking a server that it does not fit: while an upgrade goes on, one of its own version may lead soon.
 const UPGRADE_TIME: Duration = Duration::from_mins(5);
 /// Processes that pass on to each other are not followed further.
@@ -65,6 +69,8 @@ struct Worker {
 enum Lost {
     /// Another try may help.
     Again(String),
+    /// It may; its runner is gone, and how it ended.
+    Runner(String),
     /// It may, when a server of its own version leads.
     Unfit(CliError),
     /// It won't: nothing more is wanted of it.
@@ -120,6 +126,7 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
     let work = async {
         while !leaving.is_cancelled() {
             let begun = Instant::now();
+            let [mut first, mut longest] = PAUSES;
             match worker.stream(&leaving).await {
                 Ok(()) if leaving.is_cancelled() || worker.attempts.is_some() => break,
                 Ok(()) => (unfit_since, said) = (None, None),
@@ -135,9 +142,15 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
                     say(&mut said, error.to_string(), "this worker does not fit the server that leads");
                 }
                 Err(Lost::Again(why)) => say(&mut said, why, "there is no server to work for"),
+                Err(Lost::Runner(why)) => {
+                    tracing::error!(why, "the runner of this worker is gone, and all that it ran");
+                    if worker.attempts.is_some() {
+                        break;
+                    }
+                    [first, longest] = PAUSES_OF_RUNNER;
+                }
             }
-            let next = (pause * 2).clamp(Duration::from_millis(200), MAX_PAUSE);
-            pause = if begun.elapsed() > MAX_PAUSE { Duration::from_millis(200) } else { next };
+            pause = if begun.elapsed() > longest { first } else { (pause * 2).clamp(first, longest) };
             leaving.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
         Ok(())
@@ -177,6 +190,7 @@ impl Worker {
     /// Connects, unless it is `leaving`, and passes on what is said until one of both ends.
     async fn stream(&self, leaving: &CancellationToken) -> std::result::Result<(), Lost> {
         let again = |error: &dyn std::fmt::Display| Lost::Again(error.to_string());
+        let of_runner = |error: std::io::Error| Lost::Runner(error.to_string());
         let Some(connected) = leaving.run_until_cancelled(self.connect()).await else { return Ok(()) };
         let mut server = connected?;
         let (mut child, mut from_runner, mut to_runner) =
@@ -187,31 +201,36 @@ impl Worker {
             loop {
                 match tokio::time::timeout(SILENCE, from_server.read(&mut buffer)).await {
                     Ok(Ok(0)) => return Ok(()),
-                    Ok(Ok(count)) => to_runner.write_all(&buffer[..count]).await?,
-                    Ok(Err(error)) => return Err(error),
-                    Err(_) => return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server says nothing")),
+                    Ok(Ok(count)) => to_runner.write_all(&buffer[..count]).await.map_err(of_runner)?,
+                    Ok(Err(error)) => return Err(again(&error)),
+                    Err(_) => return Err(Lost::Again("the server says nothing".into())),
                 }
             }
         };
         let up = async {
             let mut buffer = vec![0; BUFFER];
             loop {
-                match from_runner.read(&mut buffer).await? {
-                    0 => return Ok(()),
+                match from_runner.read(&mut buffer).await.map_err(of_runner)? {
+                    0 => return Err(Lost::Runner("it has closed its stream".into())),
                     count => {
-                        to_server.write_all(&buffer[..count]).await?;
-                        to_server.flush().await?;
+                        to_server.write_all(&buffer[..count]).await.map_err(|error| again(&error))?;
+                        to_server.flush().await.map_err(|error| again(&error))?;
                     }
                 }
             }
         };
-        let ended: std::io::Result<()> = tokio::select! {
+        let mut ended: std::result::Result<(), Lost> = tokio::select! {
             ended = down => ended,
             ended = up => ended,
         };
+        if let Err(Lost::Runner(why)) = &mut ended
+            && let Ok(Ok(status)) = tokio::time::timeout(REAP, child.wait()).await
+        {
+            *why = status.to_string();
+        }
         // Whatever it runs is another's by now, or will be.
         let _ = child.kill().await;
-        ended.map_err(|error| again(&error))
+        ended
     }
 
     async fn connect(&self) -> std::result::Result<reqwest::Upgraded, Lost> {
@@ -280,7 +299,7 @@ impl Worker {
         let mut said = None;
         while let Err(why) = self.ask_to_leave().await {
             say(&mut said, why, "the server can't be told that this worker leaves");
-            tokio::time::sleep(MAX_PAUSE).await;
+            tokio::time::sleep(PAUSES[1]).await;
         }
         std::future::pending().await
     }

@@ -159,7 +159,7 @@ pub(in crate::executor) async fn serve<R: tokio::io::AsyncRead + Unpin>(
         Ok(first) => match first? {
             Some(FromRunner::Ready) => {}
             Some(_) => return Err(RunnerError::Protocol),
-            None => return Err(RunnerError::Ended(String::new())),
+            None => return Err(RunnerError::Ended("it closed its stream".into())),
         },
         Err(_) => return Err(RunnerError::NotReady),
     }
@@ -196,7 +196,7 @@ pub(in crate::executor) async fn serve<R: tokio::io::AsyncRead + Unpin>(
             biased;
             more = frames.read(), if !waits_for_us && outbox.has_room() => {
                 if !more? {
-                    return Err(RunnerError::Ended(String::new()));
+                    return Err(RunnerError::Ended("it closed its stream".into()));
                 }
                 watch.hears(frames.came());
             }
