@@ -42,8 +42,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const BUFFER: usize = 64 << 10;
 /// How long a runner that has closed its stream may take to end.
 const REAP: Duration = Duration::from_millis(100);
-/// How long a worker goes on asking a server that it does not fit: while an upgrade goes on, one of its own version may lead soon.
-const UPGRADE_TIME: Duration = Duration::from_mins(5);
+/// How long a worker goes on asking a server that it does not fit: while an upgrade goes on, one of its own version may lead soon. It says
+/// why it ends before its fleet gives up a pod whose worker does not come.
+const UPGRADE_TIME: Duration = Duration::from_mins(4);
 /// Processes that pass on to each other are not followed further.
 const MAX_REDIRECTS: u32 = 3;
 /// Of what a server says that can't answer just now.
@@ -321,5 +322,18 @@ fn told(error: reqwest::Error) -> String {
     match tls::hint(&text) {
         Some(hint) => format!("{text} ({hint})"),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pods::settings::Fleets;
+
+    #[test]
+    fn a_worker_that_does_not_fit_ends_before_its_pod_is_given_up() {
+        let fleets = Fleets::parse("{server: 'http://airlock', fleets: {default: {max: 1}}}").unwrap();
+        let started_within = Duration::from_secs(30);
+        assert!(fleets.fleets.values().all(|fleet| started_within + UPGRADE_TIME < fleet.start));
     }
 }
