@@ -155,13 +155,13 @@ impl<W: Work> Keeper<W> {
                 },
             };
             let fleet = Fleet { image: Some(image), ..fleet.clone() };
-            self.add(name.clone(), fleet, Clock.now());
+            self.add(name.clone(), fleet);
         }
     }
 
-    fn add(&mut self, name: FleetName, fleet: Fleet, now: Timestamp) {
+    fn add(&mut self, name: FleetName, fleet: Fleet) {
         let spec = spec_of(&self.settings, &fleet, &name);
-        let book = Book::new(&self.installation, now);
+        let book = Book::new(&self.installation);
         self.fleets.insert(name, Kept { fleet, spec, book, pods: BTreeMap::new() });
     }
 
@@ -306,7 +306,7 @@ impl<W: Work> Keeper<W> {
     fn put(&mut self, pod: &k8s::Pod, now: Timestamp) -> Option<PodName> {
         let (name, read) = read::pod(pod, &self.installation, now)?;
         if !self.fleets.contains_key(&name.fleet) {
-            self.add(name.fleet.clone(), Fleet::gone(), now);
+            self.add(name.fleet.clone(), Fleet::gone());
         }
         let ended = match &read.phase {
             Phase::Ended(_, fault) => Some(fault.clone()),

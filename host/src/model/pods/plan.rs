@@ -125,7 +125,6 @@ impl Bucket {
 pub struct Book {
     /// See [`PodName::full`].
     installation: String,
-    begun_at: Timestamp,
     /// Creations that were asked for and not answered.
     creating: BTreeSet<PodName>,
     /// Deletions that were asked for and not refused, of pods that are still seen.
@@ -134,6 +133,8 @@ pub struct Book {
     generations: BTreeMap<u32, u64>,
     /// Pods that were seen before they ended.
     seen_alive: BTreeSet<PodName>,
+    /// When each pod was seen first: when it was created the cluster's clock says, which may be far from this one.
+    found_at: BTreeMap<PodName, Timestamp>,
     /// When the worker of each pod was connected last.
     connected_at: BTreeMap<PodName, Timestamp>,
     /// Failures since a worker connected.
@@ -145,14 +146,14 @@ pub struct Book {
 }
 
 impl Book {
-    pub fn new(installation: &str, now: Timestamp) -> Self {
+    pub fn new(installation: &str) -> Self {
         Self {
             installation: installation.to_owned(),
-            begun_at: now,
             creating: BTreeSet::new(),
             deleting: BTreeSet::new(),
             generations: BTreeMap::new(),
             seen_alive: BTreeSet::new(),
+            found_at: BTreeMap::new(),
             connected_at: BTreeMap::new(),
             failures: 0,
             retry_at: None,
@@ -225,9 +226,11 @@ impl Book {
         let is_there = |name: &PodName| sight.pods.contains_key(name);
         self.deleting.retain(is_there);
         self.seen_alive.retain(is_there);
+        self.found_at.retain(|name, _| is_there(name));
         self.connected_at.retain(|name, _| is_there(name));
         for name in sight.pods.keys() {
             self.note(name);
+            self.found_at.entry(name.clone()).or_insert(sight.now);
         }
         for (name, pod) in sight.pods {
             if !matches!(pod.phase, Phase::Ended(..)) {
@@ -292,7 +295,7 @@ impl Book {
                 continue;
             }
             let connected_at = self.connected_at.get(name);
-            let since = connected_at.copied().unwrap_or_else(|| pod.created_at.max(self.begun_at));
+            let since = connected_at.or_else(|| self.found_at.get(name)).copied().unwrap_or(sight.now);
             let until = since.after(if connected_at.is_some() { AWAY } else { fleet.start });
             if until <= sight.now {
                 let full = name.full(&self.installation);

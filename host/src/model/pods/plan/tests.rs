@@ -52,7 +52,7 @@ impl World {
             others: 0,
             wanted: 0,
             now,
-            book: Book::new(INSTALLATION, now),
+            book: Book::new(INSTALLATION),
             bucket: Bucket::new(Rate::default(), now),
             created: Vec::new(),
         }
@@ -172,10 +172,10 @@ fn a_place_is_given_again_with_the_next_generation() {
     world.end(&name(0, 0), None);
     assert_eq!(world.creates(), [(0, 1)]);
     // One that was lost with its book is asked for under the same name.
-    world.book = Book::new(INSTALLATION, world.now);
+    world.book = Book::new(INSTALLATION);
     assert_eq!(world.creates(), [(0, 1)]);
     world.take(&name(0, 1));
-    world.book = Book::new(INSTALLATION, world.now);
+    world.book = Book::new(INSTALLATION);
     assert_eq!(world.creates(), []);
 }
 
@@ -247,6 +247,21 @@ fn one_that_never_starts_is_given_up_and_tried_again_later_each_time() {
     world.connect(&name(0, 4), 0);
     world.plan();
     assert_eq!(world.book.trouble(), None);
+}
+
+#[test]
+fn one_has_its_time_to_start_whatever_the_clock_of_the_cluster_says() {
+    for created_at in [at(0), at(999_000_000)] {
+        let mut world = World::new("max: 1, start_seconds: 100");
+        world.pass(500_000);
+        world.wanted = 1;
+        let plan = world.plan();
+        world.create(&plan);
+        world.pods.get_mut(&name(0, 0)).unwrap().created_at = created_at;
+        assert!(world.plan().delete.is_empty(), "{created_at:?}");
+        world.pass(100_000);
+        assert_eq!(world.plan().delete, [name(0, 0)], "{created_at:?}");
+    }
 }
 
 #[test]
@@ -430,7 +445,7 @@ fn happens(world: &mut World, op: &Op) {
             }
         }
         Op::Refuse(_) | Op::Mute(_) => {}
-        Op::Crash => world.book = Book::new(INSTALLATION, world.now),
+        Op::Crash => world.book = Book::new(INSTALLATION),
     }
 }
 
