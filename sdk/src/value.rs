@@ -171,4 +171,11 @@ mod tests {
         assert_eq!(encode_result(&None::<Bytes>).unwrap(), None);
         assert_eq!(decode::<Vec<u8>>(encode(&[1_u8, 2]).unwrap()).unwrap(), [1, 2]);
     }
+
+    #[test]
+    fn numbers_are_read_as_they_were_written() {
+        for number in [0.011_000_000_000_000_001, 907.303_832_202_868_9, 5e-324, f64::MAX] {
+            assert_eq!(decode::<f64>(encode(&number).unwrap()).unwrap().to_bits(), number.to_bits());
+        }
+    }
 }
