@@ -33,8 +33,6 @@ pub mod bindings {
         pub_export_macro: true,
         export_macro_name: "export_task",
         default_bindings_module: "airlock_sdk::__private::bindings",
-        // The linker runs the constructors of a wasm32-wasip2 reactor in `_initialize`.
-        disable_run_ctors_once_workaround: true,
     });
 }
 
@@ -59,7 +57,7 @@ impl Registered {
         Self { entry, next: OnceLock::new() }
     }
 
-    /// Runs at instantiation: no allocation, no host call.
+    /// Runs before the first export does, and again if the linker wraps each of them: no allocation, no host call.
     pub fn register(&'static self) {
         let mut first = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
         if self.next.set(*first).is_ok() {

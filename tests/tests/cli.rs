@@ -514,6 +514,10 @@ async fn a_new_project_builds_and_tests_at_once() {
     };
     cargo(&["test"]).await;
     cargo(&["build", "--release", "--target", "wasm32-wasip2"]).await;
-    let wasm = target.join("wasm32-wasip2/release/daily_sales.wasm");
-    shell.run(&["test", &wasm.to_string_lossy(), "daily_sales"]).await.ok();
+    // Without link-time optimization, too.
+    cargo(&["build", "--target", "wasm32-wasip2"]).await;
+    for profile in ["release", "debug"] {
+        let wasm = target.join("wasm32-wasip2").join(profile).join("daily_sales.wasm");
+        shell.run(&["test", &wasm.to_string_lossy(), "daily_sales"]).await.ok();
+    }
 }
