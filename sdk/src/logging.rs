@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     fmt::{self, Write},
     sync::Once,
 };
@@ -11,6 +12,7 @@ use tracing::{
     field::{Field, Visit},
     span,
 };
+use tracing_core::span::Current;
 
 use crate::host;
 
@@ -82,24 +84,18 @@ impl From<tracing::Level> for Level {
 }
 
 struct Span {
-    name: &'static str,
+    metadata: &'static Metadata<'static>,
     fields: Vec<(String, String)>,
     handles: usize,
 }
 
 #[derive(Default)]
 struct Spans {
-    /// By id - 1. A closed one is none; a task has few, so places are not used again.
-    all: Vec<Option<Span>>,
+    /// By id: those that are not closed.
+    open: BTreeMap<u64, Span>,
+    last_id: u64,
     /// The ids of the entered ones, outermost first.
     entered: Vec<u64>,
-}
-
-impl Spans {
-    fn get(&mut self, id: &span::Id) -> Option<&mut Span> {
-        let index = usize::try_from(id.into_u64()).ok()?.checked_sub(1)?;
-        self.all.get_mut(index)?.as_mut()
-    }
 }
 
 thread_local! {
@@ -120,8 +116,10 @@ impl Subscriber for Facade {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         SPANS.with_borrow_mut(|spans| {
-            spans.all.push(Some(Span { name: attributes.metadata().name(), fields: fields.named, handles: 1 }));
-            span::Id::from_u64(spans.all.len() as u64)
+            spans.last_id += 1;
+            let span = Span { metadata: attributes.metadata(), fields: fields.named, handles: 1 };
+            spans.open.insert(spans.last_id, span);
+            span::Id::from_u64(spans.last_id)
         })
     }
 
@@ -129,7 +127,7 @@ impl Subscriber for Facade {
         let mut fields = Fields::default();
         values.record(&mut fields);
         SPANS.with_borrow_mut(|spans| {
-            if let Some(span) = spans.get(id) {
+            if let Some(span) = spans.open.get_mut(&id.into_u64()) {
                 span.fields.append(&mut fields.named);
             }
         });
@@ -143,12 +141,10 @@ impl Subscriber for Facade {
         let mut named = fields.named;
         SPANS.with_borrow_mut(|spans| {
             let mut path = String::new();
-            for id in spans.entered.clone() {
-                if let Some(span) = spans.get(&span::Id::from_u64(id)) {
-                    path.push_str(if path.is_empty() { "" } else { ":" });
-                    path.push_str(span.name);
-                    named.extend_from_slice(&span.fields);
-                }
+            for span in spans.entered.iter().filter_map(|id| spans.open.get(id)) {
+                path.push_str(if path.is_empty() { "" } else { ":" });
+                path.push_str(span.metadata.name());
+                named.extend_from_slice(&span.fields);
             }
             if !path.is_empty() {
                 named.push(("span".to_owned(), path));
@@ -170,9 +166,17 @@ impl Subscriber for Facade {
         });
     }
 
+    /// `Span::current()` in a function that `#[instrument]` marks, to record what it found.
+    fn current_span(&self) -> Current {
+        SPANS.with_borrow(|spans| match spans.entered.last().and_then(|id| Some((id, spans.open.get(id)?))) {
+            Some((id, span)) => Current::new(span::Id::from_u64(*id), span.metadata),
+            None => Current::none(),
+        })
+    }
+
     fn clone_span(&self, id: &span::Id) -> span::Id {
         SPANS.with_borrow_mut(|spans| {
-            if let Some(span) = spans.get(id) {
+            if let Some(span) = spans.open.get_mut(&id.into_u64()) {
                 span.handles += 1;
             }
         });
@@ -181,11 +185,11 @@ impl Subscriber for Facade {
 
     fn try_close(&self, id: span::Id) -> bool {
         SPANS.with_borrow_mut(|spans| {
-            let Some(span) = spans.get(&id) else { return false };
+            let Some(span) = spans.open.get_mut(&id.into_u64()) else { return false };
             span.handles -= 1;
             let closed = span.handles == 0;
-            if closed && let Ok(index) = usize::try_from(id.into_u64() - 1) {
-                spans.all[index] = None;
+            if closed {
+                spans.open.remove(&id.into_u64());
             }
             closed
         })
@@ -212,5 +216,23 @@ impl Visit for Fields {
         // A String takes all that is written to it.
         let _written = write!(text, "{value:?}");
         self.record_str(field, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Host;
+
+    #[test]
+    fn a_span_that_is_closed_takes_no_place() {
+        Host::new().run(|_| {
+            for row in 0..10 {
+                let span = tracing::info_span!("row", row);
+                let _entered = span.clone().entered();
+                tracing::Span::current().record("row", row + 1);
+            }
+        });
+        assert_eq!(SPANS.with_borrow(|spans| (spans.open.len(), spans.entered.len(), spans.last_id)), (0, 0, 10));
     }
 }

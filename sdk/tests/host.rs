@@ -83,6 +83,24 @@ fn both_facades_end_in_the_log_at_its_level() {
     assert_eq!(fields, [("rows", "3"), ("shop", "Seoul"), ("span", "load")]);
 }
 
+#[task]
+fn parts() {
+    tracing::info_span!("part", shop = "Seoul", rows = tracing::field::Empty).in_scope(|| {
+        tracing::Span::current().record("rows", 42);
+        tracing::info!("read");
+    });
+    assert!(tracing::Span::current().is_none(), "no span is entered any more");
+}
+
+#[test]
+fn what_is_recorded_into_the_current_span_is_among_the_fields() {
+    let host = Host::new();
+    host.run(|_| parts::run());
+    let logs = host.logs();
+    let fields: Vec<_> = logs[0].fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(fields, [("shop", "Seoul"), ("rows", "42"), ("span", "part")]);
+}
+
 #[test]
 fn threads_have_hosts_of_their_own() {
     let read = |value: &'static str| {
