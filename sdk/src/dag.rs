@@ -5,7 +5,12 @@ mod handle;
 mod mapping;
 mod template;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, marker::PhantomData};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    marker::PhantomData,
+};
 
 pub use group::Group;
 pub(crate) use group::GroupNode;
@@ -159,8 +164,8 @@ impl fmt::Debug for Dag {
 #[derive(Default)]
 pub(crate) struct Graph {
     pub nodes: Vec<Node>,
-    /// (upstream, downstream) edges that carry no value.
-    pub edges: Vec<(u32, u32)>,
+    /// (downstream, upstream) of edges that carry no value.
+    pub edges: BTreeSet<(u32, u32)>,
     /// What the page shows at an edge.
     pub labels: Vec<(u32, u32, String)>,
     pub groups: Vec<GroupNode>,
@@ -366,7 +371,12 @@ impl Dag {
 }
 
 fn last<T>(list: &[T]) -> u32 {
-    u32::try_from(list.len()).unwrap_or(u32::MAX) - 1
+    next(list) - 1
+}
+
+/// The index that the next to be added will have.
+fn next<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
 
 /// A param of a dag that is being built: a `T` once a run has it.

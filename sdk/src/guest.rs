@@ -245,7 +245,7 @@ fn describe_dag(
             dags: owned(definition.dags),
             memory_mib: definition.memory_mib,
         },
-        edges: graph.edges.iter().map(|(from, to)| (task_id(*from), task_id(*to))).collect(),
+        edges: graph.edges.iter().map(|(to, from)| (task_id(*from), task_id(*to))).collect(),
         labels: graph
             .labels
             .iter()

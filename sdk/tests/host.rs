@@ -170,3 +170,24 @@ fn dags_that_cannot_be_are_refused_with_a_reason() {
         assert!(error.to_string().starts_with(start), "{error}");
     }
 }
+
+/// A group after each task, and a task after each group.
+#[dag]
+fn grouped(dag: &Dag) {
+    let mut before = talks(dag).id("first");
+    for n in 0..2_000 {
+        let group = dag.group(&format!("g{n}"), || {
+            let (a, b) = (talks(dag), talks(dag));
+            dag.group("inner", || talks(dag)).after(a);
+            talks(dag).id("end").after(b);
+        });
+        before = talks(dag).id(format!("gate{n}")).after(group.after(before));
+    }
+}
+
+#[test]
+fn thousands_of_groups_are_put_in_order() {
+    let run = Host::new().run_dag::<grouped>().unwrap();
+    assert_eq!(run.task_ids().count(), 1 + 2_000 * 5);
+    assert_eq!((run.state("gate1999"), run.state("g1999.inner.talks")), (TaskState::Success, TaskState::Success));
+}

@@ -1,8 +1,8 @@
 //! Task groups: tasks that belong together, under one name.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
-use super::{Dag, Elements, Expand, Graph, Handles, NodeRef, Role, Source, last, mapping::ListSource};
+use super::{Dag, Elements, Expand, Graph, Handles, NodeRef, Role, Source, last, mapping::ListSource, next};
 use crate::error::Result;
 
 /// A group while the dag is built.
@@ -13,6 +13,8 @@ pub(crate) struct GroupNode {
     pub parent: Option<u32>,
     pub doc: Option<String>,
     pub expand: Option<Expand>,
+    /// What was added while it was open: its tasks, and those of the groups in it.
+    nodes: Range<u32>,
 }
 
 impl Graph {
@@ -33,21 +35,18 @@ impl Graph {
         None
     }
 
-    fn is_in(&self, node: u32, group: u32) -> bool {
-        let mut around = self.nodes[node as usize].group;
-        while let Some(at) = around {
-            if at == group {
-                return true;
-            }
-            around = self.groups[at as usize].parent;
-        }
-        false
+    /// All edges, whether they carry a value or not.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn all_edges(&self) -> BTreeSet<(u32, u32)> {
+        self.edges_to(0..next(&self.nodes))
     }
 
-    /// All edges, whether they carry a value or not.
-    pub(crate) fn all_edges(&self) -> BTreeSet<(u32, u32)> {
-        let mut edges: BTreeSet<_> = self.edges.iter().copied().collect();
-        for (index, node) in (0..).zip(&self.nodes) {
+    /// Those that lead to `nodes`. It looks at no others: a dag may have thousands of groups, and `describe` two seconds.
+    fn edges_to(&self, nodes: Range<u32>) -> BTreeSet<(u32, u32)> {
+        let plain = self.edges.range((nodes.start, 0)..(nodes.end, 0));
+        let mut edges: BTreeSet<_> = plain.map(|(to, from)| (*from, *to)).collect();
+        for index in nodes.clone() {
+            let node = &self.nodes[index as usize];
             edges.extend(node.inputs.iter().filter_map(|(_, source)| match source {
                 Source::Output(of) | Source::All(of) => Some((*of, index)),
                 Source::Literal(_) | Source::Template(_) | Source::Param(_) | Source::Element { .. } => None,
@@ -64,7 +63,7 @@ impl Graph {
             .filter(|(from, to)| group_of(*to).is_some() && group_of(*from) == group_of(*to))
             .map(|(_, to)| *to)
             .collect();
-        for node in (0..).take(self.nodes.len()).filter(|node| !inner.contains(node)) {
+        for node in nodes.filter(|node| !inner.contains(node)) {
             let expand = group_of(node).and_then(|group| self.groups[group as usize].expand.as_ref());
             edges.extend(sources(expand).map(|of| (of, node)));
         }
@@ -74,14 +73,14 @@ impl Graph {
     /// The tasks of `group` that come first, or last, in it. A teardown does not count as last.
     fn ends(&self, group: u32, is_first: bool) -> Vec<u32> {
         let is_teardown = |node: u32| matches!(self.nodes[node as usize].role, Role::Teardown { .. });
-        let inside: BTreeSet<u32> = (0..).take(self.nodes.len()).filter(|node| self.is_in(*node, group)).collect();
+        let inside = self.groups[group as usize].nodes.clone();
         let mut linked = BTreeSet::new();
-        for (from, to) in self.all_edges() {
-            if inside.contains(&from) && inside.contains(&to) && (is_first || !is_teardown(to)) {
+        for (from, to) in self.edges_to(inside.clone()) {
+            if inside.contains(&from) && (is_first || !is_teardown(to)) {
                 linked.insert(if is_first { to } else { from });
             }
         }
-        inside.into_iter().filter(|node| !linked.contains(node) && (is_first || !is_teardown(*node))).collect()
+        inside.filter(|node| !linked.contains(node) && (is_first || !is_teardown(*node))).collect()
     }
 }
 
@@ -161,7 +160,8 @@ impl Dag {
             None => name.to_owned(),
             Some(parent) => format!("{}.{name}", graph.groups[parent as usize].name),
         };
-        graph.groups.push(GroupNode { name, parent, doc: None, expand: None });
+        let first = next(&graph.nodes);
+        graph.groups.push(GroupNode { name, parent, doc: None, expand: None, nodes: first..first });
         let index = last(&graph.groups);
         drop(graph);
         let joined = join(index, &over);
@@ -172,7 +172,9 @@ impl Dag {
         graph.open_group = Some(index);
         drop(graph);
         let output = build(over);
-        self.graph.borrow_mut().open_group = parent;
+        let graph = &mut *self.graph.borrow_mut();
+        graph.open_group = parent;
+        graph.groups[index as usize].nodes.end = next(&graph.nodes);
         Group { dag: self, index, output }
     }
 }

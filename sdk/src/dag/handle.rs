@@ -299,7 +299,7 @@ impl Dag {
     pub(super) fn order(&self, upstream: NodeRef<'_>, downstream: NodeRef<'_>) {
         let mut graph = self.graph.borrow_mut();
         if std::ptr::eq(upstream.dag, self) && std::ptr::eq(downstream.dag, self) {
-            graph.edges.push((upstream.index, downstream.index));
+            graph.edges.insert((downstream.index, upstream.index));
         } else {
             graph.refuse(Error::new("an edge leads from one dag to another"));
         }
