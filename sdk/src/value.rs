@@ -17,6 +17,13 @@ pub(crate) struct Value {
     pub bytes: Vec<u8>,
 }
 
+impl Value {
+    /// What `()` and `None` are written as.
+    fn is_null(&self) -> bool {
+        self.bytes == b"null" && self.media_type == JSON
+    }
+}
+
 /// Bytes with a media type of their own, as a task's input or result: they are carried as they are, not as JSON.
 ///
 /// That holds where `Bytes` is the whole value (or `Option<Bytes>`); inside another type it is a JSON object.
@@ -102,8 +109,7 @@ pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Value> {
 
 /// As [`encode`], where nothing (`()`, `None`) is no value.
 pub(crate) fn encode_result<T: Serialize + 'static>(value: &T) -> Result<Option<Value>> {
-    let value = encode(value)?;
-    Ok((value.bytes != b"null" || value.media_type != JSON).then_some(value))
+    Ok(Some(encode(value)?).filter(|value| !value.is_null()))
 }
 
 /// Reads a `T` from `value`.
@@ -113,7 +119,7 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(value: Value) -> Result<T> {
     if let Some(slot) = slot.downcast_mut::<Option<Bytes>>() {
         *slot = Some(value.into());
     } else if let Some(slot) = slot.downcast_mut::<Option<Option<Bytes>>>() {
-        *slot = Some(Some(value.into()));
+        *slot = Some((!value.is_null()).then(|| value.into()));
     } else if is_json(&value.media_type) {
         read = Some(serde_json::from_slice(&value.bytes)?);
     } else {
@@ -169,6 +175,7 @@ mod tests {
         assert_eq!(decode::<Bytes>(encode(&1).unwrap()).unwrap(), Bytes::new(JSON, "1"));
         assert_eq!(encode_result(&()).unwrap(), None);
         assert_eq!(encode_result(&None::<Bytes>).unwrap(), None);
+        assert_eq!(decode::<Option<Bytes>>(encode(&None::<Bytes>).unwrap()).unwrap(), None);
         assert_eq!(decode::<Vec<u8>>(encode(&[1_u8, 2]).unwrap()).unwrap(), [1, 2]);
     }
 

@@ -171,6 +171,41 @@ fn dags_that_cannot_be_are_refused_with_a_reason() {
     }
 }
 
+#[task]
+fn huge(number: i128, dag: &str) -> String {
+    format!("{number} {dag}")
+}
+
+#[task(short_circuit)]
+fn stop() -> bool {
+    false
+}
+
+#[task(branch)]
+fn choose() -> Branch {
+    Branch::to(talks::ID)
+}
+
+/// Sixty layers of two tasks, each after both before it: more ways through it than can be walked.
+#[dag]
+fn odd(dag: &Dag) {
+    huge(dag, dag.list([i128::MAX]).each(), "given");
+    let (stop, choose) = (stop(dag), choose(dag));
+    let mut layer = [talks(dag).after(choose), talks(dag).after((choose, stop))];
+    for _ in 1..60 {
+        layer = [talks(dag).after(layer), talks(dag).after(layer)];
+    }
+    talks(dag).id("last").after(layer);
+}
+
+#[test]
+fn a_graph_of_many_ways_is_run_and_elements_are_handed_over_as_they_are() {
+    let run = Host::new().run_dag::<odd>().unwrap();
+    assert_eq!(run.results::<String>("huge"), [Some(format!("{} given", i128::MAX))]);
+    assert_eq!((run.state("talks"), run.state("talks__1")), (TaskState::Success, TaskState::Skipped));
+    assert_eq!(run.state("last"), TaskState::Skipped);
+}
+
 /// A group after each task, and a task after each group.
 #[dag]
 fn grouped(dag: &Dag) {

@@ -103,6 +103,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
         let span = output.span();
         (quote!(#sdk::output_schema::<#output>), quote_spanned!(span=> #sdk::Outcome::of::<#output>(&value)))
     };
+    // An input may have this name, too.
+    let dag = syn::Ident::new("dag", Span::mixed_site());
     let doc = option(doc);
     let run = if fallible {
         quote! {
@@ -138,11 +140,11 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
 
         #(#docs)*
         #vis fn #ident<'dag>(
-            dag: &'dag ::airlock_sdk::Dag,
+            #dag: &'dag ::airlock_sdk::Dag,
             #(#idents: impl ::airlock_sdk::IntoInput<#owned>,)*
         ) -> ::airlock_sdk::Handle<'dag, #output> {
-            let inputs = ::std::vec![#((#names, ::airlock_sdk::IntoInput::<#owned>::into_input(#idents, dag)),)*];
-            ::airlock_sdk::Dag::add::<#ident, #output>(dag, inputs)
+            let inputs = ::std::vec![#((#names, ::airlock_sdk::IntoInput::<#owned>::into_input(#idents, #dag)),)*];
+            ::airlock_sdk::Dag::add::<#ident, #output>(#dag, inputs)
         }
 
         const _: () = {

@@ -7,6 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::{Host, PastRun};
 use crate::{
@@ -306,8 +307,14 @@ impl Edges {
         Ok(Self { upstream, downstream, order })
     }
 
-    fn descends(&self, from: usize, to: usize) -> bool {
-        self.downstream[from].iter().any(|next| *next == to || self.descends(*next, to))
+    /// All that is downstream of `from`.
+    fn below(&self, from: &[usize]) -> BTreeSet<usize> {
+        let mut below = BTreeSet::new();
+        let mut open = from.to_vec();
+        while let Some(at) = open.pop() {
+            open.extend(self.downstream[at].iter().copied().filter(|next| below.insert(*next)));
+        }
+        below
     }
 }
 
@@ -389,7 +396,7 @@ impl Running<'_> {
         u32::try_from(length).ok().filter(|length| *length <= 100_000).ok_or(TaskState::Failed)
     }
 
-    fn elements(&self, list: &ListSource) -> std::result::Result<Vec<serde_json::Value>, TaskState> {
+    fn elements(&self, list: &ListSource) -> std::result::Result<Vec<Box<RawValue>>, TaskState> {
         let value = match list {
             ListSource::Literal(value) => Some(value.clone()),
             ListSource::All(of) => Some(self.all_results(*of as usize)),
@@ -415,7 +422,7 @@ impl Running<'_> {
             at = at.checked_div(*later)?;
         }
         let element = self.elements(expand.list(axis, place)).ok()?.into_iter().nth(at.checked_rem(lengths[axis])?)?;
-        Some(Value { media_type: JSON.into(), bytes: element.to_string().into_bytes() })
+        Some(Value { media_type: JSON.into(), bytes: element.get().into() })
     }
 
     fn all_results(&self, of: usize) -> Value {
@@ -509,35 +516,30 @@ impl Running<'_> {
     }
 
     fn follow(&mut self, index: usize, map_index: Option<u32>, followed: &[String]) -> Result<()> {
-        let downstream = &self.edges.downstream[index];
+        let below = self.edges.below(&[index]);
         let mut chosen = Vec::new();
         for id in followed {
             let is_in = |node: usize| {
                 let prefix = self.graph.nodes[node].task_id.strip_prefix(id.as_str());
                 prefix.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
-            let found: Vec<usize> =
-                (0..self.graph.nodes.len()).filter(|node| is_in(*node) && self.edges.descends(index, *node)).collect();
+            let found: Vec<usize> = below.iter().copied().filter(|node| is_in(*node)).collect();
             if found.is_empty() {
                 return Err(Error::new(format!("it branches to `{id}`, which is not downstream of it")));
             }
             chosen.extend(found);
         }
-        for next in downstream {
-            if !chosen.iter().any(|wanted| wanted == next || self.edges.descends(*wanted, *next)) {
-                self.branched.insert((*next, map_index));
-            }
-        }
+        let followed = self.edges.below(&chosen);
+        let skipped =
+            self.edges.downstream[index].iter().filter(|next| !chosen.contains(next) && !followed.contains(next));
+        self.branched.extend(skipped.map(|next| (*next, map_index)));
         Ok(())
     }
 
     fn short_circuit(&mut self, index: usize, map_index: Option<u32>, all: bool) {
-        let is_skipped = |next: &usize| {
-            let below =
-                if all { self.edges.descends(index, *next) } else { self.edges.downstream[index].contains(next) };
-            below && !matches!(self.graph.nodes[*next].role, Role::Teardown { .. })
-        };
-        let skipped: Vec<_> = (0..self.graph.nodes.len()).filter(is_skipped).collect();
+        let mut skipped =
+            if all { self.edges.below(&[index]) } else { self.edges.downstream[index].iter().copied().collect() };
+        skipped.retain(|next| !matches!(self.graph.nodes[*next].role, Role::Teardown { .. }));
         self.branched.extend(skipped.into_iter().map(|next| (next, map_index)));
     }
 }
