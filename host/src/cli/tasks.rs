@@ -353,7 +353,32 @@ pub fn plain_line(line: &Value) -> String {
     let text = |field| line.get(field).and_then(Value::as_str).unwrap_or("");
     let plain = match line {
         Value::String(text) => text.clone(),
-        _ => format!("{} {:5} {}", text("timestamp"), text("level").to_uppercase(), text("event")),
+        _ => format!("{} {:5} {}", text("timestamp"), text("level").to_uppercase(), event_with_fields(line)),
     };
     output::printable(&plain).into_owned()
+}
+
+/// What a line of a log says, and the fields that the task added.
+pub fn event_with_fields(line: &Value) -> String {
+    let mut said = line.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let known = ["timestamp", "level", "source", "logger", "event"];
+    for (name, value) in line.as_object().into_iter().flatten().filter(|(name, _)| !known.contains(&name.as_str())) {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        said.extend([" ", name.as_str(), "=", &value]);
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_a_line_stand_behind_what_it_says() {
+        let line = json!({
+            "timestamp": "T", "level": "error", "source": "log", "logger": "a", "event": "no file", "error": "gone", "n": 3,
+        });
+        assert_eq!(plain_line(&line), "T ERROR no file error=gone n=3");
+        assert_eq!(plain_line(&json!("raw\u{1b}")), "raw\u{fffd}");
+    }
 }

@@ -19,6 +19,7 @@ use super::{
     output::{self, Format},
     services::{Services, Vault},
     settings::ServeConfig,
+    tasks::event_with_fields,
     variables,
 };
 use crate::{
@@ -251,7 +252,7 @@ fn shown(name: &str, line: &LogLine) -> String {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
     let text = |field| line.get(field).and_then(Value::as_str).unwrap_or_default();
     let time = text("timestamp").split_once('T').map_or("", |(_, time)| time.get(..12).unwrap_or(time));
-    let plain = format!("{time} {name} {:5} {}", text("level").to_uppercase(), text("event"));
+    let plain = format!("{time} {name} {:5} {}", text("level").to_uppercase(), event_with_fields(&line));
     output::printable(&plain).into_owned()
 }
 
