@@ -1,5 +1,7 @@
 //! Task types: what `run` can be asked to do.
 
+use std::marker::PhantomData;
+
 use crate::{
     context::Context,
     error::{Error, Fatal, Later, Result, Skip},
@@ -140,6 +142,24 @@ impl Decision for ShortCircuit {
         }
     }
 }
+
+/// Whether what a task returns is a `Result`. `#[task]` knows one by its name, so another name for it would make
+/// errors results.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Returned<T>(PhantomData<T>);
+
+impl<T, E> Returned<std::result::Result<T, E>> {
+    pub const IS_RESULT: bool = true;
+}
+
+/// What no `Result` is. (Constants of the type itself go before those of traits.)
+#[doc(hidden)]
+pub trait Plain {
+    const IS_RESULT: bool = false;
+}
+
+impl<T> Plain for Returned<T> {}
 
 /// How the body of a task ended well.
 #[doc(hidden)]

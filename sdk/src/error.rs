@@ -499,10 +499,23 @@ macro_rules! ensure {
 }
 
 /// How the code that `#[task]` makes turns any error of a task into an [`Error`]: by `Into<Error>`, else by
-/// `Into<Box<dyn std::error::Error>>`, as `anyhow::Error` and `String` have it. (Method resolution tries the first first.)
+/// `Into<Box<dyn std::error::Error>>`, as `anyhow::Error` and `String` have it, else not at all, with a reason. (Method
+/// resolution takes the one that has the most references around it.)
 #[doc(hidden)]
 pub mod kind {
+    use std::marker::PhantomData;
+
     use super::{Error, StdError};
+
+    /// The type of an error.
+    #[derive(Debug)]
+    pub struct Of<E>(PhantomData<E>);
+
+    impl<E> Of<E> {
+        pub fn this(_: &E) -> Self {
+            Self(PhantomData)
+        }
+    }
 
     #[derive(Debug)]
     pub struct Own;
@@ -512,7 +525,7 @@ pub mod kind {
             Own
         }
     }
-    impl<E: Into<Error>> OwnKind for E {}
+    impl<E: Into<Error>> OwnKind for &&Of<E> {}
 
     impl Own {
         pub fn error<E: Into<Error>>(self, error: E) -> Error {
@@ -528,12 +541,39 @@ pub mod kind {
             Foreign
         }
     }
-    impl<E: Into<Box<dyn StdError + Send + Sync>>> ForeignKind for &E {}
+    impl<E: Into<Box<dyn StdError + Send + Sync>>> ForeignKind for &Of<E> {}
 
     impl Foreign {
         pub fn error<E: Into<Box<dyn StdError + Send + Sync>>>(self, error: E) -> Error {
             Error::from_boxed(error)
         }
+    }
+
+    #[derive(Debug)]
+    pub struct Unknown;
+
+    pub trait UnknownKind: Sized {
+        fn airlock_kind(&self) -> Unknown {
+            Unknown
+        }
+    }
+    impl<E> UnknownKind for Of<E> {}
+
+    impl Unknown {
+        pub fn error<E: TaskError>(self, error: E) -> Error {
+            error.into_error()
+        }
+    }
+
+    /// What the two kinds above are; it is here for its message.
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` can't be a task's error",
+        label = "a task can't fail with this",
+        note = "return `airlock_sdk::Result<T>`: `?` makes its error of any `std::error::Error`",
+        note = "a boxed error is `Box<dyn std::error::Error + Send + Sync>`"
+    )]
+    pub trait TaskError {
+        fn into_error(self) -> Error;
     }
 }
 

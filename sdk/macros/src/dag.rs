@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Error, ItemFn, LitStr, Result, ReturnType, spanned::Spanned};
+use syn::{Attribute, Error, FnArg, ItemFn, LitStr, Result, ReturnType, Type, spanned::Spanned};
 
 use crate::{
     args::{Args, callbacks, check_name, concurrency, doc_comment, option, recording, run_types, weight_rule},
@@ -71,7 +71,9 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     args.finish()?;
 
     let sig = &function.sig;
-    if sig.asyncness.is_some() || !sig.generics.params.is_empty() || sig.inputs.len() != 1 {
+    let takes_reference =
+        matches!(sig.inputs.first(), Some(FnArg::Typed(dag)) if matches!(*dag.ty, Type::Reference(_)));
+    if sig.asyncness.is_some() || !sig.generics.params.is_empty() || sig.inputs.len() != 1 || !takes_reference {
         return Err(Error::new(sig.span(), "a dag is a function of one argument, `dag: &Dag`"));
     }
     let build = match &sig.output {

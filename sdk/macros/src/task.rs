@@ -1,7 +1,7 @@
 //! `#[task]`.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{
     Attribute, Error, FnArg, GenericArgument, ItemFn, Pat, PathArguments, Result, ReturnType, Type, spanned::Spanned,
 };
@@ -71,6 +71,10 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     }
 
     let (output, fallible) = output(&sig.output);
+    if let Some(span) = reference_in(output.to_token_stream(), true) {
+        let why = "what a task returns outlives it: return what is owned, as a `String`";
+        return Err(Error::new(span, why));
+    }
     let output = if sensor.is_some() { found_by(&output)? } else { output };
     let (docs, others): (Vec<&Attribute>, Vec<&Attribute>) =
         attrs.iter().partition(|attribute| attribute.path().is_ident("doc"));
@@ -106,20 +110,30 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     // An input may have this name, too.
     let dag = syn::Ident::new("dag", Span::mixed_site());
     let doc = option(doc);
+    let failed = quote_spanned! {sig.output.span()=> {
+        #[expect(unused_imports, reason = "one of them serves")]
+        use #sdk::kind::{ForeignKind as _, OwnKind as _, UnknownKind as _};
+        let kind = (&&&#sdk::kind::Of::this(&error)).airlock_kind();
+        ::core::result::Result::Err(kind.error(error))
+    }};
     let run = if fallible {
         quote! {
             match #ident::run(#(#call),*) {
                 ::core::result::Result::Ok(value) => #finish,
-                ::core::result::Result::Err(error) => {
-                    #[expect(unused_imports, reason = "one of the two serves")]
-                    use #sdk::kind::{ForeignKind as _, OwnKind as _};
-                    let kind = (&error).airlock_kind();
-                    ::core::result::Result::Err(kind.error(error))
-                }
+                ::core::result::Result::Err(error) => #failed,
             }
         }
     } else {
         quote!({ let value = #ident::run(#(#call),*); #finish })
+    };
+    let check = quote_spanned! {output.span()=>
+        const _: () = {
+            use #sdk::Plain as _;
+            ::core::assert!(
+                !#sdk::Returned::<#output>::IS_RESULT,
+                "this is a `Result` by another name, whose errors would count as results: write `Result<..>`"
+            );
+        };
     };
     let inputs_of_run = &sig.inputs;
     let output_of_run = &sig.output;
@@ -146,6 +160,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
             let inputs = ::std::vec![#((#names, ::airlock_sdk::IntoInput::<#owned>::into_input(#idents, #dag)),)*];
             ::airlock_sdk::Dag::add::<#ident, #output>(#dag, inputs)
         }
+
+        #check
 
         const _: () = {
             static ENTRY: #sdk::Entry = #sdk::Entry {
@@ -380,12 +396,20 @@ fn input(ident: syn::Ident, ty: &Type) -> Result<Input> {
     if let Type::ImplTrait(_) = ty {
         return Err(Error::new(ty.span(), "an input needs a type of its own, which serde can read"));
     }
+    let inner = if let Type::Reference(reference) = ty { &reference.elem } else { ty };
+    if let Some(span) = reference_in(inner.to_token_stream(), false) {
+        let why = "an input is read from JSON: what lies in it is owned, as in `Option<String>`, `&[String]`";
+        return Err(Error::new(span, why));
+    }
     let Type::Reference(reference) = ty else {
         let required = last_segment(ty).is_none_or(|last| last.ident != "Option");
         return Ok(Input { ident, owned: ty.clone(), by_reference: false, required });
     };
     if reference.mutability.is_some() {
         return Err(Error::new(ty.span(), "an input is not mutable; take it by value"));
+    }
+    if let Some(lifetime) = &reference.lifetime {
+        return Err(Error::new(lifetime.span(), "an input lives as long as the attempt; leave the lifetime out"));
     }
     let owned = match &*reference.elem {
         Type::Slice(slice) => {
@@ -397,6 +421,31 @@ fn input(ident: syn::Ident, ty: &Type) -> Result<Input> {
     };
     let required = last_segment(&owned).is_none_or(|last| last.ident != "Option");
     Ok(Input { ident, owned, by_reference: true, required })
+}
+
+/// Where a type has a reference in it, `&'static` ones aside if they `may_be_static`.
+fn reference_in(ty: TokenStream, may_be_static: bool) -> Option<Span> {
+    let mut tokens = ty.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                let is_tick = |next: &TokenTree| matches!(next, TokenTree::Punct(tick) if tick.as_char() == '\'');
+                let is_static = may_be_static
+                    && tokens.next_if(is_tick).is_some()
+                    && matches!(tokens.next(), Some(TokenTree::Ident(name)) if name == "static");
+                if !is_static {
+                    return Some(punct.span());
+                }
+            }
+            TokenTree::Group(group) => {
+                if let Some(span) = reference_in(group.stream(), may_be_static) {
+                    return Some(span);
+                }
+            }
+            TokenTree::Punct(_) | TokenTree::Ident(_) | TokenTree::Literal(_) => {}
+        }
+    }
+    None
 }
 
 fn last_segment(ty: &Type) -> Option<&syn::PathSegment> {
