@@ -220,6 +220,27 @@ fn grouped(dag: &Dag) {
     }
 }
 
+#[task]
+fn numbers() -> Vec<u32> {
+    (0..10_000).collect()
+}
+
+#[task]
+fn half(number: u32, sign: i32) -> i64 {
+    i64::from(sign) * i64::from(number / 2)
+}
+
+#[dag]
+fn halves(dag: &Dag) {
+    half(dag, numbers(dag).each(), dag.list([1, -1]).each());
+}
+
+#[test]
+fn thousands_of_instances_have_their_elements() {
+    let halves = Host::new().run_dag::<halves>().unwrap().results::<i64>("half");
+    assert_eq!((halves.len(), halves[19_998], halves[19_999]), (20_000, Some(4_999), Some(-4_999)));
+}
+
 #[test]
 fn thousands_of_groups_are_put_in_order() {
     let run = Host::new().run_dag::<grouped>().unwrap();

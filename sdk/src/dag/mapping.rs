@@ -54,12 +54,6 @@ pub(crate) struct Expand {
 }
 
 impl Expand {
-    /// The list at `place` along `axis`.
-    #[cfg(not(target_family = "wasm"))]
-    pub fn list(&self, axis: usize, place: usize) -> &ListSource {
-        &self.axes[axis].1[place].1
-    }
-
     /// The axes, which multiply, each of lists that go along with each other.
     pub fn axes(&self) -> impl Iterator<Item = impl Iterator<Item = &ListSource>> {
         self.axes.iter().map(|(_, lists)| lists.iter().map(|(_, source)| source))

@@ -223,8 +223,15 @@ pub(super) fn run(host: &Host, definition: &Definition) -> Result<DagRun> {
     definition.timezone.clone_into(&mut context.timezone);
     context.params = serde_json::Value::Object(params.clone()).to_string();
 
-    let mut run =
-        Running { host, graph: &graph, edges: &edges, params, done: BTreeMap::new(), branched: BTreeSet::new() };
+    let mut run = Running {
+        host,
+        graph: &graph,
+        edges: &edges,
+        params,
+        done: BTreeMap::new(),
+        lists: Vec::new(),
+        branched: BTreeSet::new(),
+    };
     for index in &edges.order {
         let runs = run.task(*index, &mut context);
         run.done.insert(*index, runs);
@@ -324,6 +331,8 @@ struct Running<'a> {
     edges: &'a Edges,
     params: serde_json::Map<String, serde_json::Value>,
     done: BTreeMap<usize, TaskRuns>,
+    /// The lists that the task that is run now has an instance for each element of, axis by axis.
+    lists: Vec<Vec<Vec<Box<RawValue>>>>,
     /// Instances past which a branch or a short circuit upstream went; without a map_index: all of the task's.
     branched: BTreeSet<(usize, Option<u32>)>,
 }
@@ -338,7 +347,7 @@ impl Running<'_> {
         };
         // The instances of a group are decided on one by one, those of a mapped task together.
         let decision = if node.expand.is_some() { self.decide(index, None) } else { Ok(()) };
-        let length = decision.and_then(|()| self.length(expand));
+        let length = decision.and_then(|()| self.read_lists(expand));
         match length {
             Err(state) => TaskRuns::One(TaskRun::of(state)),
             Ok(0) => TaskRuns::One(TaskRun::of(TaskState::Skipped)),
@@ -385,14 +394,12 @@ impl Running<'_> {
         self.group(index).is_some() && self.group(index) == self.group(upstream)
     }
 
-    /// How many instances there are; else the state that a task without them gets.
-    fn length(&self, expand: &Expand) -> std::result::Result<u32, TaskState> {
-        let mut length = 1_u64;
-        for lists in expand.axes() {
-            let lengths = lists.map(|list| self.elements(list).map(|elements| elements.len() as u64));
-            let lengths = lengths.collect::<std::result::Result<Vec<_>, _>>()?;
-            length = length.saturating_mul(lengths.into_iter().min().unwrap_or(0));
-        }
+    /// Reads the lists of the task that is run now, and says how many instances there are; else the state that a task
+    /// without them gets.
+    fn read_lists(&mut self, expand: &Expand) -> std::result::Result<u32, TaskState> {
+        let read = |lists: Vec<&ListSource>| lists.into_iter().map(|list| self.elements(list)).collect();
+        self.lists = expand.axes().map(|lists| read(lists.collect())).collect::<std::result::Result<_, _>>()?;
+        let length = self.lists.iter().fold(1, |length: usize, lists| length.saturating_mul(shortest(lists)));
         u32::try_from(length).ok().filter(|length| *length <= 100_000).ok_or(TaskState::Failed)
     }
 
@@ -409,19 +416,14 @@ impl Running<'_> {
         list.ok_or(TaskState::UpstreamFailed)
     }
 
-    /// The element of an instance.
-    fn element(&self, index: usize, map_index: Option<u32>, axis: usize, place: usize) -> Option<Value> {
-        let of_group = self.group(index).and_then(|group| self.graph.groups[group as usize].expand.as_ref());
-        let expand = self.graph.nodes[index].expand.as_ref().or(of_group)?;
+    /// The element of an instance of the task that is run now.
+    fn element(&self, map_index: Option<u32>, axis: usize, place: usize) -> Option<Value> {
         let mut at = map_index? as usize;
-        let lengths: Vec<usize> = expand
-            .axes()
-            .map(|lists| lists.filter_map(|list| self.elements(list).ok()).map(|list| list.len()).min().unwrap_or(0))
-            .collect();
-        for later in lengths[axis + 1..].iter().rev() {
-            at = at.checked_div(*later)?;
+        for later in self.lists.get(axis + 1..)?.iter().rev() {
+            at = at.checked_div(shortest(later))?;
         }
-        let element = self.elements(expand.list(axis, place)).ok()?.into_iter().nth(at.checked_rem(lengths[axis])?)?;
+        let lists = self.lists.get(axis)?;
+        let element = lists.get(place)?.get(at.checked_rem(shortest(lists))?)?;
         Some(Value { media_type: JSON.into(), bytes: element.get().into() })
     }
 
@@ -469,7 +471,7 @@ impl Running<'_> {
                 self.done[&from].at(map_index)?.xcoms.get(RETURN_VALUE).cloned()
             }
             Source::All(from) => Some(self.all_results(*from as usize)),
-            Source::Element { axis, place } => self.element(index, map_index, *axis, *place),
+            Source::Element { axis, place } => self.element(map_index, *axis, *place),
         };
         let inputs = &self.graph.nodes[index].inputs;
         Inputs(inputs.iter().map(|(name, source)| ((*name).to_owned(), value(source))).collect())
@@ -542,6 +544,11 @@ impl Running<'_> {
         skipped.retain(|next| !matches!(self.graph.nodes[*next].role, Role::Teardown { .. }));
         self.branched.extend(skipped.into_iter().map(|next| (next, map_index)));
     }
+}
+
+/// How far lists go along with each other.
+fn shortest(lists: &[Vec<Box<RawValue>>]) -> usize {
+    lists.iter().map(Vec::len).min().unwrap_or(0)
 }
 
 /// Whether a task starts, given the states of its upstream tasks and, of those, its setups; else the state that it gets. Airflow's rules.
