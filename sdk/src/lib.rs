@@ -161,7 +161,8 @@ pub use airlock_sdk_macros::data;
 ///
 /// The function takes `&Context` if it wants it, and inputs: any types that serde reads and that have a JSON Schema;
 /// references are read as what they point at; an `Option` may be left without a value. It returns any type that
-/// serde writes, as it is or in a `Result`; `()` and `None` are no result.
+/// serde writes, as it is or in a `Result`; `()` and `None` are no result. JSON has no NaN and no infinity: they are
+/// written as null, which an `Option<f64>` reads.
 ///
 /// ```
 /// use airlock_sdk::prelude::*;

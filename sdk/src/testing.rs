@@ -250,7 +250,8 @@ impl Host {
 
     /// Says what `template`, an input of a dag ([`Dag::template`](crate::Dag::template)), is rendered to.
     ///
-    /// Rendering is the server's; a template of which a test says nothing gives no value.
+    /// Rendering is the server's; a template of which a test says nothing gives no value: the task fails, unless the input is an
+    /// `Option`.
     ///
     /// # Panics
     /// If `value` can't be written as JSON.

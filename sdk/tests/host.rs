@@ -220,6 +220,26 @@ fn grouped(dag: &Dag) {
     }
 }
 
+#[task(retries = 1)]
+fn dated(day: &str, note: Option<String>) -> String {
+    format!("{day} {note:?}")
+}
+
+#[dag]
+fn templated(dag: &Dag) {
+    dated(dag, dag.template("{{ ds }}"), dag.template("{{ ts }}"));
+}
+
+#[test]
+fn a_template_that_the_test_says_nothing_of_is_told() {
+    let run = Host::new().run_dag::<templated>().unwrap();
+    assert_eq!((run.state("dated"), run.tries("dated")), (TaskState::Failed, 1));
+    let why = "input `day`: say what `\"{{ ds }}\"` is rendered to, with `Host::rendered`";
+    assert_eq!(run.message("dated"), Some(why));
+    let run = Host::new().rendered("{{ ds }}", "2026-01-31").run_dag::<templated>().unwrap();
+    assert_eq!(run.result::<String>("dated").as_deref(), Some("2026-01-31 None"));
+}
+
 #[task]
 fn numbers() -> Vec<u32> {
     (0..10_000).collect()

@@ -14,7 +14,7 @@ use crate::{
     context::Context,
     dag::{Definition, Expand, Graph, ListSource, Role, Source},
     entry::{self, Ending, Inputs},
-    error::{Error, Result, ResultExt},
+    error::{Error, Fatal, Result, ResultExt},
     options::TriggerRule,
     value::{self, Bytes, JSON, Value},
     xcom::RETURN_VALUE,
@@ -441,8 +441,10 @@ impl Running<'_> {
         let mut try_number = 1;
         loop {
             context.try_number = try_number;
-            let inputs = self.inputs(index, map_index);
-            let ending = self.host.attempt(context, || entry::run(node.entry, context, inputs));
+            let ending = match self.inputs(index, map_index) {
+                Ok(inputs) => self.host.attempt(context, || entry::run(node.entry, context, inputs)),
+                Err(error) => Ending::Failed(error),
+            };
             if let Ending::Failed(error) = &ending
                 && !error.is_fatal()
                 && try_number < context.max_tries
@@ -454,7 +456,7 @@ impl Running<'_> {
         }
     }
 
-    fn inputs(&self, index: usize, map_index: Option<u32>) -> Inputs {
+    fn inputs(&self, index: usize, map_index: Option<u32>) -> Result<Inputs> {
         let value = |source: &Source| match source {
             Source::Literal(value) => Some(value.clone()),
             Source::Template(json) => {
@@ -473,8 +475,19 @@ impl Running<'_> {
             Source::All(from) => Some(self.all_results(*from as usize)),
             Source::Element { axis, place } => self.element(map_index, *axis, *place),
         };
-        let inputs = &self.graph.nodes[index].inputs;
-        Inputs(inputs.iter().map(|(name, source)| ((*name).to_owned(), value(source))).collect())
+        let node = &self.graph.nodes[index];
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for (name, source) in &node.inputs {
+            let value = value(source);
+            if let (None, Source::Template(json)) = (&value, source)
+                && node.entry.inputs.iter().any(|input| input.name == *name && input.required)
+            {
+                let why = format!("input `{name}`: say what `{json}` is rendered to, with `Host::rendered`");
+                return Err(Fatal::new(why).into());
+            }
+            inputs.push(((*name).to_owned(), value));
+        }
+        Ok(Inputs(inputs))
     }
 
     fn end(&mut self, index: usize, map_index: Option<u32>, ending: Ending, tries: u32) -> TaskRun {
