@@ -219,9 +219,24 @@ pub fn doc_comment(attributes: &[Attribute]) -> Option<String> {
         },
         _ => None,
     });
-    let lines: Vec<String> = lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    let lines: Vec<String> =
+        lines.map(|line| without_stars(line.strip_prefix(' ').unwrap_or(&line)).trim_end().to_owned()).collect();
     let text = lines.join("\n").trim().to_owned();
     (!text.is_empty()).then_some(text)
+}
+
+/// What a `/** .. */` says, whose lines begin with stars that rustc leaves to whoever reads it.
+fn without_stars(text: &str) -> String {
+    let starred =
+        |line: &str| line.trim_start().strip_prefix('*').map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned());
+    let Some((first, rest)) = text.split_once('\n') else { return text.to_owned() };
+    let Some((rest, "")) = rest.rsplit_once('\n').map(|(rest, last)| (rest, last.trim())) else {
+        return text.to_owned();
+    };
+    match rest.split('\n').map(starred).collect::<Option<Vec<_>>>() {
+        Some(lines) => format!("{first}\n{}", lines.join("\n")),
+        None => text.to_owned(),
+    }
 }
 
 /// `Some(x)` or `None`, as tokens.
@@ -331,6 +346,21 @@ pub fn concurrency(args: &mut Args) -> Result<Option<(LitStr, u32)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn doc_comments_are_read_without_what_marks_them() {
+        for (source, said) in [
+            ("/// One.\n///\n///     code\nfn f() {}", "One.\n\n    code"),
+            ("/** One. */ fn f() {}", "One."),
+            ("/**\n * One,\n *\n * - two.\n */\nfn f() {}", "One,\n\n- two."),
+            ("/** One,\n  * two.\n  */\nfn f() {}", "One,\ntwo."),
+            ("/**\nOne:\n* two\n*/\nfn f() {}", "One:\n* two"),
+            ("#[doc = \"* one\\n* two\"]\nfn f() {}", "* one\n* two"),
+        ] {
+            let function: syn::ItemFn = syn::parse_str(source).unwrap();
+            assert_eq!(doc_comment(&function.attrs).as_deref(), Some(said), "{source}");
+        }
+    }
 
     #[test]
     fn durations_are_sums_of_numbers_with_units() {
