@@ -318,7 +318,7 @@ fn check_result(value: &Value) -> Result<(), String> {
 }
 
 /// Puts a large result into object storage.
-async fn store_result(shared: &Arc<Shared>, attempt: &Arc<Attempt>, mut effects: Box<Effects>, value: Value) {
+async fn store_result(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Box<Effects>, value: Value) {
     let size = value.bytes.len();
     let checked = values::off_the_loop(size, move || Ok(check_result(&value).map(|()| value)))
         .await
@@ -334,7 +334,7 @@ async fn store_result(shared: &Arc<Shared>, attempt: &Arc<Attempt>, mut effects:
         tracing::warn!(error = &error as &dyn std::error::Error, "a result can't be stored");
         let Some(delay) = delays.next() else {
             // It may be there: what is not known is whether it is.
-            effects.garbage.push(blob);
+            shared.discard(vec![blob]);
             let why = "its result could not be stored: object storage can't be used just now";
             return conclude(shared, attempt, Some(effects), Conclusion::failed(why.to_owned(), true));
         };
