@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, RunState, Turn};
 use crate::{
     engine::{Command, InstanceChange, InstanceId},
-    model::{dag::NodeIndex, expand::MAX_MAP_LENGTH, state::TaskState},
+    model::{dag::NodeIndex, expand::MAX_MAP_LENGTH, state::TaskState, trigger_rule::Decision},
 };
 
 /// What is known of a list that a task is expanded over, or of all of them together.
@@ -103,6 +103,10 @@ impl RunState {
             };
             for id in self.table.ids_of(node) {
                 if let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None) {
+                    // A list that was skipped is no excuse for what failed beside it.
+                    let is_failed = self.table.decide(&self.dag, id) == Decision::UpstreamFailed;
+                    let state =
+                        if state == TaskState::Skipped && is_failed { TaskState::UpstreamFailed } else { state };
                     self.put(id, instance.ended(state, turn.now), message.as_deref(), turn);
                 }
             }

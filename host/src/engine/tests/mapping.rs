@@ -43,6 +43,23 @@ fn a_mapped_task_has_an_instance_per_element_of_the_list() {
     assert!(wrong.messages[&wrong.id("list")].contains("not a list"));
 }
 
+/// Airflow: `MappedTaskUpstreamDep` skips no task whose trigger rule has it fail.
+#[test]
+fn a_list_that_is_skipped_does_not_hide_what_failed() {
+    for (rule, outcome, seen) in [
+        (TriggerRule::AllSkipped, FAILED, ["failed", "skipped", "upstream_failed"]),
+        (TriggerRule::AllSuccess, FAILED, ["failed", "upstream_failed", "upstream_failed"]),
+        (TriggerRule::AllSuccess, Outcome::Skipped, ["skipped"; 3]),
+    ] {
+        let made = NodeSpec { trigger_rule: rule, ..node("list") };
+        let mapped = NodeSpec { expand: Some(over_output("list")), ..node("m") };
+        let edges = [("a", "list"), ("a", "m")];
+        let mut driver = Driver::started(build(&spec(vec![node("a"), made, mapped], &edges)));
+        driver.play("a", outcome);
+        assert_eq!(states(&driver), seen);
+    }
+}
+
 #[test]
 fn what_was_removed_comes_back_when_the_list_has_it_again() {
     let mapped = NodeSpec { expand: Some(over_output("list")), ..node("m") };
