@@ -410,21 +410,24 @@ impl Dag {
     }
 
     /// The setups and teardowns that must be cleared together with `tasks`, as what those need may be gone: the setups
-    /// in whose scope one of them is, and their teardowns.
+    /// in whose scope one of them is, and their teardowns. Of setups among `tasks`: their teardowns.
     pub fn scope_of(&self, tasks: &BTreeSet<NodeIndex>) -> BTreeSet<NodeIndex> {
         let mut scope = BTreeSet::new();
         if !self.nodes.iter().any(|node| node.role == Role::Setup) {
             return scope;
         }
         let above = self.ancestors(tasks.iter().copied());
-        for setup in above.into_iter().filter(|setup| self.node(*setup).role == Role::Setup) {
+        for setup in above.union(tasks).copied().filter(|setup| self.node(*setup).role == Role::Setup) {
             let teardowns: BTreeSet<_> = teardowns_of(&self.nodes, setup).collect();
             let below = self.descendants([setup]);
             let before_teardown = self.ancestors(teardowns.iter().copied());
             let is_inside =
                 |task: &NodeIndex| below.contains(task) && (teardowns.is_empty() || before_teardown.contains(task));
-            if tasks.iter().any(is_inside) {
+            let is_needed = tasks.iter().any(is_inside);
+            if is_needed {
                 scope.insert(setup);
+            }
+            if is_needed || tasks.contains(&setup) {
                 scope.extend(teardowns);
             }
         }

@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn setups_and_teardowns_of_a_mapped_group_have_the_map_index_of_what_needs_them() {
         let dag = dag();
-        let cases: [(&[&str], &[&str]); 4] = [
+        let cases: [(&[&str], &[&str]); 5] = [
+            (&["g.s 1"], &["g.s 1", "g.t 1"]),
             (&["g.b 1"], &["g.b 1", "g.s 1", "g.t 1"]),
             (&["g.a 0", "g.b 2"], &["g.a 0", "g.b 2", "g.s 0", "g.s 2", "g.t 0", "g.t 2"]),
             (&["list -1"], &["list -1"]),

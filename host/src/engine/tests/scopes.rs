@@ -50,6 +50,8 @@ fn the_scope_of_tasks_is_the_setups_that_they_lie_behind() {
     assert_eq!(scope(&["out"]), set(&[]));
     assert_eq!(scope(&["later"]), set(&["open_ended"]));
     assert_eq!(scope(&["out", "later", "in"]), set(&["s", "t", "open_ended"]));
+    assert_eq!(scope(&["s", "open_ended"]), set(&["t"]), "what is made again is torn down again");
+    assert_eq!(scope(&["t"]), set(&[]));
 }
 
 /// Clearing all of a run was once as slow as the square of its tasks, in the scheduler's loop.
