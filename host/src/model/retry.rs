@@ -50,7 +50,9 @@ impl Retry {
         // Not `powi`, which multiplies: rounded up, its error is a whole second.
         let power = self.backoff.powf(f64::from(failed.saturating_sub(1)));
         // A power that overflows is the ceiling whatever the delay, also if that is zero.
-        let base = if power.is_infinite() { ceiling } else { (self.delay.as_secs_f64() * power).ceil() };
+        // Not `as_secs_f64`, which adds seconds and their fraction: the same.
+        let delay = self.delay.div_duration_f64(Duration::from_secs(1));
+        let base = if power.is_infinite() { ceiling } else { (delay * power).ceil() };
         let base = Duration::from_secs_f64(base.clamp(1.0, ceiling)).as_secs();
         let wait = Duration::from_secs((base + seed % base).min(CEILING_S));
         match self.max_delay {
@@ -110,14 +112,22 @@ mod tests {
         }
     }
 
-    /// Airflow: 1000 * 1.3 ** 3 is 2197.0 exactly; 2.0 ** 1099 overflows before it meets the delay.
+    /// Airflow: 1000 * 1.3 ** 3 is 2197.0 exactly, 1.368 * 10 ** 4 is above 13680; 2.0 ** 1099 overflows before it meets
+    /// the delay.
     #[test]
     fn the_power_is_that_of_the_peer() {
-        let cases =
-            [(1_000, 1.3, 4, 2_197), (0, 2.0, 1_100, CEILING_S), (0, 2.0, 1_024, 1), (0, 2.0, 1_025, CEILING_S)];
-        for (delay, backoff, failed, base) in cases {
-            let retry = Retry { retries: 0, delay: Duration::from_secs(delay), backoff, max_delay: None };
-            assert_eq!(retry.wait(failed, 0, None), Duration::from_secs(base), "{delay} x {backoff}^({failed} - 1)");
+        let cases = [
+            (1_000_000, 1.3, 4, 2_197),
+            (1_368, 10.0, 5, 13_681),
+            (3_389, 1_000.0, 2, 3_389),
+            (0, 2.0, 1_100, CEILING_S),
+            (0, 2.0, 1_024, 1),
+            (0, 2.0, 1_025, CEILING_S),
+        ];
+        for (delay_ms, backoff, failed, base) in cases {
+            let retry = Retry { retries: 0, delay: Duration::from_millis(delay_ms), backoff, max_delay: None };
+            let what = format!("{delay_ms} ms x {backoff}^({failed} - 1)");
+            assert_eq!(retry.wait(failed, 0, None), Duration::from_secs(base), "{what}");
         }
     }
 
