@@ -132,8 +132,8 @@ pub enum Decision {
 impl TriggerRule {
     /// Decides on an instance from where its upstream instances stand. Airflow: `TriggerRuleDep`.
     ///
-    /// One difference: under `all_skipped`, removed instances are left out of account, where Airflow's run would
-    /// wait for ever.
+    /// One difference: under `all_skipped`, and among the setups around an instance that is not mapped, removed
+    /// instances are left out of account, where Airflow's run would wait for ever.
     pub fn decide(self, upstream: &Upstream) -> Decision {
         let Upstream { direct, setups, .. } = *upstream;
         if direct.total == 0 || self == Self::Always {
