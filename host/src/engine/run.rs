@@ -544,7 +544,11 @@ impl RunState {
     // ---- reading --------------------------------------------------------------------------------
 
     fn outcome(&self) -> State {
-        if self.table.has_bad_leaf() { State::Failed } else { State::Success }
+        // What follows a task that failed is skipped there: leaves alone would have the run succeed.
+        let is_failed =
+            |(id, instance): (InstanceId, Instance)| instance.state == TaskState::Failed && !self.is_teardown(id.node);
+        let failed_fast = self.dag.fail_fast && self.table.iter().any(is_failed);
+        if failed_fast || self.table.has_bad_leaf() { State::Failed } else { State::Success }
     }
 
     fn times_out_at(&self) -> Option<Timestamp> {

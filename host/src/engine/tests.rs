@@ -257,6 +257,27 @@ fn the_first_failure_ends_a_run_that_is_fail_fast() {
     assert!(refused.contains("task `b`") && refused.contains("fail_fast"), "{refused}");
 }
 
+/// Airflow's succeeds: all that counts there, what comes last, was skipped.
+#[test]
+fn a_run_that_is_fail_fast_fails_though_all_that_follows_is_skipped() {
+    let teardown = RoleSpec::Teardown { setups: Vec::new(), on_failure_fail_dagrun: false };
+    let last = NodeSpec { role: teardown, trigger_rule: TriggerRule::AllDoneSetupSuccess, ..node("t") };
+    let mut spec = spec(vec![node("a"), node("b"), last], &[("a", "b"), ("a", "t")]);
+    spec.fail_fast = true;
+    for (a, t, seen, state) in [
+        (FAILED, SUCCESS, ["failed", "skipped", "success"], State::Failed),
+        (SUCCESS, FAILED, ["success", "success", "failed"], State::Success),
+    ] {
+        let mut driver = Driver::started(build(&spec));
+        driver.play("a", a.clone());
+        if a == SUCCESS {
+            driver.succeed("b");
+        }
+        driver.play("t", t);
+        assert_eq!((states(&driver), driver.run_state()), (seen.to_vec(), state));
+    }
+}
+
 #[test]
 fn a_run_that_takes_too_long_fails() {
     let mut spec = chain(&["a", "b"]);

@@ -175,7 +175,7 @@ impl RunState {
         }
     }
 
-    fn is_teardown(&self, node: NodeIndex) -> bool {
+    pub(super) fn is_teardown(&self, node: NodeIndex) -> bool {
         matches!(self.dag.node(node).role, Role::Teardown { .. })
     }
 }
