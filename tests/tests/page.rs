@@ -86,6 +86,21 @@ async fn a_backfill_is_watched_to_its_end_without_a_reload() {
 }
 
 #[tokio::test]
+async fn the_grid_has_its_colours_in_a_palette_of_the_system() {
+    const COLOURS: &str = "const canvas = document.querySelector('#grid canvas');
+        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        return new Set(new Uint32Array(data.buffer)).size > 2";
+    let (server, client, browser) = start().await;
+    let run = client.trigger("busy_bees", json!({"steps": 1})).await;
+    client.finished("busy_bees", &run).await;
+    let features = json!({"features": [{"name": "forced-colors", "value": "active"}]});
+    browser.devtools("Emulation.setEmulatedMedia", features).await;
+    browser.open(&server, "/dags/busy_bees").await;
+    browser.holds("return document.querySelector('#grid')?.dataset.ready === 'true'").await;
+    browser.holds(COLOURS).await;
+}
+
+#[tokio::test]
 async fn a_change_leaves_focus_and_selection_where_they_are() {
     const MOVES: &str =
         "const {morph} = await import(document.querySelector('script[type=module]').src.replace('app.js', 'live.js'));

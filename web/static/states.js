@@ -18,6 +18,8 @@ export const iconPath = (letter) => document.querySelector(`#i-${name(letter)} p
 export function colour(variable) {
   const probe = document.createElement('i');
   probe.hidden = true;
+  // The system's own palette is meant for texts: what is drawn keeps its colours.
+  probe.style.forcedColorAdjust = 'none';
   probe.style.color = `var(${variable})`;
   document.body.append(probe);
   const value = getComputedStyle(probe).color;
@@ -25,9 +27,9 @@ export function colour(variable) {
   return value;
 }
 
-/** Calls `change` when the colours do: the system's theme or the page's switch. */
+/** Calls `change` when the colours do: the system's theme, its own palette or the page's switch. */
 export function onTheme(change) {
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', change);
+  for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) matchMedia(query).addEventListener('change', change);
   new MutationObserver(change).observe(document.documentElement, { attributeFilter: ['data-theme'] });
 }
 
