@@ -101,6 +101,20 @@ async fn the_grid_has_its_colours_in_a_palette_of_the_system() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_refused_is_asked_for_again() {
+    const REFUSED: &str = "window.Stream = EventSource;
+        window.EventSource = class extends Stream { constructor() { super('/ui/nowhere'); } };
+        for (const name of ['pagehide', 'pageshow']) dispatchEvent(new Event(name));";
+    let (server, _client, browser) = start().await;
+    browser.open(&server, "/dags").await;
+    browser.holds("return document.querySelector('#live')?.dataset.liveState === 'on'").await;
+    browser.script(REFUSED).await;
+    browser.holds("return document.querySelector('#live').dataset.liveState === 'lost'").await;
+    browser.script("window.EventSource = Stream").await;
+    browser.holds("return document.querySelector('#live').dataset.liveState === 'on'").await;
+}
+
+#[tokio::test]
 async fn a_change_leaves_focus_and_selection_where_they_are() {
     const MOVES: &str =
         "const {morph} = await import(document.querySelector('script[type=module]').src.replace('app.js', 'live.js'));

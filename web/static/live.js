@@ -5,6 +5,9 @@ import { throttle } from './states.js';
 const status = document.getElementById('live');
 let source = null;
 let url = null;
+let again = 0;
+/** Milliseconds until a stream that was refused is asked for once more. */
+const AGAIN = 5000;
 
 function show(state, text) {
   if (!status) return;
@@ -30,6 +33,10 @@ function open() {
   source.addEventListener('error', () => {
     show('lost', 'not live');
     document.getElementById('refresh')?.removeAttribute('hidden');
+    // Of an answer that is no stream (a proxy's, while the server starts; a session's that is over) a browser asks no second time.
+    if (source?.readyState !== EventSource.CLOSED) return;
+    close();
+    again = setTimeout(open, AGAIN);
   });
   for (const kind of ['change', 'log']) {
     source.addEventListener(kind, (event) => {
@@ -39,6 +46,7 @@ function open() {
 }
 
 function close() {
+  clearTimeout(again);
   source?.close();
   source = null;
 }
