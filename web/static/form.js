@@ -8,7 +8,7 @@ document.addEventListener('change', (event) => {
 document.addEventListener('submit', (event) => {
   const form = event.target;
   if (form.dataset.sent) { event.preventDefault(); return; }
-  if (form.method === 'get') {
+  if ((event.submitter?.formMethod || form.method) === 'get') {
     for (const field of form.elements) if (field.name && field.value === '') field.disabled = true;
     return;
   }

@@ -365,11 +365,12 @@ function fit(pen, text, width) {
   return `${text.slice(0, low)}…`;
 }
 
-/** Microseconds for people. */
+/** Microseconds for people, as the server tells them (`Span`). */
 function span(us) {
-  const seconds = us / 1e6;
-  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${Math.round(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} m`;
+  const seconds = Math.floor(us / 1e6);
+  if (seconds < 1) return `${Math.round(us / 1e3)} ms`;
+  if (seconds < 60) return `${(us / 1e6).toFixed(1)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${seconds % 60} s`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
+  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
