@@ -101,6 +101,31 @@ async fn the_grid_has_its_colours_in_a_palette_of_the_system() {
 }
 
 #[tokio::test]
+async fn a_link_to_a_line_finds_it_in_a_long_log() {
+    let (server, client, browser) = start().await;
+    let run_id = client.trigger("hostile_flood", json!({})).await;
+    client.finished("hostile_flood", &run_id).await;
+    let path = format!("/dags/hostile_flood/runs/{}/tasks/flood", run_id.replace('+', "%2B"));
+    let at = async |query: &str, line: u32| {
+        let seen = format!("document.querySelector('#L{line}:target') !== null");
+        browser.holds(&format!("return location.search === '{query}' && {seen}")).await;
+    };
+    browser.open(&server, &format!("{path}#L7")).await;
+    at("?before=257", 7).await;
+    browser.click("#log-later").await;
+    at("?try=1&before=757", 257).await;
+    browser.click("#log-later").await;
+    at("?try=1&before=1257", 757).await;
+    browser.click("#log-first").await;
+    at("?try=1&before=500", 0).await;
+    // A hit leads to the lines about it.
+    browser.open(&server, &format!("{path}?q=x&before=1000")).await;
+    assert_eq!(browser.text("#log-later").await, "Newest lines");
+    browser.click("#L900 .at").await;
+    at("?try=1&before=1150", 900).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_is_refused_is_asked_for_again() {
     const REFUSED: &str = "window.Stream = EventSource;
         window.EventSource = class extends Stream { constructor() { super('/ui/nowhere'); } };

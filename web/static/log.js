@@ -12,6 +12,19 @@ export function start(box) {
       if (Number(state.dataset.try) > Number(box.dataset.try)) location.reload();
     }).observe(state, { attributeFilter: ['data-try'] });
   }
+  // The way to a line leads to its try and to where it stands, however many lines and tries come after it.
+  const here = new URL(location.href);
+  box.addEventListener('click', (event) => {
+    if (box.dataset.around !== undefined || !event.target.closest('.at')) return;
+    here.searchParams.set('try', box.dataset.try);
+    history.replaceState(history.state, '', here);
+  });
+  const wanted = Number(/^#L(\d+)$/.exec(here.hash)?.[1] ?? NaN);
+  if (wanted < Number(box.dataset.next) && !document.getElementById(`L${wanted}`) && !here.searchParams.has('before')) {
+    here.searchParams.set('before', wanted + Number(box.dataset.linesAfter));
+    location.replace(here);
+    return;
+  }
   const follow = document.getElementById('log-follow');
   const atEnd = () => box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   const toEnd = () => { box.scrollTop = box.scrollHeight; };
@@ -28,7 +41,7 @@ export function start(box) {
     box.dataset.next = detail.next;
     if (!fresh.length) return;
     document.getElementById('log-empty')?.remove();
-    lines.append(...fresh.map(draw));
+    lines.append(...fresh.map((line) => draw(line, box)));
     while (lines.childElementCount > MOST_LINES) lines.firstElementChild.remove();
     const counted = document.getElementById('log-count');
     if (counted) counted.textContent = `${lines.childElementCount} lines shown`;
@@ -36,14 +49,15 @@ export function start(box) {
   });
 }
 
-function draw(line) {
+function draw(line, box) {
   const item = document.createElement('li');
   item.id = `L${line.number}`;
   item.className = line.class;
   const at = document.createElement('a');
   at.className = 'at';
-  at.tabIndex = -1;
-  at.href = `#L${line.number}`;
+  const { around, linesAfter } = box.dataset;
+  if (around === undefined) at.tabIndex = -1;
+  at.href = `${around === undefined ? '' : around + (line.number + Number(linesAfter))}#L${line.number}`;
   at.title = line.at_full;
   at.textContent = line.at;
   const level = document.createElement('span');

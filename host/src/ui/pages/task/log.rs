@@ -20,7 +20,7 @@ use crate::{
     ui::{
         UiState,
         error::UiError,
-        log::{self, LEVELS, LineView, LogFilter},
+        log::{self, LEVELS, LineView, LogFilter, SHOWN},
         show::{self, Html, Zones},
     },
 };
@@ -30,6 +30,8 @@ const RAW_LINES: usize = 5_000;
 /// Tries that are offered one by one. Of more, some around the one that is shown are, and the first and the newest.
 const TRIES: u32 = 1_000;
 const TRIES_AROUND: u32 = 50;
+/// Lines after one that a link leads to. Before it are as many, of the [`SHOWN`] of a page.
+const LINES_AFTER: u64 = 250;
 
 #[derive(Template)]
 #[template(path = "task_log.html")]
@@ -44,7 +46,14 @@ struct LogPart {
     recording: Option<RecordingView>,
     next: u64,
     following: bool,
+    /// To the lines before these, and to the log's first.
     earlier: Option<String>,
+    first: Option<String>,
+    /// To the lines after these.
+    later: Option<String>,
+    /// If not all lines are shown: what leads to those about one, up to the number of the last.
+    around: Option<String>,
+    lines_after: u64,
     lines: Vec<LineView>,
     empty: &'static str,
     summary: String,
@@ -107,10 +116,19 @@ pub async fn view(
     };
     let is_deleted = log.total == 0 && ui.store.dag_run_part_is_deleted(found.key.dag_run, Part::Logs).await?;
     let (try_text, total) = (try_number.to_string(), show::grouped(usize::try_from(log.total).unwrap_or(usize::MAX)));
-    let address = |before: u64| {
-        let before = before.to_string();
+    let address = |before: Option<u64>| {
+        let before = before.map(|before| before.to_string()).unwrap_or_default();
         found.href("", &[("try", &try_text), ("level", &query.level), ("q", &query.q), ("before", &before)])
     };
+    let later = (query.before.is_some() && log.next < log.total).then(|| {
+        // Backwards is how lines that fit are looked for: from the newest on.
+        if !filter.is_all() {
+            return address(None);
+        }
+        let end = log.next + SHOWN as u64;
+        format!("{}#L{}", address((end < log.total).then_some(end)), log.next)
+    });
+    let first = filter.is_all() && log.earlier.is_some_and(|earlier| earlier > SHOWN as u64);
     let is_present = found.row.as_ref().is_some_and(|row| row.try_number == try_number && !row.state.is_finished());
     let mut summary = if filter.is_all() {
         format!("{} of {total} lines", show::grouped(log.lines.len()))
@@ -131,7 +149,11 @@ pub async fn view(
         recording: recording(ui, found, try_number).await?,
         next: log.next,
         following: query.before.is_none() && (log.is_live || is_present),
-        earlier: log.earlier.map(address),
+        earlier: log.earlier.map(|earlier| address(Some(earlier))),
+        first: first.then(|| format!("{}#L0", address(Some(SHOWN as u64)))),
+        later,
+        around: (!filter.is_all()).then(|| format!("{}&before=", found.href("", &[("try", &try_text)]))),
+        lines_after: LINES_AFTER,
         empty: match (try_number, filter.is_all(), log.is_live || is_present) {
             (0, _, _) => "It has not started yet.",
             (_, false, _) => "No line fits.",
