@@ -252,6 +252,8 @@ async fn pages(client: &Client) -> Vec<String> {
         "/pools",
         "/pools/edit",
         "/assets",
+        "/runs",
+        "/runs?state=failed&q=busy",
         "/approvals",
         "/workers",
         "/users",

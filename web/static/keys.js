@@ -5,6 +5,7 @@ const KEYS = [
   ['?', 'This list', () => help()],
   ['/', 'Search', () => { const field = document.querySelector('[role="search"] input[type="search"]'); field?.focus(); field?.select(); }],
   ['g d', 'DAGs', go('/dags')],
+  ['g r', 'Runs', go('/runs')],
   ['g c', 'Components', go('/components')],
   ['g a', 'Assets', go('/assets')],
   ['g v', 'Variables', go('/variables')],

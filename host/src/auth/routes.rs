@@ -310,6 +310,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/components", OfDags(Read)),
     ("POST", "/components", OfDags(DagUpload)),
     ("GET", "/components/{digest}", OfDags(Read)),
+    ("GET", "/runs", OfDags(Read)),
     ("GET", "/approvals", OfDags(Read)),
     ("GET", "/assets", OfDags(Read)),
     ("GET", "/assets/named", OfDags(Read)),

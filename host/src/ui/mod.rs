@@ -125,7 +125,7 @@ pub fn router(ui: UiState) -> Router {
     use pages::{
         approvals, assets as asset_pages, change, components, connections,
         dag::{self, numbers},
-        dags, pools, run, sign_in, task, tokens, trigger, users, variables, workers,
+        dags, pools, run, runs, sign_in, task, tokens, trigger, users, variables, workers,
     };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
@@ -175,6 +175,7 @@ pub fn router(ui: UiState) -> Router {
             get(components::list).post(components::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)),
         )
         .route("/components/{digest}", get(components::show))
+        .route("/runs", get(runs::list))
         .route("/approvals", get(approvals::list))
         .route("/assets", get(asset_pages::list))
         .route("/assets/named", get(asset_pages::named_one))

@@ -35,6 +35,7 @@ const ERROR_MARK: char = '!';
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     Dags,
+    Runs,
     Approvals,
     Assets,
     Components,
@@ -56,7 +57,9 @@ impl Section {
             Self::Users => Some(Permission::UserWrite),
             Self::Audit => Some(Permission::AuditRead),
             Self::Variables | Self::Connections | Self::Pools | Self::Workers => Some(Permission::Read),
-            Self::Dags | Self::Approvals | Self::Assets | Self::Components | Self::Tokens | Self::None => None,
+            Self::Dags | Self::Runs | Self::Approvals | Self::Assets | Self::Components | Self::Tokens | Self::None => {
+                None
+            }
         }
     }
 }
@@ -64,6 +67,7 @@ impl Section {
 /// What is looked at every day.
 const SECTIONS: &[(Section, &str, &str)] = &[
     (Section::Dags, "dags", "DAGs"),
+    (Section::Runs, "runs", "Runs"),
     (Section::Approvals, "approvals", "Required Actions"),
     (Section::Assets, "assets", "Assets"),
     (Section::Components, "components", "Components"),

@@ -40,6 +40,8 @@ async fn all_pages(world: &World) -> Vec<String> {
         "/dags?q=nothing",
         "/dags?last=failed",
         "/dags?favorites=true",
+        "/runs",
+        "/runs?state=failed&q=wea",
         "/dags/weather",
         "/dags/weather?q=check&runs=5",
         "/dags/weather/graph",
@@ -107,6 +109,22 @@ async fn all_pages(world: &World) -> Vec<String> {
 /// What stands in `body` after each `mark`, up to the next quote.
 fn listed(body: &str, mark: &str) -> Vec<String> {
     body.split(mark).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn runs_of_all_dags_are_found_by_their_state_and_their_dag() {
+    let world = World::new().await;
+    let list = async |query: &str| listed(&world.get(&format!("/runs{query}")).await.body, "<tr data-key=\"");
+    let failed = list("?state=failed").await;
+    for dag_id in ["weather ", "fan_300 ", "mapped ", "large "] {
+        assert_eq!(failed.iter().filter(|key| key.starts_with(dag_id)).count(), 1, "{dag_id}{failed:?}");
+    }
+    let mapped = list("?q=mapp").await;
+    assert!(mapped.len() == 6 && mapped.iter().all(|key| key.starts_with("mapped ")), "{mapped:?}");
+    assert_eq!(list("").await.len(), 39);
+    assert_eq!(list("?offset=30").await.len(), 9);
+    assert!(list("?q=nothing").await.is_empty());
+    world.end().await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub mod dag;
 pub mod dags;
 pub mod pools;
 pub mod run;
+pub mod runs;
 mod settings;
 pub mod sign_in;
 pub mod task;

@@ -46,6 +46,16 @@ pub struct Chip {
     pub current: bool,
 }
 
+impl Chip {
+    /// The runs in a state; without one, in any.
+    pub fn of_state(state: Option<RunState>, href: String, current: bool) -> Self {
+        let view = state.map(StateView::from);
+        let label =
+            view.map_or_else(|| Html::new().text("All"), |view| Html::new().markup(view.icon()).text(view.words()));
+        Self { label, href, class: view.map(StateView::class), current }
+    }
+}
+
 struct RunLine {
     run_id: RunId,
     href: String,
@@ -125,14 +135,7 @@ pub async fn runs(
         .collect();
     let chip = |state: Option<RunState>| {
         let name = state.map_or("", RunState::as_str);
-        let view = state.map(StateView::from);
-        Chip {
-            label: view
-                .map_or_else(|| Html::new().text("All"), |view| Html::new().markup(view.icon()).text(view.words())),
-            href: address(&path, name, &query.backfill, &query.day, ""),
-            class: view.map(StateView::class),
-            current: query.state == name,
-        }
+        Chip::of_state(state, address(&path, name, &query.backfill, &query.day, ""), query.state == name)
     };
     let offset = usize::try_from(query.offset).unwrap_or(0);
     let page_at = |at: usize| address(&path, &query.state, &query.backfill, &query.day, &at.to_string());

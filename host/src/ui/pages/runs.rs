@@ -1,0 +1,116 @@
+//! The runs of all dags, the newest first: what goes on, and what went wrong. Airflow: Dag Runs.
+
+use askama::Template;
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::{
+    dag::{Chip, trigger_of},
+    run::shortened,
+};
+use crate::{
+    api::{extract::pattern, permit::Scoped},
+    model::{
+        ids::{DagId, RunId},
+        state::RunState,
+    },
+    store::{DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
+    ui::{
+        UiState, doc,
+        error::UiError,
+        links,
+        shell::{Frame, Section, Shell, page},
+        show::{Html, Pager, Span, State as StateView, When},
+    },
+};
+
+const ROWS: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "runs.html")]
+struct RunsView {
+    shell: Shell,
+    chips: Vec<Chip>,
+    state: String,
+    q: String,
+    filtered: bool,
+    rows: Vec<RunLine>,
+    pager: Pager,
+}
+
+struct RunLine {
+    dag_id: DagId,
+    dag_href: String,
+    run_id: RunId,
+    href: String,
+    state: StateView,
+    started: When,
+    duration: Span,
+    trigger: String,
+    message: Html,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RunsQuery {
+    #[serde(default)]
+    state: String,
+    /// What the dag's name holds.
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /runs`
+pub async fn list(
+    State(ui): State<UiState>,
+    Scoped(scope): Scoped,
+    frame: Frame,
+    Query(query): Query<RunsQuery>,
+) -> Result<Response, UiError> {
+    let filter = DagRunFilter {
+        dags: scope.seen().clone(),
+        states: query.state.parse().into_iter().collect(),
+        dag_id_like: pattern(Some(&query.q), None).map_err(|error| UiError::Invalid(error.said()))?,
+        order_by: DagRunOrder::Key,
+        order: Order::Descending,
+        ..DagRunFilter::default()
+    };
+    let listed = ui.store.dag_run_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
+    let (now, zone) = (ui.clock.now(), frame.zones_of_none());
+    let line = |run: DagRunRow| RunLine {
+        dag_href: links::dag(&run.dag_id),
+        href: links::run(&run.dag_id, &run.run_id),
+        state: run.state.into(),
+        started: When { at: run.start_date, zone },
+        duration: Span::between(run.start_date, run.end_date, now),
+        trigger: trigger_of(&run),
+        message: doc::line(&shortened(run.message.as_deref().unwrap_or_default())),
+        dag_id: run.dag_id,
+        run_id: run.run_id,
+    };
+    let rows: Vec<_> = listed.items.into_iter().map(line).collect();
+    let address = |state: &str, offset: &str| {
+        links::with_query("/runs", &[("state", state), ("q", &query.q), ("offset", offset)])
+    };
+    let chip = |state: Option<RunState>| {
+        let name = state.map_or("", RunState::as_str);
+        Chip::of_state(state, address(name, ""), query.state == name)
+    };
+    let chips = std::iter::once(None).chain(RunState::ALL.iter().copied().map(Some)).map(chip).collect();
+    let pager = Pager::new(query.offset as usize, ROWS as usize, rows.len(), listed.total, |at| {
+        address(&query.state, &at.to_string())
+    });
+    Ok(page(&RunsView {
+        shell: frame.shell(Section::Runs, "runs", "Runs").live("/ui/events".into()),
+        chips,
+        filtered: !query.state.is_empty() || !query.q.is_empty(),
+        state: query.state,
+        q: query.q,
+        rows,
+        pager,
+    }))
+}
