@@ -1,5 +1,5 @@
 // What a graph is made of, as SVG: tasks, groups, edges and their labels.
-import { name, words } from './states.js';
+import { fit, name, words } from './states.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 // Where each task is shown, those that are alike are a block of squares. The server has made it as wide and high.
@@ -88,6 +88,23 @@ export function frame({ group, x, y, width, height }) {
   return make('g', { class: 'group' }, make('rect', { class: 'frame', x: x + 0.5, y: y + 0.5, width: width - 1, height: height - 1, rx: 8 }), head);
 }
 
+// The server gives a box the width that its name has in most fonts. In a wider one it is drawn closer before it is cut.
+const CLOSER = 1.2;
+let pen = null;
+function named(label, room) {
+  if (!pen) {
+    pen = document.createElement('canvas').getContext('2d');
+    pen.font = `550 12px ${getComputedStyle(document.body).fontFamily}`;
+  }
+  const text = make('tspan');
+  text.textContent = fit(pen, label, room * CLOSER);
+  if (pen.measureText(text.textContent).width > room) {
+    text.setAttribute('textLength', room);
+    text.setAttribute('lengthAdjust', 'spacingAndGlyphs');
+  }
+  return text;
+}
+
 /** A box without its states: see `colourNode`. `href` is where a task's box leads. */
 export function node(item, href) {
   const many = item.members.length > 1;
@@ -105,7 +122,7 @@ export function node(item, href) {
   link.append(make('use', { x: x + 9, y: head - 7, width: 14, height: 14 }));
   const room = width - 38 - (item.group ? 16 : 0) - (item.role ? 18 : 0) - (item.isMapped ? 50 : 0);
   const text = make('text', { x: x + 29, y: head + 4.2 });
-  text.textContent = cut(item.label, Math.max(6, Math.floor(room / 6.9)));
+  text.append(named(item.label, room));
   link.append(text);
   if (item.columns) text.append(` × ${item.members.length.toLocaleString('en')}`);
   if (item.isMapped || item.group?.is_mapped) text.append(make('tspan', { class: 'times', dx: 4 }));

@@ -2,7 +2,7 @@
 // in view is drawn. The table twin below holds the same for who does not see a canvas.
 import { groupsOf } from './groups.js';
 import { tip as makeTip } from './tip.js';
-import { colour, fetcher, getJson, iconPath, onTheme, ORDER, STATES, throttle, words } from './states.js';
+import { colour, fetcher, fit, getJson, iconPath, onTheme, ORDER, STATES, throttle, words } from './states.js';
 
 const ROW = 22, COLUMN = 24, HEAD = 58, BAR = 40, CELL = 18;
 
@@ -352,17 +352,6 @@ function treeOf({ tasks, groups, group_of: groupOf, mapped }) {
     }
   });
   return root;
-}
-
-/** `text` cut so that it is at most `width` wide. */
-function fit(pen, text, width) {
-  if (pen.measureText(text).width <= width) return text;
-  let low = 0, high = text.length;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle; else high = middle - 1;
-  }
-  return `${text.slice(0, low)}…`;
 }
 
 /** Microseconds for people, as the server tells them (`Span`). */

@@ -27,6 +27,17 @@ export function colour(variable) {
   return value;
 }
 
+/** `text` cut so that it is at most `width` wide. */
+export function fit(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text;
+  let low = 0, high = text.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle; else high = middle - 1;
+  }
+  return `${text.slice(0, low)}…`;
+}
+
 /** Calls `change` when the colours do: the system's theme, its own palette or the page's switch. */
 export function onTheme(change) {
   for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) matchMedia(query).addEventListener('change', change);
