@@ -459,6 +459,13 @@ async fn secrets_go_in_and_never_out() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
         assert!(answer.body.contains(told), "{path}: {}", answer.body);
     }
+    // A secret is not put back, which the form says; what was ticked is ticked.
+    let typed = [("key", "db"), ("conn_type", "http"), ("port", "x"), ("password", "hunter2"), ("clear_extra", "true")];
+    let body = world.post("/connections/edit", &typed).await.body;
+    assert!(body.contains("id=\"password-lost\"") && !body.contains("id=\"extra-lost\""), "{body}");
+    assert!(body.contains("name=\"clear_extra\" value=\"true\" checked") && !body.contains("hunter2"), "{body}");
+    let body = world.post("/variables/edit", &[("key", "<b>"), ("value", "hunter2")]).await.body;
+    assert!(body.contains("id=\"value-lost\"") && !body.contains("hunter2"), "{body}");
     assert_eq!(world.post("/variables/delete", &[("key", "reports/a")]).await.status, StatusCode::SEE_OTHER);
     assert_eq!(world.get("/variables/edit?key=reports%2Fa").await.status, StatusCode::NOT_FOUND);
     assert_eq!(world.post("/pools/delete", &[("key", "default_pool")]).await.status, StatusCode::CONFLICT);

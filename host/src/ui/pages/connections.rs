@@ -112,16 +112,16 @@ fn form(frame: Frame, typed: ConnectionForm, error: Option<String>) -> FormView 
         text("port", "Port", typed.port),
         text("schema", "Schema", typed.schema),
         text("login", "Login", typed.login),
-        SettingField::new(SettingKind::Password, "password", "Password", "").help(keep),
-        SettingField::new(SettingKind::Area, "extra", "Extra", "").help(if is_new {
-            "A JSON object. It is a secret, too."
-        } else {
-            keep
-        }),
+        SettingField::new(SettingKind::Password, "password", "Password", "")
+            .help(keep)
+            .lost(error.is_some() && !typed.password.is_empty()),
+        SettingField::new(SettingKind::Area, "extra", "Extra", "")
+            .help(if is_new { "A JSON object. It is a secret, too." } else { keep })
+            .lost(error.is_some() && !typed.extra.trim().is_empty()),
     ];
     if !is_new {
-        fields.push(SettingField::new(SettingKind::Check, "clear_password", "Remove the password", ""));
-        fields.push(SettingField::new(SettingKind::Check, "clear_extra", "Remove the extra", ""));
+        fields.push(SettingField::check("clear_password", "Remove the password", typed.clear_password));
+        fields.push(SettingField::check("clear_extra", "Remove the extra", typed.clear_extra));
     }
     CONNECTIONS.form(frame, (&typed.key, is_new), fields, error)
 }

@@ -68,12 +68,11 @@ pub struct PoolForm {
 }
 
 fn form(frame: Frame, typed: PoolForm, error: Option<String>) -> FormView {
-    let holds = typed.include_deferred.to_string();
     let fields = vec![
         SettingField::key("key", "Name", &typed.key, typed.is_new),
         SettingField::new(SettingKind::Text, "slots", "Slots", typed.slots).required().help("-1: unlimited."),
         SettingField::new(SettingKind::Text, "description", "Description", typed.description),
-        SettingField::new(SettingKind::Check, "include_deferred", "Waiting tasks hold their slots", holds),
+        SettingField::check("include_deferred", "Waiting tasks hold their slots", typed.include_deferred),
     ];
     POOLS.form(frame, (&typed.key, typed.is_new), fields, error)
 }

@@ -302,11 +302,25 @@ pub struct SettingField {
     /// Of [`SettingKind::Choice`] only.
     pub choices: Vec<&'static str>,
     pub required: bool,
+    /// Whether a secret was typed that the form, which is refused, does not put back.
+    pub is_lost: bool,
 }
 
 impl SettingField {
     pub fn new(kind: SettingKind, name: &'static str, label: &'static str, value: impl Into<String>) -> Self {
-        Self { name, label, help: "", kind, value: value.into(), choices: Vec::new(), required: false }
+        let (value, choices) = (value.into(), Vec::new());
+        Self { name, label, help: "", kind, value, choices, required: false, is_lost: false }
+    }
+
+    /// A box to tick.
+    pub fn check(name: &'static str, label: &'static str, is_ticked: bool) -> Self {
+        Self::new(SettingKind::Check, name, label, is_ticked.to_string())
+    }
+
+    /// A secret, of which the form that is refused says that it is to be typed again: whoever thinks it there would lose it.
+    #[must_use]
+    pub fn lost(self, is_lost: bool) -> Self {
+        Self { is_lost, ..self }
     }
 
     /// One of `choices`.

@@ -104,8 +104,9 @@ impl UserForm {
 
 fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
     let is_new = typed.is_new;
-    let password = SettingField::new(SettingKind::Password, "password", "Password", "");
-    let sign_out = SettingField::new(SettingKind::Check, "sign_out", "Sign out everywhere", "")
+    let password = SettingField::new(SettingKind::Password, "password", "Password", "")
+        .lost(error.is_some() && !typed.password.is_empty());
+    let sign_out = SettingField::check("sign_out", "Sign out everywhere", typed.sign_out)
         .help(" Ends the user's sessions and tokens.");
     let mut fields = vec![
         SettingField::key("key", "Name", &typed.key, is_new),

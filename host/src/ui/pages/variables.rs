@@ -62,7 +62,8 @@ async fn find(ui: &UiState, key: &str) -> Result<VariableRow, UiError> {
 }
 
 fn form(frame: Frame, is_new: bool, typed: VariableForm, error: Option<String>) -> FormView {
-    let value = SettingField::new(SettingKind::Area, "value", "Value", typed.value);
+    let value =
+        SettingField::new(SettingKind::Area, "value", "Value", "").lost(error.is_some() && !typed.value.is_empty());
     let fields = vec![
         SettingField::key("key", "Key", &typed.key, is_new)
             .help("Letters, digits, _ - . : and / to divide parts, so that a prefix can be granted."),
@@ -101,8 +102,6 @@ pub async fn save(
     Form(typed): Form<VariableForm>,
 ) -> Result<Response, UiError> {
     let refuse = |frame, typed: VariableForm, text: String| {
-        // A value that was refused is typed again rather than sent back.
-        let typed = VariableForm { value: String::new(), ..typed };
         let is_new = typed.is_new;
         Ok(form(frame, is_new, typed, Some(text)).refused())
     };
