@@ -32,7 +32,7 @@ pub use self::show::grouped;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::PathAndQuery},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts, uri::PathAndQuery},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -44,7 +44,7 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use self::{
     error::UiError,
     shape::Shapes,
-    shell::{Frame, Warnings},
+    shell::{Frame, Warnings, go_and_warn},
 };
 use crate::{
     api::{
@@ -309,8 +309,14 @@ fn refusal(denied: &Denied, parts: &Parts) -> Option<Response> {
             let is_foreign = !parts.method.is_safe() && says_where_from && !same_origin(&parts.headers);
             is_foreign.then(|| error::refuse(StatusCode::FORBIDDEN, &Denied::ForeignOrigin.to_string()))
         }
+        // Nobody signs out who has not signed in.
+        Denied::NoToken | Denied::UnknownToken if path == "/logout" => Some(Redirect::to("/login").into_response()),
         Denied::NoToken | Denied::UnknownToken if parts.method != Method::GET => {
-            Some(Redirect::to("/login").into_response())
+            let from = parts.headers.get(header::REFERER).and_then(|from| from.to_str().ok());
+            let from: Option<Uri> = from.and_then(|from| from.parse().ok());
+            let here = from.as_ref().and_then(Uri::path_and_query).map_or("/dags", PathAndQuery::as_str);
+            let login = links::with_query("/login", &[("next", links::local(here))]);
+            Some(go_and_warn(&login, "The session is over, and nothing was changed. Sign in, and do it again."))
         }
         Denied::NoToken | Denied::UnknownToken if path.starts_with("/ui/") => {
             Some((StatusCode::UNAUTHORIZED, Json(json!({ "detail": denied.to_string() }))).into_response())

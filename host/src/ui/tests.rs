@@ -213,6 +213,16 @@ async fn without_a_session_there_is_nothing_but_the_sign_in() {
         let answer = world.send(Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
     }
+    // What was to be changed is not, which is told; then it goes on where the form stood.
+    for (from, next) in [("http://here/variables/edit?key=a", "%2Fvariables%2Fedit%3Fkey%3Da"), ("what", "%2Fdags")] {
+        let request = Request::post("/variables/edit").header(header::REFERER, from).body(Body::empty()).unwrap();
+        let answer = world.send(request).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (StatusCode::SEE_OTHER, &*format!("/login?next={next}"))
+        );
+        assert!(answer.header("set-cookie").contains("The%20session%20is%20over"), "{:?}", answer.headers);
+    }
     let answer = world.send(Request::get("/login?next=//evil.example").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.body.contains("name=\"next\" value=\"/dags\""));
