@@ -36,7 +36,6 @@ struct TryLine {
     message: Html,
 }
 
-/// What it waits for in the run before.
 /// The task's own weight, and what its rule makes of it.
 fn priority(spec: &NodeSpec, node: Option<&Node>) -> String {
     match (spec.weight_rule, node) {
@@ -45,6 +44,7 @@ fn priority(spec: &NodeSpec, node: Option<&Node>) -> String {
     }
 }
 
+/// What it waits for in the run before.
 fn past(spec: &NodeSpec) -> Option<&'static str> {
     match (spec.depends_on_past, spec.wait_for_downstream) {
         (_, true) => Some("for this task and those directly downstream"),

@@ -227,6 +227,7 @@ pub async fn show(
     let shell = shell.live(links::with_query("/ui/events", &stream));
     let tabs = [("log", "Log"), ("outputs", "XCom and artifacts"), ("inputs", "Inputs"), ("details", "Details")];
     let state = StateView::from(row.map_or(TaskState::None, |row| row.state));
+    let chosen_try = query.r#try.map(|number| number.to_string()).unwrap_or_default();
     Ok(page(&TaskView {
         crumbs: crumbs(&dag_id, Some(&run_id)),
         label: title,
@@ -242,7 +243,7 @@ pub async fn show(
             .map(|(name, text)| Tab {
                 name,
                 label: text.to_owned(),
-                href: found.href("", &[("tab", if name == "log" { "" } else { name })]),
+                href: found.href("", &[("tab", if name == "log" { "" } else { name }), ("try", &chosen_try)]),
                 current: name == tab,
             })
             .into(),
