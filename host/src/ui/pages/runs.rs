@@ -107,7 +107,7 @@ pub async fn list(
     Ok(page(&RunsView {
         shell: frame.shell(Section::Runs, "runs", "Runs").live("/ui/events".into()),
         chips,
-        filtered: !query.state.is_empty() || !query.q.is_empty(),
+        filtered: !query.state.is_empty() || !query.q.is_empty() || query.offset > 0,
         state: query.state,
         q: query.q,
         rows,
