@@ -126,6 +126,22 @@ async fn a_link_to_a_line_finds_it_in_a_long_log() {
 }
 
 #[tokio::test]
+async fn fields_that_a_script_left_out_come_back_and_no_others() {
+    const LEFT_OUT: &str = "const form = document.querySelector('#filters'), locked = document.createElement('input');
+        locked.disabled = true;
+        form.append(locked);
+        form.addEventListener('submit', (event) => event.preventDefault());
+        form.requestSubmit();
+        const left = form.elements.q.disabled;
+        dispatchEvent(new Event('pageshow'));
+        return [left, form.elements.q.disabled, locked.disabled];";
+    let (server, _client, browser) = start().await;
+    browser.open(&server, "/dags").await;
+    browser.holds("return document.querySelector('#live')?.dataset.liveState === 'on'").await;
+    assert_eq!(browser.script(LEFT_OUT).await, json!([true, false, true]));
+}
+
+#[tokio::test]
 async fn a_stream_that_is_refused_is_asked_for_again() {
     const REFUSED: &str = "window.Stream = EventSource;
         window.EventSource = class extends Stream { constructor() { super('/ui/nowhere'); } };

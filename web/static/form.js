@@ -9,7 +9,9 @@ document.addEventListener('submit', (event) => {
   const form = event.target;
   if (form.dataset.sent) { event.preventDefault(); return; }
   if ((event.submitter?.formMethod || form.method) === 'get') {
-    for (const field of form.elements) if (field.name && field.value === '') field.disabled = true;
+    for (const field of form.elements) {
+      if (field.name && field.value === '' && !field.disabled) field.disabled = field.dataset.leftOut = true;
+    }
     return;
   }
   form.dataset.sent = 'true';
@@ -18,7 +20,10 @@ document.addEventListener('submit', (event) => {
 addEventListener('pageshow', () => {
   for (const form of document.forms) {
     delete form.dataset.sent;
-    for (const field of form.elements) field.disabled &&= field.id === 'apply-submit';
+    for (const field of form.querySelectorAll('[data-left-out]')) {
+      field.disabled = false;
+      delete field.dataset.leftOut;
+    }
   }
 });
 
