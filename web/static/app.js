@@ -2,6 +2,7 @@
 import './form.js';
 import './keys.js';
 import { connect } from './live.js';
+import { span } from './states.js';
 
 const starts = { grid: './grid.js', graph: './graph.js', log: './log.js' };
 for (const [id, module] of Object.entries(starts)) {
@@ -22,8 +23,14 @@ const close = (but) => {
 addEventListener('click', (event) => close(event.target));
 addEventListener('keydown', (event) => { if (event.key === 'Escape') close(null); });
 
-// What waits counts down.
+// What waits counts down, and what goes on counts up from what the server said last.
+const lasting = new WeakMap();
 setInterval(() => {
+  for (const element of document.querySelectorAll('[data-lasted]')) {
+    const { lasted } = element.dataset;
+    if (lasting.get(element)?.lasted !== lasted) lasting.set(element, { lasted, at: performance.now() });
+    element.textContent = span((Number(lasted) + performance.now() - lasting.get(element).at) * 1000);
+  }
   for (const element of document.querySelectorAll('[data-until]')) {
     const left = Math.ceil((Date.parse(element.dataset.until) - Date.now()) / 1000);
     const [d, h, m, s] = [Math.floor(left / 86400), Math.floor(left / 3600) % 24, Math.floor(left / 60) % 60, left % 60];

@@ -2,7 +2,7 @@
 // in view is drawn. The table twin below holds the same for who does not see a canvas.
 import { groupsOf } from './groups.js';
 import { tip as makeTip } from './tip.js';
-import { colour, fetcher, fit, getJson, iconPath, onTheme, ORDER, STATES, throttle, words } from './states.js';
+import { colour, fetcher, fit, getJson, iconPath, onTheme, ORDER, span, STATES, throttle, words } from './states.js';
 
 const ROW = 22, COLUMN = 24, HEAD = 58, BAR = 40, CELL = 18;
 
@@ -352,14 +352,4 @@ function treeOf({ tasks, groups, group_of: groupOf, mapped }) {
     }
   });
   return root;
-}
-
-/** Microseconds for people, as the server tells them (`Span`). */
-function span(us) {
-  const seconds = Math.floor(us / 1e6);
-  if (seconds < 1) return `${Math.round(us / 1e3)} ms`;
-  if (seconds < 60) return `${(us / 1e6).toFixed(1)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${seconds % 60} s`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
-  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }

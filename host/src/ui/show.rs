@@ -147,6 +147,31 @@ impl Display for Span {
     }
 }
 
+/// How long something takes: the page's script counts on what is not over.
+#[derive(Debug, Clone, Copy)]
+pub struct Lasting {
+    span: Span,
+    is_over: bool,
+}
+
+impl Lasting {
+    /// From `start` to `end`, or to `now` and on.
+    pub fn between(start: Option<Timestamp>, end: Option<Timestamp>, now: Timestamp) -> Self {
+        Self { span: Span::between(start, end, now), is_over: end.is_some() }
+    }
+}
+
+impl Display for Lasting {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.span.0 {
+            Some(span) if !self.is_over => write!(f, "<span data-lasted=\"{}\">{}</span>", span.as_millis(), self.span),
+            _ => self.span.fmt(f),
+        }
+    }
+}
+
+impl HtmlSafe for Lasting {}
+
 /// A number of bytes, as `12.3 KiB`.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes(pub i64);
@@ -552,6 +577,10 @@ mod tests {
         let span = |ms| Span(Some(Duration::from_millis(ms))).to_string();
         assert_eq!([span(7), span(1_240), span(125_000), span(3_900_000)], ["7 ms", "1.2 s", "2 m 5 s", "1 h 5 m"]);
         assert_eq!(Span(None).to_string(), "–");
+        let [start, end, now] = [0, 1_000_000, 2_000_000].map(Timestamp::from_micros);
+        let lasting = |start, end| Lasting::between(start, end, now).to_string();
+        assert_eq!(lasting(Some(start), None), "<span data-lasted=\"2000\">2.0 s</span>");
+        assert_eq!([lasting(Some(start), Some(end)), lasting(None, None)], ["1.0 s", "–"]);
         assert_eq!(
             [Bytes(0).to_string(), Bytes(1_536).to_string(), Bytes(3 << 30).to_string()],
             ["0 B", "1.5 KiB", "3.0 GiB"]

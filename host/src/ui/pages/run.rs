@@ -41,7 +41,7 @@ use crate::{
         shape::Shape,
         shell::{Frame, Section, Shell, go_and_tell, page},
         show::{
-            self, Crumbs, Facts, Html, Pager, Progress, Span, State as StateView, StateBadge, Wait, When, WhenBoth,
+            self, Crumbs, Facts, Html, Lasting, Pager, Progress, State as StateView, StateBadge, Wait, When, WhenBoth,
             Zones, escape,
         },
         timeline::{Bar, Timeline},
@@ -112,7 +112,7 @@ struct TaskLine {
     state: StateView,
     tries: String,
     started: When,
-    duration: Span,
+    duration: Lasting,
     bar: Option<Bar>,
     wait: Wait,
     message: Html,
@@ -249,7 +249,7 @@ pub async fn show(
             state: row.state.into(),
             tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
             started: When { at: row.start_date, zone },
-            duration: Span::between(row.start_date, row.end_date, now),
+            duration: Lasting::between(row.start_date, row.end_date, now),
             bar: timeline.as_ref().and_then(|timeline| timeline.bar(&row)),
             wait: Wait {
                 state: row.state,
@@ -347,7 +347,7 @@ fn facts(run: &DagRunRow, zone: Zones, now: Timestamp) -> Facts {
     facts = facts
         .html("Started", both(run.start_date))
         .html("Ended", both(run.end_date))
-        .text("Duration", Span::between(run.start_date, run.end_date, now))
+        .html("Duration", Lasting::between(run.start_date, run.end_date, now))
         .text("Trigger", trigger_of(run))
         .text("DAG version", run.version_number);
     if run.clear_number > 0 { facts.text("Cleared", format!("{} times", run.clear_number)) } else { facts }

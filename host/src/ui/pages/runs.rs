@@ -23,7 +23,7 @@ use crate::{
         error::UiError,
         links,
         shell::{Frame, Section, Shell, page},
-        show::{Html, Pager, Span, State as StateView, When},
+        show::{Html, Lasting, Pager, State as StateView, When},
     },
 };
 
@@ -48,7 +48,7 @@ struct RunLine {
     href: String,
     state: StateView,
     started: When,
-    duration: Span,
+    duration: Lasting,
     trigger: String,
     message: Html,
 }
@@ -86,7 +86,7 @@ pub async fn list(
         href: links::run(&run.dag_id, &run.run_id),
         state: run.state.into(),
         started: When { at: run.start_date, zone },
-        duration: Span::between(run.start_date, run.end_date, now),
+        duration: Lasting::between(run.start_date, run.end_date, now),
         trigger: trigger_of(&run),
         message: doc::line(&shortened(run.message.as_deref().unwrap_or_default())),
         dag_id: run.dag_id,

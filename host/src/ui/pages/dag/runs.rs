@@ -21,7 +21,7 @@ use crate::{
         error::UiError,
         links,
         shell::{Frame, Section, Shell, page},
-        show::{Html, Pager, Span, State as StateView, When},
+        show::{Html, Lasting, Pager, State as StateView, When},
     },
 };
 
@@ -62,7 +62,7 @@ struct RunLine {
     state: StateView,
     logical_date: When,
     started: When,
-    duration: Span,
+    duration: Lasting,
     trigger: String,
     note: String,
 }
@@ -127,7 +127,7 @@ pub async fn runs(
             state: run.state.into(),
             logical_date: When { at: run.logical_date, zone },
             started: When { at: run.start_date, zone },
-            duration: Span::between(run.start_date, run.end_date, now),
+            duration: Lasting::between(run.start_date, run.end_date, now),
             trigger: trigger_of(&run),
             note: run.note.unwrap_or_default(),
             run_id: run.run_id,

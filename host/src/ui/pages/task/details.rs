@@ -15,7 +15,7 @@ use crate::{
         UiState, doc,
         error::UiError,
         links,
-        show::{Facts, Html, Span, State as StateView, When, Zones},
+        show::{Facts, Html, Lasting, Span, State as StateView, When, Zones},
     },
 };
 
@@ -32,7 +32,7 @@ struct TryLine {
     href: String,
     state: StateView,
     started: When,
-    duration: Span,
+    duration: Lasting,
     message: Html,
 }
 
@@ -62,7 +62,7 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             href: found.href("", &[("try", &row.try_number.to_string())]),
             state: row.state.into(),
             started: When { at: row.start_date, zone },
-            duration: Span::between(row.start_date, row.end_date, now),
+            duration: Lasting::between(row.start_date, row.end_date, now),
             message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
         })
         .collect();

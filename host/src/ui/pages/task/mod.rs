@@ -37,7 +37,7 @@ use crate::{
         links,
         shape::Shape,
         shell::{Frame, Section, Shell, page},
-        show::{Crumbs, Facts, Html, Pager, Span, State as StateView, Wait, When, WhenBoth, Zones},
+        show::{Crumbs, Facts, Html, Lasting, Pager, Span, State as StateView, Wait, When, WhenBoth, Zones},
     },
 };
 
@@ -305,7 +305,7 @@ fn facts(found: &Found, waits_for: &[String], zone: Zones, now: Timestamp) -> Fa
     facts
         .html("Started", both(row.start_date))
         .html("Ended", both(row.end_date))
-        .text("Duration", Span::between(row.start_date, row.end_date, now))
+        .html("Duration", Lasting::between(row.start_date, row.end_date, now))
         .text("Waited for a slot", Span::between(row.scheduled_at, row.start_date.or(row.end_date), now))
         .text("Pool", pool(&row.pool, row.pool_slots))
         .text("Entry", &row.entry)
