@@ -14,10 +14,11 @@ use super::{
 use crate::{
     api::{extract::pattern, permit::Scoped},
     model::{
+        dag_access::DagSet,
         ids::{DagId, RunId},
         state::RunState,
     },
-    store::{DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
+    store::{DagFilter, DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
     ui::{
         UiState, doc,
         error::UiError,
@@ -28,6 +29,8 @@ use crate::{
 };
 
 const ROWS: u32 = 50;
+/// Dags whose runs are listed, if a name is looked for.
+const NAMED: u32 = 100;
 
 #[derive(Template)]
 #[template(path = "runs.html")]
@@ -64,6 +67,20 @@ pub struct RunsQuery {
     offset: u32,
 }
 
+/// Those of `seen` whose id or name holds `q`. Runs are then found by an index: their history is not searched for a name.
+async fn named(ui: &UiState, seen: &DagSet, q: &str) -> Result<DagSet, UiError> {
+    if q.is_empty() {
+        return Ok(seen.clone());
+    }
+    let filter = DagFilter {
+        dags: seen.clone(),
+        dag_id_or_name: pattern(Some(q), None).map_err(|error| UiError::Invalid(error.said()))?,
+        ..DagFilter::default()
+    };
+    let found = ui.store.dag_list(&filter, Page::first(NAMED)).await?;
+    Ok(found.items.into_iter().map(|dag| dag.dag_id).collect())
+}
+
 /// `GET /runs`
 pub async fn list(
     State(ui): State<UiState>,
@@ -72,9 +89,8 @@ pub async fn list(
     Query(query): Query<RunsQuery>,
 ) -> Result<Response, UiError> {
     let filter = DagRunFilter {
-        dags: scope.seen().clone(),
+        dags: named(&ui, scope.seen(), &query.q).await?,
         states: query.state.parse().into_iter().collect(),
-        dag_id_like: pattern(Some(&query.q), None).map_err(|error| UiError::Invalid(error.said()))?,
         order_by: DagRunOrder::Key,
         order: Order::Descending,
         ..DagRunFilter::default()
