@@ -506,10 +506,7 @@ impl Shared {
                 return;
             }
             if let Err(error) = store.garbage_add(&blobs).await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "objects that nobody needs were left behind"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "objects that nobody needs were left behind");
             }
         });
     }
