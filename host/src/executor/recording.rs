@@ -382,8 +382,8 @@ pub(super) mod tests {
 
     #[test]
     fn only_what_is_wanted_is_kept() {
-        assert!(Recorder::new(Which::Off, 1_000, &Held::default()).is_none());
-        let recorder = Recorder::new(Which::Failure, 1_000, &Held::default()).unwrap();
+        assert!(Recorder::new(Which::Off, 10_000, &Held::default()).is_none());
+        let recorder = Recorder::new(Which::Failure, 10_000, &Held::default()).unwrap();
         recorder.begin(&run());
         assert!(recorder.finish(false).is_none());
         recorder.begin(&run());

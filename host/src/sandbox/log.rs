@@ -352,8 +352,8 @@ mod tests {
     #[test]
     fn the_end_of_stderr_begins_with_a_whole_line() {
         let log = Log::new(1 << 20, None);
-        let long = [b"secret ".repeat(TAIL_BYTES), b"\nlast\n".to_vec()].concat();
-        log.write(LineSource::Stderr, &long);
+        let written = [b"secret ".repeat(TAIL_BYTES), b"\nlast\n".to_vec()].concat();
+        log.write(LineSource::Stderr, &written);
         assert_eq!(log.stderr_tail(), "last\n");
         log.write(LineSource::Stderr, &b"x".repeat(TAIL_BYTES));
         assert_eq!(log.stderr_tail(), "");
