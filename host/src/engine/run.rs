@@ -340,7 +340,7 @@ impl RunState {
     /// The wait for a retry or a reschedule is over. What is upstream may have been cleared or marked meanwhile: then the
     /// trigger rule decides anew, as of an instance that is cleared.
     fn go_on(&mut self, id: InstanceId, instance: Instance, turn: &mut Turn) {
-        if self.table.decide(&self.dag, id) != Decision::Run {
+        if self.decide(id, self.length_for(id.node)) != Decision::Run {
             self.take_back(id, instance, turn);
         } else if instance.state == TaskState::UpForRetry {
             self.schedule(id, instance, turn);
@@ -423,11 +423,10 @@ impl RunState {
             self.put(id, instance.ended(TaskState::Removed, turn.now), None, turn);
             return;
         }
-        let decision = self.table.decide(&self.dag, id);
-        let state = match (decision, length.filter(|_| is_placeholder)) {
+        let state = match (self.decide(id, length), length.filter(|_| is_placeholder)) {
             (Decision::Wait, _) | (Decision::Run, Some(Length::Unknown)) => return,
-            (Decision::Skipped, _) | (Decision::Run, Some(Length::Skipped | Length::Known(0))) => TaskState::Skipped,
-            (Decision::UpstreamFailed, _) | (Decision::Run, Some(Length::Failed)) => TaskState::UpstreamFailed,
+            (Decision::Skipped, _) | (Decision::Run, Some(Length::Known(0))) => TaskState::Skipped,
+            (Decision::UpstreamFailed, _) => TaskState::UpstreamFailed,
             (Decision::Removed, _) => TaskState::Removed,
             (Decision::Run, _) => {
                 if let Some(branch) = self.branch_against(id) {

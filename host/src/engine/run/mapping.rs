@@ -17,6 +17,8 @@ pub(super) enum Length {
     Failed,
     /// There will be none: its task was skipped.
     Skipped,
+    /// There is none: a person said that its task succeeded. What is expanded already stays so.
+    Lost,
     Known(u32),
     /// Several lists multiply to more instances than may be.
     TooMany(u64),
@@ -79,14 +81,21 @@ impl RunState {
     pub(super) fn check_source(&mut self, source: NodeIndex, turn: &mut Turn) {
         let tasks = self.dag.expands.get(&source).cloned().unwrap_or_default();
         for node in tasks {
-            let mut message = None;
-            let state = match self.length_for(node).unwrap_or(Length::Unknown) {
-                Length::Unknown => continue,
-                Length::Failed => TaskState::UpstreamFailed,
-                Length::Skipped => TaskState::Skipped,
+            match self.length_for(node).unwrap_or(Length::Unknown) {
+                Length::Unknown => {}
+                Length::Failed | Length::Skipped | Length::Lost => {
+                    for id in self.table.ids_of(node) {
+                        self.check_instance(id, turn);
+                    }
+                }
                 Length::TooMany(length) => {
-                    message = Some(too_many(length));
-                    TaskState::Failed
+                    let message = too_many(length);
+                    for id in self.table.ids_of(node) {
+                        if let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None)
+                        {
+                            self.put(id, instance.ended(TaskState::Failed, turn.now), Some(&message), turn);
+                        }
+                    }
                 }
                 Length::Known(length) => {
                     let is_expanded = self.table.is_expanded(node);
@@ -98,18 +107,21 @@ impl RunState {
                         self.resize(node, length, turn);
                     }
                     turn.checks.push_back(Check::Node(node));
-                    continue;
-                }
-            };
-            for id in self.table.ids_of(node) {
-                if let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::None) {
-                    // A list that was skipped is no excuse for what failed beside it.
-                    let is_failed = self.table.decide(&self.dag, id) == Decision::UpstreamFailed;
-                    let state =
-                        if state == TaskState::Skipped && is_failed { TaskState::UpstreamFailed } else { state };
-                    self.put(id, instance.ended(state, turn.now), message.as_deref(), turn);
                 }
             }
+        }
+    }
+
+    /// What becomes of `id`, were it in state none: its trigger rule decides, unless the list that it is expanded over
+    /// will never be. Airflow: `MappedTaskUpstreamDep`.
+    pub(super) fn decide(&self, id: InstanceId, length: Option<Length>) -> Decision {
+        let decision = self.table.decide(&self.dag, id);
+        match length {
+            Some(Length::Failed) => Decision::UpstreamFailed,
+            Some(Length::Lost) if id.map_index < 0 => Decision::UpstreamFailed,
+            // A list that was skipped is no excuse for what failed beside it.
+            Some(Length::Skipped) if decision != Decision::UpstreamFailed => Decision::Skipped,
+            _ => decision,
         }
     }
 
@@ -154,7 +166,7 @@ impl RunState {
     /// How many instances `node` is to have; none if it is not mapped.
     pub(super) fn length_for(&self, node: NodeIndex) -> Option<Length> {
         let expand = self.dag.expansion(self.dag.node(node))?;
-        for missing in [Length::Unknown, Length::Failed, Length::Skipped] {
+        for missing in [Length::Unknown, Length::Failed, Length::Skipped, Length::Lost] {
             if expand.sources().any(|source| self.length_of(source) == missing) {
                 return Some(missing);
             }
@@ -179,8 +191,7 @@ impl RunState {
         let id = InstanceId::plain(source);
         match self.table.get(id).map(|instance| instance.state) {
             Some(TaskState::Success) => {
-                // A success that a person declared has no list.
-                self.lengths.get(&id).map_or(Length::Failed, |length| Length::Known((*length).min(MAX_MAP_LENGTH)))
+                self.lengths.get(&id).map_or(Length::Lost, |length| Length::Known((*length).min(MAX_MAP_LENGTH)))
             }
             Some(TaskState::Skipped | TaskState::Removed) => Length::Skipped,
             _ => Length::Failed,

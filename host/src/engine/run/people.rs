@@ -163,7 +163,7 @@ impl RunState {
             let Some(instance) = self.table.get(id).filter(|instance| instance.state == TaskState::Scheduled) else {
                 continue;
             };
-            if self.table.decide(&self.dag, id) == Decision::Run {
+            if self.decide(id, self.length_for(id.node)) == Decision::Run {
                 continue;
             }
             if instance.start_date.get().is_some() {

@@ -60,6 +60,32 @@ fn a_list_that_is_skipped_does_not_hide_what_failed() {
     }
 }
 
+/// Airflow: `MappedTaskUpstreamDep` asks for the list's task also of instances that are there already.
+#[test]
+fn instances_that_are_run_again_ask_how_their_list_stands_now() {
+    use TaskState::{Failed, Scheduled, Skipped, Success, UpstreamFailed};
+    let mapped = NodeSpec { expand: Some(over_output("list")), trigger_rule: TriggerRule::AllDone, ..node("m") };
+    let dag = build(&spec(vec![node("list"), mapped], &[]));
+    for (marks, becomes) in [
+        (&[Skipped][..], Skipped),
+        (&[Failed], UpstreamFailed),
+        // A list that a person said succeeded is lost; what was made of it is not.
+        (&[Failed, Success], Scheduled),
+    ] {
+        let mut driver = Driver::started(dag.clone());
+        driver.play("list", list(2));
+        driver.succeed("m[0]");
+        driver.play("m[1]", FAILED);
+        for state in marks {
+            driver.apply(&Event::Mark { instances: vec![driver.id("list")], state: *state, message: None });
+        }
+        let instances = vec![driver.id("m[1]")];
+        driver.apply(&Event::Clear { instances });
+        driver.apply(&Event::Start);
+        assert_eq!([driver.state_of("m[0]"), driver.state_of("m[1]")], [Success, becomes], "{marks:?}");
+    }
+}
+
 #[test]
 fn what_was_removed_comes_back_when_the_list_has_it_again() {
     let mapped = NodeSpec { expand: Some(over_output("list")), ..node("m") };
