@@ -31,13 +31,17 @@ impl RunState {
         if marked.is_empty() {
             return;
         }
-        // What failed for want of these may now succeed. The run goes on for it, or stays as it ended.
+        // What failed for want of these may now succeed, and what failed around these and that is made again. The run
+        // goes on for it, or stays as it ended.
         let tasks: BTreeSet<_> = marked.iter().map(|id| id.node).collect();
         self.reconsider(&tasks, turn);
         let below = self.dag.descendants(tasks.iter().copied());
-        let stuck: Vec<_> = below
-            .into_iter()
-            .flat_map(|node| self.table.ids_of(node))
+        let is_work = |node: &NodeIndex| self.dag.node(*node).role == Role::Work;
+        let around = self.dag.scope_of(&below.union(&tasks).copied().filter(is_work).collect());
+        let stuck: Vec<_> = around
+            .difference(&tasks)
+            .chain(&below)
+            .flat_map(|node| self.table.ids_of(*node))
             .filter(|id| {
                 let state = self.table.get(*id).map(|instance| instance.state);
                 !marked.contains(id) && matches!(state, Some(TaskState::Failed | TaskState::UpstreamFailed))

@@ -106,6 +106,26 @@ fn a_failure_that_is_marked_success_lets_the_rest_go_on() {
     assert_eq!(driver.run_state(), State::Success, "nothing was cleared: the run is over");
 }
 
+/// Airflow: `set_task_instance_state` clears what failed of the partial dag, which has the setups and teardowns.
+#[test]
+fn a_mark_also_clears_setups_and_teardowns_that_failed_around_what_goes_on() {
+    let down = RoleSpec::Teardown { setups: vec!["s".to_owned()], on_failure_fail_dagrun: false };
+    let nodes = vec![
+        NodeSpec { role: RoleSpec::Setup, ..node("s") },
+        node("a"),
+        node("b"),
+        NodeSpec { role: down, trigger_rule: TriggerRule::AllDoneSetupSuccess, ..node("t") },
+        node("beside"),
+    ];
+    let edges = [("s", "b"), ("a", "b"), ("b", "t"), ("s", "beside")];
+    let mut driver = Driver::started(build(&spec(nodes, &edges)));
+    driver.play("s", FAILED);
+    driver.play("a", FAILED);
+    assert_eq!(states(&driver), ["failed", "failed", "upstream_failed", "upstream_failed", "upstream_failed"]);
+    driver.apply(&Event::Mark { instances: vec![driver.id("a")], state: TaskState::Success, message: None });
+    assert_eq!(states(&driver), ["none", "success", "none", "none", "upstream_failed"]);
+}
+
 #[test]
 fn a_mark_that_clears_nothing_leaves_the_run_as_it_ended() {
     let mut spec = chain(&["a", "b"]);
