@@ -10,9 +10,12 @@ use crate::model::{
 
 /// Which tasks are meant, around those that are named.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the switches of Airflow's clears and marks")]
 pub struct Around {
     pub upstream: bool,
     pub downstream: bool,
+    /// With both: also what is downstream of what is upstream.
+    pub beside: bool,
     /// Teardowns downstream are not meant: they are still to run. Those that are named are.
     pub spares_teardowns: bool,
 }
@@ -50,7 +53,11 @@ pub fn instances(
     }
     let mut relatives = Vec::new();
     if around.upstream {
-        relatives.push(chosen.relatives(dag, |node| &node.upstream));
+        let above = chosen.relatives(dag, |node| &node.upstream);
+        if around.downstream && around.beside {
+            relatives.push(above.relatives(dag, |node| &node.downstream));
+        }
+        relatives.push(above);
     }
     if around.downstream {
         let mut below = chosen.relatives(dag, |node| &node.downstream);
@@ -207,13 +214,19 @@ mod tests {
         dag.index(&TaskId::new(task).unwrap()).unwrap()
     }
 
+    const ALL: [&str; 18] = [
+        "list -1", "g.s 0", "g.s 1", "g.s 2", "g.a 0", "g.a 1", "g.a 2", "g.b 0", "g.b 1", "g.b 2", "g.t 0", "g.t 1",
+        "g.t 2", "out -1", "g.c 0", "g.c 1", "g.c 2", "end -1",
+    ];
+
     #[test]
     fn inside_a_mapped_group_what_is_around_an_instance_has_its_map_index() {
         let dag = dag();
         let down = Around { downstream: true, ..Around::default() };
         let up = Around { upstream: true, ..Around::default() };
         let spares = Around { spares_teardowns: true, ..down };
-        let cases: [(&str, Option<i32>, Around, &[&str]); 9] = [
+        let both = Around { upstream: true, ..down };
+        let cases: [(&str, Option<i32>, Around, &[&str]); 11] = [
             ("g.b", Some(1), down, &["g.b 1", "g.t 1", "end -1"]),
             ("g.b", Some(1), spares, &["g.b 1", "end -1"]),
             ("g.t", Some(1), spares, &["g.t 1"]),
@@ -224,6 +237,8 @@ mod tests {
             ("g.a", Some(2), down, &["g.a 2", "g.b 2", "g.t 2", "end -1", "out -1", "g.c 0", "g.c 1", "g.c 2"]),
             ("out", Some(-1), down, &["out -1", "g.c 0", "g.c 1", "g.c 2"]),
             ("end", None, down, &["end -1"]),
+            ("g.b", Some(1), both, &["list -1", "g.s 1", "g.a 1", "g.b 1", "g.t 1", "end -1"]),
+            ("g.b", Some(1), Around { beside: true, ..both }, &ALL),
         ];
         for (task, map_index, around, meant) in cases {
             let named = [(TaskId::new(task).unwrap(), map_index)];

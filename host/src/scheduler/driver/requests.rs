@@ -373,8 +373,13 @@ impl<D: Dispatch> Driver<D> {
             let failed = matches!(state, TaskState::Failed | TaskState::UpstreamFailed);
             (!request.only_failed || failed) && (!request.only_running || state.is_active())
         };
-        let around =
-            select::Around { upstream: request.upstream, downstream: request.downstream, spares_teardowns: false };
+        let around = select::Around {
+            upstream: request.upstream,
+            downstream: request.downstream,
+            // Airflow: the one goes on from the other (`find_relevant_relatives`), but not over many runs.
+            beside: request.run_id.is_some(),
+            spares_teardowns: false,
+        };
         let span = Span {
             run_id: request.run_id.as_ref(),
             since: request.since,
@@ -421,8 +426,12 @@ impl<D: Dispatch> Driver<D> {
                 request.state
             )));
         }
-        let around =
-            select::Around { upstream: request.upstream, downstream: request.downstream, spares_teardowns: true };
+        let around = select::Around {
+            upstream: request.upstream,
+            downstream: request.downstream,
+            beside: false,
+            spares_teardowns: true,
+        };
         let span = Span {
             run_id: Some(&request.run_id),
             since: None,

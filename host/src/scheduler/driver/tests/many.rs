@@ -62,6 +62,23 @@ async fn a_clear_of_too_much_is_refused_and_changes_nothing() {
     assert!(world.runs(&runs[0], "x") && world.runs(&runs[2], "y"));
 }
 
+/// Airflow: `find_relevant_relatives` in one run, `partial_subset` over many.
+#[tokio::test]
+async fn a_clear_up_and_down_takes_what_is_beside_in_one_run() {
+    let mut fork = dag("a", &["x", "y", "z"]);
+    fork["edges"] = serde_json::json!([["x", "y"], ["x", "z"]]);
+    let mut world = World::new(vec![fork]).await;
+    let run = world.trigger("a", "one", Some(at(1))).await;
+    for (run_id, count) in [(Some(run.run_id.clone()), 3), (None, 2)] {
+        let of_run = ClearRequest::of_run(run.dag_id.clone(), run.run_id.clone());
+        let (tasks, upstream, downstream) = (vec![(task_id("y"), None)], true, true);
+        let request = ClearRequest { run_id, tasks, upstream, downstream, dry_run: true, ..of_run };
+        let request = Box::new(request);
+        let cleared = world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
+        assert_eq!(cleared.len(), count);
+    }
+}
+
 #[tokio::test]
 async fn a_mark_downstream_leaves_teardowns_to_run() {
     let mut torn_down = dag("a", &["setup", "work", "after", "undo"]);
