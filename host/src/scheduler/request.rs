@@ -151,6 +151,7 @@ pub struct ClearRequest {
     /// Also in later runs of the dag.
     pub future: bool,
     pub only_failed: bool,
+    /// Only what is in state running: not what waits for a slot, or ends to be run again.
     pub only_running: bool,
     /// Whether finished runs run again; else the instances are cleared and wait.
     pub reset_dag_runs: bool,

@@ -371,7 +371,7 @@ impl<D: Dispatch> Driver<D> {
         }
         let wanted = |state: TaskState| {
             let failed = matches!(state, TaskState::Failed | TaskState::UpstreamFailed);
-            (!request.only_failed || failed) && (!request.only_running || state.is_active())
+            (!request.only_failed || failed) && (!request.only_running || state == TaskState::Running)
         };
         let around = select::Around {
             upstream: request.upstream,

@@ -80,6 +80,19 @@ async fn a_clear_up_and_down_takes_what_is_beside_in_one_run() {
 }
 
 #[tokio::test]
+async fn a_clear_of_what_runs_leaves_what_ends_to_be_run_again() {
+    let mut world = World::new(vec![dag("a", &TASKS)]).await;
+    let run = world.trigger("a", "one", None).await;
+    for (tasks, cleared) in [(vec![(task_id("x"), None)], "x"), (Vec::new(), "y")] {
+        let of_run = ClearRequest::of_run(run.dag_id.clone(), run.run_id.clone());
+        let request = Box::new(ClearRequest { tasks, only_running: true, ..of_run });
+        let instances = world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
+        assert_eq!(instances, [instance(&run, cleared)]);
+        assert_eq!(world.state(&run, cleared).await, TaskState::Restarting);
+    }
+}
+
+#[tokio::test]
 async fn a_mark_downstream_leaves_teardowns_to_run() {
     let mut torn_down = dag("a", &["setup", "work", "after", "undo"]);
     let role = serde_json::json!({"teardown": {"setups": ["setup"], "on_failure_fail_dagrun": false}});
