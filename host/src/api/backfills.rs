@@ -74,7 +74,7 @@ pub struct BackfillResponse {
     total: u32,
     /// Intervals that it has come to.
     dealt_with: u32,
-    /// Of those: their runs were there and stay as they are.
+    /// Of those: their runs were there and stay as they are, or the dag's schedule has them no more.
     skipped: u32,
     queued: i64,
     running: i64,

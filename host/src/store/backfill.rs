@@ -39,7 +39,7 @@ pub struct BackfillRow {
     pub new: BackfillNew,
     /// Intervals that were looked at.
     pub dealt_with: u32,
-    /// Of those: their runs were there and stay as they are.
+    /// Of those: their runs were there and stay as they are, or the dag's schedule has them no more.
     pub skipped: u32,
     /// The logical_date of the last interval that was looked at.
     pub last_date: Option<Timestamp>,

@@ -211,7 +211,13 @@ impl<D: Dispatch> Driver<D> {
                 match entry.row.new.intervals.next(&dag.timetable, entry.row.last_date) {
                     Some(next) => self.backfill_interval(id, &next, turn).await?,
                     None if entry.unfinished() > 0 => break,
-                    None => self.change_backfill(id, turn, |row, now| row.completed_at = Some(now)),
+                    None => self.change_backfill(id, turn, |row, now| {
+                        // Intervals that the dag's schedule had when it was made, and has no more.
+                        let gone = row.new.total.saturating_sub(row.dealt_with);
+                        row.dealt_with += gone;
+                        row.skipped += gone;
+                        row.completed_at = Some(now);
+                    }),
                 }
             }
         }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    model::backfill::{Intervals, ReprocessBehavior},
+    model::{
+        backfill::{Intervals, ReprocessBehavior},
+        timetable::Timetable,
+    },
     scheduler::ClearRequest,
     store::{BackfillNew, DagRunFilter, Page},
 };
@@ -84,6 +87,20 @@ async fn a_dag_that_was_deleted_meanwhile_has_no_backfill() {
     world.turn(vec![delete, create], Vec::new()).await;
     assert!(matches!(answer.await.unwrap(), Err(RequestError::NotFound(_))));
     assert!(world.store.backfill_list_unfinished().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_schedule_has_no_more_is_skipped_by_a_backfill() {
+    let mut world = World::new(vec![half_past("d")]).await;
+    let from = "2025-12-31T22:00:00Z".parse().unwrap();
+    let intervals = Intervals { from, to: at(0), until: world.now, run_backwards: false };
+    let new = Box::new(BackfillNew { intervals, total: 2, ..first_again(world.now) });
+    let row = world.ask(|reply| Request::CreateBackfill { new, reply }).await.unwrap();
+    let first = world.made("d").await.remove(0);
+    world.driver.dags.get_mut(&dag_id("d")).unwrap().timetable = Timetable::manual();
+    world.end(&first, "x", AttemptResult::Success).await;
+    let row = world.store.backfill_get(row.id).await.unwrap().unwrap();
+    assert_eq!((row.dealt_with, row.skipped, row.completed_at), (2, 1, Some(world.now)));
 }
 
 #[tokio::test]
