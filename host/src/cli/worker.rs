@@ -236,7 +236,7 @@ impl Worker {
 
     async fn connect(&self) -> std::result::Result<reqwest::Upgraded, Lost> {
         let again = |error| Lost::Again(told(error));
-        let mut url = self.url.join("/api/v2/workers/stream").map_err(|error| Lost::Again(error.to_string()))?;
+        let mut url = of_workers(&self.url, &["stream"]);
         for _ in 0..MAX_REDIRECTS {
             let mut request = self
                 .client
@@ -278,18 +278,7 @@ impl Worker {
                         _ => return Err(Lost::Again("the server does not say who leads".into())),
                     }
                 }
-                StatusCode::GONE => return Err(Lost::Drained),
-                status if status.is_client_error() => {
-                    let text = answer.text().await.unwrap_or_default();
-                    let text = format!("the server refuses this worker: {status}: {text}");
-                    let error = CliError::text(Kind::Refused, text);
-                    return Err(if status == StatusCode::CONFLICT { Lost::Unfit(error) } else { Lost::Never(error) });
-                }
-                status => {
-                    let text = answer.text().await.unwrap_or_default();
-                    let text: String = text.trim().chars().take(MAX_SHOWN_CHARS).collect();
-                    return Err(Lost::Again(format!("{url} answers {status}: {text}")));
-                }
+                status => return Err(lost_by(status, &url, &answer.text().await.unwrap_or_default())),
             }
         }
         Err(Lost::Again(format!("no server leads at this moment: {url} is no longer, or not yet, the one that does")))
@@ -306,13 +295,37 @@ impl Worker {
     }
 
     async fn ask_to_leave(&self) -> std::result::Result<(), String> {
-        let mut url = self.url.join("/api/v2/workers/").map_err(|error| error.to_string())?;
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push(&self.name).push("leave");
-        }
+        let url = of_workers(&self.url, &[&self.name, "leave"]);
         let asked = self.client.post(url).timeout(SILENCE).header(AUTHORIZATION, format!("Bearer {}", self.token));
         let asked = asked.header(PROCESS, self.process.to_string()).send().await;
         asked.and_then(reqwest::Response::error_for_status).map(drop).map_err(told)
+    }
+}
+
+/// What the server at `server` has for workers, behind the path that it may have there.
+fn of_workers(server: &Url, segments: &[&str]) -> Url {
+    let mut url = server.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(["api", "v2", "workers"]).extend(segments);
+    }
+    url
+}
+
+/// What is lost by an answer with this `status` and `text`. It may be that of a proxy, whose server is not there at this moment.
+fn lost_by(status: StatusCode, url: &Url, text: &str) -> Lost {
+    let problem: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    let said = problem.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or(text).trim();
+    let refused = || CliError::text(Kind::Refused, format!("the server refuses this worker: {status}: {said}"));
+    match status {
+        StatusCode::GONE => Lost::Drained,
+        StatusCode::CONFLICT => Lost::Unfit(refused()),
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Lost::Never(refused()),
+        _ => {
+            let shown: String = said.chars().take(MAX_SHOWN_CHARS).collect();
+            Lost::Again(format!("{url} answers {status}: {shown}"))
+        }
     }
 }
 
@@ -329,6 +342,39 @@ fn told(error: reqwest::Error) -> String {
 mod tests {
     use super::*;
     use crate::model::pods::settings::Fleets;
+
+    #[test]
+    fn only_what_no_other_try_mends_ends_a_worker() {
+        let url: Url = "http://airlock/api/v2/workers/stream".parse().unwrap();
+        for status in [404, 408, 421, 425, 429, 500, 502, 503, 504] {
+            let lost = lost_by(StatusCode::from_u16(status).unwrap(), &url, "  <html>no server is there</html>\n");
+            let Lost::Again(why) = lost else { panic!("{status}") };
+            assert!(why.contains(&status.to_string()) && why.ends_with(": <html>no server is there</html>"), "{why}");
+        }
+        // The id of a request is another each time: it would be said each time.
+        let problem = r#"{"status": 403, "detail": "the token of workers is wrong", "request_id": "b1c2"}"#;
+        for status in [400, 401, 403] {
+            let lost = lost_by(StatusCode::from_u16(status).unwrap(), &url, problem);
+            let Lost::Never(error) = lost else { panic!("{status}") };
+            assert!(error.to_string().ends_with(": the token of workers is wrong"), "{error}");
+        }
+        assert!(matches!(lost_by(StatusCode::CONFLICT, &url, problem), Lost::Unfit(_)));
+        assert!(matches!(lost_by(StatusCode::GONE, &url, problem), Lost::Drained));
+    }
+
+    #[test]
+    fn a_server_behind_a_path_is_asked_there() {
+        for (server, stream) in [
+            ("http://airlock", "http://airlock/api/v2/workers/stream"),
+            ("http://airlock:8080/?x#y", "http://airlock:8080/api/v2/workers/stream"),
+            ("https://all.example/airlock", "https://all.example/airlock/api/v2/workers/stream"),
+            ("https://all.example/a/b/", "https://all.example/a/b/api/v2/workers/stream"),
+        ] {
+            assert_eq!(of_workers(&server.parse().unwrap(), &["stream"]).as_str(), stream);
+        }
+        let leave = of_workers(&"http://airlock/x".parse().unwrap(), &["a/b c", "leave"]);
+        assert_eq!(leave.as_str(), "http://airlock/x/api/v2/workers/a%2Fb%20c/leave");
+    }
 
     #[test]
     fn a_worker_that_does_not_fit_ends_before_its_pod_is_given_up() {
