@@ -120,6 +120,7 @@ fn is_there(is_there: bool, name: &str) -> Result<(), ApiError> {
         (status = 403),
         (status = 409, description = "It speaks another protocol than this server, or runs other code than it compiles"),
         (status = 410, description = "It was drained"),
+        (status = 503, description = "As many workers are connected as may be"),
     ),
 )]
 pub async fn connect_worker(State(api): State<Api>, mut request: Request) -> Result<Response, ApiError> {
@@ -159,6 +160,10 @@ pub async fn connect_worker(State(api): State<Api>, mut request: Request) -> Res
     if let Some(why) = api.config.workers.as_ref().and_then(|workers| workers.build.misfit(&build)) {
         tracing::warn!(worker = name, why, "a worker is refused");
         return Err(ApiError::conflict(why));
+    }
+    if !api.scheduler.takes_worker(process) {
+        let why = "as many workers are connected as may be: start fewer, with more slots each";
+        return Err(ApiError::unavailable(why));
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let scheduler = api.scheduler.clone();

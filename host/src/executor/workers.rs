@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Workers at a time.
-const MAX_WORKERS: usize = 1_000;
+pub(super) const MAX_WORKERS: usize = 1_000;
 
 /// What a worker says of itself when it comes.
 #[derive(Debug, Clone)]
@@ -172,10 +172,15 @@ impl Runners {
         (!is_here).then(|| serve().map(room).fold(Room::default(), Room::and))
     }
 
+    /// Whether there are not too many for one more, which is of this process.
+    fn has_place_for(&self, process: Uuid) -> bool {
+        has_place(&self.all.read().unwrap_or_else(PoisonError::into_inner), process)
+    }
+
     /// A worker's; none if there are too many.
     pub(super) fn add(&self, hello: Hello) -> Option<Arc<Runner>> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_WORKERS {
+        if !has_place(&all, hello.process) {
             return None;
         }
         // A stream that only this side believes in: what it ran ended with the other side.
@@ -302,6 +307,11 @@ impl Executor {
         found
     }
 
+    /// Whether there is a place for the worker of this process.
+    pub fn takes_worker(&self, process: Uuid) -> bool {
+        self.shared.runners.has_place_for(process)
+    }
+
     /// Whether the worker of this process was drained, and is not to come back.
     pub fn is_drained(&self, process: Uuid) -> bool {
         self.shared.runners.drained().contains(&process)
@@ -357,6 +367,12 @@ impl Executor {
     pub fn room_of(&self, queue: &QueueName) -> Option<Room> {
         self.shared.runners.room_of(queue)
     }
+}
+
+/// Whether one more may come. A worker that was here already takes its own place.
+fn has_place(all: &[Arc<Runner>], process: Uuid) -> bool {
+    let others = all.iter().filter(|runner| runner.worker().is_none_or(|worker| worker.process != process));
+    others.count() < MAX_WORKERS
 }
 
 /// None: any.

@@ -436,6 +436,11 @@ impl Scheduler {
         self.executor.serve_worker(hello, stream).await
     }
 
+    /// Whether there is a place for the worker of this process.
+    pub fn takes_worker(&self, process: Uuid) -> bool {
+        self.executor.takes_worker(process)
+    }
+
     /// Whether the worker of this process was drained, and is not to come back.
     pub fn worker_is_drained(&self, process: Uuid) -> bool {
         self.executor.is_drained(process)

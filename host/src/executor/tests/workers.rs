@@ -9,6 +9,7 @@ use crate::{
     executor::{
         Hello,
         runner::{Ready, Runner},
+        workers::MAX_WORKERS,
     },
     model::queue::{Queues, Room},
     wire::{Instance, Limits, RunAttempt, TapeMode},
@@ -138,4 +139,16 @@ async fn an_attempt_that_comes_as_its_worker_leaves_goes_elsewhere() {
         assert_eq!((waiting(&worker), waiting(&successor)), (0, 1), "round {round}");
         shared.runners.remove(successor.index());
     }
+}
+
+#[tokio::test]
+async fn no_more_workers_come_than_may_but_one_that_is_here_comes_back() {
+    let fixture = Fixture::of_workers().await;
+    let runners = &fixture.shared.runners;
+    let workers: Vec<_> = (0..MAX_WORKERS).map(|_| fixture.worker()).collect();
+    let process = |worker: &Runner| worker.worker().unwrap().process;
+    assert!(!runners.has_place_for(Uuid::new_v4()));
+    assert!(runners.has_place_for(process(&workers[0])));
+    runners.remove(workers[1].index());
+    assert!(runners.has_place_for(Uuid::new_v4()));
 }
