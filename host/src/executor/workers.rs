@@ -172,8 +172,14 @@ impl Runners {
         (!is_here).then(|| serve().map(room).fold(Room::default(), Room::and))
     }
 
+    pub(super) fn is_left(&self, queue: &QueueName) -> bool {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let mut serve = all.iter().filter(|runner| runner.queues().serve(queue)).peekable();
+        serve.peek().is_some() && serve.all(|runner| runner.is_draining())
+    }
+
     /// Whether there are not too many for one more, which is of this process.
-    fn has_place_for(&self, process: Uuid) -> bool {
+    pub(super) fn has_place_for(&self, process: Uuid) -> bool {
         has_place(&self.all.read().unwrap_or_else(PoisonError::into_inner), process)
     }
 
@@ -355,6 +361,11 @@ impl Executor {
         (load.slots, load.memory_mib) = (all.slots, limited(all.memory_mib));
         (load.running, load.wanted_memory_mib) = (all_running.attempts, all_running.memory_mib);
         load.and_waiting(waiting)
+    }
+
+    /// Whether all workers that serve `queue` are to leave, and take no more.
+    pub fn is_left(&self, queue: &QueueName) -> bool {
+        self.shared.runners.is_left(queue)
     }
 
     /// Whether the attempt of an instance was dispatched, and no worker of its queue has room for it.

@@ -28,6 +28,8 @@ pub trait Dispatch: Send + 'static {
     fn discard(&self, blobs: Vec<String>);
     /// What the workers have room for that serve `queue`; none: its attempts run here.
     fn room_of(&self, queue: &QueueName) -> Option<Room>;
+    /// Whether all workers that serve `queue` are to leave, and take no more.
+    fn is_left(&self, queue: &QueueName) -> bool;
     /// Whether the attempt of an instance was dispatched, and no worker of its queue has room for it.
     fn is_homeless(&self, instance: &InstanceKey) -> bool;
     /// The fleet of pods that serves `queue`.
@@ -57,6 +59,10 @@ impl Dispatch for Executor {
 
     fn room_of(&self, queue: &QueueName) -> Option<Room> {
         Self::room_of(self, queue)
+    }
+
+    fn is_left(&self, queue: &QueueName) -> bool {
+        Self::is_left(self, queue)
     }
 
     fn is_homeless(&self, instance: &InstanceKey) -> bool {

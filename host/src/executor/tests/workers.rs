@@ -11,7 +11,10 @@ use crate::{
         runner::{Ready, Runner},
         workers::MAX_WORKERS,
     },
-    model::queue::{Queues, Room},
+    model::{
+        ids::QueueName,
+        queue::{Queues, Room},
+    },
     wire::{Instance, Limits, RunAttempt, TapeMode},
 };
 
@@ -151,4 +154,20 @@ async fn no_more_workers_come_than_may_but_one_that_is_here_comes_back() {
     assert!(runners.has_place_for(process(&workers[0])));
     runners.remove(workers[1].index());
     assert!(runners.has_place_for(Uuid::new_v4()));
+}
+
+#[tokio::test]
+async fn a_queue_is_left_when_all_who_serve_it_leave() {
+    let fixture = Fixture::of_workers().await;
+    let runners = &fixture.shared.runners;
+    let queue = QueueName::default();
+    assert!(!runners.is_left(&queue));
+    let workers = [fixture.worker(), fixture.worker()];
+    for (at, worker) in workers.iter().enumerate() {
+        assert!(!runners.is_left(&queue), "{at}");
+        worker.drain();
+    }
+    assert!(runners.is_left(&queue));
+    fixture.worker();
+    assert!(!runners.is_left(&queue));
 }

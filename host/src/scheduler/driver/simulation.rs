@@ -147,6 +147,10 @@ impl Dispatch for Script {
         None
     }
 
+    fn is_left(&self, _: &QueueName) -> bool {
+        false
+    }
+
     fn is_homeless(&self, _: &InstanceKey) -> bool {
         false
     }

@@ -56,6 +56,10 @@ impl Dispatch for Script {
         None
     }
 
+    fn is_left(&self, _: &QueueName) -> bool {
+        false
+    }
+
     fn is_homeless(&self, _: &InstanceKey) -> bool {
         false
     }

@@ -58,6 +58,9 @@ impl<D: Dispatch> Driver<D> {
                 waits.extend(self.admission.waiting(key, id).and_then(|waiting| match &waiting {
                     Waiting::KeyHeld { key: Key::Named(name), limit } => Some(self.why_named(name, *limit)),
                     Waiting::KeyHeld { key: Key::Queue(queue), limit } => Some(self.why_queue(queue, *limit)),
+                    Waiting::MemoryTaken { queue, .. } if self.executor.is_left(queue) => {
+                        Some(self.why_queue(queue, 0))
+                    }
                     other => why_ready(other, task_id),
                 }));
             }
@@ -118,7 +121,7 @@ impl<D: Dispatch> Driver<D> {
     }
 
     fn why_queue(&self, queue: &QueueName, slots: u32) -> Dependency {
-        why_worker(queue, slots, self.executor.fleet_of(queue).as_ref())
+        why_worker(queue, slots, self.executor.fleet_of(queue).as_ref(), self.executor.is_left(queue))
     }
 
     fn why_undecided(&self, run: &ActiveRun, id: InstanceId) -> Dependency {
@@ -144,15 +147,19 @@ impl<D: Dispatch> Driver<D> {
     }
 }
 
-/// Why no worker of a queue, which have so many slots, takes an instance.
-fn why_worker(queue: &QueueName, slots: u32, fleet: Option<&Fleet>) -> Dependency {
+/// Why no worker of a queue, which have so many slots and may all be about to leave, takes an instance.
+fn why_worker(queue: &QueueName, slots: u32, fleet: Option<&Fleet>, is_left: bool) -> Dependency {
     let text = match fleet {
         Some(fleet) => why_fleet(fleet, slots),
+        None if is_left => format!(
+            "all workers of its queue `{queue}` leave, and take no more tasks; start another by `airlock serve --worker --workers-queues {queue}`"
+        ),
         None if slots == 0 => {
             format!(
                 "no worker serves its queue `{queue}`; start one by `airlock serve --worker --workers-queues {queue}`"
             )
         }
+        None if slots == 1 => format!("one task runs on the workers of its queue `{queue}`, which have one slot"),
         None => format!("{slots} tasks run on the workers of its queue `{queue}`, as many as they have slots"),
     };
     Dependency::new("Queue", text)
@@ -214,7 +221,7 @@ fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
         Waiting::KeyHeld { key: Key::Named(name), limit } => {
             ("Task Concurrency", format!("{limit} instances hold the key `{name}`, as many as may (concurrency_limit)"))
         }
-        Waiting::KeyHeld { key: Key::Queue(queue), limit } => return Some(why_worker(queue, *limit, None)),
+        Waiting::KeyHeld { key: Key::Queue(queue), limit } => return Some(why_worker(queue, *limit, None, false)),
         Waiting::MemoryTaken { queue, wanted_mib, room } if u64::from(*wanted_mib) > room.largest_mib => (
             "Queue",
             format!(
@@ -240,4 +247,25 @@ fn why_ready(waiting: &Waiting, task_id: &TaskId) -> Option<Dependency> {
         Waiting::Turn => ("Priority", "others go first".to_owned()),
     };
     Some(Dependency::new(name, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::dag_access::DagSet;
+
+    #[test]
+    fn a_task_is_told_whether_its_workers_are_full_leave_or_are_not_there() {
+        let queue = QueueName::new("gpu").unwrap();
+        for (slots, is_left, told) in [
+            (0, false, "no worker serves its queue `gpu`"),
+            (1, false, "one task runs on the workers of its queue `gpu`, which have one slot"),
+            (2, false, "2 tasks run on the workers of its queue `gpu`"),
+            (0, true, "all workers of its queue `gpu` leave"),
+            (2, true, "all workers of its queue `gpu` leave"),
+        ] {
+            let reason = why_worker(&queue, slots, None, is_left).reason(&DagSet::all());
+            assert!(reason.starts_with(told), "{slots} {is_left}: {reason}");
+        }
+    }
 }
