@@ -1,12 +1,21 @@
 //! `airlock serve`.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -321,14 +330,24 @@ fn url_of(scheme: &str, address: SocketAddr) -> Result<String> {
 /// `url`, by which others are to reach this process.
 fn reached_by(url: &str, has_tls: bool) -> Result<String> {
     let wrong = |why: &str| CliError::text(Kind::Usage, format!("`cluster.url` can't be `{url}`: {why}"));
-    let scheme = reqwest::Url::parse(url).ok().filter(reqwest::Url::has_host).map(|url| url.scheme().to_owned());
+    let url = in_brackets(url).unwrap_or_else(|| url.to_owned());
+    let scheme = reqwest::Url::parse(&url).ok().filter(reqwest::Url::has_host).map(|url| url.scheme().to_owned());
     match scheme.as_deref() {
         // What processes show each other, and what users show them, would pass in the clear before it is refused.
         Some("http") if has_tls => Err(wrong("this process speaks TLS only, as `tls.cert` is set")
             .hint("name it as https://, by a name or address that is in its certificate")),
-        Some("http" | "https") => Ok(url.to_owned()),
+        Some("http" | "https") => Ok(url),
         _ => Err(wrong("it is no address of a server").hint("name it as http://10.0.0.5:8080")),
     }
+}
+
+/// `url` with brackets, if they are missing round an address of IPv6 that its port follows: manifests put a pod's address in as it is.
+fn in_brackets(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let (address, port) = authority.rsplit_once(':')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    Some(format!("{scheme}://[{address}]:{port}{path}"))
 }
 
 /// The page and the API on one address.
@@ -362,7 +381,17 @@ fn router(services: &Services, auth: &Auth, config: ApiConfig, stopping: &Cancel
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+    let bound = match TcpListener::bind(address).await {
+        // All addresses are those of IPv4, where there is no IPv6.
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED
+                && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = bound.map_err(|error| {
         CliError::new(Kind::Failed, anyhow::Error::new(error).context(format!("can't listen on {address}")))
             .hint("name another address with --listen or AIRLOCK_LISTEN")
     })?;
@@ -376,4 +405,34 @@ fn limit_process() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_pods_address_is_one_of_a_server_whatever_its_family() {
+        for (given, read) in [
+            ("http://10.0.0.5:8080", Some("http://10.0.0.5:8080")),
+            ("http://fd00:10:244::5:8080", Some("http://[fd00:10:244::5]:8080")),
+            ("https://fd00:1:2:3:4:5:6:7:8443/airlock", Some("https://[fd00:1:2:3:4:5:6:7]:8443/airlock")),
+            ("http://[fd00::5]:8080", Some("http://[fd00::5]:8080")),
+            ("http://airlock", Some("http://airlock")),
+            // Without a port nobody knows which part of it is one.
+            ("http://fd00::5", None),
+            ("http://fd00::5:http", None),
+            ("10.0.0.5:8080", None),
+        ] {
+            assert_eq!(reached_by(given, false).ok().as_deref(), read, "{given}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_ipv4_too() {
+        let (_listener, address) = listen("[::]:0".parse().unwrap()).await.unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).await.unwrap();
+    }
 }
