@@ -1,6 +1,11 @@
 //! Replaces secrets in text by `***`, in the forms in which programs happen to write them.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use base64::{
@@ -16,6 +21,8 @@ const MIN_CHARS: usize = 5;
 const ENCODED_MAX_BYTES: usize = 8 << 10;
 /// How much of a pattern the automaton knows; the rest is compared. Keeps it small for long secrets.
 const NEEDLE_BYTES: usize = 32;
+/// Of as many patterns with one needle, each is followed through a text by itself if it repeats itself.
+const MAX_FOLLOWED: usize = 16;
 
 const MASK: &[u8] = b"***";
 
@@ -46,6 +53,8 @@ struct Patterns {
     sorted: Vec<Vec<u8>>,
     /// Where in `sorted` the patterns of each needle begin: the lines of a table may all begin alike.
     groups: Vec<usize>,
+    /// Of groups in which a pattern repeats itself, so that what is found may overlap: what [`repeats`] says of each.
+    repeating: BTreeMap<usize, Vec<Vec<usize>>>,
     /// Whether a pattern starts with this byte.
     starts: [bool; 256],
     longest: usize,
@@ -78,6 +87,12 @@ impl Masker {
         }
         let is_first = |at: &usize| *at == 0 || needle(&patterns[at - 1]) != needle(&patterns[*at]);
         let groups: Vec<_> = (0..patterns.len()).filter(is_first).collect();
+        let ends = groups.iter().skip(1).copied().chain([patterns.len()]);
+        let of_groups = groups.iter().zip(ends).map(|(start, end)| &patterns[*start..end]).enumerate();
+        let is_followed = |group: &[Vec<u8>]| group.len() <= MAX_FOLLOWED && group.iter().any(|it| is_repeating(it));
+        let repeating = of_groups.filter(|(_, group)| is_followed(group));
+        let repeating = repeating.map(|(at, group)| (at, group.iter().map(|it| repeats(it)).collect::<Vec<_>>()));
+        let repeating: BTreeMap<_, _> = repeating.collect();
         let needles = groups.iter().map(|at| needle(&patterns[*at]));
         let needles = (!patterns.is_empty()).then(|| {
             AhoCorasick::builder()
@@ -86,7 +101,7 @@ impl Masker {
                 .expect("secrets in memory are fewer than an automaton can have")
         });
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
-        Self { shared: Arc::new(Patterns { needles, sorted: patterns, groups, starts, longest }) }
+        Self { shared: Arc::new(Patterns { needles, sorted: patterns, groups, repeating, starts, longest }) }
     }
 
     /// `text` with its secrets masked.
@@ -187,12 +202,22 @@ impl Patterns {
     /// Where secrets are in `text`: ascending, overlapping ones as one.
     fn regions(&self, text: &[u8]) -> Vec<(usize, usize)> {
         let mut found: Vec<(usize, usize)> = Vec::new();
+        let mut followed: BTreeMap<usize, Vec<Follower>> = BTreeMap::new();
         for hit in self.needles.iter().flat_map(|needles| needles.find_overlapping_iter(text)) {
-            let group = hit.pattern().as_usize();
+            let (group, start) = (hit.pattern().as_usize(), hit.start());
             let end = self.groups.get(group + 1).copied().unwrap_or(self.sorted.len());
-            if let Some(length) = longest_start(&self.sorted[self.groups[group]..end], &text[hit.start()..]) {
-                found.push((hit.start(), hit.start() + length));
-            }
+            let patterns = &self.sorted[self.groups[group]..end];
+            let length = if let Some(repeats) = self.repeating.get(&group) {
+                let followers = followed.entry(group).or_insert_with(|| vec![Follower::default(); patterns.len()]);
+                let each = followers.iter_mut().zip(patterns).zip(repeats);
+                let stand = each.filter_map(|((follower, pattern), repeats)| {
+                    follower.stands_at(start, pattern, repeats, text).then_some(pattern.len())
+                });
+                stand.max()
+            } else {
+                longest_start(patterns, &text[start..])
+            };
+            found.extend(length.map(|length| (start, start + length)));
         }
         found.sort_unstable();
         let mut regions: Vec<(usize, usize)> = Vec::with_capacity(found.len());
@@ -224,12 +249,62 @@ fn needle(pattern: &[u8]) -> &[u8] {
     &pattern[..pattern.len().min(NEEDLE_BYTES)]
 }
 
+/// Looks for a pattern at ascending places of a text, and compares no byte of that again where the last place said what it is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Follower {
+    /// Where the pattern was looked for.
+    start: usize,
+    /// As far as the text was the pattern from there on.
+    end: usize,
+}
+
+impl Follower {
+    /// Whether `pattern`, which `repeats` itself so, stands at `start` of `text`: behind where it was asked for last.
+    fn stands_at(&mut self, start: usize, pattern: &[u8], repeats: &[usize], text: &[u8]) -> bool {
+        let mut common = 0;
+        if start < self.end {
+            common = self.end - start;
+            if repeats[start - self.start] < common {
+                return false;
+            }
+        }
+        common += in_common(&pattern[common..], &text[start + common..]);
+        *self = Self { start, end: start + common };
+        common == pattern.len()
+    }
+}
+
+fn in_common(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+/// Whether the needle of a pattern stands in it again.
+fn is_repeating(pattern: &[u8]) -> bool {
+    let needle = needle(pattern);
+    pattern.windows(needle.len()).skip(1).any(|window| window == needle)
+}
+
+/// How many bytes from each place of a pattern on are those at its beginning; the Z function. Nothing is said of the first place.
+fn repeats(pattern: &[u8]) -> Vec<usize> {
+    let mut repeats = vec![0; pattern.len()];
+    // The copy of the beginning that reaches farthest.
+    let (mut start, mut end) = (0, 0);
+    for at in 1..pattern.len() {
+        let known = if at < end { repeats[at - start].min(end - at) } else { 0 };
+        repeats[at] = known + in_common(&pattern[known..], &pattern[at + known..]);
+        if at + repeats[at] > end {
+            (start, end) = (at, at + repeats[at]);
+        }
+    }
+    repeats
+}
+
 /// The length of the longest of `sorted` patterns with which `text` begins.
 fn longest_start(sorted: &[Vec<u8>], mut text: &[u8]) -> Option<usize> {
     loop {
         // What `text` begins with is not after it.
         let last = sorted.partition_point(|pattern| pattern.as_slice() <= text).checked_sub(1)?;
-        let common = sorted[last].iter().zip(text).take_while(|(one, other)| one == other).count();
+        let common = in_common(&sorted[last], text);
         if common == sorted[last].len() {
             return Some(common);
         }

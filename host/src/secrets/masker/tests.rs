@@ -120,12 +120,57 @@ fn secrets_that_begin_alike_are_told_apart_and_looked_for_together() {
     assert_eq!(masker.mask(&many[7]), "***");
 }
 
+#[test]
+fn a_secret_that_repeats_itself_costs_no_more_than_another() {
+    let secret = "a".repeat(20_000);
+    let text = "a".repeat(200_000);
+    // With its line end it is a file's.
+    assert_eq!(masked(&[&format!("{secret}\n")], &text), "***");
+    let nearly = format!("{}b", &secret[1..]).repeat(10);
+    assert_eq!(masked(&[&secret], &nearly), nearly);
+}
+
+/// Where patterns stand in `text`, looked for at each place of it.
+fn regions_by_looking(patterns: &[Vec<u8>], text: &[u8]) -> Vec<(usize, usize)> {
+    let mut regions: Vec<(usize, usize)> = Vec::new();
+    for start in 0..text.len() {
+        let standing = patterns.iter().filter(|pattern| text[start..].starts_with(pattern));
+        let Some(length) = standing.map(Vec::len).max() else { continue };
+        match regions.last_mut() {
+            Some(last) if start < last.1 => last.1 = last.1.max(start + length),
+            _ => regions.push((start, start + length)),
+        }
+    }
+    regions
+}
+
 /// Few letters and short secrets, so that they overlap and nearly match.
 fn secrets() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[ab]{5,9}", 1..4)
 }
 
+/// Secrets longer than a needle that repeat themselves, some of which begin alike.
+fn repeating_secrets() -> impl Strategy<Value = Vec<String>> {
+    let secret = ("[ab]{1,3}", 40_usize..90).prop_map(|(part, length)| part.repeat(length)[..length].to_owned());
+    prop::collection::vec(secret, 1..4)
+}
+
 proptest! {
+    #[test]
+    fn secrets_that_repeat_themselves_are_found_wherever_they_are(
+        secrets in repeating_secrets(),
+        pieces in prop::collection::vec((0_usize..4, 0_usize..90, "[ab]{0,2}"), 0..8),
+    ) {
+        let masker = Masker::new(secrets.iter().map(String::as_str));
+        let text = pieces.iter().fold(String::new(), |text, (secret, length, rest)| {
+            let secret = &secrets[secret % secrets.len()];
+            text + &secret[..secret.len().min(*length)] + rest
+        });
+        let shared = &masker.shared;
+        prop_assert!(!shared.repeating.is_empty());
+        prop_assert_eq!(shared.regions(text.as_bytes()), regions_by_looking(&shared.sorted, text.as_bytes()));
+    }
+
     #[test]
     fn output_holds_no_secret_and_does_not_depend_on_how_the_input_is_cut(
         secrets in secrets(),
