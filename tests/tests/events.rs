@@ -253,20 +253,21 @@ async fn dags_that_would_start_each_other_for_ever_are_refused() {
 }
 
 /// Posts `body` to a webhook, signed as another system does it.
-async fn post_signed(client: &Client, path: &str, secret: &str, body: &str) -> reqwest::StatusCode {
+async fn post_signed(client: &Client, path: &str, secret: &str, key: Option<&str>, body: &str) -> u16 {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     #[expect(clippy::disallowed_methods, reason = "another system has a clock of its own")]
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     let target = path.trim_start_matches("/hooks/").replace("%2B", "+").replace("%3A", ":");
-    mac.update(format!("{now}\n{target}\n\n{body}").as_bytes());
+    mac.update(format!("{now}\n{target}\n{}\n{body}", key.unwrap_or_default()).as_bytes());
     let mut signature = "sha256=".to_owned();
     for byte in mac.finalize().into_bytes() {
         write!(signature, "{byte:02x}").unwrap();
     }
     let request = client.http.post(format!("{}{path}", client.base)).header("x-airlock-timestamp", now);
     let request = request.header("x-airlock-signature", signature);
-    request.body(body.to_owned()).send().await.unwrap().status()
+    let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+    request.body(body.to_owned()).send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
@@ -289,7 +290,7 @@ async fn a_webhook_wakes_the_task_that_waits_for_it_and_no_other() {
     waits(&client).await;
 
     let hook = format!("/hooks/paying/{}/paid", run_id.replace('+', "%2B").replace(':', "%3A"));
-    let post = async |path: &str, secret: &str, body: &str| post_signed(&client, path, secret, body).await.as_u16();
+    let post = async |path: &str, secret: &str, body: &str| post_signed(&client, path, secret, None, body).await;
     assert_eq!(post(&hook, "wrong", r#"{"amount": 7}"#).await, 401);
     assert_eq!(post(&hook, &secret, "{").await, 422);
     assert_eq!(post(&hook.replace("/paid", "/other"), &secret, "{}").await, 404);
@@ -303,4 +304,35 @@ async fn a_webhook_wakes_the_task_that_waits_for_it_and_no_other() {
     // The same again is as good as the first; another is too late.
     assert_eq!(post(&hook, &secret, r#"{"amount":7}"#).await, 204);
     assert_eq!(post(&hook, &secret, r#"{"amount": 8}"#).await, 409);
+}
+
+#[tokio::test]
+async fn a_delivery_that_comes_again_answers_no_other_question_of_the_task() {
+    let (_server, client) = shapes().await;
+    let run_id = client.trigger("paying", json!({})).await;
+    let task = format!("/api/v2/dags/paying/dagRuns/{run_id}/taskInstances/paid");
+    let waits = async || {
+        until("it waits", Duration::from_secs(20), async || {
+            (client.get(&task).await.ok()["state"] == "up_for_reschedule").then_some(())
+        })
+        .await;
+    };
+    let made = client.send(client.request(Method::PUT, "/api/v2/dags/paying/webhook")).await.ok();
+    let secret = made["secret"].as_str().unwrap();
+    let hook = format!("/hooks/paying/{}/paid", run_id.replace('+', "%2B").replace(':', "%3A"));
+    let post = async |key: &str, body: &str| post_signed(&client, &hook, secret, Some(key), body).await;
+    waits().await;
+    assert_eq!(post("first", r#"{"amount": 7}"#).await, 204);
+    assert_eq!(client.finished("paying", &run_id).await["state"], "success");
+
+    let clear = json!({"dag_run_id": run_id, "task_ids": ["paid"], "only_failed": false, "dry_run": false});
+    client.post("/api/v2/dags/paying/clearTaskInstances", &clear).await.ok();
+    waits().await;
+    assert_eq!(post("first", r#"{"amount":7}"#).await, 204);
+    assert_eq!(post("first", r#"{"amount": 8}"#).await, 409);
+    assert_eq!(client.get(&task).await.ok()["state"], "up_for_reschedule");
+    assert_eq!(post("second", r#"{"amount": 9}"#).await, 204);
+    assert_eq!(client.finished("paying", &run_id).await["state"], "success");
+    assert_eq!(client.get(&format!("{task}/xcomEntries/return_value")).await.ok()["value"], 9);
+    assert_eq!(post("first", r#"{"amount": 7}"#).await, 204);
 }

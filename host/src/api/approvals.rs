@@ -276,6 +276,7 @@ pub async fn update_hitl_detail(
         chosen: body.chosen_options,
         values: body.params_input,
         username: by.username,
+        delivery: None,
     };
     let answer = api.scheduler.approval_answer(request).await?;
     Ok(Json(HitlDetailResponse {

@@ -36,6 +36,7 @@ use super::{
 use crate::{
     auth::{Audit, CurrentUser, WEBHOOK_USER},
     model::{
+        approval::Answer,
         ids::{DagId, RunId},
         proxies::network_of,
         time::Timestamp,
@@ -203,14 +204,9 @@ pub async fn receive_webhook(
 ) -> Result<(StatusCode, Json<DagRunResponse>), ApiError> {
     let dag_id = path.dag_id;
     let (payload, signature) = signed(&api, &dag_id, dag_id.as_str(), peer, &headers, body).await?;
-    let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
-    if key.is_some_and(|key| key.is_empty() || key.chars().count() > MAX_KEY_CHARS) {
-        return Err(ApiError::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
-    }
-    // Without a key, the very same request again is the same run: a copy of it is worth nothing.
-    let fingerprint = key.map_or_else(|| hook::fingerprint(&["", &signature]), |key| hook::fingerprint(&[key]));
+    let delivery = delivery(&headers, &signature)?;
     let run_id =
-        RunId::new(&format!("webhook__{fingerprint}")).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        RunId::new(&format!("webhook__{delivery}")).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let conf = match payload {
         Value::Object(conf) => conf,
         Value::Null => Map::new(),
@@ -240,7 +236,8 @@ pub async fn receive_webhook(
 
 /// Hands the payload, any JSON, to a task that waits for it, which goes on then.
 ///
-/// The headers are those of `/hooks/{dag_id}`. The same payload again is answered as the first was.
+/// The headers are those of `/hooks/{dag_id}`. The same payload again is answered as the first was; with the same key it answers
+/// no other question of the task either.
 #[utoipa::path(
     post, path = "/hooks/{dag_id}/{dag_run_id}/{task_id}", tag = "Webhook", params(TaskPath, MapIndex), request_body = Object,
     responses((status = 204, description = "the task goes on")),
@@ -255,7 +252,8 @@ pub async fn receive_awaited(
 ) -> Result<StatusCode, ApiError> {
     let task = format!("{}/{}/{}", path.dag_id, path.dag_run_id, path.task_id);
     let target = if map_index < 0 { task } else { format!("{task}/{map_index}") };
-    let (payload, _) = signed(&api, &path.dag_id, &target, peer, &headers, body).await?;
+    let (payload, signature) = signed(&api, &path.dag_id, &target, peer, &headers, body).await?;
+    let delivery = delivery(&headers, &signature)?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let values = Map::from_iter([("payload".to_owned(), payload)]);
     let request = AnswerRequest {
@@ -266,18 +264,23 @@ pub async fn receive_awaited(
         chosen: vec!["received".to_owned()],
         values: values.clone(),
         username: WEBHOOK_USER.to_owned(),
+        delivery: Some(delivery),
+    };
+    let values = Value::Object(values);
+    let is_same = |answer: &Answer| {
+        answer.username == WEBHOOK_USER && serde_json::from_str::<Value>(&answer.values).ok().as_ref() == Some(&values)
     };
     match api.scheduler.approval_answer(request).await {
-        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Ok(answer) if is_same(&answer) => Ok(StatusCode::NO_CONTENT),
+        Ok(_) => Err(ApiError::conflict(
+            "a question of the task was answered with this `Idempotency-Key` and another payload; send another key",
+        )),
         Err(conflict @ RequestError::Conflict(_)) => {
             // It came twice.
             let instance = InstanceKey { dag_run: run.key, task_id: path.task_id, map_index };
             let asked = api.store.approval_list_of(&instance, None, 1).await?.pop();
-            let is_same = asked.and_then(|asked| asked.answer).is_some_and(|answer| {
-                answer.username == WEBHOOK_USER
-                    && serde_json::from_str::<Value>(&answer.values).ok() == Some(values.into())
-            });
-            if is_same { Ok(StatusCode::NO_CONTENT) } else { Err(conflict.into()) }
+            let is_answered = asked.and_then(|asked| asked.answer).is_some_and(|answer| is_same(&answer));
+            if is_answered { Ok(StatusCode::NO_CONTENT) } else { Err(conflict.into()) }
         }
         Err(error) => Err(error.into()),
     }
@@ -326,6 +329,16 @@ async fn signed(
             .map_err(|error| ApiError::invalid(["body"], format!("the payload is not JSON: {error}")))?
     };
     Ok((payload, signature))
+}
+
+/// What names the delivery: its key or, without one, its signature, for a copy of the very same request is worth nothing.
+fn delivery(headers: &HeaderMap, signature: &str) -> Result<String, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(hook::fingerprint(&["", signature])) };
+    let key = key.to_str().unwrap_or_default();
+    if key.is_empty() || key.chars().count() > MAX_KEY_CHARS {
+        return Err(ApiError::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
+    }
+    Ok(hook::fingerprint(&[key]))
 }
 
 async fn same(

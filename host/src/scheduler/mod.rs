@@ -498,7 +498,8 @@ impl Scheduler {
         self.ask(|reply| Request::AssetQueueDelete { which, reply }).await
     }
 
-    /// Answers what a task instance asks, and starts it again.
+    /// Answers what a task instance asks, and starts it again. A delivery that comes again changes nothing: this is the answer that
+    /// it gave.
     ///
     /// # Errors
     /// If it asks nothing, was answered already, others are asked, or the answer does not fit the question.

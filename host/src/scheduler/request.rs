@@ -243,6 +243,8 @@ pub struct AnswerRequest {
     pub values: serde_json::Map<String, serde_json::Value>,
     /// Who answers.
     pub username: String,
+    /// Names what another system delivers: once it has answered a question of the instance, it answers no other.
+    pub delivery: Option<String>,
 }
 
 /// Something that a task instance waits for. Airflow: `TaskDependencyResponse`.

@@ -2,7 +2,7 @@
 
 use super::{
     DagRunKey, InstanceKey, Listed, Page, Store, StoreError,
-    db::{self, Builder, FromRow, Row},
+    db::{self, Builder, FromRow, Row, each},
     filter::{
         Like, Range, counting, push_count_end, push_dags, push_in, push_like, push_like_each, push_page, push_range,
         push_words,
@@ -106,6 +106,20 @@ impl Store {
             .bind(instance.map_index)
             .bind(try_number)
             .bind(subject);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
+    /// The question of an instance that this delivery of another system answered, whichever try asked it.
+    pub async fn approval_get_delivered(
+        &self,
+        instance: &InstanceKey,
+        delivery: &str,
+    ) -> Result<Option<ApprovalRow>, StoreError> {
+        let query = db::query_as(each!("approval_get_delivered"))
+            .bind(instance.dag_run)
+            .bind(&instance.task_id)
+            .bind(instance.map_index)
+            .bind(delivery);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 

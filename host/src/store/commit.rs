@@ -161,6 +161,8 @@ pub struct AnswerNew {
     pub try_number: u32,
     pub subject: String,
     pub answer: Answer,
+    /// What names the delivery that it came by, if another system gave it.
+    pub delivery: Option<String>,
 }
 
 /// Changes that are made all together or not at all, in the order of the fields.

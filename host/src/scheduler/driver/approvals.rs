@@ -16,12 +16,19 @@ impl<D: Dispatch> Driver<D> {
             || RequestError::NotFound(format!("task `{task_id}` of dag_run `{run_id}` of dag `{dag_id}` asks nothing"));
         let row = self.store.dag_run_get(dag_id, run_id).await?.ok_or_else(none)?;
         let instance = InstanceKey { dag_run: row.key, task_id: task_id.clone(), map_index: *map_index };
+        if let Some(delivery) = &request.delivery {
+            let before = self.store.approval_get_delivered(&instance, delivery).await?;
+            if let Some(answer) = before.and_then(|asked| asked.answer) {
+                return Ok(answer);
+            }
+        }
         let asked = self.store.approval_list_of(&instance, None, 1).await?.pop().ok_or_else(none)?;
         let index = self.runs.get(&row.key).and_then(|run| run.version.dag.index(task_id));
         let waiter = index.map(|node| (row.key, InstanceId { node, map_index: *map_index }));
         let Some((key, id)) = waiter.filter(|waiter| asked.waiting && self.waits.is_asking(*waiter)) else {
             return Err(RequestError::Conflict(over(&asked)));
         };
+        let delivery = request.delivery.clone();
         let answer = check(&asked, request, turn.now())?;
         self.apply(key, &Event::Wake(id), turn);
         turn.tick.commit.answers.push(AnswerNew {
@@ -29,6 +36,7 @@ impl<D: Dispatch> Driver<D> {
             try_number: asked.try_number,
             subject: asked.question.subject,
             answer: answer.clone(),
+            delivery,
         });
         Ok(answer)
     }

@@ -3,14 +3,29 @@
 use serde::Serialize;
 
 use super::{
-    Commit, Placement, Through,
+    AnswerNew, Commit, Placement, Through,
     call::{Part, Sender},
     key, micros,
 };
 use crate::{
-    model::{ids::TaskId, wait::Wait},
+    model::{approval::Answer, ids::TaskId, wait::Wait},
     store::{CachedResultRow, StoreError, codec::json_text},
 };
+
+/// An answer, and the delivery that it came by: what reads answers passes over the latter.
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(flatten)]
+    answer: &'a Answer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<&'a str>,
+}
+
+impl<'a> From<&'a AnswerNew> for Stored<'a> {
+    fn from(new: &'a AnswerNew) -> Self {
+        Self { answer: &new.answer, delivery: new.delivery.as_deref() }
+    }
+}
 
 /// A list that stands in a column as JSON text.
 struct JsonText<'a>(&'a Vec<String>);
@@ -213,7 +228,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
             (dag_run, task_id, map_index, subject, question)
         })
         .await?;
-    let answers = batch.answers.iter().map(|answer| json_text(&answer.answer)).collect::<Result<Vec<_>, _>>()?;
+    let answers = batch.answers.iter().map(|new| json_text(&Stored::from(new))).collect::<Result<Vec<_>, _>>()?;
     let answers: Vec<_> = batch.answers.iter().zip(answers).collect();
     sender
         .add(Part::Answers, &answers, |(new, answer)| {

@@ -234,6 +234,7 @@ pub async fn answer(
                 chosen,
                 values,
                 username: user.username,
+                delivery: None,
             };
             match ui.scheduler.approval_answer(request).await {
                 Ok(_) => return Ok(go_and_tell(&found.href("", &[]), &format!("{} was answered.", question.subject))),

@@ -281,6 +281,7 @@ impl Town {
                         chosen: vec!["yes".into()],
                         values: serde_json::Map::new(),
                         username: "ann".into(),
+                        delivery: None,
                     });
                     told.ask(|reply| Request::Answer { request, reply });
                 }
