@@ -335,11 +335,10 @@ fn role(task: &TaskFile) -> Result<RoleSpec, YamlError> {
     }
 }
 
-/// A param is a JSON Schema, which may have a default; anything but a mapping is itself the default. Airflow: `params`.
+/// A param is a JSON Schema, which may have a default; anything but a mapping, null too, is itself the default. Airflow: `params`.
 fn param(name: &str, value: &Value) -> ParamSpec {
     let (schema, default) = match value {
         Value::Object(schema) => (value.to_string(), schema.get("default").map(Value::to_string)),
-        Value::Null => ("{}".to_owned(), None),
         other => ("{}".to_owned(), Some(other.to_string())),
     };
     ParamSpec { name: name.to_owned(), schema, default }

@@ -317,10 +317,17 @@ fn schedules_and_limits_are_those_of_the_sdk() {
         ("schedule: \"@once\"\njitter: 5m", "only a schedule of cron expressions"),
         ("params: {n: {type: string, pattern: \"(?=a)\"}}", "param `n`: its schema can't be used"),
         ("schedule: \"@once\"\nparams: {n: {type: integer, default: a}}", "a scheduled dag needs a default that fits"),
+        (
+            "schedule: \"@once\"\nparams: {n: {type: integer, default: null}}",
+            "a scheduled dag needs a default that fits",
+        ),
+        ("schedule: \"@once\"\nparams: {n: {type: integer}}", "a scheduled dag needs a default for each param"),
     ] {
         let error = dag(head).unwrap_err().to_string();
         assert!(error.contains(why), "{head}: {error}");
     }
+    let nulls = dag("schedule: \"@once\"\nparams: {n: null, m: {type: [integer, 'null'], default: null}}").unwrap();
+    assert!(nulls.params.iter().all(|param| param.default.as_deref() == Some("null")), "{:?}", nulls.params);
     let text = "dag_id: d\ndefault_args: {depends_on_past: true}\ntasks:\n  a: {uses: work/run, max_active_tis_per_dag: 2}\n  b: {uses: work/run, depends_on_past: false}\n";
     let spec = read(text).unwrap();
     let (a, b) = (node(&spec, "a"), node(&spec, "b"));
