@@ -313,13 +313,16 @@ impl Dag {
     #[expect(clippy::needless_pass_by_value, reason = "a default is written where it is given")]
     pub fn param_with_default<T: TaskInput + Serialize>(&self, name: impl Into<String>, default: T) -> Param<'_, T> {
         let name = name.into();
-        let value = match serde_json::to_value(&default) {
-            Ok(value) => value,
-            Err(error) => {
-                self.graph.borrow_mut().refuse(Error::from(error).context(format!("the default of param `{name}`")));
-                serde_json::Value::Null
-            }
+        let written = match value::as_bytes(&default) {
+            Some(_) => Err(Error::new(
+                "a param is JSON, which `Bytes` are not; take a `String`, or let a task return the bytes",
+            )),
+            None => serde_json::to_value(&default).map_err(Error::from),
         };
+        let value = written.unwrap_or_else(|error| {
+            self.graph.borrow_mut().refuse(error.context(format!("the default of param `{name}`")));
+            serde_json::Value::Null
+        });
         self.add_param::<T>(name, Some(value))
     }
 

@@ -99,12 +99,16 @@ impl<T: Serialize + JsonSchema + 'static> TaskOutput for T {}
 
 /// Writes `value`.
 pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Value> {
-    let any: &dyn Any = value;
-    let bytes = any.downcast_ref::<Bytes>().or_else(|| any.downcast_ref::<Option<Bytes>>()?.as_ref());
-    if let Some(Bytes { media_type, bytes }) = bytes {
+    if let Some(Bytes { media_type, bytes }) = as_bytes(value) {
         return Ok(Value { media_type: media_type.clone().into(), bytes: bytes.clone() });
     }
     Ok(Value { media_type: JSON.into(), bytes: serde_json::to_vec(value)? })
+}
+
+/// The bytes that `value` is, if it is `Bytes`.
+pub(crate) fn as_bytes<T: 'static>(value: &T) -> Option<&Bytes> {
+    let any: &dyn Any = value;
+    any.downcast_ref::<Bytes>().or_else(|| any.downcast_ref::<Option<Bytes>>()?.as_ref())
 }
 
 /// As [`encode`], where nothing (`()`, `None`) is no value.

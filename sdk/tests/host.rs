@@ -159,12 +159,32 @@ fn asks(dag: &Dag) {
     flaky(dag, dag.param("good_from"));
 }
 
+#[task]
+fn shows(picture: Option<Bytes>) -> usize {
+    picture.map_or(0, |picture| picture.bytes.len())
+}
+
+#[dag]
+fn framed(dag: &Dag) {
+    shows(dag, dag.param_with_default("picture", Bytes::new("image/png", [1])));
+}
+
+#[dag]
+fn unframed(dag: &Dag) {
+    shows(dag, dag.param_with_default("picture", None::<Bytes>));
+}
+
 #[test]
 fn dags_that_cannot_be_are_refused_with_a_reason() {
+    assert_eq!(Host::new().run_dag::<unframed>().unwrap().result("shows"), Some(0_usize));
     let refused = [
         (Host::new().run_dag::<circle>().unwrap_err(), "dag `circle`: there is a cycle"),
         (Host::new().run_dag::<twins>().unwrap_err(), "dag `twins`: two tasks are called `one`"),
         (Host::new().run_dag::<asks>().unwrap_err(), "dag `asks`: param `good_from` has no value"),
+        (
+            Host::new().run_dag::<framed>().unwrap_err(),
+            "dag `framed`: the default of param `picture`: a param is JSON, which `Bytes` are not",
+        ),
     ];
     for (error, start) in refused {
         assert!(error.to_string().starts_with(start), "{error}");
