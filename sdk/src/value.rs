@@ -138,9 +138,10 @@ impl From<Value> for Bytes {
     }
 }
 
+/// RFC 6839, section 3.1.
 fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case(JSON) || essence.ends_with("+json")
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == JSON || essence.ends_with("+json")
 }
 
 /// JSON Schema of what is read as `T`.
@@ -180,6 +181,8 @@ mod tests {
         assert_eq!(encode_result(&()).unwrap(), None);
         assert_eq!(encode_result(&None::<Bytes>).unwrap(), None);
         assert_eq!(decode::<Option<Bytes>>(encode(&None::<Bytes>).unwrap()).unwrap(), None);
+        let named = Value { media_type: "Application/Geo+JSON; v=1".into(), bytes: b"7".to_vec() };
+        assert_eq!(decode::<u32>(named).unwrap(), 7);
         assert_eq!(decode::<Vec<u8>>(encode(&[1_u8, 2]).unwrap()).unwrap(), [1, 2]);
     }
 

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     auth::Audit,
     blobs::keys,
-    model::{ids::XComKey, retention::Part},
+    model::{ids::XComKey, media_type::is_json, retention::Part},
     store::{DagFilter, InstanceKey, Like, XComBody, XComFilter, XComNew, XComRow, XComValue},
 };
 
@@ -239,7 +239,7 @@ pub async fn value(api: &Api, found: &XComValue, stringify: bool) -> Result<Box<
             stored.as_deref().ok_or_else(|| ApiError::unavailable("the value is not in object storage"))?
         }
     };
-    let is_json = mime_is_json(&found.row.media_type);
+    let is_json = is_json(&found.row.media_type);
     let value = match std::str::from_utf8(body) {
         // It is never read into memory as a tree, which takes thirty times as much.
         Ok(text) if is_json && !stringify => match RawValue::from_string(text.to_owned()) {
@@ -270,11 +270,6 @@ fn depth(json: &str) -> usize {
         }
     }
     deepest
-}
-
-fn mime_is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    essence == "application/json" || essence.ends_with("+json")
 }
 
 #[utoipa::path(

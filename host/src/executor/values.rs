@@ -2,6 +2,7 @@
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 
+pub(super) use crate::model::media_type::is_json;
 use crate::{
     blobs::{BlobError, Blobs},
     store::XComBody,
@@ -13,11 +14,6 @@ pub(super) const JSON: &str = "application/json";
 /// Checking more than this takes long enough to be a matter for another thread.
 const LONG_BYTES: usize = 256 << 10;
 
-/// Whether the media type is JSON, parameters aside.
-pub(super) fn is_json(media_type: &str) -> bool {
-    media_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(JSON))
-}
-
 /// # Errors
 /// Says why `value` is not the JSON that it claims to be.
 pub(super) fn check_json(value: &Value) -> Result<(), String> {
@@ -26,7 +22,7 @@ pub(super) fn check_json(value: &Value) -> Result<(), String> {
     }
     match serde_json::from_slice::<IgnoredAny>(&value.bytes) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("its media type is {JSON}, and it is not valid JSON: {error}")),
+        Err(error) => Err(format!("its media type is {}, and it is not valid JSON: {error}", value.media_type)),
     }
 }
 
@@ -101,6 +97,7 @@ mod tests {
             assert_eq!(list_length(&json(other)), None, "{other}");
         }
         assert_eq!(list_length(&Value { media_type: "text/plain".into(), bytes: "[1]".into() }), None);
+        assert_eq!(list_length(&Value { media_type: "application/x+json".into(), bytes: "[1]".into() }), Some(1));
     }
 
     #[test]
@@ -109,8 +106,8 @@ mod tests {
         assert!(check_json(&json("{\"a\": 1")).is_err());
         assert!(check_json(&json(&"[".repeat(100_000))).is_err());
         assert_eq!(check_json(&Value { media_type: "text/csv".into(), bytes: "a,b".into() }), Ok(()));
-        assert!(
-            check_json(&Value { media_type: "Application/JSON; charset=utf-8".into(), bytes: "a".into() }).is_err()
-        );
+        for media_type in ["Application/JSON; charset=utf-8", "application/geo+json"] {
+            assert!(check_json(&Value { media_type: media_type.into(), bytes: "a".into() }).is_err(), "{media_type}");
+        }
     }
 }

@@ -19,6 +19,7 @@ pub mod expand;
 pub mod grants;
 pub mod ids;
 pub mod limits;
+pub mod media_type;
 pub mod pods;
 pub mod provenance;
 pub mod proxies;
