@@ -34,8 +34,8 @@ const MAX_RUNS: u32 = 1_000;
 const MAX_CONFS_BYTES: usize = 16 << 20;
 /// Assets that an attempt updates through aliases.
 const MAX_ADDED: usize = 1_000;
-/// Bytes of what their events carry together: one commit takes them along.
-const MAX_ADDED_BYTES: usize = 16 << 20;
+/// Bytes of what events of assets carry together, of outlets and of those through aliases: one commit takes them along.
+const MAX_EXTRAS_BYTES: usize = 16 << 20;
 const MAX_XCOM_BYTES: u64 = 256 << 20;
 const MAX_ARTIFACTS: usize = 1_000;
 const MAX_ARTIFACT_BYTES: u64 = 10 << 30;
@@ -223,13 +223,27 @@ impl Effects {
                 "the attempt updates more than {MAX_ADDED} assets through aliases"
             )));
         }
-        let others = self.added.iter().filter(|(other, _)| **other != key).map(|(_, added)| added.extra.len());
-        if others.sum::<usize>() + added.extra.len() > MAX_ADDED_BYTES {
+        self.admit_extra(self.added.get(&key).map(|before| &before.extra), &added.extra)?;
+        self.added.insert(key, added);
+        Ok(())
+    }
+
+    /// Keeps what the event of an outlet is to carry, in place of what was said of it before.
+    pub fn set_extra(&mut self, name: AssetName, extra: String) -> Result<(), CallError> {
+        self.admit_extra(self.asset_extras.get(&name), &extra)?;
+        self.asset_extras.insert(name, extra);
+        Ok(())
+    }
+
+    /// Whether an event may carry `extra`, in place of what it carried `before`.
+    fn admit_extra(&self, before: Option<&String>, extra: &str) -> Result<(), CallError> {
+        let all = self.asset_extras.values().chain(self.added.values().map(|added| &added.extra));
+        let others = all.map(String::len).sum::<usize>() - before.map_or(0, String::len);
+        if others + extra.len() > MAX_EXTRAS_BYTES {
             return Err(CallError::TooLarge(format!(
-                "what the attempt's updates through aliases carry is more than {MAX_ADDED_BYTES} bytes together"
+                "what the events of the attempt's assets carry is more than {MAX_EXTRAS_BYTES} bytes together"
             )));
         }
-        self.added.insert(key, added);
         Ok(())
     }
 
@@ -451,5 +465,10 @@ mod tests {
         add(0, 1 << 10).unwrap();
         add(16, 1 << 10).unwrap();
         assert!(matches!(add(0, 1 << 20), Err(CallError::TooLarge(_))));
+        // Outlets count as well.
+        let mut set = |bytes: usize| effects.set_extra(name("outlet"), "x".repeat(bytes));
+        set((1 << 20) - (2 << 10)).unwrap();
+        assert!(matches!(set(1 << 20), Err(CallError::TooLarge(_))));
+        set((1 << 20) - (2 << 10)).unwrap();
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn set_extra(attempt: &Attempt, name: AssetName, extra: String) -> Re
         return Err(CallError::Invalid(why));
     }
     asset::check_extra(&extra).map_err(|why| CallError::Invalid(format!("asset `{name}`: {why}")))?;
-    attempt.effects(|effects| drop(effects.asset_extras.insert(name, extra))).ok_or_else(over)?;
+    attempt.effects(|effects| effects.set_extra(name, extra)).ok_or_else(over)??;
     Ok(Reply::Unit)
 }
 
