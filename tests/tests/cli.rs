@@ -270,6 +270,8 @@ async fn a_dag_runs_without_a_server() {
     let run = shell.run(&["test", &yaml, &wasm("control"), "ends"]).await;
     assert!(run.code == 1 && run.err.contains("dag `ends` ended as failed"), "{}", run.err);
     assert!(shell.run(&["test", &yaml, "ends"]).await.failed(4).contains("the components whose files are given"));
+    let typo = shell.run(&["test", &shell.file("typo.yaml", "dag_id: d\ntags: x\n"), "d"]).await.failed(4);
+    assert!(typo.contains("a list is expected") && !typo.contains("the components whose files"), "{typo}");
     assert!(shell.run(&["test", &wasm("control"), "ends"]).await.failed(3).contains("tasks for dags in YAML"));
     let weekly = shell.file("weekly.yaml", "dag_id: weekly\nschedule: '@weekly'\ntasks: {t: {uses: control/empty}}\n");
     let next = ["dags", "next-runs", "weekly", "--file", &weekly, "--file", &wasm("control"), "--count", "2"];

@@ -13,7 +13,7 @@ use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 
 use super::{
     connections,
-    deploy::{components_first, is_yaml},
+    deploy::components_first,
     error::{CliError, Kind, OrFail, Result},
     log,
     output::{self, Format},
@@ -175,9 +175,14 @@ async fn deploy(scheduler: &Scheduler, files: Vec<Read<'_>>, dag_id: &DagId) -> 
     let mut there = BTreeSet::new();
     for (file, bytes) in files {
         let deployed = scheduler.deploy(bytes.into(), None, &Uploader::owner("cli")).await;
-        let deployed = deployed.map_err(|error| match deploy_refusal(file, error) {
-            error if is_yaml(file) => error.hint("known here are the components whose files are given, and no others"),
-            error => error,
+        let deployed = deployed.map_err(|error| {
+            let misses_component = matches!(&error, DeployError::Yaml(error) if error.misses_component);
+            match deploy_refusal(file, error) {
+                error if misses_component => {
+                    error.hint("known here are the components whose files are given, and no others")
+                }
+                error => error,
+            }
         });
         there.extend(deployed?.dags.into_iter().map(|dag| dag.dag_id));
     }

@@ -30,12 +30,14 @@ pub struct YamlError {
     pub column: u64,
     /// What is wrong and what is right.
     pub message: String,
+    /// Whether it is that a component is not there.
+    pub misses_component: bool,
 }
 
 impl YamlError {
     fn at(location: Location, message: impl Into<String>) -> Self {
         let (line, column) = (location.line().max(1), location.column().max(1));
-        Self { line, column, message: message.into() }
+        Self { line, column, message: message.into(), misses_component: false }
     }
 }
 
@@ -52,7 +54,7 @@ pub type Libraries = BTreeMap<String, (Digest, Arc<ModuleSpec>)>;
 /// # Errors
 /// If it is not YAML, larger than [`MAX_BYTES`], holds no dag, or a key that a dag does not have.
 pub fn parse(text: &str) -> Result<Vec<DagFile>, YamlError> {
-    let start = |message: String| YamlError { line: 1, column: 1, message };
+    let start = |message: String| YamlError { line: 1, column: 1, message, misses_component: false };
     if text.len() > MAX_BYTES {
         return Err(start(format!("it has {} bytes; at most {MAX_BYTES} are allowed", text.len())));
     }
@@ -79,6 +81,15 @@ fn said(error: &serde_saphyr::Error) -> String {
         serde_saphyr::Error::InvalidScalar { ty: "u32", .. } => whole(u32::MIN, u32::MAX),
         serde_saphyr::Error::InvalidScalar { ty: "i32", .. } => whole(i32::MIN, i32::MAX),
         serde_saphyr::Error::InvalidScalar { ty: "floating point", .. } => "it must be a number".to_owned(),
+        serde_saphyr::Error::Unexpected { expected: "string scalar", .. } => {
+            "one value is expected here, no list and no mapping".to_owned()
+        }
+        serde_saphyr::Error::Unexpected { expected: "sequence start", .. } => {
+            "a list is expected here; write it as `[one, two]`".to_owned()
+        }
+        serde_saphyr::Error::Unexpected { expected: "mapping start", .. } => {
+            "a mapping is expected here; write it as `{key: value}`".to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -80,6 +80,10 @@ impl DagFile {
         };
         spec.max_active_runs = self.max_active_runs.unwrap_or(spec.max_active_runs);
         spec.max_active_tasks = self.max_active_tasks.unwrap_or(spec.max_active_tasks);
+        if self.tasks.is_empty() {
+            let why = format!("dag `{}` has no tasks; name at least one under `tasks`", self.dag_id.value);
+            return Err(YamlError::at(self.dag_id.referenced, why));
+        }
         let mut values = Values::default();
         for (task_id, task) in &self.tasks {
             spec.nodes.push(self.node(task_id, &task.value, libraries, &mut values)?);
@@ -304,8 +308,9 @@ fn entry<'a>(uses: &Spanned<String>, libraries: &'a Libraries) -> Result<(Digest
             uses.value
         )));
     };
-    let (digest, module) = libraries.get(library).ok_or_else(|| {
-        fail(format!("no component named `{library}` has been uploaded; upload it first, as with `airlock deploy`"))
+    let (digest, module) = libraries.get(library).ok_or_else(|| YamlError {
+        misses_component: true,
+        ..fail(format!("no component named `{library}` has been uploaded; upload it first, as with `airlock deploy`"))
     })?;
     let found = module.entries.iter().find(|known| known.name == entry).ok_or_else(|| {
         let known: Vec<_> = module.entries.iter().take(20).map(|known| format!("`{}`", known.name)).collect();

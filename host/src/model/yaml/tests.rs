@@ -208,7 +208,9 @@ fn errors_have_a_line_and_a_column() {
         (String::new(), 1, 1, "there is no dag in it"),
         ("just words".into(), 1, 1, "expected"),
         ("dag_id: d\n".into(), 1, 1, "tasks"),
-        ("dag_id: d\ntasks: {}\n".into(), 1, 9, "no tasks"),
+        ("dag_id: d\ntasks: {}\n".into(), 1, 9, "has no tasks; name at least one under `tasks`"),
+        ("dag_id: d\ntags: x\ntasks: {}\n".into(), 2, 7, "a list is expected here; write it as `[one, two]`"),
+        ("dag_id: [d]\ntasks: {}\n".into(), 1, 9, "one value is expected here"),
         ("dag_id: d\ntasks: [".into(), 2, 8, "mapping"),
         ("dag_id: d\ndag_id: e\ntasks: {}\n".into(), 2, 1, "dag_id"),
         ("dag_id: d\nschedul: x\ntasks: {}\n".into(), 2, 1, "schedul"),
@@ -262,6 +264,9 @@ fn errors_have_a_line_and_a_column() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (text, misses_component) in [(task("ftp/get"), true), (task("http/put"), false), ("tags: x".into(), false)] {
+        assert_eq!(read(&text).unwrap_err().misses_component, misses_component, "{text}");
+    }
     let twice = read("dag_id: d\ndag_id: e\ntasks: {}\n").unwrap_err().message;
     assert!(!twice.contains("Policy"), "{twice}");
 }
