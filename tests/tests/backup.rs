@@ -184,6 +184,16 @@ async fn damage_is_found_and_old_backups_go() {
     assert!(refused.err.contains("is of a newer airlock"), "{}", refused.err);
 }
 
+#[tokio::test]
+async fn looking_for_backups_makes_no_folder() {
+    let cli = Shell::new();
+    let typo = cli.path().join("typo");
+    for args in [&["restore", text(&typo)][..], &["restore", text(&typo), "--list"][..]] {
+        let refused = cli.run(args).await.failed(3);
+        assert!(refused.contains("there is no folder") && !typo.exists(), "{refused}");
+    }
+}
+
 /// The files below a folder.
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -84,6 +84,11 @@ impl Blobs {
         })
     }
 
+    /// Whether `url` names no folder, or one that is there: [`open`](Self::open) makes it else.
+    pub fn is_there(url: &str) -> bool {
+        location::folder(url).is_none_or(|folder| folder.is_dir())
+    }
+
     /// Storage that is gone with the process, for trying a dag out.
     pub fn in_memory() -> Self {
         Self {

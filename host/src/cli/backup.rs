@@ -9,7 +9,7 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     local::LocalArgs,
     output::{Format, note},
-    services::{DataDir, MasterKeys, open_backups, open_blobs},
+    services::{DataDir, MasterKeys, find_backups, open_backups, open_blobs},
     settings::{ServeConfig, SettingArgs, Settings},
 };
 use crate::{
@@ -116,7 +116,7 @@ impl BackupArgs {
 
 impl RestoreArgs {
     pub async fn run(self, format: Format) -> Result<()> {
-        let backups = open_backups(&self.source)?;
+        let backups = find_backups(&self.source)?;
         if self.list {
             let all: Vec<_> = backup::list(&backups).await.map_err(failed)?.iter().map(shown).collect();
             let columns = [

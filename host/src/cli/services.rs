@@ -375,6 +375,18 @@ pub fn open_backups(text: &str) -> Result<Blobs> {
     Blobs::open(&url_of(text)?).or_fail(Kind::Usage, || format!("can't use `{text}` for backups"))
 }
 
+/// As [`open_backups`], where somebody has made backups: a folder that is not there is not made.
+///
+/// # Errors
+/// If it is not there, or can't be used.
+pub fn find_backups(text: &str) -> Result<Blobs> {
+    if Blobs::is_there(&url_of(text)?) {
+        return open_backups(text);
+    }
+    Err(CliError::text(Kind::NotFound, format!("there is no folder `{text}`"))
+        .hint("name the folder or url that `airlock backup` was given"))
+}
+
 /// The url of a storage that is named by a path or a url.
 ///
 /// # Errors
