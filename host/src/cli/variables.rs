@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use indexmap::IndexMap;
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
     client::Client,
@@ -105,20 +106,15 @@ pub struct Variable {
 }
 
 impl Variable {
-    /// One of Airflow's JSON. Values that are not text become JSON text.
-    fn imported(key: String, value: Value) -> Self {
-        let (value, description) = match value {
-            Value::Object(mut object) if is_described(&object) => {
-                let description = object.remove("description");
-                (object.remove("value").unwrap_or_default(), description)
-            }
-            value => (value, None),
+    /// One of Airflow's JSON. Values that are not text become JSON text, with all digits of their numbers.
+    fn imported(key: String, json: &RawValue) -> Self {
+        let object: Fields<'_> = serde_json::from_str(json.get()).unwrap_or_default();
+        let (value, description) = match object.get("value") {
+            Some(value) if is_described(object.keys()) => (*value, object.get("description").copied()),
+            _ => (json, None),
         };
-        let text = |value: Value| match value {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
-        let description = description.filter(|description| !description.is_null()).map(text);
+        let text = |json: &RawValue| serde_json::from_str(json.get()).unwrap_or_else(|_| compact(json.get()));
+        let description = description.filter(|description| description.get() != "null").map(text);
         Self { key, value: text(value), description }
     }
 
@@ -127,7 +123,7 @@ impl Variable {
         let parsed = serde_json::from_str::<Value>(&self.value).ok().filter(|value| !value.is_string());
         let written = parsed.as_ref().map(Value::to_string);
         let value = parsed.filter(|_| written.as_ref() == Some(&self.value)).unwrap_or(Value::String(self.value));
-        let is_ambiguous = value.as_object().is_some_and(is_described);
+        let is_ambiguous = value.as_object().is_some_and(|object| is_described(object.keys()));
         let value = match self.description {
             Some(description) => json!({"value": value, "description": description}),
             None if is_ambiguous => json!({"value": value}),
@@ -150,14 +146,33 @@ impl Variable {
     }
 }
 
-/// Whether an imported value is `{"value": ..., "description": ...}` rather than a value that is an object.
-fn is_described(object: &Map<String, Value>) -> bool {
-    object.contains_key("value") && object.keys().all(|key| key == "value" || key == "description")
+/// A JSON object whose values are as they were written.
+type Fields<'a> = IndexMap<String, &'a RawValue>;
+
+/// Whether an imported value of these keys is `{"value": ..., "description": ...}` rather than a value that is an object.
+fn is_described<'a>(mut keys: impl Iterator<Item = &'a String> + Clone) -> bool {
+    keys.clone().any(|key| key == "value") && keys.all(|key| key == "value" || key == "description")
+}
+
+/// `json` without the blanks between its parts.
+fn compact(json: &str) -> String {
+    let (mut in_text, mut is_escaped) = (false, false);
+    let is_kept = |letter: &char| {
+        let was_in_text = in_text;
+        in_text ^= *letter == '"' && !is_escaped;
+        is_escaped = in_text && *letter == '\\' && !is_escaped;
+        was_in_text || !letter.is_ascii_whitespace()
+    };
+    json.chars().filter(is_kept).collect()
 }
 
 /// The variables in `file`; `-` is standard input.
 pub fn read(file: &Path) -> Result<Vec<Variable>> {
-    Ok(read_object(file)?.into_iter().map(|(key, value)| Variable::imported(key, value)).collect())
+    let text = read_text(file)?;
+    let fields: Fields<'_> = serde_json::from_str(&text).map_err(|error| {
+        CliError::text(Kind::Usage, format!("can't import `{}`: it must be a JSON object: {error}", file.display()))
+    })?;
+    Ok(fields.into_iter().map(|(key, json)| Variable::imported(key, json)).collect())
 }
 
 async fn export(vault: &Vault) -> Result<()> {
@@ -263,22 +278,50 @@ pub fn read_object(file: &Path) -> Result<Map<String, Value>> {
 mod tests {
     use super::*;
 
+    fn imported(json: &str) -> Variable {
+        Variable::imported("k".into(), serde_json::from_str(json).unwrap())
+    }
+
     #[test]
     fn what_is_exported_is_imported_as_it_was() {
-        for value in ["text", "12", "1.50", "{\"a\":1}", "{ \"a\": 1 }", "\"quoted\"", "{\"value\":1}", "", "null"] {
+        for value in [
+            "text",
+            "12",
+            "1.50",
+            "{\"a\":1}",
+            "{\"a \\\" \\\\\":[1, 2]}",
+            "{\"a b\":[1.5,\" \"]}",
+            "{ \"a\": 1 }",
+            "\"quoted\"",
+            "{\"value\":1}",
+            "",
+            "null",
+        ] {
             for description in [None, Some("words".to_owned())] {
                 let variable = Variable { key: "k".into(), value: value.into(), description };
-                let (key, exported) = variable.clone().exported();
-                assert_eq!(Variable::imported(key, exported), variable);
+                let (_, exported) = variable.clone().exported();
+                assert_eq!(imported(&serde_json::to_string_pretty(&exported).unwrap()), variable);
             }
         }
     }
 
     #[test]
     fn values_that_are_not_text_become_json_text() {
-        let variable = Variable::imported("k".into(), json!({"a": 1}));
+        let variable = imported(r#"{"a": 1}"#);
         assert_eq!(variable.body(), json!({"key": "k", "value": "{\"a\":1}", "description": null}));
-        let variable = Variable::imported("k".into(), json!({"value": "v", "description": null}));
+        let variable = imported(r#"{"value": "v", "description": null}"#);
         assert_eq!(variable.body(), json!({"key": "k", "value": "v", "description": null}));
+    }
+
+    #[test]
+    fn numbers_keep_all_their_digits() {
+        for (json, value) in [
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("0.12345678901234567890", "0.12345678901234567890"),
+            (r#"{"value": 18446744073709551616}"#, "18446744073709551616"),
+            (r#"{"a \\\" b": [18446744073709551616, 1.50]}"#, r#"{"a \\\" b":[18446744073709551616,1.50]}"#),
+        ] {
+            assert_eq!(imported(json).value, value);
+        }
     }
 }
