@@ -151,11 +151,11 @@ pub fn warnings(facts: &Facts, now: Timestamp) -> Vec<Warning> {
         tell(WarningKind::SchedulerLate, facts.heartbeat, text);
     }
     if let Some(Failing { since }) = facts.database {
-        let text = format!("the database can't be used for {}; the server's log says why", Told(now.since(since)));
+        let text = format!("the database can't be used{}; the server's log says why", Lasting(now.since(since)));
         tell(WarningKind::DatabaseFailing, since, text);
     }
     if let Some(Failing { since }) = facts.storage {
-        let text = format!("object storage can't be used for {}; the server's log says why", Told(now.since(since)));
+        let text = format!("object storage can't be used{}; the server's log says why", Lasting(now.since(since)));
         tell(WarningKind::StorageFailing, since, text);
     }
     if let Some(Disk { free_bytes, total_bytes }) = facts.disk
@@ -167,8 +167,8 @@ pub fn warnings(facts: &Facts, now: Timestamp) -> Vec<Warning> {
     }
     if let Some(Failing { since }) = facts.backup {
         let text = format!(
-            "the server's backup can't be made for {}, and is tried again; the server's log says why",
-            Told(now.since(since))
+            "the server's backup can't be made{}, and is tried again; the server's log says why",
+            Lasting(now.since(since))
         );
         tell(WarningKind::BackupFailing, since, text);
     }
@@ -230,6 +230,18 @@ fn slow_tasks(running: &[RunningTask], now: Timestamp) -> Vec<Warning> {
         told.push(Warning { kind: WarningKind::SlowTask, text, since, task: None });
     }
     told
+}
+
+/// For how long it has been so; nothing of what has only begun.
+struct Lasting(Duration);
+
+impl fmt::Display for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(1) {
+            return Ok(());
+        }
+        write!(f, " for {}", Told(self.0))
+    }
 }
 
 /// A duration for people, in its two largest units.
@@ -321,6 +333,19 @@ mod tests {
         );
         let kinds: Vec<_> = warnings(&facts, at(NOW)).iter().map(|warning| warning.kind).collect();
         assert_eq!(kinds, WarningKind::ALL);
+    }
+
+    #[test]
+    fn what_has_only_begun_to_fail_is_told_without_how_long() {
+        let failing = Some(Failing { since: at(NOW) });
+        assert_eq!(
+            told(&Facts { database: failing, storage: failing, backup: failing, ..well() }),
+            [
+                "database_failing: the database can't be used; the server's log says why",
+                "storage_failing: object storage can't be used; the server's log says why",
+                "backup_failing: the server's backup can't be made, and is tried again; the server's log says why",
+            ]
+        );
     }
 
     #[test]
