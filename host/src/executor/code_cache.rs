@@ -49,8 +49,13 @@ impl CodeCache {
     pub fn get(&self, component: Digest) -> Option<Vec<u8>> {
         let path = self.path(component);
         let mut bytes = Vec::new();
-        match open_plain(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-            Ok(_) => {}
+        let read = open_plain(&path).and_then(|mut file| {
+            file.read_to_end(&mut bytes)?;
+            note_use(&file);
+            Ok(())
+        });
+        match read {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "compiled code can't be read; compiling again");
@@ -93,7 +98,7 @@ impl CodeCache {
         self.prune()
     }
 
-    /// Removes the oldest files above the bound.
+    /// Removes the files that were used longest ago, above the bound.
     fn prune(&self) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -132,6 +137,12 @@ impl CodeCache {
 fn open_plain(path: &Path) -> io::Result<fs::File> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Where it can't be noted, a file is as old as what was written.
+fn note_use(file: &fs::File) {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let _ = rustix::fs::futimens(file, &rustix::fs::Timestamps { last_access: now, last_modification: now });
 }
 
 fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
@@ -196,6 +207,21 @@ mod tests {
         fs::write(dir.path().join("elsewhere"), &good).unwrap();
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), cache.path(A)).unwrap();
         assert_eq!(cache.get(A), None, "a link");
+    }
+
+    #[test]
+    fn code_that_is_used_is_not_the_oldest() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(dir.path()).unwrap();
+        let written = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        for component in [A, B] {
+            cache.put(component, b"code");
+            fs::File::open(cache.path(component)).unwrap().set_modified(written).unwrap();
+        }
+        cache.get(A).unwrap();
+        let used = |component| fs::metadata(cache.path(component)).unwrap().modified().unwrap();
+        assert!(used(A) > written);
+        assert_eq!(used(B), written);
     }
 
     #[test]
