@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     blobs::{BlobInfo, Blobs, keys},
-    model::{dag_access::DagSet, ids::Digest, time::Timestamp},
-    store::{self, Inventory, KeptBlob, MAX_PAGE, Page, Store},
+    model::{ids::Digest, time::Timestamp},
+    store::{self, Inventory, KeptBlob, MAX_PAGE, Store},
 };
 
 /// Objects that are copied at a time.
@@ -110,15 +110,13 @@ pub async fn create(plan: &Plan<'_>, now: Timestamp) -> Result<Created, BackupEr
 
 /// Adds the objects of all components.
 async fn name_components(store: &Store, inventory: &mut Inventory) -> Result<(), BackupError> {
-    let mut offset = 0;
+    let mut after = None;
     loop {
-        let components = store.component_list(&DagSet::all(), Page { limit: MAX_PAGE, offset }).await?.items;
+        let components = store.component_list_after(after, MAX_PAGE).await?;
+        let Some(last) = components.last() else { return Ok(()) };
+        after = Some(last.digest);
         for row in &components {
             inventory.name_component(&keys::component(&row.digest, row.module.kind)).await?;
-        }
-        offset += MAX_PAGE;
-        if components.len() < MAX_PAGE as usize {
-            return Ok(());
         }
     }
 }

@@ -24,6 +24,12 @@ pub fn is_component(key: &str) -> bool {
     key.split('/').next() == Some(COMPONENTS)
 }
 
+/// The component whose object it is.
+pub fn component_of(key: &str) -> Option<Digest> {
+    let (_, name) = key.strip_prefix(COMPONENTS)?.rsplit_once('/')?;
+    name.split('.').next()?.parse().ok()
+}
+
 /// The value of an XCom that is too large for the database.
 pub fn xcom(id: Uuid) -> String {
     sharded("xcoms", id)

@@ -221,4 +221,8 @@ fn keys_are_made_of_what_the_server_chose() {
     assert_eq!(keys::xcom(id), "xcoms/ab/000000000000000000000000000000ab");
     let digest = Digest([0xcd; 32]);
     assert_eq!(keys::component(&digest, ComponentKind::Wasm), format!("components/cd/{digest}.wasm"));
+    assert_eq!(keys::component_of(&keys::component(&digest, ComponentKind::Wasm)), Some(digest));
+    for other in ["components/cd/ab.wasm", "components", "xcoms/ab/000000000000000000000000000000ab"] {
+        assert_eq!(keys::component_of(other), None, "{other}");
+    }
 }

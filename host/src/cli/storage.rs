@@ -14,11 +14,8 @@ use super::{
 };
 use crate::{
     blobs::{BlobInfo, Blobs, keys},
-    model::{
-        dag_access::DagSet,
-        time::{Clock, Timestamp},
-    },
-    store::{Inventory, MAX_PAGE, NamedBlob, Page, Store},
+    model::time::{Clock, Timestamp},
+    store::{Inventory, MAX_PAGE, NamedBlob, Store},
 };
 
 /// Problems that are printed; all are counted.
@@ -226,17 +223,14 @@ impl Check {
 /// Adds the objects of all components.
 async fn name_components(store: &Store, inventory: &mut Inventory) -> Result<()> {
     let failed = || "can't read the components".to_owned();
-    let mut offset = 0;
+    let mut after = None;
     loop {
-        let page = Page { limit: MAX_PAGE, offset };
-        let components = store.component_list(&DagSet::all(), page).await.or_fail(Kind::Failed, failed)?;
-        for row in &components.items {
+        let components = store.component_list_after(after, MAX_PAGE).await.or_fail(Kind::Failed, failed)?;
+        let Some(last) = components.last() else { return Ok(()) };
+        after = Some(last.digest);
+        for row in &components {
             let blob = keys::component(&row.digest, row.module.kind);
             inventory.name_component(&blob).await.or_fail(Kind::Failed, failed)?;
-        }
-        offset += MAX_PAGE;
-        if components.items.len() < MAX_PAGE as usize {
-            return Ok(());
         }
     }
 }

@@ -80,6 +80,10 @@ async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -
         let mut claimed = store.garbage_claim(BATCH).await?;
         // One that came just now is for the next turn, in which there are no uploads.
         claimed.retain(|key| no_uploads.is_some() || !keys::is_component(key));
+        // Or it was taken in again before whoever took it for garbage said so.
+        let needed = components(store, &claimed).await?;
+        store.garbage_forget(&needed).await?;
+        claimed.retain(|key| !needed.contains(key));
         // If it leads no more, somebody else collects them, and the process ends.
         let Some((gone, deleted)) = store.while_it_leads(blobs.delete_each(&claimed)).await else { return Ok(()) };
         store.garbage_forget(&gone).await?;
@@ -93,6 +97,19 @@ async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -
     while paced(store.vacuum_step()).await? {}
     failed?;
     Ok(())
+}
+
+/// Those of the objects that are of components which are there.
+async fn components(store: &Store, blobs: &[String]) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    for blob in blobs {
+        if let Some(digest) = keys::component_of(blob)
+            && store.component_get(digest).await?.is_some()
+        {
+            found.push(blob.clone());
+        }
+    }
+    Ok(found)
 }
 
 async fn delete_unfinished(blobs: &Blobs, before: Timestamp) -> Result<(), BlobError> {
@@ -129,8 +146,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{ids::Digest, spec::ComponentKind},
-        store::StoreConfig,
+        model::{
+            ids::Digest,
+            spec::{ComponentKind, ModuleSpec},
+        },
+        store::{Deploy, StoreConfig},
     };
 
     /// A leader, and the object of a component that nothing needs any more.
@@ -158,6 +178,29 @@ mod tests {
         collector.store.fence_until(Instant::now() + Duration::from_mins(1));
         collect_all(&collector).await.unwrap();
         assert!(!blobs.exists(&key).await.unwrap());
+        assert!(collector.store.garbage_list(9).await.unwrap().is_empty());
+    }
+
+    /// As `storage check --repair` does that looked before the component was uploaded again.
+    #[tokio::test]
+    async fn the_object_of_a_component_that_is_there_is_no_garbage() {
+        let (folder, blobs) = (tempfile::tempdir().unwrap(), Blobs::in_memory());
+        let (collector, key) = collector(folder.path(), &blobs).await;
+        let deploy = Deploy {
+            module: Arc::new(ModuleSpec::default()),
+            digest: Digest([1; 32]),
+            blob: key.clone(),
+            size_bytes: 4,
+            uploaded_by: "ann".into(),
+            signer: None,
+            provenance: None,
+            paused_default: false,
+            now: Timestamp::from_micros(0),
+        };
+        collector.store.deploy(&deploy).await.unwrap();
+        collector.store.garbage_add(std::slice::from_ref(&key)).await.unwrap();
+        collect_all(&collector).await.unwrap();
+        assert!(blobs.exists(&key).await.unwrap());
         assert!(collector.store.garbage_list(9).await.unwrap().is_empty());
     }
 

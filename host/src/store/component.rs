@@ -82,6 +82,18 @@ impl Store {
         Ok(Listed { items: self.component_rows(&rows).await?, total })
     }
 
+    /// Components after `after`, by digest: none is missed if others come or go meanwhile.
+    pub async fn component_list_after(
+        &self,
+        after: Option<Digest>,
+        limit: u32,
+    ) -> Result<Vec<ComponentRow>, StoreError> {
+        let after = after.map_or_else(Vec::new, |digest| digest.0.to_vec());
+        let query = db::query(include_str!("sql/component_list_after.sql")).bind(after).bind(limit.min(MAX_PAGE));
+        let rows = query.fetch_all(self.readers()).await?;
+        self.component_rows(&rows).await
+    }
+
     async fn component_rows(&self, rows: &[Row]) -> Result<Vec<ComponentRow>, StoreError> {
         let components = rows.iter().map(Component::from_row).collect::<Result<Vec<_>, _>>()?;
         if components.is_empty() {

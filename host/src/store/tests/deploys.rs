@@ -50,6 +50,22 @@ async fn another_component_takes_a_dag_over_and_old_versions_stay() {
 }
 
 #[tokio::test]
+async fn components_are_read_on_after_one_that_is_gone() {
+    let store = TestStore::new().await;
+    for component in 1..=4 {
+        store.deploy(&deploy(component, Vec::new())).await.unwrap();
+    }
+    let after = async |after: Option<u8>| {
+        let rows = store.component_list_after(after.map(|byte| Digest([byte; 32])), 2).await.unwrap();
+        rows.iter().map(|row| row.digest.0[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(after(None).await, [1, 2]);
+    assert!(store.component_delete_unused(Digest([1; 32]), "components/1").await.unwrap());
+    assert_eq!(after(Some(2)).await, [3, 4]);
+    assert_eq!(after(Some(4)).await, Vec::<u8>::new());
+}
+
+#[tokio::test]
 async fn a_large_spec_is_kept_whole_and_small() {
     let store = TestStore::new().await;
     let mut large = spec("large");
