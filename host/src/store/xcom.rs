@@ -125,7 +125,8 @@ impl Store {
         Ok(query.fetch_all(self.readers()).await?)
     }
 
-    /// Stores an XCom outside of an attempt; replaces one of the same key. False: the task instance is not there.
+    /// Stores an XCom outside of an attempt; replaces one of the same key. False: the task instance is not there, and the value's
+    /// object is garbage.
     pub async fn xcom_put(&self, xcom: &XComNew, now: Timestamp) -> Result<bool, StoreError> {
         let (blob, body) = match &xcom.body {
             XComBody::Inline(body) => (None, Some(body)),
@@ -141,7 +142,11 @@ impl Store {
             .bind(now)
             .bind(blob)
             .bind(body);
-        self.write_by_hand(query, &xcom.instance).await
+        let is_put = self.write_by_hand(query, &xcom.instance).await?;
+        if let (false, Some(blob)) = (is_put, blob) {
+            self.garbage_add(std::slice::from_ref(blob)).await?;
+        }
+        Ok(is_put)
     }
 
     /// Whether there was one to delete.

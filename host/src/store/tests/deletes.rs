@@ -162,6 +162,8 @@ async fn an_xcom_that_is_edited_leaves_its_object() {
     assert!(put(&x, XComBody::Inline(b"2".to_vec())).await);
     assert_eq!(store.garbage_list(10).await.unwrap(), ["xcoms/1"]);
     assert!(!put(&instance(1, "none"), XComBody::Inline(b"2".to_vec())).await);
+    assert!(!put(&instance(1, "none"), XComBody::Blob("xcoms/2".into())).await);
+    assert_eq!(store.garbage_list(10).await.unwrap(), ["xcoms/1", "xcoms/2"]);
     assert!(store.xcom_delete(&x, &k).await.unwrap());
     assert!(!store.xcom_delete(&x, &k).await.unwrap());
     assert!(store.xcom_get(&x, &k).await.unwrap().is_none());
