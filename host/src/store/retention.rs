@@ -222,15 +222,17 @@ impl Store {
         Ok(is_deleted)
     }
 
-    /// When the oldest of the last `count` entries of the audit log was written. None: there is no entry.
-    pub async fn event_place(&self, count: u32) -> Result<Option<Timestamp>, StoreError> {
-        let query = db::query_scalar(include_str!("sql/event_log_place.sql")).bind(count);
+    /// When the oldest of the last `count` entries of the audit log was written that are not dated after `now`. None: there is
+    /// no entry.
+    pub async fn event_place(&self, count: u32, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let query = db::query_scalar(include_str!("sql/event_log_place.sql")).bind(count).bind(now);
         Ok(query.fetch_optional(self.readers()).await?)
     }
 
-    /// A step of deleting entries of the audit log that were written before `before`; how many.
-    pub async fn event_delete_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let oldest = db::query_scalar(include_str!("sql/event_log_oldest.sql"));
+    /// A step of deleting entries of the audit log that were written before `before`; how many. One that is dated after `now`,
+    /// by a clock that was ahead, stays and keeps no other.
+    pub async fn event_delete_before(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        let oldest = db::query_scalar(include_str!("sql/event_log_oldest.sql")).bind(now);
         let oldest: Option<Timestamp> = oldest.fetch_optional(self.readers()).await?;
         if oldest.is_none_or(|oldest| oldest >= before) {
             return Ok(0);
@@ -239,7 +241,7 @@ impl Store {
         let mut transaction = writer.begin().await?;
         let allow = db::query(include_str!("sql/event_log_retention_put.sql")).bind(before);
         allow.execute(&mut *transaction).await?;
-        let delete = db::query(include_str!("sql/event_log_delete_before.sql")).bind(before).bind(STEP_ROWS);
+        let delete = db::query(include_str!("sql/event_log_delete_before.sql")).bind(before).bind(STEP_ROWS).bind(now);
         let deleted = delete.execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(deleted)

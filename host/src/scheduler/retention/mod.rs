@@ -400,12 +400,12 @@ impl Job {
         let config = self.scheduler.config.retention;
         let before = |days: NonZeroU32| self.clock.now().before(Duration::from_hours(24) * days.get());
         let beyond = match config.audit_count {
-            Some(count) => store.event_place(count.get()).await?,
+            Some(count) => store.event_place(count.get(), self.clock.now()).await?,
             None => None,
         };
         if let Some(before) = config.audit_days.map(before).max(beyond) {
             loop {
-                let deleted = paced(store.event_delete_before(before)).await?;
+                let deleted = paced(store.event_delete_before(before, self.clock.now())).await?;
                 if deleted == 0 {
                     break;
                 }

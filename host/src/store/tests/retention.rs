@@ -250,18 +250,18 @@ async fn the_audit_log_is_deleted_by_retention_only_and_from_its_beginning() {
     let store = TestStore::new().await;
     let event = |at| EventNew { at, event: "dag.pause".into(), route: "PATCH /".into(), ..EventNew::default() };
     let events: Vec<_> = (1..=2_500).map(|second| event(at(second))).collect();
-    assert_eq!(store.event_place(2).await.unwrap(), None);
+    assert_eq!(store.event_place(2, at(3_000)).await.unwrap(), None);
     store.event_append(&events).await.unwrap();
     for (count, oldest) in [(1, 2_500), (500, 2_001), (2_500, 1), (4_000_000_000, 1)] {
-        assert_eq!(store.event_place(count).await.unwrap(), Some(at(oldest)), "{count}");
+        assert_eq!(store.event_place(count, at(3_000)).await.unwrap(), Some(at(oldest)), "{count}");
     }
     let by_hand = db::query("DELETE FROM event_log WHERE id = 1");
     assert!(store.write(by_hand).await.is_err());
 
-    assert_eq!(store.event_delete_before(at(1)).await.unwrap(), 0);
+    assert_eq!(store.event_delete_before(at(1), at(3_000)).await.unwrap(), 0);
     let mut steps = Vec::new();
     while steps.last() != Some(&0) {
-        steps.push(store.event_delete_before(at(2_000)).await.unwrap());
+        steps.push(store.event_delete_before(at(2_000), at(3_000)).await.unwrap());
     }
     assert_eq!(steps, [1_000, 999, 0]);
     let left = store.event_list(&EventFilter::default(), Page::first(1)).await.unwrap();
@@ -270,6 +270,18 @@ async fn the_audit_log_is_deleted_by_retention_only_and_from_its_beginning() {
     assert!(store.write(by_hand).await.is_err());
     let back = db::query("UPDATE event_log_retention SET before = $1").bind(at(0));
     assert!(store.write(back).await.is_err());
+}
+
+#[tokio::test]
+async fn an_entry_of_the_audit_log_by_a_clock_that_was_ahead_keeps_no_other() {
+    let store = TestStore::new().await;
+    let event = |at| EventNew { at, event: "dag.pause".into(), route: "PATCH /".into(), ..EventNew::default() };
+    let seconds = std::iter::repeat_n(9_000, 1_001).chain(1..=3);
+    store.event_append(&seconds.map(|second| event(at(second))).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(store.event_place(4, at(10)).await.unwrap(), Some(at(1)), "not the one before it");
+    assert_eq!(store.event_delete_before(at(3), at(10)).await.unwrap(), 2);
+    assert_eq!(store.event_delete_before(at(3), at(10)).await.unwrap(), 0);
+    assert_eq!(store.event_list(&EventFilter::default(), Page::first(1)).await.unwrap().total, 1_002);
 }
 
 #[tokio::test]
