@@ -164,6 +164,14 @@ async fn a_run_lists_its_instances_page_by_page() {
     assert!(!newest.contains("id=\"newer-run\""));
     let older = listed(&newest, "rel=\"prev\" href=\"").remove(0);
     assert_eq!(listed(&world.get(&older).await.body, "rel=\"next\" href=\""), [weather]);
+    // Also where all runs came about for the same instant, each step leads to another run.
+    let mut run = mapped;
+    for _ in 0..5 {
+        let older = listed(&world.get(&run).await.body, "rel=\"prev\" href=\"").remove(0);
+        assert_eq!(listed(&world.get(&older).await.body, "rel=\"next\" href=\""), [run]);
+        run = older;
+    }
+    assert!(!world.get(&run).await.body.contains("id=\"older-run\""));
     world.end().await;
 }
 

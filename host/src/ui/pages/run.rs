@@ -32,7 +32,7 @@ use crate::{
     scheduler::ClearRequest,
     store::{
         DagRunFilter, DagRunOrder, DagRunRow, Order, Page, Range, Spans, StartedRun, TaskInstanceFilter,
-        TaskInstanceOrder, TaskInstanceRow,
+        TaskInstanceOrder, TaskInstanceRow, Walk,
     },
     ui::{
         UiState, ansi, doc,
@@ -319,16 +319,16 @@ async fn neighbours(ui: &UiState, run: &DagRunRow) -> Result<(Option<String>, Op
             Order::Ascending => Range { gte: limit, ..Range::default() },
         };
         let order_by = DagRunOrder::RunAfter;
-        let filter = DagRunFilter {
+        let mut filter = DagRunFilter {
             spans: Spans { run_after, ..Spans::default() },
             order_by,
-            order,
             ..DagRunFilter::of_dag(run.dag_id.clone())
         };
-        // The range has the run itself in it.
-        let runs = ui.store.dag_run_list(&filter, Page::first(2)).await?.items;
-        let other = runs.iter().find(|other| other.key != run.key);
-        Ok::<_, UiError>(other.map(|other| links::run(&other.dag_id, &other.run_id)))
+        // Runs may come about for the same instant.
+        let place = filter.place(run);
+        filter.go_on(place, order);
+        let runs = ui.store.dag_run_list(&filter, Page::first(1)).await?.items;
+        Ok::<_, UiError>(runs.first().map(|other| links::run(&other.dag_id, &other.run_id)))
     };
     Ok((beside(Order::Descending).await?, beside(Order::Ascending).await?))
 }

@@ -69,7 +69,8 @@ pub async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVers
             state,
             logical_date: Some(start),
             data_interval: Some(DataInterval { start, end: start.after(Duration::from_hours(720)) }),
-            run_after: start,
+            // Those of one dag came about for the same instant.
+            run_after: if dag_id.as_str() == "mapped" { at(NOW) } else { start },
             queued_at: start,
             start_date: Some(start),
             conf: json!({"station": EVIL, "days": 30}).to_string().into(),
