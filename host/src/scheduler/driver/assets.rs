@@ -121,9 +121,10 @@ impl<D: Dispatch> Driver<D> {
 
     /// Drops events that were not consumed. Those of this turn are committed before.
     pub(super) async fn asset_queue_delete(&mut self, which: &QueuedEventFilter) -> Result<u64, StoreError> {
-        let queued = self.store.asset_queue_names().await?;
+        let names = || self.store.asset_queue_names();
+        let queued = self.until_answered(names).await?;
         let count = self.until_answered(|| self.store.asset_queue_delete(which)).await?;
-        let left: BTreeSet<_> = self.store.asset_queue_names().await?.into_iter().collect();
+        let left: BTreeSet<_> = self.until_answered(names).await?.into_iter().collect();
         for (dag_id, name) in queued.into_iter().filter(|queued| !left.contains(queued)) {
             if let Some(entry) = self.dags.get_mut(&dag_id) {
                 entry.updated.remove(&name);

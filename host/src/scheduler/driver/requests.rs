@@ -262,14 +262,14 @@ impl<D: Dispatch> Driver<D> {
         Ok(())
     }
 
-    /// Asks the store to delete until it answers: what it deleted must go here, too, and its answer may have been lost, or it may have
-    /// stopped halfway.
-    pub(super) async fn until_answered<F: Future<Output = Result<u64, StoreError>>>(
+    /// Asks the store to delete, or what belongs to that, until it answers: what it deleted must go here, too, and its answer may have
+    /// been lost, or it may have stopped halfway.
+    pub(super) async fn until_answered<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
-        delete: impl Fn() -> F,
-    ) -> Result<u64, StoreError> {
+        ask: impl Fn() -> F,
+    ) -> Result<T, StoreError> {
         loop {
-            match delete().await {
+            match ask().await {
                 Err(error) if error.is_transient() => {
                     tracing::error!(error = %Chain(&error), "a deletion is tried again");
                     tokio::time::sleep(self.config.commit_retry).await;
