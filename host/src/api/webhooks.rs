@@ -60,6 +60,8 @@ const REFILL: Duration = Duration::from_secs(1);
 /// Dags, and peers, whose rates are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
 const MAX_KEY_CHARS: usize = 255;
+/// The field of a question that a payload answers.
+const PAYLOAD: &str = "payload";
 
 /// A dag's webhook.
 #[derive(Debug, Serialize, ToSchema)]
@@ -255,23 +257,18 @@ pub async fn receive_awaited(
     let (payload, signature) = signed(&api, &path.dag_id, &target, peer, &headers, body).await?;
     let delivery = delivery(&headers, &signature)?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
-    let values = Map::from_iter([("payload".to_owned(), payload)]);
     let request = AnswerRequest {
         dag_id: path.dag_id,
         run_id: path.dag_run_id,
         task_id: path.task_id.clone(),
         map_index,
         chosen: vec!["received".to_owned()],
-        values: values.clone(),
+        values: Map::from_iter([(PAYLOAD.to_owned(), payload.clone())]),
         username: WEBHOOK_USER.to_owned(),
         delivery: Some(delivery),
     };
-    let values = Value::Object(values);
-    let is_same = |answer: &Answer| {
-        answer.username == WEBHOOK_USER && serde_json::from_str::<Value>(&answer.values).ok().as_ref() == Some(&values)
-    };
     match api.scheduler.approval_answer(request).await {
-        Ok(answer) if is_same(&answer) => Ok(StatusCode::NO_CONTENT),
+        Ok(answer) if is_of(&answer, &payload) => Ok(StatusCode::NO_CONTENT),
         Ok(_) => Err(ApiError::conflict(
             "a question of the task was answered with this `Idempotency-Key` and another payload; send another key",
         )),
@@ -279,11 +276,17 @@ pub async fn receive_awaited(
             // It came twice.
             let instance = InstanceKey { dag_run: run.key, task_id: path.task_id, map_index };
             let asked = api.store.approval_list_of(&instance, None, 1).await?.pop();
-            let is_answered = asked.and_then(|asked| asked.answer).is_some_and(|answer| is_same(&answer));
+            let is_answered = asked.and_then(|asked| asked.answer).is_some_and(|answer| is_of(&answer, &payload));
             if is_answered { Ok(StatusCode::NO_CONTENT) } else { Err(conflict.into()) }
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether it is what a delivery of this payload answered. The question may have other fields, which have their defaults.
+fn is_of(answer: &Answer, payload: &Value) -> bool {
+    let values: Value = serde_json::from_str(&answer.values).unwrap_or_default();
+    answer.username == WEBHOOK_USER && values.get(PAYLOAD) == Some(payload)
 }
 
 /// What was sent, as JSON (null if it is empty), and its signature, which is good for `target`.
@@ -394,6 +397,25 @@ mod tests {
             ("9223372036854775807", false),
         ] {
             assert_eq!(is_fresh(timestamp, now), fresh, "{timestamp}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_known_by_its_payload_whatever_other_fields_have() {
+        let answer = |values: &str, username: &str| Answer {
+            chosen: Vec::new(),
+            values: values.to_owned(),
+            username: username.to_owned(),
+            at: Timestamp::from_micros(0),
+        };
+        let payload = serde_json::json!({"amount": 7});
+        for (values, username, is_it) in [
+            (r#"{"payload": {"amount": 7}}"#, WEBHOOK_USER, true),
+            (r#"{"payload": {"amount": 7}, "note": ""}"#, WEBHOOK_USER, true),
+            (r#"{"payload": {"amount": 8}}"#, WEBHOOK_USER, false),
+            (r#"{"payload": {"amount": 7}}"#, "ann", false),
+        ] {
+            assert_eq!(is_of(&answer(values, username), &payload), is_it, "{values} {username}");
         }
     }
 
