@@ -240,14 +240,14 @@ pub async fn find_instance(
     }
     let index = if map_index < 0 { String::new() } else { format!(" with map_index {map_index}") };
     let what = format!("dag_run `{}` has no task instance `{}`{index}", path.dag_run_id, path.task_id);
-    if run.state == RunState::Queued {
-        return Err(ApiError::not_found(format!("{what}: it is queued, and has its task instances once it starts")));
-    }
     let first = InstanceKey { map_index: 0, ..key };
     if map_index < 0 && api.store.task_instance_get(&first).await?.is_some() {
         return Err(ApiError::not_found(format!(
             "{what}: the task is mapped; name one of its instances by `map_index`"
         )));
+    }
+    if run.state == RunState::Queued {
+        return Err(ApiError::not_found(format!("{what}: it is queued, and has its task instances once it starts")));
     }
     Err(ApiError::not_found(what))
 }

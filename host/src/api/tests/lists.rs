@@ -321,6 +321,9 @@ async fn instances_of_a_mapped_task_are_listed_and_of_no_other() {
     assert_eq!(refused["detail"], "task `plain` is not mapped");
     let refused = api.get(&format!("{instances}/none/listMapped")).await.refused(404);
     assert_eq!(refused["detail"], "the run's dag_version has no task `none`");
+    // Also while a run that was cleared is queued again.
+    let refused = api.get(&format!("{instances}/count")).await.refused(404);
+    assert!(refused["detail"].as_str().unwrap().contains("the task is mapped"), "{refused}");
 
     let listed = async |order: &str| {
         let answer = api.get(&format!("{instances}?order_by={order}")).await.ok();
