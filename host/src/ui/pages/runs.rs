@@ -40,6 +40,8 @@ struct RunsView {
     state: String,
     q: String,
     filtered: bool,
+    /// How many dags' runs are listed, if the name of more fits.
+    at_most: Option<u32>,
     rows: Vec<RunLine>,
     pager: Pager,
 }
@@ -67,10 +69,11 @@ pub struct RunsQuery {
     offset: u32,
 }
 
-/// Those of `seen` whose id or name holds `q`. Runs are then found by an index: their history is not searched for a name.
-async fn named(ui: &UiState, seen: &DagSet, q: &str) -> Result<DagSet, UiError> {
+/// The first of `seen` whose id or name holds `q`, and whether there are more. Runs are then found by the ids of their dags: they
+/// are not searched for a name.
+async fn named(ui: &UiState, seen: &DagSet, q: &str) -> Result<(DagSet, bool), UiError> {
     if q.is_empty() {
-        return Ok(seen.clone());
+        return Ok((seen.clone(), false));
     }
     let filter = DagFilter {
         dags: seen.clone(),
@@ -78,7 +81,7 @@ async fn named(ui: &UiState, seen: &DagSet, q: &str) -> Result<DagSet, UiError> 
         ..DagFilter::default()
     };
     let found = ui.store.dag_list(&filter, Page::first(NAMED)).await?;
-    Ok(found.items.into_iter().map(|dag| dag.dag_id).collect())
+    Ok((found.items.into_iter().map(|dag| dag.dag_id).collect(), found.total > i64::from(NAMED)))
 }
 
 /// `GET /runs`
@@ -88,8 +91,9 @@ pub async fn list(
     frame: Frame,
     Query(query): Query<RunsQuery>,
 ) -> Result<Response, UiError> {
+    let (dags, is_cut) = named(&ui, scope.seen(), &query.q).await?;
     let filter = DagRunFilter {
-        dags: named(&ui, scope.seen(), &query.q).await?,
+        dags,
         states: query.state.parse().into_iter().collect(),
         order_by: DagRunOrder::Key,
         order: Order::Descending,
@@ -124,6 +128,7 @@ pub async fn list(
         shell: frame.shell(Section::Runs, "runs", "Runs").live("/ui/events".into()),
         chips,
         filtered: !query.state.is_empty() || !query.q.is_empty() || query.offset > 0,
+        at_most: is_cut.then_some(NAMED),
         state: query.state,
         q: query.q,
         rows,
