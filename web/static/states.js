@@ -94,8 +94,9 @@ export function throttle(work, wait) {
 /** Microseconds for people, as the server tells them (`Span`). */
 export function span(us) {
   const seconds = Math.floor(us / 1e6);
-  if (seconds < 1) return `${Math.round(us / 1e3)} ms`;
-  if (seconds < 60) return `${(Math.floor(us / 1e5) / 10).toFixed(1)} s`;
+  if (us < 1e3) return `${Math.floor(us)} µs`;
+  if (seconds < 1) return `${Math.floor(us / 1e3)} ms`;
+  if (seconds < 60) return `${(us / 1e6).toFixed(1)} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${seconds % 60} s`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
   return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
