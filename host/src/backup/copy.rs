@@ -17,7 +17,8 @@ const COMPRESSION_LEVEL: i32 = 3;
 /// What is read of a file at a time.
 const PIECE: usize = 4 << 20;
 
-/// Copies an object; none if there is no `from`. With `expected`, nothing is written unless the bytes are those.
+/// Copies an object; none if there is no `from`, or it is deleted meanwhile. With `expected`, nothing is written unless the bytes are
+/// those.
 pub async fn object(
     (source, from, of_source): (&Blobs, &str, &'static str),
     (target, to, of_target): (&Blobs, &str, &'static str),
@@ -26,7 +27,12 @@ pub async fn object(
     let Some(mut read) = of(of_source, source.stream(from).await)? else { return Ok(None) };
     let mut writer = of(of_target, target.writer(to))?;
     let (mut hash, mut size_bytes) = (Sha256::new(), 0);
-    while let Some(piece) = of(of_source, read.stream.try_next().await)? {
+    loop {
+        let piece = read.stream.try_next().await;
+        if piece.is_err() && !of(of_source, source.exists(from).await)? {
+            return Ok(None);
+        }
+        let Some(piece) = of(of_source, piece)? else { break };
         hash.update(&piece);
         size_bytes += piece.len() as u64;
         of(of_target, writer.write(piece).await)?;
@@ -127,4 +133,26 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T, BackupError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
     done.map_err(file_error(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backup::OURS;
+
+    #[tokio::test]
+    async fn an_object_that_is_deleted_while_it_is_copied_is_not_there() {
+        let (source, target) = (Blobs::slow_in_memory(Duration::from_millis(50)), Blobs::in_memory());
+        source.put("xcoms/large", vec![1; 12 << 20].into()).await.unwrap();
+        let copied = object((&source, "xcoms/large", OURS), (&target, "objects/xcoms/large", BACKUPS), None);
+        let deleted = async {
+            tokio::time::sleep(Duration::from_millis(125)).await;
+            source.delete("xcoms/large").await
+        };
+        let (copied, deleted) = tokio::join!(copied, deleted);
+        assert!(deleted.is_ok() && copied.unwrap().is_none());
+        assert!(!target.exists("objects/xcoms/large").await.unwrap());
+    }
 }
