@@ -310,6 +310,18 @@ async fn a_worker_leaves_after_its_attempts() {
 }
 
 #[tokio::test]
+async fn a_worker_for_one_attempt_fails_with_its_runner() {
+    let (server, client) = server().await;
+    client.trigger("busy_bees", json!({"steps": 20})).await;
+    let mut once = Worker::with(&server.url, TOKEN, "once", 1, &["--workers-attempts", "1"]);
+    workload(&client, |load| load["running"] == 1).await;
+    once.kill_runner();
+    assert!(!once.ended().await.success());
+    let log = once.log();
+    assert!(log.contains("the runner of this worker is gone: "), "{log}");
+}
+
+#[tokio::test]
 async fn a_worker_that_has_had_its_attempts_leaves_however_its_connection_ends() {
     let (server, client) = server().await;
     let proxy = Proxy::start().await;

@@ -144,10 +144,11 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
                 }
                 Err(Lost::Again(why)) => say(&mut said, why, "there is no server to work for"),
                 Err(Lost::Runner(why)) => {
-                    tracing::error!(why, "the runner of this worker is gone, and all that it ran");
                     if worker.attempts.is_some() {
-                        break;
+                        // Who looks after the process is told how its attempt ended.
+                        return Err(CliError::text(Kind::Failed, format!("the runner of this worker is gone: {why}")));
                     }
+                    tracing::error!(why, "the runner of this worker is gone, and all that it ran");
                     [first, longest] = PAUSES_OF_RUNNER;
                 }
             }
