@@ -118,7 +118,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// A host has an address that tasks may not connect to.
+/// A host has an address that may not be connected to.
 #[derive(Debug)]
 pub struct AddressRefused {
     pub host: String,
@@ -129,7 +129,9 @@ pub struct AddressRefused {
 impl fmt::Display for AddressRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, address, why } = self;
-        write!(f, "`{host}` has the address {address}, which is {why}; tasks may reach public addresses only")
+        let may =
+            if METADATA.contains(why) { "nothing may connect there" } else { "tasks may reach public addresses only" };
+        write!(f, "`{host}` has the address {address}, which is {why}; {may}")
     }
 }
 
@@ -256,6 +258,11 @@ mod tests {
         ] {
             assert_eq!(Reach::Private.refuses(address.parse().unwrap()).is_some(), refused, "{address}");
         }
+        let told = |address: &str, why| {
+            AddressRefused { host: "x".to_owned(), address: address.parse().unwrap(), why }.to_string()
+        };
+        assert!(told("10.0.0.1", "private").ends_with("; tasks may reach public addresses only"));
+        assert!(told("169.254.169.254", "link-local").ends_with("; nothing may connect there"));
         for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"]
         {
             assert_eq!(why_refused(outside.parse().unwrap()), None, "{outside}");
