@@ -13,7 +13,7 @@ use super::{
     permit::Scoped,
     task_instances::find_spec,
 };
-use crate::{auth::DagScope, scheduler::Dependency, store::InstanceKey};
+use crate::{auth::DagScope, scheduler::Dependency};
 
 /// Airflow: `TaskDependencyResponse`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,11 +37,8 @@ async fn dependencies(
 ) -> Result<Json<TaskDependencyCollectionResponse>, ApiError> {
     let TaskPath { dag_id, dag_run_id, task_id } = path;
     let run = find_run(api, dag_id, dag_run_id).await?;
-    // Its instances are not there before the run starts, or its list is; what they wait for is known. Those of a task that a newer
-    // version has no more are there, and wait for nothing.
-    let is_known = find_spec(api, run.version).await?.nodes.iter().any(|node| node.task_id == task_id.as_str());
-    let instance = InstanceKey { dag_run: run.key, task_id: task_id.clone(), map_index };
-    if !is_known && api.store.task_instance_get(&instance).await?.is_none() {
+    // Its instances are not there before the run starts, or its list is; what they wait for is known.
+    if !find_spec(api, run.version).await?.nodes.iter().any(|node| node.task_id == task_id.as_str()) {
         return Err(ApiError::not_found(format!("dag_run `{dag_run_id}` has no task `{task_id}`")));
     }
     let waits = api.scheduler.task_dependencies(dag_id, dag_run_id, task_id, map_index).await?;
