@@ -254,31 +254,37 @@ impl SetStateArgs {
 impl LogsArgs {
     async fn run(self, client: &Client, format: Format) -> Result<()> {
         let path = self.instance.path();
-        let mut printed = 0;
+        // The try that is printed next; none: that which is the present one when the instance is first seen.
+        let mut next = self.try_number.map(u64::from);
         loop {
             // States are asked first: what an attempt wrote is all there when the state says that it is over, and a run that is not
             // queued has its instances.
             let is_to_come = self.follow && self.is_to_come(client).await?;
             let found = client.get(&path, &[]).await;
             if is_to_come && found.as_ref().is_err_and(|error| error.status() == Some(404)) {
+                next = next.or(Some(1));
                 tokio::time::sleep(NEXT_TRY_PAUSE).await;
                 continue;
             }
             let row = found?;
             let is_over = row.get("state").and_then(Value::as_str).is_some_and(wait::is_finished);
             let present = row.get("try_number").and_then(Value::as_u64).unwrap_or(0);
-            let number = self.try_number.map_or(present, u64::from);
-            let log = LogOf::present_try(&self.instance.dag_id, &self.instance.run_id, &row);
-            if let Some(log) = log.filter(|_| number > printed && number <= present) {
-                let log = LogOf { try_number: number, ..log };
-                log.print(client, self.follow, |line| print_line(line, format)).await?;
-                printed = number;
-            } else if !self.follow {
+            let first = next.unwrap_or_else(|| present.max(1));
+            let last = self.try_number.map_or(present, |number| present.min(number.into()));
+            // Also those that came and went between two looks.
+            if let Some(log) = LogOf::present_try(&self.instance.dag_id, &self.instance.run_id, &row) {
+                for try_number in first..=last {
+                    let log = LogOf { try_number, ..log.clone() };
+                    log.print(client, self.follow, |line| print_line(line, format)).await?;
+                }
+            }
+            if last < first && !self.follow {
                 let task_id = &self.instance.task_id;
-                return Err(CliError::text(Kind::NotFound, format!("task `{task_id}` has no try {number}"))
+                return Err(CliError::text(Kind::NotFound, format!("task `{task_id}` has no try {first}"))
                     .hint("wait for it with --follow"));
             }
-            if !self.follow || is_over || self.try_number.is_some_and(|number| u64::from(number) <= printed) {
+            next = Some(first.max(last + 1));
+            if !self.follow || is_over || self.try_number.is_some_and(|number| next > Some(number.into())) {
                 return Ok(());
             }
             tokio::time::sleep(NEXT_TRY_PAUSE).await;
