@@ -18,7 +18,10 @@ use super::{
     unserved,
 };
 use crate::{
-    model::time::{Timestamp, TimestampError},
+    model::{
+        media_type::is_json,
+        time::{Timestamp, TimestampError},
+    },
     store::{Like, Order, Page},
 };
 
@@ -158,11 +161,6 @@ fn wrong_json(error: &serde_json::Error) -> String {
         Some((what, _)) if error.is_data() => what.to_owned(),
         _ => text,
     }
-}
-
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 fn places(root: &str, path: &serde_path_to_error::Path) -> Vec<Place> {

@@ -411,7 +411,7 @@ impl Sizes {
     }
 
     fn literal(&mut self, place: &str, what: &str, value: Value) -> Result<SourceSpec, String> {
-        if !is_json(&value.media_type) {
+        if !is_plain_json(&value.media_type) {
             return Ok(SourceSpec::Bytes {
                 media_type: self.word(place, "media type", value.media_type)?,
                 base64: self.text(place, what, BASE64_STANDARD.encode(value.bytes))?,
@@ -424,7 +424,8 @@ impl Sizes {
     }
 }
 
-fn is_json(media_type: &str) -> bool {
+/// Whether a literal stands for its JSON alone. One of another type, as `application/geo+json`, keeps its type.
+fn is_plain_json(media_type: &str) -> bool {
     media_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
