@@ -25,7 +25,7 @@ use croner::{
 };
 
 use self::fields::Fields;
-use super::{time::Timestamp, timetable::TimetableError};
+use super::time::Timestamp;
 
 /// Between two changes of a zone's clocks lies more than twice this.
 const LONGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
@@ -42,6 +42,15 @@ pub struct Cron {
     wall: Vec<croner::Cron>,
     /// Whether it fires in every hour of a day.
     is_hourly: bool,
+}
+
+/// An expression that can't be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cron expression `{expression}`: {why}")]
+pub struct CronError {
+    /// Its beginning, if it is long.
+    pub expression: String,
+    pub why: String,
 }
 
 impl fmt::Debug for Cron {
@@ -71,9 +80,9 @@ impl Cron {
     ///
     /// # Errors
     /// If it can't be read, or never fires.
-    pub fn new(expression: &str, timezone: Tz) -> Result<Self, TimetableError> {
+    pub fn new(expression: &str, timezone: Tz) -> Result<Self, CronError> {
         let shown: String = expression.chars().take(80).collect();
-        let fail = |why: &str| TimetableError(format!("cron expression `{shown}`: {why}"));
+        let fail = |why: &str| CronError { expression: shown.clone(), why: why.to_owned() };
         let fields = Fields::read(expression).map_err(|why| fail(&why))?;
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required).build();
         let parse = |patterns: Vec<String>| {

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use self::{calendar::Calendar, ticks::Ticks};
 use super::{
-    cron::Cron,
+    cron::{Cron, CronError},
     spec::{DagSpec, ScheduleSpec},
     time::{DataInterval, Timestamp},
 };
@@ -54,6 +54,12 @@ impl Rule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TimetableError(pub String);
+
+impl From<CronError> for TimetableError {
+    fn from(error: CronError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// What bounds the runs of a timetable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::*;
 use crate::model::{
     spec::ScheduleSpec,
     time::DataInterval,
-    timetable::{Bounds, Timetable},
+    timetable::{Bounds, Timetable, TimetableError},
 };
 
 #[derive(Deserialize)]
