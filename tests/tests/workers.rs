@@ -57,9 +57,12 @@ async fn attempts_wait_for_workers_and_survive_their_loss() {
 
     let run_id = client.trigger("busy_bees", json!({"steps": 20})).await;
     workload(&client, |load| load["running"] == 2 && load["workers"][0]["name"] == "first").await;
+    let slow_a = format!("/api/v2/dags/busy_bees/dagRuns/{run_id}/taskInstances/slow_a");
+    assert_eq!(client.get(&slow_a).await.ok()["hostname"], "first", "where it runs is told while it does");
     first.kill();
     let _second = Worker::start(&server.url, TOKEN, "second", 8);
     succeeded_at_once(&client, "busy_bees", &run_id).await;
+    assert_eq!(client.get(&slow_a).await.ok()["hostname"], "second");
     let log = client.log("busy_bees", &run_id, "slow_a", 1).await;
     assert!(log.contains("its worker `first` was lost"), "{log}");
     let load = workload(&client, |load| load["running"] == 0).await;

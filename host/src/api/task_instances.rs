@@ -53,6 +53,7 @@ pub struct TaskInstanceResponse {
     max_tries: u32,
     task_display_name: String,
     dag_display_name: String,
+    /// Where the try runs, or ran last: the name of a worker, or of the server's own machine. Null: nowhere.
     hostname: Option<String>,
     unixname: Option<String>,
     pool: String,
@@ -97,8 +98,14 @@ pub struct TaskInstanceCollectionResponse {
 }
 
 impl TaskInstanceResponse {
-    /// `fields`: what its templates became, a JSON object.
-    fn new(row: TaskInstanceRow, fields: Option<String>, names: &Names, now: Timestamp) -> Self {
+    /// `fields`: what its templates became, a JSON object. `hostname`: where it runs, or ran.
+    fn new(
+        row: TaskInstanceRow,
+        fields: Option<String>,
+        hostname: Option<String>,
+        names: &Names,
+        now: Timestamp,
+    ) -> Self {
         let seconds = |start: Timestamp| row.end_date.unwrap_or(now).since(start).as_secs_f64();
         Self {
             id: instance_uuid(row.dag_run, &row.task_id, row.map_index),
@@ -117,7 +124,7 @@ impl TaskInstanceResponse {
             state: (row.state != TaskState::None).then(|| row.state.as_str()),
             try_number: row.try_number,
             max_tries: row.max_tries,
-            hostname: None,
+            hostname,
             unixname: None,
             pool: row.pool,
             pool_slots: row.pool_slots,
@@ -164,7 +171,8 @@ pub async fn show_all(api: &Api, rows: Vec<TaskInstanceRow>) -> Result<Vec<TaskI
     let mut fields = api.store.rendered_fields_list(&rows.iter().map(key).collect::<Vec<_>>()).await?;
     let show = |row: TaskInstanceRow| {
         let fields = fields.remove(&key(&row));
-        TaskInstanceResponse::new(row, fields, &names, now)
+        let hostname = api.scheduler.host_of(&row);
+        TaskInstanceResponse::new(row, fields, hostname, &names, now)
     };
     Ok(rows.into_iter().map(show).collect())
 }

@@ -266,6 +266,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
         message: None,
         followed: None,
         list_length: None,
+        hostname: None,
     };
     let value = br#"{"rows":[1,2],"text":"a < b"}"#;
     let artifact = ArtifactRow {

@@ -263,6 +263,7 @@ impl Services {
         };
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let executor_config = ExecutorConfig {
+            hostname: rustix::system::uname().nodename().to_string_lossy().into(),
             parallelism: config.parallelism,
             runners: u32::from(config.workers_local),
             queues: config.local_queues(),

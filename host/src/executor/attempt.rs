@@ -178,6 +178,8 @@ pub struct Completion {
     pub retry_delay: Option<Duration>,
     /// The length of the returned list, if a task or group of the dag is mapped over it and it is a list.
     pub list_length: Option<u32>,
+    /// Where it ran; none: nowhere.
+    pub hostname: Option<Arc<str>>,
     pub started_at: Timestamp,
     pub ended_at: Timestamp,
 }

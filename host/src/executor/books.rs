@@ -72,6 +72,8 @@ pub(super) struct AttemptState {
     pub killed: Option<Instant>,
     /// Why it is ended, if it is for having more than its dag may.
     pub over_limit: Option<OverLimit>,
+    /// Where it was sent last.
+    host: Option<Arc<str>>,
     /// Starts that came to nothing by no fault of the guest.
     pub not_run: u32,
     /// Its place among the cached results, if its task has a cache.
@@ -117,13 +119,19 @@ impl Attempt {
         self.state().closed
     }
 
+    /// Where it runs, or ran last; none: it was sent nowhere.
+    pub fn host(&self) -> Option<Arc<str>> {
+        self.state().host.clone()
+    }
+
     /// Notes that it is sent now; false if it is over, or unwanted, and must not be.
-    pub fn sent_to(&self, runner: RunnerId) -> bool {
+    pub fn sent_to(&self, runner: RunnerId, host: &Arc<str>) -> bool {
         let mut state = self.state();
         if state.is_closed() || state.killed.is_some() {
             return false;
         }
         state.phase = Phase::Sent { runner, at: Instant::now() };
+        state.host = Some(Arc::clone(host));
         true
     }
 
@@ -190,6 +198,7 @@ impl Books {
             phase: Phase::Waiting,
             killed: None,
             over_limit: None,
+            host: None,
             not_run: 0,
             cached: None,
             effects: None,

@@ -1,6 +1,6 @@
 //! Settings of the executor.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     databases::DatabasesConfig,
@@ -13,6 +13,8 @@ use crate::{
 pub struct ExecutorConfig {
     /// Where compiled code is kept, in a folder of its own.
     pub data_dir: PathBuf,
+    /// What this machine is called, where attempts run that no worker takes.
+    pub hostname: Arc<str>,
     /// The binary that is started as children. None: this process's own.
     pub binary: Option<PathBuf>,
     /// Attempts that run at a time, in all runners.
@@ -50,6 +52,7 @@ impl ExecutorConfig {
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
+            hostname: "localhost".into(),
             binary: None,
             parallelism: 128,
             runners: 1,

@@ -269,6 +269,11 @@ impl Executor {
         }
     }
 
+    /// Where an attempt runs; none: it waits, or is over.
+    pub fn host_of(&self, id: &AttemptId) -> Option<Arc<str>> {
+        self.shared.books.find(id)?.host()
+    }
+
     /// Says what the attempts of a dag may have together, beside what holds for all dags.
     pub fn limit_dag(&self, dag_id: &DagId, own: DagLimits) {
         self.shared.ledgers.limit(dag_id, own);
@@ -344,6 +349,7 @@ impl Shared {
         let count = config.runners;
         // Some to spare: a killed attempt holds its slot until it has ended, while its successor may start.
         let slots = config.parallelism.div_ceil(count.max(1)) + config.parallelism / 16 + 4;
+        let local = |index| Arc::new(Runner::new(index, Arc::clone(&config.hostname), slots, config.queues.clone()));
         let books = Arc::new(Books::default());
         let logs = Logs::new(store.clone(), blobs.clone(), Arc::clone(&books));
         let lookups = Lookups::default();
@@ -363,9 +369,7 @@ impl Shared {
             vault,
             events,
             books,
-            runners: Runners::new(
-                (0..count as usize).map(|index| Arc::new(Runner::new(index, slots, config.queues.clone()))).collect(),
-            ),
+            runners: Runners::new((0..count as usize).map(local).collect()),
             fleets: Fleets::default(),
             results: Results::new(),
             recordings: Held::default(),

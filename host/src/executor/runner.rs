@@ -63,6 +63,8 @@ impl Ready {
 #[derive(Debug)]
 pub(super) struct Runner {
     index: usize,
+    /// The name of its worker, or of this machine.
+    host: Arc<str>,
     room: Room,
     queues: Queues,
     /// Where it is, if not here.
@@ -115,13 +117,14 @@ enum Component {
 
 impl Runner {
     /// One of this machine.
-    pub fn new(index: usize, slots: u32, queues: Queues) -> Self {
-        Self { index, room: Room::of(slots, None), queues, worker: None, state: Mutex::default() }
+    pub fn new(index: usize, host: Arc<str>, slots: u32, queues: Queues) -> Self {
+        Self { index, host, room: Room::of(slots, None), queues, worker: None, state: Mutex::default() }
     }
 
     /// One of a worker.
     pub fn of_worker(index: usize, hello: Hello, connected_at: Timestamp) -> Self {
         let Hello { name, process, room, queues, attempts } = hello;
+        let host = name.as_str().into();
         let left = attempts.map(|attempts| AtomicU32::new(attempts.get()));
         let worker = OfWorker {
             name,
@@ -132,7 +135,7 @@ impl Runner {
             changed: Notify::new(),
             replaced: CancellationToken::new(),
         };
-        Self { index, room, queues, worker: Some(worker), state: Mutex::default() }
+        Self { index, host, room, queues, worker: Some(worker), state: Mutex::default() }
     }
 
     pub fn index(&self) -> usize {
@@ -277,7 +280,7 @@ impl Runner {
             return state.queue.push_back(ready);
         }
         let runner = RunnerId { index: self.index, generation: state.generation };
-        if !ready.attempt.sent_to(runner) {
+        if !ready.attempt.sent_to(runner, &self.host) {
             return;
         }
         state.running = state.running.and(takes);

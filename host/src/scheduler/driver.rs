@@ -97,6 +97,8 @@ struct Turn {
     ended: BTreeSet<DagRunKey>,
     /// What instances wait for from now on; none: for nothing any more.
     waits: BTreeMap<InstanceKey, Option<Wait>>,
+    /// Where tries ran that ended, or are being ended.
+    hosts: BTreeMap<InstanceKey, (u32, Arc<str>)>,
     /// Runs that were looked for in the store.
     found: BTreeMap<RunChoice, Option<DagRunRow>>,
 }
@@ -116,7 +118,14 @@ impl Turn {
             waiting: Vec::new(),
             ended: BTreeSet::new(),
             waits: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             found: BTreeMap::new(),
+        }
+    }
+
+    fn ran_at(&mut self, id: &AttemptId, host: Option<Arc<str>>) {
+        if let Some(host) = host {
+            self.hosts.insert(id.instance.clone(), (id.try_number, host));
         }
     }
 

@@ -69,6 +69,7 @@ pub use version::{VersionError, graph};
 use self::{driver::Driver, heartbeat::Heartbeat, intake::Intake, reply::Reply, request::Request, retention::Ended};
 use crate::{
     blobs::Blobs,
+    executor::AttemptId,
     model::{
         approval::Answer,
         ids::{AssetName, DagId, QueueName, RunId, TaskId},
@@ -400,6 +401,17 @@ impl Scheduler {
     /// The long-lived tasks of this server.
     pub fn duties(&self) -> &Duties {
         &self.config.telemetry.duties
+    }
+
+    /// Where a try runs, or ran last; none: nowhere.
+    pub fn host_of(&self, row: &TaskInstanceRow) -> Option<String> {
+        let is_active = row.state.is_active();
+        let attempt = is_active.then(|| {
+            let instance = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };
+            AttemptId { instance, try_number: row.try_number, restart: row.restarts }
+        });
+        let present = attempt.and_then(|attempt| self.executor.host_of(&attempt));
+        present.map(|host| host.to_string()).or_else(|| row.hostname.clone())
     }
 
     /// What attempts there are to run, of `queue` or of all, and who runs them.

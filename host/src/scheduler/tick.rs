@@ -22,6 +22,8 @@ pub trait Dispatch: Send + 'static {
     fn dispatch(&self, assignments: Vec<Assignment>);
     /// Ends an attempt.
     fn kill(&self, attempt: &AttemptId);
+    /// Where an attempt runs; none: it waits, or is over.
+    fn host_of(&self, attempt: &AttemptId) -> Option<Arc<str>>;
     /// Forgets what is remembered of an instance's result.
     fn forget_result(&self, instance: &InstanceKey);
     /// Deletes objects of attempts whose success does not count.
@@ -47,6 +49,10 @@ impl Dispatch for Executor {
 
     fn kill(&self, attempt: &AttemptId) {
         Self::kill(self, attempt);
+    }
+
+    fn host_of(&self, attempt: &AttemptId) -> Option<Arc<str>> {
+        Self::host_of(self, attempt)
     }
 
     fn forget_result(&self, instance: &InstanceKey) {

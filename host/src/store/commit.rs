@@ -114,6 +114,8 @@ pub struct InstanceUpdate {
     /// Of a branch: the task ids that it chose.
     pub followed: Option<Vec<String>>,
     pub list_length: Option<u32>,
+    /// Where it ran. None leaves what is known of the try.
+    pub hostname: Option<Arc<str>>,
 }
 
 /// A try that is over and followed by another.

@@ -157,6 +157,8 @@ pub struct TaskInstanceRow {
     pub list_length: Option<u32>,
     /// What the instance of a mapped task is called.
     pub rendered_map_index: Option<String>,
+    /// Where the try ran last: a worker's name, or that of the server's own machine. None: it did not run, or still runs.
+    pub hostname: Option<String>,
 }
 
 /// What a task instance waits for, beside its `wake_at`.

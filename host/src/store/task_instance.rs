@@ -154,6 +154,7 @@ impl FromRow for TaskInstanceRow {
             followed: followed.map_err(|error| sqlx::Error::Decode(error.into()))?,
             list_length: row.try_get("list_length")?,
             rendered_map_index: row.try_get("rendered_map_index")?,
+            hostname: row.try_get("hostname")?,
         })
     }
 }

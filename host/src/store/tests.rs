@@ -181,6 +181,7 @@ fn update(key: InstanceKey, state: TaskState, try_number: u32) -> InstanceUpdate
         message: None,
         followed: None,
         list_length: None,
+        hostname: None,
     }
 }
 

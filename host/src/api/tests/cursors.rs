@@ -63,6 +63,7 @@ async fn seed(store: &Store) {
         message: None,
         followed: None,
         list_length: None,
+        hostname: None,
     };
     let new = |(number, map_index)| InstanceNew {
         key: key(number, map_index),

@@ -161,6 +161,7 @@ pub(crate) async fn seed(store: &Store) -> Hidden {
         message: None,
         followed: None,
         list_length: None,
+        hostname: None,
     };
     let origin = |run, parent: i64, depth| {
         let dag_run = DagRunKey(run);

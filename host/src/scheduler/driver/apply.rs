@@ -23,6 +23,7 @@ impl<D: Dispatch> Driver<D> {
             label,
             retry_delay,
             list_length,
+            hostname,
             ..
         } = completion;
         let key = id.instance.dag_run;
@@ -42,6 +43,7 @@ impl<D: Dispatch> Driver<D> {
         } else {
             self.discard(recording);
         }
+        turn.ran_at(&id, hostname);
         turn.tick.commit.labels.extend(label.filter(|_| is_current).map(|label| (id.instance.clone(), label)));
         let mut message = message;
         let mut wait = None;
@@ -140,7 +142,11 @@ impl<D: Dispatch> Driver<D> {
                     self.running = self.running.saturating_sub(1);
                     self.admission.release(slots, instance);
                 }
-                Command::Kill(attempt) => turn.tick.kill(attempt_id(key, &run.version, &attempt)),
+                Command::Kill(attempt) => {
+                    let id = attempt_id(key, &run.version, &attempt);
+                    turn.ran_at(&id, self.executor.host_of(&id));
+                    turn.tick.kill(id);
+                }
                 Command::WakeAt(at) => {
                     if let Some(before) = run.wake_at.replace(at) {
                         self.timers.remove(&(before, Timer::Run(key)));

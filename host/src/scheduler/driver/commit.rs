@@ -60,6 +60,11 @@ impl<D: Dispatch> Driver<D> {
         let listened = self.changes.receiver_count() > 0;
         let traced = self.config.telemetry.traces.is_on();
         let now = turn.now();
+        let hosts = std::mem::take(&mut turn.hosts);
+        let host_of = |id: &InstanceKey, row: &InstanceSnapshot| {
+            let (try_number, host) = hosts.get(id)?;
+            (*try_number == row.try_number && row.start_date.is_some()).then(|| Arc::clone(host))
+        };
         let commit = &mut turn.tick.commit;
         let mut changes = Vec::new();
         for (key, rows) in std::mem::take(&mut turn.instances) {
@@ -89,7 +94,10 @@ impl<D: Dispatch> Driver<D> {
                     if traced && change.ended.as_ref().is_some_and(|ended| ends_now(&ended.row)) {
                         turn.tries_told.push(told(Told::History(commit.histories.len())));
                     }
-                    let ended = change.ended.map(|ended| Box::new(update_of(id.clone(), ended.row, ended.message)));
+                    let ended = change.ended.map(|ended| {
+                        let hostname = host_of(&id, &ended.row);
+                        Box::new(InstanceUpdate { hostname, ..update_of(id.clone(), ended.row, ended.message) })
+                    });
                     commit.histories.push(HistoryNew { key: id.clone(), ended });
                 }
                 if change.drop_results {
@@ -112,7 +120,8 @@ impl<D: Dispatch> Driver<D> {
                     turn.tries_told.push(told(Told::Instance(commit.instances.len())));
                 }
                 if !change.is_new || !untouched {
-                    commit.instances.push(update_of(id, change.row, change.message));
+                    let hostname = host_of(&id, &change.row);
+                    commit.instances.push(InstanceUpdate { hostname, ..update_of(id, change.row, change.message) });
                 }
             }
         }
@@ -321,6 +330,7 @@ fn update_of(key: InstanceKey, row: InstanceSnapshot, message: Option<String>) -
         message,
         followed: row.followed.map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect()),
         list_length: row.list_length,
+        hostname: None,
     }
 }
 

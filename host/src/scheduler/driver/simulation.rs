@@ -139,6 +139,10 @@ impl Dispatch for Script {
         self.0.lock().unwrap().killed.push(attempt.clone());
     }
 
+    fn host_of(&self, _: &AttemptId) -> Option<Arc<str>> {
+        None
+    }
+
     fn forget_result(&self, _: &InstanceKey) {}
 
     fn discard(&self, _: Vec<String>) {}
@@ -500,6 +504,7 @@ fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorE
         label: None,
         retry_delay: None,
         list_length: None,
+        hostname: None,
         started_at: now,
         ended_at: now,
     }))

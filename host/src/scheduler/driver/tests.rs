@@ -4,6 +4,7 @@ mod assets;
 mod conf;
 mod deadlines;
 mod delete;
+mod hosts;
 mod many;
 mod mapped;
 mod rendered;
@@ -44,6 +45,10 @@ impl Dispatch for Script {
 
     fn kill(&self, attempt: &AttemptId) {
         self.0.lock().unwrap().remove(&attempt.instance);
+    }
+
+    fn host_of(&self, attempt: &AttemptId) -> Option<Arc<str>> {
+        self.0.lock().unwrap().contains_key(&attempt.instance).then(|| "worker-1".into())
     }
 
     fn forget_result(&self, _: &InstanceKey) {}
@@ -193,6 +198,7 @@ impl World {
             label: None,
             retry_delay: None,
             list_length: None,
+            hostname: None,
             started_at: self.now,
             ended_at: self.now,
         }))

@@ -135,6 +135,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
                 ended.and_then(|ended| ended.list_length),
                 ended.and_then(|ended| ended.followed.as_ref()).map(JsonText),
                 ended.and_then(|ended| ended.message.as_ref()),
+                ended.and_then(|ended| ended.hostname.as_deref()),
             )
         })
         .await?;
@@ -157,6 +158,7 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
                 instance.list_length,
                 instance.followed.as_ref().map(JsonText),
                 &instance.message,
+                instance.hostname.as_deref(),
             )
         })
         .await?;

@@ -31,6 +31,7 @@ async fn what_is_committed_reads_back_the_same() {
         message: Some("it \"failed\"; ' -- \u{1F512}".into()),
         followed: Some(vec!["y".into(), "z".into()]),
         list_length: Some(3),
+        hostname: Some("worker-1".into()),
     };
     let mapped = InstanceNew { key: InstanceKey { map_index: 7, ..y.clone() }, ..new_instance(DagRunKey(1), "y") };
     store
@@ -184,7 +185,11 @@ async fn large_commits_are_one_transaction() {
 async fn an_earlier_try_is_kept_as_it_was() {
     let store = TestStore::with_runs(1..=1).await;
     let x = instance(1, "x");
-    let first = InstanceUpdate { message: Some("boom".into()), ..update(x.clone(), TaskState::UpForRetry, 1) };
+    let first = InstanceUpdate {
+        message: Some("boom".into()),
+        hostname: Some("worker-1".into()),
+        ..update(x.clone(), TaskState::UpForRetry, 1)
+    };
     let commit = |instances| Commit { instances, now: at(1), ..Commit::default() };
     store.commit(&commit(vec![first])).await.unwrap();
     let mut second = commit(vec![update(x.clone(), TaskState::Running, 2)]);
@@ -192,13 +197,15 @@ async fn an_earlier_try_is_kept_as_it_was() {
     store.commit(&second).await.unwrap();
 
     let tries = store.task_instance_tries(&x).await.unwrap();
-    let seen: Vec<_> = tries.iter().map(|row| (row.try_number, row.state, row.message.as_deref())).collect();
-    assert_eq!(seen, [(1, TaskState::UpForRetry, Some("boom")), (2, TaskState::Running, None)]);
+    let seen = tries.iter().map(|row| (row.try_number, row.state, row.message.as_deref(), row.hostname.as_deref()));
+    let expected = [(1, TaskState::UpForRetry, Some("boom"), Some("worker-1")), (2, TaskState::Running, None, None)];
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
     assert_eq!(store.task_instance_tries(&instance(1, "y")).await.unwrap().len(), 1, "a try that never was");
 
     // One that ended in the commit in which the next begins.
     let ended = InstanceUpdate {
         message: Some("bang".into()),
+        hostname: Some("worker-2".into()),
         end_date: Some(at(2)),
         wake_at: Some(at(2)),
         ..update(x.clone(), TaskState::UpForRetry, 2)
@@ -209,6 +216,26 @@ async fn an_earlier_try_is_kept_as_it_was() {
     let second = &store.task_instance_tries(&x).await.unwrap()[1];
     assert_eq!((second.try_number, second.state, second.end_date), (2, TaskState::UpForRetry, Some(at(2))));
     assert_eq!((second.message.as_deref(), second.wake_at), (Some("bang"), Some(at(2))));
+    assert_eq!(second.hostname.as_deref(), Some("worker-2"));
+}
+
+#[tokio::test]
+async fn where_a_try_ran_stays_known_until_it_ends_elsewhere_or_is_cleared() {
+    let store = TestStore::with_runs(1..=1).await;
+    let x = instance(1, "x");
+    let host = async |update: InstanceUpdate| {
+        store.commit(&Commit { instances: vec![update], now: at(1), ..Commit::default() }).await.unwrap();
+        store.task_instance_get(&x).await.unwrap().unwrap().hostname
+    };
+    let ended = |hostname: &str| InstanceUpdate {
+        hostname: Some(hostname.into()),
+        ..update(x.clone(), TaskState::UpForReschedule, 1)
+    };
+    assert_eq!(host(ended("worker-1")).await.as_deref(), Some("worker-1"));
+    assert_eq!(host(update(x.clone(), TaskState::Running, 1)).await.as_deref(), Some("worker-1"));
+    assert_eq!(host(ended("worker-2")).await.as_deref(), Some("worker-2"));
+    let cleared = InstanceUpdate { start_date: None, ..update(x.clone(), TaskState::None, 1) };
+    assert_eq!(host(cleared).await, None);
 }
 
 #[tokio::test]

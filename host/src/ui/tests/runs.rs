@@ -149,6 +149,7 @@ pub fn add_instance(
         message,
         followed: None,
         list_length: None,
+        hostname: None,
     });
 }
 

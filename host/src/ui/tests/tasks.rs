@@ -43,6 +43,7 @@ async fn each_try_can_be_chosen_and_none_that_never_was() {
             message: None,
             followed: None,
             list_length: None,
+            hostname: None,
         };
         let commit = Commit { instances: vec![update], now: at(NOW), ..Commit::default() };
         world.ui.store.commit(&commit).await.unwrap();

@@ -33,6 +33,7 @@ struct TryLine {
     state: StateView,
     started: When,
     duration: Lasting,
+    host: String,
     message: Html,
 }
 
@@ -63,6 +64,7 @@ pub async fn view(ui: &UiState, found: &Found, zone: Zones, now: Timestamp) -> R
             state: row.state.into(),
             started: When { at: row.start_date, zone },
             duration: Lasting::between(row.start_date, row.end_date, now),
+            host: ui.scheduler.host_of(&row).unwrap_or_default(),
             message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
         })
         .collect();

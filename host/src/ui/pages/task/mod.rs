@@ -237,7 +237,7 @@ pub async fn show(
         mark_href: found.href("/mark", &[]),
         message: row.and_then(message),
         questions: super::approvals::questions(&ui, &found, zone).await?,
-        facts: facts(&found, &waits_for(&ui, &found, scope.seen()).await, zone, now),
+        facts: facts(&ui, &found, &waits_for(&ui, &found, scope.seen()).await, zone, now),
         instances: instances(&ui, &found, &query).await?,
         tabs: tabs
             .map(|(name, text)| Tab {
@@ -278,7 +278,7 @@ async fn waits_for(ui: &UiState, found: &Found, seen: &DagSet) -> Vec<String> {
     waits.unwrap_or_default().iter().map(|wait| wait.reason(seen)).collect()
 }
 
-fn facts(found: &Found, waits_for: &[String], zone: Zones, now: Timestamp) -> Facts {
+fn facts(ui: &UiState, found: &Found, waits_for: &[String], zone: Zones, now: Timestamp) -> Facts {
     let Some(row) = &found.row else {
         return Facts::new().text("State", "it has no instance yet: its run or its list is not there");
     };
@@ -306,6 +306,7 @@ fn facts(found: &Found, waits_for: &[String], zone: Zones, now: Timestamp) -> Fa
         .html("Started", both(row.start_date))
         .html("Ended", both(row.end_date))
         .html("Duration", Lasting::between(row.start_date, row.end_date, now))
+        .maybe("Ran on", ui.scheduler.host_of(row))
         .text("Waited for a slot", Span::between(row.scheduled_at, row.start_date.or(row.end_date), now))
         .text("Pool", pool(&row.pool, row.pool_slots))
         .text("Entry", &row.entry)
