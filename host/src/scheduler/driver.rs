@@ -56,7 +56,7 @@ use crate::{
         time::{Clock, Timestamp},
         wait::{RunChoice, Wait},
     },
-    store::{DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, Store, StoreError},
+    store::{self, DagRunKey, DagRunNew, DagRunRow, DagVersionKey, InstanceKey, Store, StoreError},
 };
 
 /// Events and requests that are applied in one turn, at most.
@@ -242,13 +242,13 @@ impl<D: Dispatch> Driver<D> {
         for request in requests.drain(..) {
             if request.deletes() {
                 // Rows that go at once must not be among those that this turn changes.
-                self.settle(&mut turn).await?;
+                store::patiently(self.settle(&mut turn)).await?;
                 self.commit(std::mem::replace(&mut turn, Turn::new(now))).await?;
             }
             self.request(request, &mut turn).await?;
         }
         self.due(&mut turn);
-        self.settle(&mut turn).await?;
+        store::patiently(self.settle(&mut turn)).await?;
         self.commit(turn).await
     }
 

@@ -101,7 +101,7 @@ const READ_ONLY: &str = "25006";
 /// SQLite's `INTERRUPT`, and PostgreSQL's `query_canceled`.
 const TOO_SLOW: [&str; 2] = ["9", "57014"];
 
-fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
+pub(super) fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else {
         return false;
     };

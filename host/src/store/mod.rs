@@ -95,7 +95,7 @@ pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, LastRunFilter, TagMatch}
 pub use dag_numbers::StoredNumbers;
 pub use dag_run::{DagRunFilter, DagRunOrder, MAX_LISTED_CONF_BYTES};
 pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};
-pub use db::slow_statements;
+pub use db::{patiently, slow_statements};
 pub use deletion::{Gone, Swept};
 pub use error::StoreError;
 pub use event_log::{EventFilter, EventNew, EventOrder, EventRow};

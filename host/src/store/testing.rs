@@ -1,6 +1,7 @@
 //! Databases for tests: SQLite, or PostgreSQL if a server is named. And what goes wrong with them.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     path::Path,
     sync::{
@@ -62,6 +63,30 @@ impl CommitFault {
             return Err(StoreError::Stale);
         }
         Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed))
+    }
+}
+
+thread_local! {
+    static READS: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Of what this thread reads, lets `count` statements find no database, after as many as `pass`.
+pub fn plan_failing_reads(pass: u32, count: u32) {
+    READS.set((pass, count));
+}
+
+/// What becomes of the answer to a statement that reads.
+pub(super) fn befall_read<T>(answer: sqlx::Result<T>) -> sqlx::Result<T> {
+    match READS.get() {
+        (0, 0) => answer,
+        (0, count) => {
+            READS.set((0, count - 1));
+            Err(sqlx::Error::PoolTimedOut)
+        }
+        (pass, count) => {
+            READS.set((pass - 1, count));
+            answer
+        }
     }
 }
 

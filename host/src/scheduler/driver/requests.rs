@@ -15,7 +15,9 @@ use crate::{
         wait::{RunChoice, WhichRun},
     },
     scheduler::{Change, ClearRequest, MarkRequest, Origin, RequestError, RunRequest, tick::Dispatch},
-    store::{DagRunFilter, DagRunKey, DagRunNew, DagRunOrder, DagRunRow, InstanceKey, Page, Range, Spans, StoreError},
+    store::{
+        self, DagRunFilter, DagRunKey, DagRunNew, DagRunOrder, DagRunRow, InstanceKey, Page, Range, Spans, StoreError,
+    },
 };
 
 /// Runs that one clear or mark may be about.
@@ -50,18 +52,7 @@ impl<D: Dispatch> Driver<D> {
                 answer_run(reply, done, turn);
             }
             Request::ReloadDags { dag_ids, reply } => {
-                let mut decisions = self.store.dag_decisions(&dag_ids).await?;
-                self.grants.clear();
-                for dag_id in dag_ids {
-                    if let Some(row) = self.store.dag_get(&dag_id).await? {
-                        self.admission.set_paused(&dag_id, row.is_paused);
-                        let limits = self.store.dag_numbers_get(&dag_id).await?;
-                        self.limit_dag(&dag_id, limits);
-                        self.dags.put(row, decisions.remove(&dag_id).unwrap_or_default());
-                        self.enter_keys(&dag_id).await?;
-                        self.touched.insert(dag_id);
-                    }
-                }
+                store::patiently(self.reload_dags(dag_ids)).await?;
                 turn.tick.answer(reply, Ok(()));
             }
             Request::SetPaused { dag_id, paused, reply } => {
@@ -109,7 +100,7 @@ impl<D: Dispatch> Driver<D> {
                 answer(reply, done, turn);
             }
             Request::ReloadPools { reply } => {
-                self.reload_pools().await?;
+                store::patiently(self.reload_pools()).await?;
                 turn.tick.answer(reply, Ok(()));
             }
             Request::CreateBackfill { new, reply } => {
@@ -129,6 +120,22 @@ impl<D: Dispatch> Driver<D> {
                 reply.send(waits);
             }
             Request::Stop => {}
+        }
+        Ok(())
+    }
+
+    async fn reload_dags(&mut self, dag_ids: Vec<DagId>) -> Result<(), StoreError> {
+        let mut decisions = self.store.dag_decisions(&dag_ids).await?;
+        self.grants.clear();
+        for dag_id in dag_ids {
+            if let Some(row) = self.store.dag_get(&dag_id).await? {
+                self.admission.set_paused(&dag_id, row.is_paused);
+                let limits = self.store.dag_numbers_get(&dag_id).await?;
+                self.limit_dag(&dag_id, limits);
+                self.dags.put(row, decisions.remove(&dag_id).unwrap_or_default());
+                self.enter_keys(&dag_id).await?;
+                self.touched.insert(dag_id);
+            }
         }
         Ok(())
     }
@@ -494,9 +501,14 @@ impl<D: Dispatch> Driver<D> {
     /// Loads a run that is not. A finished one is unloaded at the end of the turn if nothing made it go on.
     pub(super) async fn ensure_loaded(&mut self, row: DagRunRow, turn: &mut Turn) -> Outcome<()> {
         if !self.runs.contains_key(&row.key) {
-            self.queued.remove(&row.key);
+            let queued = self.queued.remove(&row.key);
             let (dag_id, run_id) = (row.dag_id.clone(), row.run_id.clone());
-            let run = self.load(row, turn).await?.ok_or_else(|| {
+            let loaded = self.load(row, turn).await;
+            if loaded.is_err() {
+                // It waits as before.
+                self.queued.extend(queued.map(|row| (row.key, row)));
+            }
+            let run = loaded?.ok_or_else(|| {
                 RequestError::Conflict(format!(
                     "dag_run `{run_id}` of dag `{dag_id}` can't be loaded; see the server's log"
                 ))

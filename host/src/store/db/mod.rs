@@ -11,7 +11,7 @@ mod value;
 
 pub use connection::{Connection, Executor, Pool};
 pub(super) use query::each;
-pub use query::{Builder, Query, QueryAs, Sql, query, query_as, query_scalar};
+pub use query::{Builder, Query, QueryAs, Sql, patiently, query, query_as, query_scalar};
 pub use row::{FromRow, Row};
 pub use slow::slow_statements;
 pub use value::{Bind, Json, Raw, Read, Value};

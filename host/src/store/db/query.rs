@@ -17,6 +17,7 @@ use super::{
     slow::Timed,
     value::{Bind, Read, Value},
 };
+use crate::store::error::is_transient;
 
 /// A statement's text, for each database. Parameters are `$1`, `$2`, ...
 #[derive(Debug, Clone)]
@@ -79,6 +80,15 @@ impl From<&'static str> for Sql {
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
+tokio::task_local! {
+    static PATIENT: ();
+}
+
+/// Carries out what can't be left half done: while the database is away, or busy, what it reads is asked for again without an end.
+pub fn patiently<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    PATIENT.scope((), work)
+}
+
 /// Whoever reads has nothing to undo when the connection is lost, and asks again: the scheduler would have to read all of its
 /// state anew.
 struct Patience(Instant);
@@ -88,13 +98,36 @@ impl Patience {
         Self(Instant::now())
     }
 
-    /// Whether the statement is worth another try, now.
-    async fn may_ask_again(&self, error: Option<&sqlx::Error>) -> bool {
-        let is_worth_it = error.is_some_and(is_lost) && self.0.elapsed() < PATIENCE;
-        if is_worth_it {
-            tokio::time::sleep(PAUSE).await;
+    /// The answer to a statement; none: it is worth another try, now.
+    async fn judge<T>(&self, answer: sqlx::Result<T>) -> Option<sqlx::Result<T>> {
+        #[cfg(test)]
+        let answer = crate::store::testing::befall_read(answer);
+        if answer.as_ref().err().is_none_or(|error| !self.is_worth_it(error)) {
+            return Some(answer);
         }
-        is_worth_it
+        drop(answer);
+        tokio::time::sleep(PAUSE).await;
+        None
+    }
+
+    fn is_worth_it(&self, error: &sqlx::Error) -> bool {
+        if PATIENT.try_with(|()| ()).is_err() {
+            return is_lost(error) && self.0.elapsed() < PATIENCE;
+        }
+        let may_pass = may_pass(error);
+        if may_pass {
+            tracing::error!(error = error as &dyn std::error::Error, "the database is asked again");
+        }
+        may_pass
+    }
+}
+
+/// Whether it says something about the database or the moment, not about the statement.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => is_transient(&**error),
+        sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) => true,
+        _ => is_lost(error),
     }
 }
 
@@ -191,13 +224,19 @@ impl Query {
         }
         let _timed = self.sql.timed();
         Ok(match on.into() {
-            Executor::SqlitePool(on) => all(self.sqlite()?.fetch_all(on).await?, Row::Sqlite),
+            Executor::SqlitePool(on) => {
+                let patience = Patience::new();
+                loop {
+                    if let Some(rows) = patience.judge(self.clone().sqlite()?.fetch_all(on).await).await {
+                        break all(rows?, Row::Sqlite);
+                    }
+                }
+            }
             Executor::Sqlite(on) => all(self.sqlite()?.fetch_all(on).await?, Row::Sqlite),
             Executor::PostgresPool(on) => {
                 let patience = Patience::new();
                 loop {
-                    let rows = self.clone().postgres()?.fetch_all(on).await;
-                    if !patience.may_ask_again(rows.as_ref().err()).await {
+                    if let Some(rows) = patience.judge(self.clone().postgres()?.fetch_all(on).await).await {
                         break all(rows?, Row::Postgres);
                     }
                 }
@@ -209,13 +248,19 @@ impl Query {
     pub async fn fetch_optional<'c>(self, on: impl Into<Executor<'c>>) -> sqlx::Result<Option<Row>> {
         let _timed = self.sql.timed();
         Ok(match on.into() {
-            Executor::SqlitePool(on) => self.sqlite()?.fetch_optional(on).await?.map(Row::Sqlite),
+            Executor::SqlitePool(on) => {
+                let patience = Patience::new();
+                loop {
+                    if let Some(row) = patience.judge(self.clone().sqlite()?.fetch_optional(on).await).await {
+                        break row?.map(Row::Sqlite);
+                    }
+                }
+            }
             Executor::Sqlite(on) => self.sqlite()?.fetch_optional(on).await?.map(Row::Sqlite),
             Executor::PostgresPool(on) => {
                 let patience = Patience::new();
                 loop {
-                    let row = self.clone().postgres()?.fetch_optional(on).await;
-                    if !patience.may_ask_again(row.as_ref().err()).await {
+                    if let Some(row) = patience.judge(self.clone().postgres()?.fetch_optional(on).await).await {
                         break row?.map(Row::Postgres);
                     }
                 }

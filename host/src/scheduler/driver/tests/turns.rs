@@ -5,7 +5,10 @@ use crate::{
     executor::Rendered,
     model::ids::XComKey,
     scheduler::ClearRequest,
-    store::{RecordingRow, XComBody, XComFilter, XComNew, testing::CommitFault},
+    store::{
+        RecordingRow, XComBody, XComFilter, XComNew,
+        testing::{CommitFault, plan_failing_reads},
+    },
 };
 
 /// One whose tasks try again at once.
@@ -153,4 +156,30 @@ async fn of_what_a_try_became_in_one_turn_the_last_counts() {
     let key = (instance(&run, "x"), 1);
     let fields = world.store.rendered_fields_list(std::slice::from_ref(&key)).await.unwrap();
     assert_eq!(fields[&key], r#"{"n":2}"#);
+}
+
+#[tokio::test]
+async fn a_turn_asks_a_database_that_is_away_until_it_answers() {
+    let mut world = World::new(vec![dag("a", &["x"])]).await;
+    plan_failing_reads(0, 3);
+    // The dag is read when its first run starts.
+    let run = world.trigger("a", "run", None).await;
+    assert!(world.runs(&run, "x"));
+}
+
+#[tokio::test]
+async fn a_queued_run_that_can_not_be_read_when_it_is_asked_for_waits_as_before() {
+    let mut one_at_a_time = dag("a", &["x"]);
+    one_at_a_time["max_active_runs"] = 1.into();
+    let mut world = World::new(vec![one_at_a_time]).await;
+    let first = world.trigger("a", "first", None).await;
+    let second = world.trigger("a", "second", None).await;
+    world.crash().await;
+    // The run itself is found, its instances are not.
+    plan_failing_reads(1, 1);
+    let (dag_id, run_id) = (dag_id("a"), second.run_id.clone());
+    let marked = world.ask(|reply| Request::MarkRun { dag_id, run_id, state: RunState::Failed, reply }).await;
+    assert!(marked.is_err());
+    world.end(&first, "x", AttemptResult::Success).await;
+    assert!(world.runs(&second, "x"));
 }
