@@ -17,6 +17,10 @@ impl<D: Dispatch> Driver<D> {
         let row = self.store.dag_run_get(dag_id, run_id).await?.ok_or_else(none)?;
         let instance = InstanceKey { dag_run: row.key, task_id: task_id.clone(), map_index: *map_index };
         if let Some(delivery) = &request.delivery {
+            let is_it = |new: &&AnswerNew| new.instance == instance && new.delivery.as_ref() == Some(delivery);
+            if let Some(of_turn) = turn.tick.commit.answers.iter().find(is_it) {
+                return Ok(of_turn.answer.clone());
+            }
             let before = self.store.approval_get_delivered(&instance, delivery).await?;
             if let Some(answer) = before.and_then(|asked| asked.answer) {
                 return Ok(answer);

@@ -1,5 +1,6 @@
 //! The real loop over a real database, several dags, virtual time, attempts that end as the test says.
 
+mod approvals;
 mod assets;
 mod conf;
 mod deadlines;
