@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use airlock_tests::{ADMIN_PASSWORD, Client, Server, Shell, build, cli::Done, until};
+use airlock_tests::{ADMIN_PASSWORD, Client, Server, Shell, build, cli::Done, http::RUN_LIMIT, until};
 use serde_json::{Value, json};
 
 fn wasm(name: &str) -> String {
@@ -253,6 +253,32 @@ async fn a_log_is_followed_over_its_tries_to_its_end() {
     let log = log.ok();
     assert!(log.contains("not yet"), "{log}");
     assert_eq!(shell.run(&["runs", "show", "retried", run_id, "-o", "json"]).await.json()["state"], "success");
+}
+
+#[tokio::test]
+async fn a_log_is_followed_over_the_end_of_a_server_and_the_start_of_the_next() {
+    let mut server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    shell.run(&["deploy", &wasm("hostile")]).await.ok();
+    let args = ["dags", "trigger", "busy_bees", "--params", r#"{"steps":20}"#, "-o", "json"];
+    let run = shell.run(&args).await.json();
+    let run_id = run["dag_run_id"].as_str().unwrap();
+    let log_of = ["tasks", "logs", "busy_bees", run_id, "slow_a"];
+    let follow = [&log_of[..], &["-f"]].concat();
+    let restart = async {
+        until("it has begun", RUN_LIMIT, async || {
+            let log = shell.run(&log_of).await;
+            log.out.contains("step 10 of slow_a").then_some(())
+        })
+        .await;
+        server.kill();
+        server.restart().await;
+    };
+    let (followed, ()) = tokio::join!(shell.run(&follow), restart);
+    assert!(followed.err.contains("asked for again"), "{}", followed.err);
+    let log = followed.ok();
+    assert_eq!(log.matches("step 0 of slow_a").count(), 2, "{log}");
+    assert_eq!(log.matches("step 19 of slow_a").count(), 1, "{log}");
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ impl DevArgs {
 
 async fn follow(client: &Client, log: &LogOf) -> Result<()> {
     let name = if log.map_index < 0 { log.task_id.clone() } else { format!("{}[{}]", log.task_id, log.map_index) };
-    log.print(client, true, |line| output::print(&format!("{name} | {}\n", tasks::plain_line(line)))).await
+    log.print(client, true, 0, |line| output::print(&format!("{name} | {}\n", tasks::plain_line(line)))).await
 }
 
 /// Builds a crate and answers its components.

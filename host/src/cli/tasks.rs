@@ -1,6 +1,6 @@
 //! `airlock tasks`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use reqwest::{Method, header};
@@ -12,9 +12,13 @@ use super::{
     output::{self, Column, Format},
     wait,
 };
+use crate::model::time::Timestamp;
 
 /// How often to look for the next try of a task instance that is not over.
 const NEXT_TRY_PAUSE: Duration = Duration::from_millis(500);
+/// A log that breaks off so often, each time before it could be followed for this long, is given up.
+const MOST_BROKEN: u32 = 20;
+const LIVED: Duration = Duration::from_secs(5);
 
 /// Columns of a list of task instances.
 pub const INSTANCE_COLUMNS: &[Column] = &[
@@ -256,18 +260,20 @@ impl LogsArgs {
         let path = self.instance.path();
         // The try that is printed next; none: that which is the present one when the instance is first seen.
         let mut next = self.try_number.map(u64::from);
+        let mut printed = Printed::default();
         loop {
             // States are asked first: what an attempt wrote is all there when the state says that it is over, and a run that is not
             // queued has its instances.
             let is_to_come = self.follow && self.is_to_come(client).await?;
-            let found = client.get(&path, &[]).await;
+            let found = self.ask(client, &path).await;
             if is_to_come && found.as_ref().is_err_and(|error| error.status() == Some(404)) {
                 next = next.or(Some(1));
                 tokio::time::sleep(NEXT_TRY_PAUSE).await;
                 continue;
             }
             let row = found?;
-            let is_over = row.get("state").and_then(Value::as_str).is_some_and(wait::is_finished);
+            let state = row.get("state").and_then(Value::as_str).unwrap_or_default();
+            let is_over = wait::is_finished(state);
             let present = row.get("try_number").and_then(Value::as_u64).unwrap_or(0);
             let first = next.unwrap_or_else(|| present.max(1));
             let last = self.try_number.map_or(present, |number| present.min(number.into()));
@@ -275,7 +281,7 @@ impl LogsArgs {
             if let Some(log) = LogOf::present_try(&self.instance.dag_id, &self.instance.run_id, &row) {
                 for try_number in first..=last {
                     let log = LogOf { try_number, ..log.clone() };
-                    log.print(client, self.follow, |line| print_line(line, format)).await?;
+                    printed.print(client, &log, self.follow, format).await?;
                 }
             }
             if last < first && !self.follow {
@@ -283,7 +289,9 @@ impl LogsArgs {
                 return Err(CliError::text(Kind::NotFound, format!("task `{task_id}` has no try {first}"))
                     .hint("wait for it with --follow"));
             }
-            next = Some(first.max(last + 1));
+            // One that was lost, or waits to be started again, goes on in the same log.
+            let goes_on = self.follow && last == present && !is_over && state != "up_for_retry";
+            next = Some(if goes_on { first.max(last) } else { first.max(last + 1) });
             if !self.follow || is_over || self.try_number.is_some_and(|number| next > Some(number.into())) {
                 return Ok(());
             }
@@ -293,8 +301,67 @@ impl LogsArgs {
 
     /// Whether the run is queued: it has its task instances once it starts.
     async fn is_to_come(&self, client: &Client) -> Result<bool> {
-        let run = client.get(&["dags", &self.instance.dag_id, "dagRuns", &self.instance.run_id], &[]).await?;
+        let run = self.ask(client, &["dags", &self.instance.dag_id, "dagRuns", &self.instance.run_id]).await?;
         Ok(run["state"] == "queued")
+    }
+
+    async fn ask(&self, client: &Client, segments: &[&str]) -> Result<Value> {
+        if self.follow { wait::ask(client, segments).await } else { client.get(segments, &[]).await }
+    }
+}
+
+/// How far the log of a try is printed.
+#[derive(Debug, Default)]
+struct Printed {
+    try_number: u64,
+    /// Lines that came, and the latest of their times.
+    lines: u64,
+    until: Timestamp,
+    /// So many lines come once more.
+    again: u64,
+}
+
+impl Printed {
+    /// Prints what there is more of the log; with `follow` until the attempt has ended. If the server goes away meanwhile, it goes on
+    /// when there is one again.
+    async fn print(&mut self, client: &Client, log: &LogOf, follow: bool, format: Format) -> Result<()> {
+        if self.try_number != log.try_number {
+            *self = Self { try_number: log.try_number, ..Self::default() };
+        }
+        let mut broken = 0;
+        loop {
+            let (since, first) = (Instant::now(), self.lines);
+            let each = |line: &Value| if self.is_new(line) { print_line(line, format) } else { Ok(()) };
+            match log.print(client, follow, first, each).await {
+                Err(error) if follow && error.kind() == Kind::Unreachable => {
+                    broken = if since.elapsed() > LIVED { 1 } else { broken + 1 };
+                    if broken > MOST_BROKEN {
+                        return Err(error);
+                    }
+                    output::note("the log broke off; it is asked for again");
+                    tokio::time::sleep(NEXT_TRY_PAUSE).await;
+                    // If there is none for a minute, this fails.
+                    wait::ask(client, &["version"]).await?;
+                    self.begin_again();
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Lets all lines come once more: a server that was killed may have lost the last of them.
+    fn begin_again(&mut self) {
+        (self.again, self.lines) = (self.again.max(self.lines), 0);
+    }
+
+    /// Counts a line, and answers whether it has not come before.
+    fn is_new(&mut self, line: &Value) -> bool {
+        let at = line.get("timestamp").and_then(Value::as_str).and_then(|at| at.parse::<Timestamp>().ok());
+        let at = at.unwrap_or_default();
+        let is_new = self.lines >= self.again || at > self.until;
+        self.lines += 1;
+        self.until = self.until.max(at);
+        is_new
     }
 }
 
@@ -321,14 +388,21 @@ impl LogOf {
         })
     }
 
-    /// Hands the lines to `each`; with `follow` until the try has ended.
+    /// Hands the lines from `first` on, counted from 0, to `each`; with `follow` until no attempt of the try runs.
     ///
     /// # Errors
     /// If the log can't be read, or `each` fails.
-    pub async fn print(&self, client: &Client, follow: bool, mut each: impl FnMut(&Value) -> Result<()>) -> Result<()> {
+    pub async fn print(
+        &self,
+        client: &Client,
+        follow: bool,
+        first: u64,
+        mut each: impl FnMut(&Value) -> Result<()>,
+    ) -> Result<()> {
         let number = self.try_number.to_string();
         let segments = ["dags", &self.dag_id, "dagRuns", &self.run_id, "taskInstances", &self.task_id, "logs", &number];
-        let query = [("map_index", self.map_index.to_string()), ("follow", follow.to_string())];
+        let query =
+            [("map_index", self.map_index.to_string()), ("follow", follow.to_string()), ("token", first.to_string())];
         let request = client.request(Method::GET, &segments, &query)?.header(header::ACCEPT, "application/x-ndjson");
         let mut pieces = client.exchange(request).await?.bytes_stream();
         let mut line = Vec::new();
@@ -386,5 +460,15 @@ mod tests {
         });
         assert_eq!(plain_line(&line), "T ERROR no file error=gone n=3");
         assert_eq!(plain_line(&json!("raw\u{1b}")), "raw\u{fffd}");
+    }
+
+    #[test]
+    fn lines_that_come_again_are_known_also_if_the_last_of_them_were_lost() {
+        let line = |second: u32| json!({"timestamp": format!("2026-01-01T00:00:0{second}Z"), "event": "x"});
+        let mut printed = Printed::default();
+        assert!([0, 1, 1, 3].map(line).iter().all(|line| printed.is_new(line)));
+        printed.begin_again();
+        let new = [0, 1, 5, 5, 6].map(line).map(|line| printed.is_new(&line));
+        assert_eq!(new, [false, false, true, true, true]);
     }
 }
