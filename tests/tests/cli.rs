@@ -226,6 +226,16 @@ async fn a_server_is_reached_at_an_address_of_ipv6() {
 }
 
 #[tokio::test]
+async fn a_worker_is_told_how_a_url_is_written() {
+    for url in ["airlock:8080", "airlock", "ftp://airlock"] {
+        let shell =
+            Shell::new().env("AIRLOCK_WORKERS_URL", url).env("AIRLOCK_WORKERS_TOKEN", "a token that workers show");
+        let told = shell.run(&["serve", "--worker"]).await.failed(2);
+        assert!(told.contains("`workers.url`") && told.contains("http://airlock:8080"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_log_is_followed_over_its_tries_to_its_end() {
     let server = Server::start().await;
     let shell = Shell::signed_in(&server).await;
@@ -518,6 +528,10 @@ async fn completions_and_help_need_nothing() {
     let help = shell.run(&["--help"]).await.ok();
     assert!(help.contains("Exit codes:") && help.contains("deploy"));
     assert!(!help.contains("run-child"), "children are nobody's commands");
+    for command in [&["backup"][..], &["restore"], &["db", "move"], &["users", "add"]] {
+        let help = shell.run(&[command, &["--help"]].concat()).await.ok();
+        assert!(help.contains("[env: AIRLOCK_DATA_DIR]") && help.contains("[env: AIRLOCK_CONFIG]"), "{help}");
+    }
     assert!(shell.run(&["version"]).await.ok().contains("airlock"));
 }
 
@@ -525,6 +539,8 @@ async fn completions_and_help_need_nothing() {
 async fn a_new_project_builds_and_tests_at_once() {
     let shell = Shell::new();
     shell.run(&["new", "daily-sales"]).await.ok();
+    let made = shell.run(&["new", "it's here/daily-sales"]).await;
+    assert!(made.err.contains(r"cd 'it'\''s here/daily-sales'"), "{}", made.err);
     shell.run(&["new", "daily-sales"]).await.failed(4);
     shell.run(&["new", "Daily Sales"]).await.failed(2);
     // What has no name of its own, as `.`, is called as the folder is.

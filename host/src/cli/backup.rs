@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
-    local::LocalArgs,
+    local::{CONFIG_HELP, LocalArgs},
     output::{Format, note},
     services::{DataDir, MasterKeys, find_backups, open_backups, open_blobs},
     settings::{ServeConfig, SettingArgs, Settings},
@@ -48,11 +48,13 @@ pub struct RestoreArgs {
     /// Show the backups, and restore none.
     #[arg(long)]
     list: bool,
-    /// The data directory to make [env: `AIRLOCK_DATA_DIR`] [default: airlock-data].
-    #[arg(long, value_name = "DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "The data directory to make [env: AIRLOCK_DATA_DIR] [default: airlock-data]"
+    )]
     data_dir: Option<String>,
-    /// The server's settings file [env: `AIRLOCK_CONFIG`] [default: airlock.toml, if there is one].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = CONFIG_HELP)]
     config: Option<std::path::PathBuf>,
 }
 

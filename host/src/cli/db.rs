@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{
     error::{CliError, Kind, OrFail, Result},
+    local::{CONFIG_HELP, DATA_DIR_HELP},
     output::{Format, note},
     services::DataDir,
     settings::{ServeConfig, SettingArgs, Settings},
@@ -14,11 +15,9 @@ use crate::store::{Store, StoreConfig, StoreError, StorePlace, Synchronous};
 pub enum DbCommand {
     /// Copies all of the data directory's database to an empty one of PostgreSQL. The server must not run.
     Move {
-        /// The server's data directory [env: `AIRLOCK_DATA_DIR`] [default: airlock-data].
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", help = DATA_DIR_HELP)]
         data_dir: Option<String>,
-        /// The server's settings file [env: `AIRLOCK_CONFIG`] [default: airlock.toml, if there is one].
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", help = CONFIG_HELP)]
         config: Option<std::path::PathBuf>,
         /// The database, as `postgres://user:password@host/database`; by default that of `database.url`.
         #[arg(long, value_name = "URL")]

@@ -10,15 +10,17 @@ use super::{
 };
 use crate::blobs::Blobs;
 
+pub const DATA_DIR_HELP: &str = "The server's data directory [env: AIRLOCK_DATA_DIR] [default: airlock-data]";
+pub const CONFIG_HELP: &str =
+    "The server's settings file [env: AIRLOCK_CONFIG] [default: airlock.toml, if there is one]";
+
 /// Which data directory. A server may work on it at the same time.
 #[derive(Debug, clap::Args)]
 pub struct LocalArgs {
     // Both are global: of a command that has others below it, they may stand behind those, too.
-    /// The server's data directory [env: `AIRLOCK_DATA_DIR`] [default: airlock-data].
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help = DATA_DIR_HELP)]
     data_dir: Option<String>,
-    /// The server's settings file [env: `AIRLOCK_CONFIG`] [default: airlock.toml, if there is one].
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help = CONFIG_HELP)]
     config: Option<PathBuf>,
 }
 

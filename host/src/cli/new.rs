@@ -59,11 +59,18 @@ impl NewArgs {
             write(&path, &text).or_fail(Kind::Failed, || format!("can't write `{}`", path.display()))?;
         }
         note(&format!(
-            "made `{}`; next:\n  cd {0}\n  cargo test\n  cargo build --release --target wasm32-wasip2",
-            self.path.display()
+            "made `{}`; next:\n  cd {}\n  cargo test\n  cargo build --release --target wasm32-wasip2",
+            self.path.display(),
+            shell_word(&self.path.to_string_lossy())
         ));
         Ok(())
     }
+}
+
+/// `text` as a shell reads it as one word.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// A name that is a package, and (with `_` for `-`) a Rust function and a dag.

@@ -50,6 +50,18 @@ const MAX_REDIRECTS: u32 = 3;
 /// Of what a server says that can't answer just now.
 const MAX_SHOWN_CHARS: usize = 200;
 
+/// Reads `workers.url`.
+fn server_url(text: &str) -> Result<Url> {
+    const FORM: &str = "write it as http://airlock:8080";
+    let url = text.parse::<Url>().or_fail(Kind::Usage, || format!("`workers.url` is `{text}`, which is no URL"));
+    let url = url.map_err(|error| error.hint(FORM))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        let text = format!("`workers.url` is `{text}`, which begins neither with http:// nor with https://");
+        return Err(CliError::text(Kind::Usage, text).hint(FORM));
+    }
+    Ok(url)
+}
+
 /// What a worker is told.
 struct Worker {
     url: Url,
@@ -100,7 +112,7 @@ pub async fn work(config: &ServeConfig) -> Result<()> {
     // Nobody else in this process has done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let worker = Worker {
-        url: url.parse().or_fail(Kind::Usage, || format!("`{url}` is no URL"))?,
+        url: server_url(url)?,
         token,
         name,
         process: Uuid::new_v4(),
