@@ -107,7 +107,7 @@ pub enum Outcome {
         /// How long to wait before it, where the attempt said so.
         delay: Option<Duration>,
     },
-    /// Its runner died; says nothing about the task. It is started again, up to [`super::MAX_RESTARTS`] times a try.
+    /// Its runner died; says nothing about the task. It is started again, up to [`super::MAX_RESTARTS`] times a try, later each time.
     Lost,
     /// It was ended on request.
     Killed,

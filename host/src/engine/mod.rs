@@ -24,6 +24,7 @@
 //!  skipped | upstream_failed | removed            clear while running: restarting ──► none
 //! ```
 //!
+//! A try that is lost is scheduled again: at once the first time, by way of up_for_reschedule when that happens again.
 //! What is scheduled goes back to none when its upstream is cleared before it has its slots.
 //!
 //! What it promises: the same events give the same commands; a run restored from what was persisted goes on as the
@@ -42,6 +43,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 pub use admission::{Admission, Admitted, Demand, Key, RunKey, Waiting};
 pub use changes::Changes;
 pub use event::{
@@ -51,3 +54,5 @@ pub use run::{RunIdentity, RunState};
 
 /// How often one try is started again because its runner was lost, before it counts as failed.
 pub const MAX_RESTARTS: u32 = 5;
+/// How long the second restart waits; each one after it waits twice as long.
+const FIRST_RESTART_PAUSE: Duration = Duration::from_secs(1);

@@ -308,7 +308,7 @@ impl RunState {
                 let text = format!("its runner was lost {} times{last}", instance.restarts + 1);
                 self.fail(id, true, None, Some(&text), turn);
             }
-            Outcome::Lost | Outcome::Killed => self.restart(id, instance, message, turn),
+            Outcome::Lost | Outcome::Killed => self.lose(id, instance, message, turn),
         }
     }
 

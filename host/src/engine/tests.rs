@@ -114,10 +114,18 @@ fn later_is_the_same_try() {
 #[test]
 fn a_lost_attempt_is_a_restart_and_not_a_try_until_it_was_lost_too_often() {
     let mut driver = Driver::started(build(&chain(&["a"])));
-    for restart in 0..=MAX_RESTARTS {
+    for (restart, pause) in (0..=MAX_RESTARTS).zip([0, 1, 2, 4, 8, 0]) {
         let row = &driver.rows[&driver.id("a")];
         assert_eq!((row.try_number, row.restarts), (1, restart));
         driver.play("a", Outcome::Lost);
+        if pause > 0 {
+            assert_eq!((driver.state_of("a"), driver.state.is_busy()), (TaskState::UpForReschedule, false));
+            // Whoever takes over keeps to it.
+            driver.crash();
+            let lost_at = driver.now;
+            driver.sleep();
+            assert_eq!(driver.now, lost_at.after(Duration::from_secs(pause)));
+        }
     }
     assert_eq!(driver.state_of("a"), TaskState::Failed);
     assert_eq!(driver.messages[&driver.id("a")], "its runner was lost 6 times");
@@ -138,6 +146,10 @@ fn why_an_attempt_was_lost_is_told_until_it_runs_again() {
     );
     for _ in 0..MAX_RESTARTS {
         lose(&mut driver);
+        if driver.state_of("a") == TaskState::UpForReschedule {
+            assert_eq!(driver.messages[&driver.id("a")], "its pod `x` was evicted");
+            driver.sleep();
+        }
     }
     let told = "its runner was lost 6 times; the last time: its pod `x` was evicted";
     assert_eq!((driver.state_of("a"), &*driver.messages[&driver.id("a")]), (TaskState::Failed, told));

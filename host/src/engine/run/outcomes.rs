@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::{InstanceId, table::Instance},
+    super::{FIRST_RESTART_PAUSE, InstanceId, MAX_RESTARTS, table::Instance},
     Check, RunState, Turn, by_branch,
 };
 use crate::model::{
@@ -91,7 +91,16 @@ impl RunState {
         }
     }
 
-    /// Starts a try again that was lost, and keeps why.
+    /// Starts a try again that was lost, and keeps why. The first time at once; whatever it is that ends its runners has longer each time
+    /// after that.
+    pub(super) fn lose(&mut self, id: InstanceId, instance: Instance, why: Option<&str>, turn: &mut Turn) {
+        let Some(doublings) = instance.restarts.checked_sub(1) else { return self.restart(id, instance, why, turn) };
+        let wake_at = turn.now.after(FIRST_RESTART_PAUSE * 2_u32.saturating_pow(doublings.min(MAX_RESTARTS))).into();
+        let restarts = instance.restarts.saturating_add(1);
+        self.put(id, Instance { state: TaskState::UpForReschedule, restarts, wake_at, ..instance }, why, turn);
+    }
+
+    /// Starts a try again at once, and keeps why.
     pub(super) fn restart(&mut self, id: InstanceId, instance: Instance, why: Option<&str>, turn: &mut Turn) {
         let restarts = instance.restarts.saturating_add(1);
         let next = Instance { state: TaskState::Scheduled, restarts, scheduled_at: turn.now.into(), ..instance };
