@@ -8,7 +8,13 @@
 //! uploaded again under the next one. So what is deleted is asked for in a transaction that is fenced, and no request is
 //! begun when the lease is over. What is left is a request that is on its way for longer than the lease.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, RwLock},
@@ -44,6 +50,8 @@ pub struct Collector {
     pub metrics: Metrics,
     /// Held by who stores a component's object and has not committed its row.
     pub uploads: Arc<RwLock<()>>,
+    /// Objects that stand first and could not be deleted: they are passed over until all others had their turn.
+    pub stuck: AtomicU32,
 }
 
 /// Collects until it is dropped; `wake` says that there may be something.
@@ -64,20 +72,22 @@ pub async fn collect(collector: Collector, wake: Arc<Notify>) {
     }
 }
 
-async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -> Result<(), CollectError> {
+async fn collect_all(Collector { store, blobs, metrics, uploads, stuck }: &Collector) -> Result<(), CollectError> {
     while let Some(swept) = paced(store.leftover_sweep()).await? {
         count(metrics, &swept);
     }
     let mut failed = Ok(());
     loop {
-        let listed = store.garbage_list(BATCH).await?;
+        let passed = stuck.load(Ordering::Relaxed);
+        let listed = store.garbage_list_behind(passed, BATCH).await?;
         if listed.is_empty() {
+            stuck.store(0, Ordering::Relaxed);
             break;
         }
         // The object of a component has the same key when it is uploaded again.
         let has_components = listed.iter().any(|key| keys::is_component(key));
         let no_uploads = if has_components { Some(uploads.write().await) } else { None };
-        let mut claimed = store.garbage_claim(BATCH).await?;
+        let mut claimed = store.garbage_claim(passed, BATCH).await?;
         // One that came just now is for the next turn, in which there are no uploads.
         claimed.retain(|key| no_uploads.is_some() || !keys::is_component(key));
         // Or it was taken in again before whoever took it for garbage said so.
@@ -88,9 +98,14 @@ async fn collect_all(Collector { store, blobs, metrics, uploads }: &Collector) -
         let Some((gone, deleted)) = store.while_it_leads(blobs.delete_each(&claimed)).await else { return Ok(()) };
         store.garbage_forget(&gone).await?;
         metrics.deleted_objects(gone.len() as u64);
-        // One that can't be deleted keeps no other.
-        if gone.is_empty() && deleted.is_err() {
+        // One that can't be deleted keeps no other. If none of them can, the storage may be away: the others wait a while.
+        let is_vain = gone.is_empty() && deleted.is_err();
+        if deleted.is_err() {
+            let left = u32::try_from(claimed.len() - gone.len()).unwrap_or(u32::MAX);
+            stuck.store(passed.saturating_add(left), Ordering::Relaxed);
             failed = deleted;
+        }
+        if is_vain {
             break;
         }
     }
@@ -156,8 +171,13 @@ mod tests {
     /// A leader, and the object of a component that nothing needs any more.
     async fn collector(folder: &std::path::Path, blobs: &Blobs) -> (Collector, String) {
         let store = Store::open(&StoreConfig::of_test(folder).await).await.unwrap();
-        let collector =
-            Collector { store, blobs: blobs.clone(), metrics: Metrics::default(), uploads: Arc::new(RwLock::new(())) };
+        let collector = Collector {
+            store,
+            blobs: blobs.clone(),
+            metrics: Metrics::default(),
+            uploads: Arc::new(RwLock::new(())),
+            stuck: AtomicU32::new(0),
+        };
         let key = keys::component(&Digest([1; 32]), ComponentKind::Wasm);
         blobs.put(&key, "code".into()).await.unwrap();
         (collector, key)
@@ -217,6 +237,30 @@ mod tests {
         assert!(matches!(collect_all(&collector).await, Err(CollectError::Blobs(_))));
         assert!(!blobs.exists(&key).await.unwrap());
         assert_eq!(collector.store.garbage_list(9).await.unwrap(), ["artifacts/ab/held"]);
+    }
+
+    #[tokio::test]
+    async fn objects_that_can_not_be_deleted_keep_no_other_however_many_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = folder.path().join("objects");
+        let blobs = Blobs::open(&format!("file://{}", objects.display())).unwrap();
+        let (collector, key) = collector(folder.path(), &blobs).await;
+        let held: Vec<_> = (0..=BATCH).map(|number| format!("artifacts/ab/{number}")).collect();
+        for key in &held {
+            std::fs::create_dir_all(objects.join(key)).unwrap();
+        }
+        collector.store.garbage_add(&held).await.unwrap();
+        collector.store.garbage_add(std::slice::from_ref(&key)).await.unwrap();
+        // A whole batch of them ends a turn: it may as well be the storage that is away.
+        assert!(matches!(collect_all(&collector).await, Err(CollectError::Blobs(_))));
+        assert!(blobs.exists(&key).await.unwrap());
+        assert!(matches!(collect_all(&collector).await, Err(CollectError::Blobs(_))));
+        assert!(!blobs.exists(&key).await.unwrap());
+        // From then on the first have their turn again.
+        let first = objects.join(&held[0]);
+        std::fs::remove_dir(&first).unwrap();
+        assert!(matches!(collect_all(&collector).await, Err(CollectError::Blobs(_))));
+        assert!(!collector.store.garbage_list(9).await.unwrap().contains(&held[0]));
     }
 
     #[tokio::test]

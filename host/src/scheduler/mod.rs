@@ -43,7 +43,7 @@ mod version;
 mod waits;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU32};
 
 pub use backfills::PlannedRun;
 pub use change::Change;
@@ -184,6 +184,7 @@ impl Scheduler {
                 blobs: scheduler.blobs.clone(),
                 metrics: scheduler.metrics().clone(),
                 uploads,
+                stuck: AtomicU32::new(0),
             };
             let collector = garbage::collect(collector, garbage);
             let retention = retention::Job::new(scheduler.clone(), retention_commands, ended);

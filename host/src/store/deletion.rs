@@ -228,19 +228,24 @@ impl Store {
 
     /// Keys of objects that no row names any more.
     pub async fn garbage_list(&self, limit: u32) -> Result<Vec<String>, StoreError> {
-        let query = db::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE));
+        self.garbage_list_behind(0, limit).await
+    }
+
+    /// As [`garbage_list`](Self::garbage_list), without the `first` of them.
+    pub async fn garbage_list_behind(&self, first: u32, limit: u32) -> Result<Vec<String>, StoreError> {
+        let query = db::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE)).bind(first);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
-    /// As [`garbage_list`](Self::garbage_list), for who deletes them from object storage and then forgets them: as of a
+    /// As [`garbage_list_behind`](Self::garbage_list_behind), for who deletes them from object storage and then forgets them: as of a
     /// moment at which this process led, so that none is among them which another process has taken back.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] if it leads no more.
-    pub async fn garbage_claim(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+    pub async fn garbage_claim(&self, first: u32, limit: u32) -> Result<Vec<String>, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
-        let query = db::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE));
+        let query = db::query_scalar(include_str!("sql/garbage_list.sql")).bind(limit.min(MAX_PAGE)).bind(first);
         let listed = query.fetch_all(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(listed)

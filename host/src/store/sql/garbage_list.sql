@@ -1,1 +1,1 @@
-SELECT blob FROM garbage ORDER BY key LIMIT $1
+SELECT blob FROM garbage ORDER BY key LIMIT $1 OFFSET $2
