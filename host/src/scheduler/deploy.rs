@@ -60,12 +60,8 @@ impl Scheduler {
         } else {
             (self.read_yaml(bytes.clone(), by).await?, None)
         };
-        let specs = named(&module.dags);
-        let dag_ids: Vec<_> = specs.keys().cloned().collect();
-        let before = self.specs(&dag_ids).await?;
-        self.check_uploader(by, &module.name, specs.iter().map(|(id, spec)| (id, *spec)), &before).await?;
-        self.check_assets(&module.dags).await?;
-        self.check_assets_of_others(by, &module.dags).await?;
+        let checked_at = *self.deployed.lock().await;
+        let mut before = self.check_module(by, &module).await?;
         let size_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let blob = keys::component(&digest, module.kind);
         let in_flight = self.uploads.read().await;
@@ -81,13 +77,35 @@ impl Scheduler {
             paused_default: self.config.dags_paused_at_creation,
             now: self.clock.now(),
         };
-        let dags = self.store.deploy(&deploy).await?;
+        let dags = {
+            let mut deployed = self.deployed.lock().await;
+            if *deployed != checked_at {
+                before = self.check_module(by, &deploy.module).await?;
+            }
+            *deployed += 1;
+            self.store.deploy(&deploy).await?
+        };
         drop(in_flight);
         let changed: Vec<_> = dags.iter().filter(|dag| dag.changed).map(|dag| dag.dag_id.clone()).collect();
         self.reload_dags(changed.clone()).await.map_err(|_| DeployError::Stopped)?;
         self.publish(changed.into_iter().map(|dag_id| Change::Dag { dag_id }).collect());
         let grants = self.grants_differences(&before, named(&deploy.module.dags)).await?;
         Ok(Deployed { digest, created: known.is_none(), entries: entry_names(&deploy.module), dags, grants })
+    }
+
+    /// Whether the dags of `module` may come as they are beside those of today. Answers what they were before.
+    async fn check_module(
+        &self,
+        by: &Uploader,
+        module: &ModuleSpec,
+    ) -> Result<BTreeMap<DagId, Arc<DagSpec>>, DeployError> {
+        let specs = named(&module.dags);
+        let dag_ids: Vec<_> = specs.keys().cloned().collect();
+        let before = self.specs(&dag_ids).await?;
+        self.check_uploader(by, &module.name, specs.iter().map(|(id, spec)| (id, *spec)), &before).await?;
+        self.check_assets(&module.dags).await?;
+        self.check_assets_of_others(by, &module.dags).await?;
+        Ok(before)
     }
 
     /// Whether whatever is uploaded has to be signed.
@@ -207,9 +225,12 @@ impl Scheduler {
             other => RequestError::Conflict(other.to_string()),
         };
         let spec = std::slice::from_ref(&row.spec);
+        let mut deployed = self.deployed.lock().await;
         self.check_assets(spec).await.map_err(refused)?;
         self.check_assets_of_others(by, spec).await.map_err(refused)?;
+        *deployed += 1;
         let rolled = self.store.dag_roll_back(dag_id, version_number, self.clock.now()).await?.ok_or_else(missing)?;
+        drop(deployed);
         if !rolled.changed {
             let number = rolled.version_number;
             return Err(RequestError::Conflict(format!(

@@ -59,7 +59,7 @@ pub use retention::{DagPreview, Deletions, Preview, RetentionConfig};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Notify, RwLock, broadcast, mpsc},
+    sync::{Mutex, Notify, RwLock, broadcast, mpsc},
     task::JoinHandle,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -114,6 +114,8 @@ pub struct Scheduler {
     garbage: Arc<Notify>,
     /// Held while the object of a component is stored and its row is not.
     uploads: Arc<RwLock<()>>,
+    /// How often dags became others, and held while they do: what an upload was checked against holds until it has grown.
+    deployed: Arc<Mutex<u64>>,
     intake: Arc<Intake>,
     retention: retention::Handle,
     found: Arc<watch::Found>,
@@ -170,6 +172,7 @@ impl Scheduler {
             heartbeat: Arc::clone(&heartbeat),
             garbage: Arc::clone(&garbage),
             uploads: Arc::clone(&uploads),
+            deployed: Arc::default(),
             intake: Arc::default(),
             retention: retention::Handle::new(commands),
             found: Arc::default(),

@@ -1,16 +1,33 @@
-//! The scheduler among the long-lived tasks of a server.
+//! The scheduler among the long-lived tasks of a server, and uploads that come at once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::*;
 use crate::{
     executor::ExecutorConfig,
+    model::{
+        dag_access::Uploader,
+        ids::Digest,
+        spec::{EntrySpec, ModuleSpec},
+    },
     secrets::{Secrets, SecretsConfig},
-    store::StoreConfig,
+    store::{Deploy, StoreConfig},
     telemetry::{DutyError, Telemetry},
     vault::Vault,
 };
 
-#[tokio::test]
-async fn a_loop_that_ends_by_itself_is_told_to_the_server() {
+/// A scheduler whose attempts never run, its parts, and who tells it how they end.
+struct Started {
+    scheduler: Scheduler,
+    duties: Duties,
+    ends: mpsc::Sender<ExecutorEvent>,
+    _task: SchedulerTask,
+    _folder: tempfile::TempDir,
+}
+
+async fn start() -> Started {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&StoreConfig::of_test(folder.path()).await).await.unwrap();
     let blobs = Blobs::in_memory();
@@ -24,10 +41,51 @@ async fn a_loop_that_ends_by_itself_is_told_to_the_server() {
     let executor = Executor::start(config, store.clone(), blobs.clone(), vault, told).unwrap();
     let (ends, receiver) = mpsc::channel(1);
     let config = SchedulerConfig { telemetry, ..SchedulerConfig::default() };
-    let (scheduler, _task) = Scheduler::start(config, store, blobs, executor, receiver).await.unwrap();
-    assert_eq!(duties.check(), Ok(()));
+    let (scheduler, task) = Scheduler::start(config, store, blobs, executor, receiver).await.unwrap();
+    Started { scheduler, duties, ends, _task: task, _folder: folder }
+}
+
+#[tokio::test]
+async fn a_loop_that_ends_by_itself_is_told_to_the_server() {
+    let started = start().await;
+    assert_eq!(started.duties.check(), Ok(()));
     // Nobody is left who could tell it how attempts end.
-    drop(ends);
-    assert_eq!(duties.one_ended().await, DutyError::Ended("the scheduler's loop"));
-    drop(scheduler);
+    drop(started.ends);
+    assert_eq!(started.duties.one_ended().await, DutyError::Ended("the scheduler's loop"));
+    drop(started.scheduler);
+}
+
+#[tokio::test]
+async fn two_uploads_at_once_make_no_circle_of_assets() {
+    let started = start().await;
+    let scheduler = &started.scheduler;
+    let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+    let library = Deploy {
+        module: Arc::new(ModuleSpec { name: "lib".into(), entries: vec![work], ..ModuleSpec::default() }),
+        digest: Digest([1; 32]),
+        blob: "components/lib.wasm".into(),
+        size_bytes: 1,
+        uploaded_by: "ann".into(),
+        signer: None,
+        provenance: None,
+        paused_default: false,
+        now: Timestamp::from_micros(0),
+    };
+    scheduler.store.deploy(&library).await.unwrap();
+    let dag = |id: &str, after: &str, makes: &str| {
+        let task = format!("{{uses: lib/work, outlets: [{makes}]}}");
+        Bytes::from(format!("dag_id: {id}\nasset_schedule: {after}\ntasks:\n  make: {task}\n"))
+    };
+    // Both are looked at before either is stored.
+    let hold = scheduler.uploads.write().await;
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(hold);
+    };
+    let (ann, bob) = (Uploader::owner("ann"), Uploader::owner("bob"));
+    let first = scheduler.deploy(dag("first", "a", "b"), None, &ann);
+    let second = scheduler.deploy(dag("second", "b", "a"), None, &bob);
+    let (first, second, ()) = tokio::join!(first, second, release);
+    let refused: Vec<_> = [first, second].into_iter().filter_map(Result::err).collect();
+    assert!(matches!(&refused[..], [DeployError::AssetCycle(_)]), "{refused:?}");
 }
