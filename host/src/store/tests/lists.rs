@@ -314,3 +314,31 @@ async fn xcoms_of_several_runs_come_by_logical_date() {
     let filter = XComFilter { key: Some(XComKey::new("other").unwrap()), ..filter };
     assert_eq!(store.xcom_list(&filter, Page::default()).await.unwrap().total, 0);
 }
+
+#[tokio::test]
+async fn runs_of_some_dags_are_listed_in_the_order_of_all() {
+    let store = TestStore::new().await;
+    let deployed = store.deployed(&["a", "b", "c"]).await;
+    let new = |key: i64| {
+        let dag = &deployed[usize::try_from(key % 3).unwrap()];
+        run(key, dag.dag_id.as_str(), dag.version)
+    };
+    store.commit(&Commit { dag_runs_new: (1..=12).map(new).collect(), now: at(1), ..Commit::default() }).await.unwrap();
+    let two = [0, 1].map(|index: usize| deployed[index].dag_id.clone());
+    for order in [Order::Ascending, Order::Descending] {
+        let mut expected: Vec<i64> = (1..=12).filter(|key| key % 3 != 2).collect();
+        if order == Order::Descending {
+            expected.reverse();
+        }
+        let mut filter = DagRunFilter { dags: two.iter().cloned().collect(), order, ..DagRunFilter::default() };
+        for offset in 0..9 {
+            let listed = store.dag_run_list(&filter, Page { limit: 3, offset }).await.unwrap();
+            let keys: Vec<_> = listed.items.iter().map(|row| row.key.0).collect();
+            let wanted: Vec<_> = expected.iter().copied().skip(offset as usize).take(3).collect();
+            assert_eq!((keys, listed.total), (wanted, 8), "{order:?} {offset}");
+        }
+        filter.after = Some(serde_json::from_str(&format!("[{}]", expected[4])).unwrap());
+        let listed = store.dag_run_list(&filter, Page { limit: 3, offset: 0 }).await.unwrap();
+        assert_eq!(listed.items.iter().map(|row| row.key.0).collect::<Vec<_>>(), expected[5..]);
+    }
+}

@@ -134,6 +134,23 @@ async fn lists_of_runs_walk_in_order() {
     }
 }
 
+/// Whether they ran last long ago or just now.
+#[tokio::test]
+async fn runs_of_some_dags_are_found_by_their_dags() {
+    let store = TestStore::on_sqlite().await;
+    for order in [Order::Ascending, Order::Descending] {
+        for states in [vec![], vec![RunState::Failed], vec![RunState::Success], vec![RunState::Running]] {
+            let [.., dags] = sets();
+            let filter = DagRunFilter { dags, states, order, ..DagRunFilter::default() };
+            for query in [dag_run::list_query(&filter, Page::default()), dag_run::count_query(&filter)] {
+                let plan = plan(&store, query.unwrap().sql()).await;
+                let is_by_dag = plan.iter().any(|line| line.starts_with("SEARCH r") && line.contains("(dag_id=?"));
+                assert!(is_by_dag && !plan.iter().any(|line| line.starts_with("SCAN r")), "{filter:?}: {plan:#?}");
+            }
+        }
+    }
+}
+
 /// A page that goes on after a row finds it by an index.
 #[tokio::test]
 async fn pages_after_a_row_seek_it() {
