@@ -1,10 +1,10 @@
 //! Assets, their events, and which dags have yet to consume those.
 
 use super::{
-    DagRunKey, DagRunRow, Like, Listed, Order, Page, Range, Store, StoreError,
+    DagRunKey, DagRunRow, Like, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
     codec::json,
     db::{self, Builder, Connection, FromRow, Row, each},
-    filter::{counting, push_count_end, push_dags, push_like, push_page, push_range},
+    filter::{counting, push_count_end, push_dags, push_like, push_numbers, push_page, push_range},
     place::{Column, push_walk},
 };
 use crate::model::{
@@ -283,8 +283,27 @@ impl Store {
         filter: &AssetEventFilter,
         page: Page,
     ) -> Result<Listed<AssetEventRow>, StoreError> {
-        let (list, count) = (event_list_query(filter, page)?, event_count_query(filter)?);
+        let named = self.few_named(filter).await?;
+        let (list, count) =
+            (event_list_query(filter, named.as_deref(), page)?, event_count_query(filter, named.as_deref())?);
         self.listed(list, count).await
+    }
+
+    /// The assets whose names fit, if they are few and their events are listed as they were made: then those are found asset by asset. A walk
+    /// through the events of all would come to those at its end that were made long ago.
+    async fn few_named(&self, filter: &AssetEventFilter) -> Result<Option<Vec<i64>>, StoreError> {
+        let is_of_any = filter.asset.or(filter.alias).is_none() && filter.timestamp == Range::default();
+        if filter.name == Like::default() || !is_of_any || filter.order_by != AssetEventOrder::Key {
+            return Ok(None);
+        }
+        let mut named = Builder::new("SELECT a.id FROM asset AS a WHERE TRUE");
+        push_like(&mut named, "a.name", &filter.name)?;
+        push_page(&mut named, Page::first(MOST_NAMED + 1));
+        let rows = named.build().fetch_all(self.readers()).await?;
+        if rows.len() > MOST_NAMED as usize {
+            return Ok(None);
+        }
+        Ok(Some(rows.iter().map(|row| row.try_get("id")).collect::<sqlx::Result<_>>()?))
     }
 
     /// The events that a run consumed, as they were made; at most `limit`.
@@ -328,9 +347,23 @@ pub(super) fn push_named_by(builder: &mut Builder, column: &'static str, dags: &
     Ok(())
 }
 
-pub(super) fn event_list_query(filter: &AssetEventFilter, page: Page) -> Result<Builder, StoreError> {
+/// Assets whose names fit at most, so that events are found asset by asset, and events that are looked at for a page then.
+const MOST_NAMED: u32 = 100;
+const MOST_LOOKED_AT: u64 = 100_000;
+
+/// `named`: the assets whose names fit, if they are known.
+pub(super) fn event_list_query(
+    filter: &AssetEventFilter,
+    named: Option<&[i64]>,
+    page: Page,
+) -> Result<Builder, StoreError> {
     let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
-    push_filter(&mut list, filter)?;
+    let last = page.limit.min(MAX_PAGE).saturating_add(page.offset);
+    let is_near = |named: &&[i64]| u64::from(last).saturating_mul(named.len() as u64) <= MOST_LOOKED_AT;
+    match named.filter(is_near) {
+        Some(named) => push_merged(&mut list, filter, named, last)?,
+        None => push_filter(&mut list, filter)?,
+    }
     let first = match filter.order_by {
         // As the index has them: so a span of time is neither looked for in all events nor sorted. Those of one asset have an index by key.
         AssetEventOrder::Key if filter.timestamp != Range::default() && filter.asset.or(filter.alias).is_none() => {
@@ -348,11 +381,39 @@ pub(super) fn event_list_query(filter: &AssetEventFilter, page: Page) -> Result<
     Ok(list)
 }
 
-pub(super) fn event_count_query(filter: &AssetEventFilter) -> Result<Builder, StoreError> {
+/// `named`: as of [`event_list_query`].
+pub(super) fn event_count_query(filter: &AssetEventFilter, named: Option<&[i64]>) -> Result<Builder, StoreError> {
     let mut count = counting(include_str!("sql/asset_event_count.sql"));
-    push_filter(&mut count, filter)?;
+    match named {
+        Some([]) => drop(count.push(" AND FALSE")),
+        Some(named) => {
+            push_numbers(&mut count, "e.asset", named);
+            push_filter(&mut count, &AssetEventFilter { name: Like::default(), ..filter.clone() })?;
+        }
+        None => push_filter(&mut count, filter)?,
+    }
     push_count_end(&mut count);
     Ok(count)
+}
+
+/// The event is one of the `first` of its asset that the filter leaves. Those come by an index that has them in order.
+fn push_merged(builder: &mut Builder, filter: &AssetEventFilter, named: &[i64], first: u32) -> Result<(), StoreError> {
+    if named.is_empty() {
+        builder.push(" AND FALSE");
+        return Ok(());
+    }
+    // As an array, so that PostgreSQL looks at these rows only, whatever it believes of the table.
+    builder.push_each(" AND e.key IN (", " AND e.key = ANY (ARRAY(");
+    for (position, asset) in named.iter().enumerate() {
+        builder.push(if position == 0 { "" } else { " UNION ALL " });
+        builder.push("SELECT f.key FROM (SELECT e.key FROM asset_event AS e WHERE TRUE");
+        let of_asset = AssetEventFilter { asset: Some(*asset), name: Like::default(), ..filter.clone() };
+        push_filter(builder, &of_asset)?;
+        push_walk(builder, &[Column::Number("e.key")], filter.order, None);
+        builder.push(" LIMIT ").push_bind(first).push(") AS f");
+    }
+    builder.push_each(")", "))");
+    Ok(())
 }
 
 fn push_filter(builder: &mut Builder, filter: &AssetEventFilter) -> Result<(), StoreError> {

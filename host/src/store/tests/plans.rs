@@ -182,14 +182,32 @@ async fn events_of_a_span_of_time_walk_in_order() {
     let timestamp = Range { gte: Some(at(1)), lte: None };
     for order in [Order::Ascending, Order::Descending] {
         let filter = AssetEventFilter { timestamp, order, ..AssetEventFilter::default() };
-        for query in [asset::event_list_query(&filter, Page::default()), asset::event_count_query(&filter)] {
+        for query in [asset::event_list_query(&filter, None, Page::default()), asset::event_count_query(&filter, None)]
+        {
             let plan = plan(&store, query.unwrap().sql()).await;
             let seeks = plan.iter().any(|line| line.contains("asset_event_by_timestamp (timestamp>"));
             assert!(seeks && !plan.iter().any(|line| line.contains("B-TREE")), "{plan:#?}");
         }
         let of_asset = AssetEventFilter { asset: Some(1), ..filter };
-        let plan = plan(&store, asset::event_list_query(&of_asset, Page::default()).unwrap().sql()).await;
+        let plan = plan(&store, asset::event_list_query(&of_asset, None, Page::default()).unwrap().sql()).await;
         assert!(!plan.iter().any(|line| line.contains("B-TREE")), "{plan:#?}");
+    }
+}
+
+/// Whether they were made long ago or just now.
+#[tokio::test]
+async fn events_of_assets_with_some_names_are_found_by_their_assets() {
+    let store = TestStore::on_sqlite().await;
+    for order in [Order::Ascending, Order::Descending] {
+        let filter = AssetEventFilter { name: Like::one("%s"), order, ..AssetEventFilter::default() };
+        let named = Some(&[1, 2][..]);
+        for query in
+            [asset::event_list_query(&filter, named, Page::default()), asset::event_count_query(&filter, named)]
+        {
+            let plan = plan(&store, query.unwrap().sql()).await;
+            let is_by_asset = plan.iter().any(|line| line.contains("asset_event_by_asset (asset=?"));
+            assert!(is_by_asset && !plan.iter().any(|line| line.starts_with("SCAN e")), "{plan:#?}");
+        }
     }
 }
 
