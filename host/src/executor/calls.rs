@@ -66,6 +66,9 @@ pub(super) fn receive(
         Err(request) => request,
     };
     let Some(over) = attempt.effects(|effects| effects.over.clone()) else { return };
+    // Whether an object is there is known at the end: given up before, it would be left behind.
+    let stores = matches!(request, Call::XComPush { .. } | Call::ArtifactFinish { .. });
+    let over = if stores { shared.closing.clone() } else { over };
     let (shared, outbox, attempt) = (Arc::clone(shared), outbox.clone(), Arc::clone(attempt));
     shared.tasks.clone().spawn(async move {
         let _taken = taken;

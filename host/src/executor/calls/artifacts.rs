@@ -66,7 +66,11 @@ pub(super) async fn finish(
 ) -> Result<Reply, CallError> {
     let Writer { name, media_type, blob, to, hash, size_bytes, _slot } =
         writer.lock().await.take().ok_or_else(closed)?;
-    to.finish().await.map_err(|error| storage_failed(&error))?;
+    if let Err(error) = to.finish().await {
+        // It may be there.
+        shared.discard(vec![blob]);
+        return Err(storage_failed(&error));
+    }
     let sha256 = Digest(hash.finalize().into());
     let finished = Finished { media_type, size_bytes, sha256, blob: blob.clone() };
     let kept = attempt.effects(|effects| {

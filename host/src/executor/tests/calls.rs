@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sha2::Digest as _;
 use tokio::{
@@ -9,7 +12,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    executor::finish,
+    executor::{calls::receive, finish},
     model::{
         ids::{ConnectionId, VariableKey},
         traffic::TrafficCaps,
@@ -65,6 +68,34 @@ async fn large_values_go_to_object_storage_and_leave_nothing_if_the_attempt_fail
     fixture.shared.tasks.close();
     fixture.shared.tasks.wait().await;
     assert_eq!(fixture.shared.blobs.get(&blobs[0]).await.unwrap(), None);
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// A file is written to its end, whoever still waits for it; so is what a server of objects has received.
+#[tokio::test]
+async fn what_is_being_stored_when_its_attempt_is_ended_is_left_nowhere() {
+    let mut fixture = Fixture::pair(serde_json::json!({})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Blobs::open(&format!("file://{}", folder.path().display())).unwrap();
+    Arc::get_mut(&mut fixture.shared).unwrap().blobs = storage;
+    let a = fixture.attempt("a");
+    receive(&fixture.shared, &fixture.outbox, &a, CallKey(7), push("k", text(4 << 20)), None);
+    while files(folder.path()).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    finish::killed(&fixture.shared, a.key);
+    fixture.shared.tasks.close();
+    fixture.shared.tasks.wait().await;
+    let is_half = |file: &PathBuf| file.display().to_string().contains('#');
+    while files(folder.path()).iter().any(is_half) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(files(folder.path()).is_empty(), "{:?}", files(folder.path()));
 }
 
 /// A value that is pushed again and again counts once, so that it must not take more room than that.
