@@ -7,8 +7,11 @@ use std::{
     time::Duration,
 };
 
-use crate::load::{all_ended_right, load};
-use airlock_tests::{Server, build, http::RUN_LIMIT, s3::Bucket, until};
+use crate::{
+    backup::{files, text},
+    load::{all_ended_right, load},
+};
+use airlock_tests::{Server, Shell, build, http::RUN_LIMIT, s3::Bucket, until};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -120,6 +123,39 @@ async fn states_stay_right_while_the_object_store_is_away() {
     })
     .await;
     assert!(!log.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_killed_server_left_in_storage_is_collected_by_the_next() {
+    let mut server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("shapes")).await.ok();
+    client.post("/api/v2/variables", &json!({"key": "go_on", "value": "no"})).await.ok();
+    let run_id = client.trigger("left", json!({})).await;
+    let data = server.data_dir();
+    let stored = || {
+        let mut found = Vec::new();
+        for folder in ["xcoms", "artifacts", "recordings"] {
+            files(&data.join("blobs").join(folder), &mut found);
+        }
+        // Half-written ones are no objects.
+        found.retain(|file| !file.display().to_string().contains('#'));
+        found
+    };
+    let left = until("an artifact and an XCom", RUN_LIMIT, async || Some(stored()).filter(|all| all.len() == 2)).await;
+    server.kill();
+    server.restart().await;
+    // At once, or after a minute where another server may be writing still.
+    until("what was left to be gone", Duration::from_mins(3), async || {
+        left.iter().all(|file| !file.exists()).then_some(())
+    })
+    .await;
+    client.patch("/api/v2/variables/go_on", &json!({"key": "go_on", "value": "yes"})).await.ok();
+    assert_eq!(client.finished("left", &run_id).await["state"], "success");
+    // The artifact, two XComs, the recording.
+    assert_eq!(stored().len(), 4, "{:?}", stored());
+    let check = ["storage", "check", "--data-dir", text(&data), "-o", "json"];
+    assert_eq!(Shell::signed_in(&server).await.run(&check).await.json(), json!([]));
 }
 
 #[tokio::test]

@@ -325,7 +325,7 @@ async fn put(api: &Api, instance: InstanceKey, key: XComKey, value: &RawValue) -
     let body = if text.len() <= MAX_INLINE_BYTES {
         XComBody::Inline(text.into_bytes())
     } else {
-        let blob = keys::xcom(Uuid::new_v4());
+        let blob = keys::xcom_by_hand(Uuid::new_v4());
         api.blobs.put(&blob, text.into()).await?;
         XComBody::Blob(blob)
     };

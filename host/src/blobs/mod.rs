@@ -13,7 +13,7 @@ mod transport;
 mod unfinished;
 mod writer;
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{future::ready, ops::Range, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{
@@ -217,6 +217,24 @@ impl Blobs {
         let (path, own) = (self.path(prefix)?, self.prefix.clone());
         let listed = self.objects.list_with_offset(Some(&path), &self.path(after)?);
         Ok(listed.map_ok(move |meta| BlobInfo::of(meta, &own)).map_err(BlobError::from).boxed())
+    }
+
+    /// Keys of the folder `prefix` from those that begin with `first` to those that begin with `last`, without a look at the others
+    /// where the storage can.
+    pub fn list_between(
+        &self,
+        prefix: &str,
+        first: &str,
+        last: &str,
+    ) -> Result<BoxStream<'static, Result<String, BlobError>>, BlobError> {
+        let last = last.to_owned();
+        let is_beyond = move |key: &str| key > last.as_str() && !key.starts_with(&last);
+        let keys = self.list_after(prefix, Some(first))?.map_ok(|blob| blob.key);
+        // A folder is listed in no order.
+        if self.folder.is_some() {
+            return Ok(keys.try_filter(move |key| ready(!is_beyond(key))).boxed());
+        }
+        Ok(keys.try_take_while(move |key| ready(Ok(!is_beyond(key)))).boxed())
     }
 
     /// What is known of an object.

@@ -8,8 +8,11 @@ use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::*;
-use crate::model::{ids::Digest, spec::ComponentKind};
+use super::{keys::Stem, *};
+use crate::model::{
+    ids::{Digest, TaskId},
+    spec::ComponentKind,
+};
 
 fn local() -> (Blobs, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -30,9 +33,13 @@ fn files_in(folder: &std::path::Path) -> Vec<String> {
     names
 }
 
+fn stem(restart: u32) -> Stem {
+    Stem::of_attempt(7, &TaskId::new("t").unwrap(), -1, 1, restart)
+}
+
 /// What must hold on any storage.
 async fn meets_the_contract(blobs: &Blobs) {
-    let key = keys::xcom(Uuid::new_v4());
+    let key = keys::xcom(&stem(0), Uuid::new_v4());
     assert_eq!(blobs.get(&key).await.unwrap(), None);
     assert_eq!(blobs.get_range(&key, 0..1).await.unwrap(), None);
     assert!(blobs.stream(&key).await.unwrap().is_none());
@@ -50,7 +57,7 @@ async fn meets_the_contract(blobs: &Blobs) {
     assert_eq!(blobs.get(&key).await.unwrap().unwrap(), "");
 
     for size in [0, 1, 5 << 20, (11 << 20) + 3] {
-        let key = keys::artifact(Uuid::new_v4());
+        let key = keys::artifact(&stem(0), Uuid::new_v4());
         let bytes: Vec<u8> = (0..size).map(|at: u32| at.to_le_bytes()[1]).collect();
         let mut writer = blobs.writer(&key).unwrap();
         for piece in bytes.chunks(700_001) {
@@ -67,7 +74,7 @@ async fn meets_the_contract(blobs: &Blobs) {
         assert!(read.concat() == bytes, "{size}");
     }
 
-    let abandoned = keys::artifact(Uuid::new_v4());
+    let abandoned = keys::artifact(&stem(0), Uuid::new_v4());
     let mut writer = blobs.writer(&abandoned).unwrap();
     writer.write(Bytes::from(vec![1; 6 << 20])).await.unwrap();
     drop(writer);
@@ -84,6 +91,40 @@ async fn meets_the_contract(blobs: &Blobs) {
     blobs.delete_many(&keys).await.unwrap();
     assert_eq!(blobs.list("artifacts").unwrap().try_collect::<Vec<_>>().await.unwrap(), []);
     assert!(blobs.get(&key).await.unwrap().is_some());
+    all_of_an_attempt_is_found(blobs).await;
+}
+
+/// Among what others have in the same folder.
+async fn all_of_an_attempt_is_found(blobs: &Blobs) {
+    let mut stems: Vec<_> = (0..2_000).map(stem).filter(|stem| stem.shard() == "ab").collect();
+    stems.sort();
+    let others = ["00000000000000000000000000000000", "ffffffffffffffffffffffffffffffff"];
+    let mut all: Vec<_> = others.iter().map(|name| format!("recordings/ab/{name}")).collect();
+    all.extend(stems[..3].iter().flat_map(|stem| [0, u128::MAX].map(|id| keys::recording(stem, Uuid::from_u128(id)))));
+    for key in &all {
+        blobs.put(key, Bytes::new()).await.unwrap();
+    }
+    let found = async |first: usize, last: usize| {
+        let [first, last] = [first, last].map(|at| stems[at].prefix("recordings"));
+        let listed = blobs.list_between("recordings/ab", &first, &last).unwrap();
+        let mut found: Vec<_> = listed.try_collect().await.unwrap();
+        found.sort();
+        found
+    };
+    for (first, last) in [(0, 0), (1, 1), (0, 1), (1, 2), (0, 2), (3, 3)] {
+        let expected =
+            all[2..].iter().filter(|key| (first..=last).any(|at| Stem::in_key(key).as_ref() == Some(&stems[at])));
+        assert_eq!(found(first, last).await, expected.cloned().collect::<Vec<_>>(), "{first} to {last}");
+    }
+    blobs.delete_many(&all).await.unwrap();
+    // There may be no such folder yet.
+    let none: Vec<_> = blobs
+        .list_between("recordings/ac", "recordings/ac/a-", "recordings/ac/b-")
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    assert!(none.is_empty());
 }
 
 #[tokio::test]
@@ -218,7 +259,13 @@ async fn a_server_that_is_away_is_unavailable() {
 #[test]
 fn keys_are_made_of_what_the_server_chose() {
     let id = Uuid::from_u128(0xab);
-    assert_eq!(keys::xcom(id), "xcoms/ab/000000000000000000000000000000ab");
+    assert_eq!(keys::xcom_by_hand(id), "xcoms/ab/000000000000000000000000000000ab");
+    assert_eq!(Stem::in_key(&keys::xcom_by_hand(id)), None);
+    // As a server of before made it, whose attempts were lost with it.
+    let key = "artifacts/ff/ffc4e50ee7991c386cab08da55b09bdd-000000000000000000000000000000ab";
+    assert_eq!(keys::artifact(&stem(0), id), key);
+    assert_eq!(Stem::in_key(key), Some(stem(0)));
+    assert_ne!(stem(0), stem(1));
     let digest = Digest([0xcd; 32]);
     assert_eq!(keys::component(&digest, ComponentKind::Wasm), format!("components/cd/{digest}.wasm"));
     assert_eq!(keys::component_of(&keys::component(&digest, ComponentKind::Wasm)), Some(digest));

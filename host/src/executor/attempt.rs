@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use crate::{
+    blobs::keys::Stem,
     model::{
         asset::Added,
         dag::{Dag, NodeIndex},
@@ -26,6 +27,14 @@ pub struct AttemptId {
     pub try_number: u32,
     /// How often this try was started before and lost.
     pub restart: u32,
+}
+
+impl AttemptId {
+    /// What the keys of all objects begin with that it stores.
+    pub fn stem(&self) -> Stem {
+        let Self { instance, try_number, restart } = self;
+        Stem::of_attempt(instance.dag_run.0, &instance.task_id, instance.map_index, *try_number, *restart)
+    }
 }
 
 /// An attempt that is to be made. The state that says so is committed.

@@ -128,6 +128,7 @@ impl Hash {
 /// Copies what was found, so that it is the attempt's own.
 async fn take(shared: &Shared, attempt: &Attempt, found: CachedResult) -> Result<Taken, TakeError> {
     let CachedResult { row, xcoms, artifacts } = found;
+    let stem = attempt.id().stem();
     let mut effects = Box::<Effects>::default();
     let mut copies = Vec::new();
     let mut returned = None;
@@ -135,7 +136,7 @@ async fn take(shared: &Shared, attempt: &Attempt, found: CachedResult) -> Result
         let body = match xcom.body {
             XComBody::Inline(bytes) => XComBody::Inline(bytes),
             XComBody::Blob(from) => {
-                let to = blobs::keys::xcom(uuid::Uuid::now_v7());
+                let to = blobs::keys::xcom(&stem, uuid::Uuid::now_v7());
                 copies.push((from, to.clone()));
                 XComBody::Blob(to)
             }
@@ -148,7 +149,7 @@ async fn take(shared: &Shared, attempt: &Attempt, found: CachedResult) -> Result
         effects.xcoms.insert(xcom.row.key, pushed);
     }
     for artifact in artifacts {
-        let to = blobs::keys::artifact(uuid::Uuid::now_v7());
+        let to = blobs::keys::artifact(&stem, uuid::Uuid::now_v7());
         copies.push((artifact.blob, to.clone()));
         let size_bytes = u64::try_from(artifact.size_bytes).unwrap_or(0);
         let finished = Finished { media_type: artifact.media_type, size_bytes, sha256: artifact.sha256, blob: to };

@@ -327,7 +327,7 @@ async fn store_result(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Box
         Ok(value) => value,
         Err(why) => return conclude(shared, attempt, Some(effects), Conclusion::failed(why, false)),
     };
-    let blob = blobs::keys::xcom(uuid::Uuid::now_v7());
+    let blob = blobs::keys::xcom(&attempt.id().stem(), uuid::Uuid::now_v7());
     let bytes = bytes::Bytes::from(value.bytes);
     let mut delays = RETRY_DELAYS.iter();
     while let Err(error) = shared.blobs.put(&blob, bytes.clone()).await {
@@ -539,7 +539,7 @@ async fn store_recording(
             return None;
         }
     };
-    let blob = blobs::keys::recording(uuid::Uuid::now_v7());
+    let blob = blobs::keys::recording(&attempt.id().stem(), uuid::Uuid::now_v7());
     let mut delays = RETRY_DELAYS.iter();
     while let Err(error) = shared.blobs.put(&blob, bytes.clone()).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a recording can't be stored");

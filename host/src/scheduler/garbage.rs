@@ -4,11 +4,15 @@
 //! The store notes all of it in the transaction that made it superfluous; objects are deleted from object storage and then
 //! forgotten. A crash between the two deletes them again, which does nothing.
 //!
+//! What an attempt stored that was in flight when its server died is named by no row. Whoever leads next notes which attempts those
+//! are, before it starts them again; their objects are found here, by what their keys begin with, and become garbage as others do.
+//!
 //! Object storage knows no epochs: it would delete the object of a component for a leader of before, although it was
 //! uploaded again under the next one. So what is deleted is asked for in a transaction that is fenced, and no request is
 //! begun when the lease is over. What is left is a request that is on its way for longer than the lease.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -16,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use tokio::{
     sync::{Notify, RwLock},
     time::Instant,
@@ -23,8 +28,9 @@ use tokio::{
 
 use crate::{
     blobs::{BlobError, Blobs, keys},
+    executor::AttemptId,
     model::time::{Clock, Timestamp},
-    store::{Store, StoreError, Swept},
+    store::{LostAttempt, Store, StoreError, Swept},
     telemetry::Metrics,
 };
 
@@ -38,6 +44,8 @@ enum CollectError {
 
 /// Objects that are deleted at a time.
 const BATCH: u32 = 500;
+/// Lost attempts whose objects are looked for at a time.
+const MAX_LOST: u32 = 10_000;
 /// How long it waits if nothing wakes it: retries replace results without telling.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// What was written to so long before this process led, nobody writes any more; clocks may differ by as much.
@@ -61,6 +69,9 @@ pub async fn collect(collector: Collector, wake: Arc<Notify>) {
         tracing::warn!(error = %error, "half-written files can't be deleted; the next start tries again");
     }
     loop {
+        if let Err(error) = find_lost(store, &collector.blobs, Clock.now()).await {
+            tracing::warn!(error = %error, "what attempts left that were lost can't be found now; this is tried again");
+        }
         if let Err(error) = collect_all(&collector).await {
             tracing::warn!(error = %error, "what deletions left can't be deleted now; this is tried again");
         }
@@ -70,6 +81,35 @@ pub async fn collect(collector: Collector, wake: Arc<Notify>) {
         // Either way it is time to look.
         let _ = tokio::time::timeout(INTERVAL, wake.notified()).await;
     }
+}
+
+/// Finds what lost attempts stored, and makes it garbage. Those of one folder are looked for together: a local one is read as a whole.
+async fn find_lost(store: &Store, blobs: &Blobs, now: Timestamp) -> Result<(), CollectError> {
+    // Whoever led before may have begun a request to object storage in its last moment.
+    let until = if store.is_shared() { now.before(UNFINISHED) } else { now };
+    let mut shards = BTreeMap::<String, BTreeMap<keys::Stem, (LostAttempt, Vec<String>)>>::new();
+    for lost in store.lost_attempt_list(until, MAX_LOST).await? {
+        let LostAttempt { instance, try_number, restart } = lost.clone();
+        let stem = AttemptId { instance, try_number, restart }.stem();
+        shards.entry(stem.shard().to_owned()).or_default().insert(stem, (lost, Vec::new()));
+    }
+    for (shard, mut lost) in shards {
+        let (Some(first), Some(last)) = (lost.keys().next().cloned(), lost.keys().next_back().cloned()) else {
+            continue;
+        };
+        for folder in keys::OF_ATTEMPTS {
+            let place = format!("{folder}/{shard}");
+            let mut listed = blobs.list_between(&place, &first.prefix(folder), &last.prefix(folder))?;
+            while let Some(key) = listed.try_next().await? {
+                if let Some((_, found)) = keys::Stem::in_key(&key).and_then(|stem| lost.get_mut(&stem)) {
+                    found.push(key);
+                }
+            }
+        }
+        let found: Vec<_> = lost.into_values().collect();
+        paced(store.lost_attempt_settle(&found)).await?;
+    }
+    Ok(())
 }
 
 async fn collect_all(Collector { store, blobs, metrics, uploads, stuck }: &Collector) -> Result<(), CollectError> {
@@ -159,13 +199,19 @@ pub async fn paced<T>(step: impl Future<Output = T>) -> T {
 mod tests {
     use std::time::Instant;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::{
         model::{
-            ids::Digest,
+            ids::{DagId, Digest, EntryName, RunId, TaskId},
             spec::{ComponentKind, ModuleSpec},
+            state::{RunState, RunType, TaskState},
         },
-        store::{Deploy, StoreConfig},
+        store::{
+            ArtifactRow, Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, InstanceUpdate, Placement,
+            StoreConfig,
+        },
     };
 
     /// A leader, and the object of a component that nothing needs any more.
@@ -222,6 +268,117 @@ mod tests {
         collect_all(&collector).await.unwrap();
         assert!(blobs.exists(&key).await.unwrap());
         assert!(collector.store.garbage_list(9).await.unwrap().is_empty());
+    }
+
+    /// An attempt that runs.
+    async fn attempt(store: &Store, now: Timestamp) -> AttemptId {
+        let dag = serde_json::json!({
+            "dag_id": "d", "schedule": "manual", "timezone": "UTC", "max_active_runs": 1, "max_active_tasks": 1, "nodes": [],
+        });
+        let deploy = Deploy {
+            module: Arc::new(ModuleSpec { dags: vec![serde_json::from_value(dag).unwrap()], ..ModuleSpec::default() }),
+            digest: Digest([2; 32]),
+            blob: "components/test.wasm".into(),
+            size_bytes: 4,
+            uploaded_by: "ann".into(),
+            signer: None,
+            provenance: None,
+            paused_default: false,
+            now,
+        };
+        let run = DagRunNew {
+            key: DagRunKey(1),
+            dag_id: DagId::new("d").unwrap(),
+            run_id: RunId::new("r").unwrap(),
+            version: store.deploy(&deploy).await.unwrap()[0].version,
+            run_type: RunType::Manual,
+            state: RunState::Running,
+            logical_date: None,
+            data_interval: None,
+            run_after: now,
+            queued_at: now,
+            start_date: None,
+            conf: "{}".into(),
+            triggered_by: "cli".into(),
+            triggering_user: None,
+            note: None,
+        };
+        let instance = InstanceKey { dag_run: run.key, task_id: TaskId::new("t").unwrap(), map_index: -1 };
+        let new = InstanceNew {
+            key: instance.clone(),
+            state: TaskState::Running,
+            max_tries: 1,
+            placement: Placement::usual(EntryName::new("e").unwrap()),
+        };
+        let commit = Commit { dag_runs_new: vec![run], instances_new: vec![new], now, ..Commit::default() };
+        store.commit(&commit).await.unwrap();
+        AttemptId { instance, try_number: 0, restart: 0 }
+    }
+
+    /// The same as it is started again.
+    async fn restarted(store: &Store, lost: &AttemptId, now: Timestamp) -> AttemptId {
+        let again = AttemptId { restart: lost.restart + 1, ..lost.clone() };
+        let update = InstanceUpdate {
+            key: again.instance.clone(),
+            state: TaskState::Running,
+            try_number: again.try_number,
+            max_tries: 1,
+            restarts: again.restart,
+            scheduled_at: None,
+            queued_at: None,
+            start_date: Some(now),
+            end_date: None,
+            wake_at: None,
+            message: None,
+            followed: None,
+            list_length: None,
+        };
+        store.commit(&Commit { instances: vec![update], now, ..Commit::default() }).await.unwrap();
+        again
+    }
+
+    #[tokio::test]
+    async fn what_a_lost_attempt_left_is_collected_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&format!("file://{}", folder.path().join("objects").display())).unwrap();
+        let (collector, component) = collector(folder.path(), &blobs).await;
+        let (store, now) = (&collector.store, Clock.now());
+        let lost = attempt(store, now).await;
+        let mut left = Vec::new();
+        for key in [keys::xcom, keys::artifact, keys::recording] {
+            left.push(key(&lost.stem(), Uuid::now_v7()));
+            left.push(key(&lost.stem(), Uuid::now_v7()));
+        }
+        store.lost_attempt_note(now).await.unwrap();
+        let again = restarted(store, &lost, now).await;
+        let [named, in_flight] = [&lost, &again].map(|of| keys::artifact(&of.stem(), Uuid::now_v7()));
+        let row = ArtifactRow {
+            instance: lost.instance.clone(),
+            try_number: 0,
+            name: "a".into(),
+            media_type: "text/plain".into(),
+            size_bytes: 1,
+            sha256: Digest([1; 32]),
+            blob: named.clone(),
+            created_at: now,
+        };
+        store.commit(&Commit { artifacts: vec![row], now, ..Commit::default() }).await.unwrap();
+        for key in left.iter().chain([&named, &in_flight]) {
+            blobs.put(key, "x".into()).await.unwrap();
+        }
+
+        // A server that was cut off may be writing still.
+        find_lost(store, &blobs, now.before(Duration::from_secs(1))).await.unwrap();
+        assert!(store.garbage_list(9).await.unwrap().is_empty());
+        find_lost(store, &blobs, now.after(UNFINISHED)).await.unwrap();
+        collect_all(&collector).await.unwrap();
+        for key in &left {
+            assert!(!blobs.exists(key).await.unwrap(), "{key}");
+        }
+        for key in [&named, &in_flight, &component] {
+            assert!(blobs.exists(key).await.unwrap(), "{key}");
+        }
+        assert!(store.lost_attempt_list(now.after(UNFINISHED), 9).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -47,6 +47,7 @@ const SQLITE: &Steps = &[
     (95, "failed by run_after", include_str!("../../../migrations/sqlite/0095_failed_by_run_after.sql")),
     (96, "dag display name", include_str!("../../../migrations/sqlite/0096_dag_display_name.sql")),
     (97, "asset events by time", include_str!("../../../migrations/sqlite/0097_asset_events_by_time.sql")),
+    (102, "lost attempts", include_str!("../../../migrations/sqlite/0102_lost_attempts.sql")),
     (104, "hostname", include_str!("../../../migrations/sqlite/0104_hostname.sql")),
 ];
 
@@ -69,6 +70,7 @@ const POSTGRES: &Steps = &[
     (96, "dag display name", include_str!("../../../migrations/postgres/0096_dag_display_name.sql")),
     (97, "asset events by time", include_str!("../../../migrations/postgres/0097_asset_events_by_time.sql")),
     (98, "orders", include_str!("../../../migrations/postgres/0098_orders.sql")),
+    (102, "lost attempts", include_str!("../../../migrations/postgres/0102_lost_attempts.sql")),
     (104, "hostname", include_str!("../../../migrations/postgres/0104_hostname.sql")),
 ];
 

@@ -2,6 +2,7 @@
 
 mod asked;
 mod databases;
+mod left;
 mod made;
 mod others;
 mod recorded;
@@ -323,6 +324,7 @@ airlock_sdk::export!(
         remembered::remembered_elsewhere,
         remembered::remembered_each,
         remembered::remembered_wait,
+        left::left,
     ],
     tasks = [say_and_wait, databases::statements, stored::stored]
 );

@@ -31,7 +31,7 @@ pub(super) async fn create(
     check_media_type(&media_type)?;
     attempt.effects(|effects| effects.admit_artifact(&name)).ok_or_else(over)??;
     let slot = writer_slot(shared).await?;
-    let blob = blobs::keys::artifact(uuid::Uuid::now_v7());
+    let blob = blobs::keys::artifact(&attempt.id().stem(), uuid::Uuid::now_v7());
     let to = shared.blobs.writer(&blob).map_err(|error| storage_failed(&error))?;
     let writer = Writer { name, media_type, blob, to, hash: Sha256::new(), size_bytes: 0, _slot: slot };
     let stream = Stream::Writer(Arc::new(Mutex::new(Some(writer))));

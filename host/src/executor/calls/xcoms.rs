@@ -73,7 +73,7 @@ pub(super) async fn push(shared: &Shared, attempt: &Attempt, key: &str, value: V
     let (key, value) = values::off_the_loop(size, move || check(&key, &value).map(|key| (key, value))).await?;
     attempt.effects(|effects| effects.admit_xcom(&key, size)).ok_or_else(over)??;
     spend(attempt.ledger.as_ref(), Resource::Data, size, &format!("xcom `{key}` makes"))?;
-    let blob = blobs::keys::xcom(uuid::Uuid::now_v7());
+    let blob = blobs::keys::xcom(&attempt.id().stem(), uuid::Uuid::now_v7());
     if let Err(error) = shared.blobs.put(&blob, value.bytes.into()).await {
         shared.discard(vec![blob]);
         return Err(storage_failed(&error));

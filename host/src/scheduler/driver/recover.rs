@@ -13,7 +13,7 @@ use super::{
     super::{
         Change, SchedulerConfig, dags::Dags, heartbeat::Heartbeat, retention::Ended, runs, tick::Dispatch, waits::Waits,
     },
-    Driver, Turn, backfills, conf, past,
+    Chain, Driver, Turn, backfills, conf, past,
 };
 use crate::{
     engine::{self, Admission, Event, Verdict},
@@ -84,6 +84,7 @@ impl<D: Dispatch> Driver<D> {
         self.waits = Waits::default();
         self.links.clear();
         self.failing.clear();
+        self.note_lost(now).await?;
         // Of runs that were made in a turn that did not become durable there is nothing.
         self.recent = runs::Recent::new(now);
         self.next_key = self.store.dag_run_next_key().await?;
@@ -129,6 +130,18 @@ impl<D: Dispatch> Driver<D> {
         self.recover_waits(&mut turn).await?;
         self.settle(&mut turn).await?;
         self.commit(turn).await
+    }
+
+    /// Notes what is in flight, before it is started again: what those attempts stored is named by nobody then.
+    async fn note_lost(&self, now: Timestamp) -> Result<(), StoreError> {
+        while let Err(error) = self.store.lost_attempt_note(now).await {
+            if !error.is_transient() {
+                return Err(error);
+            }
+            tracing::error!(error = %Chain(&error), "what was in flight can't be noted; this is tried again");
+            tokio::time::sleep(self.config.commit_retry).await;
+        }
+        Ok(())
     }
 
     /// Says what the attempts of a dag may have together, beside what holds for all dags.

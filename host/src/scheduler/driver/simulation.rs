@@ -3,8 +3,8 @@
 //! Commits fail, are made while their answers are lost, and are the last that a process does.
 //!
 //! After each turn DESIGN's promises that concern the loop are checked: limits hold, no attempt starts before what it waits
-//! for is committed, an attempt is started once, nothing succeeds twice, no try is in the history that is not over. At the end
-//! everything that was accepted has ended.
+//! for is committed, an attempt is started once, nothing succeeds twice, no try is in the history that is not over, an attempt that a
+//! crash ended is noted as lost. At the end everything that was accepted has ended.
 //!
 //! A history follows from its seed. One that breaks a promise is shown with its seed and shrunk; `AIRLOCK_TEST_SEED` plays it again,
 //! `AIRLOCK_TEST_SEEDS` says how many are tried (`cargo xtask simulate`).
@@ -39,7 +39,10 @@ use crate::{
         time::Timestamp,
     },
     scheduler::{RunRequest, SchedulerConfig},
-    store::{DagRunKey, DagRunRow, Deploy, InstanceKey, Store, StoreConfig, testing::CommitFault},
+    store::{
+        DagRunKey, DagRunRow, Deploy, InstanceKey, LostAttempt, Store, StoreConfig, TaskInstanceRow,
+        testing::CommitFault,
+    },
 };
 
 const PARALLELISM: u32 = 5;
@@ -304,21 +307,33 @@ impl World {
     async fn crash(&mut self) {
         self.deaths += 1;
         // The attempts of a dead process are dead; nobody reports their ends.
-        {
+        let in_flight = {
             let mut in_flight = self.script.0.lock().unwrap();
-            in_flight.attempts.clear();
             in_flight.killed.clear();
+            std::mem::take(&mut in_flight.attempts)
+        };
+        let mut lost = Vec::new();
+        for AttemptId { instance, try_number, restart } in in_flight {
+            let row = self.store.task_instance_get(&instance).await.unwrap();
+            let is_current = |row: TaskInstanceRow| {
+                row.state == TaskState::Running && (row.try_number, row.restarts) == (try_number, restart)
+            };
+            if row.is_some_and(is_current) {
+                lost.push(LostAttempt { instance, try_number, restart });
+            }
         }
         loop {
             tokio::select! {
                 biased;
                 driver = Self::start(&self.store, &self.script, self.now) => {
                     self.driver = driver;
-                    return;
+                    break;
                 }
                 () = self.store.died() => self.deaths += 1,
             }
         }
+        let noted = self.store.lost_attempt_list(self.now, u32::MAX).await.unwrap();
+        assert!(lost.iter().all(|lost| noted.contains(lost)), "{lost:?} are not all among {noted:?}");
     }
 
     fn take(&self, id: &AttemptId) -> bool {

@@ -168,3 +168,52 @@ async fn an_xcom_that_is_edited_leaves_its_object() {
     assert!(!store.xcom_delete(&x, &k).await.unwrap());
     assert!(store.xcom_get(&x, &k).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn what_is_found_of_lost_attempts_is_garbage_unless_a_row_names_it() {
+    let store = TestStore::with_runs(1..=1).await;
+    let (x, y) = (instance(1, "x"), instance(1, "y"));
+    let running = |restarts| InstanceUpdate { restarts, ..update(x.clone(), TaskState::Running, 1) };
+    let waiting = update(y.clone(), TaskState::UpForRetry, 1);
+    store.commit(&Commit { instances: vec![running(0), waiting], now: at(1), ..Commit::default() }).await.unwrap();
+    for second in [2, 3] {
+        store.lost_attempt_note(at(second)).await.unwrap();
+    }
+    let lost = LostAttempt { instance: x.clone(), try_number: 1, restart: 0 };
+    assert!(store.lost_attempt_list(at(1), 9).await.unwrap().is_empty());
+    assert_eq!(store.lost_attempt_list(at(2), 9).await.unwrap(), [lost.clone()]);
+
+    // It is in flight, or is so again: its task instance was deleted and came back.
+    let blobs = ["xcoms/1", "xcoms/left", "artifacts/1", "artifacts/left", "recordings/1"].map(str::to_owned);
+    let found = [(lost.clone(), blobs.to_vec())];
+    store.lost_attempt_settle(&found).await.unwrap();
+    assert_eq!(store.garbage_list(9).await.unwrap(), [""; 0]);
+    assert_eq!(store.lost_attempt_list(at(2), 9).await.unwrap(), [lost]);
+
+    let recording = RecordingRow {
+        instance: x.clone(),
+        try_number: 1,
+        size_bytes: 9,
+        created_at: at(2),
+        blob: "recordings/1".into(),
+    };
+    let commit = Commit {
+        instances: vec![running(1)],
+        xcoms: vec![
+            xcom(x.clone(), "k", XComBody::Blob("xcoms/1".into())),
+            xcom(x.clone(), "i", XComBody::Inline(vec![1])),
+        ],
+        artifacts: vec![artifact(x.clone(), "a", "artifacts/1")],
+        recordings: vec![recording],
+        now: at(3),
+        ..Commit::default()
+    };
+    store.commit(&commit).await.unwrap();
+    store.lost_attempt_settle(&found).await.unwrap();
+    assert_eq!(store.garbage_list(9).await.unwrap(), ["xcoms/left", "artifacts/left"]);
+    assert!(store.lost_attempt_list(at(9), 9).await.unwrap().is_empty());
+    // Who comes too late does nothing.
+    store.garbage_forget(&store.garbage_list(9).await.unwrap()).await.unwrap();
+    store.lost_attempt_settle(&found).await.unwrap();
+    assert!(store.garbage_list(9).await.unwrap().is_empty());
+}
