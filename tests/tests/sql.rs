@@ -7,6 +7,7 @@ use airlock_tests::{
     postgres::{PASSWORD, USER},
     until,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 async fn server() -> (Server, Client) {
@@ -147,6 +148,7 @@ async fn what_postgres_refuses_is_told_and_the_connection_goes_on() {
             {"query": "select 1 / (n - 1) from n"},
             {"half": "select generate_series(1, 100000)"},
             {"query": "select count(*) from n"},
+            {"execute": "copy n from stdin"},
         ]),
     )
     .await;
@@ -160,6 +162,7 @@ async fn what_postgres_refuses_is_told_and_the_connection_goes_on() {
         (7, "give a text and write it as `$1::text::inet`"),
         (8, "cannot insert multiple commands"),
         (9, "division by zero"),
+        (12, "invalid: COPY from and to the task can't be used"),
     ];
     for (step, expected) in told {
         assert!(error(&outcomes[step]).contains(expected), "{step}: {}", outcomes[step]);
@@ -191,6 +194,68 @@ async fn transactions_take_effect_as_a_whole_or_not_at_all() {
     assert_eq!(outcomes[0], json!([1, 1]));
     assert!(error(&outcomes[3]).contains("syntax"));
     assert_eq!(postgres.sql(&database, "SELECT string_agg(n::text, ',' ORDER BY n) FROM n"), "1,2,6");
+}
+
+#[tokio::test]
+async fn a_commit_that_commits_nothing_is_an_error_and_the_session_goes_on() {
+    let postgres = Postgres::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_string_lossy().into_owned();
+    let (_server, client) = with_server(Server::builder().flag("--sql-sqlite-folder", &path)).await;
+    let database = connect(&client, &postgres).await;
+    let tables = "CREATE TABLE p (n int PRIMARY KEY);
+                  CREATE TABLE c (n int REFERENCES p (n) DEFERRABLE INITIALLY DEFERRED)";
+    postgres.sql(&database, tables);
+    let insert = |table: &str, n: u32| json!({"execute": format!("insert into {table} values ({n})")});
+    let regardless = json!({"execute": "insert into p values (1)", "regardless": true});
+    let outcomes = steps(
+        &client,
+        json!([
+            insert("p", 1),
+            {"transaction": [insert("p", 2), regardless], "end": "commit"},
+            {"transaction": [{"execute": "savepoint s"}, regardless, {"execute": "rollback to s"}, insert("p", 3)], "end": "commit"},
+            {"transaction": [insert("c", 9)], "end": "commit"},
+            {"transaction": [insert("p", 4)], "end": "commit"},
+            insert("p", 5),
+        ]),
+    )
+    .await;
+    assert!(error(&outcomes[1]).contains("current transaction is aborted"), "{}", outcomes[1]);
+    assert!(error(&outcomes[3]).contains("violates foreign key"), "{}", outcomes[3]);
+    assert_eq!(postgres.sql(&database, "SELECT string_agg(n::text, ',' ORDER BY n) FROM p"), "1,3,4,5");
+
+    client.delete("/api/v2/connections/db").await.ok();
+    set(&client, "db", json!({"conn_type": "sqlite", "host": "a.db"})).await;
+    let outcomes = steps(
+        &client,
+        json!([
+            {"execute": "create table p (n integer primary key)"},
+            {"execute": "create table c (n int references p (n) deferrable initially deferred)"},
+            {"transaction": [insert("c", 9)], "end": "commit"},
+            insert("p", 5),
+            {"transaction": [insert("p", 6)], "end": "commit"},
+        ]),
+    )
+    .await;
+    assert!(error(&outcomes[2]).contains("FOREIGN KEY"), "{}", outcomes[2]);
+    let outcomes = steps(&client, json!([{"query": "select n from p"}, {"count": "select n from c"}])).await;
+    assert_eq!(outcomes[0]["rows"], json!([["Integer(5)"], ["Integer(6)"]]));
+    assert_eq!(outcomes[1], 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_kept_and_does_not_answer_any_more_holds_nobody_up() {
+    let postgres = Postgres::start().await;
+    let (_server, client) = server().await;
+    connect(&client, &postgres).await;
+    let pid = json!([{"query": "select pg_backend_pid()::text"}]);
+    let first = steps(&client, pid.clone()).await[0]["rows"][0][0].as_str().unwrap().to_owned();
+    let process = first.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap();
+    let process = Pid::from_raw(process).unwrap();
+    kill_process(process, Signal::STOP).unwrap();
+    let second = steps(&client, pid).await[0]["rows"][0][0].as_str().unwrap().to_owned();
+    kill_process(process, Signal::CONT).unwrap();
+    assert_ne!(second, first);
 }
 
 #[tokio::test]
@@ -484,6 +549,10 @@ async fn values_go_to_mysql_and_come_back() {
             {"execute": "select ?", "parameters": []},
             {"half": "select seq from seq_1_to_100000"},
             {"count": "select 1; select 2"},
+            {"query": "insert into v (id) values (7) returning id"},
+            {"execute": "set max_statement_time = 0.1"},
+            {"execute": "select sleep(9)"},
+            {"execute": "signal sqlstate 'HY000' set mysql_errno = 1205, message_text = 'lock wait timeout'"},
         ]),
     )
     .await;
@@ -511,5 +580,9 @@ async fn values_go_to_mysql_and_come_back() {
     assert!(error(&outcomes[5]).contains("has 1 parameters, and 0 are given"), "{}", outcomes[5]);
     assert!(outcomes[6].to_string().contains("rows of an earlier query"), "{}", outcomes[6]);
     assert!(error(&outcomes[7]).contains("invalid"), "{}", outcomes[7]);
-    assert_eq!(mysql.sql(mariadb::DATABASE, "SELECT count(*) FROM v"), "2");
+    assert_eq!(outcomes[8], json!({"columns": ["id int"], "rows": [["Integer(7)"]]}));
+    for outcome in &outcomes[10..] {
+        assert!(error(outcome).starts_with("unavailable: the database says"), "{outcome}");
+    }
+    assert_eq!(mysql.sql(mariadb::DATABASE, "SELECT count(*) FROM v"), "3");
 }

@@ -15,6 +15,8 @@ use crate::{connections::Connection, secrets::SecretString};
 
 /// How long a connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long one that was kept may take to show that it is alive.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of one connection id, with the same credentials.
 const MAX_IDLE: usize = 8;
 
@@ -43,7 +45,8 @@ impl Pool {
                 let newest = idle.drivers.iter().rposition(|(_, driver)| driver.owner == owner)?;
                 idle.drivers.remove(newest).1
             };
-            if driver.prepare_session().await.is_ok() {
+            // Where a server or the way to it is gone without a word, nothing would ever come.
+            if let Ok(Ok(())) = tokio::time::timeout(ANSWER_TIMEOUT, driver.prepare_session()).await {
                 return Some(driver);
             }
         }

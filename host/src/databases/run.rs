@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use sqlx::{AssertSqlSafe, Connection, Database, Either, Executor, SqlSafeStr, Statement as _};
+use sqlx::{
+    AssertSqlSafe, Connection, Database, Either, Executor, Row as _, SqlSafeStr, Statement as _,
+    mysql::MySqlDatabaseError,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -13,9 +16,11 @@ use super::{
 };
 use crate::model::sql::{Column, Datum, Row, Transaction};
 
-/// SQLSTATEs (or their classes) of what another try may not meet: lost connections, transactions that were in each other's way,
-/// want of resources, locks, and a server that is being shut down.
-const PASSING: [&str; 5] = ["08", "40", "53", "55P03", "57"];
+/// SQLSTATEs (or their classes) of what another try may not meet: lost connections, transactions that were in each other's way
+/// or took too long, want of resources, locks, statements that were interrupted, and a server that is being shut down.
+const PASSING: [&str; 8] = ["08", "25P03", "25P04", "40", "53", "55P03", "57", "70100"];
+/// The same as numbers of `MySQL`, whose SQLSTATE says nothing: waits for a lock, and statements, that took too long.
+const PASSING_NUMBERS: [u16; 2] = [1205, 3024];
 
 /// How one kind of server is spoken to.
 pub(super) trait Dialect: Sized + Send + 'static {
@@ -81,6 +86,8 @@ where
     <D::Database as Database>::Arguments: sqlx::IntoArguments<D::Database>,
 {
     let mut in_transaction = false;
+    // Whether something was refused since the last transaction began or ended.
+    let mut refused = false;
     while let Some(command) = asked.commands.recv().await {
         let failed = match command {
             Command::Query(statement, reply) => {
@@ -88,6 +95,7 @@ where
                 match driver.run(&statement, &mut sink).await {
                     Ok(_) => sink.finish().await.err(),
                     Err(Failure::Refused(error)) => {
+                        refused = true;
                         sink.fail(error).await;
                         None
                     }
@@ -100,14 +108,14 @@ where
             }
             Command::Execute(statement, reply) => {
                 let done = driver.run(&statement, &mut Sink::none(&mut asked)).await;
+                refused |= done.is_err();
                 tell(done, reply)
             }
             Command::Transaction(act, reply) => match check(act, in_transaction) {
                 Ok(()) => {
-                    let done = driver.transact(act, &Sink::none(&mut asked)).await;
-                    if done.is_ok() {
-                        in_transaction = act == Transaction::Begin;
-                    }
+                    let done = driver.transact(act, refused, &Sink::none(&mut asked)).await;
+                    in_transaction = act == Transaction::Begin && done.is_ok();
+                    refused = false;
                     tell(done, reply)
                 }
                 Err(error) => {
@@ -175,6 +183,10 @@ where
             match answer.map_err(|error| failure(&self.meter, &error))? {
                 Either::Left(result) => changed += D::rows_affected(&result),
                 Either::Right(row) => {
+                    if prepared.columns().is_empty() {
+                        // MariaDB tells those of RETURNING and CALL with the rows only.
+                        sink.columns(row.columns().iter().map(D::column).collect());
+                    }
                     let row_bytes = self.meter.reset();
                     if unreadable.is_some() || !sink.wants_rows() {
                         sink.skip(row_bytes)?;
@@ -193,9 +205,24 @@ where
         }
     }
 
-    async fn transact(&mut self, act: Transaction, sink: &Sink<'_>) -> Result<(), Failure> {
-        let done = sink.within(self.connection.execute(act.statement())).await?;
-        done.map(drop).map_err(|error| failure(&self.meter, &error))
+    /// Begins or ends a transaction; one that can't be committed is rolled back. `refused`: a statement of it may have been.
+    async fn transact(&mut self, act: Transaction, refused: bool, sink: &Sink<'_>) -> Result<(), Failure> {
+        let is_commit = act == Transaction::Commit;
+        let mut done: sqlx::Result<()> = Ok(());
+        if is_commit && refused {
+            // PostgreSQL refuses this where nothing can be committed any more; the commit itself it calls done.
+            done = sink.within(self.connection.execute("SELECT 1")).await?.map(drop);
+        }
+        if done.is_ok() {
+            done = sink.within(self.connection.execute(act.statement())).await?.map(drop);
+        }
+        let Err(error) = done else { return Ok(()) };
+        let failed = failure(&self.meter, &error);
+        if is_commit && matches!(failed, Failure::Refused(_)) {
+            let undone = sink.within(self.connection.execute(Transaction::Rollback.statement())).await?;
+            undone.map_err(|error| failure(&self.meter, &error))?;
+        }
+        Err(failed)
     }
 
     /// Says goodbye, so that the server need not find out.
@@ -211,7 +238,9 @@ pub(super) fn failure(meter: &Meter, error: &sqlx::Error) -> Failure {
         sqlx::Error::Database(said) => {
             let text = format!("the database says: {}", said.message());
             let code = said.code().unwrap_or_default();
-            let passes = PASSING.iter().any(|class| code.starts_with(class));
+            let number = said.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
+            let passes = PASSING.iter().any(|class| code.starts_with(class))
+                || number.is_some_and(|number| PASSING_NUMBERS.contains(&number));
             Failure::Refused(if passes { DatabaseError::Unavailable(text) } else { DatabaseError::Invalid(text) })
         }
         sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
@@ -220,6 +249,10 @@ pub(super) fn failure(meter: &Meter, error: &sqlx::Error) -> Failure {
         _ if meter.is_above() => Failure::Broken(DatabaseError::TooLarge(format!(
             "a row is larger than the limit of {MAX_ROW_BYTES} bytes; the connection is closed"
         ))),
+        // As `CopyInResponse`.
+        sqlx::Error::Protocol(said) if said.contains("message: Copy") => Failure::Broken(DatabaseError::Invalid(
+            "COPY from and to the task can't be used; read and write rows; the connection is closed".into(),
+        )),
         other => {
             Failure::Broken(DatabaseError::Unavailable(format!("the connection to the database is lost: {other}")))
         }

@@ -209,9 +209,13 @@ fn transact(connection: &Connection, act: Transaction) -> Result<(), Failure> {
         connection.authorizer(Some(authorizer)).map_err(|error| failure(&error))
     };
     trusted(true)?;
-    let done = connection.execute_batch(act.statement()).map_err(|error| failure(&error));
+    let mut done = connection.execute_batch(act.statement());
+    if done.is_err() && act == Transaction::Commit && !connection.is_autocommit() {
+        // Else what follows would be part of it, and go with it.
+        done = connection.execute_batch(Transaction::Rollback.statement()).and(done);
+    }
     trusted(false)?;
-    done
+    done.map_err(|error| failure(&error))
 }
 
 /// Runs a statement to its end; answers how many rows it changed.

@@ -23,7 +23,11 @@ pub fn statements(connection: &str, steps: &[Value]) -> Result<Vec<Value>> {
 
 fn transaction(database: &mut Connection, steps: &[Value], end: Option<&str>) -> Result<Value> {
     let transaction = database.transaction()?;
-    let outcomes = steps.iter().map(|step| perform(&transaction, step)).collect::<Result<Vec<_>>>()?;
+    let perform = |step| match perform(&transaction, step) {
+        Err(error) if step["regardless"] == true => Ok(json!({"error": error.to_string()})),
+        outcome => outcome,
+    };
+    let outcomes = steps.iter().map(perform).collect::<Result<Vec<_>>>()?;
     match end {
         Some("commit") => transaction.commit()?,
         Some("rollback") => transaction.rollback()?,
