@@ -7,6 +7,7 @@ use std::{
     sync::Once,
 };
 
+use log::kv::{Key, Value, VisitSource};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -52,7 +53,10 @@ impl log::Log for Facade {
 
     fn log(&self, record: &log::Record<'_>) {
         if Level::from(record.level()) >= host::log_enabled() {
-            host::log_emit(record.level().into(), record.target(), &record.args().to_string(), &[]);
+            let mut fields = Fields::default();
+            // It takes all that there are.
+            let _visited = record.key_values().visit(&mut fields);
+            host::log_emit(record.level().into(), record.target(), &record.args().to_string(), &fields.named);
         }
     }
 
@@ -200,6 +204,13 @@ impl Subscriber for Facade {
 struct Fields {
     message: String,
     named: Vec<(String, String)>,
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        self.named.push((key.as_str().to_owned(), value.to_string()));
+        Ok(())
+    }
 }
 
 impl Visit for Fields {

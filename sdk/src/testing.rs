@@ -110,7 +110,7 @@ pub struct LogLine {
     pub target: String,
     /// What it said.
     pub message: String,
-    /// The fields of `tracing`, those of its spans too.
+    /// The key-values of `log`; the fields of `tracing`, those of its spans too.
     pub fields: Vec<(String, String)>,
 }
 
