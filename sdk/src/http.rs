@@ -153,6 +153,11 @@ impl Request {
         let any_status = self.any_status;
         // The query may hold what no log should.
         let about = format!("{} {}", self.method, self.url.split(['?', '#']).next().unwrap_or_default());
+        for (name, value) in &self.headers {
+            if let Some(why) = header_fault(name, value) {
+                return Err(HostError::Invalid(format!("header `{name}` can't be sent by {about}: {why}")).into());
+            }
+        }
         let (status, headers, body) = host::http_send(self)?;
         let response = Response { status, headers, body };
         if any_status || status < 400 {
@@ -165,6 +170,32 @@ impl Request {
         let excerpt = String::from_utf8_lossy(&excerpt).trim().to_owned();
         Err(StatusError { about, status, excerpt, retry_after }.into())
     }
+}
+
+/// Headers that are the server's to set.
+const SERVERS_HEADERS: [&str; 9] = [
+    "connection",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Why a header can't be sent (RFC 9110, 5.1 and 5.5), if it can't.
+fn header_fault(name: &str, value: &str) -> Option<&'static str> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Some("it is no name of a header");
+    }
+    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Some("its value has a control character");
+    }
+    let is_servers = SERVERS_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known));
+    is_servers.then_some("it is the server's to set")
 }
 
 /// An answer whose status says that it is none.
@@ -376,6 +407,18 @@ mod tests {
         assert_eq!(host.run(|_| get(url).send().unwrap().text().unwrap()), "fine");
         assert!(host.run(|_| post(url).send().unwrap_err().to_string().contains("Host::http")));
         assert_eq!(host.http_requests().len(), 3);
+    }
+
+    #[test]
+    fn a_header_that_can_not_be_sent_is_named() {
+        let url = "https://a.org/x?token=hush";
+        let host = Host::new().http("GET", url, Answer::status(200, ""));
+        let told = |name, value| host.run(|_| get(url).header(name, value).send().unwrap_err().to_string());
+        let by = "can't be sent by GET https://a.org/x";
+        assert_eq!(told("Host", "b.org"), format!("invalid: header `Host` {by}: it is the server's to set"));
+        assert_eq!(told("a b", "1"), format!("invalid: header `a b` {by}: it is no name of a header"));
+        assert_eq!(told("a", "b\r\nc: d"), format!("invalid: header `a` {by}: its value has a control character"));
+        assert!(host.run(|_| get(url).header("x-a", "ä\tb").send().is_ok()));
     }
 
     #[test]

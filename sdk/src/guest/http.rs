@@ -31,7 +31,8 @@ type Head = (u16, Vec<(String, Vec<u8>)>, Incoming);
 
 pub fn http_send(request: Request) -> Result<Head, HostError> {
     let Request { method, url, headers, body, timeout, .. } = request;
-    let invalid = |what: &str| HostError::Invalid(format!("{what} can't be sent to `{url}`"));
+    let about = url.split(['?', '#']).next().unwrap_or_default();
+    let invalid = |what: &str| HostError::Invalid(format!("{what} can't be sent to `{about}`"));
     let Parts { is_https, authority, path_with_query } = split(&url)?;
     let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
     let headers = Fields::from_list(&headers).map_err(|_| invalid("one of the headers"))?;
