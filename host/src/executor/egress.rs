@@ -173,15 +173,19 @@ impl Egress {
             }
             return Ok(Destination::Connection(connection.clone(), url));
         }
-        // As the grants write it: an IPv6 address without brackets.
-        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        // As the grants write it.
+        let name = match address {
+            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => host.to_owned(),
+        };
         let port = url.port().unwrap_or(default_port);
         let grant = || if port == default_port { format!("http:{name}") } else { format!("http:{name}:{port}") };
-        granted.find(|grants| grants.allows_host(name, port, default_port).then_some(()), grant)?;
-        if let Ok(address) = name.parse::<IpAddr>()
+        granted.find(|grants| grants.allows_host(&name, port, default_port).then_some(()), grant)?;
+        if let Some(address) = address
             && let Some(why) = self.refuses(address)
         {
-            return Err(CallError::Denied(AddressRefused { host: name.to_owned(), address, why }.to_string()));
+            return Err(CallError::Denied(AddressRefused { host: name, address, why }.to_string()));
         }
         Ok(Destination::Host(url))
     }
@@ -276,13 +280,23 @@ mod tests {
     #[test]
     fn a_url_is_judged_by_the_host_that_would_be_connected_to() {
         let egress = Egress::new(false, &Lookups::default()).unwrap();
-        let granted = grants(&["api.example.org", "127.0.0.1", "2130706433", "0x7f.1", "localhost:8080"]);
+        let granted = grants(&[
+            "api.example.org",
+            "127.0.0.1",
+            "2130706433",
+            "0x7f.1",
+            "localhost:8080",
+            "[2606:4700:0::1111]:8443",
+            "[::ffff:127.0.0.1]",
+            "[fe80::1]:*",
+        ]);
         let asked = grants(&["waiting.org:8443"]);
         let dag_id = DagId::new("d").unwrap();
         let ask = |uri: &str| egress.permit(Granted { grants: &granted, asked: &asked, dag_id: &dag_id }, uri);
         assert!(ask("https://api.example.org/x?y").is_ok());
         assert!(ask("https://API.Example.org").is_ok());
         assert!(ask("http://localhost:8080/").is_ok());
+        assert!(ask("https://[2606:4700::1111]:8443/").is_ok());
         for denied in [
             "https://evil.example.org",
             "https://api.example.org.evil.tld",
@@ -293,6 +307,8 @@ mod tests {
             "http://0x7f.1/",
             "http://127.0.0.1#api.example.org",
             "http://[::ffff:127.0.0.1]/",
+            "https://[2606:4700::1111]/",
+            "https://[fe80::1]:8443/",
             "https://api.example.org./",
             "http://db.connection.internal/x",
         ] {
@@ -313,6 +329,12 @@ mod tests {
             ask("https://other.org:8443/").unwrap_err(),
             CallError::Denied("grant `http:other.org:8443` is missing in the dag".into())
         );
+        assert_eq!(
+            ask("https://[2606:4700:0::1112]/").unwrap_err(),
+            CallError::Denied("grant `http:[2606:4700::1112]` is missing in the dag".into())
+        );
+        let mapped = ask("http://[::ffff:7f00:1]/");
+        assert!(matches!(&mapped, Err(CallError::Denied(why)) if why.contains("loopback")), "{mapped:?}");
         assert_eq!(
             ask("https://waiting.org:8443/").unwrap_err(),
             CallError::Denied(

@@ -133,7 +133,7 @@ impl Grants {
         })
     }
 
-    /// Whether HTTP to `host` (lower case, no brackets) at `port` is granted; `default_port` is that of the scheme.
+    /// Whether HTTP to `host` (lower case; IPv6 in brackets) at `port` is granted; `default_port` is that of the scheme.
     pub fn allows_host(&self, host: &str, port: u16, default_port: u16) -> bool {
         self.list.iter().any(|grant| matches!(grant, Grant::Host(granted) if granted.allows(host, port, default_port)))
     }

@@ -46,10 +46,12 @@ impl Grants {
         }
         let default = if is_https { ":443" } else { ":80" };
         let host = authority.strip_suffix(default).unwrap_or(&authority);
+        // An address of IPv6 has colons within its brackets.
+        let portless = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(host, |(name, _)| name);
         let fits = |granted: &&str| {
             let granted = granted.to_ascii_lowercase();
             let (host, granted) = match granted.strip_suffix(":*") {
-                Some(name) => (host.split(':').next().unwrap_or_default(), name.to_owned()),
+                Some(name) => (portless, name.to_owned()),
                 None => (host, granted),
             };
             match granted.strip_prefix('*') {

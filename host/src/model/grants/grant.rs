@@ -1,6 +1,6 @@
 //! One thing that the tasks of a dag may reach, and how two of them compare.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -242,7 +242,7 @@ impl NamePattern {
 /// A host and its ports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPattern {
-    /// Lower case; a leading `*.` stands for any one or more labels.
+    /// Lower case; a leading `*.` stands for any one or more labels. An address of IPv6 is in brackets.
     name: String,
     port: Port,
 }
@@ -259,7 +259,7 @@ enum Port {
 
 impl HostPattern {
     fn new(text: &str) -> Result<Self, String> {
-        let (name, port) = match text.rsplit_once(':') {
+        let (name, port) = match text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
             Some((host, "*")) => (host, Port::Any),
             Some((host, port)) => {
                 let port = port.parse().map_err(|_| "the port is neither `*` nor a number up to 65535")?;
@@ -267,16 +267,23 @@ impl HostPattern {
             }
             None => (text, Port::Default),
         };
+        if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let address: Ipv6Addr = address.parse().map_err(|_| "what is in brackets is no address of IPv6")?;
+            return Ok(Self { name: format!("[{address}]"), port });
+        }
         let name = name.to_ascii_lowercase();
         let plain_name = name.strip_prefix("*.").unwrap_or(&name);
         let plain = plain_name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_');
         if plain_name.is_empty() || plain_name.len() > 253 || !plain {
-            return Err("write a host as `api.example.org`, `api.example.org:8443` or `*.example.org`".to_owned());
+            return Err(
+                "write a host as `api.example.org`, `api.example.org:8443`, `*.example.org` or `[2001:db8::7]:8443`"
+                    .to_owned(),
+            );
         }
         Ok(Self { name, port })
     }
 
-    /// Whether HTTP to `host` (lower case, no brackets) at `port` is granted; `default_port` is that of the scheme.
+    /// Whether HTTP to `host` (lower case; IPv6 in brackets) at `port` is granted; `default_port` is that of the scheme.
     pub fn allows(&self, host: &str, port: u16, default_port: u16) -> bool {
         let name = match self.suffix() {
             Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),

@@ -113,21 +113,50 @@ fn hosts_match_whole_names_and_ports() {
 }
 
 #[test]
+fn an_address_of_ipv6_is_granted_however_it_is_written() {
+    let grants = grants(&[], &["[2001:DB8:0::7]", "[2001:db8::8]:*"]);
+    assert!(grants.allows_host("[2001:db8::7]", 443, 443));
+    assert!(!grants.allows_host("[2001:db8::7]", 8443, 443));
+    assert!(grants.allows_host("[2001:db8::8]", 8443, 443));
+    assert!(!grants.allows_host("[2001:db8::9]", 443, 443));
+}
+
+#[test]
 fn what_cannot_be_granted_is_refused_by_name() {
     let refused = |spec: GrantsSpec| Grants::from_spec(&spec).unwrap_err().to_string();
     assert!(refused(GrantsSpec { variables: vec!["*".into()], ..GrantsSpec::default() }).contains("variable:*"));
     assert!(refused(GrantsSpec { hosts: vec!["a b".into()], ..GrantsSpec::default() }).contains("http:a b"));
     assert!(refused(GrantsSpec { dags: vec!["*".into()], ..GrantsSpec::default() }).contains("dag:*"));
     assert!(refused(GrantsSpec { memory_mib: Some(0), ..GrantsSpec::default() }).contains("memory:0"));
-    for text in ["", "variable", "storage:a", "http:", "memory:5000", "connection:a b"] {
+    for text in [
+        "",
+        "variable",
+        "storage:a",
+        "http:",
+        "http:[a]",
+        "http:[::1",
+        "http:[::1]x:1",
+        "http:::1",
+        "memory:5000",
+        "connection:a b",
+    ] {
         assert!(text.parse::<Grant>().is_err(), "{text}");
     }
 }
 
 #[test]
 fn a_grant_is_read_as_it_is_written() {
-    for text in ["variable:a:b", "variable:a/*", "connection:c", "connection-secret:c", "http:*.a.org:8443", "http:a:*"]
-    {
+    for text in [
+        "variable:a:b",
+        "variable:a/*",
+        "connection:c",
+        "connection-secret:c",
+        "http:*.a.org:8443",
+        "http:a:*",
+        "http:[2001:db8::7]",
+        "http:[2001:db8::7]:8443",
+        "http:[::ffff:10.0.0.1]:*",
+    ] {
         assert_eq!(grant(text).to_string(), text);
     }
     assert_eq!(grant("http:API.org").to_string(), "http:api.org");
