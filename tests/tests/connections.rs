@@ -1,6 +1,9 @@
 //! Connections that tasks use without ever holding their secrets.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use airlock_tests::{
     Client, Peer, Server, Shell, build,
@@ -110,6 +113,27 @@ async fn a_token_is_got_once_and_used_while_it_holds() {
     assert_eq!(taken.len(), 3, "{taken:?}");
     assert_eq!(taken[0].body, json!("grant_type=client_credentials&scope=read"));
     assert!(taken[2].head.contains("authorization: Bearer granted-token"), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_was_taken_back_is_used_once_more_at_most() {
+    let given = AtomicU32::new(0);
+    let peer = Peer::answering(move |taken| {
+        if taken.head.starts_with("POST /token") {
+            let number = given.fetch_add(1, Ordering::Relaxed);
+            return (200, json!({"access_token": format!("token-number-{number}"), "expires_in": 3600}).to_string());
+        }
+        let status = if taken.head.contains("Bearer token-number-0") { 401 } else { 200 };
+        (status, json!("fine").to_string())
+    })
+    .await;
+    let (_server, client) = server().await;
+    let extra = json!({"auth": "oauth2", "token_url": peer.url("/token")});
+    set(&client, "crm", json!({"conn_type": "http", "host": peer.url(""), "login": "id", "password": "hush"}), extra)
+        .await;
+    let text = get("http://crm.connection.internal/x", "{connections: [crm]}");
+    assert_eq!(run(&client, &text).await.0, "failed");
+    assert_eq!(run(&client, &text).await.0, "success");
 }
 
 #[tokio::test]

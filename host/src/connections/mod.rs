@@ -42,6 +42,11 @@ impl Connections {
     pub async fn open(&self, id: &ConnectionId) -> Result<Option<Connection>, VaultError> {
         self.vault.connection(id).await
     }
+
+    /// Takes note that `token` was refused where it was sent: it may have been taken back, and the next request gets another.
+    pub fn forget(&self, token: &SecretString) {
+        self.tokens.forget(token);
+    }
 }
 
 impl Connection {

@@ -81,6 +81,15 @@ impl Tokens {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(key, Known { token: token.clone(), until });
         Ok(token)
     }
+
+    /// Gives `token` to nobody any more.
+    pub fn forget(&self, token: &SecretString) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = known.iter().find(|(_, known)| known.token.expose() == token.expose()).map(|(key, _)| *key);
+        if let Some(key) = key {
+            known.pop(&key);
+        }
+    }
 }
 
 impl Grant {

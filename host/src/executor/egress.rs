@@ -13,7 +13,7 @@ use crate::{
     wire::CallError,
 };
 use reqwest::{
-    Client, Method, Request, Response, Url,
+    Client, Method, Request, Response, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 
@@ -121,10 +121,11 @@ impl Egress {
             headers.insert(TRACEPARENT, span);
         }
         let timeout = request.timeout_ms.map_or(DEFAULT_HEAD_TIMEOUT, Duration::from_millis).min(MAX_HEAD_TIMEOUT);
-        let (client, host, request) = match destination {
+        let (client, host, request, token) = match destination {
             Destination::Host(url) => {
                 let host = url.host_str().unwrap_or_default().to_owned();
-                (&self.client, host, self.client.request(method, url).headers(headers).body(request.body).build())
+                let own = self.client.request(method, url).headers(headers).body(request.body).build();
+                (&self.client, host, own, None)
             }
             Destination::Connection(id, url) => {
                 let connection = settings::open(shared, &id).await?;
@@ -137,11 +138,17 @@ impl Egress {
                 let own = client.request(method, endpoint.url(url.path(), url.query())).headers(headers);
                 let mut own = own.body(request.body).build().map_err(|error| unavailable(id.as_str(), error))?;
                 let got = endpoint.authorize(&shared.connections, client, &mut own).await.map_err(by_connection)?;
-                settings::hide_all(attempt, got.into_iter().collect())?;
-                (client, url.host_str().unwrap_or_default().to_owned(), Ok(own))
+                settings::hide_all(attempt, got.iter().cloned().collect())?;
+                (client, url.host_str().unwrap_or_default().to_owned(), Ok(own), got)
             }
         };
-        exchange(client, request, &host, timeout).await
+        let response = exchange(client, request, &host, timeout).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(token) = &token
+        {
+            shared.connections.forget(token);
+        }
+        Ok(response)
     }
 
     /// Where `uri` leads, if it may be asked for.

@@ -1,6 +1,6 @@
 //! A POST of JSON to a connection of type `http`.
 
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
 use super::{Notice, NotifyError, chain};
@@ -25,10 +25,15 @@ pub async fn send(
     let request = client.post(url).header("idempotency-key", &notice.id).json(notice).build();
     let mut request = request.map_err(|error| NotifyError(chain(error)))?;
     let authorized = endpoint.authorize(connections, client, &mut request).await;
-    authorized.map_err(|error| NotifyError(error.to_string()))?;
+    let token = authorized.map_err(|error| NotifyError(error.to_string()))?;
     let response = client.execute(request).await.map_err(|error| NotifyError(chain(error)))?;
     if response.status().is_success() {
         return Ok(());
+    }
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Some(token) = &token
+    {
+        connections.forget(token);
     }
     Err(NotifyError(format!("it was answered with HTTP {}", response.status().as_u16())))
 }
