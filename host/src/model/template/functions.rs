@@ -78,7 +78,7 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
         Filter::Default => value.clone(),
         Filter::Upper => text()?.to_uppercase().into(),
         Filter::Lower => text()?.to_lowercase().into(),
-        Filter::Title => title(text()?).into(),
+        Filter::Title => title(text()?, |before| before.is_whitespace() || "-({[<".contains(before)).into(),
         Filter::Capitalize => capitalize(text()?).into(),
         Filter::Trim => text()?.trim().into(),
         Filter::Replace => {
@@ -103,11 +103,11 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
             let mut items = list()?;
             // Sorting panics where an order contradicts itself: all of one kind have one that does not.
             if let Some((first, others)) = items.split_first()
-                && others.iter().any(|other| compare(first, other).is_none())
+                && others.iter().any(|other| order(first, other).is_none())
             {
                 return Err("what it holds can't be put in order".to_owned());
             }
-            items.sort_by(|one, other| compare(one, other).unwrap_or(Ordering::Equal));
+            items.sort_by(|one, other| order(one, other).unwrap_or(Ordering::Equal));
             Value::Array(items).into()
         }
         Filter::Unique => {
@@ -118,7 +118,7 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
             }
             let mut kept: Vec<Value> = Vec::new();
             for item in items {
-                if !kept.contains(&item) {
+                if !kept.iter().any(|known| *known == item || order(known, &item) == Some(Ordering::Equal)) {
                     kept.push(item);
                 }
             }
@@ -129,7 +129,7 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
             let mut items = list()?.into_iter();
             let mut best = items.next().ok_or("it is empty")?;
             for item in items {
-                if compare(&item, &best).ok_or("what it holds can't be put in order")? == wanted {
+                if order(&item, &best).ok_or("what it holds can't be put in order")? == wanted {
                     best = item;
                 }
             }
@@ -163,10 +163,12 @@ pub(super) fn filter<'a>(filter: Filter, value: &Val<'a>, args: &mut Args<'a>) -
             other => plain(&*other.to_json().ok_or_else(|| format!("{} is no text", other.kind()))?).into(),
         },
         Filter::Round => {
-            let digits = i32::try_from(args.maybe_number("precision")?.unwrap_or(0).clamp(0, 15)).unwrap_or(0);
-            let number = value.as_json().and_then(Value::as_f64).ok_or("it is not a number")?;
-            let scale = 10_f64.powi(digits);
-            float((number * scale).round() / scale)?
+            let digits = i32::try_from(args.maybe_number("precision")?.unwrap_or(0).clamp(-300, 30)).unwrap_or(0);
+            match value.as_json() {
+                Some(Value::Number(number)) if number.is_i64() && digits >= 0 => value.clone(),
+                Some(Value::Number(number)) => float(round(number.as_f64().unwrap_or_default(), digits))?,
+                _ => return Err("it is not a number".to_owned()),
+            }
         }
         Filter::Abs => match value.as_json() {
             Some(Value::Number(number)) => match number.as_i64() {
@@ -209,7 +211,7 @@ pub(super) fn method<'a>(of: &Val<'a>, name: &str, args: &mut Args<'a>) -> Found
             }
             (Value::String(text), "upper") => Ok(text.to_uppercase().into()),
             (Value::String(text), "lower") => Ok(text.to_lowercase().into()),
-            (Value::String(text), "title") => Ok(title(text).into()),
+            (Value::String(text), "title") => Ok(title(text, |before| !before.is_alphabetic()).into()),
             (Value::String(text), "capitalize") => Ok(capitalize(text).into()),
             (Value::String(text), "strip") => Ok(text.trim().into()),
             (Value::String(text), "startswith") => Ok(text.starts_with(&args.text("prefix")?).into()),
@@ -299,10 +301,11 @@ fn check_length(length: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn title(text: &str) -> String {
-    let mut after_letter = false;
+/// Each word with a capital; whether one begins is seen by the letter before.
+fn title(text: &str, begins_after: impl Fn(char) -> bool) -> String {
+    let mut begins = true;
     let turn = |letter: char| {
-        let is_first = !std::mem::replace(&mut after_letter, letter.is_alphabetic());
+        let is_first = std::mem::replace(&mut begins, begins_after(letter));
         if is_first { letter.to_uppercase().collect::<String>() } else { letter.to_lowercase().collect() }
     };
     text.chars().map(turn).collect()
@@ -338,6 +341,24 @@ fn whole(number: &Number) -> Result<i64, String> {
     }
     let number = number.as_f64().unwrap_or(f64::NAN).trunc();
     if number.abs() < 9e18 { Ok(number as i64) } else { Err("the number is too large".into()) }
+}
+
+/// As Python rounds: what lies in the middle goes to the even side.
+fn round(number: f64, digits: i32) -> f64 {
+    let Ok(decimals) = usize::try_from(digits) else {
+        let scale = 10_f64.powi(-digits);
+        return (number / scale).round_ties_even() * scale;
+    };
+    // By its exact digits, of which a product would be another number.
+    format!("{number:.decimals$}").parse().unwrap_or(number)
+}
+
+/// As Jinja puts lists in order: texts whatever their case.
+fn order(one: &Value, other: &Value) -> Option<Ordering> {
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => Some(one.to_lowercase().cmp(&other.to_lowercase())),
+        _ => compare(one, other),
+    }
 }
 
 /// Which of two comes first; none if they are not of one kind that has an order.

@@ -128,6 +128,22 @@ fn texts_are_rendered_with_airflows_names() {
         ("{% set x = params.customer ~ '!' %}{{ x * 2 }}", "acme!acme!"),
         ("{{ params.missing | default('d') }} {{ params.missing is defined }}", "d false"),
         ("{{ [3, 1, 2] | sort | join('-') }} {{ 'a b' | split | length }} {{ 'a.b'.split('.')[1] }}", "1-2-3 2 b"),
+        (
+            "{{ ['b', 'a', 'C'] | sort }} {{ ['b', 'C'] | max }} {{ ['B', 'a', 'b'] | unique }}",
+            r#"["a","b","C"] C ["B","a"]"#,
+        ),
+        (
+            "{{ \"they're here\" | title }} {{ \"they're (x-y)\".title() }} {{ 'a(b-c d' | title }}",
+            "They're Here They'Re (X-Y) A(B-C D",
+        ),
+        (
+            "{{ 2.5 | round }} {{ 3.5 | round }} {{ -2.5 | round }} {{ 7 | round }} {{ 0.5 | round }}",
+            "2.0 4.0 -2.0 7 0.0",
+        ),
+        (
+            "{{ 2.675 | round(2) }} {{ 0.15 | round(1) }} {{ 1234.5678 | round(-2) }} {{ 2.567 | round(2) }}",
+            "2.67 0.1 1200.0 2.57",
+        ),
         ("{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 1 < 2 <= 2 }}", "3 -4 2 3.5 true"),
         ("{{ '{{' }} {% raw %}{{ ds }}{% endraw %} {# unseen #}.\n", "{{ {{ ds }} .\n"),
         ("{{ 'abc'[1:] }} {{ 'x' in 'xyz' }} {{ 4 not in [1] }} {{ none }} {{ true }}", "bc true true null true"),
