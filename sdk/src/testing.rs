@@ -419,7 +419,7 @@ pub(crate) mod host {
         error::HostError,
         logging::Level,
         value::{Bytes, Value},
-        xcom::{RETURN_VALUE, RunValue},
+        xcom::RunValue,
     };
 
     type Result<T> = std::result::Result<T, HostError>;
@@ -437,7 +437,7 @@ pub(crate) mod host {
 
     fn check_key(key: &str) -> Result<()> {
         let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
-        if key.is_empty() || key.len() > 250 || !plain || key == RETURN_VALUE {
+        if key.is_empty() || key.len() > 250 || !plain {
             return Err(HostError::Invalid(format!(
                 "xcom key `{key}`: use 1 to 250 letters, digits, `_`, `-` and `.`"
             )));
@@ -456,8 +456,19 @@ pub(crate) mod host {
         Ok(())
     }
 
+    pub(super) fn check_media_type(media_type: &str) -> Result<()> {
+        let plain = media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if media_type.len() > 255 || !media_type.contains('/') || !plain {
+            return Err(HostError::Invalid(format!(
+                "`{media_type}` is not a media type; write it as `text/csv`, in at most 255 bytes"
+            )));
+        }
+        Ok(())
+    }
+
     pub fn xcom_push(key: &str, value: Value) -> Result<()> {
         check_key(key)?;
+        check_media_type(&value.media_type)?;
         with(key, |state| {
             state.pushed.insert(key.to_owned(), value);
             Ok(())
@@ -517,6 +528,7 @@ pub(crate) mod host {
 
     pub fn artifact_create(name: &str, media_type: &str) -> Result<Writer> {
         check_name(name)?;
+        check_media_type(media_type)?;
         with(name, |_| Ok(Writer { name: name.to_owned(), written: Bytes::new(media_type, []) }))
     }
 

@@ -290,3 +290,25 @@ fn thousands_of_groups_are_put_in_order() {
     assert_eq!(run.task_ids().count(), 1 + 2_000 * 5);
     assert_eq!((run.state("gate1999"), run.state("g1999.inner.talks")), (TaskState::Success, TaskState::Success));
 }
+
+#[test]
+fn what_the_server_would_refuse_is_refused_here() {
+    let lake = objects::bucket("lake");
+    Host::new().object("lake", "../a", "").run(|_| {
+        for key in ["", "/a", "a/", "a//b", "../a", "a\n", &"k".repeat(1_025)] {
+            let told = [
+                lake.write(key, "text/csv", "x").unwrap_err(),
+                lake.head(key).unwrap_err(),
+                lake.delete(key).unwrap_err(),
+            ];
+            assert!(told.iter().all(|error| matches!(error, HostError::Invalid(_))), "{key}: {told:?}");
+        }
+        assert!(lake.list("..").next().unwrap().is_err());
+        for media_type in ["csv", "", "text/csv\r\nx: y"] {
+            assert!(lake.write("a", media_type, "x").is_err());
+            assert!(artifacts::write("a", media_type, "x").is_err());
+            assert!(xcom::push("a", &Bytes::new(media_type, "x")).is_err());
+        }
+        xcom::push(xcom::RETURN_VALUE, &1).unwrap();
+    });
+}

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use chrono::{DateTime, Utc};
 
-use super::{Host, State, host::with};
+use super::{
+    Host, State,
+    host::{check_media_type, with},
+};
 use crate::{error::HostError, objects::Object};
 
 /// By connection and key.
@@ -42,11 +45,23 @@ fn check(state: &State, id: &str) -> Result<(), HostError> {
     }
 }
 
+/// As the server does.
+fn check_key(key: &str) -> Result<(), HostError> {
+    let good_part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    if key.len() > 1_024 || !key.split('/').all(good_part) {
+        return Err(HostError::Invalid(format!(
+            "`{key}` is no key of an object: parts divided by `/`, none of them empty, `.` or `..`, in at most 1024 bytes"
+        )));
+    }
+    Ok(())
+}
+
 fn object(key: &str, content: &[u8]) -> Object {
     Object { key: key.to_owned(), size: content.len() as u64, modified_at: DateTime::<Utc>::UNIX_EPOCH, etag: None }
 }
 
 fn find<T>(id: &str, key: &str, found: impl FnOnce(&[u8]) -> T) -> Result<T, HostError> {
+    check_key(key)?;
     with(key, |state| {
         check(state, id)?;
         let content = state.objects.get(&(id.to_owned(), key.to_owned()));
@@ -63,7 +78,9 @@ pub fn object_head(id: &str, key: &str) -> Result<Object, HostError> {
     find(id, key, |content| object(key, content))
 }
 
-pub fn object_put(id: &str, key: &str, _media_type: &str) -> Result<Upload, HostError> {
+pub fn object_put(id: &str, key: &str, media_type: &str) -> Result<Upload, HostError> {
+    check_key(key)?;
+    check_media_type(media_type)?;
     with(key, |state| {
         check(state, id)?;
         Ok(Upload { place: (id.to_owned(), key.to_owned()), content: Vec::new() })
@@ -71,6 +88,9 @@ pub fn object_put(id: &str, key: &str, _media_type: &str) -> Result<Upload, Host
 }
 
 pub fn object_list(id: &str, prefix: &str, after: Option<&str>, limit: u32) -> Result<(Vec<Object>, bool), HostError> {
+    if !prefix.is_empty() {
+        check_key(prefix)?;
+    }
     with(id, |state| {
         check(state, id)?;
         let first = Bound::Excluded((id.to_owned(), after.unwrap_or_default().to_owned()));
@@ -87,6 +107,7 @@ pub fn object_list(id: &str, prefix: &str, after: Option<&str>, limit: u32) -> R
 }
 
 pub fn object_delete(id: &str, key: &str) -> Result<(), HostError> {
+    check_key(key)?;
     with(key, |state| {
         check(state, id)?;
         state.objects.remove(&(id.to_owned(), key.to_owned()));
