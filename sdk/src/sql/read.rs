@@ -1,10 +1,12 @@
 //! Rows as types of serde.
 
+use std::iter::{Peekable, Zip};
+
 use serde::{
     Deserializer,
     de::{
-        DeserializeOwned, Error as _, IntoDeserializer, Visitor,
-        value::{Error, MapDeserializer, SeqDeserializer},
+        DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+        value::{Error, SeqDeserializer, StrDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -22,7 +24,11 @@ struct Row<'a> {
     row: Vec<Datum>,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    fn values(self) -> Values<'a> {
+        Values(self.columns.iter().zip(self.row).peekable())
+    }
+
     /// Of the only column.
     fn single(self) -> Result<Datum, Error> {
         let count = self.row.len();
@@ -46,12 +52,11 @@ impl<'de> Deserializer<'de> for Row<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let names = self.columns.iter().map(|column| column.name.as_str());
-        visitor.visit_map(MapDeserializer::new(names.zip(self.row)))
+        visitor.visit_map(self.values())
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(SeqDeserializer::new(self.row.into_iter()))
+        visitor.visit_seq(self.values())
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Error> {
@@ -90,6 +95,32 @@ impl<'de> Deserializer<'de> for Row<'_> {
     }
 
     forward_to_deserialize_any! { i128 u128 char unit unit_struct map struct identifier ignored_any }
+}
+
+/// The values of a row; what is wrong with one is said with the name of its column.
+struct Values<'a>(Peekable<Zip<std::slice::Iter<'a, Column>, std::vec::IntoIter<Datum>>>);
+
+impl<'de> SeqAccess<'de> for Values<'_> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some((column, value)) = self.0.next() else { return Ok(None) };
+        let read = seed.deserialize(value);
+        read.map(Some).map_err(|error| Error::custom(format!("column `{}`: {error}", column.name)))
+    }
+}
+
+impl<'de> MapAccess<'de> for Values<'_> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some((column, _)) = self.0.peek() else { return Ok(None) };
+        seed.deserialize(StrDeserializer::new(&column.name)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        self.next_element_seed(seed)?.ok_or_else(|| Error::custom("a column has no value"))
+    }
 }
 
 impl IntoDeserializer<'_, Error> for Datum {
@@ -136,6 +167,7 @@ impl<'de> Deserializer<'de> for Datum {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Self::Null => visitor.visit_none(),
+            Self::Json(text) if text == "null" => visitor.visit_none(),
             value => visitor.visit_some(value),
         }
     }
@@ -269,6 +301,11 @@ mod tests {
         let wrong = read::<(u8,)>(&pair).unwrap_err().to_string();
         assert!(wrong.contains("2 columns are no tuple of 1"), "{wrong}");
         assert!(read::<i64>(&pair).is_err());
+        let wrong = read::<(u8, u8)>(&pair).unwrap_err().to_string();
+        assert!(wrong.contains("column `b`: invalid type: string \"x\""), "{wrong}");
+        let wrong = read::<std::collections::BTreeMap<String, u8>>(&pair).unwrap_err().to_string();
+        assert!(wrong.contains("column `b`: invalid type"), "{wrong}");
+        assert_eq!(read::<(Option<u8>,)>(&[("a", Datum::Json("null".into()))]).unwrap(), (None,));
         assert!(read::<u8>(&[("a", Datum::Integer(300))]).is_err());
     }
 
