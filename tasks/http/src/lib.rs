@@ -13,7 +13,7 @@ use std::{io, time::Duration};
 use airlock_sdk::{
     chrono::{DateTime, TimeDelta, Utc},
     prelude::*,
-    serde_json::{Map, Value},
+    serde_json::{self, Map, Value},
 };
 
 /// A file that was downloaded.
@@ -28,7 +28,7 @@ struct Download {
 /// A GET. The result is the answer: its JSON, or its text. Airflow: HttpOperator.
 #[task]
 fn get(url: String, query: Option<Map<String, Value>>, headers: Option<Map<String, Value>>) -> Result<Value> {
-    read(prepared("GET", url, query, headers)?.send()?)
+    read(answer("GET", prepared("GET", url, query, headers)?)?)
 }
 
 /// A request of any method, with `json` or the text `body`. The result is the answer: its JSON, or its text.
@@ -59,8 +59,9 @@ fn post(
 /// A GET whose answer becomes artifact `name`, of any size.
 #[task]
 fn download(url: String, name: String, headers: Option<Map<String, Value>>) -> Result<Download> {
-    let mut response = prepared("GET", url, None, headers)?.send()?;
-    let media_type = response.header("content-type").unwrap_or("application/octet-stream").to_owned();
+    let mut response = answer("GET", prepared("GET", url, None, headers)?)?;
+    let media_type = response.header("content-type").filter(|media_type| is_media_type(media_type));
+    let media_type = media_type.unwrap_or("application/octet-stream").to_owned();
     let mut artifact = artifacts::create(&name, &media_type)?;
     io::copy(&mut response, &mut artifact)?;
     let size_bytes = artifact.finish()?;
@@ -117,7 +118,32 @@ fn send(
         (None, Some(body)) => request.body("text/plain; charset=utf-8", body),
         (None, None) => request,
     };
-    read(request.send()?)
+    read(answer(method, request)?)
+}
+
+/// What a request is answered. One that leads elsewhere is no answer to it: nothing follows it, and what came with it is about the way.
+fn answer(method: &str, request: http::Request) -> Result<http::Response> {
+    let response = request.send()?;
+    let status = response.status();
+    let leads_elsewhere = match status {
+        301 | 307 | 308 => true,
+        // To other methods: it is done, and there is more to see.
+        302 | 303 => method == "GET",
+        _ => false,
+    };
+    match response.header("location") {
+        Some(to) if leads_elsewhere => {
+            // The query may hold what no log should.
+            let to = to.split(['?', '#']).next().unwrap_or_default();
+            Err(Fatal::new(format!("HTTP {status} leads to {to}, and nothing follows it; ask there")).into())
+        }
+        _ => Ok(response),
+    }
+}
+
+/// Whether it can be an artifact's; what servers send need not be one.
+fn is_media_type(text: &str) -> bool {
+    text.len() <= 255 && text.contains('/') && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn prepared(
@@ -150,10 +176,15 @@ fn text(name: &str, value: Value) -> Result<String> {
 
 fn read(response: http::Response) -> Result<Value> {
     let is_json = response.header("content-type").is_some_and(|media_type| {
-        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         media_type == "application/json" || media_type.ends_with("+json")
     });
-    if is_json { response.json() } else { Ok(Value::String(response.text()?)) }
+    let text = response.text()?;
+    // As the answer to what is done, and has nothing to say.
+    if is_json && !text.is_empty() {
+        return serde_json::from_str(&text).context("the response");
+    }
+    Ok(Value::String(text))
 }
 
 fn length(text: &str) -> Result<Duration> {
@@ -193,6 +224,43 @@ mod tests {
         let query = json!({"n": 1}).as_object().cloned();
         assert_eq!(host.run(|_| get::run(URL.into(), query, None)).unwrap(), json!({"a": [1]}));
         assert_eq!(host.run(|_| get::run(URL.into(), None, None)).unwrap(), json!("plain"));
+    }
+
+    /// An answer with headers.
+    fn told(status: u16, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Answer { headers, ..Answer::status(status, body) }
+    }
+
+    #[test]
+    fn an_answer_that_leads_elsewhere_is_none() {
+        for status in [301, 302, 303, 307, 308] {
+            let elsewhere = told(status, "moved", &[("Location", "https://api.example.org/y?token=hush")]);
+            let host = Host::new().http("GET", URL, elsewhere.clone()).http("POST", URL, elsewhere);
+            let error = host.run(|_| get::run(URL.into(), None, None)).unwrap_err();
+            assert!(error.find::<Fatal>().is_some());
+            assert!(error.to_string().contains("leads to https://api.example.org/y, and"), "{error}");
+            assert!(host.run(|_| download::run(URL.into(), "x".into(), None)).is_err());
+            assert!(host.artifact("x").is_none());
+            let posted = host.run(|_| post::run(URL.into(), None, None, None, None));
+            assert_eq!(posted.is_ok(), [302, 303].contains(&status), "{status}");
+        }
+        let host = Host::new().http("GET", URL, told(304, "", &[]));
+        assert_eq!(host.run(|_| get::run(URL.into(), None, None)).unwrap(), json!(""));
+    }
+
+    #[test]
+    fn what_servers_say_of_an_answer_need_not_be_so() {
+        let of_type = |media_type, body| {
+            let host = Host::new().http("GET", URL, told(200, body, &[("content-type", media_type)]));
+            (host.run(|_| get::run(URL.into(), None, None)), host.run(|_| download::run(URL.into(), "x".into(), None)))
+        };
+        assert_eq!(of_type("application/json", "").0.unwrap(), json!(""));
+        assert_eq!(of_type("Application/Vnd.X+JSON; v=1", "[1]").0.unwrap(), json!([1]));
+        assert!(of_type("application/json", "{").0.unwrap_err().to_string().contains("the response"));
+        for odd in ["csv", "", "text/ä"] {
+            assert_eq!(of_type(odd, "a").1.unwrap().media_type, "application/octet-stream", "{odd}");
+        }
     }
 
     #[test]
