@@ -63,12 +63,48 @@ impl Connection {
     }
 }
 
-/// Adds each text inside of a JSON value.
+/// What extras say of how a system is spoken to, in words that logs have, too: hidden, they would be missing everywhere.
+const WORDS: [&str; 13] = [
+    "basic",
+    "bearer",
+    "disable",
+    "disabled",
+    "header",
+    "oauth2",
+    "prefer",
+    "preferred",
+    "require",
+    "required",
+    "sigv4",
+    "verify-ca",
+    "verify-full",
+];
+
+/// Adds each text inside of a JSON value, but for [`WORDS`].
 pub fn texts(secrets: &mut Vec<SecretString>, value: Value) {
     match value {
+        Value::String(text) if WORDS.contains(&text.to_ascii_lowercase().as_str()) => {}
         Value::String(text) => secrets.push(text.into()),
         Value::Array(values) => values.into_iter().for_each(|value| texts(secrets, value)),
         Value::Object(fields) => fields.into_iter().for_each(|(_, value)| texts(secrets, value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn words_of_every_log_are_no_secrets() {
+        let mut secrets = Vec::new();
+        texts(
+            &mut secrets,
+            json!({"sslmode": "Require", "auth": "header", "headers": {"x-key": ["hush", "header-7"]}}),
+        );
+        let secrets: Vec<_> = secrets.iter().map(SecretString::expose).collect();
+        assert_eq!(secrets, ["hush", "header-7"]);
     }
 }
