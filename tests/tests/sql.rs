@@ -171,6 +171,12 @@ async fn what_postgres_refuses_is_told_and_the_connection_goes_on() {
     let half = outcomes[10].to_string();
     assert!(half.contains("Integer(1)") && half.contains("rows of an earlier query are open"), "{half}");
     assert_eq!(outcomes[11]["rows"], json!([["Integer(1)"]]), "unread rows are no obstacle");
+
+    // A statement that was parsed when the table was another.
+    let all = json!({"query": "select * from n"});
+    let outcomes = steps(&client, json!([all, {"execute": "alter table n add t text"}, all])).await;
+    assert_eq!(outcomes[2]["columns"], json!(["n int4", "t text"]));
+    assert_eq!(outcomes[2]["rows"], json!([["Integer(1)", "Null"]]));
 }
 
 #[tokio::test]

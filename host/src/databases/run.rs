@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use sqlx::{
     AssertSqlSafe, Connection, Database, Either, Executor, Row as _, SqlSafeStr, Statement as _,
-    mysql::MySqlDatabaseError,
+    database::HasStatementCache, mysql::MySqlDatabaseError,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -22,9 +22,12 @@ const PASSING: [&str; 8] = ["08", "25P03", "25P04", "40", "53", "55P03", "57", "
 /// The same as numbers of `MySQL`, whose SQLSTATE says nothing: waits for a lock, and statements, that took too long.
 const PASSING_NUMBERS: [u16; 2] = [1205, 3024];
 
+/// What `PostgreSQL` says of a statement that was parsed before its tables were changed.
+const CHANGED_COLUMNS: &str = "cached plan must not change result type";
+
 /// How one kind of server is spoken to.
 pub(super) trait Dialect: Sized + Send + 'static {
-    type Database: Database;
+    type Database: Database + HasStatementCache;
 
     /// The parameters, as the statement wants them.
     ///
@@ -169,6 +172,20 @@ where
 {
     /// Runs a statement to its end; answers how many rows it changed.
     async fn run(&mut self, statement: &Statement, sink: &mut Sink<'_>) -> Result<u64, Failure> {
+        let why = match self.run_once(statement, sink).await {
+            Err(Failure::Refused(DatabaseError::Invalid(why))) if why.ends_with(CHANGED_COLUMNS) => why,
+            done => return done,
+        };
+        // It did nothing yet. Parsed anew it fits; but in a transaction nothing runs any more.
+        let cleared = sink.within(self.connection.clear_cached_statements()).await?;
+        cleared.map_err(|error| failure(&self.meter, &error))?;
+        match self.run_once(statement, sink).await {
+            Err(Failure::Refused(_)) => Err(Failure::Refused(DatabaseError::Unavailable(why))),
+            done => done,
+        }
+    }
+
+    async fn run_once(&mut self, statement: &Statement, sink: &mut Sink<'_>) -> Result<u64, Failure> {
         self.meter.reset();
         let text = AssertSqlSafe(statement.text.clone()).into_sql_str();
         let prepared = sink.within(self.connection.prepare(text)).await?;
