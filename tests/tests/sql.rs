@@ -591,4 +591,29 @@ async fn values_go_to_mysql_and_come_back() {
         assert!(error(outcome).starts_with("unavailable: the database says"), "{outcome}");
     }
     assert_eq!(mysql.sql(mariadb::DATABASE, "SELECT count(*) FROM v"), "3");
+
+    // What is compared by its bytes is a text all the same.
+    let outcomes = steps(
+        &client,
+        json!([
+            {"execute": "create table b (j json, t text collate utf8mb4_bin, v varchar(9) collate utf8mb4_bin, c char(3) collate utf8mb4_bin, \
+                         b blob, y varbinary(9))"},
+            {"execute": "insert into b values (?, ?, ?, ?, ?, ?)",
+                "parameters": [{"json": "{\"a\": 1}"}, "Zoë", "v", "c", {"bytes": "b"}, {"bytes": "y"}]},
+            {"query": "select *, lower(t) as l from b"},
+        ]),
+    )
+    .await;
+    let columns = ["j text", "t text", "v varchar", "c char", "b blob", "y varbinary", "l mediumtext"];
+    assert_eq!(outcomes[2]["columns"], json!(columns));
+    let row = [
+        "Text(\"{\\\"a\\\": 1}\")",
+        "Text(\"Zoë\")",
+        "Text(\"v\")",
+        "Text(\"c\")",
+        "Bytes([98])",
+        "Bytes([121])",
+        "Text(\"zoë\")",
+    ];
+    assert_eq!(outcomes[2]["rows"], json!([row]));
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use sqlx::{
     Arguments as _, Column as _, ConnectOptions as _, Connection as _, Decode, MySql as Sqlx, Row as _, Statement as _,
-    TypeInfo as _, ValueRef as _,
+    Type, TypeInfo as _, ValueRef as _,
     mysql::{
         MySqlArguments, MySqlColumn, MySqlConnectOptions, MySqlConnection, MySqlQueryResult, MySqlRow, MySqlSslMode,
-        MySqlStatement, MySqlValueRef, types::MySqlTime,
+        MySqlStatement, MySqlTypeInfo, MySqlValueRef, types::MySqlTime,
     },
 };
 
@@ -83,7 +83,7 @@ impl Dialect for MySql {
     }
 
     fn column(column: &MySqlColumn) -> Column {
-        Column { name: column.name().to_owned(), type_name: column.type_info().name().to_lowercase() }
+        Column { name: column.name().to_owned(), type_name: type_name(column.type_info()).to_lowercase() }
     }
 
     fn row(row: &MySqlRow) -> Result<Row, String> {
@@ -106,6 +106,21 @@ impl Dialect for MySql {
     }
 }
 
+/// What the server calls a type: texts that are compared by their bytes (`utf8mb4_bin`, as all JSON of MariaDB is) have the flag of
+/// binary ones, and are none.
+fn type_name(info: &MySqlTypeInfo) -> &str {
+    match info.name() {
+        name if !<str as Type<Sqlx>>::compatible(info) => name,
+        "BINARY" => "CHAR",
+        "VARBINARY" => "VARCHAR",
+        "TINYBLOB" => "TINYTEXT",
+        "BLOB" => "TEXT",
+        "MEDIUMBLOB" => "MEDIUMTEXT",
+        "LONGBLOB" => "LONGTEXT",
+        name => name,
+    }
+}
+
 fn read(value: MySqlValueRef<'_>) -> Result<Datum, String> {
     fn decode<'r, T: Decode<'r, Sqlx>>(value: MySqlValueRef<'r>) -> Result<T, String> {
         T::decode(value).map_err(|error| error.to_string())
@@ -113,7 +128,7 @@ fn read(value: MySqlValueRef<'_>) -> Result<Datum, String> {
     if value.is_null() {
         return Ok(Datum::Null);
     }
-    let name = value.type_info().name().to_owned();
+    let name = type_name(&value.type_info()).to_owned();
     Ok(match name.as_str() {
         "BOOLEAN" => Datum::Boolean(decode::<i64>(value)? != 0),
         "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Datum::Integer(decode(value)?),
