@@ -130,7 +130,11 @@ fn read(value: MySqlValueRef<'_>) -> Result<Datum, String> {
     }
     let name = type_name(&value.type_info()).to_owned();
     Ok(match name.as_str() {
-        "BOOLEAN" => Datum::Boolean(decode::<i64>(value)? != 0),
+        // `tinyint(1)`, which has other numbers, too.
+        "BOOLEAN" => match decode::<i64>(value)? {
+            truth @ (0 | 1) => Datum::Boolean(truth == 1),
+            number => Datum::Integer(number),
+        },
         "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Datum::Integer(decode(value)?),
         "TINYINT UNSIGNED" | "SMALLINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "INT UNSIGNED" | "BIGINT UNSIGNED"
         | "YEAR" | "BIT" => {
