@@ -131,7 +131,7 @@ impl IntoDeserializer<'_, Error> for Datum {
     }
 }
 
-/// Numbers that are asked for as such are read from digits, too.
+/// Numbers that are asked for as such are read from digits, too, and from truth values: MySQL's `tinyint(1)` is both.
 macro_rules! number {
     ($($method:ident $visit:ident $type:ty,)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -140,6 +140,7 @@ macro_rules! number {
                     let number = digits.parse::<$type>();
                     visitor.$visit(number.map_err(|error| Error::custom(format!("`{digits}`: {error}")))?)
                 }
+                Datum::Boolean(value) => visitor.$visit((*value).into()),
                 _ => self.deserialize_any(visitor),
             }
         })+
@@ -305,6 +306,8 @@ mod tests {
         assert!(wrong.contains("column `b`: invalid type: string \"x\""), "{wrong}");
         let wrong = read::<std::collections::BTreeMap<String, u8>>(&pair).unwrap_err().to_string();
         assert!(wrong.contains("column `b`: invalid type"), "{wrong}");
+        let small = [("a", Datum::Boolean(true)), ("b", Datum::Integer(5)), ("c", Datum::Boolean(false))];
+        assert_eq!(read::<(u8, i64, f32)>(&small).unwrap(), (1, 5, 0.0));
         assert_eq!(read::<(Option<u8>,)>(&[("a", Datum::Json("null".into()))]).unwrap(), (None,));
         assert!(read::<u8>(&[("a", Datum::Integer(300))]).is_err());
     }
