@@ -312,6 +312,14 @@ async fn a_dag_runs_without_a_server() {
     let weekly = shell.file("weekly.yaml", "dag_id: weekly\nschedule: '@weekly'\ntasks: {t: {uses: control/empty}}\n");
     let next = ["dags", "next-runs", "weekly", "--file", &weekly, "--file", &wasm("control"), "--count", "2"];
     assert_eq!(shell.run(&[&next[..], &["-o", "json"]].concat()).await.json().as_array().unwrap().len(), 2);
+    let behind =
+        "dag_id: behind\nschedule: '@daily'\nstart: '2026-01-01'\ncatchup: true\ntasks: {t: {uses: control/empty}}\n";
+    let behind = shell.file("behind.yaml", behind);
+    let next =
+        ["dags", "next-runs", "behind", "--file", &behind, "--file", &wasm("control"), "--count", "1", "-o", "json"];
+    let first = async |more: &[&str]| shell.run(&[&next[..], more].concat()).await.json()[0]["run_after"].clone();
+    assert_eq!(first(&[]).await, "2026-01-01T00:00:00Z", "what is missed comes first");
+    assert_eq!(first(&["--after", "2096-05-01T00:00:00Z"]).await, "2096-05-02T00:00:00Z");
 
     let variables = shell.file("variables.json", r#"{"api_password": "s3cr3t-value", "other": 1}"#);
     let args = ["test", &wasm("hostile"), "hostile_tells_secret", "--variables", &variables];

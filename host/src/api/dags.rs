@@ -526,7 +526,7 @@ pub async fn get_next_runs(
     Path(path): Path<DagPath>,
     Query(query): Query<NextRunQuery>,
 ) -> Result<Json<NextRunCollectionResponse>, ApiError> {
-    let after = query.after.map_or_else(|| api.clock.now(), |after| after.0);
+    let after = query.after.map(|after| after.0);
     let count = query.limit.unwrap_or(10).min(MAX_NEXT_RUNS);
     let runs = api.scheduler.next_runs(&path.dag_id, after, count).await?;
     let next_runs: Vec<_> = runs

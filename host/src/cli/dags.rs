@@ -227,19 +227,20 @@ fn shown_run(run: &NextRun) -> Value {
 
 impl NextRunsArgs {
     async fn run(self, client: impl FnOnce() -> Result<Client>, format: Format) -> Result<()> {
-        let after = self.after.unwrap_or_else(|| Clock.now());
+        let from = self.after.unwrap_or_else(|| Clock.now());
         let Some(expression) = self.cron else {
             let dag_id = self.dag_id.unwrap_or_default();
             let runs = if self.files.is_empty() {
-                let query = [("after", after.to_string()), ("limit", self.count.to_string())];
+                let mut query = vec![("limit", self.count.to_string())];
+                query.extend(self.after.map(|after| ("after", after.to_string())));
                 let answer = client()?.get(&["dags", &dag_id, "nextRuns"], &query).await?;
                 answer.get("next_runs").and_then(Value::as_array).cloned().unwrap_or_default()
             } else {
                 let count = usize::try_from(self.count).unwrap_or(usize::MAX);
-                trial::next_runs(&self.files, &dag_id, after, count).await?.iter().map(shown_run).collect()
+                trial::next_runs(&self.files, &dag_id, self.after, count).await?.iter().map(shown_run).collect()
             };
             if runs.is_empty() {
-                note(&format!("no run of dag `{dag_id}` comes by time: it has no schedule, or none after {after}"));
+                note(&format!("no run of dag `{dag_id}` comes by time: it has no schedule, or none after {from}"));
             }
             return format.list(
                 &runs,
@@ -255,7 +256,7 @@ impl NextRunsArgs {
         let timetable = Timetable::from_spec(&schedule, self.timezone, None).map_err(|error| {
             CliError::new(Kind::Usage, error).hint("write five fields, as `0 6 * * 1-5`: minute hour day month weekday")
         })?;
-        let ticks = timetable.next_ticks(after, usize::try_from(self.count).unwrap_or(usize::MAX));
+        let ticks = timetable.next_ticks(from, usize::try_from(self.count).unwrap_or(usize::MAX));
         let rows: Vec<_> = ticks
             .into_iter()
             .map(|tick| json!({"run_after": tick, "local": tick.to_utc().with_timezone(&self.timezone).to_rfc3339()}))

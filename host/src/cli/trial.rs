@@ -201,7 +201,12 @@ async fn deploy(scheduler: &Scheduler, files: Vec<Read<'_>>, dag_id: &DagId) -> 
 ///
 /// # Errors
 /// If a file can't be deployed, or none has such a dag.
-pub async fn next_runs(files: &[PathBuf], dag_id: &str, after: Timestamp, count: usize) -> Result<Vec<NextRun>> {
+pub async fn next_runs(
+    files: &[PathBuf],
+    dag_id: &str,
+    after: Option<Timestamp>,
+    count: usize,
+) -> Result<Vec<NextRun>> {
     let files = read_all(files)?;
     let dag_id = DagId::new(dag_id).map_err(|error| CliError::new(Kind::Usage, error))?;
     let folder = TempDir::with_prefix("airlock-test-")?;

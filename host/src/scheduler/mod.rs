@@ -359,24 +359,34 @@ impl Scheduler {
         self.changes.subscribe()
     }
 
-    /// The next `count` runs that the dag's timetable makes, seen from `now`, were it not paused.
+    /// The next `count` runs that the dag's timetable makes, were it not paused: those that start after `after`; none:
+    /// what is due now, and what follows.
     ///
     /// # Errors
     /// If the dag does not exist.
-    pub async fn next_runs(&self, dag_id: &DagId, now: Timestamp, count: usize) -> Result<Vec<NextRun>, RequestError> {
+    pub async fn next_runs(
+        &self,
+        dag_id: &DagId,
+        after: Option<Timestamp>,
+        count: usize,
+    ) -> Result<Vec<NextRun>, RequestError> {
         let dag = self.store.dag_get(dag_id).await?.ok_or_else(|| no_dag(dag_id))?;
         let timetable = Timetable::of(&dag.spec).map_err(|error| RequestError::Invalid(error.to_string()))?;
-        let bounds = Bounds::of(&dag.spec, dag.scheduled_since(now));
-        let mut runs: Vec<NextRun> = Vec::new();
+        let from = after.unwrap_or_else(|| self.clock.now());
+        let bounds = Bounds::of(&dag.spec, dag.scheduled_since(from));
+        // Where nobody asks for what is missed until then, it need not be gone through.
+        let bounds = Bounds { catchup: bounds.catchup && after.is_none(), ..bounds };
+        let (mut runs, mut last, mut seen_from) = (Vec::new(), dag.last_scheduled, from);
         while runs.len() < count {
-            let newest = runs.last();
-            let seen_from = newest.map_or(now, |run| run.run_after.max(now));
-            let last = newest.map(|run| run.data_interval).or(dag.last_scheduled);
             let Some(next) = timetable.next_run(last, bounds, seen_from) else { break };
-            runs.push(next);
+            (last, seen_from) = (Some(next.data_interval), next.run_after.max(from));
             if dag.spec.schedule == ScheduleSpec::Continuous {
                 // What comes after it depends on when it ends.
+                runs.push(next);
                 break;
+            }
+            if after.is_none_or(|after| next.run_after > after) {
+                runs.push(next);
             }
         }
         Ok(runs)

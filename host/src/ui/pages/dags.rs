@@ -222,7 +222,7 @@ pub async fn next_run(ui: &UiState, dag: &DagRow, zone: Zones) -> Option<When> {
     if dag.is_paused || dag.spec.schedule == ScheduleSpec::Manual {
         return None;
     }
-    let next = ui.scheduler.next_runs(&dag.dag_id, ui.clock.now(), 1).await.ok()?.into_iter().next()?;
+    let next = ui.scheduler.next_runs(&dag.dag_id, None, 1).await.ok()?.into_iter().next()?;
     Some(When { at: Some(next.run_after), zone })
 }
 

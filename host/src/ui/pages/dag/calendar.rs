@@ -182,12 +182,12 @@ fn months(cells: impl Iterator<Item = Cell>) -> Vec<Month> {
     months
 }
 
-/// When the timetable makes runs that are not there yet, from `now` on.
-async fn planned(ui: &UiState, dag: &DagRow, now: Timestamp) -> Vec<Timestamp> {
+/// When the timetable makes runs that are not there yet.
+async fn planned(ui: &UiState, dag: &DagRow) -> Vec<Timestamp> {
     if dag.is_paused {
         return Vec::new();
     }
-    let next = ui.scheduler.next_runs(&dag.dag_id, now, MOST_PLANNED).await.unwrap_or_default();
+    let next = ui.scheduler.next_runs(&dag.dag_id, None, MOST_PLANNED).await.unwrap_or_default();
     next.into_iter().map(|run| run.run_after).collect()
 }
 
@@ -214,7 +214,7 @@ pub async fn calendar(
     )?;
     let is_partial = unfinished.len() >= MOST_UNFINISHED as usize;
     let unfinished = by_day(&days, unfinished);
-    let planned = by_day(&days, planned(&ui, &dag, now).await);
+    let planned = by_day(&days, planned(&ui, &dag).await);
     let base = links::dag(&dag_id);
     let count = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
     let cell = |(day, (runs, failed)): (&Day, (i64, i64))| Cell {
