@@ -1,6 +1,6 @@
 //! Schedules, instants and sizes, checked where they are written.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -197,8 +197,12 @@ pub fn instant_us(text: &LitStr, zone: Tz) -> Result<i64> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(&value) {
         return Ok(instant.timestamp_micros());
     }
-    let date = NaiveDate::parse_from_str(&value, "%Y-%m-%d").map(|date| date.and_time(NaiveTime::MIN));
-    let local = date.or_else(|_| NaiveDateTime::parse_from_str(&value, "%Y-%m-%dT%H:%M:%S%.f"));
+    if let Ok(date) = NaiveDate::parse_from_str(&value, "%Y-%m-%d")
+        && let Some(midnight) = midnight(date, zone)
+    {
+        return Ok(midnight.timestamp_micros());
+    }
+    let local = NaiveDateTime::parse_from_str(&value, "%Y-%m-%dT%H:%M:%S%.f");
     let local = local.or_else(|_| NaiveDateTime::parse_from_str(&value, "%Y-%m-%dT%H:%M")).map_err(|_| {
         Error::new(
             text.span(),
@@ -208,6 +212,12 @@ pub fn instant_us(text: &LitStr, zone: Tz) -> Result<i64> {
     zone.from_local_datetime(&local).earliest().map(|instant| instant.timestamp_micros()).ok_or_else(|| {
         Error::new(text.span(), format!("`{value}` does not exist in {}: the clocks go forward then", zone.name()))
     })
+}
+
+/// The first instant of a day. Where clocks go forward over midnight, the day begins an hour or so later.
+fn midnight(date: NaiveDate, zone: Tz) -> Option<DateTime<Tz>> {
+    let wall = date.and_time(NaiveTime::MIN);
+    (0..=48).find_map(|half_hours| zone.from_local_datetime(&(wall + TimeDelta::minutes(30 * half_hours))).earliest())
 }
 
 /// A size in MiB.
@@ -259,6 +269,8 @@ mod tests {
         assert_eq!(us("2026-01-01", Tz::UTC).unwrap(), 1_767_225_600);
         assert_eq!(us("2026-01-01", Tz::Asia__Seoul).unwrap(), 1_767_225_600 - 9 * 3600);
         assert_eq!(us("2026-01-01T09:00:00+09:00", Tz::UTC).unwrap(), 1_767_225_600);
+        // Clocks go forward over midnight.
+        assert_eq!(us("2026-04-24", Tz::Africa__Cairo).unwrap(), us("2026-04-23T22:00:00Z", Tz::UTC).unwrap());
         assert!(us("2026-03-29T02:30:00", Tz::Europe__Berlin).unwrap_err().to_string().contains("clocks go forward"));
         assert!(us("1.1.2026", Tz::UTC).is_err());
     }

@@ -5,7 +5,7 @@ use std::{
     str::FromStr as _,
 };
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone as _};
 use chrono_tz::Tz;
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::model::{
     callback::CallbackEvent,
+    days::midnight,
     ids::Digest,
     schema::{Effort, Schema},
     spec::{
@@ -398,12 +399,17 @@ fn instant_in(written: &str, zone: Tz) -> Result<Timestamp, String> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(written) {
         return Ok(instant.to_utc().into());
     }
-    let date = || NaiveDate::parse_from_str(written, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN));
+    if let Ok(date) = NaiveDate::parse_from_str(written, "%Y-%m-%d") {
+        return Ok(midnight(date, zone));
+    }
     let time = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
-    let local = time.iter().find_map(|format| NaiveDateTime::parse_from_str(written, format).ok()).or_else(date);
-    local.and_then(|local| zone.from_local_datetime(&local).earliest()).map(|at| at.to_utc().into()).ok_or_else(|| {
-        format!("`{written}` is no instant in {zone}; write `2026-01-01` or `2026-01-01T06:00:00+09:00`")
-    })
+    let local = time.iter().find_map(|format| NaiveDateTime::parse_from_str(written, format).ok());
+    let local =
+        local.ok_or_else(|| format!("`{written}` is no instant; write `2026-01-01` or `2026-01-01T06:00:00+09:00`"))?;
+    zone.from_local_datetime(&local)
+        .earliest()
+        .map(|at| at.to_utc().into())
+        .ok_or_else(|| format!("`{written}` does not exist in {zone}: the clocks go forward then"))
 }
 
 fn asset_condition(file: &AssetConditionFile) -> AssetConditionSpec {

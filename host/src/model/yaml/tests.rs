@@ -218,6 +218,12 @@ fn errors_have_a_line_and_a_column() {
         ("dag_id: d\nschedule: every fortnight\ntasks: {}\n".into(), 2, 11, "length of time"),
         ("dag_id: d\ntimezone: Seoul\ntasks:\n  t: {uses: work/run}\n".into(), 2, 11, "IANA"),
         ("dag_id: d\nstart: yesterday\ntasks:\n  t: {uses: work/run}\n".into(), 2, 8, "2026-01-01"),
+        (
+            "dag_id: d\nstart: 2026-04-24T00:30\ntimezone: Africa/Cairo\ntasks:\n  t: {uses: work/run}\n".into(),
+            2,
+            8,
+            "clocks go forward",
+        ),
         ("dag_id: a/b\ntasks:\n  t: {uses: work/run}\n".into(), 1, 9, "dag id"),
         (task("nothing"), 5, 11, "http/get"),
         (task("ftp/get"), 5, 11, "no component named `ftp`"),
@@ -313,6 +319,8 @@ fn schedules_and_limits_are_those_of_the_sdk() {
     let events = dag("schedule: [2026-04-15T09:00:00, 2026-07-15T09:00:00]\ntimezone: Asia/Seoul").unwrap();
     let instants = ["2026-04-15T00:00:00Z", "2026-07-15T00:00:00Z"].map(|at| at.parse().unwrap());
     assert_eq!(events.schedule, ScheduleSpec::Events(instants.to_vec()));
+    let late = dag("start: 2026-04-24\ntimezone: Africa/Cairo").unwrap();
+    assert_eq!(late.start, Some("2026-04-23T22:00:00Z".parse().unwrap()), "clocks go forward over midnight");
     let continuous = dag("schedule: \"@continuous\"\nmax_active_runs: 1\nmax_consecutive_failed_dag_runs: 3").unwrap();
     assert_eq!((continuous.schedule, continuous.max_consecutive_failed_dag_runs), (ScheduleSpec::Continuous, 3));
     for (head, why) in [
