@@ -209,7 +209,8 @@ pub fn instant_us(text: &LitStr, zone: Tz) -> Result<i64> {
             format!("`{value}` is not a date; write it as \"2026-01-31\" or \"2026-01-31T06:00:00\", with an offset as \"+09:00\" if it is not in the dag's time zone"),
         )
     })?;
-    zone.from_local_datetime(&local).earliest().map(|instant| instant.timestamp_micros()).ok_or_else(|| {
+    // Of a time that comes twice, the second, as with cron expressions.
+    zone.from_local_datetime(&local).latest().map(|instant| instant.timestamp_micros()).ok_or_else(|| {
         Error::new(text.span(), format!("`{value}` does not exist in {}: the clocks go forward then", zone.name()))
     })
 }
@@ -269,6 +270,7 @@ mod tests {
         assert_eq!(us("2026-01-01", Tz::UTC).unwrap(), 1_767_225_600);
         assert_eq!(us("2026-01-01", Tz::Asia__Seoul).unwrap(), 1_767_225_600 - 9 * 3600);
         assert_eq!(us("2026-01-01T09:00:00+09:00", Tz::UTC).unwrap(), 1_767_225_600);
+        assert_eq!(us("2026-10-25T02:30", Tz::Europe__Berlin).unwrap(), us("2026-10-25T01:30:00Z", Tz::UTC).unwrap());
         // Clocks go forward over midnight.
         assert_eq!(us("2026-04-24", Tz::Africa__Cairo).unwrap(), us("2026-04-23T22:00:00Z", Tz::UTC).unwrap());
         assert!(us("2026-03-29T02:30:00", Tz::Europe__Berlin).unwrap_err().to_string().contains("clocks go forward"));

@@ -406,8 +406,9 @@ fn instant_in(written: &str, zone: Tz) -> Result<Timestamp, String> {
     let local = time.iter().find_map(|format| NaiveDateTime::parse_from_str(written, format).ok());
     let local =
         local.ok_or_else(|| format!("`{written}` is no instant; write `2026-01-01` or `2026-01-01T06:00:00+09:00`"))?;
+    // Of a time that comes twice, the second, as with cron expressions.
     zone.from_local_datetime(&local)
-        .earliest()
+        .latest()
         .map(|at| at.to_utc().into())
         .ok_or_else(|| format!("`{written}` does not exist in {zone}: the clocks go forward then"))
 }
