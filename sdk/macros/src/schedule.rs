@@ -63,7 +63,7 @@ pub fn schedule(
     let sdk = quote!(::airlock_sdk::__private);
     if calendar.is_some()
         && let Some(text) =
-            texts.iter().find(|text| text.value().starts_with("every ") || text.value().contains('T') || is_word(text))
+            texts.iter().find(|text| text.value().starts_with("every ") || is_instant(text) || is_word(text))
     {
         return Err(Error::new(text.span(), "`business_days` go with cron expressions"));
     }
@@ -95,7 +95,7 @@ pub fn schedule(
     } else if let Some(other) = texts.iter().find(|text| is_word(text) || text.value().starts_with("every ")) {
         return Err(Error::new(other.span(), "several schedules are all cron expressions"));
     }
-    if texts.iter().all(|text| text.value().starts_with(|c: char| c.is_ascii_digit()) && text.value().contains('T')) {
+    if texts.iter().all(is_instant) {
         let instants = texts.iter().map(|text| instant_us(text, zone)).collect::<Result<Vec<_>>>()?;
         if let Some(at) = instants.windows(2).position(|pair| pair[0] >= pair[1]) {
             return Err(Error::new(texts[at + 1].span(), "instants must ascend"));
@@ -191,6 +191,11 @@ fn check_part(part: &str, field: &Field) -> std::result::Result<(), String> {
     })
 }
 
+/// Whether it is to be an instant, and no cron expression: a year, and no minute, has four digits.
+fn is_instant(text: &LitStr) -> bool {
+    text.value().bytes().take_while(u8::is_ascii_digit).count() == 4
+}
+
 /// Microseconds since the epoch of an instant, read in `zone` if it has no offset.
 pub fn instant_us(text: &LitStr, zone: Tz) -> Result<i64> {
     let value = text.value();
@@ -262,6 +267,20 @@ mod tests {
             let error = check_cron(wrong).unwrap_err();
             assert!(error.contains(why), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn days_and_months_with_a_t_are_no_instants() {
+        let is_cron = |text| {
+            let calendar = quote!(calendar);
+            let tokens = schedule(&[literal(text)], None, Tz::UTC, Some(&calendar)).unwrap();
+            tokens.to_string().contains("Cron")
+        };
+        for text in ["0 6 * * SAT", "*/5 6 * * TUE-THU", "0 6 1 OCT *"] {
+            assert!(is_cron(text), "{text}");
+        }
+        let instant = schedule(&[literal("2026-01-31T06:00")], None, Tz::UTC, None).unwrap();
+        assert!(instant.to_string().contains("Events"));
     }
 
     #[test]

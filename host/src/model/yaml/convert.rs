@@ -366,7 +366,8 @@ fn schedule(
     let fail = |why: &str| Err(YamlError::at(written.referenced, why));
     let words = written.value.as_slice();
     let is_alone = |word: &String| ["@once", "@continuous"].contains(&word.as_str()) || word.starts_with("every ");
-    let is_instant = |word: &String| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('T');
+    // A year, and no minute, has four digits.
+    let is_instant = |word: &String| word.bytes().take_while(u8::is_ascii_digit).count() == 4;
     let is_cron = !words.iter().any(|word| is_alone(word) || is_instant(word));
     if calendar.is_some() && !is_cron {
         return fail("`business_days` go with cron expressions");

@@ -319,6 +319,13 @@ fn schedules_and_limits_are_those_of_the_sdk() {
     let events = dag("schedule: [2026-04-15T09:00:00, 2026-07-15T09:00:00]\ntimezone: Asia/Seoul").unwrap();
     let instants = ["2026-04-15T00:00:00Z", "2026-07-15T00:00:00Z"].map(|at| at.parse().unwrap());
     assert_eq!(events.schedule, ScheduleSpec::Events(instants.to_vec()));
+    for (head, expected) in [
+        ("schedule: 0 6 * * SAT", &["0 6 * * SAT"][..]),
+        ("schedule: [0 6 * * TUE, 0 6 * OCT THU]\nbusiness_days: {}", &["0 6 * * TUE", "0 6 * OCT THU"][..]),
+    ] {
+        let ScheduleSpec::Cron { expressions, .. } = dag(head).unwrap().schedule else { panic!("{head}") };
+        assert_eq!(expressions, expected);
+    }
     let twice = dag("schedule: [2026-10-25T02:30]\ntimezone: Europe/Berlin").unwrap();
     assert_eq!(twice.schedule, ScheduleSpec::Events(vec!["2026-10-25T01:30:00Z".parse().unwrap()]), "the second");
     let late = dag("start: 2026-04-24\ntimezone: Africa/Cairo").unwrap();
