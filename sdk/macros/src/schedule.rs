@@ -8,7 +8,8 @@ use syn::{Error, LitStr, Result};
 
 use crate::args::{Args, duration_ms, option};
 
-const PRESETS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"];
+const PRESETS: [&str; 8] =
+    ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@quarterly", "@yearly", "@annually"];
 
 /// The dag's time zone.
 pub fn timezone(text: Option<&LitStr>) -> Result<Tz> {
@@ -173,7 +174,7 @@ fn check_part(part: &str, field: &Field) -> std::result::Result<(), String> {
     }
     // `L`, `W` and `#` in the fields of days are the host's to judge.
     let days = field.name.starts_with("day");
-    if days && range.chars().any(|c| matches!(c, 'L' | 'l' | 'W' | 'w' | '#')) && range.len() <= 6 {
+    if days && (range.contains('#') || range.contains(['L', 'l', 'W', 'w']) && range.len() <= 6) {
         let plain = range.chars().all(|c| c.is_ascii_alphanumeric() || c == '#' || c == '-');
         let is_word = field.words.contains(&range.to_ascii_lowercase().as_str());
         if plain && !is_word {
@@ -252,8 +253,16 @@ mod tests {
 
     #[test]
     fn cron_expressions_are_checked_field_by_field() {
-        for right in ["0 6 * * *", "*/5 0-6,12 1 jan-mar MON", "0 0 L * 5#2", "0 0 15W * 5L", "@daily", "0 0 * * 7 30"]
-        {
+        for right in [
+            "0 6 * * *",
+            "*/5 0-6,12 1 jan-mar MON",
+            "0 0 L * 5#2",
+            "0 0 15W * 5L",
+            "0 0 * * mon-fri#1",
+            "@daily",
+            "@midnight",
+            "0 0 * * 7 30",
+        ] {
             assert_eq!(check_cron(right), Ok(()), "{right}");
         }
         for (wrong, why) in [
