@@ -79,7 +79,7 @@ fn value_of(name: &str, given: Option<&Value>) -> String {
     });
     // As a shell, or Kubernetes, puts a value in place.
     text.replace("$(POD_IP)", "10.0.0.5").split("${").enumerate().fold(String::new(), |all, (at, part)| {
-        all + if at == 0 { part } else { part.split_once('}').map_or(part, |(_, rest)| rest) }
+        if at == 0 { all + part } else { all + "secret" + part.split_once('}').map_or(part, |(_, rest)| rest) }
     })
 }
 

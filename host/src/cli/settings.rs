@@ -220,13 +220,15 @@ impl Settings {
         Self::gather(&BTreeMap::new(), &variables.iter().cloned().collect(), None)
     }
 
-    /// The value of `key`, read as a `T`; none if it is not set and has no default.
+    /// The value of `key`, which has no default, read as a `T`; none if it is not set. Blank it is refused: an empty secret is a
+    /// mistake of whoever sets it, and no secret.
     ///
     /// # Errors
-    /// If the text is not a `T`.
+    /// If the text is not a `T`, or blank.
     pub fn get<T: FromStr>(&self, key: &str) -> Result<Option<T>> {
         let Some((text, origin)) = self.values.get(key) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| Self::refuse(key, text, origin))
+        let value = Some(text).filter(|text| !text.trim().is_empty()).and_then(|text| text.parse().ok());
+        value.map(Some).ok_or_else(|| Self::refuse(key, text, origin))
     }
 
     /// The value of `key`, which has a default, read as a `T` that `holds`.
@@ -242,7 +244,8 @@ impl Settings {
 
     fn refuse(key: &str, text: &str, origin: &Origin) -> CliError {
         let setting = SETTINGS.iter().find(|setting| setting.key == key);
-        let shown = if setting.is_some_and(|setting| setting.secret) { "***" } else { text };
+        let is_secret = setting.is_some_and(|setting| setting.secret) && !text.trim().is_empty();
+        let shown = if is_secret { "***" } else { text };
         let accepts = setting.map_or("", |setting| setting.accepts);
         CliError::text(Kind::Usage, format!("the setting `{key}` can't be `{shown}` (from {origin})"))
             .hint(format!("it takes {accepts}"))
@@ -565,10 +568,12 @@ impl ServeConfig {
     }
 }
 
-/// Whether `filter` says what is logged. A word that is no level would be the name of a module, and silence all others.
+/// Whether `filter` says what is logged. A word that is no level would be the name of a module, and silence all others; nothing is
+/// read as `error`.
 fn is_log_filter(filter: &str) -> bool {
     let is_word = |part: &&str| part.chars().all(char::is_alphanumeric);
-    filter.parse::<EnvFilter>().is_ok()
+    !filter.trim().is_empty()
+        && filter.parse::<EnvFilter>().is_ok()
         && filter.split(',').map(str::trim).filter(is_word).all(|word| word.parse::<LevelFilter>().is_ok())
 }
 

@@ -294,7 +294,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "oidc.redirect_url",
         accepts: "URL",
         default: None,
-        help: "Where the provider sends browsers back to, which it has to know: https://HOST/login/oidc/callback; by default the host                that the browser asked",
+        help: "Where the provider sends browsers back to, which it has to know: https://HOST/login/oidc/callback; by default the host that the browser asked",
         secret: false,
     },
     Setting {

@@ -83,6 +83,18 @@ fn values_out_of_range_name_the_setting_and_what_it_takes() {
 }
 
 #[test]
+fn what_is_set_to_nothing_is_refused() {
+    for key in ["workers.token", "secret_key", "database.url", "components.signers", "sql.sqlite_folder", "log.level"] {
+        for blank in ["", " "] {
+            let settings = gather(&[(key, blank)], &[], "").unwrap();
+            let error = ServeConfig::from_settings(&settings).err().expect(key);
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.to_string().contains(&format!("`{key}` can't be `{blank}`")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_provider_without_what_it_needs_is_told() {
     let issuer = [("oidc.issuer", "https://login.example.org"), ("oidc.client_id", "airlock")];
     let read = |more: &[(&'static str, &str)]| {
