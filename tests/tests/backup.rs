@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -191,6 +192,24 @@ async fn looking_for_backups_makes_no_folder() {
     for args in [&["restore", text(&typo)][..], &["restore", text(&typo), "--list"][..]] {
         let refused = cli.run(args).await.failed(3);
         assert!(refused.contains("there is no folder") && !typo.exists(), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_in_a_folder_is_nobody_elses() {
+    let server = Server::start().await;
+    let cli = Shell::beside(&server);
+    let (data, backups) = (server.data_dir(), cli.path().join("backups"));
+    // Whose folder it is does not matter: files of others may be in it.
+    fs::create_dir(&backups).unwrap();
+    cli.run(&["backup", text(&backups), "--data-dir", text(&data), "--with-key"]).await.ok();
+    let mut written = Vec::new();
+    files(&backups, &mut written);
+    files(&data, &mut written);
+    assert!(written.iter().any(|path| path.parent().is_some_and(|folder| folder.ends_with("keys"))), "{written:?}");
+    for path in written {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} is open to others: {mode:o}", path.display());
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     agreement::{Agreement, Role},
     error::{CliError, Kind, OrFail, Result},
-    services::{Vault, open_blobs},
+    services::{Vault, open_blobs, write_in_private},
     settings::{ServeConfig, SettingArgs, Settings},
 };
 use crate::blobs::Blobs;
@@ -60,6 +60,7 @@ impl LocalArgs {
             return Err(CliError::text(Kind::NotFound, text)
                 .hint("name the server's data directory with --data-dir or AIRLOCK_DATA_DIR"));
         }
+        write_in_private();
         Ok((Vault::open(&config, &config.data_dir).await?, config))
     }
 }

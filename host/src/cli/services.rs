@@ -76,10 +76,14 @@ impl DataDir {
     }
 }
 
-/// Makes the folder `path`, for this user only, and answers it in full. What is written from then on is for this user only, too, also
-/// where the folder was made by others and is open to them.
-fn make(path: &Path) -> Result<PathBuf> {
+/// What this process writes from now on is for its user only, also where folders were made by others and are open to them.
+pub fn write_in_private() {
     umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Makes the folder `path`, for this user only, and answers it in full.
+fn make(path: &Path) -> Result<PathBuf> {
+    write_in_private();
     let failed = || format!("can't make the data directory `{}`", path.display());
     DirBuilder::new().recursive(true).mode(0o700).create(path).or_fail(Kind::Failed, failed)?;
     fs::canonicalize(path).or_fail(Kind::Failed, failed)
@@ -373,6 +377,7 @@ pub fn open_blobs(config: &ServeConfig, data_dir: &Path) -> Result<Blobs> {
 /// # Errors
 /// If it can't be used.
 pub fn open_backups(text: &str) -> Result<Blobs> {
+    write_in_private();
     Blobs::open(&url_of(text)?).or_fail(Kind::Usage, || format!("can't use `{text}` for backups"))
 }
 
