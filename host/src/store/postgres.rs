@@ -46,8 +46,11 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         url.parse().map_err(|source| StoreError::Open { place: "of database.url".into(), source })?;
     let place = format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port());
     let open_error = |source| StoreError::Open { place: place.clone(), source };
-    let options =
-        without_brackets(options).disable_statement_logging().application_name("airlock").options([("jit", "off")]);
+    // A limit that is set for the role or the database is for people: a commit or a backup that is too long for it would be so for ever.
+    let options = without_brackets(options)
+        .disable_statement_logging()
+        .application_name("airlock")
+        .options([("jit", "off"), ("statement_timeout", "0")]);
     let writer = options.clone().options([
         ("synchronous_commit", if synchronous == Synchronous::Full { "on" } else { "off" }),
         // One that was stopped in the middle of a transaction must not keep others waiting for its locks.

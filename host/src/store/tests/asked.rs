@@ -49,3 +49,21 @@ async fn what_the_scheduler_reads_takes_as_long_as_it_takes() {
     assert!(few == 2 && waited < asked::READ_LIMIT, "{own:?}");
     assert!(many == 20_000_000 && took > asked::READ_LIMIT, "{own:?}");
 }
+
+#[tokio::test]
+async fn a_statement_timeout_of_the_database_ends_nothing_of_the_scheduler() {
+    const LONGER: &str = "SELECT count(*) FROM pg_sleep(0.3)";
+    let folder = tempfile::tempdir().unwrap();
+    let StoreConfig { place: StorePlace::Postgres(url), synchronous } = config(&folder).await else { return };
+    let place = StorePlace::Postgres(format!("{url}%20-c%20statement_timeout%3D100"));
+    let store = Store::open(&StoreConfig { place, synchronous }).await.unwrap();
+    assert_eq!(count(&store, LONGER).await.unwrap(), 1);
+    {
+        let mut writer = store.writer().await.unwrap();
+        let mut transaction = writer.begin().await.unwrap();
+        let slept: i64 = db::query_scalar(LONGER).fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(slept, 1);
+    }
+    // What is read for a request ends in time as ever.
+    assert!(is_too_slow(&asked(count(&store, "SELECT count(*) FROM pg_sleep(30)")).await));
+}
