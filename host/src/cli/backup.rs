@@ -13,7 +13,7 @@ use super::{
     settings::{ServeConfig, SettingArgs, Settings},
 };
 use crate::{
-    backup::{self, BackupError, Manifest, Plan},
+    backup::{self, BackupError, Manifest, Plan, Restored},
     blobs::{Blobs, keys},
     model::time::Clock,
     store::{Store, StoreConfig, StorePlace, Synchronous},
@@ -138,8 +138,17 @@ impl RestoreArgs {
         let data_dir = DataDir::lock(&config.data_dir)?;
         let blobs = open_blobs(&config, data_dir.path())?;
         let database = open_empty(&config).await?;
-        make_sure_it_is_empty(data_dir.path(), &blobs, &manifest).await?;
-        let restored = backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?;
+        let earlier = database.as_ref().and_then(|_| restored_earlier(data_dir.path(), &manifest));
+        let restored = match earlier {
+            Some(restored) => {
+                note("an earlier try restored it; `airlock storage check` says whether an object is lost");
+                restored
+            }
+            None => {
+                make_sure_it_is_empty(data_dir.path(), &blobs, &manifest).await?;
+                backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?
+            }
+        };
         if let Some(store) = database {
             fill(store, &data_dir.path().join("airlock.db")).await?;
         }
@@ -198,14 +207,27 @@ fn not_empty(what: &str) -> CliError {
     )
 }
 
+/// What an earlier try restored of the same backup that was ended before the database was in PostgreSQL: the file takes its place last.
+fn restored_earlier(data_dir: &Path, manifest: &Manifest) -> Option<Restored> {
+    let is_restored = begun(data_dir) == manifest.id && data_dir.join("airlock.db").exists();
+    is_restored.then(|| Restored {
+        objects: manifest.objects,
+        lost: manifest.missing.clone(),
+        lost_count: manifest.missing.len() as u64,
+    })
+}
+
+/// The backup that is being restored into `data_dir`, or nothing.
+fn begun(data_dir: &Path) -> String {
+    std::fs::read_to_string(data_dir.join(RESTORING)).unwrap_or_default()
+}
+
 /// Refuses to restore over anything but what an earlier try left of the same backup.
 async fn make_sure_it_is_empty(data_dir: &Path, blobs: &Blobs, manifest: &Manifest) -> Result<()> {
     if data_dir.join("airlock.db").exists() {
         return Err(not_empty(&format!("there is a database in `{}`", data_dir.display())));
     }
-    let marker = data_dir.join(RESTORING);
-    let begun = std::fs::read_to_string(&marker).unwrap_or_default();
-    if begun == manifest.id {
+    if begun(data_dir) == manifest.id {
         return Ok(());
     }
     for folder in keys::FOLDERS {
@@ -215,5 +237,6 @@ async fn make_sure_it_is_empty(data_dir: &Path, blobs: &Blobs, manifest: &Manife
             return Err(not_empty("there are objects in its object storage"));
         }
     }
+    let marker = data_dir.join(RESTORING);
     std::fs::write(&marker, &manifest.id).or_fail(Kind::Failed, || format!("can't write `{}`", marker.display()))
 }
