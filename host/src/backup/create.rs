@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, BufWriter, Write as _},
     num::NonZeroU32,
+    os::unix::fs::{MetadataExt as _, chown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -287,13 +288,13 @@ struct Scratch {
 
 impl Scratch {
     const PREFIX: &str = "backup-";
+    const LOCK: &str = "backup.lock";
 
     async fn new(data_dir: &Path) -> Result<Self, BackupError> {
         let path = data_dir.to_owned();
         let data_dir = path.clone();
         let made = copy::blocking(&path, move || {
-            let lock =
-                fs::File::options().create(true).truncate(false).write(true).open(data_dir.join("backup.lock"))?;
+            let lock = fs::File::options().create(true).truncate(false).write(true).open(data_dir.join(Self::LOCK))?;
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -306,6 +307,11 @@ impl Scratch {
                 }
             }
             let folder = tempfile::Builder::new().prefix(Self::PREFIX).tempdir_in(&data_dir)?;
+            // The server makes backups, too, and is seldom root. Who is not can't, and need not.
+            let owner = fs::metadata(&data_dir)?;
+            for ours in [data_dir.join(Self::LOCK).as_path(), folder.path()] {
+                let _ = chown(ours, Some(owner.uid()), Some(owner.gid()));
+            }
             Ok(Some(Self { folder, _lock: lock }))
         });
         made.await?.ok_or(BackupError::Busy)
@@ -325,5 +331,21 @@ impl From<Entry> for KeptBlob {
 impl From<KeptBlob> for Entry {
     fn from(KeptBlob { blob, size_bytes, sha256 }: KeptBlob) -> Self {
         Self { key: blob, size_bytes: u64::try_from(size_bytes).unwrap_or(0), sha256 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_root_leaves_in_a_data_directory_is_its_owners() {
+        let folder = tempfile::tempdir().unwrap();
+        // Whoever is not root owns all of it anyway.
+        let _ = chown(folder.path(), Some(65_534), Some(65_534));
+        let scratch = Scratch::new(folder.path()).await.unwrap();
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        assert_eq!(owner(&folder.path().join(Scratch::LOCK)), owner(folder.path()));
+        assert_eq!(owner(scratch.folder.path()), owner(folder.path()));
     }
 }
