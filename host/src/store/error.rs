@@ -10,6 +10,12 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// It holds a password, and is not shown.
+    #[error(
+        "`database.url` is no address of PostgreSQL; write it as `postgres://user:password@host/database`, in the password `%40` for `@`, `%2F` \
+         for `/`, `%23` for `#`"
+    )]
+    NotAnAddress(#[source] sqlx::Error),
     #[error("PostgreSQL {found} is too old; {wanted} or newer is needed")]
     TooOld { found: i32, wanted: i32 },
     #[error("the database has dags or users already; a database is moved into an empty one only")]
@@ -65,6 +71,7 @@ impl StoreError {
         match self {
             Self::Unavailable(_) | Self::ReadOnly(_) => true,
             Self::Open { .. }
+            | Self::NotAnAddress(_)
             | Self::TooOld { .. }
             | Self::NotEmpty
             | Self::Fenced

@@ -42,8 +42,7 @@ pub(super) struct Opened {
 ///
 /// `url`: as libpq takes it, `postgres://user:password@host:port/database?sslmode=verify-full`.
 pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, StoreError> {
-    let options: PgConnectOptions =
-        url.parse().map_err(|source| StoreError::Open { place: "of database.url".into(), source })?;
+    let options = options_of(url).map_err(StoreError::NotAnAddress)?;
     let place = format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port());
     let open_error = |source| StoreError::Open { place: place.clone(), source };
     // A limit that is set for the role or the database is for people: a commit or a backup that is too long for it would be so for ever.
@@ -85,6 +84,14 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         own: readers.connect_lazy_with(options),
     };
     Ok(Opened { options: WriterOptions { options: writer, holder: None }, connection, readers, is_behind })
+}
+
+/// sqlx takes the address of any service for one of PostgreSQL. Airflow's `postgresql+psycopg2://` is one.
+fn options_of(url: &str) -> sqlx::Result<PgConnectOptions> {
+    if url.starts_with("postgres") {
+        return url.parse();
+    }
+    Err(sqlx::Error::Configuration("it does not begin with `postgres://`".into()))
 }
 
 /// In a URL an address of IPv6 has brackets, with which neither the system nor TLS knows it; sqlx hands them on.
@@ -132,6 +139,19 @@ pub(super) async fn answers(connection: &mut PgConnection) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_address_of_postgresql_is_refused() {
+        for url in ["postgres://u:p%40ss@h/db", "postgresql://u:p@h/db", "postgresql+psycopg2://u:p@h/db"] {
+            assert_eq!(options_of(url).unwrap().get_host(), "h", "{url}");
+        }
+        for url in
+            ["sqlite:////var/lib/airlock.db", "mysql://u:p@h/db", "/var/lib/airlock.db", "postgres://u:p#ss@h/db"]
+        {
+            let error = StoreError::NotAnAddress(options_of(url).expect_err(url));
+            assert!(error.to_string().contains("`%23` for `#`"), "{error}");
+        }
+    }
 
     #[test]
     fn an_address_of_ipv6_has_no_brackets_behind_its_url() {
