@@ -140,9 +140,15 @@ async fn damage_is_found_and_old_backups_go() {
     // Of a backup that failed long ago, and of one that is being made elsewhere.
     let (failed, made) = (backups.join("databases/1.db.zst"), backups.join("databases/2.db.zst"));
     fs::create_dir_all(backups.join("databases")).unwrap();
+    fs::create_dir_all(backups.join("objects/logs")).unwrap();
+    let (failed_object, made_object) = (backups.join("objects/logs/1"), backups.join("objects/logs/2"));
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
-    fs::File::create(&failed).unwrap().set_modified(long_ago).unwrap();
-    fs::write(&made, b"made").unwrap();
+    for path in [&failed, &failed_object] {
+        fs::File::create(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    for path in [&made, &made_object] {
+        fs::write(path, b"made").unwrap();
+    }
     let mut ids = Vec::new();
     for _ in 0..3 {
         let run = client.trigger("remembered", json!({})).await;
@@ -155,6 +161,7 @@ async fn damage_is_found_and_old_backups_go() {
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|backup| backup["backup"].clone()).collect();
     assert_eq!(listed, [json!(ids[1]), json!(ids[2])]);
     assert!(!failed.exists() && made.exists());
+    assert!(!failed_object.exists() && made_object.exists());
 
     // Restored into SQLite, wherever the server's rows were. Objects are not what they were, and others are gone.
     let cli = Shell::new();

@@ -64,8 +64,9 @@ pub async fn create(plan: &Plan<'_>, now: Timestamp) -> Result<Created, BackupEr
     let Plan { store, data_dir, blobs, backups, key, keep } = plan;
     let folder = Scratch::new(data_dir).await?;
     let earlier = manifest::list(backups).await?;
+    let abandoned = now.before(ABANDONED);
     if keep.is_some() {
-        delete_unfinished(backups, &earlier, now.before(ABANDONED)).await?;
+        delete_unfinished(backups, &earlier, abandoned).await?;
     }
     let id = Manifest::id_at(now);
 
@@ -103,7 +104,7 @@ pub async fn create(plan: &Plan<'_>, now: Timestamp) -> Result<Created, BackupEr
     of(BACKUPS, backups.put(&Manifest::key(&manifest.id), text.into()).await)?;
 
     let pruned = match keep {
-        Some(keep) => prune(backups, earlier, &manifest, *keep, &folder, &mut inventory).await?,
+        Some(keep) => prune(backups, earlier, &manifest, *keep, abandoned, &folder, &mut inventory).await?,
         None => 0,
     };
     Ok(Created { manifest, copied, copied_bytes, pruned })
@@ -226,12 +227,14 @@ async fn delete_unfinished(backups: &Blobs, earlier: &[Manifest], before: Timest
     Ok(())
 }
 
-/// Deletes backups beyond `keep`, and the objects that no backup names any more.
+/// Deletes backups beyond `keep`, and the objects that no backup names any more. What was written since `before` may be of one that is
+/// being made elsewhere.
 async fn prune(
     backups: &Blobs,
     mut earlier: Vec<Manifest>,
     newest: &Manifest,
     keep: NonZeroU32,
+    before: Timestamp,
     folder: &Scratch,
     inventory: &mut Inventory,
 ) -> Result<u64, BackupError> {
@@ -252,7 +255,8 @@ async fn prune(
     }
     let mut batches = of(BACKUPS, backups.list("objects"))?.try_chunks(BATCH);
     while let Some(batch) = of(BACKUPS, batches.try_next().await.map_err(|error| error.1))? {
-        let keys = batch.into_iter().filter_map(|info| Some(info.key.strip_prefix("objects/")?.to_owned()));
+        let old = batch.into_iter().filter(|info| info.modified_at < before);
+        let keys = old.filter_map(|info| Some(info.key.strip_prefix("objects/")?.to_owned()));
         let unkept = inventory.not_kept(&keys.collect::<Vec<_>>()).await?;
         let unkept: Vec<_> = unkept.iter().map(|key| object_key(key)).collect();
         of(BACKUPS, backups.delete_many(&unkept).await)?;
