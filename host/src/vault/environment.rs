@@ -23,9 +23,13 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Of the variables of an environment; none if there is nothing in it for us.
+    /// Of the variables of an environment; none if there is nothing in it for us. What is not in upper case is not asked for, and so
+    /// not ours.
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Option<Self> {
-        let ours = |name: &str| name.starts_with(VARIABLE_PREFIX) || name.starts_with(CONNECTION_PREFIX);
+        let ours = |name: &str| {
+            let rest = name.strip_prefix(VARIABLE_PREFIX).or_else(|| name.strip_prefix(CONNECTION_PREFIX));
+            rest.is_some_and(|rest| is_plain(rest) && !rest.bytes().any(|byte| byte.is_ascii_lowercase()))
+        };
         let values: BTreeMap<_, _> = variables
             .into_iter()
             .filter(|(name, _)| ours(name))
@@ -34,14 +38,17 @@ impl Environment {
         (!values.is_empty()).then_some(Self { values })
     }
 
-    /// The value for `name`. Names with other characters than letters, digits and `_` have none: two names must not share a variable,
-    /// but for their case.
+    /// The value for `name`.
     fn get(&self, prefix: &str, name: &str) -> Option<(String, &SecretString)> {
-        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let variable = format!("{prefix}{}", name.to_ascii_uppercase());
-        let value = self.values.get(&variable).filter(|_| is_plain)?;
+        let value = self.values.get(&variable).filter(|_| is_plain(name))?;
         Some((variable, value))
     }
+}
+
+/// Names with other characters than letters, digits and `_` have no value: two names must not share a variable, but for their case.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 impl Backend for Environment {

@@ -142,7 +142,13 @@ async fn places_are_asked_in_order_and_the_database_last() {
     ] {
         fs::write(files.join(path), text).unwrap();
     }
-    let environment = [("AIRLOCK_VAR_CITY", "Seoul"), ("AIRLOCK_CONN_MAIL", "{\"conn_type\":\"smtp\"}"), ("PATH", "/")];
+    let environment = [
+        ("AIRLOCK_VAR_CITY", "Seoul"),
+        ("AIRLOCK_VAR_lower", "never found"),
+        ("AIRLOCK_VAR_WITH-DASH", "never found"),
+        ("AIRLOCK_CONN_MAIL", "{\"conn_type\":\"smtp\"}"),
+        ("PATH", "/"),
+    ];
     let environment = Environment::of(environment.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
     assert!(Environment::of([("AIRLOCK_URL".to_owned(), String::new())]).is_none());
     let store = store(&folder).await;
@@ -157,6 +163,7 @@ async fn places_are_asked_in_order_and_the_database_last() {
     assert_eq!(of("team/a").await.as_deref(), Some("blue"));
     assert_eq!(of("own").await.as_deref(), Some("of the database"));
     assert_eq!(of("team").await, None, "a folder is no value");
+    assert_eq!(of("lower").await, None, "and so it is not listed");
     let connection = async |id: &str| vault.connection(&ConnectionId::new(id).unwrap()).await;
     let shop = connection("shop").await.unwrap().unwrap();
     assert_eq!((shop.row.host.as_deref(), shop.password.unwrap().expose()), (Some("shop.org"), "hush"));
