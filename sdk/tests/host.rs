@@ -312,3 +312,18 @@ fn what_the_server_would_refuse_is_refused_here() {
         xcom::push(xcom::RETURN_VALUE, &1).unwrap();
     });
 }
+
+#[task]
+fn length(halves: Option<Vec<i64>>) -> Option<usize> {
+    halves.map(|halves| halves.len())
+}
+
+#[dag]
+fn optional(dag: &Dag) {
+    length(dag, half(dag, dag.list([1_u32, 2]).each(), 1).all());
+}
+
+#[test]
+fn all_results_are_given_to_an_input_that_may_have_none() {
+    assert_eq!(Host::new().run_dag::<optional>().unwrap().result::<usize>("length"), Some(2));
+}

@@ -307,6 +307,12 @@ impl<T> IntoInput<Vec<T>> for All<'_, T> {
     }
 }
 
+impl<T> IntoInput<Option<Vec<T>>> for All<'_, T> {
+    fn into_input(self, dag: &Dag) -> Input {
+        <Self as IntoInput<Vec<T>>>::into_input(self, dag)
+    }
+}
+
 impl<T> IntoInput<T> for Each<'_, T> {
     fn into_input(self, dag: &Dag) -> Input {
         Input(same_dag(dag, self.dag).map(|()| Given::Each(self.list)))
