@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::DateTime;
 use jsonschema::{PatternOptions, Validator};
 use percent_encoding::percent_decode_str;
 use regex::RegexBuilder;
@@ -74,8 +75,14 @@ impl Schema {
         let patterns = patterns.collect::<Result<HashMap<_, _>, String>>()?;
         Costs::new(json, None)?.walk(json, 0, &mut HashSet::new())?;
         let options = PatternOptions::regex().size_limit(4 * MAX_PATTERN_BYTES);
-        let validator =
-            jsonschema::options().with_pattern_options(options).build(json).map_err(|error| error.to_string())?;
+        let validator = jsonschema::options()
+            .with_pattern_options(options)
+            .should_validate_formats(true)
+            .with_format("time", is_time)
+            // To tell whether a value is one, it would be compiled.
+            .with_format("regex", |_: &str| true)
+            .build(json)
+            .map_err(|error| error.to_string())?;
         Ok(Self { json: json.clone(), patterns, validator })
     }
 
@@ -95,6 +102,11 @@ impl Schema {
         }
         self.validator.validate(value).map_err(|error| error.to_string())
     }
+}
+
+/// RFC 3339's, and without an offset, as Airflow's `time` and as forms give it.
+fn is_time(text: &str) -> bool {
+    ["", "Z"].iter().any(|offset| DateTime::parse_from_rfc3339(&format!("1970-01-01T{text}{offset}")).is_ok())
 }
 
 /// What it costs to compare so much text with a pattern: as much as it is large.
@@ -349,6 +361,26 @@ mod tests {
 
     fn nested(times: usize) -> Value {
         (0..times).fold(json!({}), |inner, _| json!({"a": inner}))
+    }
+
+    #[test]
+    fn formats_are_checked_but_for_those_that_nobody_knows() {
+        for (format, fits, fits_not) in [
+            ("date", "2026-02-28", "2026-02-30"),
+            ("date-time", "2026-01-31T12:17:00+00:00", "tomorrow"),
+            ("time", "12:13:14", "12:13"),
+            ("time", "12:13:14+09:00", "noon"),
+            ("duration", "PT15M", "15m"),
+            ("email", "ada@example.org", "ada"),
+        ] {
+            for draft in ["2020-12/schema", "2019-09/schema"] {
+                let schema = json!({"$schema": format!("https://json-schema.org/draft/{draft}"), "format": format});
+                assert_eq!(check(&schema, &json!(fits)), Ok(()), "{format}");
+                assert!(check(&schema, &json!(fits_not)).unwrap_err().contains(format), "{format}");
+            }
+        }
+        let other = |format: &str| check(&json!({"type": ["string", "null"], "format": format}), &json!("("));
+        assert_eq!(["multiline", "int64", "partial-time", "regex"].map(other), [Ok(()), Ok(()), Ok(()), Ok(())]);
     }
 
     #[test]
