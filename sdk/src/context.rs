@@ -118,7 +118,8 @@ impl Context {
         self.traceparent.as_deref()
     }
 
-    /// When the run after this one is due; none if it is not a scheduled run, or the schedule's last.
+    /// When the schedule's run after this one is due; none if somebody made this one by hand, it is about no date, or it is the
+    /// schedule's last.
     pub fn next_run_after(&self) -> Option<DateTime<Utc>> {
         self.next_run_after
     }

@@ -91,3 +91,26 @@ async fn each_interval_is_run_once_though_the_server_is_killed() {
     let entries = client.list("/api/v2/eventLogs?event=backfill.write", "event_logs").await;
     assert!(entries.len() == 2 && entries.iter().all(|entry| entry["dag_id"] == "daily"), "{entries:?}");
 }
+
+/// Airflow: LatestOnlyOperator, which lets only runs go on that somebody made by hand.
+#[tokio::test]
+async fn what_is_for_the_latest_run_only_is_skipped_in_a_backfill_of_the_past() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.upload(build::component("control")).await.ok();
+    let tasks = "{newest: {uses: control/latest_only}, mail: {uses: control/empty, needs: [newest]}}";
+    client.upload(format!("dag_id: latest\nschedule: 0 6 * * *\ntasks: {tasks}\n").into()).await.ok();
+    let body = json!({"dag_id": "latest", "from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T23:00:00Z"});
+    let id = client.post("/api/v2/backfills", &body).await.ok()["id"].clone();
+    until("it is over", Duration::from_secs(30), async || {
+        client.get(&format!("/api/v2/backfills/{id}")).await.ok()["completed_at"].is_string().then_some(())
+    })
+    .await;
+    let runs = client.list("/api/v2/dags/latest/dagRuns?run_type=backfill", "dag_runs").await;
+    assert_eq!(runs.len(), 2);
+    for run in runs {
+        let run_id = run["dag_run_id"].as_str().unwrap();
+        let mail = client.get(&format!("/api/v2/dags/latest/dagRuns/{run_id}/taskInstances/mail")).await.ok();
+        assert_eq!((&mail["state"], &run["state"]), (&json!("skipped"), &json!("success")), "{mail}");
+    }
+}

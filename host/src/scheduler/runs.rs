@@ -60,9 +60,9 @@ pub fn backfill(
     }
 }
 
-/// When the run that the timetable makes after `run` is due; none if the timetable did not make `run`.
+/// When the run that the timetable makes after `run` is due; none if somebody made `run` by hand, or it is about no date.
 pub fn next_run_after(run: &DagRunRow, dag: &Dag) -> Option<Timestamp> {
-    let interval = run.data_interval.filter(|_| run.run_type == RunType::Scheduled)?;
+    let interval = run.data_interval.filter(|_| run.run_type != RunType::Manual)?;
     let bounds = Bounds { start: dag.start, end: dag.end, catchup: true, since: run.run_after };
     dag.timetable.next_run(Some(interval), bounds, run.run_after).map(|next| next.run_after)
 }
