@@ -56,6 +56,8 @@ grants: {dags: [asking_in_yaml]}
 tasks:
   itself: {uses: control/external_task_sensor, with: {dag_id: asking_in_yaml, newest: true}}
   ship: {uses: control/approve, with: {subject: Ship it?, assignees: [admin]}}
+  pay: {uses: control/approve, with: {subject: Pay it?}}
+  paid: {uses: control/empty, needs: [pay], trigger_rule: none_failed}
   share:
     uses: control/ask
     with: {subject: How many?, options: [some, all], params: {percent: {type: integer, maximum: 100, default: 5}}}
@@ -73,15 +75,18 @@ async fn people_and_assets_are_waited_for_and_the_own_run_is_not() {
     let wait = "waits";
     until("all wait", Duration::from_secs(30), async || {
         let states = states(&client, "asking_in_yaml", &run_id).await;
-        let waiting = ["ship", "share", "way", "orders"].iter().all(|task| states[*task] == "up_for_reschedule");
+        let waiting = ["ship", "pay", "share", "way", "orders"].iter().all(|task| states[*task] == "up_for_reschedule");
         (waiting && states["itself"] == "failed").then_some(wait)
     })
     .await;
     let log = client.log("asking_in_yaml", &run_id, "itself", 1).await;
     assert!(log.contains("it waits for its own run, which can't end before it does"), "{log}");
-    for (task, options, values) in
-        [("ship", "Approve", json!({})), ("share", "some", json!({"percent": 7})), ("way", "right", json!({}))]
-    {
+    for (task, options, values) in [
+        ("ship", "Approve", json!({})),
+        ("pay", "Reject", json!({})),
+        ("share", "some", json!({"percent": 7})),
+        ("way", "right", json!({})),
+    ] {
         let path = format!("/api/v2/dags/asking_in_yaml/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails");
         client.patch(&path, &json!({"chosen_options": [options], "params_input": values})).await.ok();
     }
@@ -94,6 +99,8 @@ async fn people_and_assets_are_waited_for_and_the_own_run_is_not() {
         (&states["ship"], &states["left"], &states["right"]),
         (&json!("success"), &json!("skipped"), &json!("success"))
     );
+    // Whatever the trigger rule says of what is skipped.
+    assert_eq!((&states["pay"], &states["paid"]), (&json!("success"), &json!("skipped")));
     let answer = client.xcom("asking_in_yaml", &run_id, "share", "return_value").await;
     assert_eq!(answer, json!({"chosen": ["some"], "values": {"percent": 7}, "username": "admin"}));
     assert_eq!(client.xcom("asking_in_yaml", &run_id, "orders", "return_value").await, json!({"rows": 3}));

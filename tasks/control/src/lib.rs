@@ -147,18 +147,24 @@ fn external_task_sensor(
     Ok(())
 }
 
-/// Asks people whether to go on; what they reject is skipped, with what is downstream. `timeout` as `2h`, 7 days if it is left
-/// out. Airflow: ApprovalOperator.
-#[task]
+/// Asks people whether to go on; if they reject it, what is directly downstream is skipped, whatever its trigger rule says, but for
+/// teardowns. `timeout` as `2h`, 7 days if it is left out. Airflow: ApprovalOperator.
+#[task(short_circuit)]
 fn approve(
     ctx: &Context,
     subject: &str,
     body: Option<String>,
     assignees: Option<Vec<String>>,
     timeout: Option<String>,
-) -> Result<()> {
-    question(subject, body, assignees, timeout)?.approve(ctx)?;
-    Ok(())
+) -> Result<ShortCircuit> {
+    match question(subject, body, assignees, timeout)?.approve(ctx) {
+        Ok(_) => Ok(ShortCircuit::GoOn),
+        Err(error) if error.find::<Skip>().is_some() => {
+            info!("{error}");
+            Ok(ShortCircuit::SkipDirectlyDownstream)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What people answered.
@@ -385,9 +391,14 @@ mod tests {
 
     #[test]
     fn people_decide_and_webhooks_tell() {
-        let rejected = Host::new().answer("Ship?", ["Reject"], json!({}));
-        let rejected = rejected.run(|ctx| approve::run(ctx, "Ship?", None, None, None)).unwrap_err();
-        assert!(rejected.find::<Skip>().is_some());
+        let decided = |option| {
+            let host = Host::new().answer("Ship?", [option], json!({}));
+            host.run(|ctx| approve::run(ctx, "Ship?", None, None, None)).unwrap()
+        };
+        assert_eq!(decided("Approve"), ShortCircuit::GoOn);
+        assert_eq!(decided("Reject"), ShortCircuit::SkipDirectlyDownstream);
+        let waits = Host::new().run(|ctx| approve::run(ctx, "Ship?", None, None, None)).unwrap_err();
+        assert!(waits.find::<Later>().is_some());
         let params = json!({"percent": {"type": "integer", "default": 5}}).as_object().cloned();
         let options = Some(vec!["some".to_owned(), "all".to_owned()]);
         let host = Host::new().answer("How many?", ["some"], json!({"percent": 7}));
