@@ -437,7 +437,8 @@ enum Given {
 #[diagnostic::on_unimplemented(
     message = "this input takes `{T}`, and `{Self}` does not give one",
     label = "does not give a `{T}`",
-    note = "an input takes a value, a dag's param, or the handle of a task that returns the same type"
+    note = "an input takes a value, a dag's param, or the handle of a task that returns the same type",
+    note = "a task is mapped over a list by `.each()`; the results of a mapped task are a list by `.all()`"
 )]
 pub trait IntoInput<T> {
     /// Where the value comes from.

@@ -326,6 +326,11 @@ impl<T> IntoInput<Option<T>> for Each<'_, T> {
 }
 
 /// What a mapped group is expanded over: an [`Each`], or a tuple of them.
+#[diagnostic::on_unimplemented(
+    message = "a group can't be mapped over `{Self}`",
+    label = "not the elements of a list",
+    note = "a group is mapped over `.each()` of a list, of `.all()`, or a tuple of several"
+)]
 pub trait Elements {
     #[doc(hidden)]
     fn join(&self, dag: &Dag, group: u32) -> Result<()>;
