@@ -327,3 +327,18 @@ fn optional(dag: &Dag) {
 fn all_results_are_given_to_an_input_that_may_have_none() {
     assert_eq!(Host::new().run_dag::<optional>().unwrap().result::<usize>("length"), Some(2));
 }
+
+/// ### The halves
+///
+/// - of numbers
+#[dag]
+fn headed(dag: &Dag) {
+    follows(dag);
+}
+
+#[test]
+fn a_dag_is_described_by_the_first_line_of_its_doc() {
+    let definition = <headed as airlock_sdk::DagFunction>::definition();
+    assert_eq!(definition.description, Some("The halves"));
+    assert_eq!(definition.doc, Some("### The halves\n\n- of numbers"));
+}

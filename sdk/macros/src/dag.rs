@@ -21,7 +21,8 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     let description = args
         .text("description", "\"What it does.\"")?
         .map(|text| text.value())
-        .or_else(|| doc.as_deref().and_then(|doc| doc.lines().next()).map(ToOwned::to_owned));
+        // Of a heading, as docs of Airflow's dags often begin with one, what it says.
+        .or_else(|| doc.as_deref()?.lines().next().map(|line| line.trim_start_matches('#').trim_start().to_owned()));
     let display_name = args.text("display_name", "\"Sales\"")?;
     let owners = args.texts("owners", "[\"data team\"]")?;
     let tags = args.texts("tags", "[\"finance\"]")?;
