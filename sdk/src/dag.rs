@@ -293,11 +293,36 @@ impl Dag {
     /// # let host = airlock_sdk::testing::Host::new().param("name", "Ada");
     /// # assert_eq!(host.run_dag::<greeting>().unwrap().result::<String>("greet").unwrap(), "hello Ada");
     /// ```
+    ///
+    /// The type says what is taken and what the form asks for: an enum is a list to choose from, and schemars' attributes narrow a
+    /// type. What does not fit is refused when the run is triggered.
+    ///
+    /// ```
+    /// use airlock_sdk::prelude::*;
+    ///
+    /// #[data]
+    /// enum Size { Small, Large }
+    ///
+    /// /// Of the users.
+    /// #[data]
+    /// struct Percent(#[schemars(range(min = 1, max = 100))] u32);
+    ///
+    /// #[task]
+    /// fn ship(size: Size, share: Percent) { info!("{size:?} to {} %", share.0) }
+    ///
+    /// #[dag]
+    /// fn shipping(dag: &Dag) {
+    ///     ship(dag, dag.param("size"), dag.param_with_default("share", Percent(5)));
+    /// }
+    /// # let host = airlock_sdk::testing::Host::new().param("size", "Large");
+    /// # assert!(host.run_dag::<shipping>().unwrap().succeeded());
+    /// ```
     pub fn param<T: TaskInput>(&self, name: impl Into<String>) -> Param<'_, T> {
         self.add_param::<T>(name.into(), None)
     }
 
-    /// A param that has the value `default` unless whoever triggers a run says otherwise.
+    /// A param that has the value `default` unless whoever triggers a run says otherwise. A text is a `String`: of a `&str` rustc says
+    /// that the implementation of `Deserialize` is not general enough.
     ///
     /// ```
     /// # use airlock_sdk::prelude::*;
