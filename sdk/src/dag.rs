@@ -120,7 +120,8 @@ impl Definition {
             .and_then(|()| graph.wrong.take().map_or(Ok(()), Err))
             .map_err(|error| error.context(format!("dag `{}`", self.dag_id)))?;
         graph.name_tasks();
-        graph.check_mapping().map_err(|error| error.context(format!("dag `{}`", self.dag_id)))?;
+        let checked = graph.check_groups().and_then(|()| graph.check_mapping());
+        checked.map_err(|error| error.context(format!("dag `{}`", self.dag_id)))?;
         Ok(graph)
     }
 }
@@ -272,6 +273,15 @@ impl Graph {
             if let Some(group) = node.group {
                 node.task_id = format!("{}.{}", self.groups[group as usize].name, node.task_id);
             }
+        }
+    }
+
+    /// Groups are told apart by their names.
+    fn check_groups(&self) -> Result<()> {
+        let mut names = BTreeSet::new();
+        match self.groups.iter().find(|group| !names.insert(&group.name)) {
+            Some(twin) => Err(Error::new(format!("two groups are called `{}`; give one another name", twin.name))),
+            None => Ok(()),
         }
     }
 

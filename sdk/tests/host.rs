@@ -158,6 +158,13 @@ fn twins(dag: &Dag) {
 }
 
 #[dag]
+fn twin_groups(dag: &Dag) {
+    for _ in 0..2 {
+        dag.group("load", || follows(dag));
+    }
+}
+
+#[dag]
 fn asks(dag: &Dag) {
     flaky(dag, dag.param("good_from"));
 }
@@ -183,6 +190,7 @@ fn dags_that_cannot_be_are_refused_with_a_reason() {
     let refused = [
         (Host::new().run_dag::<circle>().unwrap_err(), "dag `circle`: there is a cycle"),
         (Host::new().run_dag::<twins>().unwrap_err(), "dag `twins`: two tasks are called `one`"),
+        (Host::new().run_dag::<twin_groups>().unwrap_err(), "dag `twin_groups`: two groups are called `load`"),
         (Host::new().run_dag::<asks>().unwrap_err(), "dag `asks`: param `good_from` has no value"),
         (
             Host::new().run_dag::<framed>().unwrap_err(),
