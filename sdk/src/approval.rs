@@ -205,7 +205,8 @@ impl Ask {
         self.wait_at(ctx, Utc::now())
     }
 
-    /// Waits for somebody to approve: skips the task, and so what is downstream of it, if it is rejected. Airflow: `ApprovalOperator`.
+    /// Waits for somebody to approve: skips the task if it is rejected, and what is downstream goes by its trigger rule. (Airflow's
+    /// `ApprovalOperator` skips that whatever its rule: ask in a `#[task(short_circuit)]` for it.)
     ///
     /// # Errors
     /// [`Skip`] if it is rejected; as [`wait`](Self::wait).
