@@ -239,7 +239,7 @@ impl Store {
                 builder.push(" AND a.is_alias = ").push_bind(is_alias);
             }
             if filter.only_named {
-                builder.push(" AND EXISTS (SELECT 1 FROM asset_reference AS n WHERE n.asset = a.id)");
+                builder.push(" AND EXISTS (SELECT 1 FROM asset_reference AS n WHERE n.asset = a.id LIMIT 1)");
             }
             push_named_by(&mut builder, "a.id", &filter.dags).map(|()| builder)
         };

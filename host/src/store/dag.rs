@@ -574,7 +574,7 @@ fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreErr
     }
     if let Some(on_assets) = filter.on_assets {
         builder.push(if on_assets { " AND EXISTS" } else { " AND NOT EXISTS" });
-        builder.push(" (SELECT 1 FROM asset_reference WHERE dag_id = d.dag_id AND kind = 'schedule')");
+        builder.push(" (SELECT 1 FROM asset_reference WHERE dag_id = d.dag_id AND kind = 'schedule' LIMIT 1)");
     }
     if filter.asset_like != Like::default() {
         builder.push(" AND EXISTS (SELECT 1 FROM asset_reference AS n JOIN asset AS a ON a.id = n.asset");

@@ -184,6 +184,8 @@ pub(super) fn push_count_end(builder: &mut Builder) {
     builder.push(" LIMIT ").push_bind(MAX_TOTAL).push(") AS counted");
 }
 
+/// Where several rows may fit an `EXISTS` of one table, it says `LIMIT 1`: SQLite 3.51 makes a join of another, and counts each
+/// of them to the offset.
 pub(super) fn push_page(builder: &mut Builder, page: Page) {
     builder.push(" LIMIT ").push_bind(page.limit.min(MAX_PAGE)).push(" OFFSET ").push_bind(page.offset);
 }
@@ -250,8 +252,8 @@ pub(super) fn push_like_each(
     like: &Like,
 ) -> Result<(), StoreError> {
     for (texts, before, after) in [
-        (&like.any, "lower(", ") LIKE lower(value) ESCAPE '\\')"),
-        (&like.prefixes, "substr(", ", 1, length(value)) = value)"),
+        (&like.any, "lower(", ") LIKE lower(value) ESCAPE '\\' LIMIT 1)"),
+        (&like.prefixes, "substr(", ", 1, length(value)) = value LIMIT 1)"),
     ] {
         if !texts.is_empty() {
             builder.push(" AND EXISTS (SELECT 1 FROM ");

@@ -175,6 +175,44 @@ async fn events_of_assets_are_found_by_names_and_times() {
 }
 
 #[tokio::test]
+async fn pages_follow_each_other_however_often_a_row_fits() {
+    let store = TestStore::new().await;
+    let named = |dag: &str| {
+        let mut dag = spec(dag);
+        let assets = serde_json::json!([
+            {"name": "stars", "uri": "stars", "group": "asset"}, {"name": "moons", "uri": "moons", "group": "asset"},
+        ]);
+        dag.assets = serde_json::from_value(assets).unwrap();
+        let both = serde_json::json!({"all": [{"asset": "stars"}, {"asset": "moons"}]});
+        dag.asset_schedule = serde_json::from_value(both).unwrap();
+        dag
+    };
+    store.deploy(&deploy(1, vec![named("a"), named("b")])).await.unwrap();
+    let like = Like { any: vec!["%a%".into(), "%s".into(), "m%".into(), "b".into(), "_".into()], prefixes: Vec::new() };
+    let begin = Like { any: Vec::new(), prefixes: vec!["a".into(), "b".into(), String::new()] };
+    let page = |offset| Page { limit: 1, offset };
+    for filter in [
+        AssetFilter { only_named: true, ..AssetFilter::default() },
+        AssetFilter { name: like.clone(), ..AssetFilter::default() },
+    ] {
+        for (offset, found) in [(0, &["moons"][..]), (1, &["stars"]), (2, &[])] {
+            let items = store.asset_list(&filter, page(offset)).await.unwrap().items;
+            assert!(items.iter().map(|asset| asset.name.as_str()).eq(found.iter().copied()), "{filter:?} {items:?}");
+        }
+    }
+    for filter in [
+        DagFilter { on_assets: Some(true), ..DagFilter::default() },
+        DagFilter { dag_id: like, ..DagFilter::default() },
+        DagFilter { dag_id: begin, ..DagFilter::default() },
+    ] {
+        for (offset, found) in [(0, &["a"][..]), (1, &["b"]), (2, &[])] {
+            let items = store.dag_list(&filter, page(offset)).await.unwrap().items;
+            assert!(items.iter().map(|dag| dag.dag_id.as_str()).eq(found.iter().copied()), "{filter:?} {offset}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn versions_of_runs_are_found_by_their_names() {
     let store = TestStore::with_runs(1..=3).await;
     let [second, third, of_another, missing] = [("a", "run-2"), ("a", "run-3"), ("b", "run-1"), ("a", "none")]
