@@ -146,10 +146,19 @@ async fn read_body<S: Send + Sync>(request: Request, state: &S, becomes: Becomes
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // All bodies are objects. Of a list, serde would make one whose first field is its first element.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::invalid(["body"], "it must be a JSON object, not a list"));
+    }
     // serde_json refuses more than 128 levels.
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| ApiError::invalid(places("body", error.path()), wrong_json(error.inner())))?;
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let (mut place, what) = (places("body", error.path()), wrong_json(error.inner()));
+        // As in Airflow, what is missing has a place, too.
+        let missing = what.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        place.extend(missing.map(Place::from));
+        ApiError::invalid(place, what)
+    })?;
     deserializer.end().map_err(|error| ApiError::invalid(["body"], error.to_string()))?;
     Ok(value)
 }

@@ -57,6 +57,13 @@ async fn json_that_is_broken_deep_large_or_of_wrong_types_is_refused_with_its_pl
         assert!(problem["detail"].to_string().contains(field), "{path}: {problem}");
         assert_eq!(problem["detail"][0]["loc"][0], "body");
     }
+    let missing = api.post(RUNS, json!({})).await.refused(422);
+    assert_eq!(missing["detail"][0]["loc"], json!(["body", "logical_date"]), "{missing}");
+    for list in [json!([]), json!([null, "by_place"])] {
+        api.post(RUNS, list.clone()).await.refused(422);
+        api.patch(&format!("{RUNS}/done"), list).await.refused(422);
+    }
+    api.post("/api/v2/variables", json!(["key", "value"])).await.refused(422);
     for target in [json!("5"), json!(0), json!(null), json!(1.5)] {
         let body = json!({"logical_date": null, "conf": {"target": target}});
         let problem = api.post(RUNS, body).await.refused(422);

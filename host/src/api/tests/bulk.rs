@@ -125,7 +125,10 @@ async fn what_makes_no_sense_in_bulk_is_refused_with_its_place() {
     for (action, place) in [
         (json!({"action": "replace", "entities": []}), json!(["body", "actions", 0, "action"])),
         (json!({"action": "create", "entities": ["a"]}), json!(["body", "actions", 0, "entities"])),
-        (json!({"action": "create", "entities": [{"key": "a"}]}), json!(["body", "actions", 0, "entities", 0])),
+        (
+            json!({"action": "create", "entities": [{"key": "a"}]}),
+            json!(["body", "actions", 0, "entities", 0, "value"]),
+        ),
         (
             json!({"action": "create", "entities": [{"key": "a", "value": 1, "x": 1}]}),
             json!(["body", "actions", 0, "entities", 0, "x"]),
