@@ -95,6 +95,14 @@ pub struct BulkDagRunClearBody {
     partition_date_end: Option<String>,
 }
 
+/// A task that is new has not failed.
+fn check_only(failed: bool, new: bool) -> Result<(), ApiError> {
+    if failed && new {
+        return Err(ApiError::invalid(["body"], "only_failed and only_new exclude each other"));
+    }
+    Ok(())
+}
+
 /// Makes a run run again. Answers the run, or with `dry_run` (the default) the task instances that would be cleared.
 #[utoipa::path(
     post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear", tag = "DagRun", params(RunPath),
@@ -107,6 +115,7 @@ pub async fn clear_dag_run(
     Path(path): Path<RunPath>,
     extract::Json(body): extract::Json<DagRunClearBody>,
 ) -> Result<Json<DagRunClearResponse>, ApiError> {
+    check_only(body.only_failed, body.only_new)?;
     check_note(body.note.as_deref())?;
     let run = find_run(&api, &path.dag_id, &path.dag_run_id).await?;
     let request = ClearRequest {
@@ -155,6 +164,7 @@ pub async fn clear_dag_runs(
             return Err(ApiError::invalid(["body", field], "partitions are not supported"));
         }
     }
+    check_only(body.only_failed, body.only_new)?;
     check_note(body.note.as_deref())?;
     let named = body.dag_runs.unwrap_or_default();
     if named.is_empty() {

@@ -97,6 +97,12 @@ pub async fn post_clear_task_instances(
     if body.only_failed && body.only_running {
         return Err(ApiError::invalid(["body"], "only_failed and only_running exclude each other"));
     }
+    if body.dag_run_id.is_some() && (body.start_date.is_some() || body.end_date.is_some()) {
+        return Err(ApiError::invalid(["body"], "dag_run_id says of which run: leave out start_date and end_date"));
+    }
+    if body.start_date.zip(body.end_date).is_some_and(|(start, end)| end < start) {
+        return Err(ApiError::invalid(["body", "end_date"], "it must not be before start_date"));
+    }
     check_note(body.note.as_deref())?;
     let run = match &body.dag_run_id {
         Some(run_id) => Some(find_run(&api, &path.dag_id, run_id).await?),

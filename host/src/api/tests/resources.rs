@@ -121,6 +121,19 @@ async fn clearing_shows_first_and_does_then() {
     assert_eq!(api.post(clear, none).await.ok()["total_entries"], 0, "no task is not all tasks");
     assert_eq!(api.get(RUN).await.ok()["state"], "success");
     api.post(clear, json!({"dag_run_id": "none", "task_ids": []})).await.refused(404);
+    let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    for wrong in [
+        json!({"dag_run_id": "done", "start_date": early}),
+        json!({"dag_run_id": "done", "end_date": late}),
+        json!({"start_date": late, "end_date": early}),
+        json!({"only_failed": true, "only_running": true}),
+    ] {
+        api.post(clear, wrong).await.refused(422);
+    }
+    api.post(clear, json!({"start_date": early, "end_date": early})).await.ok();
+    let both = json!({"only_failed": true, "only_new": true, "dag_runs": [{"dag_run_id": "done"}]});
+    api.post("/api/v2/dags/flow/clearDagRuns", both).await.refused(422);
+    api.post(&format!("{RUN}/clear"), json!({"only_failed": true, "only_new": true})).await.refused(422);
     let dateless = json!({"dag_run_id": "dateless", "logical_date": null});
     api.post("/api/v2/dags/flow/dagRuns", dateless).await.ok();
     for around in ["include_past", "include_future"] {
