@@ -40,6 +40,17 @@ async fn tasks_are_entries_of_other_components() {
     // The third needs four tries and has three.
     assert_eq!(states["each"], json!({"0": "success", "1": "success", "2": "failed"}));
     assert_eq!((&states["full"], &states["quick"]), (&json!("success"), &json!("skipped")));
+    let instances = format!("/api/v2/dags/nightly/dagRuns/{run_id}/taskInstances");
+    for (index, ended) in [(0, &["failed", "success"][..]), (2, &["failed", "failed", "failed"])] {
+        let tries = client.get(&format!("{instances}/each/{index}/tries")).await.ok();
+        let tries = tries["task_instances"].as_array().unwrap();
+        assert!(tries.iter().map(|one| one["state"].as_str().unwrap()).eq(ended.iter().copied()), "{tries:?}");
+    }
+    // What no template names is named by its index.
+    let second = client.get(&format!("{instances}?rendered_map_index_pattern=1")).await.ok();
+    assert_eq!(second["total_entries"], 1);
+    assert_eq!(second["task_instances"][0]["rendered_map_index"], "1");
+    assert_eq!(client.get(&format!("{instances}/full")).await.ok()["rendered_map_index"], Value::Null);
 
     let digest = uploaded["digest"].as_str().unwrap();
     let component = client.get(&format!("/api/v2/components/{digest}")).await.ok();

@@ -69,7 +69,7 @@ pub struct TaskInstanceResponse {
     executor: Option<String>,
     executor_config: &'static str,
     note: Option<String>,
-    /// What the instance of a mapped task is called.
+    /// What the instance of a mapped task is called: its index, if nothing named it.
     rendered_map_index: Option<String>,
     /// What the templates among its inputs became; secrets masked, long values cut.
     #[schema(value_type = Object)]
@@ -138,7 +138,9 @@ impl TaskInstanceResponse {
             executor: None,
             executor_config: "{}",
             note: row.note,
-            rendered_map_index: row.rendered_map_index,
+            rendered_map_index: row
+                .rendered_map_index
+                .or_else(|| (row.map_index >= 0).then(|| row.map_index.to_string())),
             rendered_fields: fields.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
             trigger: (),
             triggerer_job: (),

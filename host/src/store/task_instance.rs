@@ -372,8 +372,12 @@ fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(),
     push_like(builder, "r.run_id", &filter.run_id_like)?;
     push_like(builder, "t.entry", &filter.entry_like)?;
     push_like(builder, "t.pool", &filter.pool_like)?;
-    push_like(builder, "t.rendered_map_index", &filter.rendered_map_index_like)
+    push_like(builder, RENDERED_MAP_INDEX, &filter.rendered_map_index_like)
 }
+
+/// What an instance is called; its index, if nothing named it.
+const RENDERED_MAP_INDEX: &str =
+    "coalesce(t.rendered_map_index, CASE WHEN t.map_index >= 0 THEN CAST(t.map_index AS text) END)";
 
 /// Names the predicate of a partial index where it covers all that is asked for.
 fn push_task_states(builder: &mut Builder, states: &[TaskState]) {

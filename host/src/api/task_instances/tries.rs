@@ -13,6 +13,7 @@ use super::{
     },
     TaskInstanceResponse, find_instance, show_all,
 };
+use crate::model::state::TaskState;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskInstanceHistoryCollectionResponse {
@@ -21,8 +22,13 @@ pub struct TaskInstanceHistoryCollectionResponse {
 }
 
 async fn show_tries(api: &Api, path: &TaskPath, map_index: i32) -> Result<Vec<TaskInstanceResponse>, ApiError> {
-    let (key, _) = find_instance(api, path, map_index).await?;
-    show_all(api, api.store.task_instance_tries(&key).await?).await
+    let (key, present) = find_instance(api, path, map_index).await?;
+    let mut tries = api.store.task_instance_tries(&key).await?;
+    // Airflow: one that another followed waits for nothing any more, it failed.
+    for row in tries.iter_mut().filter(|row| row.try_number < present.try_number && !row.state.is_finished()) {
+        row.state = TaskState::Failed;
+    }
+    show_all(api, tries).await
 }
 
 /// A try of a task instance.
