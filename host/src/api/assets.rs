@@ -53,13 +53,14 @@ pub struct AssetResponse {
     consuming_tasks: Vec<TaskReferenceResponse>,
     aliases: Vec<String>,
     watchers: Vec<String>,
-    last_asset_event: Option<LastAssetEventResponse>,
+    last_asset_event: LastAssetEventResponse,
 }
 
+/// Both are null if there was none.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LastAssetEventResponse {
-    id: i64,
-    timestamp: DateTime<Utc>,
+    id: Option<i64>,
+    timestamp: Option<DateTime<Utc>>,
 }
 
 /// A dag that is scheduled on the asset.
@@ -227,6 +228,7 @@ impl AssetResponse {
             let at = reference.created_at.to_utc();
             DagReferenceResponse { dag_id: reference.dag_id.to_string(), created_at: at, updated_at: at }
         };
+        let (id, timestamp) = row.last_event.map(|(id, at)| (id, at.to_utc())).unzip();
         Self {
             id: row.id,
             scheduled_dags: of_kind("schedule").map(dag).collect(),
@@ -240,7 +242,7 @@ impl AssetResponse {
             updated_at: row.updated_at.to_utc(),
             aliases: Vec::new(),
             watchers: Vec::new(),
-            last_asset_event: row.last_event.map(|(id, at)| LastAssetEventResponse { id, timestamp: at.to_utc() }),
+            last_asset_event: LastAssetEventResponse { id, timestamp },
         }
     }
 }

@@ -416,9 +416,13 @@ pub async fn get_list_dag_runs_batch(
     }
     let paging = Paging::new(body.page_limit.unwrap_or(100), body.page_offset, body.order_by);
     let (page, order_by, order) = order(&paging)?;
+    let asked = body.states.unwrap_or_default();
+    let states: Vec<_> = asked.iter().copied().flatten().collect();
+    let dags = asked_dags(&scope, body.dag_ids)?;
     let filter = DagRunFilter {
-        dags: asked_dags(&scope, body.dag_ids)?,
-        states: body.states.unwrap_or_default().into_iter().flatten().collect(),
+        // All runs are in some state.
+        dags: if states.is_empty() && !asked.is_empty() { std::iter::empty().collect() } else { dags },
+        states,
         spans: body.dates.with(&body.duration),
         conf_like: extract::text(body.conf_contains.as_deref())?,
         order_by,

@@ -66,7 +66,7 @@ pub struct XComResponse {
 pub struct XComValueResponse {
     #[serde(flatten)]
     xcom: XComResponse,
-    /// JSON as it is (or with `stringify` as text); anything else as `{"media_type": ..., "base64": ...}`.
+    /// JSON as it is (with `stringify` as text, but for null); anything else as `{"media_type": ..., "base64": ...}`.
     #[schema(value_type = Value)]
     value: Box<RawValue>,
 }
@@ -239,10 +239,12 @@ pub async fn value(api: &Api, found: &XComValue, stringify: bool) -> Result<Box<
             stored.as_deref().ok_or_else(|| ApiError::unavailable("the value is not in object storage"))?
         }
     };
-    let is_json = is_json(&found.row.media_type);
+    // As text, a string is itself, and null is no text.
+    let is_text = body.trim_ascii_start().starts_with(b"\"") || body.trim_ascii() == b"null";
+    let is_shown = is_json(&found.row.media_type) && (!stringify || is_text);
     let value = match std::str::from_utf8(body) {
         // It is never read into memory as a tree, which takes thirty times as much.
-        Ok(text) if is_json && !stringify => match RawValue::from_string(text.to_owned()) {
+        Ok(text) if is_shown => match RawValue::from_string(text.to_owned()) {
             Ok(json) if depth(text) <= MAX_DEPTH => Ok(json),
             // A task may write what is no JSON, or nests too deep; then the text is shown.
             _ => to_raw_value(text),

@@ -387,6 +387,7 @@ async fn aliases_are_listed_apart_from_assets() {
     assert_eq!(api.get("/api/v2/assets/aliases?name_prefix_pattern=o").await.ok()["total_entries"], 0);
     let assets = api.get("/api/v2/assets").await.ok();
     assert_eq!((&assets["total_entries"], &assets["assets"][0]["name"]), (&json!(1), &json!("orders")));
+    assert_eq!(assets["assets"][0]["last_asset_event"], json!({"id": null, "timestamp": null}));
     api.get(&format!("/api/v2/assets/aliases/{}", assets["assets"][0]["id"])).await.refused(404);
     api.get("/api/v2/assets/aliases/100").await.refused(404);
     // What the next upload says counts.

@@ -97,6 +97,8 @@ async fn runs_are_triggered_listed_changed_and_deleted() {
     assert_eq!(list("backfill_id=1").await, Vec::<Value>::new());
     let body = json!({"dag_ids": ["flow", "other"], "states": ["queued"], "page_limit": 5, "order_by": "-run_after"});
     assert_eq!(api.post("/api/v2/dags/~/dagRuns/list", body).await.ok()["total_entries"], 1);
+    let stateless = json!({"states": [null]});
+    assert_eq!(api.post("/api/v2/dags/~/dagRuns/list", stateless).await.ok()["total_entries"], 0);
 
     api.patch(&format!("{runs}/new"), json!({"state": "running"})).await.refused(422);
     assert_eq!(api.patch(&format!("{runs}/new"), json!({"state": "failed"})).await.ok()["state"], "failed");
@@ -275,6 +277,11 @@ async fn xcoms_are_read_written_and_deleted() {
     assert_eq!((&shown["value"], &shown["map_index"]), (&value, &json!(-1)));
     let text = api.get(&format!("{entries}/return_value?stringify=true")).await.ok();
     assert_eq!(text["value"], r#"{"rows":[1,2],"text":"a < b"}"#);
+    for value in [json!("said \"so\""), json!(null)] {
+        api.post(&entries, json!({"key": "itself", "value": value})).await.ok();
+        assert_eq!(api.get(&format!("{entries}/itself?stringify=true")).await.ok()["value"], value);
+        assert_eq!(api.delete(&format!("{entries}/itself")).await.status, 204);
+    }
     let content = api.get(&format!("{entries}/return_value/content")).await;
     assert_eq!(serde_json::from_slice::<Value>(&content.bytes).unwrap(), value);
 
