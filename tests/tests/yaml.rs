@@ -46,6 +46,8 @@ async fn tasks_are_entries_of_other_components() {
         let tries = tries["task_instances"].as_array().unwrap();
         assert!(tries.iter().map(|one| one["state"].as_str().unwrap()).eq(ended.iter().copied()), "{tries:?}");
     }
+    let list = client.get(&format!("{instances}/list")).await.ok();
+    assert_eq!((&list["task_id"], &list["state"]), (&json!("list"), &json!("success")));
     // What no template names is named by its index.
     let second = client.get(&format!("{instances}?rendered_map_index_pattern=1")).await.ok();
     assert_eq!(second["total_entries"], 1);

@@ -14,6 +14,7 @@ pub mod audit;
 mod backfills;
 mod bulk;
 mod callbacks;
+mod called_list;
 mod components;
 pub mod config;
 mod connection_tests;
@@ -236,6 +237,10 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(tasks::get_task))
         .routes(routes!(dag_runs::get_dag_runs, dag_runs::trigger_dag_run, bulk::runs::bulk_dag_runs))
         .routes(routes!(dag_runs::get_list_dag_runs_batch))
+        .route(
+            "/api/v2/dags/{dag_id}/dagRuns/list",
+            get(called_list::get_run).patch(called_list::patch_run).delete(called_list::delete_run),
+        )
         .routes(routes!(dag_runs::get_dag_run, dag_runs::patch_dag_run, dag_runs::delete_dag_run))
         .routes(routes!(dag_runs::clear::clear_dag_run))
         .routes(routes!(dag_runs::clear::clear_dag_runs))
@@ -246,6 +251,10 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(callbacks::get_callbacks))
         .routes(routes!(task_instances::list::get_task_instances, bulk::task_instances::bulk_task_instances))
         .routes(routes!(task_instances::list::get_task_instances_batch))
+        .route(
+            "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list",
+            get(called_list::get_task).patch(called_list::patch_task).delete(called_list::delete_task),
+        )
         .routes(routes!(
             task_instances::get_task_instance,
             task_instances::mark::patch_task_instance,

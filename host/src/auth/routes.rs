@@ -100,6 +100,10 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns", OfDag(RunMark)),
     ("POST", "/api/v2/dags/{dag_id}/clearDagRuns", OfDag(TaskClear)),
     ("POST", "/api/v2/dags/{dag_id}/dagRuns/list", OfDag(Read)),
+    // Of the run that is called so; as below, of the task.
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/list", OfDag(Read)),
+    ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/list", OfDag(RunMark)),
+    ("DELETE", "/api/v2/dags/{dag_id}/dagRuns/list", OfDag(RunDelete)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", OfDag(Read)),
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", OfDag(RunMark)),
     ("DELETE", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", OfDag(RunDelete)),
@@ -116,6 +120,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}", OfDag(RunMark)),
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}/dry_run", OfDag(RunMark)),
     ("POST", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list", OfDag(Read)),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list", OfDag(Read)),
+    ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list", OfDag(RunMark)),
+    ("DELETE", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list", OfDag(RunDelete)),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", OfDag(Read)),
     ("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", OfDag(RunMark)),
     ("DELETE", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", OfDag(RunDelete)),
@@ -403,7 +410,8 @@ mod tests {
             let is_quiet = *method == "GET"
                 || *access == Public
                 || path.starts_with("/ui/")
-                || ["/list", "/dry_run", "favorite"].iter().any(|end| path.ends_with(end));
+                || (*method == "POST" && path.ends_with("/list"))
+                || ["/dry_run", "favorite"].iter().any(|end| path.ends_with(end));
             assert_eq!(event(method, path, *access).is_none(), is_quiet, "{method} {path}");
         }
         assert_eq!(event("POST", "/tokens/new", SignedIn), Some("token.write"));

@@ -109,6 +109,26 @@ async fn runs_are_triggered_listed_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_run_or_a_task_may_be_called_list() {
+    let api = TestApi::new().await;
+    let run = "/api/v2/dags/flow/dagRuns/list";
+    api.post("/api/v2/dags/flow/dagRuns", json!({"dag_run_id": "list", "logical_date": null})).await.ok();
+    assert_eq!(api.get(run).await.ok()["dag_run_id"], "list");
+    assert_eq!(api.patch(run, json!({"note": "short"})).await.ok()["note"], "short");
+    assert_eq!(api.delete(run).await.status, 204);
+    api.get(run).await.refused(404);
+    let task = format!("{RUN}/taskInstances/list");
+    let missing = [api.get(&task).await, api.patch(&task, json!({"note": "x"})).await, api.delete(&task).await];
+    for answer in missing {
+        let problem = answer.refused(404);
+        assert!(problem["detail"].as_str().unwrap().contains("`list`"), "{problem}");
+    }
+    for asked in [run, &task] {
+        api.post(&asked.replace("flow", "~").replace("done", "~"), json!({})).await.ok();
+    }
+}
+
+#[tokio::test]
 async fn clearing_shows_first_and_does_then() {
     let api = TestApi::new().await;
     let clear = "/api/v2/dags/flow/clearTaskInstances";
