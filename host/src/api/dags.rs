@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -509,11 +509,11 @@ pub async fn patch_dag(
 
 /// Deletes the dag with its runs, logs and artifacts. A component that carries it brings it back when uploaded anew.
 #[utoipa::path(
-    delete, path = "/api/v2/dags/{dag_id}", tag = "DAG", params(DagPath), responses((status = 200, body = Value)),
+    delete, path = "/api/v2/dags/{dag_id}", tag = "DAG", params(DagPath), responses((status = 204)),
 )]
-pub async fn delete_dag(State(api): State<Api>, Path(path): Path<DagPath>) -> Result<Json<Value>, ApiError> {
+pub async fn delete_dag(State(api): State<Api>, Path(path): Path<DagPath>) -> Result<StatusCode, ApiError> {
     api.scheduler.dag_delete(&path.dag_id).await?;
-    Ok(Json(Value::Null))
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The runs that the dag's timetable makes next, were it not paused.

@@ -61,6 +61,8 @@ async fn dags_are_listed_shown_and_paused() {
     assert_eq!(tasks["tasks"][0]["retry_delay"], delay);
     assert_eq!(api.get("/api/v2/dags/flow/dagVersions").await.ok()["total_entries"], 1);
     assert_eq!(api.get("/api/v2/dags/flow/dagVersions/1").await.ok()["bundle_version"], "07".repeat(32));
+    assert_eq!(api.delete("/api/v2/dags/flow").await.status, 204);
+    api.get("/api/v2/dags/flow").await.refused(404);
 }
 
 #[tokio::test]
