@@ -217,7 +217,10 @@ async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
     let details = client.get("/api/v2/dags/on_both/details").await.ok();
     assert_eq!(
         details["asset_expression"],
-        json!({"all": [{"asset": {"name": "orders"}}, {"asset": {"name": "prices"}}]})
+        json!({"all": [
+            {"asset": {"uri": "s3://shop/orders", "name": "orders", "group": "tables"}},
+            {"asset": {"uri": "prices", "name": "prices", "group": "asset"}},
+        ]})
     );
 
     for asset in &assets {

@@ -463,7 +463,8 @@ pub async fn get_dag_details(
         dag_run_timeout: spec.run_timeout_ms.map(iso_duration),
         default_args: None,
         doc_md: spec.doc.clone(),
-        asset_expression: asset_condition(spec).and_then(|condition| condition.to_json().as_object().cloned()),
+        asset_expression: asset_condition(spec)
+            .and_then(|condition| condition.to_json(&spec.assets).as_object().cloned()),
         start_date: spec.start.map(Timestamp::to_utc),
         end_date: spec.end.map(Timestamp::to_utc),
         is_paused_upon_creation: spec.paused_upon_creation,

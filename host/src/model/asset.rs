@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ids::{AssetName, DagId},
-    spec::{AssetConditionSpec, DagSpec},
+    spec::{AssetConditionSpec, AssetSpec, DagSpec},
 };
 
 /// Assets that a dag may declare.
@@ -98,12 +98,23 @@ impl AssetCondition {
         })
     }
 
-    /// In Airflow's JSON: `{"all": [{"asset": {"name": ..}}, ..]}`.
-    pub fn to_json(&self) -> serde_json::Value {
+    /// In Airflow's JSON, as `{"all": [{"asset": {"uri": .., "name": .., "group": ..}}, {"alias": {"name": .., "group": ..}}]}`.
+    ///
+    /// `assets`: what the dag says of them.
+    pub fn to_json(&self, assets: &[AssetSpec]) -> serde_json::Value {
+        let each = |parts: &[Self]| parts.iter().map(|part| part.to_json(assets)).collect::<Vec<_>>();
         match self {
-            Self::Asset(name) => serde_json::json!({ "asset": { "name": name } }),
-            Self::All(parts) => serde_json::json!({ "all": parts.iter().map(Self::to_json).collect::<Vec<_>>() }),
-            Self::Any(parts) => serde_json::json!({ "any": parts.iter().map(Self::to_json).collect::<Vec<_>>() }),
+            Self::Asset(name) => match assets.iter().find(|asset| asset.name == name.as_str()) {
+                Some(AssetSpec { group, is_alias: true, .. }) => {
+                    serde_json::json!({ "alias": { "name": name, "group": group } })
+                }
+                Some(AssetSpec { uri, group, .. }) => {
+                    serde_json::json!({ "asset": { "uri": uri, "name": name, "group": group } })
+                }
+                None => serde_json::json!({ "asset": { "name": name } }),
+            },
+            Self::All(parts) => serde_json::json!({ "all": each(parts) }),
+            Self::Any(parts) => serde_json::json!({ "any": each(parts) }),
         }
     }
 }
@@ -281,7 +292,20 @@ mod tests {
             assert_eq!(condition.holds(&set(updated)), holds, "{updated:?}");
         }
         assert_eq!(condition.assets(), set(&["a", "b", "c"]));
-        assert_eq!(condition.to_json()["all"][0]["asset"]["name"], "a");
+        let spec = |name: &str, is_alias| AssetSpec {
+            name: name.into(),
+            uri: format!("s3://{name}"),
+            group: "tables".into(),
+            extra: None,
+            is_alias,
+        };
+        assert_eq!(
+            condition.to_json(&[spec("a", false), spec("c", true)]),
+            serde_json::json!({"all": [
+                {"asset": {"uri": "s3://a", "name": "a", "group": "tables"}},
+                {"any": [{"asset": {"name": "b"}}, {"alias": {"name": "c", "group": "tables"}}]},
+            ]})
+        );
     }
 
     #[test]
