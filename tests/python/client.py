@@ -111,6 +111,8 @@ class Suite:
         run = until("the end of the run", self.ended)
         require(run.state == "success", f"the run ended as {run.state}")
         require(run.end_date and run.duration is not None, "a run that is over has no end")
+        waited = self.runs.wait_dag_run_until_finished(self.dag_id, run_id, interval=1)
+        require(waited["state"] == "success", f"who waits for the run is told {waited}")
 
     def ended(self):
         run = self.runs.get_dag_run(self.dag_id, self.run_id)

@@ -9,8 +9,7 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::header,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -83,8 +82,8 @@ pub async fn wait_dag_run(
     };
     // Whoever may not see the run any more is told no more of it.
     let stream = visitor.listen(waiting.lines())?;
-    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((headers, Body::from_stream(stream)).into_response())
+    // No content type, as in Airflow: its client refuses `application/x-ndjson`, though its document names it.
+    Ok(Response::new(Body::from_stream(stream)))
 }
 
 /// What a waiting client has been told so far.

@@ -106,6 +106,7 @@ async fn runs_are_triggered_listed_changed_and_deleted() {
     assert_eq!(api.patch(&format!("{runs}/new"), json!({"state": "failed"})).await.ok()["state"], "failed");
     let line = api.get(&format!("{runs}/new/wait")).await;
     assert_eq!(line.bytes, b"{\"state\":\"failed\"}\n");
+    assert!(!line.headers.contains_key(header::CONTENT_TYPE), "Airflow's client knows none of this");
     assert_eq!(api.delete(&format!("{runs}/new")).await.status, 204);
     api.get(&format!("{runs}/new")).await.refused(404);
 }
