@@ -95,6 +95,8 @@ async fn runs_are_triggered_listed_changed_and_deleted() {
     assert_eq!(list("limit=1&offset=1&order_by=id").await, ["new"]);
     assert_eq!(list("run_type=scheduled").await, Vec::<Value>::new());
     assert_eq!(list("run_type=asset_triggered").await, Vec::<Value>::new());
+    assert_eq!(list("run_type=asset_materialization").await, Vec::<Value>::new());
+    api.get(&format!("{runs}?run_type=manual&run_type=manuel")).await.refused(422);
     assert_eq!(list("run_type=scheduled&run_type=backfill").await, Vec::<Value>::new());
     assert_eq!(list("backfill_id=1").await, Vec::<Value>::new());
     let body = json!({"dag_ids": ["flow", "other"], "states": ["queued"], "page_limit": 5, "order_by": "-run_after"});
