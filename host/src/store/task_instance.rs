@@ -249,6 +249,12 @@ impl Store {
         Ok(query.bind(super::codec::json(tasks)?).fetch_all(self.readers()).await?)
     }
 
+    /// Of each of `runs` the instance that failed first, if one did.
+    pub async fn task_instance_first_failed(&self, runs: &[DagRunKey]) -> Result<Vec<TaskInstanceRow>, StoreError> {
+        let query = db::query_as(each!("task_instance_first_failed")).bind(json(runs)?);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
     /// How many instances of a run are in each state.
     pub async fn task_instance_counts(&self, run: DagRunKey) -> Result<Vec<(TaskState, i64)>, StoreError> {
         let query = db::query_as(include_str!("sql/task_instance_counts.sql")).bind(run);

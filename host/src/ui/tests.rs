@@ -133,6 +133,27 @@ async fn runs_of_all_dags_are_found_by_their_state_and_their_dag() {
 }
 
 #[tokio::test]
+async fn a_failed_run_names_the_task_that_failed_first() {
+    let world = World::new().await;
+    let list = world.get("/dags/fan_300/runs?state=failed").await.body;
+    let run = listed(&list, "<td class=\"grow\"><a href=\"").remove(0);
+    // Six of its tasks failed, and this one before the others.
+    let first = format!("<a href=\"{run}/tasks/part_199\">part_199</a>");
+    let why = "trap: wasm <code>unreachable</code> instruction executed";
+    for path in ["/dags/fan_300/runs", "/runs?q=fan_300"] {
+        assert!(world.get(path).await.body.contains(&format!("{first}: {why}")), "{path}");
+    }
+    let page = world.get(&run).await.body;
+    assert!(page.contains(&format!("<p id=\"run-failure\">{first} failed first, <time ")), "{page}");
+    assert!(page.contains(&format!("<a href=\"{run}?state=failed\">All 6 that failed</a>")), "{page}");
+    // What a run says itself comes before what its tasks do.
+    assert!(world.get("/runs?q=weather").await.body.contains("task <code>monthly_figures</code> failed"));
+    let newest = newest(&world, "fan_300").await;
+    assert!(world.get(&newest).await.body.contains("id=\"run-failure\""), "it runs, and some of it failed");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_run_lists_its_instances_page_by_page() {
     let world = World::new().await;
     let (large, mapped, weather) =

@@ -323,6 +323,31 @@ async fn instances_are_filtered_by_all_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn of_each_run_the_instance_that_failed_first_is_found() {
+    let store = TestStore::with_runs(1..=3).await;
+    let ended =
+        |run, task, state, end| InstanceUpdate { end_date: Some(at(end)), ..update(instance(run, task), state, 1) };
+    let instances = vec![
+        ended(1, "x", TaskState::Failed, 9),
+        ended(1, "y", TaskState::Failed, 8),
+        ended(2, "x", TaskState::Success, 6),
+        ended(2, "y", TaskState::UpstreamFailed, 7),
+        ended(3, "x", TaskState::Skipped, 5),
+        ended(3, "y", TaskState::Failed, 6),
+    ];
+    store.commit(&Commit { instances, now: at(9), ..Commit::default() }).await.unwrap();
+    let found = async |runs: &[i64]| {
+        let runs: Vec<_> = runs.iter().copied().map(DagRunKey).collect();
+        let mut found = store.task_instance_first_failed(&runs).await.unwrap();
+        found.sort_by_key(|row| row.dag_run);
+        found.iter().map(|row| format!("{}{}", row.dag_run.0, row.task_id)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&[1, 2, 3, 9]).await, ["1y", "3y"]);
+    assert!(found(&[2]).await.is_empty());
+    assert!(found(&[]).await.is_empty());
+}
+
+#[tokio::test]
 async fn totals_are_counted_up_to_a_bound() {
     let store = TestStore::with_runs(1..=1).await;
     let new =

@@ -9,6 +9,7 @@ pub mod components;
 pub mod connections;
 pub mod dag;
 pub mod dags;
+mod failure;
 pub mod pools;
 pub mod run;
 pub mod runs;

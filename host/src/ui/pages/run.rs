@@ -19,6 +19,7 @@ use super::{
     change::{Affected, Choice, ClearOptions, ClearView, LATEST_VERSION},
     confirm,
     dag::{Chip, GraphView, fold_link, trigger_of},
+    failure,
 };
 use crate::{
     api::permit::Scoped,
@@ -82,6 +83,8 @@ struct RunView {
     is_finished: bool,
     /// Why it ended as it did.
     message: Html,
+    /// Which task failed first, and why.
+    failure: Html,
     facts: Facts,
     callbacks: Vec<CallbackLine>,
     progress: Html,
@@ -284,6 +287,7 @@ pub async fn show(
         state_name: run.state.as_str(),
         is_finished: run.state.is_finished(),
         message: run.message.as_deref().map(|text| doc::line(&ansi::plain(text))).unwrap_or_default(),
+        failure: failure_of(&ui, &run, &counts, &links::with_query(&base, &[("state", "failed")]), zone).await?,
         facts: with_triggers(&ui, &scope, &run, facts(&run, zone, now)).await?,
         callbacks: callbacks::lines(&ui.store, &run, zone).await?,
         progress: Html::new().markup(Progress(&counts)),
@@ -308,6 +312,35 @@ pub async fn show(
         q: query.q,
         run_id,
     }))
+}
+
+/// Which task of the run failed first, and why; `all`: where those stand that failed. Nothing of a run that succeeded all the same.
+async fn failure_of(
+    ui: &UiState,
+    run: &DagRunRow,
+    counts: &[(TaskState, i64)],
+    all: &str,
+    zone: Zones,
+) -> Result<Html, UiError> {
+    let failed = counts.iter().find(|(state, _)| *state == TaskState::Failed).map_or(0, |(_, count)| *count);
+    if failed == 0 || run.state == RunState::Success {
+        return Ok(Html::new());
+    }
+    let Some(row) = ui.store.task_instance_first_failed(&[run.key]).await?.into_iter().next() else {
+        return Ok(Html::new());
+    };
+    let mut told = failure::link(&row).text(if failed > 1 { " failed first" } else { " failed" });
+    if row.end_date.is_some() {
+        told = told.text(", ").markup(When { at: row.end_date, zone });
+    }
+    if let Some(message) = &row.message {
+        told = told.text(": ").markup(doc::line(&shortened(message)));
+    }
+    if failed > 1 {
+        let count = show::grouped(usize::try_from(failed).unwrap_or(0));
+        told = told.text(" ").link(all, format_args!("All {count} that failed"));
+    }
+    Ok(told)
 }
 
 /// The addresses of the runs of the dag before and after `run`.

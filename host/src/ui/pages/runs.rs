@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     dag::{Chip, trigger_of},
-    run::shortened,
+    failure,
 };
 use crate::{
     api::{extract::pattern, permit::Scoped},
@@ -20,7 +20,7 @@ use crate::{
     },
     store::{DagFilter, DagRunFilter, DagRunOrder, DagRunRow, Order, Page},
     ui::{
-        UiState, doc,
+        UiState,
         error::UiError,
         links,
         shell::{Frame, Section, Shell, page},
@@ -101,6 +101,7 @@ pub async fn list(
     };
     let listed = ui.store.dag_run_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
     let (now, zone) = (ui.clock.now(), frame.zones_of_none());
+    let mut reasons = failure::reasons(&ui, &listed.items).await?;
     let line = |run: DagRunRow| RunLine {
         dag_href: links::dag(&run.dag_id),
         href: links::run(&run.dag_id, &run.run_id),
@@ -108,7 +109,7 @@ pub async fn list(
         started: When { at: run.start_date, zone },
         duration: Lasting::between(run.start_date, run.end_date, now),
         trigger: trigger_of(&run),
-        message: doc::line(&shortened(run.message.as_deref().unwrap_or_default())),
+        message: reasons.remove(&run.key).unwrap_or_default(),
         dag_id: run.dag_id,
         run_id: run.run_id,
     };

@@ -85,7 +85,9 @@ pub async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVers
             start_date: Some(start),
             end_date: state.is_finished().then(|| start.after(took)),
             clear_number: 0,
-            message: (nth == 1).then(|| format!("task `monthly_figures` failed {EVIL}")),
+            // That of fan_300 failed by its tasks alone.
+            message: (nth == 1 && dag_id.as_str() != "fan_300")
+                .then(|| format!("task `monthly_figures` failed {EVIL}")),
             verdict: None,
         };
         let mut commit = Commit { dag_runs_new: vec![new], dag_runs: vec![update], now: start, ..Commit::default() };

@@ -8,7 +8,7 @@ use axum::{
 use chrono_tz::Tz;
 use serde::Deserialize;
 
-use super::DagHead;
+use super::{super::failure, DagHead};
 use crate::{
     model::{
         days::Day,
@@ -64,6 +64,8 @@ struct RunLine {
     started: When,
     duration: Lasting,
     trigger: String,
+    /// Why it failed.
+    message: Html,
     note: String,
 }
 
@@ -118,6 +120,7 @@ pub async fn runs(
     };
     let listed = ui.store.dag_run_list(&filter, Page { limit: RUNS, offset: query.offset }).await?;
     let now = ui.clock.now();
+    let mut reasons = failure::reasons(&ui, &listed.items).await?;
     let path = format!("{}/runs", links::dag(&dag_id));
     let rows: Vec<_> = listed
         .items
@@ -129,6 +132,7 @@ pub async fn runs(
             started: When { at: run.start_date, zone },
             duration: Lasting::between(run.start_date, run.end_date, now),
             trigger: trigger_of(&run),
+            message: reasons.remove(&run.key).unwrap_or_default(),
             note: run.note.unwrap_or_default(),
             run_id: run.run_id,
         })
