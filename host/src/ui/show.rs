@@ -424,6 +424,8 @@ pub struct Pager {
     pub more: bool,
     pub before: Option<String>,
     pub after: Option<String>,
+    /// The last page, for whoever looks behind it.
+    pub last: Option<String>,
 }
 
 impl Pager {
@@ -438,7 +440,15 @@ impl Pager {
             more,
             before: (offset > 0).then(|| href(offset.saturating_sub(limit))),
             after: (offset + shown < total || (more && shown == limit)).then(|| href(offset + limit)),
+            last: (shown == 0 && offset > 0 && total > 0).then(|| href((total - 1) / limit * limit)),
         }
+    }
+
+    /// What stands in place of the rows behind the last page of a list; none where a list has none at all.
+    pub fn way_back(&self) -> Option<Html> {
+        let last = self.last.as_deref()?;
+        let told = Html::new().markup("<strong>The list ends before this page</strong><p>");
+        Some(told.link(last, "Show its last page").markup("</p>"))
     }
 }
 
@@ -605,5 +615,10 @@ mod tests {
         assert_eq!(pager(50, 50, 120).after.as_deref(), Some("?offset=100"));
         assert!(pager(100, 20, 120).after.is_none());
         assert!(pager(20_000, 50, 10_001).after.is_some());
+        // Behind the end there is a way back to the last page that has rows; an empty list is just empty.
+        let way_back = |offset, shown, total| pager(offset, shown, total).way_back().map(|html| html.to_string());
+        assert!(way_back(5_000, 0, 120).unwrap().contains("<a href=\"?offset=100\">"));
+        assert!(way_back(100, 0, 100).unwrap().contains("<a href=\"?offset=50\">"));
+        assert_eq!([way_back(100, 20, 120), way_back(0, 0, 0), way_back(50, 0, 0)], [None, None, None]);
     }
 }

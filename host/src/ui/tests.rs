@@ -125,10 +125,11 @@ async fn runs_of_all_dags_are_found_by_their_state_and_their_dag() {
     assert_eq!(list("?offset=30").await.len(), 9);
     assert!(list("?q=nothing").await.is_empty());
     // Behind the end of a list there is a way back.
-    for (path, way) in [("/dags", "Show all DAGs"), ("/runs", "Show all runs"), ("/dags/weather/runs", "Show all runs")]
-    {
-        assert!(world.get(&format!("{path}?offset=5000")).await.body.contains(way), "{path}");
+    for path in ["/dags", "/runs", "/dags/weather/runs", "/components", "/pools", "/users"] {
+        let body = world.get(&format!("{path}?offset=5000")).await.body;
+        assert!(body.contains(&format!("<p><a href=\"{path}?offset=0\">Show its last page</a>")), "{path}{body}");
     }
+    assert!(world.get("/variables?offset=5000").await.body.contains("None yet"), "there is none on any page");
     world.end().await;
 }
 

@@ -333,7 +333,7 @@ pub async fn list(
         Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| query.address(&query.tag, &at.to_string()));
     Ok(page(&DagsView {
         pager,
-        filtered: query.address(&query.tag, "") != "/dags" || query.offset > 0,
+        filtered: query.address(&query.tag, "") != "/dags",
         without_tag: query.address("", ""),
         favorites: filter.favorite_of.is_some(),
         q: query.q,

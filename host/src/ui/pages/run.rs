@@ -293,7 +293,7 @@ pub async fn show(
         progress: Html::new().markup(Progress(&counts)),
         graph,
         fold,
-        filtered: !query.state.is_empty() || !query.q.is_empty() || query.offset > 0,
+        filtered: !query.state.is_empty() || !query.q.is_empty(),
         pager: Pager {
             more: false,
             ..Pager::new(usize::try_from(query.offset).unwrap_or(0), ROWS as usize, rows.len(), found, |at| {

@@ -128,7 +128,7 @@ pub async fn list(
     Ok(page(&RunsView {
         shell: frame.shell(Section::Runs, "runs", "Runs").live("/ui/events".into()),
         chips,
-        filtered: !query.state.is_empty() || !query.q.is_empty() || query.offset > 0,
+        filtered: !query.state.is_empty() || !query.q.is_empty(),
         at_most: is_cut.then_some(NAMED),
         state: query.state,
         q: query.q,

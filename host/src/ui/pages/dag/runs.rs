@@ -160,7 +160,7 @@ pub async fn runs(
         head: DagHead::new(&ui, &dag, "runs", &shell, zone).await?,
         shell,
         chips,
-        filtered: !query.state.is_empty() || filter.backfill.is_some() || day.is_some() || query.offset > 0,
+        filtered: !query.state.is_empty() || filter.backfill.is_some() || day.is_some(),
         pager: Pager::new(offset, RUNS as usize, rows.len(), listed.total, page_at),
         rows,
     }))
