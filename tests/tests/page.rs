@@ -156,6 +156,18 @@ async fn a_stream_that_is_refused_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_page_whose_session_is_over_leads_to_the_sign_in_and_back() {
+    let (server, _client, browser) = start().await;
+    browser.open(&server, "/runs?q=busy").await;
+    browser.holds("return document.querySelector('#live')?.dataset.liveState === 'on'").await;
+    browser.script("window.sameDocument = true; fetch('/logout', { method: 'POST' })").await;
+    browser.holds("return document.querySelector('#live').textContent === 'signed out' && window.sameDocument").await;
+    browser.click("#refresh").await;
+    browser.holds("return location.pathname === '/login'").await;
+    assert_eq!(browser.script("return document.querySelector('[name=next]').value").await, "/runs?q=busy");
+}
+
+#[tokio::test]
 async fn a_change_leaves_focus_and_selection_where_they_are() {
     const MOVES: &str =
         "const {morph} = await import(document.querySelector('script[type=module]').src.replace('app.js', 'live.js'));

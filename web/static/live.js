@@ -3,6 +3,8 @@
 import { throttle } from './states.js';
 
 const status = document.getElementById('live');
+/** What to press while the page is not live. */
+const way = document.getElementById('refresh');
 let source = null;
 let url = null;
 let again = 0;
@@ -16,6 +18,13 @@ function show(state, text) {
   status.textContent = text;
 }
 
+function offer(text, href) {
+  if (!way) return;
+  way.textContent = text;
+  way.href = href;
+  way.hidden = false;
+}
+
 /** Sets a parameter of the stream for its next start. */
 export function setParameter(name, value) {
   if (url) url.searchParams.set(name, value);
@@ -26,23 +35,40 @@ function open() {
   source = new EventSource(url);
   source.addEventListener('open', () => {
     show('on', 'live');
-    document.getElementById('refresh')?.setAttribute('hidden', '');
+    way?.setAttribute('hidden', '');
     // What happened between the page's making and this moment was told to nobody.
     document.dispatchEvent(new CustomEvent('airlock:change', { detail: { runs: {}, again: true } }));
   });
   source.addEventListener('error', () => {
     show('lost', 'not live');
-    document.getElementById('refresh')?.removeAttribute('hidden');
+    offer('Refresh', location.href);
     // Of an answer that is no stream (a proxy's, while the server starts; a session's that is over) a browser asks no second time.
     if (source?.readyState !== EventSource.CLOSED) return;
     close();
     again = setTimeout(open, AGAIN);
+    lookForSession();
   });
   for (const kind of ['change', 'log']) {
     source.addEventListener(kind, (event) => {
       document.dispatchEvent(new CustomEvent(`airlock:${kind}`, { detail: JSON.parse(event.data) }));
     });
   }
+}
+
+/** An EventSource does not tell why it was refused: where that is a session that is over, asking again would not help. */
+async function lookForSession() {
+  const asking = new AbortController();
+  const answer = await fetch(url, { signal: asking.signal }).catch(() => null);
+  asking.abort();
+  if (answer?.status === 401 && !source) signedOut();
+}
+
+/** Leads to the sign-in, and back. Nothing is reloaded: what was typed here can still be copied. */
+function signedOut() {
+  close();
+  show('lost', 'signed out');
+  const { pathname, search, hash } = location;
+  offer('Sign in', `/login?next=${encodeURIComponent(pathname + search + hash)}`);
 }
 
 function close() {
@@ -73,7 +99,7 @@ const visibleParts = () =>
 const refresh = throttle(async () => {
   if (document.hidden || !visibleParts().length) return;
   const response = await fetch(location.href, { headers: { accept: 'text/html' } });
-  if (response.redirected && new URL(response.url).pathname === '/login') location.reload();
+  if (response.redirected && new URL(response.url).pathname === '/login') return signedOut();
   if (!response.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   for (const part of visibleParts()) {
