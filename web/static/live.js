@@ -98,7 +98,7 @@ const visibleParts = () =>
 
 const refresh = throttle(async () => {
   if (document.hidden || !visibleParts().length) return;
-  const response = await fetch(location.href, { headers: { accept: 'text/html' } });
+  const response = await fetch(location.href, { headers: { accept: 'text/html', 'x-airlock-again': 'true' } });
   if (response.redirected && new URL(response.url).pathname === '/login') return signedOut();
   if (!response.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');

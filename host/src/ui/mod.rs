@@ -44,7 +44,7 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use self::{
     error::UiError,
     shape::Shapes,
-    shell::{Frame, Warnings, go_and_warn},
+    shell::{Frame, Warnings, go_and_warn, notice_told},
 };
 use crate::{
     api::{
@@ -265,7 +265,12 @@ async fn guard(State(ui): State<UiState>, mut request: Request, next: Next) -> R
         (None, Ok(found)) => serve(&ui, found, request, next).await,
         (None, Err(_)) => next.run(request).await,
     };
-    error::as_page(response, frame)
+    let has_notice = frame.has_notice();
+    let mut response = error::as_page(response, frame);
+    if has_notice {
+        notice_told(&mut response);
+    }
+    response
 }
 
 /// Answers a user as far as the user's role goes, and writes down what changes. A page that is not in the table is nobody's.

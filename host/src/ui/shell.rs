@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
-    response::{IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Redirect, Response},
 };
 
 use chrono_tz::Tz;
@@ -28,6 +28,9 @@ use crate::{
 const THEME_COOKIE: &str = "airlock_theme";
 const ZONE_COOKIE: &str = "airlock_zone";
 const NOTICE_COOKIE: &str = "airlock_notice";
+/// What the page's script sends where it asks for a page again on its own. Nobody reads a notice there: it waits for the window
+/// that its user looks at.
+const AGAIN: &str = "x-airlock-again";
 /// Stands before a notice of an error; notices begin with a word.
 const ERROR_MARK: char = '!';
 
@@ -170,7 +173,8 @@ impl Frame {
             Some("light") => "light",
             _ => "auto",
         };
-        let notice = cookie(&parts.headers, NOTICE_COOKIE).filter(|text| !text.is_empty()).map(Notice::read);
+        let notice = cookie(&parts.headers, NOTICE_COOKIE).filter(|text| !text.is_empty());
+        let notice = notice.filter(|_| !parts.headers.contains_key(AGAIN)).map(Notice::read);
         let here = if parts.method == axum::http::Method::GET {
             parts.uri.path_and_query().map_or("/dags", axum::http::uri::PathAndQuery::as_str)
         } else {
@@ -184,6 +188,11 @@ impl Frame {
             here: here.to_owned(),
             warnings: parts.extensions.get::<Warnings>().cloned().unwrap_or_default(),
         }
+    }
+
+    /// Whether its page tells what the page before left to be told.
+    pub fn has_notice(&self) -> bool {
+        self.notice.is_some()
     }
 
     /// Whether the user may do what needs `permission`.
@@ -364,18 +373,19 @@ pub fn page(template: &impl Template) -> Response {
 
 pub fn page_with(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
-        Ok(html) => {
-            let about = [
-                (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-                // The message of the page before has been told.
-                (header::SET_COOKIE, set_cookie(NOTICE_COOKIE, "", 0)),
-            ];
-            (status, about, html).into_response()
-        }
+        Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
             tracing::error!(error = %error, "a page could not be rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+/// Forgets the notice, if `response` is the page that tells it.
+pub fn notice_told(response: &mut Response) {
+    let media_type = response.headers().get(header::CONTENT_TYPE);
+    if media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/html")) {
+        response.headers_mut().append(header::SET_COOKIE, set_cookie(NOTICE_COOKIE, "", 0));
     }
 }
 

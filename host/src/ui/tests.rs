@@ -17,7 +17,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use self::world::{EVIL, id, newest};
+use self::world::{Answer, EVIL, id, newest};
 pub use self::{
     dags::{dag, node},
     world::World,
@@ -261,6 +261,34 @@ async fn without_a_session_there_is_nothing_but_the_sign_in() {
     let answer = world.send(Request::get("/login?next=//evil.example").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.body.contains("name=\"next\" value=\"/dags\""));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_notice_is_told_once_to_who_looks() {
+    let world = World::new().await;
+    let done = world.post("/variables/edit", &[("key", "told"), ("value", "1"), ("is_new", "true")]).await;
+    let notice = done.header("set-cookie").split(';').next().unwrap();
+    let ask = |path: &str| Request::get(path).header(header::COOKIE, format!("{}; {notice}", world.cookie));
+    let is_told = |answer: &Answer| answer.body.contains("Variable told was saved.");
+    // Another window asks for its page again, and a script for what it draws: neither has anybody who reads it.
+    for (path, header) in [("/dags", "x-airlock-again"), ("/ui/dags/weather/grid", "accept")] {
+        let answer = world.send(ask(path).header(header, "true").body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (answer.status, is_told(&answer), answer.header("set-cookie")),
+            (StatusCode::OK, false, ""),
+            "{path}"
+        );
+    }
+    for (path, status) in [("/variables", StatusCode::OK), ("/nothing", StatusCode::NOT_FOUND)] {
+        let answer = world.send(ask(path).body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, is_told(&answer)), (status, true), "{path}");
+        assert!(
+            answer.header("set-cookie").starts_with("airlock_notice=; ")
+                && answer.header("set-cookie").ends_with("Max-Age=0")
+        );
+    }
+    assert_eq!(world.get("/variables").await.header("set-cookie"), "", "there is nothing to forget");
     world.end().await;
 }
 
