@@ -14,7 +14,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    Question,
+    Question, audit,
     callbacks::{self, CallbackLine},
     change::{Affected, Choice, ClearOptions, ClearView, LATEST_VERSION},
     confirm,
@@ -274,6 +274,8 @@ pub async fn show(
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str()), ("run", run_id.as_str())]);
     let (older, newer) = neighbours(&ui, &run).await?;
     let shell = frame.shell(Section::Dags, "run", format!("{run_id} of {dag_id}")).live(events);
+    let facts = with_triggers(&ui, &scope, &run, facts(&run, zone, now)).await?;
+    let facts = audit::with_changes(facts, &shell, &dag_id, Some(&run_id));
     let newest = ui.store.dag_get(&dag_id).await?;
     let may_again =
         shell.may(Permission::RunTrigger) && newest.is_some_and(|dag| dag.spec.check_run_type(RunType::Manual).is_ok());
@@ -288,7 +290,7 @@ pub async fn show(
         is_finished: run.state.is_finished(),
         message: run.message.as_deref().map(|text| doc::line(&ansi::plain(text))).unwrap_or_default(),
         failure: failure_of(&ui, &run, &counts, &links::with_query(&base, &[("state", "failed")]), zone).await?,
-        facts: with_triggers(&ui, &scope, &run, facts(&run, zone, now)).await?,
+        facts,
         callbacks: callbacks::lines(&ui.store, &run, zone).await?,
         progress: Html::new().markup(Progress(&counts)),
         graph,

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use super::world::{World, id};
+use super::world::{World, id, newest};
 use crate::{
     api::tests::dag_access,
     auth::{
@@ -331,6 +331,18 @@ async fn the_page_writes_its_changes_into_the_audit_log() {
     assert!(log.contains("pool.write") && log.contains("dag.pause") && log.contains(">ada<"), "{log}");
     let of_dag = world.get("/audit?dag_id=weather").await.body;
     assert!(of_dag.contains("dag.pause") && !of_dag.contains("pool.write"), "{of_dag}");
+    // An entry leads to what it is about, and that to its entries.
+    assert!(log.contains("<td class=\"break\"><a href=\"/pools/edit?key=gpu\">gpu</a></td>"), "{log}");
+    assert!(of_dag.contains("<td class=\"break\"><a href=\"/dags/weather\">weather</a></td>"), "{of_dag}");
+    let run = newest(&world, "weather").await;
+    let run_id = run.rsplit_once('/').unwrap().1;
+    world.post(&format!("{run}/note"), &[("note", "looked at")]).await;
+    world.post("/pools/delete", &[("key", "gpu")]).await;
+    let of_run = world.get(&format!("/audit?dag_id=weather&run_id={run_id}")).await.body;
+    assert!(of_run.contains(&format!("weather</a> / <a href=\"{run}\">{run_id}</a></td>")), "{of_run}");
+    assert!(!of_run.contains("dag.pause") && world.get("/audit").await.body.contains("<td class=\"break\">gpu</td>"));
+    assert!(world.get(&run).await.body.contains(&format!("href=\"/audit?dag_id=weather&amp;run_id={run_id}\"")));
+    assert!(world.get("/dags/weather/details").await.body.contains("href=\"/audit?dag_id=weather\""));
     world.sign_in_as(Role::Author).await;
     world.post("/pools/edit", &pool).await;
     world.sign_in_as(Role::Operator).await;

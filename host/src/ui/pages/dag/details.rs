@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use super::DagHead;
+use super::{super::audit, DagHead};
 use crate::{
     model::{ids::DagId, role::Permission, spec::ScheduleSpec},
     store::Page,
@@ -133,6 +133,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
         })
         .collect();
     let shell = frame.shell(Section::Dags, "dag-details", format!("{dag_id} details"));
+    let facts = audit::with_changes(facts, &shell, &dag_id, None);
     Ok(page(&DetailsView {
         head: DagHead::new(&ui, &dag, "details", &shell, zone).await?,
         shell,
