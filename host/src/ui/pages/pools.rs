@@ -11,7 +11,7 @@ use super::settings::{FormView, KeyQuery, Kind, ListLine, ListQuery, SettingFiel
 use crate::{
     auth::Audit,
     model::{ids::PoolName, role::Permission},
-    store::{Like, Order, PoolRow},
+    store::{Like, Order, PoolRow, PoolUse},
     ui::{
         UiState,
         error::UiError,
@@ -26,7 +26,7 @@ const POOLS: Kind = Kind {
     many: "pools",
     about: "A pool limits how many task instances that name it run at a time, over all DAGs.",
     empty: "Tasks that name no pool are in default_pool.",
-    columns: &["Name", "Slots", "Waiting tasks hold slots", "Description"],
+    columns: &["Name", "Slots", "Occupied", "Scheduled", "Waiting tasks hold slots", "Description"],
     permission: Permission::PoolWrite,
     loss: "Task instances that name it wait until there is such a pool again.",
 };
@@ -38,16 +38,32 @@ pub async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, UiError> {
     let listed = ui.store.pool_list(&Like::default(), Order::Ascending, query.page()).await?;
+    let used = ui.store.pool_use().await?;
     let line = |row: &PoolRow| {
+        let used = used.iter().find(|used| used.pool == row.name.as_str()).cloned().unwrap_or_default();
         let slots = if row.slots < 0 { "unlimited".to_owned() } else { row.slots.to_string() };
         let waiting = if row.include_deferred { "yes" } else { "no" };
-        let cells = [slots, waiting.to_owned(), row.description.clone().unwrap_or_default()];
+        let scheduled = used.scheduled.to_string();
+        let description = row.description.clone().unwrap_or_default();
+        let cells = [slots, occupied(&used, row), scheduled, waiting.to_owned(), description];
         let line = POOLS.line(row.name.as_str(), cells);
         let is_default = row.name == PoolName::default_pool();
         ListLine { delete_href: line.delete_href.filter(|_| !is_default), ..line }
     };
     let rows = listed.items.iter().map(line).collect();
     Ok(page(&POOLS.list(frame, &query, rows, listed.total).offered()))
+}
+
+/// How many slots are taken, and in which states by whom. The words are the API's.
+fn occupied(used: &PoolUse, pool: &PoolRow) -> String {
+    let deferred = if pool.include_deferred { used.deferred } else { 0 };
+    let holders = [(used.running, "running"), (used.queued, "queued"), (deferred, "deferred")];
+    let told: Vec<_> =
+        holders.iter().filter(|(slots, _)| *slots > 0).map(|(slots, state)| format!("{slots} {state}")).collect();
+    match told.as_slice() {
+        [] => "0".to_owned(),
+        told => format!("{}: {}", used.occupied(pool), told.join(", ")),
+    }
 }
 
 async fn find(ui: &UiState, name: &str) -> Result<PoolRow, UiError> {
@@ -141,4 +157,23 @@ pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<K
     ui.store.pool_delete(&name).await?;
     ui.scheduler.pools_changed().await?;
     Ok(POOLS.deleted(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_tells_who_holds_its_slots() {
+        let pool = |include_deferred| PoolRow {
+            name: PoolName::default_pool(),
+            slots: 4,
+            description: None,
+            include_deferred,
+        };
+        let used = PoolUse { running: 2, deferred: 1, scheduled: 7, ..PoolUse::default() };
+        assert_eq!(occupied(&used, &pool(true)), "3: 2 running, 1 deferred");
+        assert_eq!(occupied(&used, &pool(false)), "2: 2 running");
+        assert_eq!(occupied(&PoolUse::default(), &pool(true)), "0");
+    }
 }
