@@ -522,16 +522,30 @@ async fn secrets_go_in_and_never_out() {
     let row = world.ui.store.connection_get(&"db".parse().unwrap()).await.unwrap().unwrap();
     assert!(row.sealed_password.is_some() && row.sealed_extra.is_none());
 
-    for (path, form, told) in [
-        ("/variables/edit", vec![("key", "<b>"), ("value", "x")], "variable key"),
-        ("/connections/edit", vec![("key", "x"), ("conn_type", "http"), ("port", "99999")], "is not a number"),
-        ("/connections/edit", vec![("key", "x"), ("conn_type", "http"), ("extra", "[]")], "is not a JSON object"),
-        ("/pools/edit", vec![("key", "p"), ("slots", "-2")], "slots must be"),
+    let port = "port <code>99999</code> is not a number";
+    for (path, form, field, told) in [
+        ("/variables/edit", vec![("key", "<b>"), ("value", "x")], "key", "variable key"),
+        ("/variables/edit", vec![("key", "new"), ("value", "")], "value", "a new variable needs a value"),
+        ("/connections/edit", vec![("key", "x"), ("conn_type", "http"), ("port", "99999")], "port", port),
+        ("/connections/edit", vec![("key", "x"), ("conn_type", "http"), ("extra", "[]")], "extra", "the extra is not"),
+        ("/pools/edit", vec![("key", "p"), ("slots", "-2")], "slots", "slots must be"),
+        ("/pools/edit", vec![("key", "default_pool"), ("slots", "1")], "key", "pool <code>default_pool</code> exists"),
+        ("/users/edit", vec![("key", "bo"), ("role", "viewer"), ("password", "x")], "password", "the password"),
+        ("/users/edit", vec![("key", "bo"), ("role", "viewer"), ("dag_permissions", "x")], "dag_permissions", ""),
+        ("/tokens/new", vec![("name", "t"), ("days", "9999")], "days", "a token is good for"),
+        ("/password", vec![("present_password", "no"), ("password", "a long one")], "present_password", "the present"),
+        ("/dags/weather/limits", vec![("memory_mib", "x")], "memory_mib", "it must be a number"),
     ] {
-        let answer = world.post(path, &form).await;
+        let answer = world.post(path, &[&form[..], &[("is_new", "true")]].concat()).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
-        assert!(answer.body.contains(told), "{path}: {}", answer.body);
+        let error = format!("<span class=\"error\" id=\"{field}-error\">{told}");
+        assert!(answer.body.contains(&error) && !answer.body.contains("id=\"form-error\""), "{path}: {}", answer.body);
+        assert!(answer.body.contains(&format!("aria-describedby=\"{field}-error")), "{path}: {}", answer.body);
     }
+    // What was typed stays, and what is wrong with a field that can't be changed is said above.
+    let body = world.post("/pools/edit", &[("key", "p"), ("slots", "two"), ("is_new", "true")]).await.body;
+    assert!(body.contains("name=\"key\" value=\"p\" required>") && body.contains("value=\"two\""), "{body}");
+    assert!(world.post("/pools/edit", &[("key", ""), ("slots", "1")]).await.body.contains("id=\"form-error\""));
     // A secret is not put back, which the form says; what was ticked is ticked.
     let typed = [("key", "db"), ("conn_type", "http"), ("port", "x"), ("password", "hunter2"), ("clear_extra", "true")];
     let body = world.post("/connections/edit", &typed).await.body;

@@ -8,7 +8,9 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::settings::{self, Deed, FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, given};
+use super::settings::{
+    self, Deed, FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, Wrong, given,
+};
 use crate::{
     auth::{Audit, CurrentUser},
     model::{ids::ConnectionId, role::Permission},
@@ -100,7 +102,7 @@ pub struct ConnectionForm {
     is_new: bool,
 }
 
-fn form(frame: Frame, typed: ConnectionForm, error: Option<String>) -> FormView {
+fn form(frame: Frame, typed: ConnectionForm, wrong: Option<Wrong>) -> FormView {
     let is_new = typed.is_new;
     let text = |name, label, value: String| SettingField::new(SettingKind::Text, name, label, value);
     let keep = if is_new { "" } else { "What is there is not shown. Leave it empty to keep it." };
@@ -114,16 +116,16 @@ fn form(frame: Frame, typed: ConnectionForm, error: Option<String>) -> FormView 
         text("login", "Login", typed.login),
         SettingField::new(SettingKind::Password, "password", "Password", "")
             .help(keep)
-            .lost(error.is_some() && !typed.password.is_empty()),
+            .lost(wrong.is_some() && !typed.password.is_empty()),
         SettingField::new(SettingKind::Area, "extra", "Extra", "")
             .help(if is_new { "A JSON object. It is a secret, too." } else { keep })
-            .lost(error.is_some() && !typed.extra.trim().is_empty()),
+            .lost(wrong.is_some() && !typed.extra.trim().is_empty()),
     ];
     if !is_new {
         fields.push(SettingField::check("clear_password", "Remove the password", typed.clear_password));
         fields.push(SettingField::check("clear_extra", "Remove the extra", typed.clear_extra));
     }
-    CONNECTIONS.form(frame, (&typed.key, is_new), fields, error)
+    CONNECTIONS.form(frame, (&typed.key, is_new), fields, wrong)
 }
 
 /// `GET /connections/edit`: a new one, or `?key=...`.
@@ -146,18 +148,21 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
 }
 
 /// What is wrong with the form, if anything; else the id and the port.
-fn check(typed: &ConnectionForm) -> Result<(ConnectionId, Option<u16>), String> {
-    let id = ConnectionId::new(typed.key.trim()).map_err(|error| error.to_string())?;
+fn check(typed: &ConnectionForm) -> Result<(ConnectionId, Option<u16>), Wrong> {
+    let id = ConnectionId::new(typed.key.trim()).map_err(|error| Wrong::at("key", error))?;
     if typed.conn_type.trim().is_empty() {
-        return Err("a connection needs a type, as `http`".into());
+        return Err(Wrong::at("conn_type", "a connection needs a type, as `http`"));
     }
     let port = match typed.port.trim() {
         "" => None,
-        port => Some(port.parse().map_err(|_| format!("port `{port}` is not a number from 0 to 65535"))?),
+        port => {
+            let wrong = |_| Wrong::at("port", format_args!("port `{port}` is not a number from 0 to 65535"));
+            Some(port.parse().map_err(wrong)?)
+        }
     };
     let is_object = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object());
     if !typed.extra.trim().is_empty() && !is_object(&typed.extra) {
-        return Err("the extra is not a JSON object; write it as {\"timeout\": 10}".into());
+        return Err(Wrong::at("extra", "the extra is not a JSON object; write it as {\"timeout\": 10}"));
     }
     Ok((id, port))
 }
@@ -169,10 +174,10 @@ pub async fn save(
     frame: Frame,
     Form(typed): Form<ConnectionForm>,
 ) -> Result<Response, UiError> {
-    let refuse = |frame, typed, text| Ok(form(frame, typed, Some(text)).refused());
+    let refuse = |frame, typed, wrong| Ok(form(frame, typed, Some(wrong)).refused());
     let (id, port) = match check(&typed) {
         Ok(checked) => checked,
-        Err(text) => return refuse(frame, typed, text),
+        Err(wrong) => return refuse(frame, typed, wrong),
     };
     let known = ui.store.connection_get(&id).await?;
     if typed.is_new && known.is_some() {
@@ -203,7 +208,7 @@ pub async fn save(
         let (old, new) = (ui.vault.opened(old), ui.vault.opened(row.clone()));
         let (old, new) = (old.map_err(UiError::internal)?, new.map_err(UiError::internal)?);
         if let Err(error) = refuse_moved_secret(&old, &new, kept) {
-            return refuse(frame, typed, error.to_string());
+            return refuse(frame, typed, Wrong::at_all(error));
         }
     }
     audit.change(row.id.as_str(), &before, &row.shown());

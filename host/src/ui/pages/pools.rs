@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, given};
+use super::settings::{FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, Wrong, given};
 use crate::{
     auth::Audit,
     model::{ids::PoolName, role::Permission},
@@ -83,14 +83,14 @@ pub struct PoolForm {
     is_new: bool,
 }
 
-fn form(frame: Frame, typed: PoolForm, error: Option<String>) -> FormView {
+fn form(frame: Frame, typed: PoolForm, wrong: Option<Wrong>) -> FormView {
     let fields = vec![
         SettingField::key("key", "Name", &typed.key, typed.is_new),
         SettingField::new(SettingKind::Text, "slots", "Slots", typed.slots).required().help("-1: unlimited."),
         SettingField::new(SettingKind::Text, "description", "Description", typed.description),
         SettingField::check("include_deferred", "Waiting tasks hold their slots", typed.include_deferred),
     ];
-    POOLS.form(frame, (&typed.key, typed.is_new), fields, error)
+    POOLS.form(frame, (&typed.key, typed.is_new), fields, wrong)
 }
 
 /// `GET /pools/edit`: a new one, or `?key=...`.
@@ -116,13 +116,13 @@ pub async fn save(
     frame: Frame,
     Form(typed): Form<PoolForm>,
 ) -> Result<Response, UiError> {
-    let refuse = |frame, typed, text| Ok(form(frame, typed, Some(text)).refused());
+    let refuse = |frame, typed, wrong| Ok(form(frame, typed, Some(wrong)).refused());
     let name = match PoolName::new(typed.key.trim()) {
         Ok(name) => name,
-        Err(error) => return refuse(frame, typed, error.to_string()),
+        Err(error) => return refuse(frame, typed, Wrong::at("key", error)),
     };
     let Some(slots) = typed.slots.trim().parse().ok().filter(|slots| *slots >= -1) else {
-        return refuse(frame, typed, "slots must be a number, 0 or more, or -1 for unlimited".into());
+        return refuse(frame, typed, Wrong::at("slots", "slots must be a number, 0 or more, or -1 for unlimited"));
     };
     let known = ui.store.pool_get(&name).await?;
     if typed.is_new && known.is_some() {

@@ -1,6 +1,6 @@
 //! What variables, connections, pools and users have in common: a list, a form, a question before they go.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, fmt::Display};
 
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
@@ -11,10 +11,11 @@ use crate::{
     model::role::Permission,
     store::Page,
     ui::{
+        doc,
         error::UiError,
         links,
         shell::{Frame, Section, Shell, go_and_tell, page_with},
-        show::{Crumbs, Pager},
+        show::{Crumbs, Html, Pager},
     },
     vault::{Found, Vault},
 };
@@ -102,7 +103,7 @@ impl Kind {
         frame: Frame,
         (key, is_new): (&str, bool),
         mut fields: Vec<SettingField>,
-        error: Option<String>,
+        wrong: Option<Wrong>,
     ) -> FormView {
         let heading = if is_new { format!("New {}", self.one) } else { format!("{} {key}", capital(self.one)) };
         fields.push(SettingField::new(SettingKind::Fixed, "is_new", "", is_new.to_string()));
@@ -110,7 +111,7 @@ impl Kind {
             shell: frame.shell(self.section, self.one, heading.clone()),
             crumbs: self.crumbs(),
             heading,
-            error,
+            wrong,
             action: format!("{}/edit", self.path).into(),
             fields,
             back: self.path.into(),
@@ -126,8 +127,8 @@ impl Kind {
     }
 
     /// Why there can't be a new one.
-    pub fn taken(&self, key: &str) -> String {
-        format!("{} `{key}` exists already; edit it instead", self.one)
+    pub fn taken(&self, key: &str) -> Wrong {
+        Wrong::at("key", format_args!("{} `{key}` exists already; edit it instead", self.one))
     }
 
     /// To the list, when one was saved.
@@ -244,10 +245,32 @@ pub struct FormView {
     pub shell: Shell,
     pub crumbs: Crumbs,
     pub heading: String,
-    pub error: Option<String>,
+    pub wrong: Option<Wrong>,
     pub action: Cow<'static, str>,
     pub fields: Vec<SettingField>,
     pub back: Cow<'static, str>,
+}
+
+/// What is wrong with what was typed.
+pub struct Wrong {
+    /// The field that it is about, by name; empty: it is about the form.
+    field: &'static str,
+    text: String,
+}
+
+impl Wrong {
+    pub fn at(field: &'static str, text: impl Display) -> Self {
+        Self { field, text: text.to_string() }
+    }
+
+    /// About several fields, or about nothing that can be typed.
+    pub fn at_all(text: impl Display) -> Self {
+        Self::at("", text)
+    }
+
+    fn told(&self) -> Html {
+        doc::line(&self.text)
+    }
 }
 
 impl FormView {
@@ -255,6 +278,50 @@ impl FormView {
     pub fn refused(&self) -> Response {
         page_with(StatusCode::UNPROCESSABLE_ENTITY, self)
     }
+
+    /// What is wrong with the field.
+    fn wrong_with(&self, field: &SettingField) -> Option<&Wrong> {
+        self.wrong.as_ref().filter(|wrong| wrong.field == field.name && field.kind != SettingKind::Fixed)
+    }
+
+    /// What is wrong, if no field says it.
+    fn wrong_at_all(&self) -> Option<Html> {
+        let is_said = self.fields.iter().any(|field| self.wrong_with(field).is_some());
+        self.wrong.as_ref().filter(|_| !is_said).map(Wrong::told)
+    }
+
+    /// The attributes of a field that is to be looked at.
+    fn attributes(&self, field: &SettingField) -> Html {
+        let name = field.name;
+        match (self.wrong_with(field).is_some(), field.is_lost) {
+            (false, false) => Html::new(),
+            (true, false) => invalid(format_args!("{name}-error")).markup(" autofocus"),
+            (false, true) => invalid(format_args!("{name}-lost")),
+            (true, true) => invalid(format_args!("{name}-error {name}-lost")).markup(" autofocus"),
+        }
+    }
+
+    /// What stands below a field: what is wrong with it, and what else there is to say.
+    fn below(&self, field: &SettingField) -> Html {
+        let mut html = Html::new();
+        let name = field.name;
+        let error = |html: Html, of: &str| html.markup(format_args!("<span class=\"error\" id=\"{name}-{of}\">"));
+        if let Some(wrong) = self.wrong_with(field) {
+            html = error(html, "error").markup(wrong.told()).markup("</span>");
+        }
+        if field.is_lost {
+            html = error(html, "lost").text("Type it again: a secret is not put back into the form.").markup("</span>");
+        }
+        if field.help.is_empty() {
+            html
+        } else {
+            html.markup("<span class=\"help\">").text(field.help).markup("</span>")
+        }
+    }
+}
+
+fn invalid(described_by: impl Display) -> Html {
+    Html::new().markup(format_args!(" aria-invalid=\"true\" aria-describedby=\"{described_by}\""))
 }
 
 impl ListView {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Question, confirm,
-    settings::{FormView, ListLine, ListQuery, ListView, SettingField, SettingKind, given},
+    settings::{FormView, ListLine, ListQuery, ListView, SettingField, SettingKind, Wrong, given},
 };
 use crate::{
     auth::{AuthError, CurrentUser, NewToken, TokenRequest},
@@ -82,7 +82,7 @@ pub struct TokenForm {
     username: String,
 }
 
-fn form(frame: Frame, typed: TokenForm, error: Option<String>) -> FormView {
+fn form(frame: Frame, typed: TokenForm, wrong: Option<Wrong>) -> FormView {
     let text = |name, label, value| SettingField::new(SettingKind::Text, name, label, value);
     let mut fields = vec![
         text("name", "Name", typed.name).required().help("What it is for."),
@@ -97,7 +97,7 @@ fn form(frame: Frame, typed: TokenForm, error: Option<String>) -> FormView {
         shell: frame.shell(Section::Tokens, "token", "New token"),
         crumbs: Crumbs::new([(PATH.to_owned(), "Tokens".to_owned())]),
         heading: "New token".to_owned(),
-        error,
+        wrong,
         action: "/tokens/new".into(),
         fields,
         back: PATH.into(),
@@ -120,16 +120,28 @@ struct TokenView {
     about: String,
 }
 
+/// Where the form says what is wrong.
+fn wrong(error: &AuthError) -> Wrong {
+    let field = match error {
+        AuthError::TokenName | AuthError::TokenExists(_) => "name",
+        AuthError::TokenRole { .. } => "role",
+        AuthError::TokenLifetime => "days",
+        AuthError::UnknownUser(_) => "username",
+        _ => return Wrong::at_all(error),
+    };
+    Wrong::at(field, error)
+}
+
 /// What is wrong with the form, if anything; else what it asks for.
-fn check(typed: &TokenForm) -> Result<TokenRequest, String> {
+fn check(typed: &TokenForm) -> Result<TokenRequest, Wrong> {
     let role = match typed.role.trim() {
         "" => None,
-        role => Some(role.parse::<Role>().map_err(|error| error.to_string())?),
+        role => Some(role.parse::<Role>().map_err(|error| Wrong::at("role", error))?),
     };
     let lifetime = match typed.days.trim() {
         "" => None,
         days => {
-            let days: u32 = days.parse().map_err(|_| AuthError::TokenLifetime.to_string())?;
+            let days: u32 = days.parse().map_err(|_| wrong(&AuthError::TokenLifetime))?;
             Some(Duration::from_hours(24 * u64::from(days)))
         }
     };
@@ -145,7 +157,7 @@ pub async fn make(
 ) -> Result<Response, UiError> {
     let made = match check(&typed) {
         Ok(request) => ui.auth.token_create(&user, request).await,
-        Err(text) => return Ok(form(frame, typed, Some(text)).refused()),
+        Err(wrong) => return Ok(form(frame, typed, Some(wrong)).refused()),
     };
     match made {
         Ok(NewToken { secret, row }) => {
@@ -159,7 +171,7 @@ pub async fn make(
             }))
         }
         Err(error @ (AuthError::Store(_) | AuthError::TokenOfOther | AuthError::TokenByToken)) => Err(error.into()),
-        Err(error) => Ok(form(frame, typed, Some(error.to_string())).refused()),
+        Err(error) => Ok(form(frame, typed, Some(wrong(&error))).refused()),
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind};
+use super::settings::{FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind, Wrong};
 use crate::{
     api::identity::Peer,
     auth::{AuthError, CurrentUser},
@@ -102,10 +102,10 @@ impl UserForm {
     }
 }
 
-fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
+fn form(frame: Frame, typed: UserForm, wrong: Option<Wrong>) -> FormView {
     let is_new = typed.is_new;
     let password = SettingField::new(SettingKind::Password, "password", "Password", "")
-        .lost(error.is_some() && !typed.password.is_empty());
+        .lost(wrong.is_some() && !typed.password.is_empty());
     let sign_out = SettingField::check("sign_out", "Sign out everywhere", typed.sign_out)
         .help(" Ends the user's sessions and tokens.");
     let mut fields = vec![
@@ -121,7 +121,7 @@ fn form(frame: Frame, typed: UserForm, error: Option<String>) -> FormView {
         },
     ];
     fields.extend((!is_new).then_some(sign_out));
-    USERS.form(frame, (&typed.key, is_new), fields, error)
+    USERS.form(frame, (&typed.key, is_new), fields, wrong)
 }
 
 /// `GET /users/edit`: a new one, or `?key=...`.
@@ -134,6 +134,19 @@ pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<K
         UserForm { key: query.key, role: row.role.to_string(), dag_permissions, ..UserForm::default() }
     };
     Ok(page(&form(frame, typed, None)))
+}
+
+/// Where the form of a user or of a password says what is wrong.
+fn wrong(error: &AuthError) -> Wrong {
+    let field = match error {
+        AuthError::UserName(_) | AuthError::UserExists(_) => "key",
+        AuthError::LastAdmin(_) => "role",
+        AuthError::DagPermission(_) => "dag_permissions",
+        AuthError::Password(_) | AuthError::PasswordOfVouched(_) => "password",
+        AuthError::PresentPassword => "present_password",
+        _ => return Wrong::at_all(error),
+    };
+    Wrong::at(field, error)
 }
 
 async fn apply(ui: &UiState, by: &CurrentUser, typed: &UserForm) -> Result<UserRow, AuthError> {
@@ -157,7 +170,7 @@ pub async fn save(
     match apply(&ui, &user, &typed).await {
         Ok(_) => Ok(USERS.saved(typed.key.trim())),
         Err(error @ AuthError::Store(_)) => Err(error.into()),
-        Err(error) => Ok(form(frame, typed, Some(error.to_string())).refused()),
+        Err(error) => Ok(form(frame, typed, Some(wrong(&error))).refused()),
     }
 }
 
@@ -190,13 +203,13 @@ pub struct PasswordForm {
     password: String,
 }
 
-fn password_form(frame: Frame, error: Option<String>) -> FormView {
+fn password_form(frame: Frame, wrong: Option<Wrong>) -> FormView {
     let field = |name, label| SettingField::new(SettingKind::Password, name, label, "").required();
     FormView {
         shell: frame.shell(Section::Tokens, "password", "Password"),
         crumbs: Crumbs::new([("/tokens".to_owned(), "Tokens".to_owned())]),
         heading: "Password".to_owned(),
-        error,
+        wrong,
         action: "/password".into(),
         fields: vec![
             field("present_password", "Present password"),
@@ -222,6 +235,6 @@ pub async fn change_password(
     match ui.auth.user_change_password(&user, &typed.present_password, &typed.password, peer.0).await {
         Ok(_) => Ok(go_and_tell("/login", "The password was changed. Sign in with the new one.")),
         Err(error @ (AuthError::Store(_) | AuthError::PasswordByToken)) => Err(error.into()),
-        Err(error) => Ok(password_form(frame, Some(error.to_string())).refused()),
+        Err(error) => Ok(password_form(frame, Some(wrong(&error))).refused()),
     }
 }

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind, given};
+use super::settings::{self, FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind, Wrong, given};
 use crate::{
     auth::Audit,
     model::{ids::VariableKey, role::Permission},
@@ -61,16 +61,16 @@ async fn find(ui: &UiState, key: &str) -> Result<VariableRow, UiError> {
     ui.store.variable_get(&VariableKey::new(key)?).await?.ok_or_else(|| VARIABLES.missing(key))
 }
 
-fn form(frame: Frame, is_new: bool, typed: VariableForm, error: Option<String>) -> FormView {
+fn form(frame: Frame, is_new: bool, typed: VariableForm, wrong: Option<Wrong>) -> FormView {
     let value =
-        SettingField::new(SettingKind::Area, "value", "Value", "").lost(error.is_some() && !typed.value.is_empty());
+        SettingField::new(SettingKind::Area, "value", "Value", "").lost(wrong.is_some() && !typed.value.is_empty());
     let fields = vec![
         SettingField::key("key", "Key", &typed.key, is_new)
             .help("Letters, digits, _ - . : and / to divide parts, so that a prefix can be granted."),
         if is_new { value.required() } else { value.help("What is there is not shown. Leave it empty to keep it.") },
         SettingField::new(SettingKind::Text, "description", "Description", typed.description),
     ];
-    VARIABLES.form(frame, (&typed.key, is_new), fields, error)
+    VARIABLES.form(frame, (&typed.key, is_new), fields, wrong)
 }
 
 /// `GET /variables/edit`: a new one, or `?key=...`.
@@ -101,16 +101,17 @@ pub async fn save(
     frame: Frame,
     Form(typed): Form<VariableForm>,
 ) -> Result<Response, UiError> {
-    let refuse = |frame, typed: VariableForm, text: String| {
+    let refuse = |frame, typed: VariableForm, wrong| {
         let is_new = typed.is_new;
-        Ok(form(frame, is_new, typed, Some(text)).refused())
+        Ok(form(frame, is_new, typed, Some(wrong)).refused())
     };
     let key = match VariableKey::new(typed.key.trim()) {
         Ok(key) => key,
-        Err(error) => return refuse(frame, typed, error.to_string()),
+        Err(error) => return refuse(frame, typed, Wrong::at("key", error)),
     };
     if typed.value.len() > MAX_VALUE {
-        return refuse(frame, typed, "the value is larger than 1 MiB; keep it as an artifact or in a service".into());
+        let text = "the value is larger than 1 MiB; keep it as an artifact or in a service";
+        return refuse(frame, typed, Wrong::at("value", text));
     }
     let known = ui.store.variable_get(&key).await?;
     let sealed = match (&known, typed.value.as_str()) {
@@ -118,7 +119,7 @@ pub async fn save(
             return refuse(frame, typed, VARIABLES.taken(key.as_str()));
         }
         (Some(known), "") => known.sealed.clone(),
-        (None, "") => return refuse(frame, typed, "a new variable needs a value".into()),
+        (None, "") => return refuse(frame, typed, Wrong::at("value", "a new variable needs a value")),
         (_, value) => ui.secrets.seal(&place::variable(&key), value.as_bytes()),
     };
     let description = given(&typed.description);

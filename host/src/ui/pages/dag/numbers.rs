@@ -17,7 +17,7 @@ use crate::{
         links,
         pages::{
             run::crumbs,
-            settings::{FormView, SettingField, SettingKind},
+            settings::{FormView, SettingField, SettingKind, Wrong},
         },
         shell::{Frame, Section, go_and_tell, page},
     },
@@ -47,17 +47,16 @@ fn show<T: ShownNumbers>(said: T) -> Typed {
     T::FIELDS.iter().map(|field| (field.name.to_owned(), text(field))).collect()
 }
 
-fn read<T: ShownNumbers>(typed: &Typed) -> Result<T, String> {
-    let labels: BTreeMap<_, _> = fields::<T>().map(|(field, label, _)| (field.name, label)).collect();
+fn read<T: ShownNumbers>(typed: &Typed) -> Result<T, Wrong> {
     let said = T::try_build(|field| match typed.get(field.name).map_or("", |text| text.trim()) {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| format!("“{}” must be a number: 0, 1, 2, ...", labels[&field.name])),
+        text => text.parse().map(Some).map_err(|_| Wrong::at(field.name, "it must be a number: 0, 1, 2, ...")),
     })?;
-    said.check().map_err(|error| error.to_string())?;
+    said.check().map_err(|error| Wrong::at(error.field, error))?;
     Ok(said)
 }
 
-fn form<T: ShownNumbers>(frame: Frame, dag_id: &DagId, mut typed: Typed, error: Option<String>) -> FormView {
+fn form<T: ShownNumbers>(frame: Frame, dag_id: &DagId, mut typed: Typed, wrong: Option<Wrong>) -> FormView {
     let heading = format!("{} of {dag_id}", T::HEADING);
     let field = |(field, label, help): (&Field<T>, _, _)| {
         let value = typed.remove(field.name).unwrap_or_default();
@@ -68,7 +67,7 @@ fn form<T: ShownNumbers>(frame: Frame, dag_id: &DagId, mut typed: Typed, error: 
         shell: frame.shell(Section::Dags, T::PAGE, heading.clone()),
         crumbs: crumbs(dag_id, None),
         heading,
-        error,
+        wrong,
         action: format!("{dag}/{}", T::PATH).into(),
         fields: fields().map(field).collect(),
         back: format!("{dag}/details").into(),
@@ -95,8 +94,8 @@ pub async fn save<T: ShownNumbers>(
 ) -> Result<Response, UiError> {
     let said = match read::<T>(&typed) {
         Ok(said) => said,
-        Err(error) => {
-            return Ok(form::<T>(frame, &dag_id, typed, Some(error)).refused());
+        Err(wrong) => {
+            return Ok(form::<T>(frame, &dag_id, typed, Some(wrong)).refused());
         }
     };
     ui.scheduler.dag_set_numbers(&dag_id, said).await?;
