@@ -517,6 +517,13 @@ async fn secrets_go_in_and_never_out() {
     let place = crate::secrets::place::variable(&key);
     assert_eq!(world.ui.secrets.unseal(&place, &row.sealed).unwrap().expose(), secret);
     assert_eq!(row.description.as_deref(), Some("new"));
+    // Lines end as they do elsewhere, not as in what a browser sends.
+    let script = [("key", "script"), ("value", "one\r\ntwo\r\n"), ("is_new", "true")];
+    assert_eq!(world.post("/variables/edit", &script).await.status, StatusCode::SEE_OTHER);
+    let script = "script".parse().unwrap();
+    let row = world.ui.store.variable_get(&script).await.unwrap().unwrap();
+    let place = crate::secrets::place::variable(&script);
+    assert_eq!(world.ui.secrets.unseal(&place, &row.sealed).unwrap().expose(), "one\ntwo\n");
     let edited = [("key", "db"), ("conn_type", "postgres"), ("host", "db.invalid"), ("clear_extra", "true")];
     assert_eq!(world.post("/connections/edit", &edited).await.status, StatusCode::SEE_OTHER);
     let row = world.ui.store.connection_get(&"db".parse().unwrap()).await.unwrap().unwrap();

@@ -20,6 +20,7 @@ use super::{
     confirm,
     dag::{Chip, GraphView, fold_link, trigger_of},
     failure,
+    settings::lines,
 };
 use crate::{
     api::permit::Scoped,
@@ -702,7 +703,8 @@ pub async fn note(
     Path((dag_id, run_id)): Path<(DagId, RunId)>,
     Form(form): Form<NoteForm>,
 ) -> Result<Response, UiError> {
-    let note = form.note.trim();
+    let note = lines(&form.note);
+    let note = note.trim();
     if note.chars().count() > MAX_NOTE {
         return Err(UiError::Invalid(format!("a note may have at most {MAX_NOTE} characters")));
     }

@@ -417,6 +417,11 @@ impl SettingField {
     }
 }
 
+/// What was typed in several lines: browsers send it with CR LF between them, whatever was typed or pasted.
+pub fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n")
+}
+
 /// The text, if it is not empty.
 pub fn given(text: &str) -> Option<String> {
     let text = text.trim();

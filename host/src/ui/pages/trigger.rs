@@ -11,6 +11,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
+use super::settings::lines;
 use crate::{
     api::identity::is_https,
     auth::CurrentUser,
@@ -146,7 +147,7 @@ pub async fn trigger(
     let mut given = Given {
         logical_date: typed("logical_date"),
         run_id: typed("run_id"),
-        note: form.get("note").cloned().unwrap_or_default(),
+        note: lines(form.get("note").map_or("", String::as_str)),
         ..Given::default()
     };
     let logical_date: Option<Timestamp> = given.logical_date.read();

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{self, FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind, Wrong, given};
+use super::settings::{self, FormView, KeyQuery, Kind, ListQuery, SettingField, SettingKind, Wrong, given, lines};
 use crate::{
     auth::Audit,
     model::{ids::VariableKey, role::Permission},
@@ -99,8 +99,9 @@ pub async fn save(
     State(ui): State<UiState>,
     audit: Audit,
     frame: Frame,
-    Form(typed): Form<VariableForm>,
+    Form(mut typed): Form<VariableForm>,
 ) -> Result<Response, UiError> {
+    typed.value = lines(&typed.value);
     let refuse = |frame, typed: VariableForm, wrong| {
         let is_new = typed.is_new;
         Ok(form(frame, is_new, typed, Some(wrong)).refused())
