@@ -4,7 +4,7 @@ import { groupsOf } from './groups.js';
 import { tip as makeTip } from './tip.js';
 import { colour, fetcher, fit, getJson, iconPath, onTheme, ORDER, span, STATES, throttle, words } from './states.js';
 
-const ROW = 22, COLUMN = 24, HEAD = 58, BAR = 40, CELL = 18;
+const ROW = 22, COLUMN = 24, HEAD = 72, BAR = 40, CELL = 18;
 
 export async function start(box) {
   const twin = document.getElementById('grid-twin');
@@ -134,6 +134,13 @@ export async function start(box) {
     canvas.style.height = `${height}px`;
   }
 
+  // What runs are about, as `01-31 06:00`: without the time where it is the same each day, with the year where that is not.
+  function dates() {
+    const differs = (from, to) => new Set(runs.filter((run) => run.date).map((run) => run.date.slice(from, to))).size > 1;
+    const from = differs(0, 4) ? 0 : 5, to = differs(11, 16) ? 16 : 10;
+    return runs.map((run) => run.date?.slice(from, to) ?? '');
+  }
+
   const duration = (run) => (run.start ? (run.end ?? Date.now() * 1000) - run.start : 0);
 
   function draw() {
@@ -179,6 +186,20 @@ export async function start(box) {
         pen.fill();
       }
     }
+    // As many dates as there is room for, the newest first.
+    const days = dates();
+    pen.font = `10.5px ${getComputedStyle(box).fontFamily}`;
+    pen.fillStyle = colours.muted;
+    pen.textBaseline = 'middle';
+    pen.textAlign = 'right';
+    let free = Infinity;
+    for (let column = runs.length - 1; column >= 0; column--) {
+      const right = x(column) + CELL, wide = pen.measureText(days[column]).width;
+      if (!wide || right > free || right - wide - left < labels() + 8) continue;
+      pen.fillText(days[column], right - left, HEAD - 10);
+      free = right - wide - 10;
+    }
+    pen.textAlign = 'left';
     pen.fillStyle = colours.panel;
     pen.fillRect(0, 0, labels() + 6, height);
     pen.font = `12.5px ${getComputedStyle(box).fontFamily}`;
