@@ -147,6 +147,13 @@ async fn a_failed_run_names_the_task_that_failed_first() {
     let page = world.get(&run).await.body;
     assert!(page.contains(&format!("<p id=\"run-failure\">{first} failed first, <time ")), "{page}");
     assert!(page.contains(&format!("<a href=\"{run}?state=failed\">All 6 that failed</a>")), "{page}");
+    // What it kept from running names it, too.
+    let list = world.get("/dags/weather/runs?state=failed").await.body;
+    let run = listed(&list, "<td class=\"grow\"><a href=\"").remove(0);
+    let kept = world.get(&format!("{run}/tasks/yearly_summary")).await.body;
+    let failed = format!("<dd><div><a href=\"{run}/tasks/monthly_figures\">monthly_figures</a></div></dd>");
+    assert!(kept.contains(&format!("<dt>Failed upstream</dt>{failed}")), "{kept}");
+    assert!(kept.contains("It did not run.") && !kept.contains("none yet") && !kept.contains("log-try"), "{kept}");
     // What a run says itself comes before what its tasks do.
     assert!(world.get("/runs?q=weather").await.body.contains("task <code>monthly_figures</code> failed"));
     let newest = newest(&world, "fan_300").await;

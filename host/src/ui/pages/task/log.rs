@@ -155,6 +155,7 @@ pub async fn view(
         around: (!filter.is_all()).then(|| format!("{}&before=", found.href("", &[("try", &try_text)]))),
         lines_after: LINES_AFTER,
         empty: match (try_number, filter.is_all(), log.is_live || is_present) {
+            (0, _, _) if found.row.as_ref().is_some_and(|row| row.state.is_finished()) => "It did not run.",
             (0, _, _) => "It has not started yet.",
             (_, false, _) => "No line fits.",
             (_, true, true) => "No line yet.",

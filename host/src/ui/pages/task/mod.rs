@@ -19,6 +19,7 @@ pub use self::{
 use super::{
     approvals::Questions,
     dag::Tab,
+    failure,
     run::{crumbs, label, tries},
 };
 use crate::{
@@ -30,17 +31,19 @@ use crate::{
         state::TaskState,
         time::Timestamp,
     },
-    store::{DagRunRow, InstanceKey, Listed, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceRow},
+    store::{DagRunRow, InstanceKey, Listed, MAX_PAGE, Page, TaskInstanceFilter, TaskInstanceOrder, TaskInstanceRow},
     ui::{
         UiState, ansi,
         error::UiError,
         links,
         shape::Shape,
         shell::{Frame, Section, Shell, page},
-        show::{Crumbs, Facts, Html, Lasting, Pager, Span, State as StateView, Wait, When, WhenBoth, Zones},
+        show::{Crumbs, Facts, Html, Lasting, Pager, Span, State as StateView, Wait, When, WhenBoth, Zones, grouped},
     },
 };
 
+/// Instances that failed upstream, as many as are named.
+const FAILED: u32 = 5;
 /// Mapped instances that are listed at once.
 const INSTANCES: u32 = 100;
 
@@ -237,7 +240,13 @@ pub async fn show(
         mark_href: found.href("/mark", &[]),
         message: row.and_then(message),
         questions: super::approvals::questions(&ui, &found, zone).await?,
-        facts: facts(&ui, &found, &waits_for(&ui, &found, scope.seen()).await, zone, now),
+        facts: facts(
+            &ui,
+            &found,
+            &waits_for(&ui, &found, scope.seen()).await,
+            failed_upstream(&ui, &found).await?,
+            (zone, now),
+        ),
         instances: instances(&ui, &found, &query).await?,
         tabs: tabs
             .map(|(name, text)| Tab {
@@ -278,19 +287,51 @@ async fn waits_for(ui: &UiState, found: &Found, seen: &DagSet) -> Vec<String> {
     waits.unwrap_or_default().iter().map(|wait| wait.reason(seen)).collect()
 }
 
-fn facts(ui: &UiState, found: &Found, waits_for: &[String], zone: Zones, now: Timestamp) -> Facts {
+/// What failed upstream, the first before the others, if that kept the instance from running.
+async fn failed_upstream(ui: &UiState, found: &Found) -> Result<Html, UiError> {
+    let dag = &found.shape.dag;
+    let is_kept = found.row.as_ref().is_some_and(|row| row.state == TaskState::UpstreamFailed);
+    let upstream = dag.ancestors(dag.index(&found.key.task_id).filter(|_| is_kept));
+    if upstream.is_empty() {
+        return Ok(Html::new());
+    }
+    let filter = TaskInstanceFilter {
+        task_ids: upstream.into_iter().map(|index| dag.node(index).task_id.clone()).collect(),
+        states: vec![TaskState::Failed],
+        order_by: TaskInstanceOrder::EndDate,
+        ..TaskInstanceFilter::of_run(found.key.dag_run)
+    };
+    let listed = ui.store.task_instance_list(&filter, Page::first(FAILED)).await?;
+    let mut html = Html::new();
+    for row in &listed.items {
+        html = html.markup("<div>").markup(failure::link(row)).markup("</div>");
+    }
+    let more = usize::try_from(listed.total).unwrap_or(0).saturating_sub(listed.items.len());
+    Ok(if more > 0 { html.text(format_args!("and {} more", grouped(more))) } else { html })
+}
+
+fn facts(
+    ui: &UiState,
+    found: &Found,
+    waits_for: &[String],
+    failed_upstream: Html,
+    (zone, now): (Zones, Timestamp),
+) -> Facts {
     let Some(row) = &found.row else {
         return Facts::new().text("State", "it has no instance yet: its run or its list is not there");
     };
     let both = |at| WhenBoth(When { at, zone });
     let mut facts = Facts::new().text(
         "Try",
-        if row.try_number == 0 {
-            format!("none yet, at most {}", tries(row))
-        } else {
-            format!("{} of {}", row.try_number, tries(row))
+        match row.try_number {
+            0 if row.state.is_finished() => "none".to_owned(),
+            0 => format!("none yet, at most {}", tries(row)),
+            number => format!("{number} of {}", tries(row)),
         },
     );
+    if !failed_upstream.is_empty() {
+        facts = facts.html("Failed upstream", failed_upstream);
+    }
     if !waits_for.is_empty() {
         facts = facts.text("Waits", waits_for.join("; "));
     }
