@@ -437,6 +437,9 @@ async fn clearing_and_marking_change_what_their_previews_list() {
         assert!(preview.body.contains(&format!("data-affected=\"{task}\"")), "{task}");
     }
     assert!(!preview.body.contains("data-affected=\"extract\""));
+    // The button sends what is ticked, whatever was ticked when the preview was made.
+    assert!(preview.body.contains("id=\"apply-submit\" form=\"options\" formmethod=\"post\""), "{}", preview.body);
+    assert!(!preview.body.contains("method=\"post\" action=\"/dags"), "no other form has options: {}", preview.body);
     let page = world.get(&base).await.body;
     assert!(page.contains("<div class=\"notice error\"><div>task <code>monthly_figures</code> failed &lt;script&gt;"));
     let all = world.get(&format!("{base}/clear")).await;

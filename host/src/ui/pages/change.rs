@@ -49,7 +49,6 @@ pub struct ClearView {
     pub states: Vec<(&'static str, bool)>,
     pub summary: String,
     pub affected: Affected,
-    pub fields: Vec<(&'static str, String)>,
     pub verb: String,
     pub back: String,
 }
@@ -83,7 +82,6 @@ impl ClearView {
         label: &str,
         base: String,
         options: Vec<Choice>,
-        fields: Vec<(&'static str, String)>,
         affected: Affected,
     ) -> Self {
         Self {
@@ -97,7 +95,6 @@ impl ClearView {
             states: Vec::new(),
             summary: affected.told("will run again"),
             affected,
-            fields,
             verb: "Clear".into(),
             back: base,
         }
@@ -168,16 +165,6 @@ impl ClearOptions {
         ]
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        let mut fields: Vec<_> = self.around().iter().map(|(name, _, on)| (*name, on.to_string())).collect();
-        fields.push(("only_failed", self.only_failed.to_string()));
-        fields.push(("latest_version", self.latest_version.to_string()));
-        fields.push(("chosen", "true".into()));
-        fields.extend(self.map_index.map(|index| ("map_index", index.to_string())));
-        fields.extend(self.state.map(|state| ("state", state.to_string())));
-        fields
-    }
-
     fn clear(&self, (dag_id, run_id, task_id): (DagId, RunId, TaskId), dry_run: bool) -> ClearRequest {
         ClearRequest {
             tasks: vec![(task_id, self.map_index)],
@@ -231,7 +218,6 @@ pub async fn preview_clear(
         &title,
         found.base(),
         Choice::all(&choices),
-        options.fields(),
         Affected::new(affected, &found.shape),
     );
     view.map_index = options.map_index;
@@ -258,12 +244,11 @@ pub async fn preview_mark(
     State(ui): State<UiState>,
     frame: Frame,
     Path(path): TaskPath,
-    Query(mut options): Query<ClearOptions>,
+    Query(options): Query<ClearOptions>,
 ) -> Result<Response, UiError> {
     let found = find(&ui, path.clone(), options.map_index).await?;
     let is_success = found.row.as_ref().is_some_and(|row| row.state == TaskState::Success);
     let state = options.state.unwrap_or(if is_success { TaskState::Failed } else { TaskState::Success });
-    options.state = Some(state);
     let affected = Affected::new(ui.scheduler.task_mark(options.mark(path.clone(), state, true)).await?, &found.shape);
     let title = label(&path.2, options.map_index.unwrap_or(-1), None);
     let shell = frame.shell(Section::Dags, "mark", format!("Mark {title}"));
@@ -278,7 +263,6 @@ pub async fn preview_mark(
         states: MARKS.iter().map(|mark| (mark.as_str(), *mark == state)).collect(),
         summary: affected.told(&format!("will be {state}")),
         affected,
-        fields: options.fields(),
         verb: format!("Mark {state}"),
         back: found.href("", &[]),
     }))

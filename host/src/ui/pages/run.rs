@@ -585,7 +585,6 @@ pub async fn preview_clear(
             ("only_failed", "Only failed tasks", options.only_failed),
             ("latest_version", LATEST_VERSION, options.latest_version),
         ]),
-        vec![("only_failed", options.only_failed.to_string()), ("latest_version", options.latest_version.to_string())],
         Affected::new(affected, &shape),
     );
     Ok(page(&view))
