@@ -330,6 +330,7 @@ mod tests {
             end_date: None,
             wake_at: None,
             message: None,
+            hostname: None,
             followed: None,
             list_length: None,
         };

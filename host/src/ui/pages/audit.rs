@@ -104,7 +104,8 @@ fn about(event: &EventNew) -> Html {
     let mut html = Html::new();
     for (text, href) in parts {
         let Some(text) = text else { continue };
-        html = html.text(if html.is_empty() { "" } else { " / " });
+        let between = if html.is_empty() { "" } else { " / " };
+        html = html.text(between);
         html = match href {
             Some(href) => html.link(&href, text),
             None => html.text(text),
