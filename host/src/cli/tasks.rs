@@ -359,6 +359,10 @@ impl Printed {
         let at = line.get("timestamp").and_then(Value::as_str).and_then(|at| at.parse::<Timestamp>().ok());
         let at = at.unwrap_or_default();
         let is_new = self.lines >= self.again || at > self.until;
+        if is_new {
+            // What comes after it is new, too.
+            self.again = 0;
+        }
         self.lines += 1;
         self.until = self.until.max(at);
         is_new
