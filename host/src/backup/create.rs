@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, BufWriter, Write as _},
     num::NonZeroU32,
-    os::unix::fs::{MetadataExt as _, chown},
+    os::unix::fs::{MetadataExt as _, lchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -311,10 +311,11 @@ impl Scratch {
                 }
             }
             let folder = tempfile::Builder::new().prefix(Self::PREFIX).tempdir_in(&data_dir)?;
-            // The server makes backups, too, and is seldom root. Who is not can't, and need not.
+            // The server makes backups, too, and is seldom root. Who is not can't, and need not. What the owner put in their place
+            // leads nowhere else.
             let owner = fs::metadata(&data_dir)?;
             for ours in [data_dir.join(Self::LOCK).as_path(), folder.path()] {
-                let _ = chown(ours, Some(owner.uid()), Some(owner.gid()));
+                let _ = lchown(ours, Some(owner.uid()), Some(owner.gid()));
             }
             Ok(Some(Self { folder, _lock: lock }))
         });
@@ -346,7 +347,7 @@ mod tests {
     async fn what_root_leaves_in_a_data_directory_is_its_owners() {
         let folder = tempfile::tempdir().unwrap();
         // Whoever is not root owns all of it anyway.
-        let _ = chown(folder.path(), Some(65_534), Some(65_534));
+        let _ = lchown(folder.path(), Some(65_534), Some(65_534));
         let scratch = Scratch::new(folder.path()).await.unwrap();
         let owner = |path: &Path| fs::metadata(path).unwrap().uid();
         assert_eq!(owner(&folder.path().join(Scratch::LOCK)), owner(folder.path()));
