@@ -270,7 +270,7 @@ async fn a_log_is_followed_over_the_end_of_a_server_and_the_start_of_the_next() 
     let mut server = Server::start().await;
     let shell = Shell::signed_in(&server).await;
     shell.run(&["deploy", &wasm("hostile")]).await.ok();
-    let args = ["dags", "trigger", "busy_bees", "--params", r#"{"steps":20}"#, "-o", "json"];
+    let args = ["dags", "trigger", "busy_bees", "--params", r#"{"steps":40}"#, "-o", "json"];
     let run = shell.run(&args).await.json();
     let run_id = run["dag_run_id"].as_str().unwrap();
     let log_of = ["tasks", "logs", "busy_bees", run_id, "slow_a"];
@@ -288,7 +288,7 @@ async fn a_log_is_followed_over_the_end_of_a_server_and_the_start_of_the_next() 
     assert!(followed.err.contains("asked for again"), "{}", followed.err);
     let log = followed.ok();
     assert_eq!(log.matches("step 0 of slow_a").count(), 2, "{log}");
-    assert_eq!(log.matches("step 19 of slow_a").count(), 1, "{log}");
+    assert_eq!(log.matches("step 39 of slow_a").count(), 1, "{log}");
 }
 
 #[tokio::test]
