@@ -5,7 +5,10 @@ FROM json_each($1) AS d
 CROSS JOIN dag_run AS r
 CROSS JOIN task_instance AS t
 WHERE r.key = d.value AND t.dag_run = r.key AND (t.task_id, t.map_index) = (
-    SELECT f.task_id, f.map_index FROM task_instance AS f
-    WHERE f.dag_run = d.value AND f.state = 'failed' AND f.state IN ('failed', 'skipped', 'upstream_failed', 'removed')
+    SELECT f.task_id, f.map_index
+    FROM task_instance AS i INDEXED BY task_instance_unsuccessful
+    CROSS JOIN task_instance AS f
+    WHERE i.dag_run = d.value AND i.state = 'failed' AND i.state IN ('failed', 'skipped', 'upstream_failed', 'removed')
+        AND f.dag_run = i.dag_run AND f.task_id = i.task_id AND f.map_index = i.map_index
     ORDER BY f.end_date, f.task_id, f.map_index LIMIT 1
 )
