@@ -440,6 +440,8 @@ async fn clearing_and_marking_change_what_their_previews_list() {
     // The button sends what is ticked, whatever was ticked when the preview was made.
     assert!(preview.body.contains("id=\"apply-submit\" form=\"options\" formmethod=\"post\""), "{}", preview.body);
     assert!(!preview.body.contains("method=\"post\" action=\"/dags"), "no other form has options: {}", preview.body);
+    let preview = world.get(&format!("{base}/tasks/extract/mark")).await;
+    assert!(preview.body.contains(">Mark</button>"), "it names no state: another may be chosen: {}", preview.body);
     let page = world.get(&base).await.body;
     assert!(page.contains("<div class=\"notice error\"><div>task <code>monthly_figures</code> failed &lt;script&gt;"));
     let all = world.get(&format!("{base}/clear")).await;

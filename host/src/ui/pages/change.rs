@@ -49,7 +49,7 @@ pub struct ClearView {
     pub states: Vec<(&'static str, bool)>,
     pub summary: String,
     pub affected: Affected,
-    pub verb: String,
+    pub verb: &'static str,
     pub back: String,
 }
 
@@ -95,7 +95,7 @@ impl ClearView {
             states: Vec::new(),
             summary: affected.told("will run again"),
             affected,
-            verb: "Clear".into(),
+            verb: "Clear",
             back: base,
         }
     }
@@ -263,7 +263,7 @@ pub async fn preview_mark(
         states: MARKS.iter().map(|mark| (mark.as_str(), *mark == state)).collect(),
         summary: affected.told(&format!("will be {state}")),
         affected,
-        verb: format!("Mark {state}"),
+        verb: "Mark",
         back: found.href("", &[]),
     }))
 }
