@@ -41,7 +41,7 @@ function open() {
   });
   source.addEventListener('error', () => {
     show('lost', 'not live');
-    offer('Refresh', location.href);
+    offer('Refresh', location.pathname + location.search);
     // Of an answer that is no stream (a proxy's, while the server starts; a session's that is over) a browser asks no second time.
     if (source?.readyState !== EventSource.CLOSED) return;
     close();
