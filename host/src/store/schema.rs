@@ -47,8 +47,8 @@ const SQLITE: &Steps = &[
     (95, "failed by run_after", include_str!("../../../migrations/sqlite/0095_failed_by_run_after.sql")),
     (96, "dag display name", include_str!("../../../migrations/sqlite/0096_dag_display_name.sql")),
     (97, "asset events by time", include_str!("../../../migrations/sqlite/0097_asset_events_by_time.sql")),
-    (102, "lost attempts", include_str!("../../../migrations/sqlite/0102_lost_attempts.sql")),
-    (104, "hostname", include_str!("../../../migrations/sqlite/0104_hostname.sql")),
+    (99, "lost attempts", include_str!("../../../migrations/sqlite/0099_lost_attempts.sql")),
+    (100, "hostname", include_str!("../../../migrations/sqlite/0100_hostname.sql")),
 ];
 
 /// The first is what SQLite's make up to 69; from then on a change of both has the same number in both.
@@ -70,8 +70,8 @@ const POSTGRES: &Steps = &[
     (96, "dag display name", include_str!("../../../migrations/postgres/0096_dag_display_name.sql")),
     (97, "asset events by time", include_str!("../../../migrations/postgres/0097_asset_events_by_time.sql")),
     (98, "orders", include_str!("../../../migrations/postgres/0098_orders.sql")),
-    (102, "lost attempts", include_str!("../../../migrations/postgres/0102_lost_attempts.sql")),
-    (104, "hostname", include_str!("../../../migrations/postgres/0104_hostname.sql")),
+    (99, "lost attempts", include_str!("../../../migrations/postgres/0099_lost_attempts.sql")),
+    (100, "hostname", include_str!("../../../migrations/postgres/0100_hostname.sql")),
 ];
 
 /// Since this one processes that share a database agree by a lease on who writes.
