@@ -597,14 +597,15 @@ async fn values_go_to_mysql_and_come_back() {
         &client,
         json!([
             {"execute": "create table b (j json, t text collate utf8mb4_bin, v varchar(9) collate utf8mb4_bin, c char(3) collate utf8mb4_bin, \
-                         b blob, y varbinary(9), n tinyint(1))"},
-            {"execute": "insert into b values (?, ?, ?, ?, ?, ?, 5)",
+                         b blob, y varbinary(9), n tinyint(1), u tinyint(1) unsigned)"},
+            {"execute": "insert into b values (?, ?, ?, ?, ?, ?, 5, 200)",
                 "parameters": [{"json": "{\"a\": 1}"}, "Zoë", "v", "c", {"bytes": "b"}, {"bytes": "y"}]},
             {"query": "select *, lower(t) as l from b"},
         ]),
     )
     .await;
-    let columns = ["j text", "t text", "v varchar", "c char", "b blob", "y varbinary", "n boolean", "l mediumtext"];
+    let columns =
+        ["j text", "t text", "v varchar", "c char", "b blob", "y varbinary", "n boolean", "u boolean", "l mediumtext"];
     assert_eq!(outcomes[2]["columns"], json!(columns));
     let row = [
         "Text(\"{\\\"a\\\": 1}\")",
@@ -614,6 +615,7 @@ async fn values_go_to_mysql_and_come_back() {
         "Bytes([98])",
         "Bytes([121])",
         "Integer(5)",
+        "Integer(200)",
         "Text(\"zoë\")",
     ];
     assert_eq!(outcomes[2]["rows"], json!([row]));

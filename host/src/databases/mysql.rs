@@ -131,10 +131,14 @@ fn read(value: MySqlValueRef<'_>) -> Result<Datum, String> {
     let name = type_name(&value.type_info()).to_owned();
     Ok(match name.as_str() {
         // `tinyint(1)`, which has other numbers, too.
-        "BOOLEAN" => match decode::<i64>(value)? {
-            truth @ (0 | 1) => Datum::Boolean(truth == 1),
-            number => Datum::Integer(number),
-        },
+        "BOOLEAN" => {
+            let is_unsigned = <u8 as Type<Sqlx>>::compatible(&value.type_info());
+            let number = if is_unsigned { i64::from(decode::<u8>(value)?) } else { decode(value)? };
+            match number {
+                0 | 1 => Datum::Boolean(number == 1),
+                _ => Datum::Integer(number),
+            }
+        }
         "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Datum::Integer(decode(value)?),
         "TINYINT UNSIGNED" | "SMALLINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "INT UNSIGNED" | "BIGINT UNSIGNED"
         | "YEAR" | "BIT" => {
