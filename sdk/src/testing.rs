@@ -308,7 +308,7 @@ impl Host {
         self
     }
 
-    /// Sets when the run after this one is due, as that of a scheduled run. None, if nothing is said.
+    /// Sets when the schedule's run after this one is due. None, if nothing is said.
     pub fn next_run_after(mut self, next_run_after: DateTime<Utc>) -> Self {
         self.context.next_run_after = Some(next_run_after);
         self

@@ -106,7 +106,7 @@ pub struct RunContext {
     pub logical_date: Option<Timestamp>,
     pub data_interval: Option<DataInterval>,
     pub run_after: Timestamp,
-    /// Of a scheduled run: when the run after it is due.
+    /// Of a run about a date that nobody made by hand: when the schedule's run after it is due.
     pub next_run_after: Option<Timestamp>,
     /// A JSON object: the dag's defaults and what the trigger gave.
     pub params: Arc<str>,
