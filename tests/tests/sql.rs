@@ -619,4 +619,11 @@ async fn values_go_to_mysql_and_come_back() {
         "Text(\"zoë\")",
     ];
     assert_eq!(outcomes[2]["rows"], json!([row]));
+
+    // A statement that was parsed when the table was another.
+    let all = json!({"query": "select * from b2"});
+    let tables = ["create table b2 (n int, m int)", "insert into b2 values (1, 2)", "alter table b2 drop n"];
+    let [create, insert, alter] = tables.map(|statement| json!({"execute": statement}));
+    let outcomes = steps(&client, json!([create, insert, all, alter, all])).await;
+    assert_eq!(outcomes[4], json!({"columns": ["m int"], "rows": [["Integer(2)"]]}));
 }

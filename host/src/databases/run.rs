@@ -200,8 +200,8 @@ where
             match answer.map_err(|error| failure(&self.meter, &error))? {
                 Either::Left(result) => changed += D::rows_affected(&result),
                 Either::Right(row) => {
-                    if prepared.columns().is_empty() {
-                        // MariaDB tells those of RETURNING and CALL with the rows only.
+                    if prepared.columns().len() != row.columns().len() {
+                        // MariaDB tells those of RETURNING and CALL with the rows only; and MySQL, too, parses anew by itself.
                         sink.columns(row.columns().iter().map(D::column).collect());
                     }
                     let row_bytes = self.meter.reset();
