@@ -148,7 +148,8 @@ fn external_task_sensor(
 }
 
 /// Asks people whether to go on; if they reject it, what is directly downstream is skipped, whatever its trigger rule says, but for
-/// teardowns. `timeout` as `2h`, 7 days if it is left out. Airflow: ApprovalOperator.
+/// teardowns. Of a list of questions, what is rejected is skipped itself, and what is downstream goes by its trigger rule. `timeout` as
+/// `2h`, 7 days if it is left out. Airflow: ApprovalOperator.
 #[task(short_circuit)]
 fn approve(
     ctx: &Context,
@@ -159,7 +160,8 @@ fn approve(
 ) -> Result<ShortCircuit> {
     match question(subject, body, assignees, timeout)?.approve(ctx) {
         Ok(_) => Ok(ShortCircuit::GoOn),
-        Err(error) if error.find::<Skip>().is_some() => {
+        // One of a list decides for its own index only: what waits for all of them would go on.
+        Err(error) if error.find::<Skip>().is_some() && ctx.map_index().is_none() => {
             info!("{error}");
             Ok(ShortCircuit::SkipDirectlyDownstream)
         }
@@ -397,6 +399,9 @@ mod tests {
         };
         assert_eq!(decided("Approve"), ShortCircuit::GoOn);
         assert_eq!(decided("Reject"), ShortCircuit::SkipDirectlyDownstream);
+        let host = Host::new().map_index(1).answer("Ship?", ["Reject"], json!({}));
+        let one_of_a_list = host.run(|ctx| approve::run(ctx, "Ship?", None, None, None)).unwrap_err();
+        assert!(one_of_a_list.find::<Skip>().is_some());
         let waits = Host::new().run(|ctx| approve::run(ctx, "Ship?", None, None, None)).unwrap_err();
         assert!(waits.find::<Later>().is_some());
         let params = json!({"percent": {"type": "integer", "default": 5}}).as_object().cloned();
