@@ -139,15 +139,12 @@ impl RestoreArgs {
         let blobs = open_blobs(&config, data_dir.path())?;
         let database = open_empty(&config).await?;
         let earlier = database.as_ref().and_then(|_| restored_earlier(data_dir.path(), &manifest));
-        let restored = match earlier {
-            Some(restored) => {
-                note("an earlier try restored it; `airlock storage check` says whether an object is lost");
-                restored
-            }
-            None => {
-                make_sure_it_is_empty(data_dir.path(), &blobs, &manifest).await?;
-                backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?
-            }
+        let restored = if let Some(restored) = earlier {
+            note("an earlier try restored it; `airlock storage check` says whether an object is lost");
+            restored
+        } else {
+            make_sure_it_is_empty(data_dir.path(), &blobs, &manifest).await?;
+            backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?
         };
         if let Some(store) = database {
             fill(store, &data_dir.path().join("airlock.db")).await?;

@@ -358,10 +358,10 @@ pub(super) fn event_list_query(
     page: Page,
 ) -> Result<Builder, StoreError> {
     let mut list = Builder::new(include_str!("sql/asset_event_list.sql"));
-    let last = page.limit.min(MAX_PAGE).saturating_add(page.offset);
-    let is_near = |named: &&[i64]| u64::from(last).saturating_mul(named.len() as u64) <= MOST_LOOKED_AT;
+    let needed = page.limit.min(MAX_PAGE).saturating_add(page.offset);
+    let is_near = |named: &&[i64]| u64::from(needed).saturating_mul(named.len() as u64) <= MOST_LOOKED_AT;
     match named.filter(is_near) {
-        Some(named) => push_merged(&mut list, filter, named, last)?,
+        Some(named) => push_merged(&mut list, filter, named, needed)?,
         None => push_filter(&mut list, filter)?,
     }
     let first = match filter.order_by {

@@ -181,7 +181,7 @@ async fn what_is_found_of_lost_attempts_is_garbage_unless_a_row_names_it() {
     }
     let lost = LostAttempt { instance: x.clone(), try_number: 1, restart: 0 };
     assert!(store.lost_attempt_list(at(1), 9).await.unwrap().is_empty());
-    assert_eq!(store.lost_attempt_list(at(2), 9).await.unwrap(), [lost.clone()]);
+    assert_eq!(store.lost_attempt_list(at(2), 9).await.unwrap(), std::slice::from_ref(&lost));
 
     // It is in flight, or is so again: its task instance was deleted and came back.
     let blobs = ["xcoms/1", "xcoms/left", "artifacts/1", "artifacts/left", "recordings/1"].map(str::to_owned);
