@@ -31,9 +31,8 @@ pub fn run(args: &ChaosArgs) -> Result<()> {
     tools::wasm_target()?;
     tools::databases()?;
     let components = tools::components(&["tasks", "tests/hostile", "tests/shapes"])?;
-    let (profile, folder) = if args.release { ("release", "release") } else { ("dev", "debug") };
-    shell::run(&mut cargo(&["build", "--package", "airlock", "--profile", profile]))?;
-    shell::run(&mut cargo(&["build", "--package", "airlock-tests", "--example", "chaos"]))?;
+    let airlock = tools::airlock(args.release)?;
+    shell::run(&mut cargo(&["build", "--workspace", "--example", "chaos"]))?;
     #[expect(clippy::disallowed_methods, reason = "any number will do")]
     let by_chance = || std::time::SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let seed = args.seed.unwrap_or_else(by_chance);
@@ -42,6 +41,6 @@ pub fn run(args: &ChaosArgs) -> Result<()> {
     if args.sqlite {
         chaos.arg("--sqlite");
     }
-    chaos.env("AIRLOCK_TEST_BIN", target_dir().join(folder).join("airlock")).env("AIRLOCK_TEST_WASM_DIR", components);
+    chaos.env("AIRLOCK_TEST_BIN", airlock).env("AIRLOCK_TEST_WASM_DIR", components);
     shell::run(&mut chaos)
 }

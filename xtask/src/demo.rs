@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    shell::{self, cargo, say, target_dir},
+    shell::{self, say},
     tools,
 };
 
@@ -47,8 +47,7 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> Result<()> {
     let start = Instant::now();
     tools::wasm_target()?;
-    let (profile, folder) = if args.release { ("release", "release") } else { ("dev", "debug") };
-    shell::run(&mut cargo(&["build", "--package", "airlock", "--profile", profile]))?;
+    let airlock = tools::airlock(args.release)?;
     let components = tools::components(&["tasks"])?;
     say(&format!("built in {:.0?}", start.elapsed()));
 
@@ -58,7 +57,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 
     let home = TempDir::with_prefix("airlock-demo-")?;
     let listen = args.listen.as_deref().unwrap_or_else(|| default_address(args.check));
-    let mut demo = Demo::start(target_dir().join(folder).join("airlock"), home.path(), listen, interrupted)?;
+    let mut demo = Demo::start(airlock, home.path(), listen, interrupted)?;
     let outcome = demo.play(&components);
     if !args.check && outcome.is_ok() {
         demo.serve_on()?;

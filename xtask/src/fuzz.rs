@@ -199,10 +199,10 @@ pub fn schemathesis(args: &SchemathesisArgs) -> Result<()> {
 fn black_box(filter: &str) -> Result<Command> {
     tools::wasm_target()?;
     let components = tools::components(&["tasks", "tests/hostile"])?;
-    shell::run(&mut cargo(&["build", "--package", "airlock"]))?;
+    let airlock = tools::airlock(false)?;
     let mut tests = cargo(&["test", "--quiet", "--workspace", "--test", "airlock", filter]);
     tests.args(["--", "--nocapture", "--test-threads", "1"]);
-    tests.env("AIRLOCK_TEST_BIN", target_dir().join("debug").join("airlock")).env("AIRLOCK_TEST_WASM_DIR", components);
+    tests.env("AIRLOCK_TEST_BIN", airlock).env("AIRLOCK_TEST_WASM_DIR", components);
     Ok(tests)
 }
 

@@ -25,6 +25,15 @@ pub fn wasm_target() -> Result<()> {
     })
 }
 
+/// Builds the binary and answers where it is, with all optimisations if `release`.
+///
+/// Of the whole workspace, as the tests are: otherwise other features of dependencies would count, and they would be compiled twice.
+pub fn airlock(release: bool) -> Result<PathBuf> {
+    let (profile, folder) = if release { ("release", "release") } else { ("dev", "debug") };
+    run(&mut cargo(&["build", "--workspace", "--bin", "airlock", "--profile", profile]))?;
+    Ok(target_dir().join(folder).join("airlock"))
+}
+
 /// Builds the packages under `folders` into components and answers where they are.
 pub fn components(folders: &[&str]) -> Result<PathBuf> {
     let packages = packages_under(folders)?;
