@@ -210,7 +210,7 @@ async fn seed(store: &Store, blobs: &Blobs) {
         "nodes": nodes, "edges": [["extract", "load"]],
         "params": [{"name": "target", "schema": "{\"type\":\"integer\",\"minimum\":1}", "default": "5"}],
     });
-    let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+    let work = EntrySpec::new("work");
     let dags = vec![serde_json::from_value(spec).unwrap()];
     let wasm = b"\0asm not really".to_vec();
     let digest = Digest([7; 32]);

@@ -45,7 +45,7 @@ pub fn spec(nodes: Vec<NodeSpec>, edges: &[(&str, &str)]) -> DagSpec {
 }
 
 pub fn build(spec: &DagSpec) -> Arc<Dag> {
-    let entry = EntrySpec { name: "noop".to_owned(), doc: None, inputs: Vec::new(), output: None };
+    let entry = EntrySpec::new("noop");
     Arc::new(Dag::from_spec(spec, &Catalog::new(&[entry])).unwrap())
 }
 

@@ -264,7 +264,7 @@ fn the_first_failure_ends_a_run_that_is_fail_fast() {
     assert_eq!(driver.run_state(), State::Failed);
 
     spec.nodes[2].trigger_rule = TriggerRule::AllDone;
-    let entry = EntrySpec { name: "noop".to_owned(), doc: None, inputs: Vec::new(), output: None };
+    let entry = EntrySpec::new("noop");
     let refused = Dag::from_spec(&spec, &Catalog::new(&[entry])).unwrap_err().to_string();
     assert!(refused.contains("task `b`") && refused.contains("fail_fast"), "{refused}");
 }
@@ -345,7 +345,7 @@ fn waits_between_tries_are_the_same_on_every_machine() {
 #[test]
 fn a_limit_of_nothing_is_refused() {
     let refuse = |node: NodeSpec| {
-        let entry = EntrySpec { name: "noop".to_owned(), doc: None, inputs: Vec::new(), output: None };
+        let entry = EntrySpec::new("noop");
         Dag::from_spec(&spec(vec![node], &[]), &Catalog::new(&[entry])).unwrap_err().to_string()
     };
     let per_dag = refuse(NodeSpec { max_active_tis_per_dag: Some(0), ..node("a") });

@@ -538,6 +538,13 @@ pub struct ConcurrencySpec {
     pub limit: u32,
 }
 
+impl EntrySpec {
+    /// An entry that says nothing but its name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), doc: None, inputs: Vec::new(), output: None }
+    }
+}
+
 impl NodeSpec {
     /// A task that says nothing but which entry it is of. Options are Airflow's defaults.
     pub fn new(task_id: impl Into<String>, entry: impl Into<String>) -> Self {

@@ -227,7 +227,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreConfig::of_test(folder.path()).await).await.unwrap();
         let now = Clock.now();
-        let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+        let work = EntrySpec::new("work");
         let dag = DagSpec { nodes: vec![NodeSpec::new("t", "work")], ..DagSpec::new("told") };
         let module = ModuleSpec { sdk: "test".into(), entries: vec![work], dags: vec![dag], ..ModuleSpec::default() };
         let deploy = Deploy {

@@ -192,7 +192,7 @@ mod tests {
             groups: vec![GroupSpec { group_id: "g".into(), parent: None, doc: None, expand }],
             ..DagSpec::new("d")
         };
-        let entry = EntrySpec { name: "noop".into(), doc: None, inputs: Vec::new(), output: None };
+        let entry = EntrySpec::new("noop");
         Dag::from_spec(&spec, &Catalog::new(&[entry])).unwrap()
     }
 

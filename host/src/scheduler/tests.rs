@@ -59,7 +59,7 @@ async fn a_loop_that_ends_by_itself_is_told_to_the_server() {
 async fn two_uploads_at_once_make_no_circle_of_assets() {
     let started = start().await;
     let scheduler = &started.scheduler;
-    let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+    let work = EntrySpec::new("work");
     let library = Deploy {
         module: Arc::new(ModuleSpec { name: "lib".into(), entries: vec![work], ..ModuleSpec::default() }),
         digest: Digest([1; 32]),

@@ -70,7 +70,7 @@ impl Hidden {
 }
 
 fn component(digest: u8, dag: DagSpec) -> Deploy {
-    let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+    let work = EntrySpec::new("work");
     Deploy {
         module: Arc::new(ModuleSpec {
             sdk: "test".into(),
@@ -380,7 +380,7 @@ async fn named_component(store: &Store, digest: u8, name: &str, dag_id: &str) {
 
 /// A component `lib` with the entry `work`, and no dag.
 pub(super) async fn library(store: &Store) {
-    let work = EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None };
+    let work = EntrySpec::new("work");
     let library = ModuleSpec { name: "lib".into(), sdk: "test".into(), entries: vec![work], ..ModuleSpec::default() };
     let library = Deploy { module: Arc::new(library), ..component(23, DagSpec::new("none")) };
     store.deploy(&library).await.unwrap();

@@ -71,7 +71,7 @@ mod tests {
 
     /// The weights of the tasks of a dag, each (name, own weight, rule), by name.
     fn weights(tasks: &[(&str, i32, WeightRule)], edges: &[(&str, &str)]) -> Vec<(String, i32)> {
-        let entries = [EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None }];
+        let entries = [EntrySpec::new("e")];
         let mut spec = DagSpec::new("d");
         spec.nodes = tasks
             .iter()
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_dag_that_is_too_large_for_sums_says_so() {
-        let entries = [EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None }];
+        let entries = [EntrySpec::new("e")];
         let mut spec = DagSpec::new("d");
         spec.nodes = (0..=super::MAX_SUMMED_NODES).map(|number| NodeSpec::new(format!("t{number}"), "e")).collect();
         assert!(Dag::from_spec(&spec, &Catalog::new(&entries)).is_ok());

@@ -18,7 +18,7 @@ fn entry(name: &str, inputs: &[(&str, &str, bool)]) -> EntrySpec {
         schema: (*schema).to_owned(),
         required: *required,
     };
-    EntrySpec { name: name.to_owned(), doc: None, inputs: inputs.iter().map(input).collect(), output: None }
+    EntrySpec { inputs: inputs.iter().map(input).collect(), ..EntrySpec::new(name) }
 }
 
 fn libraries() -> Libraries {

@@ -232,7 +232,7 @@ impl World {
         let dag: DagSpec = serde_json::from_value(dag).unwrap();
         let max_active_runs = dag.max_active_runs as usize;
         let looks_back = dag.nodes.iter().any(|node| node.depends_on_past || node.wait_for_downstream);
-        let entry = EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None };
+        let entry = EntrySpec::new("e");
         let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags: vec![dag], ..ModuleSpec::default() };
         let deploy = Deploy {
             module: Arc::new(module),

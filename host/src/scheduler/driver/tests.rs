@@ -119,7 +119,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let config = StoreConfig::of_test(folder.path()).await;
         let store = Store::open(&config).await.unwrap();
-        let entry = EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None };
+        let entry = EntrySpec::new("e");
         let dags: Vec<DagSpec> = dags.into_iter().map(|dag| serde_json::from_value(dag).unwrap()).collect();
         let deploy = Deploy {
             module: Arc::new(ModuleSpec { sdk: "test".into(), entries: vec![entry], dags, ..ModuleSpec::default() }),

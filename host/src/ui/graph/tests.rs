@@ -42,7 +42,7 @@ fn drawn(closed: [bool; 2]) -> Value {
     let spec = nested();
     let input =
         |nth| crate::model::spec::ParameterSpec { name: format!("in{nth}"), schema: "{}".into(), required: false };
-    let entry = EntrySpec { name: "work".into(), doc: None, inputs: (0..3).map(input).collect(), output: None };
+    let entry = EntrySpec { inputs: (0..3).map(input).collect(), ..EntrySpec::new("work") };
     let dag = Dag::from_spec(&spec, &Catalog::new(&[entry])).unwrap();
     let edges: Vec<_> = dag
         .nodes

@@ -339,7 +339,7 @@ impl Town {
 
     /// The next version is there; the loop is yet to be told.
     async fn deploy(&mut self) {
-        let entry = EntrySpec { name: "e".into(), doc: None, inputs: Vec::new(), output: None };
+        let entry = EntrySpec::new("e");
         let dags = dags(self.version);
         let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags, ..ModuleSpec::default() };
         let deploy = Deploy {

@@ -216,7 +216,7 @@ mod tests {
             groups: vec![group("out", None), group("in", Some("out"))],
             ..DagSpec::new("d")
         };
-        let work = [EntrySpec { name: "work".into(), doc: None, inputs: Vec::new(), output: None }];
+        let work = [EntrySpec::new("work")];
         let dag = Dag::from_spec(&spec, &Catalog::new(&work)).unwrap();
         let name = |(depth, place): &(usize, Place)| match place {
             Place::Group(group) => format!("{depth}[{}]", dag.groups[*group as usize].group_id),
