@@ -32,7 +32,7 @@ use crate::{
         ids::{DagId, Digest, EntryName, RunId, TaskId, XComKey},
         role::Role,
         spec::{ComponentKind, EntrySpec, ModuleSpec},
-        state::{RunState, RunType, TaskState},
+        state::{RunState, TaskState},
         time::{Clock, Timestamp},
     },
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
@@ -229,22 +229,12 @@ async fn seed(store: &Store, blobs: &Blobs) {
     blobs.put("artifact/1", "<svg/>".into()).await.unwrap();
     let deployed = store.deploy(&deploy).await.unwrap();
 
+    let (dag_id, run_id) = (DagId::new("flow").unwrap(), RunId::new("done").unwrap());
     let run = DagRunNew {
-        key: DagRunKey(1),
-        dag_id: DagId::new("flow").unwrap(),
-        run_id: RunId::new("done").unwrap(),
-        version: deployed[0].version,
-        run_type: RunType::Manual,
-        state: RunState::Queued,
         logical_date: Some(at(0)),
-        data_interval: None,
-        run_after: at(0),
-        queued_at: at(0),
-        start_date: None,
         conf: "{\"target\":7}".into(),
-        triggered_by: "rest_api".into(),
         triggering_user: Some("ann".into()),
-        note: None,
+        ..DagRunNew::queued(DagRunKey(1), dag_id, run_id, deployed[0].version, at(0))
     };
     let new = |task_id| InstanceNew {
         key: task(task_id),

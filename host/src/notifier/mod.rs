@@ -196,7 +196,7 @@ mod tests {
             callback::CallbackEvent,
             ids::{Digest, RunId},
             spec::{DagSpec, EntrySpec, ModuleSpec, NodeSpec},
-            state::{RunState, RunType},
+            state::RunState,
         },
         secrets::{Secrets, SecretsConfig},
         store::{Commit, ConnectionRow, DagRunKey, DagRunNew, Deploy, Page, StoreConfig},
@@ -243,21 +243,9 @@ mod tests {
         };
         let dag = store.deploy(&deploy).await.unwrap().remove(0);
         let run = DagRunNew {
-            key: DagRunKey(1),
-            dag_id: dag.dag_id,
-            run_id: RunId::new("r").unwrap(),
-            version: dag.version,
-            run_type: RunType::Manual,
             state: RunState::Failed,
-            logical_date: None,
-            data_interval: None,
-            run_after: now,
-            queued_at: now,
             start_date: Some(now),
-            conf: "{}".into(),
-            triggered_by: "rest_api".into(),
-            triggering_user: None,
-            note: None,
+            ..DagRunNew::queued(DagRunKey(1), dag.dag_id, RunId::new("r").unwrap(), dag.version, now)
         };
         let callback = |target: &str| CallbackNew {
             dag_run: run.key,

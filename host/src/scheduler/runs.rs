@@ -14,7 +14,7 @@ use crate::{
     model::{
         dag::Dag,
         ids::{DagId, Digest, RunId, TaskId},
-        state::{RunState, RunType},
+        state::RunType,
         time::Timestamp,
         timetable::{Bounds, NextRun, Timetable},
     },
@@ -23,22 +23,14 @@ use crate::{
 
 /// The row of a run that its dag's timetable makes. Airflow names it `scheduled__<run_after>`.
 pub fn scheduled(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, next: &NextRun, now: Timestamp) -> DagRunNew {
+    let run_id = generated_id(RunType::Scheduled, next.run_after, None);
     DagRunNew {
-        key,
-        dag_id: dag_id.clone(),
-        run_id: generated_id(RunType::Scheduled, next.run_after, None),
-        version,
         run_type: RunType::Scheduled,
-        state: RunState::Queued,
         logical_date: Some(next.logical_date),
         data_interval: Some(next.data_interval),
         run_after: next.run_after,
-        queued_at: now,
-        start_date: None,
-        conf: "{}".into(),
         triggered_by: "timetable".to_owned(),
-        triggering_user: None,
-        note: None,
+        ..DagRunNew::queued(key, dag_id.clone(), run_id, version, now)
     }
 }
 
@@ -69,22 +61,11 @@ pub fn next_run_after(run: &DagRunRow, dag: &Dag) -> Option<Timestamp> {
 
 /// The row of a run that is made for assets. It is about no date.
 pub fn asset_triggered(key: DagRunKey, dag_id: &DagId, version: DagVersionKey, now: Timestamp) -> DagRunNew {
+    let run_id = generated_id(RunType::AssetTriggered, now, Some(key));
     DagRunNew {
-        key,
-        dag_id: dag_id.clone(),
-        run_id: generated_id(RunType::AssetTriggered, now, Some(key)),
-        version,
         run_type: RunType::AssetTriggered,
-        state: RunState::Queued,
-        logical_date: None,
-        data_interval: None,
-        run_after: now,
-        queued_at: now,
-        start_date: None,
-        conf: "{}".into(),
         triggered_by: "asset".to_owned(),
-        triggering_user: None,
-        note: None,
+        ..DagRunNew::queued(key, dag_id.clone(), run_id, version, now)
     }
 }
 
@@ -107,22 +88,17 @@ pub fn manual(
         (None, Some(date)) => Some(timetable.manual_interval(date)),
         (None, None) => None,
     };
+    let run_id = request.run_id.unwrap_or_else(|| generated_id(RunType::Manual, run_after, Some(key)));
     DagRunNew {
-        key,
-        dag_id: dag_id.clone(),
-        run_id: request.run_id.unwrap_or_else(|| generated_id(RunType::Manual, run_after, Some(key))),
-        version,
         run_type: if request.origin.is_some() { RunType::OperatorTriggered } else { RunType::Manual },
-        state: RunState::Queued,
         logical_date: request.logical_date,
         data_interval,
         run_after,
-        queued_at: now,
-        start_date: None,
         conf,
         triggered_by: request.triggered_by.to_owned(),
         triggering_user: request.user,
         note: request.note,
+        ..DagRunNew::queued(key, dag_id.clone(), run_id, version, now)
     }
 }
 

@@ -47,6 +47,29 @@ pub struct DagRunNew {
     pub note: Option<String>,
 }
 
+impl DagRunNew {
+    /// A manual run, queued from `now` on, that is about no date and whose params nobody gave.
+    pub fn queued(key: DagRunKey, dag_id: DagId, run_id: RunId, version: DagVersionKey, now: Timestamp) -> Self {
+        Self {
+            key,
+            dag_id,
+            run_id,
+            version,
+            run_type: RunType::Manual,
+            state: RunState::Queued,
+            logical_date: None,
+            data_interval: None,
+            run_after: now,
+            queued_at: now,
+            start_date: None,
+            conf: "{}".into(),
+            triggered_by: "rest_api".to_owned(),
+            triggering_user: None,
+            note: None,
+        }
+    }
+}
+
 /// What a `dag_run` is from now on; overwrites all of these columns.
 #[derive(Debug, Clone)]
 pub struct DagRunUpdate {

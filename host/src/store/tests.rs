@@ -134,22 +134,12 @@ fn user(username: &str) -> UserRow {
 }
 
 fn run(key: i64, dag: &str, version: DagVersionKey) -> DagRunNew {
+    let run_id = RunId::new(&format!("run-{key}")).unwrap();
     DagRunNew {
-        key: DagRunKey(key),
-        dag_id: dag_id(dag),
-        run_id: RunId::new(&format!("run-{key}")).unwrap(),
-        version,
-        run_type: RunType::Manual,
-        state: RunState::Queued,
         logical_date: Some(at(key)),
-        data_interval: None,
-        run_after: at(key),
-        queued_at: at(key),
-        start_date: None,
         conf: r#"{"a":"'\"; DROP TABLE dag_run; --"}"#.into(),
-        triggered_by: "rest_api".into(),
         triggering_user: Some("ann".into()),
-        note: None,
+        ..DagRunNew::queued(DagRunKey(key), dag_id(dag), run_id, version, at(key))
     }
 }
 

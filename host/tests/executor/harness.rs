@@ -59,21 +59,9 @@ pub struct Harness {
 async fn insert(store: &Store, run: &RunContext, deploy: Deploy) {
     let version = store.deploy(&deploy).await.unwrap()[0].version;
     let new = DagRunNew {
-        key: run.dag_run,
-        dag_id: run.dag_id.clone(),
-        run_id: run.run_id.clone(),
-        version,
-        run_type: run.run_type,
         state: RunState::Running,
-        logical_date: None,
-        data_interval: None,
-        run_after: run.run_after,
-        queued_at: run.run_after,
         start_date: Some(run.run_after),
-        conf: "{}".into(),
-        triggered_by: "test".into(),
-        triggering_user: None,
-        note: None,
+        ..DagRunNew::queued(run.dag_run, run.dag_id.clone(), run.run_id.clone(), version, run.run_after)
     };
     store.commit(&Commit { dag_runs_new: vec![new], ..Commit::default() }).await.unwrap();
 }

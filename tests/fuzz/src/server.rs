@@ -13,7 +13,6 @@ use airlock::{
     model::{
         ids::{DagId, Digest, RunId},
         spec::ModuleSpec,
-        state::{RunState, RunType},
         time::{Clock, Timestamp},
     },
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
@@ -215,22 +214,7 @@ async fn seed(store: &Store) {
         now,
     };
     let version = store.deploy(&deploy).await.unwrap()[0].version;
-    let run = DagRunNew {
-        key: DagRunKey(1),
-        dag_id: DagId::new("flow").unwrap(),
-        run_id: RunId::new("done").unwrap(),
-        version,
-        run_type: RunType::Manual,
-        state: RunState::Queued,
-        logical_date: None,
-        data_interval: None,
-        run_after: now,
-        queued_at: now,
-        start_date: None,
-        conf: "{}".into(),
-        triggered_by: "test".into(),
-        triggering_user: None,
-        note: None,
-    };
+    let (dag_id, run_id) = (DagId::new("flow").unwrap(), RunId::new("done").unwrap());
+    let run = DagRunNew::queued(DagRunKey(1), dag_id, run_id, version, now);
     store.commit(&Commit { dag_runs_new: vec![run], ..Commit::default() }).await.unwrap();
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{TestApi, at, task};
 use crate::{
     model::{
-        ids::{DagId, EntryName, RunId},
+        ids::{EntryName, RunId},
         state::{RunState, TaskState},
     },
     store::{Commit, DagRunKey, DagRunNew, DagRunUpdate, InstanceKey, InstanceNew, InstanceUpdate, Placement, Store},
@@ -19,23 +19,14 @@ const INSTANCES: i32 = 5;
 async fn seed(store: &Store) {
     let done = store.dag_run_get_by_key(DagRunKey(1)).await.unwrap().unwrap();
     let some = |number: i64, of: i64| (number % of != 0).then(|| at(number / of));
-    let run = |number: i64| DagRunNew {
-        key: DagRunKey(1 + number),
-        dag_id: DagId::new("flow").unwrap(),
-        run_id: RunId::new(&format!("run-{number}")).unwrap(),
-        version: done.version,
-        run_type: done.run_type,
-        state: RunState::Queued,
-        // No two runs are about the same.
-        logical_date: (number % 3 != 0).then(|| at(100 + (number * 7) % 10)),
-        data_interval: None,
-        run_after: at(number / 2),
-        queued_at: at(0),
-        start_date: None,
-        conf: "{}".into(),
-        triggered_by: "rest_api".into(),
-        triggering_user: None,
-        note: None,
+    let run = |number: i64| {
+        let run_id = RunId::new(&format!("run-{number}")).unwrap();
+        DagRunNew {
+            // No two runs are about the same.
+            logical_date: (number % 3 != 0).then(|| at(100 + (number * 7) % 10)),
+            run_after: at(number / 2),
+            ..DagRunNew::queued(DagRunKey(1 + number), done.dag_id.clone(), run_id, done.version, at(0))
+        }
     };
     let begun = |number: i64| DagRunUpdate {
         key: DagRunKey(1 + number),

@@ -91,21 +91,12 @@ fn component(digest: u8, dag: DagSpec) -> Deploy {
 
 fn run(key: i64, dag: &DeployedDag, run_id: &str) -> DagRunNew {
     DagRunNew {
-        key: DagRunKey(key),
-        dag_id: dag.dag_id.clone(),
-        run_id: RunId::new(run_id).unwrap(),
-        version: dag.version,
         run_type: RunType::AssetTriggered,
         state: RunState::Success,
         logical_date: Some(at(key)),
-        data_interval: None,
-        run_after: at(0),
-        queued_at: at(0),
         start_date: Some(at(1)),
-        conf: "{}".into(),
         triggered_by: "asset".into(),
-        triggering_user: None,
-        note: None,
+        ..DagRunNew::queued(DagRunKey(key), dag.dag_id.clone(), RunId::new(run_id).unwrap(), dag.version, at(0))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         ids::{DagId, Digest, EntryName, RunId},
         role::Role,
         spec::{AssetSpec, ComponentKind, DagSpec, ExpandSpec, GroupSpec, ListSpec, ModuleSpec, NodeSpec},
-        state::{RunState, RunType, TaskState},
+        state::TaskState,
     },
     store::{Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, Placement},
 };
@@ -280,23 +280,7 @@ async fn instances_of_a_mapped_task_are_listed_and_of_no_other() {
     };
     deploy(&api, 9, ComponentKind::Wasm, spec).await;
     let dag = api.store.dag_get(&DagId::new("mapped").unwrap()).await.unwrap().unwrap();
-    let run = DagRunNew {
-        key: DagRunKey(2),
-        dag_id: dag.dag_id,
-        run_id: RunId::new("one").unwrap(),
-        version: dag.version,
-        run_type: RunType::Manual,
-        state: RunState::Queued,
-        logical_date: None,
-        data_interval: None,
-        run_after: at(0),
-        queued_at: at(0),
-        start_date: None,
-        conf: "{}".into(),
-        triggered_by: "rest_api".into(),
-        triggering_user: None,
-        note: None,
-    };
+    let run = DagRunNew::queued(DagRunKey(2), dag.dag_id, RunId::new("one").unwrap(), dag.version, at(0));
     let new = |(task_id, map_index)| InstanceNew {
         key: InstanceKey { dag_run: DagRunKey(2), map_index, ..task(task_id) },
         state: TaskState::None,

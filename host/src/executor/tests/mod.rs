@@ -117,21 +117,9 @@ impl Fixture {
             params: r#"{"p": {"a": [1, "two"]}, "q\u0041": 2}"#.into(),
         };
         let new_run = DagRunNew {
-            key: run.dag_run,
-            dag_id: run.dag_id.clone(),
-            run_id: run.run_id.clone(),
-            version,
-            run_type: RunType::Manual,
             state: RunState::Running,
             logical_date: run.logical_date,
-            data_interval: None,
-            run_after: now(),
-            queued_at: now(),
-            start_date: None,
-            conf: "{}".into(),
-            triggered_by: "cli".into(),
-            triggering_user: None,
-            note: None,
+            ..DagRunNew::queued(run.dag_run, run.dag_id.clone(), run.run_id.clone(), version, now())
         };
         let instances = dag.nodes.iter().map(|node| InstanceNew {
             key: InstanceKey { dag_run: run.dag_run, task_id: node.task_id.clone(), map_index: -1 },

@@ -5,9 +5,9 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     model::{
-        ids::{DagId, Digest, EntryName, RunId, TaskId},
+        ids::{Digest, EntryName, RunId, TaskId},
         spec::{ComponentKind, ModuleSpec},
-        state::{RunState, RunType, TaskState},
+        state::{RunState, TaskState},
     },
     store::{
         ArtifactRow, Commit, DagRunKey, DagRunNew, Deploy, InstanceKey, InstanceNew, InstanceUpdate, Placement,
@@ -87,22 +87,10 @@ async fn attempt(store: &Store, now: Timestamp) -> AttemptId {
         paused_default: false,
         now,
     };
+    let dag = store.deploy(&deploy).await.unwrap().remove(0);
     let run = DagRunNew {
-        key: DagRunKey(1),
-        dag_id: DagId::new("d").unwrap(),
-        run_id: RunId::new("r").unwrap(),
-        version: store.deploy(&deploy).await.unwrap()[0].version,
-        run_type: RunType::Manual,
         state: RunState::Running,
-        logical_date: None,
-        data_interval: None,
-        run_after: now,
-        queued_at: now,
-        start_date: None,
-        conf: "{}".into(),
-        triggered_by: "cli".into(),
-        triggering_user: None,
-        note: None,
+        ..DagRunNew::queued(DagRunKey(1), dag.dag_id, RunId::new("r").unwrap(), dag.version, now)
     };
     let instance = InstanceKey { dag_run: run.key, task_id: TaskId::new("t").unwrap(), map_index: -1 };
     let new = InstanceNew {
