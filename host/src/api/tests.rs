@@ -11,8 +11,6 @@ mod resources;
 mod signatures;
 mod webhooks;
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -213,19 +211,13 @@ async fn seed(store: &Store, blobs: &Blobs) {
     let work = EntrySpec::new("work");
     let dags = vec![serde_json::from_value(spec).unwrap()];
     let wasm = b"\0asm not really".to_vec();
-    let digest = Digest([7; 32]);
+    let module = ModuleSpec { sdk: "test".into(), entries: vec![work], dags, ..ModuleSpec::default() };
     let deploy = Deploy {
-        module: Arc::new(ModuleSpec { sdk: "test".into(), entries: vec![work], dags, ..ModuleSpec::default() }),
-        digest,
-        blob: "components/test.wasm".into(),
         size_bytes: i64::try_from(wasm.len()).unwrap(),
-        uploaded_by: "ann".into(),
-        signer: None,
-        provenance: None,
         paused_default: true,
-        now: at(0),
+        ..Deploy::of_test(7, module, at(0))
     };
-    blobs.put(&keys::component(&digest, ComponentKind::Wasm), wasm.into()).await.unwrap();
+    blobs.put(&keys::component(&deploy.digest, ComponentKind::Wasm), wasm.into()).await.unwrap();
     blobs.put("artifact/1", "<svg/>".into()).await.unwrap();
     let deployed = store.deploy(&deploy).await.unwrap();
 

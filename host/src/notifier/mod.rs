@@ -194,7 +194,7 @@ mod tests {
     use crate::{
         model::{
             callback::CallbackEvent,
-            ids::{Digest, RunId},
+            ids::RunId,
             spec::{DagSpec, EntrySpec, ModuleSpec, NodeSpec},
             state::RunState,
         },
@@ -230,18 +230,7 @@ mod tests {
         let work = EntrySpec::new("work");
         let dag = DagSpec { nodes: vec![NodeSpec::new("t", "work")], ..DagSpec::new("told") };
         let module = ModuleSpec { sdk: "test".into(), entries: vec![work], dags: vec![dag], ..ModuleSpec::default() };
-        let deploy = Deploy {
-            module: Arc::new(module),
-            digest: Digest([1; 32]),
-            blob: "components/1.wasm".into(),
-            size_bytes: 3,
-            uploaded_by: "ann".into(),
-            signer: None,
-            provenance: None,
-            paused_default: false,
-            now,
-        };
-        let dag = store.deploy(&deploy).await.unwrap().remove(0);
+        let dag = store.deploy(&Deploy::of_test(1, module, now)).await.unwrap().remove(0);
         let run = DagRunNew {
             state: RunState::Failed,
             start_date: Some(now),

@@ -9,7 +9,6 @@ use crate::{
     executor::ExecutorConfig,
     model::{
         dag_access::Uploader,
-        ids::Digest,
         spec::{EntrySpec, ModuleSpec},
     },
     secrets::{Secrets, SecretsConfig},
@@ -60,18 +59,8 @@ async fn two_uploads_at_once_make_no_circle_of_assets() {
     let started = start().await;
     let scheduler = &started.scheduler;
     let work = EntrySpec::new("work");
-    let library = Deploy {
-        module: Arc::new(ModuleSpec { name: "lib".into(), entries: vec![work], ..ModuleSpec::default() }),
-        digest: Digest([1; 32]),
-        blob: "components/lib.wasm".into(),
-        size_bytes: 1,
-        uploaded_by: "ann".into(),
-        signer: None,
-        provenance: None,
-        paused_default: false,
-        now: Timestamp::from_micros(0),
-    };
-    scheduler.store.deploy(&library).await.unwrap();
+    let library = ModuleSpec { name: "lib".into(), entries: vec![work], ..ModuleSpec::default() };
+    scheduler.store.deploy(&Deploy::of_test(1, library, Timestamp::from_micros(0))).await.unwrap();
     let dag = |id: &str, after: &str, makes: &str| {
         let task = format!("{{uses: lib/work, outlets: [{makes}]}}");
         Bytes::from(format!("dag_id: {id}\nasset_schedule: {after}\ntasks:\n  make: {task}\n"))

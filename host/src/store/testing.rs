@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     path::Path,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -14,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 
-use super::{Commit, InstanceKey, Store, StoreConfig, StoreError, StorePlace, Synchronous, db};
+use super::{Commit, Deploy, InstanceKey, Store, StoreConfig, StoreError, StorePlace, Synchronous, db};
+use crate::model::{ids::Digest, spec::ModuleSpec, time::Timestamp};
 
 /// What befalls a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +134,23 @@ impl Store {
     /// Waits until a fault has let the process die: whatever it was about to do must be dropped then.
     pub async fn died(&self) {
         self.shared.faults.died.notified().await;
+    }
+}
+
+impl Deploy {
+    /// A component of one byte, its digest `digest` over and over, that `ann` uploaded.
+    pub fn of_test(digest: u8, module: ModuleSpec, now: Timestamp) -> Self {
+        Self {
+            module: Arc::new(module),
+            digest: Digest([digest; 32]),
+            blob: "components/test.wasm".to_owned(),
+            size_bytes: 1,
+            uploaded_by: "ann".to_owned(),
+            signer: None,
+            provenance: None,
+            paused_default: false,
+            now,
+        }
     }
 }
 

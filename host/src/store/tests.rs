@@ -107,17 +107,7 @@ pub(super) fn spec(dag_id: &str) -> DagSpec {
 }
 
 fn deploy(component: u8, dags: Vec<DagSpec>) -> Deploy {
-    Deploy {
-        module: Arc::new(ModuleSpec { sdk: "test".into(), entries: Vec::new(), dags, ..ModuleSpec::default() }),
-        digest: Digest([component; 32]),
-        blob: "components/test.wasm".into(),
-        size_bytes: 10,
-        uploaded_by: "ann".into(),
-        signer: None,
-        provenance: None,
-        paused_default: false,
-        now: at(0),
-    }
+    Deploy::of_test(component, ModuleSpec { sdk: "test".into(), dags, ..ModuleSpec::default() }, at(0))
 }
 
 /// An admin whose password has the hash `old`.

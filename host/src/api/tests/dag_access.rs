@@ -70,23 +70,9 @@ impl Hidden {
 }
 
 fn component(digest: u8, dag: DagSpec) -> Deploy {
-    let work = EntrySpec::new("work");
-    Deploy {
-        module: Arc::new(ModuleSpec {
-            sdk: "test".into(),
-            entries: vec![work],
-            dags: vec![dag],
-            ..ModuleSpec::default()
-        }),
-        digest: Digest([digest; 32]),
-        blob: format!("components/{digest}.wasm"),
-        size_bytes: 3,
-        uploaded_by: "ann".into(),
-        signer: None,
-        provenance: None,
-        paused_default: true,
-        now: at(0),
-    }
+    let entries = vec![EntrySpec::new("work")];
+    let module = ModuleSpec { sdk: "test".into(), entries, dags: vec![dag], ..ModuleSpec::default() };
+    Deploy { blob: format!("components/{digest}.wasm"), paused_default: true, ..Deploy::of_test(digest, module, at(0)) }
 }
 
 fn run(key: i64, dag: &DeployedDag, run_id: &str) -> DagRunNew {

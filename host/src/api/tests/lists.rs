@@ -1,7 +1,5 @@
 //! What Airflow lists besides: stats, tags, warnings, sources, aliases, jobs, settings.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::{TestApi, at, task};
@@ -19,17 +17,8 @@ use crate::{
 /// Adds a dag, of a component of this kind.
 async fn deploy(api: &TestApi, digest: u8, kind: ComponentKind, dag: DagSpec) {
     let module = ModuleSpec { kind, sdk: "test".into(), dags: vec![dag], ..ModuleSpec::default() };
-    let deploy = Deploy {
-        module: Arc::new(module),
-        digest: Digest([digest; 32]),
-        blob: keys::component(&Digest([digest; 32]), kind),
-        size_bytes: 3,
-        uploaded_by: "ann".into(),
-        signer: None,
-        provenance: None,
-        paused_default: true,
-        now: at(0),
-    };
+    let blob = keys::component(&Digest([digest; 32]), kind);
+    let deploy = Deploy { blob, paused_default: true, ..Deploy::of_test(digest, module, at(0)) };
     api.store.deploy(&deploy).await.unwrap();
 }
 

@@ -93,18 +93,8 @@ impl Fixture {
         let store = Store::open(&config).await.unwrap();
         let (spec, entries) = spec(&nodes, &grants);
         let dag = Arc::new(Dag::from_spec(&spec, &Catalog::new(&entries)).unwrap());
-        let deploy = Deploy {
-            module: Arc::new(ModuleSpec { sdk: "test".into(), entries, dags: vec![spec], ..ModuleSpec::default() }),
-            digest: Digest([1; 32]),
-            blob: "components/test.wasm".into(),
-            size_bytes: 1,
-            uploaded_by: "ann".into(),
-            signer: None,
-            provenance: None,
-            paused_default: false,
-            now: now(),
-        };
-        let version = store.deploy(&deploy).await.unwrap()[0].version;
+        let module = ModuleSpec { sdk: "test".into(), entries, dags: vec![spec], ..ModuleSpec::default() };
+        let version = store.deploy(&Deploy::of_test(1, module, now())).await.unwrap()[0].version;
         let run = RunContext {
             dag_run: DagRunKey(1),
             dag_id: DagId::new("d").unwrap(),

@@ -234,18 +234,7 @@ impl World {
         let looks_back = dag.nodes.iter().any(|node| node.depends_on_past || node.wait_for_downstream);
         let entry = EntrySpec::new("e");
         let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags: vec![dag], ..ModuleSpec::default() };
-        let deploy = Deploy {
-            module: Arc::new(module),
-            digest: Digest([1; 32]),
-            blob: "components/test.wasm".into(),
-            size_bytes: 1,
-            uploaded_by: "test".into(),
-            signer: None,
-            provenance: None,
-            paused_default: false,
-            now,
-        };
-        store.deploy(&deploy).await.unwrap();
+        store.deploy(&Deploy::of_test(1, module, now)).await.unwrap();
         let script = Script::default();
         let driver = Self::start(&store, &script, now).await;
         let dag_id = DagId::new("d").unwrap();

@@ -24,7 +24,7 @@ use super::{Driver, Heartbeat, Reply, Request};
 use crate::{
     executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
     model::{
-        ids::{DagId, Digest, QueueName, RunId, TaskId},
+        ids::{DagId, QueueName, RunId, TaskId},
         limits::DagLimits,
         queue::Room,
         spec::{DagSpec, EntrySpec, ModuleSpec},
@@ -121,18 +121,8 @@ impl World {
         let store = Store::open(&config).await.unwrap();
         let entry = EntrySpec::new("e");
         let dags: Vec<DagSpec> = dags.into_iter().map(|dag| serde_json::from_value(dag).unwrap()).collect();
-        let deploy = Deploy {
-            module: Arc::new(ModuleSpec { sdk: "test".into(), entries: vec![entry], dags, ..ModuleSpec::default() }),
-            digest: Digest([1; 32]),
-            blob: "components/test.wasm".into(),
-            size_bytes: 1,
-            uploaded_by: "test".into(),
-            signer: None,
-            provenance: None,
-            paused_default: false,
-            now: at(0),
-        };
-        store.deploy(&deploy).await.unwrap();
+        let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags, ..ModuleSpec::default() };
+        store.deploy(&Deploy::of_test(1, module, at(0))).await.unwrap();
         let script = Script::default();
         let driver = Self::start(&store, &script, at(0)).await;
         Self { store, script, driver, now: at(0), _folder: folder }

@@ -53,17 +53,8 @@ async fn a_leader_whose_lease_is_over_by_its_own_clock_deletes_no_object() {
 async fn the_object_of_a_component_that_is_there_is_no_garbage() {
     let (folder, blobs) = (tempfile::tempdir().unwrap(), Blobs::in_memory());
     let (collector, key) = collector(folder.path(), &blobs).await;
-    let deploy = Deploy {
-        module: Arc::new(ModuleSpec::default()),
-        digest: Digest([1; 32]),
-        blob: key.clone(),
-        size_bytes: 4,
-        uploaded_by: "ann".into(),
-        signer: None,
-        provenance: None,
-        paused_default: false,
-        now: Timestamp::from_micros(0),
-    };
+    let component = Deploy::of_test(1, ModuleSpec::default(), Timestamp::from_micros(0));
+    let deploy = Deploy { blob: key.clone(), ..component };
     collector.store.deploy(&deploy).await.unwrap();
     collector.store.garbage_add(std::slice::from_ref(&key)).await.unwrap();
     collect_all(&collector).await.unwrap();
@@ -76,18 +67,8 @@ async fn attempt(store: &Store, now: Timestamp) -> AttemptId {
     let dag = serde_json::json!({
         "dag_id": "d", "schedule": "manual", "timezone": "UTC", "max_active_runs": 1, "max_active_tasks": 1, "nodes": [],
     });
-    let deploy = Deploy {
-        module: Arc::new(ModuleSpec { dags: vec![serde_json::from_value(dag).unwrap()], ..ModuleSpec::default() }),
-        digest: Digest([2; 32]),
-        blob: "components/test.wasm".into(),
-        size_bytes: 4,
-        uploaded_by: "ann".into(),
-        signer: None,
-        provenance: None,
-        paused_default: false,
-        now,
-    };
-    let dag = store.deploy(&deploy).await.unwrap().remove(0);
+    let module = ModuleSpec { dags: vec![serde_json::from_value(dag).unwrap()], ..ModuleSpec::default() };
+    let dag = store.deploy(&Deploy::of_test(2, module, now)).await.unwrap().remove(0);
     let run = DagRunNew {
         state: RunState::Running,
         ..DagRunNew::queued(DagRunKey(1), dag.dag_id, RunId::new("r").unwrap(), dag.version, now)

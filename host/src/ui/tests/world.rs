@@ -1,7 +1,5 @@
 //! The router in process, over a real database, and a browser of few words.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -17,7 +15,7 @@ use crate::{
     blobs::Blobs,
     executor::{Executor, ExecutorConfig},
     model::{
-        ids::{DagId, Digest},
+        ids::DagId,
         role::Role,
         time::{Clock, Timestamp},
     },
@@ -51,17 +49,8 @@ impl World {
         let store = Store::open(&StoreConfig::of_test(folder.path()).await).await.unwrap();
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let blobs = Blobs::in_memory();
-        let deploy = Deploy {
-            module: Arc::new(module()),
-            digest: Digest([7; 32]),
-            blob: "components/test.wasm".into(),
-            size_bytes: 345_678,
-            uploaded_by: EVIL.into(),
-            signer: None,
-            provenance: None,
-            paused_default: false,
-            now: at(NOW),
-        };
+        let component = Deploy::of_test(7, module(), at(NOW));
+        let deploy = Deploy { size_bytes: 345_678, uploaded_by: EVIL.into(), ..component };
         let versions = store.deploy(&deploy).await.unwrap();
         store.dag_set_paused(&id("mapped"), true, at(NOW)).await.unwrap();
         let (events, receiver) = mpsc::channel(64);

@@ -342,18 +342,9 @@ impl Town {
         let entry = EntrySpec::new("e");
         let dags = dags(self.version);
         let module = ModuleSpec { sdk: "test".into(), entries: vec![entry], dags, ..ModuleSpec::default() };
-        let deploy = Deploy {
-            module: Arc::new(module),
-            // That of version 1 is the one that the world began with.
-            digest: Digest([self.version.wrapping_add(1); 32]),
-            blob: format!("components/{}.wasm", self.version),
-            size_bytes: 1,
-            uploaded_by: "test".into(),
-            signer: None,
-            provenance: None,
-            paused_default: false,
-            now: self.world.now,
-        };
+        // That of version 1 is the one that the world began with.
+        let component = Deploy::of_test(self.version.wrapping_add(1), module, self.world.now);
+        let deploy = Deploy { blob: format!("components/{}.wasm", self.version), ..component };
         self.world.store.deploy(&deploy).await.unwrap();
         self.version += 1;
     }
