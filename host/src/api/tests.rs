@@ -235,20 +235,12 @@ async fn seed(store: &Store, blobs: &Blobs) {
         placement: Placement::usual(EntryName::new("work").unwrap()),
     };
     let success = |task_id| InstanceUpdate {
-        key: task(task_id),
-        state: TaskState::Success,
-        try_number: 1,
         max_tries: 3,
-        restarts: 0,
         scheduled_at: Some(at(0)),
         queued_at: Some(at(0)),
         start_date: Some(at(1)),
         end_date: Some(at(3)),
-        wake_at: None,
-        message: None,
-        followed: None,
-        list_length: None,
-        hostname: None,
+        ..InstanceUpdate::of_test(task(task_id), TaskState::Success, 1)
     };
     let value = br#"{"rows":[1,2],"text":"a < b"}"#;
     let artifact = ArtifactRow {
@@ -262,14 +254,9 @@ async fn seed(store: &Store, blobs: &Blobs) {
         created_at: at(3),
     };
     let over = DagRunUpdate {
-        key: DagRunKey(1),
-        state: RunState::Success,
-        queued_at: None,
         start_date: Some(at(1)),
         end_date: Some(at(3)),
-        clear_number: 0,
-        message: None,
-        verdict: None,
+        ..DagRunUpdate::of_test(DagRunKey(1), RunState::Success)
     };
     let commit = Commit {
         dag_runs_new: vec![run],

@@ -14,8 +14,16 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 
-use super::{Commit, Deploy, InstanceKey, Store, StoreConfig, StoreError, StorePlace, Synchronous, db};
-use crate::model::{ids::Digest, spec::ModuleSpec, time::Timestamp};
+use super::{
+    Commit, DagRunKey, DagRunUpdate, Deploy, InstanceKey, InstanceUpdate, Store, StoreConfig, StoreError, StorePlace,
+    Synchronous, db,
+};
+use crate::model::{
+    ids::Digest,
+    spec::ModuleSpec,
+    state::{RunState, TaskState},
+    time::Timestamp,
+};
 
 /// What befalls a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +158,44 @@ impl Deploy {
             provenance: None,
             paused_default: false,
             now,
+        }
+    }
+}
+
+impl InstanceUpdate {
+    /// An instance of which no more is said.
+    pub fn of_test(key: InstanceKey, state: TaskState, try_number: u32) -> Self {
+        Self {
+            key,
+            state,
+            try_number,
+            max_tries: 1,
+            restarts: 0,
+            scheduled_at: None,
+            queued_at: None,
+            start_date: None,
+            end_date: None,
+            wake_at: None,
+            message: None,
+            followed: None,
+            list_length: None,
+            hostname: None,
+        }
+    }
+}
+
+impl DagRunUpdate {
+    /// A run of which no more is said.
+    pub fn of_test(key: DagRunKey, state: RunState) -> Self {
+        Self {
+            key,
+            state,
+            queued_at: None,
+            start_date: None,
+            end_date: None,
+            clear_number: 0,
+            message: None,
+            verdict: None,
         }
     }
 }

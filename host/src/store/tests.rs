@@ -147,22 +147,7 @@ fn new_instance(run: DagRunKey, task: &str) -> InstanceNew {
 }
 
 fn update(key: InstanceKey, state: TaskState, try_number: u32) -> InstanceUpdate {
-    InstanceUpdate {
-        key,
-        state,
-        try_number,
-        max_tries: 3,
-        restarts: 0,
-        scheduled_at: None,
-        queued_at: None,
-        start_date: Some(at(1)),
-        end_date: None,
-        wake_at: None,
-        message: None,
-        followed: None,
-        list_length: None,
-        hostname: None,
-    }
+    InstanceUpdate { max_tries: 3, start_date: Some(at(1)), ..InstanceUpdate::of_test(key, state, try_number) }
 }
 
 fn xcom(key: InstanceKey, name: &str, body: XComBody) -> XComNew {

@@ -28,33 +28,17 @@ async fn seed(store: &Store) {
             ..DagRunNew::queued(DagRunKey(1 + number), done.dag_id.clone(), run_id, done.version, at(0))
         }
     };
-    let begun = |number: i64| DagRunUpdate {
-        key: DagRunKey(1 + number),
-        state: if number % 2 == 0 { RunState::Failed } else { RunState::Running },
-        queued_at: None,
-        start_date: some(number, 4),
-        end_date: some(number, 2),
-        clear_number: 0,
-        message: None,
-        verdict: None,
+    let begun = |number: i64| {
+        let state = if number % 2 == 0 { RunState::Failed } else { RunState::Running };
+        let update = DagRunUpdate::of_test(DagRunKey(1 + number), state);
+        DagRunUpdate { start_date: some(number, 4), end_date: some(number, 2), ..update }
     };
     let key = |number: i64, map_index| InstanceKey { dag_run: DagRunKey(1 + number), map_index, ..task("load") };
     let pairs = || (1..=RUNS).flat_map(|number| (0..INSTANCES).map(move |map_index| (number, map_index)));
-    let update = |(number, map_index)| InstanceUpdate {
-        key: key(number, map_index),
-        state: if map_index % 3 == 1 { TaskState::Success } else { TaskState::Failed },
-        try_number: 1,
-        max_tries: 1,
-        restarts: 0,
-        scheduled_at: None,
-        queued_at: None,
-        start_date: some(map_index.into(), 3),
-        end_date: some(map_index.into(), 2),
-        wake_at: None,
-        message: None,
-        followed: None,
-        list_length: None,
-        hostname: None,
+    let update = |(number, map_index): (i64, i32)| {
+        let state = if map_index % 3 == 1 { TaskState::Success } else { TaskState::Failed };
+        let update = InstanceUpdate::of_test(key(number, map_index), state, 1);
+        InstanceUpdate { start_date: some(map_index.into(), 3), end_date: some(map_index.into(), 2), ..update }
     };
     let new = |(number, map_index)| InstanceNew {
         key: key(number, map_index),

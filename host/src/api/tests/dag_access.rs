@@ -125,20 +125,11 @@ pub(crate) async fn seed(store: &Store) -> Hidden {
         placement: Placement::usual(EntryName::new("work").unwrap()),
     };
     let tried = |dag_run| InstanceUpdate {
-        key: instance(dag_run),
-        state: TaskState::Success,
-        try_number: 1,
-        max_tries: 1,
-        restarts: 0,
         scheduled_at: Some(at(0)),
         queued_at: Some(at(0)),
         start_date: Some(at(1)),
         end_date: Some(at(2)),
-        wake_at: None,
-        message: None,
-        followed: None,
-        list_length: None,
-        hostname: None,
+        ..InstanceUpdate::of_test(instance(dag_run), TaskState::Success, 1)
     };
     let origin = |run, parent: i64, depth| {
         let dag_run = DagRunKey(run);

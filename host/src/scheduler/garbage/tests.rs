@@ -89,20 +89,9 @@ async fn attempt(store: &Store, now: Timestamp) -> AttemptId {
 async fn restarted(store: &Store, lost: &AttemptId, now: Timestamp) -> AttemptId {
     let again = AttemptId { restart: lost.restart + 1, ..lost.clone() };
     let update = InstanceUpdate {
-        key: again.instance.clone(),
-        state: TaskState::Running,
-        try_number: again.try_number,
-        max_tries: 1,
         restarts: again.restart,
-        scheduled_at: None,
-        queued_at: None,
         start_date: Some(now),
-        end_date: None,
-        wake_at: None,
-        message: None,
-        hostname: None,
-        followed: None,
-        list_length: None,
+        ..InstanceUpdate::of_test(again.instance.clone(), TaskState::Running, again.try_number)
     };
     store.commit(&Commit { instances: vec![update], now, ..Commit::default() }).await.unwrap();
     again

@@ -95,16 +95,8 @@ async fn a_batch_that_fails_leaves_nothing() {
         now: at(2),
         ..Commit::default()
     };
-    let run_update = |key| DagRunUpdate {
-        key: DagRunKey(key),
-        state: RunState::Running,
-        queued_at: None,
-        start_date: Some(at(2)),
-        end_date: None,
-        clear_number: 0,
-        message: None,
-        verdict: None,
-    };
+    let run_update =
+        |key| DagRunUpdate { start_date: Some(at(2)), ..DagRunUpdate::of_test(DagRunKey(key), RunState::Running) };
 
     let mut missing_instance = good.clone();
     missing_instance.instances.push(update(instance(1, "z"), TaskState::Running, 1));
@@ -266,14 +258,10 @@ async fn clearing_takes_xcoms_and_artifacts_of_those_instances_only() {
 async fn run_updates_overwrite_what_they_say() {
     let store = TestStore::with_runs(1..=2).await;
     let update = DagRunUpdate {
-        key: DagRunKey(1),
-        state: RunState::Failed,
-        queued_at: None,
         start_date: Some(at(2)),
         end_date: Some(at(3)),
         clear_number: 4,
-        message: None,
-        verdict: None,
+        ..DagRunUpdate::of_test(DagRunKey(1), RunState::Failed)
     };
     let commit = Commit { dag_runs: vec![update.clone()], now: at(3), ..Commit::default() };
     store.commit(&commit).await.unwrap();

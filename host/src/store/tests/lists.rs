@@ -31,15 +31,10 @@ async fn runs_are_found_by_their_ids_in_all_dags_or_some() {
 #[tokio::test]
 async fn runs_are_filtered_by_all_that_is_asked_for() {
     let store = TestStore::with_runs(1..=4).await;
-    let update = |key, state, end| DagRunUpdate {
-        key: DagRunKey(key),
-        state,
-        queued_at: None,
+    let update = |key: i64, state, end_date| DagRunUpdate {
         start_date: Some(at(100 - key)),
-        end_date: end,
-        clear_number: 0,
-        message: None,
-        verdict: None,
+        end_date,
+        ..DagRunUpdate::of_test(DagRunKey(key), state)
     };
     let dag_runs = vec![
         update(1, RunState::Success, Some(at(1))),

@@ -19,14 +19,9 @@ async fn with_ended(keys: std::ops::RangeInclusive<i64>, unfinished: &[i64]) -> 
 
 fn ended(key: i64, end: Timestamp) -> DagRunUpdate {
     DagRunUpdate {
-        key: DagRunKey(key),
-        state: RunState::Success,
-        queued_at: None,
         start_date: Some(at(100)),
         end_date: Some(end),
-        clear_number: 0,
-        message: None,
-        verdict: None,
+        ..DagRunUpdate::of_test(DagRunKey(key), RunState::Success)
     }
 }
 

@@ -79,16 +79,12 @@ pub async fn seed(store: &Store, blobs: &Blobs, dag_id: &DagId, version: DagVers
             note: (nth == 1).then(|| format!("Looked at it {EVIL}")),
         };
         let update = DagRunUpdate {
-            key,
-            state,
-            queued_at: None,
             start_date: Some(start),
             end_date: state.is_finished().then(|| start.after(took)),
-            clear_number: 0,
             // That of fan_300 failed by its tasks alone.
             message: (nth == 1 && dag_id.as_str() != "fan_300")
                 .then(|| format!("task `monthly_figures` failed {EVIL}")),
-            verdict: None,
+            ..DagRunUpdate::of_test(key, state)
         };
         let mut commit = Commit { dag_runs_new: vec![new], dag_runs: vec![update], now: start, ..Commit::default() };
         let all = states(nth, spec.nodes.len());
@@ -137,21 +133,16 @@ pub fn add_instance(
         TaskState::Skipped => Some("the branch `check_quality` went to `monthly_figures`".into()),
         _ => None,
     };
+    let try_number = u32::from(ran) + u32::from(state == TaskState::Failed) * 2;
     commit.instances.push(InstanceUpdate {
-        key,
-        state,
-        try_number: u32::from(ran) + u32::from(state == TaskState::Failed) * 2,
         max_tries: node.retries + 1,
-        restarts: 0,
         scheduled_at: Some(start),
         queued_at: Some(start),
         start_date: ran.then_some(start),
         end_date: ended.then(|| start.after(Duration::from_millis(437))),
         wake_at: (state == TaskState::UpForRetry).then(|| start.after(Duration::from_secs(30))),
         message,
-        followed: None,
-        list_length: None,
-        hostname: None,
+        ..InstanceUpdate::of_test(key, state, try_number)
     });
 }
 

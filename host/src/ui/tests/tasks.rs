@@ -30,20 +30,12 @@ async fn each_try_can_be_chosen_and_none_that_never_was() {
     let (run, base) = newest(&world, "weather").await;
     let tried = async |try_number: u32| {
         let update = InstanceUpdate {
-            key: extract(run),
-            state: TaskState::Success,
-            try_number,
             max_tries: try_number,
-            restarts: 0,
             scheduled_at: Some(at(NOW)),
             queued_at: Some(at(NOW)),
             start_date: Some(at(NOW)),
             end_date: Some(at(NOW)),
-            wake_at: None,
-            message: None,
-            followed: None,
-            list_length: None,
-            hostname: None,
+            ..InstanceUpdate::of_test(extract(run), TaskState::Success, try_number)
         };
         let commit = Commit { instances: vec![update], now: at(NOW), ..Commit::default() };
         world.ui.store.commit(&commit).await.unwrap();
