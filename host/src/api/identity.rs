@@ -127,7 +127,7 @@ pub fn sign_in_secret(headers: &HeaderMap) -> Option<&str> {
     cookie_value(headers, SIGN_IN_COOKIE)
 }
 
-fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()

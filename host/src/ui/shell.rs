@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 use askama::Template;
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{Html, IntoResponse, Redirect, Response},
 };
 
@@ -16,6 +16,7 @@ use super::{
     show::{self, Zones},
 };
 use crate::{
+    api::identity::cookie_value,
     auth::CurrentUser,
     model::{
         ids::DagId,
@@ -168,12 +169,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Frame {
 impl Frame {
     /// As an extractor that never fails.
     pub fn of(parts: &Parts) -> Self {
-        let theme = match cookie(&parts.headers, THEME_COOKIE) {
+        let theme = match cookie_value(&parts.headers, THEME_COOKIE) {
             Some("dark") => "dark",
             Some("light") => "light",
             _ => "auto",
         };
-        let notice = cookie(&parts.headers, NOTICE_COOKIE).filter(|text| !text.is_empty());
+        let notice = cookie_value(&parts.headers, NOTICE_COOKIE).filter(|text| !text.is_empty());
         let notice = notice.filter(|_| !parts.headers.contains_key(AGAIN)).map(Notice::read);
         let here = if parts.method == axum::http::Method::GET {
             parts.uri.path_and_query().map_or("/dags", axum::http::uri::PathAndQuery::as_str)
@@ -183,7 +184,7 @@ impl Frame {
         Self {
             user: parts.extensions.get::<CurrentUser>().cloned(),
             theme,
-            zone: ZoneChoice::new(cookie(&parts.headers, ZONE_COOKIE).unwrap_or_default()),
+            zone: ZoneChoice::new(cookie_value(&parts.headers, ZONE_COOKIE).unwrap_or_default()),
             notice,
             here: here.to_owned(),
             warnings: parts.extensions.get::<Warnings>().cloned().unwrap_or_default(),
@@ -355,15 +356,6 @@ impl Shell {
             _ => "auto",
         }
     }
-}
-
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// A page with status 200.

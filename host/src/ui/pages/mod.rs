@@ -35,14 +35,7 @@ use super::{
 #[template(path = "confirm.html")]
 struct ConfirmView {
     shell: Shell,
-    crumbs: Crumbs,
-    question: String,
-    lines: Vec<String>,
-    action: String,
-    fields: Vec<(&'static str, String)>,
-    verb: &'static str,
-    dangerous: bool,
-    back: String,
+    question: Question,
 }
 
 /// What a [`ConfirmView`] says.
@@ -59,7 +52,6 @@ struct Question {
 }
 
 fn confirm(frame: Frame, question: Question) -> Response {
-    let Question { section, crumbs, text: question, lines, action, fields, verb, dangerous, back } = question;
-    let shell = frame.shell(section, "confirm", question.clone());
-    page(&ConfirmView { shell, crumbs, question, lines, action, fields, verb, dangerous, back })
+    let shell = frame.shell(question.section, "confirm", question.text.clone());
+    page(&ConfirmView { shell, question })
 }
