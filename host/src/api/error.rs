@@ -1,10 +1,6 @@
 //! What a refused or failed request is answered with: RFC 9457, with `detail` as Airflow's clients read it.
 
-use std::{
-    error::Error,
-    fmt::{self, Write},
-    time::Duration,
-};
+use std::{error::Error, fmt, time::Duration};
 
 use axum::{
     Json,
@@ -18,7 +14,7 @@ use super::identity::Denied;
 use crate::{
     auth::{AuthError, NotYours},
     blobs::BlobError,
-    model::{ids::NameError, shares::Full},
+    model::{causes::chain, ids::NameError, shares::Full},
     scheduler::{CompileError, DeployError, IntakeError, LogError, RequestError},
     secrets::SecretsError,
     store::StoreError,
@@ -124,7 +120,7 @@ impl ApiError {
     }
 
     /// 500. `error` goes to the log; the client learns nothing of it.
-    pub fn internal(error: &dyn Error) -> Self {
+    pub fn internal(error: &(dyn Error + 'static)) -> Self {
         tracing::error!(error = %chain(error), "a request failed");
         Self::internal_unlogged()
     }
@@ -200,18 +196,6 @@ impl From<String> for Place {
     fn from(name: String) -> Self {
         Self::Name(name)
     }
-}
-
-/// The error and its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a string does not fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl From<StoreError> for ApiError {

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    error::{ApiError, chain},
+    error::ApiError,
     extract::{Path, Query},
     paths::{MapIndex, TryPath},
     permit::Visitor,
@@ -22,7 +22,7 @@ use super::{
     task_instances::find_instance,
 };
 use crate::{
-    model::retention::Part,
+    model::{causes::chain, retention::Part},
     scheduler::{LogFrom, LogLine, LogPage, Logs},
     store::InstanceKey,
 };

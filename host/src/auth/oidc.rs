@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use crate::{
     model::{
+        causes::chain,
         sign_in::{Identity, SignInRules},
         time::Timestamp,
     },
@@ -374,16 +375,6 @@ fn told(error: Option<String>, description: Option<String>) -> String {
         Some(description) => format!("{error} ({description})"),
         None => error,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// Whether nobody on the way reads or changes what is sent there.

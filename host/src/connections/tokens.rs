@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::refused_literally;
-use crate::secrets::SecretString;
+use crate::{model::causes::innermost, secrets::SecretString};
 
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(1_000).expect("it is not zero");
 /// How long before its end a token is not used any more.
@@ -141,12 +141,6 @@ async fn ask(client: &Client, grant: &Grant) -> Result<(SecretString, Duration),
     let answer: Answer =
         serde_json::from_slice(&bytes).map_err(|_| format!("`{host}` sent something that is no token"))?;
     Ok((answer.access_token.into(), answer.expires_in.map_or(USUAL_LIFE, Duration::from_secs)))
-}
-
-/// The reason at the bottom of an error.
-fn innermost(error: &reqwest::Error) -> String {
-    let first: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

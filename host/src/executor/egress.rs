@@ -4,12 +4,15 @@
 //! has must be allowed, each time a connection is made (so that a name can't be rebound). No proxy, no redirect, no cookie,
 //! no decompression. Connections are shared between attempts: who may use one is decided per request, by the grants.
 
-use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Shared, attempt::Granted, books::Attempt, calls::settings};
 use crate::{
     connections::{AddressRefused, Endpoint, EndpointError, Lookups, Reach, Resolver, refused_literally},
-    model::ids::ConnectionId,
+    model::{
+        causes::{causes, innermost},
+        ids::ConnectionId,
+    },
     wire::CallError,
 };
 use reqwest::{
@@ -239,26 +242,13 @@ fn own_headers(headers: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, CallError> 
 
 /// Our own refusal, if that is what lies at the ground of `error`.
 fn refusal(error: &reqwest::Error) -> Option<CallError> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(refused) = error.downcast_ref::<AddressRefused>() {
-            return Some(CallError::Denied(refused.to_string()));
-        }
-        source = error.source();
-    }
-    None
+    let refused = causes(error).find_map(|cause| cause.downcast_ref::<AddressRefused>())?;
+    Some(CallError::Denied(refused.to_string()))
 }
 
 /// The peer's or the network's fault, with the innermost reason, without the URL: its query may hold secrets.
 pub(super) fn unavailable(host: &str, error: reqwest::Error) -> CallError {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        reason = error.to_string();
-        source = error.source();
-    }
-    CallError::Unavailable(format!("`{host}` could not be reached: {reason}"))
+    CallError::Unavailable(format!("`{host}` could not be reached: {}", innermost(&error.without_url())))
 }
 
 /// As much of a text of others as a message shows.

@@ -8,6 +8,7 @@ pub mod asset;
 pub mod backfill;
 pub mod build;
 pub mod callback;
+pub mod causes;
 pub mod cron;
 pub mod dag;
 pub mod dag_access;

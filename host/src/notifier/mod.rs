@@ -17,6 +17,7 @@ use crate::{
     connections::{Connections, Lookups, Reach, Resolver},
     model::{
         callback::Target,
+        causes,
         ids::{ConnectionId, DagId},
         time::{Clock, Timestamp},
     },
@@ -180,10 +181,7 @@ fn next_try(row: &CallbackRow, now: Timestamp) -> Option<Timestamp> {
 
 /// An error and its causes, on one line; what it was sent to is left out, as a webhook's URL is a secret.
 fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let error: Arc<dyn std::error::Error> = Arc::new(error);
-    let causes = std::iter::successors(Some(&*error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes::chain(&error.without_url())
 }
 
 #[cfg(test)]

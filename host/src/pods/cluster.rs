@@ -7,7 +7,7 @@ use kube::{Api, Client, Config, api::DeleteParams, core::Status};
 use serde_json::Value;
 
 use super::read;
-use crate::model::pods::LABEL_INSTALLATION;
+use crate::model::{causes::causes, pods::LABEL_INSTALLATION};
 
 /// Any one request.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -161,17 +161,9 @@ fn of_status(status: &Status) -> String {
 }
 
 /// An error and its causes on one line, each once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
+fn chain(error: &kube::Error) -> String {
+    let told = causes(error).map(ToString::to_string);
+    told.reduce(|text, more| if text.contains(&more) { text } else { format!("{text}: {more}") }).unwrap_or_default()
 }
 
 pub(super) async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failed> {

@@ -51,6 +51,7 @@ use crate::{
     engine::{self, Admission, Event, InstanceId, RunChange},
     executor::{AttemptId, ExecutorEvent, TriggerCall, TriggerRefusal},
     model::{
+        causes::chain,
         grants::Grants,
         ids::DagId,
         time::{Clock, Timestamp},
@@ -204,10 +205,10 @@ impl<D: Dispatch> Driver<D> {
             hand_on(&mut new_events, &triggers);
             let stop = new_requests.iter().any(|request| matches!(request, Request::Stop));
             if let Err(error) = self.turn(&mut new_requests, &mut new_events, clock.now()).await {
-                tracing::error!(error = %Chain(&error), "the scheduler reads its state anew");
+                tracing::error!(error = %chain(&error), "the scheduler reads its state anew");
                 self.kill_all();
                 while let Err(error) = self.reload(clock.now()).await {
-                    tracing::error!(error = %Chain(&error), "the scheduler can't read its state; it will try again");
+                    tracing::error!(error = %chain(&error), "the scheduler can't read its state; it will try again");
                     tokio::time::sleep(self.config.commit_retry).await;
                 }
             }
@@ -327,19 +328,4 @@ fn attempt_id(key: DagRunKey, version: &Version, attempt: &engine::Attempt) -> A
 
 fn change_of(row: &DagRunRow) -> Change {
     Change::Run { dag_id: row.dag_id.clone(), run_id: row.run_id.clone(), key: row.key, state: Some(row.state) }
-}
-
-/// An error and its causes, on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -9,7 +9,7 @@ use axum::{
 use super::shell::{Frame, Section, Shell, page_with};
 use crate::{
     auth::{AuthError, NotYours},
-    model::ids::NameError,
+    model::{causes::chain, ids::NameError},
     scheduler::{IntakeError, LogError, RequestError, VersionError},
     store::StoreError,
     vault::VaultError,
@@ -162,14 +162,7 @@ impl IntoResponse for UiError {
     fn into_response(self) -> Response {
         let status = self.status();
         if let Self::Internal(source) = &self {
-            let mut chain = source.to_string();
-            let mut next = source.source();
-            while let Some(cause) = next {
-                chain.push_str(": ");
-                chain.push_str(&cause.to_string());
-                next = cause.source();
-            }
-            tracing::error!(error = chain, "a page failed");
+            tracing::error!(error = chain(&**source), "a page failed");
         }
         let mut response = status.into_response();
         response.extensions_mut().insert(ErrorPage { status, text: self.to_string() });

@@ -15,7 +15,10 @@ use tokio::sync::Mutex;
 
 use super::{Backend, BackendError, Found, ImportedConnection};
 use crate::{
-    model::ids::{ConnectionId, VariableKey},
+    model::{
+        causes::innermost,
+        ids::{ConnectionId, VariableKey},
+    },
     secrets::SecretString,
 };
 
@@ -167,10 +170,6 @@ fn told(status: StatusCode, answer: &Value) -> String {
     let errors: Vec<String> = errors.take(3).map(|text| text.trim().chars().take(200).collect()).collect();
     let errors = if errors.is_empty() { String::new() } else { format!(" ({})", errors.join("; ")) };
     format!("{status}{errors}")
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 /// The connection that the fields of a secret are.

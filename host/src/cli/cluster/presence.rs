@@ -24,7 +24,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{CONNECT, LOOK, SHOWN, is_by_member};
-use crate::store::Leader;
+use crate::{model::causes::causes, store::Leader};
 
 /// Where a process says who it is, for as long as it is there.
 const PATH: &str = "/cluster/presence";
@@ -169,7 +169,7 @@ async fn ask(client: &reqwest::Client, token: &str, leader: &Leader) -> Found {
 
 /// Whether the system at the address says that nobody listens there.
 fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source())
+    causes(error)
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }

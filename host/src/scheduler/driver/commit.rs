@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Chain, Driver, Timer, Turn, change_of, conf};
+use super::{Driver, Timer, Turn, change_of, conf};
 use crate::{
     engine::{self, InstanceSnapshot, RunChange},
     executor::RunContext,
     model::{
+        causes::chain,
         dag::Node,
         ids::{DagId, RunId},
         state::{RunState, RunType, TaskState},
@@ -35,13 +36,13 @@ impl<D: Dispatch> Driver<D> {
         let mut committed = self.store.commit(&turn.tick.commit).await;
         while let Err(error) = committed {
             if !error.is_transient() {
-                tracing::error!(error = %Chain(&error), "a commit is refused");
+                tracing::error!(error = %chain(&error), "a commit is refused");
                 let error = Arc::new(error);
                 turn.tick.refused(&error);
                 return Err(Arc::into_inner(error).unwrap_or(StoreError::Stale));
             }
             self.config.telemetry.metrics.commit_failed();
-            tracing::error!(error = %Chain(&error), "a commit is tried again");
+            tracing::error!(error = %chain(&error), "a commit is tried again");
             tokio::time::sleep(self.config.commit_retry).await;
             // Only its answer may have been lost.
             committed = self.store.commit_again(&turn.tick.commit).await;

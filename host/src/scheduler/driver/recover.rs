@@ -13,11 +13,12 @@ use super::{
     super::{
         Change, SchedulerConfig, dags::Dags, heartbeat::Heartbeat, retention::Ended, runs, tick::Dispatch, waits::Waits,
     },
-    Chain, Driver, Turn, backfills, conf, past,
+    Driver, Turn, backfills, conf, past,
 };
 use crate::{
     engine::{self, Admission, Event, Verdict},
     model::{
+        causes::chain,
         ids::DagId,
         limits::DagLimits,
         state::{RunState, TaskState},
@@ -138,7 +139,7 @@ impl<D: Dispatch> Driver<D> {
             if !error.is_transient() {
                 return Err(error);
             }
-            tracing::error!(error = %Chain(&error), "what was in flight can't be noted; this is tried again");
+            tracing::error!(error = %chain(&error), "what was in flight can't be noted; this is tried again");
             tokio::time::sleep(self.config.commit_retry).await;
         }
         Ok(())

@@ -4,11 +4,12 @@ use std::future::Future;
 
 use super::{
     super::{no_dag, no_run, runs, select},
-    ActiveRun, Chain, Driver, Reply, Request, Turn,
+    ActiveRun, Driver, Reply, Request, Turn,
 };
 use crate::{
     engine::{Event, InstanceId, Verdict},
     model::{
+        causes::chain,
         ids::{DagId, RunId, TaskId},
         state::{RunState, TaskState},
         time::Timestamp,
@@ -278,7 +279,7 @@ impl<D: Dispatch> Driver<D> {
         loop {
             match ask().await {
                 Err(error) if error.is_transient() => {
-                    tracing::error!(error = %Chain(&error), "a deletion is tried again");
+                    tracing::error!(error = %chain(&error), "a deletion is tried again");
                     tokio::time::sleep(self.config.commit_retry).await;
                 }
                 answered => return answered,
