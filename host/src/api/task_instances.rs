@@ -166,10 +166,7 @@ fn instance_uuid(run: DagRunKey, task_id: &TaskId, map_index: i32) -> Uuid {
 pub async fn show_all(api: &Api, rows: Vec<TaskInstanceRow>) -> Result<Vec<TaskInstanceResponse>, ApiError> {
     let names = Names::of_runs(api, rows.iter().map(|row| row.dag_run)).await?;
     let now = api.clock.now();
-    let key = |row: &TaskInstanceRow| {
-        let instance = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };
-        (instance, row.try_number)
-    };
+    let key = |row: &TaskInstanceRow| (row.instance(), row.try_number);
     let mut fields = api.store.rendered_fields_list(&rows.iter().map(key).collect::<Vec<_>>()).await?;
     let show = |row: TaskInstanceRow| {
         let fields = fields.remove(&key(&row));

@@ -420,9 +420,10 @@ impl Scheduler {
     /// Where a try runs, or ran last; none: nowhere.
     pub fn host_of(&self, row: &TaskInstanceRow) -> Option<String> {
         let is_active = row.state.is_active();
-        let attempt = is_active.then(|| {
-            let instance = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };
-            AttemptId { instance, try_number: row.try_number, restart: row.restarts }
+        let attempt = is_active.then(|| AttemptId {
+            instance: row.instance(),
+            try_number: row.try_number,
+            restart: row.restarts,
         });
         let present = attempt.and_then(|attempt| self.executor.host_of(&attempt));
         present.map(|host| host.to_string()).or_else(|| row.hostname.clone())

@@ -161,6 +161,12 @@ pub struct TaskInstanceRow {
     pub hostname: Option<String>,
 }
 
+impl TaskInstanceRow {
+    pub fn instance(&self) -> InstanceKey {
+        InstanceKey { dag_run: self.dag_run, task_id: self.task_id.clone(), map_index: self.map_index }
+    }
+}
+
 /// What a task instance waits for, beside its `wake_at`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitRow {

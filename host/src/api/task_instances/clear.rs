@@ -22,7 +22,6 @@ use crate::{
         time::Timestamp,
     },
     scheduler::ClearRequest,
-    store::InstanceKey,
 };
 
 /// A task, or one instance of a mapped one: `"load"` or `["load", 3]`.
@@ -151,8 +150,7 @@ pub async fn post_clear_task_instances(
     let cleared = api.scheduler.task_clear(request).await?;
     if let Some(note) = body.note.filter(|_| !body.dry_run) {
         for row in &cleared {
-            let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };
-            api.store.task_instance_set_note(&key, Some(&note)).await?;
+            api.store.task_instance_set_note(&row.instance(), Some(&note)).await?;
         }
     }
     Ok(Json(TaskInstanceCollectionResponse::of(&api, cleared).await?))

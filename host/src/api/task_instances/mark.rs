@@ -200,13 +200,11 @@ pub async fn patch(
     };
     Audit::settle();
     for row in found {
-        let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id, map_index: row.map_index };
-        api.store.task_instance_set_note(&key, note.as_deref()).await?;
+        api.store.task_instance_set_note(&row.instance(), note.as_deref()).await?;
     }
     let mut fresh = Vec::with_capacity(rows.len());
     for row in rows {
-        let key = InstanceKey { dag_run: row.dag_run, task_id: row.task_id.clone(), map_index: row.map_index };
-        fresh.push(api.store.task_instance_get(&key).await?.unwrap_or(row));
+        fresh.push(api.store.task_instance_get(&row.instance()).await?.unwrap_or(row));
     }
     Ok(fresh)
 }

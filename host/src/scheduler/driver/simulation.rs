@@ -357,7 +357,7 @@ impl World {
     async fn check_histories(&self) {
         for key in (1..self.store.dag_run_next_key().await.unwrap()).map(DagRunKey) {
             for row in self.store.task_instance_list_of_run(key).await.unwrap() {
-                let instance = InstanceKey { dag_run: key, task_id: row.task_id, map_index: row.map_index };
+                let instance = row.instance();
                 let tries = self.store.history_of(&instance).await;
                 // A try that was to follow and was taken back left the one before it there.
                 let was_taken_back = matches!(row.state, TaskState::Skipped | TaskState::UpstreamFailed);
