@@ -16,7 +16,7 @@ use crate::{
     store::{Commit, InstanceKey, StoreError},
 };
 
-/// Where attempts go. The executor; in tests, a script.
+/// Where attempts go. The executor; in tests a script, which knows of no workers and no limits.
 pub trait Dispatch: Send + 'static {
     /// Starts attempts. Never blocks.
     fn dispatch(&self, assignments: Vec<Assignment>);
@@ -25,21 +25,29 @@ pub trait Dispatch: Send + 'static {
     /// Where an attempt runs; none: it waits, or is over.
     fn host_of(&self, attempt: &AttemptId) -> Option<Arc<str>>;
     /// Forgets what is remembered of an instance's result.
-    fn forget_result(&self, instance: &InstanceKey);
+    fn forget_result(&self, _instance: &InstanceKey) {}
     /// Deletes objects of attempts whose success does not count.
     fn discard(&self, blobs: Vec<String>);
     /// What the workers have room for that serve `queue`; none: its attempts run here.
-    fn room_of(&self, queue: &QueueName) -> Option<Room>;
+    fn room_of(&self, _queue: &QueueName) -> Option<Room> {
+        None
+    }
     /// Whether all workers that serve `queue` are to leave, and take no more.
-    fn is_left(&self, queue: &QueueName) -> bool;
+    fn is_left(&self, _queue: &QueueName) -> bool {
+        false
+    }
     /// Whether the attempt of an instance was dispatched, and no worker of its queue has room for it.
-    fn is_homeless(&self, instance: &InstanceKey) -> bool;
+    fn is_homeless(&self, _instance: &InstanceKey) -> bool {
+        false
+    }
     /// The fleet of pods that serves `queue`.
-    fn fleet_of(&self, queue: &QueueName) -> Option<Fleet>;
+    fn fleet_of(&self, _queue: &QueueName) -> Option<Fleet> {
+        None
+    }
     /// Says what the attempts of a dag may have together, beside what holds for all dags.
-    fn limit_dag(&self, dag_id: &DagId, own: DagLimits);
+    fn limit_dag(&self, _dag_id: &DagId, _own: DagLimits) {}
     /// Forgets a dag that was deleted.
-    fn forget_dag(&self, dag_id: &DagId);
+    fn forget_dag(&self, _dag_id: &DagId) {}
 }
 
 impl Dispatch for Executor {

@@ -29,11 +29,9 @@ use proptest::{
 
 use super::{super::tick::Dispatch, Driver, Heartbeat, Reply, Request};
 use crate::{
-    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
+    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent},
     model::{
-        ids::{DagId, Digest, QueueName},
-        limits::DagLimits,
-        queue::Room,
+        ids::{DagId, Digest},
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::{RunState, RunType, TaskState},
         time::Timestamp,
@@ -146,29 +144,7 @@ impl Dispatch for Script {
         None
     }
 
-    fn forget_result(&self, _: &InstanceKey) {}
-
     fn discard(&self, _: Vec<String>) {}
-
-    fn room_of(&self, _: &QueueName) -> Option<Room> {
-        None
-    }
-
-    fn is_left(&self, _: &QueueName) -> bool {
-        false
-    }
-
-    fn is_homeless(&self, _: &InstanceKey) -> bool {
-        false
-    }
-
-    fn fleet_of(&self, _: &QueueName) -> Option<Fleet> {
-        None
-    }
-
-    fn limit_dag(&self, _: &DagId, _: DagLimits) {}
-
-    fn forget_dag(&self, _: &DagId) {}
 }
 
 fn node(id: &str) -> serde_json::Value {

@@ -22,11 +22,9 @@ use std::{
 
 use super::{Driver, Heartbeat, Reply, Request};
 use crate::{
-    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent, Fleet},
+    executor::{Assignment, AttemptId, AttemptResult, Completion, ExecutorEvent},
     model::{
-        ids::{DagId, QueueName, RunId, TaskId},
-        limits::DagLimits,
-        queue::Room,
+        ids::{DagId, RunId, TaskId},
         spec::{DagSpec, EntrySpec, ModuleSpec},
         state::{RunState, TaskState},
         time::Timestamp,
@@ -52,31 +50,9 @@ impl Dispatch for Script {
         self.0.lock().unwrap().contains_key(&attempt.instance).then(|| "worker-1".into())
     }
 
-    fn forget_result(&self, _: &InstanceKey) {}
-
     fn discard(&self, blobs: Vec<String>) {
         self.1.lock().unwrap().extend(blobs);
     }
-
-    fn room_of(&self, _: &QueueName) -> Option<Room> {
-        None
-    }
-
-    fn is_left(&self, _: &QueueName) -> bool {
-        false
-    }
-
-    fn is_homeless(&self, _: &InstanceKey) -> bool {
-        false
-    }
-
-    fn fleet_of(&self, _: &QueueName) -> Option<Fleet> {
-        None
-    }
-
-    fn limit_dag(&self, _: &DagId, _: DagLimits) {}
-
-    fn forget_dag(&self, _: &DagId) {}
 }
 
 /// A server without runners.
