@@ -99,7 +99,7 @@ impl BackupArgs {
         let (vault, blobs, data_dir) = self.local.open_with_folder().await?;
         let key = if self.with_key { Some(key_of(&data_dir)?) } else { None };
         let plan =
-            Plan { store: &vault.store, data_dir: &data_dir, blobs: &blobs, backups: &backups, key, keep: self.keep };
+            Plan { store: vault.store(), data_dir: &data_dir, blobs: &blobs, backups: &backups, key, keep: self.keep };
         let created = backup::create(&plan, Clock.now()).await.map_err(failed)?;
         let mut object = shown(&created.manifest);
         object["copied"] = created.copied.into();

@@ -10,14 +10,13 @@ use super::{
     local::LocalArgs,
     login::ask_password,
     output::{self, Format, note},
-    services::Vault,
     variables::{Existing, import, read_object, set},
 };
 use crate::{
     model::{ids::ConnectionId, time::Clock},
-    secrets::place,
+    secrets::{SecretString, place},
     store::{ConnectionRow, Like, Order, Page},
-    vault::ImportedConnection as Connection,
+    vault::{ImportedConnection as Connection, Vault},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -166,7 +165,7 @@ fn body(id: &str, connection: &Connection) -> Value {
 /// Stores it in the database itself.
 pub async fn store(id: &str, connection: Connection, vault: &Vault) -> Result<()> {
     let id = ConnectionId::new(id).map_err(|error| CliError::new(Kind::Usage, error))?;
-    let seal = |place: String, text: Option<String>| text.map(|text| vault.secrets.seal(&place, text.as_bytes()));
+    let seal = |place: String, text: Option<String>| text.map(|text| vault.secrets().seal(&place, text.as_bytes()));
     let row = ConnectionRow {
         sealed_password: seal(place::connection_password(&id), connection.password),
         sealed_extra: seal(place::connection_extra(&id), connection.extra),
@@ -179,7 +178,7 @@ pub async fn store(id: &str, connection: Connection, vault: &Vault) -> Result<()
         port: connection.port,
         updated_at: Clock.now(),
     };
-    vault.store.connection_put(&row).await.or_fail(Kind::Failed, || "can't store the connection".into())
+    vault.store().connection_put(&row).await.or_fail(Kind::Failed, || "can't store the connection".into())
 }
 
 /// The connections in `file`; `-` is standard input.
@@ -197,20 +196,19 @@ async fn export(vault: &Vault) -> Result<()> {
     loop {
         let page = Page { limit: 1000, offset: u32::try_from(all.len()).unwrap_or(u32::MAX) };
         let rows = vault
-            .store
+            .store()
             .connection_list(&Like::default(), Order::Ascending, page)
             .await
             .or_fail(Kind::Failed, failed)?
             .items;
         let is_last = rows.len() < 1000;
         for row in rows {
-            let unseal = |place: String, sealed: Option<Vec<u8>>| {
-                let open = |sealed: Vec<u8>| vault.secrets.unseal(&place, &sealed).map(|text| text.expose().to_owned());
-                sealed.map(open).transpose().or_fail(Kind::Failed, failed)
-            };
+            let opened = vault.opened(row).or_fail(Kind::Failed, failed)?;
+            let text = |secret: Option<SecretString>| secret.map(|secret| secret.expose().to_owned());
+            let row = opened.row;
             let connection = Connection {
-                password: unseal(place::connection_password(&row.id), row.sealed_password)?,
-                extra: unseal(place::connection_extra(&row.id), row.sealed_extra)?,
+                password: text(opened.password),
+                extra: text(opened.extra),
                 conn_type: row.conn_type,
                 description: row.description,
                 login: row.login,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::{
     agreement::{Agreement, Role},
     error::{CliError, Kind, OrFail, Result},
-    services::{Vault, open_blobs, write_in_private},
+    services::{open_blobs, open_vault, write_in_private},
     settings::{ServeConfig, SettingArgs, Settings},
 };
-use crate::blobs::Blobs;
+use crate::{blobs::Blobs, vault::Vault};
 
 pub const DATA_DIR_HELP: &str = "The server's data directory [env: AIRLOCK_DATA_DIR] [default: airlock-data]";
 pub const CONFIG_HELP: &str =
@@ -47,7 +47,7 @@ impl LocalArgs {
         let (vault, config) = self.open_with_config().await?;
         let data_dir = folder(&config)?;
         let blobs = open_blobs(&config, &data_dir)?;
-        Agreement::new(vault.store.clone(), blobs.clone(), &config.shown).reach(Role::Waits).await?;
+        Agreement::new(vault.store().clone(), blobs.clone(), &config.shown).reach(Role::Waits).await?;
         Ok((vault, blobs, data_dir))
     }
 
@@ -61,7 +61,7 @@ impl LocalArgs {
                 .hint("name the server's data directory with --data-dir or AIRLOCK_DATA_DIR"));
         }
         write_in_private();
-        Ok((Vault::open(&config, &config.data_dir).await?, config))
+        Ok((open_vault(&config, &config.data_dir).await?, config))
     }
 }
 

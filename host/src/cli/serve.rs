@@ -30,7 +30,7 @@ use super::{
     http::{self, Front},
     log,
     output::print,
-    services::{self, DataDir, MasterKeys, Services, Vault},
+    services::{self, DataDir, MasterKeys, Services},
     settings::{ServeConfig, SettingArgs, Settings},
     tls::Tls,
     worker,
@@ -45,7 +45,7 @@ use crate::{
     store::Store,
     telemetry::Duties,
     ui::{self, UiCache, UiState},
-    vault,
+    vault::{self, Vault},
 };
 
 /// How long the rest may take to end when a part of the server has ended by itself.
@@ -126,7 +126,7 @@ async fn serve_with(config: ServeConfig, may_lead: bool, duties: &Duties) -> Res
     let failed = || "can't use the database".into();
     let is_told =
         !store.is_behind() && (keys.are_there() || vault::is_sealed(&store).await.or_fail(Kind::Failed, failed)?);
-    let vault = if is_told { Some(Vault::of(&config, store.clone(), keys.clone()).await?) } else { None };
+    let vault = if is_told { Some(services::vault_of(&config, store.clone(), keys.clone()).await?) } else { None };
     let agreement = blobs.map(|blobs| Agreement::new(store.clone(), blobs, &config.shown));
     if let Some(agreement) = &agreement {
         agreement.reach(Role::Waits).await?;
@@ -154,7 +154,7 @@ async fn serve_with(config: ServeConfig, may_lead: bool, duties: &Duties) -> Res
 
     let open_vault = async || match vault {
         Some(vault) => Ok(vault),
-        None => Vault::of(&config, store.clone(), keys.clone()).await,
+        None => services::vault_of(&config, store.clone(), keys.clone()).await,
     };
     if store.is_shared() {
         let url = match &config.cluster_url {
@@ -222,9 +222,9 @@ impl Leading {
         (stopping, duties): (&CancellationToken, &Duties),
     ) -> Result<Self> {
         let services = Services::start(config, vault, data_dir, true, duties).await?;
-        let oidc = config.oidc.clone().map(|oidc| Oidc::new(oidc, services.vault.secrets.clone())).transpose();
+        let oidc = config.oidc.clone().map(|oidc| Oidc::new(oidc, services.vault.secrets().clone())).transpose();
         let oidc = oidc.or_fail(Kind::Usage, || "can't sign in by `oidc.issuer`".into())?;
-        let auth = Auth::new(AuthConfig { oidc, ..AuthConfig::default() }, services.vault.store.clone(), Clock);
+        let auth = Auth::new(AuthConfig { oidc, ..AuthConfig::default() }, services.vault.store().clone(), Clock);
         let given = config.admin_password.clone().map(Into::into);
         let password = auth.ensure_admin(given).await.or_fail(Kind::Usage, || "can't make the first admin".into())?;
         let workers = match config.workers_token.clone() {
@@ -236,7 +236,7 @@ impl Leading {
         };
         let pods = match fleets {
             Some((fleets, cluster)) => {
-                let installation = services::installation(&services.vault.store).await?;
+                let installation = services::installation(services.vault.store()).await?;
                 let installation = uuid::Uuid::from_bytes(installation).simple().to_string();
                 Some(Pods::start(fleets, cluster, installation, services.scheduler.clone()))
             }
@@ -352,13 +352,13 @@ fn in_brackets(url: &str) -> Option<String> {
 
 /// The page and the API on one address.
 fn router(services: &Services, auth: &Auth, config: ApiConfig, stopping: &CancellationToken) -> Router {
-    let Services { scheduler, blobs, vault: Vault { store, secrets, values }, .. } = services;
+    let Services { scheduler, blobs, vault, .. } = services;
     let api = api::router(ApiState {
         scheduler: scheduler.clone(),
-        store: store.clone(),
+        store: vault.store().clone(),
         blobs: blobs.clone(),
-        secrets: secrets.clone(),
-        vault: values.clone(),
+        secrets: vault.secrets().clone(),
+        vault: vault.clone(),
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,
@@ -366,10 +366,10 @@ fn router(services: &Services, auth: &Auth, config: ApiConfig, stopping: &Cancel
     });
     let ui = ui::router(UiState {
         scheduler: scheduler.clone(),
-        store: store.clone(),
+        store: vault.store().clone(),
         blobs: blobs.clone(),
-        secrets: secrets.clone(),
-        vault: values.clone(),
+        secrets: vault.secrets().clone(),
+        vault: vault.clone(),
         auth: auth.clone(),
         logs: scheduler.logs().clone(),
         clock: Clock,

@@ -30,7 +30,7 @@ use crate::{
     secrets::{Secrets, SecretsConfig, SecretsError},
     store::{Store, StoreConfig, StorePlace},
     telemetry::{Duties, Telemetry, Traces, TracesConfig},
-    vault::{self, Backend, Environment, Files, HashiCorp, VaultError},
+    vault::{self, Backend, Environment, Files, HashiCorp, Vault, VaultError},
 };
 
 /// Ends of attempts that wait for the scheduler; more make the executor wait.
@@ -89,43 +89,30 @@ fn make(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).or_fail(Kind::Failed, failed)
 }
 
-/// The database and the keys: what commands need that work on the data directory without a server.
-#[derive(Debug, Clone)]
-pub struct Vault {
-    pub store: Store,
-    pub secrets: Secrets,
-    /// Both, and what is kept outside.
-    pub values: vault::Vault,
+/// Opens (and makes, at first) the database and the key in `data_dir`.
+///
+/// # Errors
+/// If either can't be read, or the key is not the one that the data was sealed with.
+pub async fn open_vault(config: &ServeConfig, data_dir: &Path) -> Result<Vault> {
+    let keys = MasterKeys::find(config, data_dir)?;
+    let store = Store::open(&store_config(config, data_dir)).await;
+    vault_of(config, store.or_fail(Kind::Failed, || "can't use the database".into())?, keys).await
 }
 
-impl Vault {
-    /// Opens (and makes, at first) the database and the key in `data_dir`.
-    ///
-    /// # Errors
-    /// If either can't be read, or the key is not the one that the data was sealed with.
-    pub async fn open(config: &ServeConfig, data_dir: &Path) -> Result<Self> {
-        let keys = MasterKeys::find(config, data_dir)?;
-        let store = Store::open(&store_config(config, data_dir)).await;
-        Self::of(config, store.or_fail(Kind::Failed, || "can't use the database".into())?, keys).await
-    }
-
-    /// Makes the keys of an open database ready, whose schema is up to date.
-    ///
-    /// # Errors
-    /// If the key is not the one that the data was sealed with.
-    pub async fn of(config: &ServeConfig, store: Store, keys: MasterKeys) -> Result<Self> {
-        let backends = backends(config)?;
-        let opened = async {
-            let secrets = keys.for_database(&store).await?;
-            let values = vault::Vault::open(store.clone(), secrets.clone(), backends).await?;
-            Ok((secrets, values))
-        };
-        let (secrets, values) = opened.await.map_err(|error| match error {
-            VaultError::Secrets(error) => wrong_key(error),
-            error => CliError::new(Kind::Failed, error),
-        })?;
-        Ok(Self { store, secrets, values })
-    }
+/// Makes the keys of an open database ready, whose schema is up to date.
+///
+/// # Errors
+/// If the key is not the one that the data was sealed with.
+pub async fn vault_of(config: &ServeConfig, store: Store, keys: MasterKeys) -> Result<Vault> {
+    let backends = backends(config)?;
+    let opened = async {
+        let secrets = keys.for_database(&store).await?;
+        Vault::open(store, secrets, backends).await
+    };
+    opened.await.map_err(|error| match error {
+        VaultError::Secrets(error) => wrong_key(error),
+        error => CliError::new(Kind::Failed, error),
+    })
 }
 
 fn wrong_key(error: SecretsError) -> CliError {
@@ -255,7 +242,7 @@ impl Services {
             // A trial is nobody's run.
             Some(url) if timetables => {
                 let headers = config.traces_headers.clone();
-                let installation = installation(&vault.store).await?;
+                let installation = installation(vault.store()).await?;
                 let traces = TracesConfig { url: url.clone(), headers, installation };
                 let (traces, sender) = Traces::start(traces, telemetry.metrics.clone())
                     .or_fail(Kind::Usage, || "can't send traces".into())?;
@@ -280,11 +267,11 @@ impl Services {
             telemetry: telemetry.clone(),
             ..ExecutorConfig::new(data_dir.to_owned())
         };
-        let Vault { store, values, .. } = vault.clone();
-        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), values, events)
+        let store = vault.store().clone();
+        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), vault.clone(), events)
             .or_fail(Kind::Failed, || "can't start the executor".into())?;
         if timetables {
-            vault.store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
+            store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;
         }
         let (backup_failing, backup) = watch::channel(None);
         let scheduler_config = SchedulerConfig {
@@ -305,9 +292,8 @@ impl Services {
                 .or_fail(Kind::Failed, || "can't start the scheduler".into())?;
         // A trial is over soon, and tells nobody.
         let notifier = if timetables {
-            let connections = Connections::new(vault.values.clone());
-            let notifier =
-                Notifier::new(vault.store.clone(), connections, Arc::new(scheduler.clone()), telemetry.metrics.clone());
+            let (store, connections) = (vault.store().clone(), Connections::new(vault.clone()));
+            let notifier = Notifier::new(store, connections, Arc::new(scheduler.clone()), telemetry.metrics.clone());
             let notifier = notifier.or_fail(Kind::Failed, || "can't make requests".into())?;
             Some(duties.spawn("the notifier", notifier.run()))
         } else {
@@ -316,10 +302,10 @@ impl Services {
         let backups = backups.map(|(BackupConfig { schedule, keep, .. }, backups)| {
             let (cron, metrics) = (schedule.clone(), telemetry.metrics.clone());
             let schedule = Schedule { cron, backups, keep: *keep, failing: backup_failing, metrics };
-            let made = backup::on_schedule(vault.store.clone(), data_dir.to_owned(), blobs.clone(), schedule);
+            let made = backup::on_schedule(vault.store().clone(), data_dir.to_owned(), blobs.clone(), schedule);
             duties.spawn("the maker of backups", made)
         });
-        let sealer = timetables.then(|| duties.spawn("who seals anew", vault.values.clone().keep_sealed()));
+        let sealer = timetables.then(|| duties.spawn("who seals anew", vault.clone().keep_sealed()));
         let serves = duties.until_dropped();
         Ok(Self { serves, vault, blobs, scheduler, executor, scheduler_task, notifier, sealer, spans, backups })
     }
@@ -341,7 +327,7 @@ impl Services {
         self.executor.shutdown().await;
         self.blobs.close().await;
         last().await;
-        self.vault.store.close().await;
+        self.vault.store().close().await;
         drop((self.scheduler, self.executor));
         if let Some(spans) = self.spans {
             // They are of use, but not worth waiting for.

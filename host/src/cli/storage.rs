@@ -10,7 +10,7 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     local::{self, LocalArgs},
     output::{Format, note},
-    services::{DataDir, Vault, open_blobs},
+    services::{DataDir, open_blobs},
 };
 use crate::{
     blobs::{BlobInfo, Blobs, keys},
@@ -56,16 +56,16 @@ impl StorageCommand {
         let (vault, config) = local.open_with_config().await?;
         // Of a file nobody else is told; of a server of databases everybody shows who leads.
         let data_dir = DataDir::lock(&local::folder(&config)?)?;
-        if vault.store.is_shared()
-            && let Some(leader) =
-                vault.store.leader().await.or_fail(Kind::Failed, || "can't use the database".into())?
+        let store = vault.store();
+        if store.is_shared()
+            && let Some(leader) = store.leader().await.or_fail(Kind::Failed, || "can't use the database".into())?
         {
             let text =
                 format!("a server leads, at `{}`; it stores objects where the others would not find them", leader.url);
             return Err(CliError::text(Kind::Refused, text).hint("stop all servers, and try again"));
         }
         let blobs = open_blobs(&config, data_dir.path())?;
-        Agreement::new(vault.store, blobs.clone(), &config.shown).adopt().await?;
+        Agreement::new(store.clone(), blobs.clone(), &config.shown).adopt().await?;
         format.object(&json!({"storage": blobs.place()}))?;
         note("`airlock storage check` says whether all objects are there");
         Ok(())
@@ -74,7 +74,7 @@ impl StorageCommand {
     async fn check(local: LocalArgs, repair: bool, format: Format) -> Result<()> {
         let (vault, blobs) = local.open_with_blobs().await?;
         let scratch = tempfile::tempdir().or_fail(Kind::Failed, || "can't make a temporary folder".into())?;
-        let found = Check::new(vault, blobs, repair).run(&scratch.path().join("inventory.db")).await?;
+        let found = Check::new(vault.store().clone(), blobs, repair).run(&scratch.path().join("inventory.db")).await?;
         found.tell(format)
     }
 }
@@ -156,8 +156,8 @@ struct Check {
 }
 
 impl Check {
-    fn new(vault: Vault, blobs: Blobs, repair: bool) -> Self {
-        Self { store: vault.store, blobs, repair, found: Found { is_repaired: repair, ..Found::default() } }
+    fn new(store: Store, blobs: Blobs, repair: bool) -> Self {
+        Self { store, blobs, repair, found: Found { is_repaired: repair, ..Found::default() } }
     }
 
     async fn run(mut self, scratch: &Path) -> Result<Found> {

@@ -9,12 +9,12 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     local::LocalArgs,
     output::{self, Format, note},
-    services::Vault,
     variables::read_object,
 };
 use crate::{
     model::ids::{ConnectionId, VariableKey},
     secrets::place,
+    vault::Vault,
 };
 
 /// Print variables, connections, pools and what is said of dags as one JSON file, by the API of a server.
@@ -82,23 +82,20 @@ async fn reveal(vault: &Vault, variables: &mut [Value], connections: &mut [Value
     for variable in variables {
         let key = variable["key"].as_str().unwrap_or_default();
         let key = VariableKey::new(key).or_fail(Kind::Failed, failed)?;
-        let row = vault.store.variable_get(&key).await.or_fail(Kind::Failed, failed)?;
+        let row = vault.store().variable_get(&key).await.or_fail(Kind::Failed, failed)?;
         let row = row.ok_or_else(|| missing(&format!("variable `{key}`")))?;
-        let value = vault.secrets.unseal(&place::variable(&key), &row.sealed).or_fail(Kind::Failed, failed)?;
+        let value = vault.secrets().unseal(&place::variable(&key), &row.sealed).or_fail(Kind::Failed, failed)?;
         variable["value"] = value.expose().into();
     }
     for connection in connections {
         let id = connection["connection_id"].as_str().unwrap_or_default();
         let id = ConnectionId::new(id).or_fail(Kind::Failed, failed)?;
-        let row = vault.store.connection_get(&id).await.or_fail(Kind::Failed, failed)?;
+        let row = vault.store().connection_get(&id).await.or_fail(Kind::Failed, failed)?;
         let row = row.ok_or_else(|| missing(&format!("connection `{id}`")))?;
-        for (field, place, sealed) in [
-            ("password", place::connection_password(&id), &row.sealed_password),
-            ("extra", place::connection_extra(&id), &row.sealed_extra),
-        ] {
-            if let Some(sealed) = sealed {
-                let value = vault.secrets.unseal(&place, sealed).or_fail(Kind::Failed, failed)?;
-                connection[field] = value.expose().into();
+        let opened = vault.opened(row).or_fail(Kind::Failed, failed)?;
+        for (field, secret) in [("password", opened.password), ("extra", opened.extra)] {
+            if let Some(secret) = secret {
+                connection[field] = secret.expose().into();
             }
         }
     }

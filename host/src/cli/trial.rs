@@ -17,7 +17,7 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     log,
     output::{self, Format},
-    services::{Services, Vault},
+    services::{Services, open_vault},
     settings::ServeConfig,
     tasks::event_with_fields,
     variables,
@@ -69,7 +69,7 @@ impl TestArgs {
         let folder = TempDir::with_prefix("airlock-test-")?;
         let config = ServeConfig::of_trial(folder.path(), self.allow_private)?;
         log::start(&config);
-        let vault = Vault::open(&config, folder.path()).await?;
+        let vault = open_vault(&config, folder.path()).await?;
         for variable in self.variables.as_deref().map(variables::read).transpose()?.unwrap_or_default() {
             variable.put(&vault).await?;
         }
@@ -113,7 +113,7 @@ impl TestArgs {
                 Ok(Err(RecvError::Closed)) => return Err(CliError::text(Kind::Failed, "the scheduler ended")),
                 Ok(Err(RecvError::Lagged(_))) | Err(_) => {}
             }
-            let row = services.vault.store.dag_run_get_by_key(run.key).await.or_fail(Kind::Failed, store_failed)?;
+            let row = services.vault.store().dag_run_get_by_key(run.key).await.or_fail(Kind::Failed, store_failed)?;
             if let Some(row) = row.filter(|row| row.state.is_finished()) {
                 break row.state;
             }
@@ -131,7 +131,7 @@ impl TestArgs {
         state: RunState,
         format: Format,
     ) -> Result<()> {
-        let rows = services.vault.store.task_instance_list_of_run(key).await.or_fail(Kind::Failed, store_failed)?;
+        let rows = services.vault.store().task_instance_list_of_run(key).await.or_fail(Kind::Failed, store_failed)?;
         let rows: Vec<_> = rows
             .iter()
             .map(|row| {
@@ -212,7 +212,7 @@ pub async fn next_runs(
     let folder = TempDir::with_prefix("airlock-test-")?;
     let config = ServeConfig::of_trial(folder.path(), false)?;
     log::start(&config);
-    let vault = Vault::open(&config, folder.path()).await?;
+    let vault = open_vault(&config, folder.path()).await?;
     let services = Services::start(&config, vault, folder.path(), false, &Duties::default()).await?;
     let scheduler = &services.scheduler;
     let runs = match deploy(scheduler, files, &dag_id).await {

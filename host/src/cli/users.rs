@@ -62,7 +62,7 @@ enum UsersCommand {
 impl UsersArgs {
     pub async fn run(self, format: Format) -> Result<()> {
         let vault = self.local.open().await?;
-        let auth = Auth::new(AuthConfig::default(), vault.store, Clock);
+        let auth = Auth::new(AuthConfig::default(), vault.store().clone(), Clock);
         let password_of = |username: &str| ask_password(&format!("New password of {username}: "));
         match self.command {
             UsersCommand::List => {

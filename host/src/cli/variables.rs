@@ -14,12 +14,12 @@ use super::{
     error::{CliError, Kind, OrFail, Result},
     local::LocalArgs,
     output::{self, Format, note},
-    services::Vault,
 };
 use crate::{
     model::{ids::VariableKey, time::Clock},
     secrets::place,
     store::{Like, Order, Page, VariableRow},
+    vault::Vault,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -140,9 +140,9 @@ impl Variable {
     /// Stores it in the database itself.
     pub async fn put(self, vault: &Vault) -> Result<()> {
         let key = VariableKey::new(&self.key).map_err(|error| CliError::new(Kind::Usage, error))?;
-        let sealed = vault.secrets.seal(&place::variable(&key), self.value.as_bytes());
+        let sealed = vault.secrets().seal(&place::variable(&key), self.value.as_bytes());
         let row = VariableRow { key, sealed, description: self.description, updated_at: Clock.now() };
-        vault.store.variable_put(&row).await.or_fail(Kind::Failed, || "can't store the variable".into())
+        vault.store().variable_put(&row).await.or_fail(Kind::Failed, || "can't store the variable".into())
     }
 }
 
@@ -181,14 +181,15 @@ async fn export(vault: &Vault) -> Result<()> {
     loop {
         let page = Page { limit: 1000, offset: u32::try_from(all.len()).unwrap_or(u32::MAX) };
         let rows = vault
-            .store
+            .store()
             .variable_list(&Like::default(), Order::Ascending, page)
             .await
             .or_fail(Kind::Failed, failed)?
             .items;
         let is_last = rows.len() < 1000;
         for row in rows {
-            let value = vault.secrets.unseal(&place::variable(&row.key), &row.sealed).or_fail(Kind::Failed, failed)?;
+            let value =
+                vault.secrets().unseal(&place::variable(&row.key), &row.sealed).or_fail(Kind::Failed, failed)?;
             let key = row.key.as_str().to_owned();
             let variable = Variable { key, value: value.expose().to_owned(), description: row.description };
             all.extend([variable.exported()]);
