@@ -144,6 +144,13 @@ pub struct ApiState {
     pub config: ApiConfig,
 }
 
+impl ApiState {
+    pub fn new(scheduler: Scheduler, blobs: Blobs, vault: Vault, auth: Auth, config: ApiConfig) -> Self {
+        let (store, secrets, logs) = (vault.store().clone(), vault.secrets().clone(), scheduler.logs().clone());
+        Self { scheduler, store, blobs, secrets, vault, auth, logs, clock: Clock, config }
+    }
+}
+
 /// The state of all handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);

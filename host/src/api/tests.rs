@@ -107,7 +107,7 @@ impl TestApi {
             binary: Some("/bin/false".into()),
             ..ExecutorConfig::new(folder.path().to_owned())
         };
-        let vault = Vault::new(store.clone(), secrets.clone());
+        let vault = Vault::new(store.clone(), secrets);
         let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
         let (scheduler, task) =
             Scheduler::start(scheduler_config, store.clone(), blobs.clone(), executor, receiver).await.unwrap();
@@ -115,14 +115,10 @@ impl TestApi {
         let auth = Auth::new(config, store.clone(), Clock);
         assert!(auth.ensure_admin(Some(SecretString::from(PASSWORD.to_owned()))).await.unwrap().is_none());
 
-        let logs = scheduler.logs().clone();
-        let config = ApiConfig::default();
-        let (kept, kept_scheduler) = (store.clone(), scheduler.clone());
-        let state = ApiState { scheduler, store, blobs, secrets, vault, auth, logs, clock: Clock, config };
         let mut api = Self {
-            router: router(state),
-            store: kept,
-            scheduler: kept_scheduler,
+            router: router(ApiState::new(scheduler.clone(), blobs, vault, auth, ApiConfig::default())),
+            store,
+            scheduler,
             token: String::new(),
             _scheduler: task,
             _folder: folder,

@@ -44,7 +44,7 @@ use crate::{
     secrets::SecretString,
     store::Store,
     telemetry::Duties,
-    ui::{self, UiCache, UiState},
+    ui::{self, UiState},
     vault::{self, Vault},
 };
 
@@ -353,31 +353,10 @@ fn in_brackets(url: &str) -> Option<String> {
 /// The page and the API on one address.
 fn router(services: &Services, auth: &Auth, config: ApiConfig, stopping: &CancellationToken) -> Router {
     let Services { scheduler, blobs, vault, .. } = services;
-    let api = api::router(ApiState {
-        scheduler: scheduler.clone(),
-        store: vault.store().clone(),
-        blobs: blobs.clone(),
-        secrets: vault.secrets().clone(),
-        vault: vault.clone(),
-        auth: auth.clone(),
-        logs: scheduler.logs().clone(),
-        clock: Clock,
-        config,
-    });
-    let ui = ui::router(UiState {
-        scheduler: scheduler.clone(),
-        store: vault.store().clone(),
-        blobs: blobs.clone(),
-        secrets: vault.secrets().clone(),
-        vault: vault.clone(),
-        auth: auth.clone(),
-        logs: scheduler.logs().clone(),
-        clock: Clock,
-        stopping: stopping.clone(),
-        shapes: UiCache::default(),
-    });
+    let state = ApiState::new(scheduler.clone(), blobs.clone(), vault.clone(), auth.clone(), config);
+    let ui = ui::router(UiState::new(&state, stopping.clone()));
     let measured = from_fn_with_state(scheduler.metrics().clone(), api::guard::measure);
-    api.merge(ui).layer(from_fn(api::guard::ask)).layer(measured)
+    api::router(state).merge(ui).layer(from_fn(api::guard::ask)).layer(measured)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {

@@ -48,7 +48,7 @@ use self::{
 };
 use crate::{
     api::{
-        audit,
+        ApiState, audit,
         held::hold,
         identity::{Denied, same_origin},
         permit::permit,
@@ -90,13 +90,26 @@ pub struct UiState {
     pub clock: Clock,
     /// Ends the streams of open pages, so that a server can stop.
     pub stopping: CancellationToken,
-    pub shapes: UiCache,
+    pub shapes: Shapes,
 }
 
-/// What the page remembers between requests.
-pub type UiCache = Shapes;
-
 impl UiState {
+    /// What the API works with, too.
+    pub fn new(api: &ApiState, stopping: CancellationToken) -> Self {
+        Self {
+            scheduler: api.scheduler.clone(),
+            store: api.store.clone(),
+            blobs: api.blobs.clone(),
+            secrets: api.secrets.clone(),
+            vault: api.vault.clone(),
+            auth: api.auth.clone(),
+            logs: api.logs.clone(),
+            clock: api.clock,
+            stopping,
+            shapes: Shapes::default(),
+        }
+    }
+
     async fn dag(&self, dag_id: &DagId) -> Result<DagRow, UiError> {
         self.store.dag_get(dag_id).await?.ok_or_else(|| UiError::NotFound(format!("dag `{dag_id}` does not exist")))
     }

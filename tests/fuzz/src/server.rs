@@ -18,7 +18,7 @@ use airlock::{
     scheduler::{Scheduler, SchedulerConfig, SchedulerTask},
     secrets::{SecretString, Secrets, SecretsConfig},
     store::{Commit, DagRunKey, DagRunNew, Deploy, Store, StoreConfig, StorePlace, Synchronous},
-    ui::{self, UiCache, UiState},
+    ui::{self, UiState},
     vault::Vault,
 };
 use axum::{
@@ -152,37 +152,15 @@ async fn serve(folder: &std::path::Path) -> (Router, Auth, SchedulerTask) {
     let (events, receiver) = mpsc::channel(16);
     // No task is started: the dag is paused, and there is nothing that could run one.
     let config = ExecutorConfig { binary: Some("/bin/false".into()), ..ExecutorConfig::new(folder.to_owned()) };
-    let vault = Vault::new(store.clone(), secrets.clone());
+    let vault = Vault::new(store.clone(), secrets);
     let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
     let (scheduler, task) =
         Scheduler::start(SchedulerConfig::default(), store.clone(), blobs.clone(), executor, receiver).await.unwrap();
     let config = AuthConfig { password: PasswordRules { memory_kib: 64, passes: 1 }, ..AuthConfig::default() };
-    let auth = Auth::new(config, store.clone(), Clock);
+    let auth = Auth::new(config, store, Clock);
     auth.ensure_admin(Some(SecretString::from(PASSWORD.to_owned()))).await.unwrap();
-    let logs = scheduler.logs().clone();
-    let page = ui::router(UiState {
-        scheduler: scheduler.clone(),
-        store: store.clone(),
-        blobs: blobs.clone(),
-        secrets: secrets.clone(),
-        vault: vault.clone(),
-        auth: auth.clone(),
-        logs: logs.clone(),
-        clock: Clock,
-        stopping: CancellationToken::new(),
-        shapes: UiCache::default(),
-    });
-    let state = ApiState {
-        scheduler,
-        store,
-        blobs,
-        secrets,
-        vault,
-        auth: auth.clone(),
-        logs,
-        clock: Clock,
-        config: ApiConfig::default(),
-    };
+    let state = ApiState::new(scheduler, blobs, vault, auth.clone(), ApiConfig::default());
+    let page = ui::router(UiState::new(&state, CancellationToken::new()));
     (api::router(state).merge(page), auth, task)
 }
 

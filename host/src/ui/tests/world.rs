@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 
 use super::{dags::module, runs::seed};
 use crate::{
+    api::{ApiConfig, ApiState},
     auth::{Auth, AuthConfig, SessionKind},
     blobs::Blobs,
     executor::{Executor, ExecutorConfig},
@@ -45,7 +46,6 @@ pub struct World {
 impl World {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Clock;
         let store = Store::open(&StoreConfig::of_test(folder.path()).await).await.unwrap();
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let blobs = Blobs::in_memory();
@@ -57,7 +57,7 @@ impl World {
         // No attempt is ever made: the runner is none.
         let config =
             ExecutorConfig { binary: Some("/bin/false".into()), ..ExecutorConfig::new(folder.path().to_owned()) };
-        let vault = crate::vault::Vault::new(store.clone(), secrets.clone());
+        let vault = crate::vault::Vault::new(store.clone(), secrets);
         let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
         let config = SchedulerConfig { timetables: false, ..SchedulerConfig::default() };
         let (scheduler, task) =
@@ -65,21 +65,11 @@ impl World {
         for version in &versions {
             seed(&store, &blobs, &version.dag_id, version.version).await;
         }
-        let auth = Auth::new(AuthConfig::default(), store.clone(), clock);
+        let auth = Auth::new(AuthConfig::default(), store, Clock);
         auth.user_create("ada", Some("a long password"), Role::Admin, Vec::new()).await.unwrap();
         let session = auth.open("ada", SessionKind::Cookie).await.unwrap();
-        let ui = UiState {
-            logs: scheduler.logs().clone(),
-            scheduler,
-            store,
-            blobs,
-            secrets,
-            vault,
-            auth,
-            clock,
-            stopping: tokio_util::sync::CancellationToken::new(),
-            shapes: crate::ui::UiCache::default(),
-        };
+        let api = ApiState::new(scheduler, blobs, vault, auth, ApiConfig::default());
+        let ui = UiState::new(&api, tokio_util::sync::CancellationToken::new());
         Self {
             router: router(ui.clone()),
             ui,
