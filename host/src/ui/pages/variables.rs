@@ -61,7 +61,8 @@ async fn find(ui: &UiState, key: &str) -> Result<VariableRow, UiError> {
     ui.store.variable_get(&VariableKey::new(key)?).await?.ok_or_else(|| VARIABLES.missing(key))
 }
 
-fn form(frame: Frame, is_new: bool, typed: VariableForm, wrong: Option<Wrong>) -> FormView {
+fn form(frame: Frame, typed: VariableForm, wrong: Option<Wrong>) -> FormView {
+    let is_new = typed.is_new;
     let value =
         SettingField::new(SettingKind::Area, "value", "Value", "").lost(wrong.is_some() && !typed.value.is_empty());
     let fields = vec![
@@ -75,12 +76,12 @@ fn form(frame: Frame, is_new: bool, typed: VariableForm, wrong: Option<Wrong>) -
 
 /// `GET /variables/edit`: a new one, or `?key=...`.
 pub async fn edit(State(ui): State<UiState>, frame: Frame, Query(query): Query<KeyQuery>) -> Result<Response, UiError> {
-    let mut typed = VariableForm { key: query.key, ..VariableForm::default() };
-    let is_new = typed.key.is_empty();
-    if !is_new {
-        typed.description = find(&ui, &typed.key).await?.description.unwrap_or_default();
+    if query.key.is_empty() {
+        return Ok(page(&form(frame, VariableForm { is_new: true, ..VariableForm::default() }, None)));
     }
-    Ok(page(&form(frame, is_new, typed, None)))
+    let description = find(&ui, &query.key).await?.description.unwrap_or_default();
+    let typed = VariableForm { key: query.key, description, ..VariableForm::default() };
+    Ok(page(&form(frame, typed, None)))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,10 +103,7 @@ pub async fn save(
     Form(mut typed): Form<VariableForm>,
 ) -> Result<Response, UiError> {
     typed.value = lines(&typed.value);
-    let refuse = |frame, typed: VariableForm, wrong| {
-        let is_new = typed.is_new;
-        Ok(form(frame, is_new, typed, Some(wrong)).refused())
-    };
+    let refuse = |frame, typed, wrong| Ok(form(frame, typed, Some(wrong)).refused());
     let key = match VariableKey::new(typed.key.trim()) {
         Ok(key) => key,
         Err(error) => return refuse(frame, typed, Wrong::at("key", error)),
@@ -116,9 +114,7 @@ pub async fn save(
     }
     let known = ui.store.variable_get(&key).await?;
     let sealed = match (&known, typed.value.as_str()) {
-        (Some(_), _) if typed.is_new => {
-            return refuse(frame, typed, VARIABLES.taken(key.as_str()));
-        }
+        (Some(_), _) if typed.is_new => return refuse(frame, typed, VARIABLES.taken(key.as_str())),
         (Some(known), "") => known.sealed.clone(),
         (None, "") => return refuse(frame, typed, Wrong::at("value", "a new variable needs a value")),
         (_, value) => ui.secrets.seal(&place::variable(&key), value.as_bytes()),
