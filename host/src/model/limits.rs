@@ -116,6 +116,17 @@ impl DagLimits {
         said.filter(|limit| *limit > 0)
     }
 
+    /// Lets through `amount` of `resource`, had in a day.
+    ///
+    /// # Errors
+    /// With the limit that it is over.
+    fn check_day(self, resource: Resource, amount: u64) -> Result<(), u32> {
+        match self.per_day(resource).filter(|limit| amount > u64::from(*limit) * resource.unit()) {
+            Some(limit) => Err(limit),
+            None => Ok(()),
+        }
+    }
+
     /// Whether something is limited by day.
     pub fn has_day(self) -> bool {
         Resource::ALL.into_iter().any(|resource| self.per_day(resource).is_some())
@@ -181,12 +192,8 @@ impl Spent {
     /// # Errors
     /// With the limit that it would be over; then nothing was counted.
     pub fn spend(&mut self, limits: DagLimits, resource: Resource, amount: u64, now: Timestamp) -> Result<(), u32> {
-        let mut spent = self.at(now);
-        let all = spent.of(resource).saturating_add(amount);
-        if let Some(limit) = limits.per_day(resource).filter(|limit| all > u64::from(*limit) * resource.unit()) {
-            return Err(limit);
-        }
-        spent.amounts[resource as usize] = all;
+        let mut spent = *self;
+        spent.had(limits, resource, amount, now)?;
         *self = spent;
         Ok(())
     }
@@ -199,10 +206,7 @@ impl Spent {
         *self = self.at(now);
         let all = self.of(resource).saturating_add(amount);
         self.amounts[resource as usize] = all;
-        match limits.per_day(resource).filter(|limit| all > u64::from(*limit) * resource.unit()) {
-            Some(limit) => Err(limit),
-            None => Ok(()),
-        }
+        limits.check_day(resource, all)
     }
 
     /// Lets through who may have more of `resource`.
@@ -210,11 +214,7 @@ impl Spent {
     /// # Errors
     /// With the limit that is reached.
     pub fn left(&self, limits: DagLimits, resource: Resource, now: Timestamp) -> Result<(), u32> {
-        let all = self.at(now).of(resource);
-        match limits.per_day(resource).filter(|limit| all >= u64::from(*limit) * resource.unit()) {
-            Some(limit) => Err(limit),
-            None => Ok(()),
-        }
+        limits.check_day(resource, self.at(now).of(resource).saturating_add(1))
     }
 }
 
