@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Listed, MAX_PAGE, Page, Store, StoreError, dag_permission,
-    db::{self, FromRow, Row},
+    db::{self, FromRow, from_row},
 };
 use crate::model::{dag_access::DagAccess, role::Role, time::Timestamp};
 
@@ -54,20 +54,7 @@ impl ApiTokenNew {
     }
 }
 
-impl FromRow for ApiTokenRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.try_get("id")?,
-            username: row.try_get("username")?,
-            name: row.try_get("name")?,
-            role: row.try_get("role")?,
-            created_at: row.try_get("created_at")?,
-            created_by: row.try_get("created_by")?,
-            expires_at: row.try_get("expires_at")?,
-            last_used_at: row.try_get("last_used_at")?,
-        })
-    }
-}
+from_row!(ApiTokenRow { id, username, name, role, created_at, created_by, expires_at, last_used_at });
 
 impl Store {
     /// Stores a token unless its user has `limit` already; whether it was stored.

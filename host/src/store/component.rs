@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     ComponentRow, Listed, MAX_PAGE, Page, Store, StoreError,
     codec::{self, unpack},
-    db::{self, Builder, FromRow, Row, each},
+    db::{self, Builder, FromRow, Row, each, from_row},
     filter::{counting, push_count_end, push_dags, push_page},
 };
 use crate::model::{
@@ -26,19 +26,7 @@ struct Component {
     dag_count: Option<i64>,
 }
 
-impl FromRow for Component {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            digest: row.try_get("digest")?,
-            size_bytes: row.try_get("size_bytes")?,
-            uploaded_at: row.try_get("uploaded_at")?,
-            uploaded_by: row.try_get("uploaded_by")?,
-            module: row.try_get("module")?,
-            signer: row.try_get("signer")?,
-            dag_count: row.try_get("dag_count")?,
-        })
-    }
-}
+from_row!(Component { digest, size_bytes, uploaded_at, uploaded_by, module, signer, dag_count });
 
 impl Store {
     pub async fn component_get(&self, digest: Digest) -> Result<Option<ComponentRow>, StoreError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Audit, Store, StoreError, Transaction,
     codec::json,
-    db::{self, FromRow, Row, each},
+    db::{self, each, from_row},
 };
 use crate::model::{
     grants::{Decisions, Grant, GrantError, GrantsPolicy},
@@ -34,16 +34,7 @@ pub enum GrantsChanged {
     Refused(GrantError),
 }
 
-impl FromRow for DagGrantRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            request: row.try_get("request")?,
-            is_approved: row.try_get("is_approved")?,
-            decided_at: row.try_get("decided_at")?,
-            decided_by: row.try_get("decided_by")?,
-        })
-    }
-}
+from_row!(DagGrantRow { request, is_approved, decided_at, decided_by });
 
 /// A row of a dag's policy, or of a decision about it: one of the two is there.
 type PartOfDecisions = (DagId, Option<GrantsPolicy>, Option<Grant>, Option<bool>);

@@ -14,7 +14,7 @@ use sqlx::{
 use super::{
     DagRunKey, Store, StoreError,
     codec::json,
-    db::{self, Connection, FromRow, Pool, Row},
+    db::{self, Connection, Pool, from_row},
 };
 use crate::model::{ids::Digest, time::Timestamp};
 
@@ -65,17 +65,7 @@ pub struct NamedBlob {
     pub map_index: i32,
 }
 
-impl FromRow for NamedBlob {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            blob: row.try_get("blob")?,
-            kind: row.try_get("kind")?,
-            dag_run: row.try_get("dag_run")?,
-            task_id: row.try_get("task_id")?,
-            map_index: row.try_get("map_index")?,
-        })
-    }
-}
+from_row!(NamedBlob { blob, kind, dag_run, task_id, map_index });
 
 /// An object that a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,11 +75,7 @@ pub struct KeptBlob {
     pub sha256: Digest,
 }
 
-impl FromRow for KeptBlob {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self { blob: row.try_get("blob")?, size_bytes: row.try_get("size_bytes")?, sha256: row.try_get("sha256")? })
-    }
-}
+from_row!(KeptBlob { blob, size_bytes, sha256 });
 
 /// The scratch database. Its file is the caller's to delete.
 #[derive(Debug)]

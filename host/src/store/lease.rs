@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Store, StoreError, Writer,
-    db::{self, FromRow, Row},
+    db::{self, from_row},
     schema,
 };
 use crate::model::time::Timestamp;
@@ -65,11 +65,7 @@ impl Fence {
     }
 }
 
-impl FromRow for Leader {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self { holder: row.try_get("holder")?, url: row.try_get("url")?, epoch: row.try_get("epoch")? })
-    }
-}
+from_row!(Leader { holder, url, epoch });
 
 impl Store {
     /// Whether other processes may use the database, so that a lease is needed.

@@ -2,7 +2,7 @@
 
 use super::{
     InstanceKey, Store, StoreError,
-    db::{self, FromRow, Row},
+    db::{self, from_row},
 };
 use crate::model::time::Timestamp;
 
@@ -16,17 +16,7 @@ pub struct RecordingRow {
     pub blob: String,
 }
 
-impl FromRow for RecordingRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            instance: InstanceKey::from_row(row)?,
-            try_number: row.try_get("try_number")?,
-            size_bytes: row.try_get("size_bytes")?,
-            created_at: row.try_get("created_at")?,
-            blob: row.try_get("blob")?,
-        })
-    }
-}
+from_row!(RecordingRow { try_number, size_bytes, created_at, blob, ..instance });
 
 impl Store {
     /// An instance's recordings, of the last try first; at most 1,000.

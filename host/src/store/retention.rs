@@ -3,7 +3,7 @@
 use super::{
     DagRunKey, DagVersionKey, Store, StoreError,
     codec::json,
-    db::{self, FromRow, QueryAs, Row, each},
+    db::{self, QueryAs, each, from_row},
     deletion::{self, Swept},
 };
 use crate::model::{
@@ -55,23 +55,9 @@ pub struct RetentionSize {
     pub log_bytes: i64,
 }
 
-impl FromRow for EndedRun {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            key: row.try_get("key")?,
-            run_id: row.try_get("run_id")?,
-            logical_date: row.try_get("logical_date")?,
-            end_date: row.try_get("end_date")?,
-            is_held: row.try_get("is_held")?,
-        })
-    }
-}
+from_row!(EndedRun { key, run_id, logical_date, end_date, is_held });
 
-impl FromRow for Place {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self { end_date: row.try_get("end_date")?, key: row.try_get("key")? })
-    }
-}
+from_row!(Place { end_date, key });
 
 /// How far a part of the dag `$1` was deleted.
 fn deleted_get(part: Part) -> QueryAs<Place> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ConnectionHead, ConnectionRow, Like, Listed, MAX_PAGE, Order, Page, PoolRow, PoolUse, Query, SessionRow, Store,
     StoreError, UserRow, VariableHead, VariableRow, dag_permission,
-    db::{self, Builder, FromRow, Row, each},
+    db::{self, Builder, FromRow, Row, each, from_row},
     filter::{counting, push_count_end, push_like, push_page},
 };
 use crate::model::{
@@ -17,57 +17,24 @@ use crate::model::{
     time::Timestamp,
 };
 
-impl FromRow for VariableRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            key: row.try_get("key")?,
-            sealed: row.try_get("sealed")?,
-            description: row.try_get("description")?,
-            updated_at: row.try_get("updated_at")?,
-        })
-    }
-}
+from_row!(VariableRow { key, sealed, description, updated_at });
 
-impl FromRow for VariableHead {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            key: row.try_get("key")?,
-            description: row.try_get("description")?,
-            updated_at: row.try_get("updated_at")?,
-        })
-    }
-}
+from_row!(VariableHead { key, description, updated_at });
 
-impl FromRow for ConnectionHead {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.try_get("id")?,
-            conn_type: row.try_get("conn_type")?,
-            description: row.try_get("description")?,
-            host: row.try_get("host")?,
-            login: row.try_get("login")?,
-            port: row.try_get("port")?,
-            has_password: row.try_get("has_password")?,
-        })
-    }
-}
+from_row!(ConnectionHead { id, conn_type, description, host, login, port, has_password });
 
-impl FromRow for ConnectionRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.try_get("id")?,
-            conn_type: row.try_get("conn_type")?,
-            description: row.try_get("description")?,
-            host: row.try_get("host")?,
-            schema: row.try_get("schema")?,
-            login: row.try_get("login")?,
-            port: row.try_get("port")?,
-            sealed_password: row.try_get("sealed_password")?,
-            sealed_extra: row.try_get("sealed_extra")?,
-            updated_at: row.try_get("updated_at")?,
-        })
-    }
-}
+from_row!(ConnectionRow {
+    id,
+    conn_type,
+    description,
+    host,
+    schema,
+    login,
+    port,
+    sealed_password,
+    sealed_extra,
+    updated_at
+});
 
 impl FromRow for UserRow {
     fn from_row(row: &Row) -> sqlx::Result<Self> {
@@ -99,16 +66,7 @@ impl FromRow for SessionRow {
     }
 }
 
-impl FromRow for PoolRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            name: row.try_get("name")?,
-            slots: row.try_get("slots")?,
-            description: row.try_get("description")?,
-            include_deferred: row.try_get("include_deferred")?,
-        })
-    }
-}
+from_row!(PoolRow { name, slots, description, include_deferred });
 
 impl VariableRow {
     /// Stores it, or replaces that of the same name.

@@ -7,7 +7,7 @@ use super::{
     TaskInstanceRow,
     codec::json,
     dag_run::push_version_numbers,
-    db::{self, Builder, FromRow, Row, each},
+    db::{self, Builder, FromRow, Row, each, from_row},
     filter::{
         counting, push_any, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range,
         push_words,
@@ -114,15 +114,7 @@ impl Walk for TaskInstanceFilter {
     }
 }
 
-impl FromRow for InstanceKey {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            dag_run: row.try_get("dag_run")?,
-            task_id: row.try_get("task_id")?,
-            map_index: row.try_get("map_index")?,
-        })
-    }
-}
+from_row!(InstanceKey { dag_run, task_id, map_index });
 
 impl FromRow for TaskInstanceRow {
     fn from_row(row: &Row) -> sqlx::Result<Self> {

@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    db::{self, FromRow, Row},
+    db::{self, from_row},
 };
 use crate::model::{ids::DagId, time::Timestamp};
 
@@ -15,16 +15,7 @@ pub struct WebhookRow {
     pub created_by: String,
 }
 
-impl FromRow for WebhookRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            dag_id: row.try_get("dag_id")?,
-            sealed: row.try_get("sealed")?,
-            created_at: row.try_get("created_at")?,
-            created_by: row.try_get("created_by")?,
-        })
-    }
-}
+from_row!(WebhookRow { dag_id, sealed, created_at, created_by });
 
 impl Store {
     pub async fn webhook_get(&self, dag_id: &DagId) -> Result<Option<WebhookRow>, StoreError> {

@@ -5,7 +5,7 @@ use super::{
     XComValue,
     codec::json,
     commit::key,
-    db::{self, Builder, FromRow, Row, each},
+    db::{self, Builder, FromRow, Row, each, from_row},
     filter::{Like, counting, push_count_end, push_dags, push_like, push_page, push_range},
 };
 use crate::model::{
@@ -32,21 +32,7 @@ pub struct XComFilter {
     pub run_after: Range,
 }
 
-impl FromRow for XComRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            instance: InstanceKey::from_row(row)?,
-            dag_id: row.try_get("dag_id")?,
-            run_id: row.try_get("run_id")?,
-            logical_date: row.try_get("logical_date")?,
-            run_after: row.try_get("run_after")?,
-            key: row.try_get("key")?,
-            media_type: row.try_get("media_type")?,
-            size_bytes: row.try_get("size_bytes")?,
-            created_at: row.try_get("created_at")?,
-        })
-    }
-}
+from_row!(XComRow { dag_id, run_id, logical_date, run_after, key, media_type, size_bytes, created_at, ..instance });
 
 impl FromRow for XComValue {
     fn from_row(row: &Row) -> sqlx::Result<Self> {
@@ -59,20 +45,7 @@ impl FromRow for XComValue {
     }
 }
 
-impl FromRow for ArtifactRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            instance: InstanceKey::from_row(row)?,
-            try_number: row.try_get("try_number")?,
-            name: row.try_get("name")?,
-            media_type: row.try_get("media_type")?,
-            size_bytes: row.try_get("size_bytes")?,
-            sha256: row.try_get("sha256")?,
-            blob: row.try_get("blob")?,
-            created_at: row.try_get("created_at")?,
-        })
-    }
-}
+from_row!(ArtifactRow { try_number, name, media_type, size_bytes, sha256, blob, created_at, ..instance });
 
 impl Store {
     /// XComs without their values, by run, task, map index and key.

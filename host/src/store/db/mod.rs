@@ -12,6 +12,7 @@ mod value;
 pub use connection::{Connection, Executor, Pool};
 pub(super) use query::each;
 pub use query::{Builder, Query, QueryAs, Sql, patiently, query, query_as, query_scalar};
+pub(super) use row::from_row;
 pub use row::{FromRow, Row};
 pub use slow::slow_statements;
 pub use value::{Bind, Json, Raw, Read, Value};

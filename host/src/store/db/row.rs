@@ -55,6 +55,21 @@ pub trait FromRow: Sized {
     fn from_row(row: &Row) -> sqlx::Result<Self>;
 }
 
+/// Reads a row into a struct, each field from the column of its name; the field behind `..` is read from the whole row.
+macro_rules! from_row {
+    ($type:ident { $($field:ident),+ $(, ..$part:ident)? $(,)? }) => {
+        impl $crate::store::db::FromRow for $type {
+            fn from_row(row: &$crate::store::db::Row) -> sqlx::Result<Self> {
+                Ok(Self {
+                    $($field: row.try_get(stringify!($field))?,)+
+                    $($part: $crate::store::db::FromRow::from_row(row)?,)?
+                })
+            }
+        }
+    };
+}
+pub(in crate::store) use from_row;
+
 macro_rules! tuple {
     ($($type:ident $place:literal),*) => {
         impl<$($type: Read),*> FromRow for ($($type,)*) {
