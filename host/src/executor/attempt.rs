@@ -193,6 +193,29 @@ pub struct Completion {
     pub ended_at: Timestamp,
 }
 
+impl Completion {
+    /// An end that leaves nothing behind.
+    pub fn new(id: AttemptId, result: AttemptResult, started_at: Timestamp, ended_at: Timestamp) -> Self {
+        Self {
+            id,
+            result,
+            message: None,
+            xcoms: Vec::new(),
+            artifacts: Vec::new(),
+            recording: None,
+            cached: None,
+            asset_extras: BTreeMap::new(),
+            added: Vec::new(),
+            label: None,
+            retry_delay: None,
+            list_length: None,
+            hostname: None,
+            started_at,
+            ended_at,
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptResult {

@@ -463,21 +463,11 @@ fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, effects: Option<Box<Ef
         attempt,
         hidden,
         Completion {
-            id: attempt.id().clone(),
-            result: conclusion.result,
             message: message.map(|message| message.chars().take(MAX_MESSAGE_CHARS).collect()),
-            xcoms: Vec::new(),
-            artifacts: Vec::new(),
-            recording: None,
-            cached: None,
-            asset_extras: BTreeMap::new(),
-            added: Vec::new(),
             label,
             retry_delay,
-            list_length: None,
             hostname: attempt.host(),
-            started_at: attempt.started_at,
-            ended_at: Clock.now(),
+            ..Completion::new(attempt.id().clone(), conclusion.result, attempt.started_at, Clock.now())
         },
     );
 }

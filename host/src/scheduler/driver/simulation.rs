@@ -471,23 +471,7 @@ impl World {
 }
 
 fn completion(id: AttemptId, result: AttemptResult, now: Timestamp) -> ExecutorEvent {
-    ExecutorEvent::Finished(Box::new(Completion {
-        id,
-        result,
-        message: None,
-        xcoms: Vec::new(),
-        artifacts: Vec::new(),
-        cached: None,
-        recording: None,
-        asset_extras: BTreeMap::new(),
-        added: Vec::new(),
-        label: None,
-        retry_delay: None,
-        list_length: None,
-        hostname: None,
-        started_at: now,
-        ended_at: now,
-    }))
+    ExecutorEvent::Finished(Box::new(Completion::new(id, result, now, now)))
 }
 
 /// Plays a history, and answers what happened.

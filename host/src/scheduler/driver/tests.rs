@@ -152,23 +152,7 @@ impl World {
 
     fn ended_of(&mut self, key: &InstanceKey, result: AttemptResult) -> ExecutorEvent {
         let id = self.script.0.lock().unwrap().remove(key).unwrap_or_else(|| panic!("{key:?} does not run"));
-        ExecutorEvent::Finished(Box::new(Completion {
-            id,
-            result,
-            message: None,
-            xcoms: Vec::new(),
-            artifacts: Vec::new(),
-            cached: None,
-            recording: None,
-            asset_extras: BTreeMap::new(),
-            added: Vec::new(),
-            label: None,
-            retry_delay: None,
-            list_length: None,
-            hostname: None,
-            started_at: self.now,
-            ended_at: self.now,
-        }))
+        ExecutorEvent::Finished(Box::new(Completion::new(id, result, self.now, self.now)))
     }
 
     async fn pass(&mut self, seconds: u64) {
