@@ -104,7 +104,7 @@ impl ConnectionBody {
         self.check()?;
         let old = api.store.connection_get(&self.connection_id).await?;
         let kept = self.kept(|_| true);
-        let id = self.connection_id;
+        let id = &self.connection_id;
         let mut is_whole = true;
         let mut import = |place: &str, new: Option<&SecretString>, old: Option<&Vec<u8>>| {
             let is_left_out = new.is_some_and(|new| new.expose().contains(MASK)) && old.is_none();
@@ -113,16 +113,9 @@ impl ConnectionBody {
         };
         let (password, extra) = old.clone().map_or((None, None), |old| (old.sealed_password, old.sealed_extra));
         let row = ConnectionRow {
-            sealed_password: import(&place::connection_password(&id), self.password.get(), password.as_ref())?,
-            sealed_extra: import(&place::connection_extra(&id), self.extra.get(), extra.as_ref())?,
-            id,
-            conn_type: self.conn_type,
-            description: self.description.into_value(),
-            host: self.host.into_value(),
-            schema: self.schema.into_value(),
-            login: self.login.into_value(),
-            port: self.port.into_value(),
-            updated_at: api.clock.now(),
+            sealed_password: import(&place::connection_password(id), self.password.get(), password.as_ref())?,
+            sealed_extra: import(&place::connection_extra(id), self.extra.get(), extra.as_ref())?,
+            ..self.into_row(api.clock.now())
         };
         if let Some(old) = old {
             check_moved(api, old, &row, kept)?;
@@ -162,23 +155,24 @@ impl ConnectionBody {
                 return Err(ApiError::invalid(["body", field], text));
             }
         }
-        let given = |secret: Patch<SecretString>| secret.into_value().filter(|secret| !secret.expose().is_empty());
-        Ok(Connection {
-            password: given(self.password),
-            extra: given(self.extra),
-            row: ConnectionRow {
-                id: self.connection_id,
-                conn_type: self.conn_type,
-                description: self.description.into_value(),
-                host: self.host.into_value(),
-                schema: self.schema.into_value(),
-                login: self.login.into_value(),
-                port: self.port.into_value(),
-                sealed_password: None,
-                sealed_extra: None,
-                updated_at: now,
-            },
-        })
+        let given = |secret: &Patch<SecretString>| secret.get().filter(|secret| !secret.expose().is_empty()).cloned();
+        Ok(Connection { password: given(&self.password), extra: given(&self.extra), row: self.into_row(now) })
+    }
+
+    /// The row that it becomes, without its secrets.
+    fn into_row(self, now: Timestamp) -> ConnectionRow {
+        ConnectionRow {
+            id: self.connection_id,
+            conn_type: self.conn_type,
+            description: self.description.into_value(),
+            host: self.host.into_value(),
+            schema: self.schema.into_value(),
+            login: self.login.into_value(),
+            port: self.port.into_value(),
+            sealed_password: None,
+            sealed_extra: None,
+            updated_at: now,
+        }
     }
 
     fn check(&self) -> Result<(), ApiError> {
@@ -294,21 +288,14 @@ pub async fn get_connection(
 /// If there is one of the id.
 pub async fn create(api: &Api, body: ConnectionBody) -> Result<ConnectionRow, ApiError> {
     body.check()?;
-    let id = body.connection_id;
-    if api.store.connection_get(&id).await?.is_some() {
+    let id = &body.connection_id;
+    if api.store.connection_get(id).await?.is_some() {
         return Err(ApiError::conflict(format!("connection `{id}` exists already")));
     }
     let row = ConnectionRow {
-        sealed_password: seal(api, &place::connection_password(&id), body.password.get(), None)?,
-        sealed_extra: seal(api, &place::connection_extra(&id), body.extra.get(), None)?,
-        id,
-        conn_type: body.conn_type,
-        description: body.description.into_value(),
-        host: body.host.into_value(),
-        schema: body.schema.into_value(),
-        login: body.login.into_value(),
-        port: body.port.into_value(),
-        updated_at: api.clock.now(),
+        sealed_password: seal(api, &place::connection_password(id), body.password.get(), None)?,
+        sealed_extra: seal(api, &place::connection_extra(id), body.extra.get(), None)?,
+        ..body.into_row(api.clock.now())
     };
     Audit::tell(row.id.as_str(), &Value::Null, &row.shown());
     api.store.connection_put(&row).await?;
