@@ -20,7 +20,7 @@ use super::{
     relay,
     run::{Dialect, Driver},
     session::ANSWER_TIMEOUT,
-    times,
+    times::{self, array},
 };
 use crate::{
     model::sql::{Column, Datum, Row},
@@ -280,9 +280,4 @@ fn decode(name: &str, is_enum: bool, bytes: &[u8]) -> Result<Datum, String> {
             ));
         }
     })
-}
-
-/// Exactly so many bytes.
-pub(super) fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], String> {
-    bytes.try_into().map_err(|_| format!("the server sent {} bytes for a value of {N}", bytes.len()))
 }

@@ -2,8 +2,6 @@
 
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Timelike as _, Utc};
 
-use super::postgres::array;
-
 /// What `PostgreSQL` counts from.
 const EPOCH: NaiveDate = NaiveDate::from_ymd_opt(2000, 1, 1).expect("it is a date");
 
@@ -96,6 +94,11 @@ pub(super) fn to_postgres(name: &str, text: &str) -> Result<Vec<u8>, String> {
         ("TIMESTAMPTZ", Time::Local(_)) => Err("an instant needs an offset: write it as `2026-01-31T12:30:00Z`".into()),
         (_, time) => Ok(micros(time.local()?)?.to_be_bytes().to_vec()),
     }
+}
+
+/// Exactly so many bytes.
+pub(super) fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], String> {
+    bytes.try_into().map_err(|_| format!("the server sent {} bytes for a value of {N}", bytes.len()))
 }
 
 /// # Errors

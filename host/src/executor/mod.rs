@@ -71,7 +71,8 @@ pub use logs::{LogError, LogFrom, LogLine, LogPage, Logs};
 pub use probe::Tested;
 pub use recording::{Recording, RecordingError};
 pub use replay::{Given, Placeholder, Replay, ReplayError, Replayed};
-pub use workers::{Hello, Worker, Workload};
+pub use runner::Hello;
+pub use workers::{Worker, Workload};
 
 use self::{
     books::{Attempt, Books, Phase},

@@ -10,6 +10,7 @@ mod life;
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -26,7 +27,6 @@ use super::{
     books::{Attempt, RunnerId},
     finish,
     outbox::Outbox,
-    workers::Hello,
 };
 use crate::{
     model::{
@@ -70,6 +70,21 @@ pub(super) struct Runner {
     /// Where it is, if not here.
     worker: Option<OfWorker>,
     state: Mutex<State>,
+}
+
+/// What a worker says of itself when it comes.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    /// For people.
+    pub name: String,
+    /// The same as long as its process lives, for no other.
+    pub process: Uuid,
+    /// What it runs at a time.
+    pub room: Room,
+    /// Those whose attempts it takes.
+    pub queues: Queues,
+    /// After how many attempts it leaves; none: never.
+    pub attempts: Option<NonZeroU32>,
 }
 
 /// What is known of a runner's worker.

@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -20,12 +19,12 @@ use uuid::Uuid;
 use super::{
     Executor, ExecutorEvent, Fleet, Shared,
     outbox::{self, Outbox},
-    runner::{self, OfWorker, Ready, Runner},
+    runner::{self, Hello, OfWorker, Ready, Runner},
 };
 use crate::{
     model::{
         ids::QueueName,
-        queue::{Queues, Room, Taken},
+        queue::{Room, Taken},
         time::{Clock, Timestamp},
     },
     store::InstanceKey,
@@ -34,21 +33,6 @@ use crate::{
 
 /// Workers at a time.
 pub(super) const MAX_WORKERS: usize = 1_000;
-
-/// What a worker says of itself when it comes.
-#[derive(Debug, Clone)]
-pub struct Hello {
-    /// For people.
-    pub name: String,
-    /// The same as long as its process lives, for no other.
-    pub process: Uuid,
-    /// What it runs at a time.
-    pub room: Room,
-    /// Those whose attempts it takes.
-    pub queues: Queues,
-    /// After how many attempts it leaves; none: never.
-    pub attempts: Option<NonZeroU32>,
-}
 
 /// A worker that is connected.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
