@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{approval::Answer, ids::TaskId, wait::Wait},
-    store::{CachedResultRow, StoreError, codec::json_text},
+    store::StoreError,
 };
 
 /// An answer, and the delivery that it came by: what reads answers passes over the latter.
@@ -27,12 +27,12 @@ impl<'a> From<&'a AnswerNew> for Stored<'a> {
     }
 }
 
-/// A list that stands in a column as JSON text.
-struct JsonText<'a>(&'a Vec<String>);
+/// What stands in a column as JSON text.
+struct JsonText<T>(T);
 
-impl Serialize for JsonText<'_> {
+impl<T: Serialize> Serialize for JsonText<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&serde_json::to_string(self.0).map_err(serde::ser::Error::custom)?)
+        serializer.serialize_str(&serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -187,14 +187,8 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
             (dag_run, task_id, map_index, row.try_number, row.size_bytes, row.created_at.as_micros(), &row.blob)
         })
         .await?;
-    let extras = |row: &CachedResultRow| {
-        let extras = (!row.asset_extras.is_empty()).then_some(&row.asset_extras);
-        extras.map(json_text).transpose()
-    };
-    let extras = batch.cached_results.iter().map(extras).collect::<Result<Vec<_>, _>>()?;
-    let cached: Vec<_> = batch.cached_results.iter().zip(extras).collect();
     sender
-        .add(Part::CachedResults, &cached, |(row, extras)| {
+        .add(Part::CachedResults, &batch.cached_results, |row| {
             let (dag_run, task_id, map_index) = key(&row.instance);
             (
                 row.key,
@@ -206,36 +200,32 @@ pub(super) async fn send(mut sender: Sender<'_>, batch: &Commit) -> Result<(), S
                 &row.run_id,
                 row.made_at.as_micros(),
                 row.expires_at.as_micros(),
-                extras,
+                (!row.asset_extras.is_empty()).then_some(JsonText(&row.asset_extras)),
             )
         })
         .await?;
     sender.add(Part::WaitsGone, &batch.waits_gone, key).await?;
-    let conditions = batch.waits_new.iter().map(|row| json_text(&row.wait)).collect::<Result<Vec<_>, _>>()?;
-    let waits: Vec<_> = batch.waits_new.iter().zip(conditions).collect();
     sender
-        .add(Part::WaitsNew, &waits, |(row, condition)| {
+        .add(Part::WaitsNew, &batch.waits_new, |row| {
             let (dag_run, task_id, map_index) = key(&row.instance);
-            (dag_run, task_id, map_index, condition)
+            (dag_run, task_id, map_index, JsonText(&row.wait))
         })
         .await?;
     let mut approvals = Vec::new();
     for row in &batch.waits_new {
         if let Wait::Approval(question) = &row.wait {
-            approvals.push((key(&row.instance), &question.subject, json_text(question)?));
+            approvals.push((key(&row.instance), question));
         }
     }
     sender
-        .add(Part::Approvals, &approvals, |((dag_run, task_id, map_index), subject, question)| {
-            (dag_run, task_id, map_index, subject, question)
+        .add(Part::Approvals, &approvals, |((dag_run, task_id, map_index), question)| {
+            (dag_run, task_id, map_index, &question.subject, JsonText(question))
         })
         .await?;
-    let answers = batch.answers.iter().map(|new| json_text(&Stored::from(new))).collect::<Result<Vec<_>, _>>()?;
-    let answers: Vec<_> = batch.answers.iter().zip(answers).collect();
     sender
-        .add(Part::Answers, &answers, |(new, answer)| {
+        .add(Part::Answers, &batch.answers, |new| {
             let (dag_run, task_id, map_index) = key(&new.instance);
-            (dag_run, task_id, map_index, new.try_number, &new.subject, answer)
+            (dag_run, task_id, map_index, new.try_number, &new.subject, JsonText(Stored::from(new)))
         })
         .await?;
     sender
