@@ -3,7 +3,7 @@
 use super::{
     DagRunKey, DagRunRow, Like, Listed, MAX_PAGE, Order, Page, Range, Store, StoreError,
     codec::json,
-    db::{self, Builder, Connection, FromRow, Row, each},
+    db::{self, Builder, Connection, FromRow, Row, each, from_row},
     filter::{counting, push_count_end, push_dags, push_like, push_numbers, push_page, push_range},
     place::{Column, push_walk},
 };
@@ -187,24 +187,20 @@ impl FromRow for AssetReference {
     }
 }
 
-impl FromRow for AssetEventRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            key: row.try_get("key")?,
-            asset: row.try_get("asset")?,
-            name: row.try_get("name")?,
-            uri: row.try_get("uri")?,
-            group: row.try_get("asset_group")?,
-            timestamp: row.try_get("timestamp")?,
-            extra: row.try_get("extra")?,
-            source_dag_id: row.try_get("source_dag_id")?,
-            source_run_id: row.try_get("source_run_id")?,
-            source_task_id: row.try_get("source_task_id")?,
-            source_map_index: row.try_get("source_map_index")?,
-            created_by: row.try_get("created_by")?,
-        })
-    }
-}
+from_row!(AssetEventRow {
+    key,
+    asset,
+    name,
+    uri,
+    group: "asset_group",
+    timestamp,
+    extra,
+    source_dag_id,
+    source_run_id,
+    source_task_id,
+    source_map_index,
+    created_by
+});
 
 impl FromRow for EventConsumer {
     fn from_row(row: &Row) -> sqlx::Result<Self> {
@@ -213,17 +209,7 @@ impl FromRow for EventConsumer {
     }
 }
 
-impl FromRow for QueuedEvent {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            dag_id: row.try_get("dag_id")?,
-            asset: row.try_get("asset")?,
-            name: row.try_get("name")?,
-            event: row.try_get("key")?,
-            timestamp: row.try_get("timestamp")?,
-        })
-    }
-}
+from_row!(QueuedEvent { dag_id, asset, name, event: "key", timestamp });
 
 impl Store {
     /// The key of the next event: larger than all that are there.

@@ -6,23 +6,19 @@ use super::{
     InstanceKey, LogChunkRow, MAX_PAGE, Store, StoreError,
     codec::json,
     commit::key,
-    db::{self, FromRow, Row, each},
+    db::{self, each, from_row},
 };
 
-impl FromRow for LogChunkRow {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            instance: InstanceKey::from_row(row)?,
-            try_number: row.try_get("try_number")?,
-            seq: row.try_get("seq")?,
-            blob: row.try_get("blob")?,
-            offset: row.try_get("offset_bytes")?,
-            length: row.try_get("length_bytes")?,
-            lines: row.try_get("lines")?,
-            created_at: row.try_get("created_at")?,
-        })
-    }
-}
+from_row!(LogChunkRow {
+    try_number,
+    seq,
+    blob,
+    offset: "offset_bytes",
+    length: "length_bytes",
+    lines,
+    created_at,
+    ..instance
+});
 
 impl Store {
     /// Adds pieces whose objects are stored already; none to the log of a run that was deleted meanwhile.

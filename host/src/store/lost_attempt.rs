@@ -2,7 +2,7 @@
 
 use super::{
     InstanceKey, Store, StoreError,
-    db::{self, FromRow, Query, Row},
+    db::{self, Query, from_row},
 };
 use crate::model::time::Timestamp;
 
@@ -14,15 +14,7 @@ pub struct LostAttempt {
     pub restart: u32,
 }
 
-impl FromRow for LostAttempt {
-    fn from_row(row: &Row) -> sqlx::Result<Self> {
-        Ok(Self {
-            instance: InstanceKey::from_row(row)?,
-            try_number: row.try_get("try_number")?,
-            restart: row.try_get("restarts")?,
-        })
-    }
-}
+from_row!(LostAttempt { try_number, restart: "restarts", ..instance });
 
 impl LostAttempt {
     /// Its row, if it is there and the attempt is not in flight: a task instance that was deleted and came back may be at the same try.

@@ -55,18 +55,21 @@ pub trait FromRow: Sized {
     fn from_row(row: &Row) -> sqlx::Result<Self>;
 }
 
-/// Reads a row into a struct, each field from the column of its name; the field behind `..` is read from the whole row.
+/// Reads a row into a struct, each field from the column of its name, or of the name that is given; the field behind `..` is read from
+/// the whole row.
 macro_rules! from_row {
-    ($type:ident { $($field:ident),+ $(, ..$part:ident)? $(,)? }) => {
+    ($type:ident { $($field:ident $(: $column:literal)?),+ $(, ..$part:ident)? $(,)? }) => {
         impl $crate::store::db::FromRow for $type {
             fn from_row(row: &$crate::store::db::Row) -> sqlx::Result<Self> {
                 Ok(Self {
-                    $($field: row.try_get(stringify!($field))?,)+
+                    $($field: row.try_get(from_row!(@column $field $($column)?))?,)+
                     $($part: $crate::store::db::FromRow::from_row(row)?,)?
                 })
             }
         }
     };
+    (@column $field:ident) => { stringify!($field) };
+    (@column $field:ident $column:literal) => { $column };
 }
 pub(in crate::store) use from_row;
 
