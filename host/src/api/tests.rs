@@ -108,7 +108,7 @@ impl TestApi {
             ..ExecutorConfig::new(folder.path().to_owned())
         };
         let vault = Vault::new(store.clone(), secrets);
-        let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
+        let executor = Executor::start(config, blobs.clone(), vault.clone(), events).unwrap();
         let (scheduler, task) =
             Scheduler::start(scheduler_config, store.clone(), blobs.clone(), executor, receiver).await.unwrap();
         let config = AuthConfig { password: PasswordRules { memory_kib: 64, passes: 1 }, ..AuthConfig::default() };

@@ -268,7 +268,7 @@ impl Services {
             ..ExecutorConfig::new(data_dir.to_owned())
         };
         let store = vault.store().clone();
-        let executor = Executor::start(executor_config, store.clone(), blobs.clone(), vault.clone(), events)
+        let executor = Executor::start(executor_config, blobs.clone(), vault.clone(), events)
             .or_fail(Kind::Failed, || "can't start the executor".into())?;
         if timetables {
             store.log_allocate().await.or_fail(Kind::Failed, || "can't use the database".into())?;

@@ -208,12 +208,11 @@ impl Executor {
     /// If the folder for compiled code can't be used, or the HTTP client can't be made.
     pub fn start(
         config: ExecutorConfig,
-        store: Store,
         blobs: Blobs,
         vault: Vault,
         events: mpsc::Sender<ExecutorEvent>,
     ) -> Result<Self, ExecutorError> {
-        let shared = Arc::new(Shared::new(config, store, blobs, vault, events)?);
+        let shared = Arc::new(Shared::new(config, blobs, vault, events)?);
         let duties = &shared.config.telemetry.duties;
         shared.tasks.spawn(duties.keep("the writer of logs", shared.logs.clone().write()));
         let of_ledgers = Arc::clone(&shared);
@@ -335,11 +334,11 @@ impl Shared {
 
     fn new(
         config: ExecutorConfig,
-        store: Store,
         blobs: Blobs,
         vault: Vault,
         events: mpsc::Sender<ExecutorEvent>,
     ) -> Result<Self, ExecutorError> {
+        let store = vault.store().clone();
         let cache = CodeCache::open(&config.data_dir)
             .map_err(|source| ExecutorError::Cache { path: config.data_dir.join("compiled"), source })?;
         let binary = match &config.binary {

@@ -37,7 +37,7 @@ async fn start() -> Started {
     let config = ExecutorConfig { binary: Some("/bin/false".into()), ..ExecutorConfig::new(folder.path().to_owned()) };
     let (told, _ends) = mpsc::channel(1);
     let vault = Vault::new(store.clone(), secrets);
-    let executor = Executor::start(config, store.clone(), blobs.clone(), vault, told).unwrap();
+    let executor = Executor::start(config, blobs.clone(), vault, told).unwrap();
     let (ends, receiver) = mpsc::channel(1);
     let config = SchedulerConfig { telemetry, ..SchedulerConfig::default() };
     let (scheduler, task) = Scheduler::start(config, store, blobs, executor, receiver).await.unwrap();

@@ -85,8 +85,7 @@ impl Harness {
         let (sender, events) = mpsc::channel(256);
         let config = ExecutorConfig { binary: Some(AIRLOCK.into()), ..ExecutorConfig::new(folder.path().to_owned()) };
         let config = settings(config);
-        let executor =
-            Executor::start(config, store.clone(), blobs.clone(), Vault::new(store.clone(), secrets), sender).unwrap();
+        let executor = Executor::start(config, blobs.clone(), Vault::new(store.clone(), secrets), sender).unwrap();
 
         let mut entries = Vec::new();
         for node in nodes.as_array_mut().unwrap() {

@@ -153,7 +153,7 @@ async fn serve(folder: &std::path::Path) -> (Router, Auth, SchedulerTask) {
     // No task is started: the dag is paused, and there is nothing that could run one.
     let config = ExecutorConfig { binary: Some("/bin/false".into()), ..ExecutorConfig::new(folder.to_owned()) };
     let vault = Vault::new(store.clone(), secrets);
-    let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
+    let executor = Executor::start(config, blobs.clone(), vault.clone(), events).unwrap();
     let (scheduler, task) =
         Scheduler::start(SchedulerConfig::default(), store.clone(), blobs.clone(), executor, receiver).await.unwrap();
     let config = AuthConfig { password: PasswordRules { memory_kib: 64, passes: 1 }, ..AuthConfig::default() };

@@ -123,8 +123,7 @@ impl Fixture {
         let secrets = Secrets::open(&SecretsConfig::default(), folder.path()).unwrap();
         let (sender, events) = mpsc::channel(64);
         let config = ExecutorConfig { runners: 1, ..ExecutorConfig::new(folder.path().to_owned()) };
-        let shared =
-            Shared::new(config, store.clone(), Blobs::in_memory(), Vault::new(store, secrets), sender).unwrap();
+        let shared = Shared::new(config, Blobs::in_memory(), Vault::new(store, secrets), sender).unwrap();
         let (outbox, outgoing) = Outbox::new();
         Self { shared: Arc::new(shared), events, dag, run: Arc::new(run), outbox, outgoing, _folder: folder }
     }

@@ -58,7 +58,7 @@ impl World {
         let config =
             ExecutorConfig { binary: Some("/bin/false".into()), ..ExecutorConfig::new(folder.path().to_owned()) };
         let vault = crate::vault::Vault::new(store.clone(), secrets);
-        let executor = Executor::start(config, store.clone(), blobs.clone(), vault.clone(), events).unwrap();
+        let executor = Executor::start(config, blobs.clone(), vault.clone(), events).unwrap();
         let config = SchedulerConfig { timetables: false, ..SchedulerConfig::default() };
         let (scheduler, task) =
             Scheduler::start(config, store.clone(), blobs.clone(), executor.clone(), receiver).await.unwrap();
