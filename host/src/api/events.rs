@@ -4,7 +4,6 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderName, HeaderValue},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -18,7 +17,12 @@ use tokio::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, error::ApiError, extract::Query, permit::Visitor};
+use super::{
+    Api,
+    error::ApiError,
+    extract::Query,
+    permit::{UNBUFFERED, Visitor},
+};
 use crate::{
     model::{
         dag_access::DagSet,
@@ -128,9 +132,7 @@ pub async fn get_events(
     };
     let stream = visitor.listen(events.into_stream())?.fuse();
     let response = Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
-    // A proxy that gathers the answer would hold every event back.
-    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))];
-    Ok((unbuffered, response).into_response())
+    Ok((UNBUFFERED, response).into_response())
 }
 
 /// One client's place in the stream of changes.

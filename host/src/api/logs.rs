@@ -17,7 +17,7 @@ use super::{
     error::ApiError,
     extract::{Path, Query},
     paths::{MapIndex, TryPath},
-    permit::Visitor,
+    permit::{UNBUFFERED, Visitor},
     retention::refuse_retired,
     task_instances::find_instance,
 };
@@ -92,7 +92,7 @@ pub async fn get_log(
         } else {
             Body::from_stream(in_pieces(all_lines(api.logs.clone(), instance, try_number, first)))
         };
-        return Ok((headers, body).into_response());
+        return Ok((UNBUFFERED, headers, body).into_response());
     }
     let limit = if query.full_content { FULL_LINES } else { PAGE_LINES };
     let page = api.logs.read(&instance, try_number, LogFrom::Line(first), limit).await?;

@@ -26,7 +26,7 @@ use super::{
     shell::Frame,
 };
 use crate::{
-    api::permit::Visitor,
+    api::permit::{UNBUFFERED, Visitor},
     model::{
         dag_access::DagSet,
         ids::{DagId, RunId, TaskId},
@@ -156,7 +156,8 @@ pub async fn events(
     .take_until(async move { stopping.cancelled().await });
     let events = visitor.listen(events)?;
     let hello = stream::once(async { Ok(Event::default().comment("airlock").retry(Duration::from_secs(2))) });
-    Ok(Sse::new(hello.chain(events).fuse()).keep_alive(KeepAlive::default()).into_response())
+    let stream = Sse::new(hello.chain(events).fuse()).keep_alive(KeepAlive::default());
+    Ok((UNBUFFERED, stream).into_response())
 }
 
 impl Feed {

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use crate::{
         error::ApiError,
         extract::{Path, Query},
         paths::RunPath,
-        permit::Visitor,
+        permit::{UNBUFFERED, Visitor},
         xcoms::{self, MAX_SHOWN_BYTES},
     },
     model::{
@@ -83,7 +83,7 @@ pub async fn wait_dag_run(
     // Whoever may not see the run any more is told no more of it.
     let stream = visitor.listen(waiting.lines())?;
     // No content type, as in Airflow: its client refuses `application/x-ndjson`, though its document names it.
-    Ok(Response::new(Body::from_stream(stream)))
+    Ok((UNBUFFERED, Body::from_stream(stream)).into_response())
 }
 
 /// What a waiting client has been told so far.

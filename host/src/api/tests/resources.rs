@@ -273,6 +273,7 @@ async fn what_is_streamed_ends_well_when_it_is_compressed() {
             (answer.status.as_u16(), &answer.headers[header::CONTENT_ENCODING]),
             (200, &"gzip".parse().unwrap())
         );
+        assert_eq!(answer.headers["x-accel-buffering"], "no", "or a proxy holds it back: {path}");
     }
 }
 
