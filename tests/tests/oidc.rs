@@ -293,6 +293,25 @@ async fn without_a_claim_for_roles_admins_give_them() {
     assert_eq!(me(&server, &session).await["role"], "operator");
 }
 
+/// Which OpenID Connect has as a number and as a boolean.
+#[tokio::test]
+async fn claims_are_read_as_auth0_and_apple_write_them() {
+    let provider = Provider::start().await;
+    let server = serving(&provider).start().await;
+    for (sub, claim) in [
+        ("1", json!({"updated_at": "2026-01-31T06:00:00.000Z"})),
+        ("2", json!({"email_verified": "true", "phone_number_verified": "false"})),
+    ] {
+        let mut person =
+            json!({"sub": sub, "email": format!("{sub}@example.org"), "email_verified": true, "groups": ["data"]});
+        person.as_object_mut().unwrap().extend(claim.as_object().unwrap().clone());
+        provider.person(person);
+        let page = sign_in(&server, &provider).await;
+        let session = page.session().unwrap_or_else(|| panic!("{claim}: {}", page.text));
+        assert_eq!(me(&server, session).await["username"], format!("{sub}@example.org"));
+    }
+}
+
 #[tokio::test]
 async fn without_a_provider_there_is_no_button_and_no_way() {
     let server = Server::start().await;

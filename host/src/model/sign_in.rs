@@ -86,7 +86,8 @@ impl SignInRules {
     /// # Errors
     /// If the claims don't say.
     pub fn username(&self, claims: &Value) -> Result<String, SignInError> {
-        let is_verified = claims.get("email_verified").and_then(Value::as_bool) == Some(true);
+        // Some issuers write it as a text.
+        let is_verified = claims.get("email_verified").is_some_and(|claim| *claim == true || *claim == "true");
         let read = |claim: &str| {
             let text = find(claims, claim)?.as_str().map(str::trim).filter(|text| !text.is_empty())?;
             (claim != "email" || is_verified).then(|| text.to_owned())
@@ -140,7 +141,8 @@ mod tests {
             ("", json!({"email": "a@b", "email_verified": true}), Some("a@b")),
             ("", json!({"email": "a@b", "email_verified": false}), None),
             ("", json!({"email": "a@b"}), None),
-            ("", json!({"email": "a@b", "email_verified": "true"}), None),
+            ("", json!({"email": "a@b", "email_verified": "true"}), Some("a@b")),
+            ("", json!({"email": "a@b", "email_verified": "false"}), None),
             ("", json!({"preferred_username": "  ", "name": "Ann"}), None),
             ("", json!({"preferred_username": 7}), None),
             ("upn", json!({"upn": " ann@b ", "preferred_username": "x"}), Some("ann@b")),
