@@ -18,8 +18,10 @@ use crate::{
 
 /// The cookie of the page's session.
 pub const SESSION_COOKIE: &str = "airlock_session";
-/// The cookie of a sign-in by a provider that was begun, and the only path that sees it.
-const SIGN_IN_COOKIE: &str = "airlock_sign_in";
+/// What cookies of sign-ins by a provider that were begun are called, before the state of each; and the only path that sees them.
+const SIGN_IN_COOKIE: &str = "airlock_sign_in_";
+/// Sign-ins that a browser has begun, in as many tabs; proxies refuse requests with more cookies than they like.
+const MAX_BEGUN: usize = 4;
 const SIGN_IN_PATH: &str = "/login/oidc";
 
 /// Why a request is not let through. Each room shows it in its way.
@@ -122,18 +124,27 @@ pub fn session_secret(headers: &HeaderMap) -> Option<&str> {
     cookie_value(headers, SESSION_COOKIE)
 }
 
-/// What was begun at a provider, sealed.
-pub fn sign_in_secret(headers: &HeaderMap) -> Option<&str> {
-    cookie_value(headers, SIGN_IN_COOKIE)
+/// What was begun at a provider with `state`, sealed.
+pub fn sign_in_secret<'a>(headers: &'a HeaderMap, state: &str) -> Option<&'a str> {
+    cookie_value(headers, &sign_in_name(state))
+}
+
+fn sign_in_name(state: &str) -> String {
+    format!("{SIGN_IN_COOKIE}{state}")
 }
 
 pub fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    cookies(headers).find_map(|(found, value)| (found == name).then_some(value))
+}
+
+/// Names and values.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+        .filter_map(|pair| pair.trim().split_once('='))
 }
 
 /// The bearer token of the request.
@@ -146,18 +157,28 @@ pub fn session_cookie(session: &NewSession, secure: bool) -> String {
     cookie((SESSION_COOKIE, "/"), session.secret.expose(), secure, "")
 }
 
-/// The `Set-Cookie` that keeps what was begun at a provider. It comes back with the provider's answer, which another site sends: a cookie
-/// that is `Strict` would not.
-pub fn sign_in_cookie(sealed: &str, secure: bool) -> String {
-    cookie((SIGN_IN_COOKIE, SIGN_IN_PATH), sealed, secure, &format!("; Max-Age={}", SIGN_IN_LIFETIME.as_secs()))
+/// The `Set-Cookie` that keeps what was begun at a provider with `state`. It comes back with the provider's answer, which another site
+/// sends: a cookie that is `Strict` would not.
+pub fn sign_in_cookie(state: &str, sealed: &str, secure: bool) -> String {
+    let life = format!("; Max-Age={}", SIGN_IN_LIFETIME.as_secs());
+    cookie((&sign_in_name(state), SIGN_IN_PATH), sealed, secure, &life)
 }
 
 /// The `Set-Cookie` that takes it away.
-pub fn clear_sign_in_cookie(secure: bool) -> String {
-    cookie((SIGN_IN_COOKIE, SIGN_IN_PATH), "", secure, "; Max-Age=0")
+pub fn clear_sign_in_cookie(state: &str, secure: bool) -> String {
+    cookie((&sign_in_name(state), SIGN_IN_PATH), "", secure, "; Max-Age=0")
 }
 
-/// The `Set-Cookie` that takes it away.
+/// The `Set-Cookie`s that take away all that a browser has begun, if that is a lot.
+pub fn clear_sign_in_cookies(headers: &HeaderMap, secure: bool) -> Vec<String> {
+    let begun: Vec<_> = cookies(headers).filter_map(|(name, _)| name.strip_prefix(SIGN_IN_COOKIE)).collect();
+    if begun.len() < MAX_BEGUN {
+        return Vec::new();
+    }
+    begun.into_iter().map(|state| clear_sign_in_cookie(state, secure)).collect()
+}
+
+/// The `Set-Cookie` that takes the session away.
 pub fn clear_cookie(secure: bool) -> String {
     cookie((SESSION_COOKIE, "/"), "", secure, "; Max-Age=0")
 }

@@ -109,7 +109,9 @@ pub struct Reason(String);
 pub struct Begun {
     /// Where the browser goes.
     pub url: String,
-    /// What it has to bring back with the answer, sealed.
+    /// What the answer names it by.
+    pub state: String,
+    /// What the browser has to bring back with the answer, sealed.
     pub cookie: String,
 }
 
@@ -123,6 +125,13 @@ pub struct Answer {
     error_description: Option<String>,
     /// Who answers (RFC 9207).
     iss: Option<String>,
+}
+
+impl Answer {
+    /// The sign-in that is answered.
+    pub fn state(&self) -> &str {
+        &self.state
+    }
 }
 
 /// Somebody whom the provider vouches for.
@@ -228,10 +237,11 @@ impl Oidc {
             ))));
         }
         let next = if next.len() > MAX_NEXT_BYTES { String::new() } else { next.to_owned() };
+        let name = state.secret().clone();
         let pending = Pending { state, nonce, verifier, redirect_url, next, until: now.after(SIGN_IN_LIFETIME) };
         let plain = serde_json::to_vec(&pending).expect("it holds texts only");
         let cookie = URL_SAFE_NO_PAD.encode(inner.secrets.seal(PLACE, &plain));
-        Ok(Begun { url: url.into(), cookie })
+        Ok(Begun { url: url.into(), state: name, cookie })
     }
 
     /// Ends the sign-in that `cookie` is of: asks the provider for whom `answer` is.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::{
     api::identity::{
-        Peer, clear_cookie, clear_sign_in_cookie, is_https, session_cookie, session_secret, sign_in_cookie,
-        sign_in_secret,
+        Peer, clear_cookie, clear_sign_in_cookie, clear_sign_in_cookies, is_https, session_cookie, session_secret,
+        sign_in_cookie, sign_in_secret,
     },
     auth::{Answer, Auth, AuthError, Oidc, OidcError, SessionKind},
     ui::{
@@ -114,8 +114,10 @@ pub async fn begin(
     let here = format!("{}://{host}/login/oidc/callback", if is_https { "https" } else { "http" });
     match ui.auth.vouched_begin(&here, next).await {
         Ok(begun) => {
-            let cookie = sign_in_cookie(&begun.cookie, is_https);
-            Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&begun.url)).into_response())
+            let mut cookies = vec![sign_in_cookie(&begun.state, &begun.cookie, is_https)];
+            cookies.extend(clear_sign_in_cookies(&headers, is_https));
+            let cookies = cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie));
+            Ok((AppendHeaders(cookies), Redirect::to(&begun.url)).into_response())
         }
         Err(error) => not_vouched(&ui, &frame, next, error),
     }
@@ -130,14 +132,15 @@ pub async fn finish(
     Query(answer): Query<Answer>,
 ) -> Result<Response, UiError> {
     let is_https = is_https(&headers);
-    let over = (header::SET_COOKIE, clear_sign_in_cookie(is_https));
-    let cookie = sign_in_secret(&headers).unwrap_or_default();
-    match ui.auth.vouched_finish(cookie, answer, peer.0).await {
+    let cookie = sign_in_secret(&headers, answer.state());
+    // Of no other sign-in: there may be one in another tab.
+    let over = cookie.map(|_| (header::SET_COOKIE, clear_sign_in_cookie(answer.state(), is_https)));
+    match ui.auth.vouched_finish(cookie.unwrap_or_default(), answer, peer.0).await {
         Ok((session, next)) => {
-            let cookies = [over, (header::SET_COOKIE, session_cookie(&session, is_https))];
+            let cookies = over.into_iter().chain([(header::SET_COOKIE, session_cookie(&session, is_https))]);
             Ok((AppendHeaders(cookies), Redirect::to(links::local(&next))).into_response())
         }
-        Err(error) => Ok((AppendHeaders([over]), not_vouched(&ui, &frame, links::local(""), error)?).into_response()),
+        Err(error) => Ok((AppendHeaders(over), not_vouched(&ui, &frame, links::local(""), error)?).into_response()),
     }
 }
 
