@@ -53,6 +53,8 @@ const MAX_CONNECTIONS: usize = 8_192;
 const MAX_OF_ADDRESS: usize = 1_024;
 /// A client that takes longer to begin, or to send a request's head, is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// Proxies keep connections for requests to come, those of Google Cloud for 10 minutes: what one sends while we close it is lost.
+const PROXY_HEAD_TIMEOUT: Duration = Duration::from_secs(620);
 /// A client that takes none of its answer for so long is cut off.
 const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 /// Requests of one HTTP/2 connection at a time.
@@ -73,10 +75,6 @@ pub struct Front {
 /// Serves `app` on `listener` until `end`, and then what is under way for a little longer.
 pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl Future<Output = ()>) {
     let front = Arc::new(front);
-    let mut server = Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT).max_concurrent_streams(MAX_REQUESTS);
-    let server = Arc::new(server);
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let addresses = Shares::new(MAX_CONNECTIONS, MAX_OF_ADDRESS);
@@ -106,7 +104,8 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
         // Answers are small: waiting to fill a packet would only delay them.
         let _ = socket.set_nodelay(true);
         let service = TowerToHyperService::new(for_peer(app.clone(), Arc::clone(&front), Arc::clone(&held), peer));
-        let (server, front) = (Arc::clone(&server), Arc::clone(&front));
+        let server = server(head_timeout(&front.proxies, peer.ip()));
+        let front = Arc::clone(&front);
         let watcher = graceful.watcher();
         connections.spawn(async move {
             // A client that goes away, or does not speak TLS, is no fault of the server.
@@ -132,6 +131,18 @@ pub async fn serve(listener: TcpListener, app: Router, front: Front, end: impl F
         tracing::debug!(connections = connections.len(), "connections that did not end are closed");
     }
     connections.shutdown().await;
+}
+
+/// How long the head of a request is waited for: the first on its connection, and each that follows.
+fn head_timeout(proxies: &TrustedProxies, peer: IpAddr) -> Duration {
+    if proxies.trusts(peer) { PROXY_HEAD_TIMEOUT } else { HEAD_TIMEOUT }
+}
+
+fn server(head_timeout: Duration) -> Builder<TokioExecutor> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT).max_concurrent_streams(MAX_REQUESTS);
+    server
 }
 
 fn patient<S>(socket: S) -> TokioIo<Patient<S>> {
@@ -209,5 +220,20 @@ impl Front {
             headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("https"));
         }
         client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_a_named_proxy_are_closed_by_the_proxy() {
+        let proxies: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+        for (peer, is_patient) in [("10.0.0.7", true), ("::ffff:10.0.0.7", true), ("192.0.2.7", false)] {
+            // No proxy that we know keeps one for longer than 10 minutes.
+            let waits = head_timeout(&proxies, peer.parse().unwrap());
+            assert_eq!(waits > Duration::from_mins(10), is_patient, "{peer}");
+        }
     }
 }
