@@ -197,11 +197,15 @@ async fn a_worker_that_was_stopped_has_ended_what_others_took_over() {
 
 #[tokio::test]
 async fn a_worker_without_the_token_is_refused() {
-    let (server, _) = server().await;
+    let (server, client) = server().await;
     let mut stranger = Worker::start(&server.url, "a guess", "stranger", 1);
     let ended = tokio::time::timeout(Duration::from_secs(30), stranger.ended()).await.unwrap();
     assert!(!ended.success());
     assert!(stranger.log().contains("token of workers is wrong"), "{}", stranger.log());
+    // What a proxy makes of one that has it.
+    let downgraded = client.http.get(format!("{}/api/v2/workers/stream", server.url)).bearer_auth(TOKEN);
+    let refused = client.send(downgraded).await.refused(400);
+    assert!(refused.contains("a proxy before the server has to let upgrades through"), "{refused}");
     let closed = Server::start().await;
     let mut stranger = Worker::start(&closed.url, TOKEN, "stranger", 1);
     assert!(!stranger.ended().await.success());

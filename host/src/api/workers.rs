@@ -128,7 +128,10 @@ pub async fn connect_worker(State(api): State<Api>, mut request: Request) -> Res
     let text =
         |name: &HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if text(&UPGRADE) != PROTOCOL {
-        return Err(ApiError::bad_request(format!("a worker asks for `Upgrade: {PROTOCOL}`")));
+        let why = format!(
+            "the header `Upgrade: {PROTOCOL}` is missing: a proxy before the server has to let upgrades through"
+        );
+        return Err(ApiError::bad_request(why));
     }
     let (name, slots) = (text(&NAME).to_owned(), text(&SLOTS).parse().unwrap_or(0));
     if name.is_empty() || name.len() > MAX_NAME || !(1..=MAX_SLOTS).contains(&slots) {

@@ -224,6 +224,8 @@ impl Client {
                     "a proxy answered: is the server behind it up? else try again in a moment"
                 })
             }
+            StatusCode::PAYLOAD_TOO_LARGE if !is_ours => error(Kind::Refused)
+                .hint("a proxy takes no bodies of this length: raise its limit (of nginx, `client_max_body_size 64m`)"),
             status if status.is_client_error() => error(Kind::Refused),
             status if status.is_redirection() => {
                 error(Kind::Failed).hint("name the server's own address with --url or AIRLOCK_URL")
@@ -538,6 +540,8 @@ mod tests {
         let gateway = client.refusal(StatusCode::BAD_GATEWAY, "<html>");
         assert!(gateway.to_string().contains("hint: a proxy answered"), "{gateway}");
         assert_eq!(gateway.kind(), Kind::Unreachable);
+        let too_large = client.refusal(StatusCode::PAYLOAD_TOO_LARGE, "<html>").to_string();
+        assert!(too_large.contains("hint: a proxy takes no bodies of this length"), "{too_large}");
         // One line is for people.
         let waits = client.refusal(StatusCode::SERVICE_UNAVAILABLE, "no process leads at this moment\n").to_string();
         assert_eq!(waits, "error: no process leads at this moment (HTTP 503)\nhint: try again in a moment");
