@@ -33,7 +33,10 @@ pub enum Denied {
     NoToken,
     #[error("the session or token is unknown or over; sign in again")]
     UnknownToken,
-    #[error("the request came from another site; send it from Airlock's own page, or with a bearer token")]
+    #[error(
+        "the request came from another site, or through a proxy that changed its `Host`; send it from Airlock's own page, or with a \
+         bearer token"
+    )]
     ForeignOrigin,
     #[error("this needs the permission `{needed}`, which {} have; your role is {role}", needed.holders())]
     Forbidden { needed: Permission, role: Role },
