@@ -144,14 +144,16 @@ impl HashiCorp {
             let token = self.token().await?;
             let (status, mut answer) = self.send(request.header("x-vault-token", token.expose())).await?;
             match status {
-                StatusCode::NOT_FOUND => return Ok(None),
+                StatusCode::NOT_FOUND if is_miss(&answer) => return Ok(None),
                 StatusCode::FORBIDDEN if !is_last && matches!(self.config.login, Login::Kubernetes { .. }) => {
                     *self.token.lock().await = None;
                 }
                 status if status.is_success() => {
-                    // Null: the newest version was deleted.
                     let fields = answer.pointer_mut("/data/data").map(Value::take);
-                    return Ok(fields.filter(|fields| !fields.is_null()));
+                    let fields = fields
+                        .ok_or_else(|| format!("it answered {status}, and no secret of a KV engine of version 2"))?;
+                    // Null: the newest version was deleted.
+                    return Ok(Some(fields).filter(|fields| !fields.is_null()));
                 }
                 status => return Err(format!("it answered {}", told(status, &answer))),
             }
@@ -162,6 +164,12 @@ impl HashiCorp {
     fn failed(&self, what: String) -> impl FnOnce(String) -> BackendError + '_ {
         move |why| BackendError { what, place: self.name.clone(), why }
     }
+}
+
+/// Whether an answer of 404 is Vault's word that there is no such secret, or none any more. What stands before a Vault that is away has
+/// other words, and Vault for an engine that is not there.
+fn is_miss(answer: &Value) -> bool {
+    answer["errors"] == json!([]) || answer["data"].is_object()
 }
 
 /// A status, with what Vault says of it.
@@ -223,6 +231,52 @@ mod tests {
     };
 
     use super::*;
+
+    /// What the one answer of a Vault comes to.
+    async fn told_by(status: &str, body: &str) -> Answer<Option<Value>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vault = HashiCorp::new(HashiCorpConfig {
+            url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
+            mount: "secret".to_owned(),
+            path: "airlock".to_owned(),
+            namespace: None,
+            login: Login::Token("t".to_owned().into()),
+        })
+        .unwrap();
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                assert!(stream.read_buf(&mut asked).await.unwrap() > 0);
+            }
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).await.unwrap();
+        };
+        tokio::join!(vault.secret("variables", "city"), answer).0
+    }
+
+    #[tokio::test]
+    async fn that_there_is_no_secret_is_vaults_word_alone() {
+        for (status, body) in [
+            ("404 Not Found", r#"{"errors":[]}"#),
+            ("404 Not Found", r#"{"data":{"data":null,"metadata":{"version":2}}}"#),
+            ("200 OK", r#"{"data":{"data":null,"metadata":{"version":2}}}"#),
+        ] {
+            assert_eq!(told_by(status, body).await, Ok(None), "{body}");
+        }
+        for (status, body, why) in [
+            ("404 Not Found", r#"{"errors":["no handler for route \"secret/data/\""]}"#, "no handler for route"),
+            ("404 Not Found", "default backend - 404", "404 Not Found"),
+            ("404 Not Found", r#"{"message":"no Route matched"}"#, "404 Not Found"),
+            ("200 OK", "<html>sign in</html>", "no secret of a KV engine of version 2"),
+            ("200 OK", r#"{"data":{"value":"of version 1"}}"#, "no secret of a KV engine of version 2"),
+        ] {
+            let said = told_by(status, body).await.unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+        let found = told_by("200 OK", r#"{"data":{"data":{"value":"Busan"}}}"#).await;
+        assert_eq!(found, Ok(Some(json!({"value": "Busan"}))));
+    }
 
     #[tokio::test]
     async fn a_login_that_says_to_hold_for_ever_is_kept_for_a_day() {
