@@ -93,35 +93,52 @@ fn failed(error: VaultError) -> CallError {
 
 /// Hides what `reply` tells in all that the attempt says from now on.
 fn hide(attempt: &Attempt, request: &Call, reply: &Reply) -> Result<(), CallError> {
-    attempt.effects(|effects| effects.hide(hidden_in(reply), secret_in(request, reply))).ok_or_else(over)
+    attempt.effects(|effects| effects.hide(hidden_in(request, reply), secret_in(request, reply))).ok_or_else(over)
 }
 
-/// What of a reply is masked in the log of the attempt that gets it: all of a variable, the password and the extra of a
-/// connection.
-pub(in crate::executor) fn hidden_in(reply: &Reply) -> Vec<SecretString> {
-    let mut secrets = Vec::new();
-    match reply {
-        Reply::Text(text) => secrets.push(text.clone().into()),
-        Reply::Connection(Connection { password, extra, .. }) => {
-            secrets.extend(password.iter().chain(extra).cloned().map(SecretString::from));
+/// What of a reply is masked in the log of the attempt that gets it: all of a variable, and what in it nobody is shown; the password
+/// and the extra of a connection.
+pub(in crate::executor) fn hidden_in(request: &Call, reply: &Reply) -> Vec<SecretString> {
+    let mut hidden = Vec::new();
+    match (request, reply) {
+        (Call::VariableGet { key }, Reply::Text(text)) => {
+            hidden.push(text.clone().into());
+            hidden.extend(secrets::sensitive_in(key, text));
+        }
+        (_, Reply::Text(text)) => hidden.push(text.clone().into()),
+        (_, Reply::Connection(Connection { password, extra, .. })) => {
+            hidden.extend(password.iter().chain(extra).cloned().map(SecretString::from));
             if let Some(extra) = extra.as_deref().and_then(|extra| serde_json::from_str(extra).ok()) {
-                opened::texts(&mut secrets, extra);
+                opened::texts(&mut hidden, extra);
             }
         }
         _ => {}
     }
-    secrets
+    hidden
 }
 
 /// What of a reply is in no recording: of a variable, only what nobody is shown either.
 pub(in crate::executor) fn secret_in(request: &Call, reply: &Reply) -> Vec<SecretString> {
     match (request, reply) {
         (Call::VariableGet { key }, Reply::Text(text)) => secrets::sensitive_in(key, text),
-        _ => hidden_in(reply),
+        _ => hidden_in(request, reply),
     }
 }
 
 /// Hides `secrets`, which the attempt never gets, in all that it says and that is recorded of it from now on.
 pub fn hide_all(attempt: &Attempt, secrets: Vec<SecretString>) -> Result<(), CallError> {
     attempt.effects(|effects| effects.hide(secrets.clone(), secrets)).ok_or_else(over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_is_shown_of_a_variable_is_hidden_apart_from_the_rest_too() {
+        let text = r#"{"user":"ann","password":"hunter22","tokens":["swordfish"]}"#;
+        let hidden = hidden_in(&Call::VariableGet { key: "shop".into() }, &Reply::Text(text.into()));
+        let hidden: Vec<_> = hidden.iter().map(SecretString::expose).collect();
+        assert_eq!(hidden, [text, "hunter22", "swordfish"]);
+    }
 }

@@ -230,7 +230,7 @@ impl Answers {
             },
             _ => {}
         }
-        self.hidden.add(calls::hidden_in(&reply));
+        self.hidden.add(calls::hidden_in(request, &reply));
         self.secret.add(calls::secret_in(request, &reply));
         reply
     }
