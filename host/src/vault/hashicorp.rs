@@ -175,7 +175,10 @@ fn is_miss(answer: &Value) -> bool {
 /// A status, with what Vault says of it.
 fn told(status: StatusCode, answer: &Value) -> String {
     let errors = answer.get("errors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let errors: Vec<String> = errors.take(3).map(|text| text.trim().chars().take(200).collect()).collect();
+    // They may have several lines.
+    let line =
+        |text: &str| -> String { text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect() };
+    let errors: Vec<String> = errors.take(3).map(line).collect();
     let errors = if errors.is_empty() { String::new() } else { format!(" ({})", errors.join("; ")) };
     format!("{status}{errors}")
 }
@@ -266,6 +269,11 @@ mod tests {
         }
         for (status, body, why) in [
             ("404 Not Found", r#"{"errors":["no handler for route \"secret/data/\""]}"#, "no handler for route"),
+            (
+                "403 Forbidden",
+                r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#,
+                "403 Forbidden (1 error occurred: * permission denied)",
+            ),
             ("404 Not Found", "default backend - 404", "404 Not Found"),
             ("404 Not Found", r#"{"message":"no Route matched"}"#, "404 Not Found"),
             ("200 OK", "<html>sign in</html>", "no secret of a KV engine of version 2"),
