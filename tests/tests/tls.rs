@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use airlock_tests::{
-    Authority, Server, Worker, build,
+    Authority, Client, Server, Worker, build,
     http::RUN_LIMIT,
     server::{Builder, SECRET_KEY},
     until,
@@ -52,6 +52,19 @@ async fn processes_speak_tls_with_each_other() {
     is_led(&second).await;
     run("further").await;
     assert!(worker.log().contains(&second.url), "{}", worker.log());
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_named_is_told_of_once() {
+    let server = Server::start().await;
+    let client = Client::anonymous(&server.url);
+    for _ in 0..2 {
+        let asked = client.http.get(format!("{}/livez", server.url)).header("x-forwarded-proto", "https");
+        assert_eq!(asked.send().await.unwrap().headers().get("strict-transport-security"), None);
+    }
+    let told = || server.log().matches("name it in `server.trusted_proxies`").count();
+    until("the log", RUN_LIMIT, async || (told() > 0).then_some(())).await;
+    assert_eq!(told(), 1, "{}", server.log());
 }
 
 #[tokio::test]

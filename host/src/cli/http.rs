@@ -9,7 +9,7 @@ mod patience;
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Once},
     time::Duration,
 };
 
@@ -63,6 +63,9 @@ const MAX_REQUESTS: u32 = 100;
 const GRACE: Duration = Duration::from_secs(3);
 /// How long to wait when the system has no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// It is told once: anybody may send the header.
+static UNNAMED_PROXY: Once = Once::new();
 
 /// What stands between the network and the router.
 #[derive(Clone, Default)]
@@ -210,7 +213,12 @@ impl Front {
                 .collect();
             self.proxies.client(peer.ip(), named.into_iter())
         } else {
-            headers.remove(FORWARDED_PROTO);
+            if headers.remove(FORWARDED_PROTO).is_some() {
+                UNNAMED_PROXY.call_once(|| {
+                    let peer = peer.ip();
+                    tracing::warn!(%peer, "a proxy is not believed: if it is yours, name it in `server.trusted_proxies`");
+                });
+            }
             peer.ip()
         };
         if self.tls.is_some() && !is_believed {
