@@ -150,7 +150,7 @@ pub enum AuthError {
     UnknownToken,
     #[error(transparent)]
     Password(#[from] PasswordError),
-    #[error("user name `{0}` is not valid; it may hold 1 to 250 letters, digits, `_`, `-`, `.`, `@` and `+`")]
+    #[error("user name `{0}` is not valid; it may hold 1 to 250 letters, digits and `_-.@+'!#^~`")]
     UserName(String),
     #[error("user `{0}` exists already")]
     UserExists(String),

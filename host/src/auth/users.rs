@@ -210,7 +210,8 @@ impl Auth {
 pub const WEBHOOK_USER: &str = "webhook";
 
 pub(super) fn check_name(username: &str) -> Result<(), AuthError> {
-    let plain = username.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@+".contains(c));
+    // With what stands in the names of Entra ID, as `o'brien@..` and, of a guest, `ann_b.org#EXT#@..`.
+    let plain = username.chars().all(|c| c.is_ascii_alphanumeric() || "_-.@+'!#^~".contains(c));
     if username.is_empty() || username.len() > 250 || !plain || username == WEBHOOK_USER {
         return Err(AuthError::UserName(shorten(username)));
     }
@@ -219,4 +220,19 @@ pub(super) fn check_name(username: &str) -> Result<(), AuthError> {
 
 pub(super) fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_called_as_directories_call_them() {
+        for name in ["ann", "ann.b+x@corp.example", "o'brien@corp.example", "ann_b.org#EXT#@corp.onmicrosoft.com"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "a b", "a/b", "CORP\\ann", "ann\n", "a,b", "a=b", WEBHOOK_USER] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
 }
