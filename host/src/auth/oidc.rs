@@ -404,6 +404,8 @@ enum HttpError {
     Open(Url),
     #[error("its answer is longer than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
+    #[error("it answers {0}")]
+    Failed(reqwest::StatusCode),
     #[error("it does not answer")]
     Request(#[from] reqwest::Error),
     #[error("its answer is no HTTP")]
@@ -421,6 +423,9 @@ impl<'c> AsyncHttpClient<'c> for Http {
                 return Err(HttpError::Open(request.url().clone()));
             }
             let mut response = self.0.execute(request).await?;
+            if response.status().is_server_error() {
+                return Err(HttpError::Failed(response.status()));
+            }
             let mut answer = http::Response::builder().status(response.status());
             for (name, value) in response.headers() {
                 answer = answer.header(name, value);
