@@ -324,7 +324,10 @@ impl Client {
         let answer = self.send(self.http.post(self.url(&["auth", "token"])?).json(&body)).await;
         let answer = answer.map_err(|error| match error.status() {
             // To sign in is what it was about.
-            Some(401) => error.hint(format!("the name was `{username}`; --username names another")),
+            Some(401) => error.hint(format!(
+                "the name was `{username}`; --username names another. Who signs in by a provider has no password: make a token \
+                 on the page *Tokens*, and set AIRLOCK_TOKEN to it"
+            )),
             _ => error,
         })?;
         let token = answer.get("access_token").and_then(Value::as_str);
