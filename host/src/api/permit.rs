@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-/// Of an answer that goes on: a proxy that gathers it would hold back what is told.
-pub const UNBUFFERED: [(&str, &str); 1] = [("x-accel-buffering", "no")];
+/// Of an answer that goes on: a proxy that gathers it, or one that compresses it, would hold back what is told.
+pub const UNBUFFERED: [(&str, &str); 2] = [("x-accel-buffering", "no"), ("cache-control", "no-store, no-transform")];
 
 /// Who sends a request, and what its route needs: what the guard knows, for handlers whose requests are about more than the dag
 /// of the path, or last.

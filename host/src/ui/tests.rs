@@ -675,6 +675,7 @@ async fn a_change_is_pushed_to_who_listens() {
     let response = world.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
     assert_eq!(response.headers()["x-accel-buffering"], "no", "or a proxy holds it back");
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store, no-transform");
     let mut frames = response.into_body().into_data_stream();
     let form = [("param.days", "28"), ("param.unit", "mm"), ("param.from", "2026-01-01"), ("run_id", "pushed")];
     world.post("/dags/hidden/pause", &[("paused", "true")]).await;

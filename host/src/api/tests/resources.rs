@@ -274,6 +274,7 @@ async fn what_is_streamed_ends_well_when_it_is_compressed() {
             (200, &"gzip".parse().unwrap())
         );
         assert_eq!(answer.headers["x-accel-buffering"], "no", "or a proxy holds it back: {path}");
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store, no-transform", "{path}");
     }
 }
 
