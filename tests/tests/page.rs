@@ -282,6 +282,8 @@ async fn pages(client: &Client) -> Vec<String> {
         "/assets",
         "/runs",
         "/runs?state=failed&q=busy",
+        "/task-instances",
+        "/task-instances?state=success&q=busy&task=sum&pool=default_pool&day=2026-01-31",
         "/approvals",
         "/workers",
         "/users",

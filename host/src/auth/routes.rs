@@ -318,6 +318,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/components", OfDags(DagUpload)),
     ("GET", "/components/{digest}", OfDags(Read)),
     ("GET", "/runs", OfDags(Read)),
+    ("GET", "/task-instances", OfDags(Read)),
     ("GET", "/approvals", OfDags(Read)),
     ("GET", "/assets", OfDags(Read)),
     ("GET", "/assets/named", OfDags(Read)),

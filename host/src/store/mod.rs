@@ -112,7 +112,7 @@ pub use recording::RecordingRow;
 pub use retention::{EndedRun, PartStep, RetentionSize};
 pub use rows::*;
 pub use schema::migrations;
-pub use task_instance::{TaskInstanceFilter, TaskInstanceOrder};
+pub use task_instance::{FoundInstances, TaskInstanceFilter, TaskInstanceOrder};
 pub use transfer::setting_forget;
 pub use user_change::{UserChange, UserChanged};
 pub use webhook::WebhookRow;

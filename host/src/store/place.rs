@@ -92,6 +92,14 @@ impl Place {
         Self(values.into_iter().collect())
     }
 
+    /// What stands first in it, if that is a number.
+    pub(super) fn first_number(&self) -> Option<i64> {
+        match self.0.first() {
+            Some(Some(Value::Number(number))) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// Whether a list of these columns has such places.
     pub(super) fn fits(&self, columns: &[Column]) -> bool {
         self.0.len() == columns.len()
@@ -113,6 +121,21 @@ pub(super) fn push_walk(builder: &mut Builder, columns: &[Column], order: Order,
         builder.push(if position == 0 { " ORDER BY " } else { ", " }).push(column.name());
         builder.push(if column.is_nullable() { order.sql_nullable() } else { order.sql() });
     }
+}
+
+/// The rows that come before `place`, and its own, in the order of these columns, none of which is ever NULL.
+pub(super) fn push_until(builder: &mut Builder, columns: &[Column], order: Order, place: &Place) {
+    let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
+    builder.push(" AND (").push(names.join(", ")).push(")");
+    builder.push(match order {
+        Order::Ascending => " <= (",
+        Order::Descending => " >= (",
+    });
+    for (position, value) in place.0.iter().enumerate() {
+        builder.push(if position == 0 { "" } else { ", " });
+        push_value(builder, value.as_ref());
+    }
+    builder.push(")");
 }
 
 fn push_after(builder: &mut Builder, columns: &[Column], order: Order, place: &Place) {

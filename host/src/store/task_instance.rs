@@ -3,22 +3,26 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DagRunKey, InstanceKey, Lengths, Like, Listed, Order, Page, Range, Spans, StateOfTask, Store, StoreError,
-    TaskInstanceRow,
+    DagRunFilter, DagRunKey, DagRunRow, InstanceKey, Lengths, Like, Listed, Order, Page, Range, Spans, StateOfTask,
+    Store, StoreError, TaskInstanceRow,
     codec::json,
-    dag_run::push_version_numbers,
+    dag_run::{self, push_version_numbers},
     db::{self, Builder, FromRow, Row, each, from_row},
     filter::{
         counting, push_any, push_count_end, push_dags, push_lengths, push_like, push_numbers, push_page, push_range,
         push_words,
     },
-    place::{Column, Place, Value, Walk, lasted, push_walk},
+    place::{Column, Place, Value, Walk, lasted, push_until, push_walk},
 };
 use crate::model::{
     dag_access::DagSet,
     ids::{PoolName, TaskId},
-    state::TaskState,
+    state::{RunState, TaskState},
 };
+
+/// States that a partial index has; another one has [those that are active](TaskInstanceFilter::ACTIVE).
+const UNSUCCESSFUL: [TaskState; 4] =
+    [TaskState::Failed, TaskState::Skipped, TaskState::UpstreamFailed, TaskState::Removed];
 
 /// What task instances are listed by, within a run; runs come one after another as they were made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +72,26 @@ pub struct TaskInstanceFilter {
     pub order: Order,
     /// Those that come after it in the list; the total counts all.
     pub after: Option<Place>,
+}
+
+/// How far a search looks back, whatever it finds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    /// Of some dags.
+    pub runs: u32,
+    pub instances: u32,
+}
+
+const REACH: Reach = Reach { runs: 500, instances: 50_000 };
+
+/// What a search found.
+#[derive(Debug, Default)]
+pub struct FoundInstances {
+    pub items: Vec<TaskInstanceRow>,
+    /// Where it goes on; none: there is no more to look at.
+    pub next: Option<Place>,
+    /// The oldest run that was looked at, if not as many were found as were asked for.
+    pub reached: Option<DagRunKey>,
 }
 
 impl Walk for TaskInstanceFilter {
@@ -185,6 +209,50 @@ impl Store {
         self.listed(list, count).await
     }
 
+    /// The first `limit` instances that the filter leaves, those of the newest run first, whatever its order is. No index knows pools, tasks
+    /// and starts: so they are looked for among so many instances and runs, and the search is to be gone on with by whoever wants
+    /// more. What it costs does not grow with history. Runs are those of the filter's dags.
+    pub async fn task_instance_search(
+        &self,
+        filter: &TaskInstanceFilter,
+        limit: u32,
+    ) -> Result<FoundInstances, StoreError> {
+        self.task_instance_search_within(filter, limit, REACH).await
+    }
+
+    pub(super) async fn task_instance_search_within(
+        &self,
+        filter: &TaskInstanceFilter,
+        limit: u32,
+        reach: Reach,
+    ) -> Result<FoundInstances, StoreError> {
+        let mut filter =
+            TaskInstanceFilter { order_by: TaskInstanceOrder::Key, order: Order::Descending, ..filter.clone() };
+        let mut until = None;
+        if filter.dags.listed().is_some() {
+            let runs = runs_query(&filter, Page::first(reach.runs))?.build_query_as::<DagRunRow>();
+            filter.dag_runs = runs.fetch_all(self.readers()).await?.into_iter().map(|run| run.key).collect();
+            filter.dags = DagSet::all();
+            let Some(last) = filter.dag_runs.last() else { return Ok(FoundInstances::default()) };
+            // Before all of its instances; in this order that is after them.
+            let all_of_it = Place::new([Some(last.0.into()), Some("".into()), Some(i64::from(i32::MIN).into())]);
+            until = (filter.dag_runs.len() == reach.runs as usize).then_some(all_of_it);
+        }
+        let last = last_query(&filter, reach.instances)?.build_query_as::<InstanceKey>();
+        if let Some(InstanceKey { dag_run, task_id, map_index }) = last.fetch_optional(self.readers()).await? {
+            let key = [dag_run.0.into(), task_id.as_str().into(), i64::from(map_index).into()];
+            until = Some(Place::new(key.map(Some)));
+        }
+        let list = search_query(&filter, until.as_ref(), limit + 1)?.build_query_as();
+        let mut items: Vec<TaskInstanceRow> = list.fetch_all(self.readers()).await?;
+        if items.len() > limit as usize {
+            items.truncate(limit as usize);
+            return Ok(FoundInstances { next: items.last().map(|row| filter.place(row)), items, reached: None });
+        }
+        let reached = until.as_ref().and_then(Place::first_number).map(DagRunKey);
+        Ok(FoundInstances { items, next: until, reached })
+    }
+
     /// The tries of an instance: the earlier ones, then the present one. Of the earlier ones at most 1,000.
     pub async fn task_instance_tries(&self, instance: &InstanceKey) -> Result<Vec<TaskInstanceRow>, StoreError> {
         let mut tries: Vec<TaskInstanceRow> = db::query_as(include_str!("sql/task_instance_history_list.sql"))
@@ -255,6 +323,16 @@ impl Store {
 }
 
 impl TaskInstanceFilter {
+    /// The states of what goes on: it holds slots, or waits for some.
+    pub const ACTIVE: [TaskState; 6] = [
+        TaskState::Scheduled,
+        TaskState::Queued,
+        TaskState::Running,
+        TaskState::Restarting,
+        TaskState::UpForRetry,
+        TaskState::UpForReschedule,
+    ];
+
     /// All task instances of a run.
     pub fn of_run(run: DagRunKey) -> Self {
         Self { dag_runs: vec![run], ..Self::default() }
@@ -339,6 +417,50 @@ pub(super) fn list_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
     Ok(list)
 }
 
+/// The runs of the filter's dags in which a search looks. One that it has begun with is looked at again for the rest of it.
+pub(super) fn runs_query(filter: &TaskInstanceFilter, page: Page) -> Result<Builder, StoreError> {
+    // No other run has instances that are active.
+    let is_active = indexed(&filter.states).is_some_and(|states| *states == TaskInstanceFilter::ACTIVE);
+    let begun = filter.after.as_ref().and_then(Place::first_number);
+    let runs = DagRunFilter {
+        dags: filter.dags.clone(),
+        states: if is_active { vec![RunState::Queued, RunState::Running] } else { Vec::new() },
+        order: Order::Descending,
+        after: begun.map(|key| Place::new([Some(key.saturating_add(1).into())])),
+        ..DagRunFilter::default()
+    };
+    dag_run::list_query(&runs, page)
+}
+
+/// The last instance that a search looks at.
+pub(super) fn last_query(filter: &TaskInstanceFilter, instances: u32) -> Result<Builder, StoreError> {
+    let mut last = Builder::new(include_str!("sql/task_instance_list_keys.sql"));
+    push_numbers(&mut last, "t.dag_run", &filter.dag_runs.iter().map(|run| run.0).collect::<Vec<_>>());
+    // Of single runs all are looked at: few of a run's may be in an index of all runs.
+    if filter.dag_runs.is_empty() && indexed(&filter.states).is_some() {
+        push_task_states(&mut last, &filter.states);
+    }
+    push_walk(&mut last, &filter.columns(), filter.order, filter.after.as_ref());
+    push_page(&mut last, Page { limit: 1, offset: instances.saturating_sub(1) });
+    Ok(last)
+}
+
+/// As [`list_query`], as far as `until`.
+pub(super) fn search_query(
+    filter: &TaskInstanceFilter,
+    until: Option<&Place>,
+    limit: u32,
+) -> Result<Builder, StoreError> {
+    let mut list = Builder::new(include_str!("sql/task_instance_list.sql"));
+    push_filter(&mut list, filter)?;
+    if let Some(until) = until {
+        push_until(&mut list, &filter.columns(), filter.order, until);
+    }
+    push_walk(&mut list, &filter.columns(), filter.order, filter.after.as_ref());
+    push_page(&mut list, Page::first(limit));
+    Ok(list)
+}
+
 pub(super) fn count_query(filter: &TaskInstanceFilter) -> Result<Builder, StoreError> {
     let mut count = counting(if filter.filters_runs() {
         include_str!("sql/task_instance_count_by_runs.sql")
@@ -377,25 +499,16 @@ fn push_filter(builder: &mut Builder, filter: &TaskInstanceFilter) -> Result<(),
 const RENDERED_MAP_INDEX: &str =
     "coalesce(t.rendered_map_index, CASE WHEN t.map_index >= 0 THEN CAST(t.map_index AS text) END)";
 
+/// The states that a partial index has, if all of `states` are among them.
+fn indexed(states: &[TaskState]) -> Option<&'static [TaskState]> {
+    let has_all = |indexed: &&[TaskState]| !states.is_empty() && states.iter().all(|state| indexed.contains(state));
+    [&TaskInstanceFilter::ACTIVE[..], &UNSUCCESSFUL[..]].into_iter().find(has_all)
+}
+
 /// Names the predicate of a partial index where it covers all that is asked for.
 fn push_task_states(builder: &mut Builder, states: &[TaskState]) {
-    const ACTIVE: [TaskState; 6] = [
-        TaskState::Scheduled,
-        TaskState::Queued,
-        TaskState::Running,
-        TaskState::Restarting,
-        TaskState::UpForRetry,
-        TaskState::UpForReschedule,
-    ];
-    const UNSUCCESSFUL: [TaskState; 4] =
-        [TaskState::Failed, TaskState::Skipped, TaskState::UpstreamFailed, TaskState::Removed];
-    if states.is_empty() {
-        return;
-    }
-    for indexed in [&ACTIVE[..], &UNSUCCESSFUL] {
-        if states.iter().all(|state| indexed.contains(state)) {
-            push_words(builder, "t.state", indexed.iter().map(|state| state.as_str()));
-        }
+    if let Some(indexed) = indexed(states) {
+        push_words(builder, "t.state", indexed.iter().map(|state| state.as_str()));
     }
     push_words(builder, "t.state", states.iter().map(|state| state.as_str()));
 }

@@ -138,7 +138,7 @@ pub fn router(ui: UiState) -> Router {
     use pages::{
         approvals, assets as asset_pages, change, components, connections,
         dag::{self, numbers},
-        dags, pools, run, runs, sign_in, task, tokens, trigger, users, variables, workers,
+        dags, pools, run, runs, sign_in, task, task_instances, tokens, trigger, users, variables, workers,
     };
 
     let form = DefaultBodyLimit::max(MAX_FORM_BYTES);
@@ -189,6 +189,7 @@ pub fn router(ui: UiState) -> Router {
         )
         .route("/components/{digest}", get(components::show))
         .route("/runs", get(runs::list))
+        .route("/task-instances", get(task_instances::list))
         .route("/approvals", get(approvals::list))
         .route("/assets", get(asset_pages::list))
         .route("/assets/named", get(asset_pages::named_one))

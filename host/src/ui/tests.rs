@@ -7,7 +7,7 @@ mod runs;
 mod tasks;
 mod world;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -24,10 +24,11 @@ pub use self::{
 };
 use crate::{
     model::{
+        dag_access::DagSet,
         ids::{Digest, RunId, TaskId},
         state::{RunState, TaskState},
     },
-    store::InstanceKey,
+    store::{InstanceKey, Page, TaskInstanceFilter},
 };
 
 async fn all_pages(world: &World) -> Vec<String> {
@@ -42,6 +43,8 @@ async fn all_pages(world: &World) -> Vec<String> {
         "/dags?favorites=true",
         "/runs",
         "/runs?state=failed&q=wea",
+        "/task-instances",
+        "/task-instances?state=active&q=wea&task=extract&pool=default_pool&day=2026-10-21",
         "/dags/weather",
         "/dags/weather?q=check&runs=5",
         "/dags/weather/graph",
@@ -109,6 +112,46 @@ async fn all_pages(world: &World) -> Vec<String> {
 /// What stands in `body` after each `mark`, up to the next quote.
 fn listed(body: &str, mark: &str) -> Vec<String> {
     body.split(mark).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn task_instances_of_all_dags_are_found_by_what_they_are() {
+    let world = World::new().await;
+    let list = async |query: &str| listed(&world.get(&format!("/task-instances{query}")).await.body, "<tr data-key=\"");
+    assert_eq!(list("").await.len(), 50);
+    let all = |keys: &[String], is: fn(&str) -> bool| !keys.is_empty() && keys.iter().all(|key| is(key));
+    assert!(all(&list("?q=weat&state=failed").await, |key| key.starts_with("weather ")));
+    assert!(all(&list("?q=weat&task=extract").await, |key| key.contains(" extract ")));
+    assert!(all(&list("?q=weather&day=2026-10-21&pool=default_pool").await, |key| key.contains("2026-10-21")));
+    let active = list("?q=weather&state=active").await;
+    assert!(active.len() > list("?q=weather&state=running").await.len(), "{active:?}");
+    for query in ["?pool=none_such", "?q=none_such", "?task=%00"] {
+        assert!(world.get(&format!("/task-instances{query}")).await.body.contains("No task instances here"), "{query}");
+    }
+    for query in ["?after=nonsense", "?after=%5B1%5D", "?day=nonsense"] {
+        let answer = world.get(&format!("/task-instances{query}")).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
+    let pools = world.get("/pools").await.body;
+    assert_eq!(listed(&pools, "href=\"/task-instances?state=active").len(), 1, "{pools}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_pages_of_task_instances_follow_each_other_to_the_end() {
+    let world = World::new().await;
+    let (mut keys, mut path) = (Vec::new(), Some("/task-instances?q=weather".to_owned()));
+    while let Some(next) = path {
+        let body = world.get(&next).await.body;
+        keys.extend(listed(&body, "<tr data-key=\""));
+        let links = listed(&body, "rel=\"next\" href=\"");
+        path = links.first().map(|link| link.replace("&#38;", "&").replace("&amp;", "&"));
+    }
+    let filter = TaskInstanceFilter { dags: DagSet::one(id("weather")), ..TaskInstanceFilter::default() };
+    let total = world.ui.store.task_instance_list(&filter, Page::default()).await.unwrap().total;
+    assert_eq!(i64::try_from(keys.len()).unwrap(), total);
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    world.end().await;
 }
 
 #[tokio::test]

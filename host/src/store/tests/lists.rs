@@ -1,7 +1,7 @@
 //! Runs, instances and XComs in lists.
 
 use super::*;
-use crate::model::ids::AssetName;
+use crate::{model::ids::AssetName, store::task_instance::Reach};
 
 async fn runs(store: &Store, filter: DagRunFilter) -> Vec<i64> {
     let listed = store.dag_run_list(&filter, Page::default()).await.unwrap();
@@ -315,6 +315,47 @@ async fn instances_are_filtered_by_all_that_is_asked_for() {
     assert_eq!(store.task_instance_get(&instance(1, "x")).await.unwrap().unwrap().note.as_deref(), Some("look"));
     assert!(store.dag_run_set_note(DagRunKey(1), Some("n")).await.unwrap());
     assert!(!store.dag_run_set_note(DagRunKey(9), None).await.unwrap());
+}
+
+/// The pages of a search, to its end.
+async fn searched(store: &Store, mut filter: TaskInstanceFilter, limit: u32, reach: Reach) -> Vec<String> {
+    let mut pages = Vec::new();
+    loop {
+        let found = store.task_instance_search_within(&filter, limit, reach).await.unwrap();
+        let names: Vec<_> = found.items.iter().map(|row| format!("{}{}", row.dag_run.0, row.task_id)).collect();
+        let reached = found.reached.map(|run| format!(" to {}", run.0)).unwrap_or_default();
+        pages.push(names.join(" ") + &reached);
+        match found.next {
+            Some(place) => filter.after = Some(place),
+            None => return pages,
+        }
+        assert!(pages.len() < 20, "{pages:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_for_instances_goes_back_step_by_step_whatever_it_finds() {
+    let store = TestStore::with_runs(1..=4).await;
+    let instances =
+        vec![update(instance(1, "x"), TaskState::Failed, 1), update(instance(3, "y"), TaskState::Running, 1)];
+    store.commit(&Commit { instances, now: at(9), ..Commit::default() }).await.unwrap();
+    let (all, reach) = (TaskInstanceFilter::default, |runs, instances| Reach { runs, instances });
+    assert_eq!(searched(&store, all(), 3, reach(9, 100)).await, ["4y 4x 3y", "3x 2y 2x", "1y 1x"]);
+    assert_eq!(searched(&store, all(), 9, reach(9, 3)).await, ["4y 4x 3y to 3", "3x 2y 2x to 2", "1y 1x"]);
+    let task = TaskInstanceFilter { task_ids: vec![TaskId::new("x").unwrap()], ..all() };
+    assert_eq!(searched(&store, task.clone(), 9, reach(9, 5)).await, ["4x 3x to 2", "2x 1x"]);
+    let pool = TaskInstanceFilter { pools: vec![PoolName::new("p").unwrap()], ..all() };
+    assert_eq!(searched(&store, pool, 9, reach(9, 3)).await, [" to 3", " to 2", ""]);
+    let in_state = |state| TaskInstanceFilter { states: vec![state], ..all() };
+    // An index has these, however old they are.
+    assert_eq!(searched(&store, in_state(TaskState::Failed), 9, reach(9, 2)).await, ["1x"]);
+    let of = |dag: &str, filter| TaskInstanceFilter { dags: DagSet::one(dag_id(dag)), ..filter };
+    let pages = ["4y 4x 3y 3x to 3", "2y 2x to 2", "1y 1x to 1", ""];
+    assert_eq!(searched(&store, of("a", all()), 9, reach(2, 100)).await, pages);
+    assert_eq!(searched(&store, of("a", all()), 3, reach(9, 100)).await, ["4y 4x 3y", "3x 2y 2x", "1y 1x"]);
+    assert_eq!(searched(&store, of("a", task), 9, reach(3, 100)).await, ["4x 3x 2x to 2", "1x"]);
+    assert_eq!(searched(&store, of("a", in_state(TaskState::Running)), 9, reach(9, 100)).await, ["3y"]);
+    assert_eq!(searched(&store, of("b", all()), 9, reach(9, 100)).await, [""]);
 }
 
 #[tokio::test]

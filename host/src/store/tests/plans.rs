@@ -26,13 +26,14 @@ const HISTORY: [&str; 14] = [
 ];
 
 /// Statements that filters complete: those are looked at with their filters.
-const FILTERED: [&str; 15] = [
+const FILTERED: [&str; 16] = [
     "dag_list.",
     "dag_count.",
     "dag_run_list.",
     "dag_run_count.",
     "task_instance_list.",
     "task_instance_list_by_runs.",
+    "task_instance_list_keys.",
     "task_instance_count.",
     "task_instance_count_by_runs.",
     "xcom_list.",
@@ -277,6 +278,45 @@ async fn lists_of_instances_and_xcoms_walk_in_order() {
         assert_walks_in_order(&store, &format!("{filter:?}"), &xcom::list_query(&filter, Page::default()).unwrap())
             .await;
         plan(&store, xcom::count_query(&filter).unwrap().sql()).await;
+    }
+}
+
+/// A search reads the index that it walks, or the runs that it looks in, and only as far as it is to look.
+#[tokio::test]
+async fn searches_for_instances_look_no_further_than_they_say() {
+    let store = TestStore::on_sqlite().await;
+    let place: Option<Place> = Some(serde_json::from_str(r#"[7, "t", 3]"#).unwrap());
+    let until = serde_json::from_str(r#"[5, "t", 3]"#).unwrap();
+    for (states, by) in [
+        (vec![], "PRIMARY KEY"),
+        (vec![TaskState::Success], "PRIMARY KEY"),
+        (vec![TaskState::Running], "task_instance_active"),
+        (vec![TaskState::Failed], "task_instance_unsuccessful"),
+    ] {
+        for (dag_runs, by) in [(vec![], by), (vec![DagRunKey(5), DagRunKey(7)], "(dag_run=?)")] {
+            let filter = TaskInstanceFilter {
+                dag_runs,
+                states: states.clone(),
+                pools: vec![PoolName::new("p").unwrap()],
+                order: Order::Descending,
+                after: place.clone(),
+                ..TaskInstanceFilter::default()
+            };
+            for query in [
+                task_instance::last_query(&filter, 10).unwrap(),
+                task_instance::search_query(&filter, Some(&until), 10).unwrap(),
+            ] {
+                let plan = plan(&store, query.sql()).await;
+                let found = plan.iter().any(|line| line.starts_with("SEARCH t") && line.contains(by));
+                assert!(found && !plan.iter().any(|line| line.contains("B-TREE")), "{filter:?}: {plan:#?}");
+            }
+        }
+    }
+    for dags in &sets()[1..] {
+        let filter = TaskInstanceFilter { dags: dags.clone(), after: place.clone(), ..TaskInstanceFilter::default() };
+        let plan = plan(&store, task_instance::runs_query(&filter, Page::first(10)).unwrap().sql()).await;
+        let is_by_dag = plan.iter().any(|line| line.starts_with("SEARCH r") && line.contains("(dag_id=?"));
+        assert!(is_by_dag && !plan.iter().any(|line| line.starts_with("SCAN r")), "{plan:#?}");
     }
 }
 

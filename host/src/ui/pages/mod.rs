@@ -16,6 +16,7 @@ pub mod runs;
 mod settings;
 pub mod sign_in;
 pub mod task;
+pub mod task_instances;
 pub mod tokens;
 pub mod trigger;
 pub mod users;

@@ -7,7 +7,10 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::settings::{FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, Wrong, given};
+use super::{
+    settings::{FormView, KeyQuery, Kind, ListLine, ListQuery, SettingField, SettingKind, Wrong, given},
+    task_instances,
+};
 use crate::{
     auth::Audit,
     model::{ids::PoolName, role::Permission},
@@ -15,6 +18,7 @@ use crate::{
     ui::{
         UiState,
         error::UiError,
+        links,
         shell::{Frame, Section, page},
     },
 };
@@ -48,7 +52,9 @@ pub async fn list(
         let cells = [slots, occupied(&used, row), scheduled, waiting.to_owned(), description];
         let line = POOLS.line(row.name.as_str(), cells);
         let is_default = row.name == PoolName::default_pool();
-        ListLine { delete_href: line.delete_href.filter(|_| !is_default), ..line }
+        let asked = [("state", task_instances::ACTIVE), ("pool", row.name.as_str())];
+        let more = Some((links::with_query(task_instances::PATH, &asked), "Task instances"));
+        ListLine { more, delete_href: line.delete_href.filter(|_| !is_default), ..line }
     };
     let rows = listed.items.iter().map(line).collect();
     Ok(page(&POOLS.list(frame, &query, rows, listed.total).offered()))

@@ -30,7 +30,7 @@ use crate::{
 
 const ROWS: u32 = 50;
 /// Dags whose runs are listed, if a name is looked for.
-const NAMED: u32 = 100;
+pub const NAMED: u32 = 100;
 
 #[derive(Template)]
 #[template(path = "runs.html")]
@@ -69,9 +69,9 @@ pub struct RunsQuery {
     offset: u32,
 }
 
-/// The first of `seen` whose id or name holds `q`, and whether there are more. Runs are then found by the ids of their dags: they
-/// are not searched for a name.
-async fn named(ui: &UiState, seen: &DagSet, q: &str) -> Result<(DagSet, bool), UiError> {
+/// The first of `seen` whose id or name holds `q`, and whether there are more. Runs and their task instances are then found by the
+/// ids of their dags: they are not searched for a name.
+pub async fn named(ui: &UiState, seen: &DagSet, q: &str) -> Result<(DagSet, bool), UiError> {
     if q.is_empty() {
         return Ok((seen.clone(), false));
     }

@@ -179,6 +179,8 @@ pub struct ListView {
 pub struct ListLine {
     pub key: String,
     pub cells: Vec<String>,
+    /// Where more of it is to be seen, and what the link says.
+    pub more: Option<(String, &'static str)>,
     /// None of whoever may only look.
     pub edit_href: Option<String>,
     pub delete_href: Option<String>,
@@ -200,6 +202,7 @@ impl ListLine {
         let address = |action: &str| links::with_query(&format!("{path}/{action}"), &[("key", key)]);
         Self {
             cells: std::iter::once(key.to_owned()).chain(rest).collect(),
+            more: None,
             edit_href: Some(address("edit")),
             delete_href: Some(address("delete")),
             deed: None,
@@ -234,7 +237,8 @@ pub async fn tell_places(
         let mut cells = vec![key.clone()];
         cells.resize(view.columns.len() - 1, String::new());
         cells.push(place_of(key).cloned().unwrap_or_default());
-        view.rows.push(ListLine { key: key.clone(), cells, edit_href: None, delete_href: None, deed: None });
+        let key = key.clone();
+        view.rows.push(ListLine { key, cells, more: None, edit_href: None, delete_href: None, deed: None });
     }
     Ok(())
 }

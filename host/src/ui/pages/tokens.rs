@@ -53,7 +53,7 @@ pub async fn list(
             ];
             let key = row.id.to_string();
             let revoke = links::with_query(&format!("{PATH}/revoke"), &[("key", &key)]);
-            ListLine { key, cells, edit_href: None, delete_href: Some(revoke), deed: None }
+            ListLine { key, cells, more: None, edit_href: None, delete_href: Some(revoke), deed: None }
         })
         .collect();
     Ok(page(&ListView {

@@ -61,7 +61,7 @@ pub async fn list(State(ui): State<UiState>, frame: Frame, Query(query): Query<L
 }
 
 fn line(cells: [String; 6], deed: Option<Deed>) -> ListLine {
-    ListLine { key: cells[0].clone(), cells: cells.into(), edit_href: None, delete_href: None, deed }
+    ListLine { key: cells[0].clone(), cells: cells.into(), more: None, edit_href: None, delete_href: None, deed }
 }
 
 fn worker_line(worker: &Worker, since: String) -> ListLine {

@@ -47,9 +47,9 @@ pub struct Chip {
 }
 
 impl Chip {
-    /// The runs in a state; without one, in any.
-    pub fn of_state(state: Option<RunState>, href: String, current: bool) -> Self {
-        let view = state.map(StateView::from);
+    /// What is in a state; without one, in any.
+    pub fn of_state(state: Option<impl Into<StateView>>, href: String, current: bool) -> Self {
+        let view: Option<StateView> = state.map(Into::into);
         let label =
             view.map_or_else(|| Html::new().text("All"), |view| Html::new().markup(view.icon()).text(view.words()));
         Self { label, href, class: view.map(StateView::class), current }
