@@ -69,6 +69,32 @@ async fn a_run_is_triggered_with_params_and_watched_to_its_end_without_a_reload(
 }
 
 #[tokio::test]
+async fn lists_are_brought_up_to_date_while_they_are_looked_at() {
+    let (server, client, browser) = start().await;
+    let open = async |path: &str| {
+        browser.open(&server, path).await;
+        browser.holds("return document.querySelector('#live')?.dataset.liveState === 'on'").await;
+        browser.script("window.sameDocument = true").await;
+    };
+    let shows = async |css: &str| {
+        browser.holds(&format!("return document.querySelector('{css}') !== null && window.sameDocument")).await;
+    };
+    open("/pools").await;
+    client.post("/api/v2/pools", &json!({"name": "late", "slots": 3})).await.ok();
+    shows("#list tr[data-key=late]").await;
+    open("/assets").await;
+    client.upload(build::component("shapes")).await.ok();
+    shows("#list tr[data-key=orders]").await;
+    open("/components").await;
+    client.upload(build::component("bench")).await.ok();
+    shows("#components tbody tr:nth-child(3)").await;
+    open("/task-instances?q=busy").await;
+    client.trigger("busy_bees", json!({"steps": 1})).await;
+    shows("#instances tr[data-state=success]:nth-child(3)").await;
+    assert_no_complaints(&browser).await;
+}
+
+#[tokio::test]
 async fn a_backfill_is_watched_to_its_end_without_a_reload() {
     let (server, client, browser) = start().await;
     client.upload(build::component("control")).await.ok();

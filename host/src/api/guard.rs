@@ -102,9 +102,13 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
     };
     let Some(access) = access else { return no_method().await.into_response() };
     let path = path.to_owned();
+    let is_change = routes::event(request.method().as_str(), &path, access).is_some();
     match permit(&api.auth, (user.clone(), credential), access, &path, &mut request).await {
         Ok(user) => {
             let done = audit::audited(&api.auth, (&user, access), &path, request, next).await;
+            if is_change {
+                api.scheduler.changed_otherwise();
+            }
             done.unwrap_or_else(|error| ApiError::from(error).into_response())
         }
         Err(denied) => {

@@ -120,13 +120,13 @@ impl Fleets {
 }
 
 impl Executor {
-    /// Tells what is seen of the fleets.
-    pub fn show_fleets(&self, seen: FleetsSeen) {
+    /// Tells what is seen of the fleets. Answers whether that is anything new.
+    pub fn show_fleets(&self, seen: FleetsSeen) -> bool {
         self.shared.fleets.seen.send_if_modified(|before| {
             let is_new = *before != seen;
             *before = seen;
             is_new
-        });
+        })
     }
 
     /// The fleets that serve `queue`, or all.

@@ -236,7 +236,10 @@ impl<D: Dispatch> Driver<D> {
             match event {
                 ExecutorEvent::Finished(completion) => self.finished(*completion, &mut turn),
                 ExecutorEvent::Rendered(rendered) => self.rendered(*rendered, &mut turn),
-                ExecutorEvent::Workers => self.count_workers(),
+                ExecutorEvent::Workers => {
+                    self.count_workers();
+                    super::tell_to_look(&self.changes);
+                }
                 ExecutorEvent::Trigger(_) => {}
             }
         }

@@ -354,7 +354,7 @@ impl Scheduler {
         self.ask(|reply| Request::Why { dag_id, run_id, task_id, map_index, reply }).await
     }
 
-    /// What is committed from now on, in batches. A listener that lags loses the oldest and must read the store.
+    /// What is committed from now on, in batches; an empty one says that something else has changed. A listener that lags loses the oldest and must read the store.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Vec<Change>>> {
         self.changes.subscribe()
     }
@@ -447,7 +447,9 @@ impl Scheduler {
 
     /// Tells what is seen of the fleets of pods.
     pub fn show_fleets(&self, seen: FleetsSeen) {
-        self.executor.show_fleets(seen);
+        if self.executor.show_fleets(seen) {
+            self.changed_otherwise();
+        }
     }
 
     /// Whether a worker of this name was connected since this process runs.
@@ -561,6 +563,11 @@ impl Scheduler {
         self.ask(|reply| Request::ReloadDags { dag_ids, reply }).await
     }
 
+    /// Has whoever listens look again, though no [`Change`] says why: settings, workers or what people wrote are others than before.
+    pub fn changed_otherwise(&self) {
+        tell_to_look(&self.changes);
+    }
+
     fn publish(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
             // No listener is no fault.
@@ -572,6 +579,14 @@ impl Scheduler {
         let (reply, answer) = Reply::new();
         self.requests.send(request(reply)).await.map_err(|_| RequestError::Stopped)?;
         answer.await.map_err(|_| RequestError::Stopped)?
+    }
+}
+
+/// Sends a batch that is empty. Where listeners lag, they have enough to look at: it is to push no change out.
+fn tell_to_look(listeners: &broadcast::Sender<Arc<Vec<Change>>>) {
+    if listeners.len() < MAX_CHANGES / 2 {
+        // No listener is no fault.
+        drop(listeners.send(Arc::default()));
     }
 }
 

@@ -42,8 +42,20 @@ const MOST_CELLS: usize = 2_000;
 /// A stream ends after this; the browser opens another one, with whatever session it has then.
 const LIFETIME: Duration = Duration::from_mins(10);
 
+/// What a page that is of no dag shows, besides what people set.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Shown {
+    Dags,
+    #[default]
+    Runs,
+    Tasks,
+}
+
 #[derive(Debug, Default, Deserialize)]
 pub struct EventsQuery {
+    #[serde(default)]
+    of: Shown,
     dag: Option<DagId>,
     run: Option<RunId>,
     task: Option<TaskId>,
@@ -180,6 +192,7 @@ impl Feed {
                 batch = self.changes.recv() => match batch {
                     Ok(batch) => {
                         self.look_again(&batch).await;
+                        self.pending.any |= batch.is_empty();
                         batch.iter().for_each(|change| self.absorb(change));
                     }
                     Err(RecvError::Lagged(_)) => {
@@ -231,16 +244,15 @@ impl Feed {
         }
         match change {
             Change::Dag { .. } => pending.any = true,
+            // The list of dags shows runs, not tasks.
+            Change::Run { .. } if query.dag.is_none() => pending.any |= query.of != Shown::Dags,
+            Change::Task { .. } if query.dag.is_none() => pending.any |= query.of == Shown::Tasks,
             Change::Run { run_id, state, .. } => {
                 pending.any = true;
-                if query.dag.is_some() {
-                    let run = pending.runs.entry(run_id.clone()).or_default();
-                    run.state = state.map(|state| char::from(run_letter(state)));
-                    run.again |= state.is_none();
-                }
+                let run = pending.runs.entry(run_id.clone()).or_default();
+                run.state = state.map(|state| char::from(run_letter(state)));
+                run.again |= state.is_none();
             }
-            // The list of dags shows runs, not tasks.
-            Change::Task { .. } if query.dag.is_none() => {}
             Change::Task { task_id, .. } if query.task.as_ref().is_some_and(|wanted| wanted != task_id) => {}
             Change::Task { run_id, task_id, state, .. } => {
                 pending.any = true;

@@ -296,9 +296,13 @@ async fn serve(ui: &UiState, found: (CurrentUser, Credential), mut request: Requ
         return error::refuse(StatusCode::METHOD_NOT_ALLOWED, "This address does not take that.");
     };
     let user = found.0.clone();
+    let is_change = routes::event(request.method().as_str(), path, access).is_some();
     match permit(&ui.auth, found, access, path, &mut request).await {
         Ok(user) => {
             let done = audit::audited(&ui.auth, (&user, access), path, request, next).await;
+            if is_change {
+                ui.scheduler.changed_otherwise();
+            }
             done.unwrap_or_else(|error| UiError::from(error).into_response())
         }
         Err(denied) => {

@@ -711,6 +711,30 @@ async fn assets_are_kept_by_their_content() {
 }
 
 #[tokio::test]
+async fn what_people_set_is_pushed_to_who_looks_at_a_list() {
+    let world = World::new().await;
+    let request = Request::get("/ui/events?of=dags").header(header::COOKIE, &world.cookie).body(Body::empty()).unwrap();
+    let mut frames = world.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    let answer = world.post("/pools/edit", &[("key", "late"), ("slots", "2"), ("is_new", "true")]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    let mut seen = String::new();
+    let told = tokio::time::timeout(Duration::from_secs(10), async {
+        while !seen.contains("event: change") {
+            seen.push_str(&String::from_utf8_lossy(&frames.next().await.unwrap().unwrap()));
+        }
+    });
+    told.await.expect("the pool is told of");
+    // Which of it each may see, each asks the page itself.
+    assert!(!seen.contains("late"), "{seen}");
+    drop(frames);
+    for path in ["/pools", "/workers", "/approvals", "/assets", "/components", "/task-instances"] {
+        let body = world.get(path).await.body;
+        assert!(body.contains("data-events=\"/ui/events?of=") && body.contains("data-live-part"), "{path}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_change_is_pushed_to_who_listens() {
     let world = World::new().await;
     let request =

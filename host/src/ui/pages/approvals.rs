@@ -141,7 +141,8 @@ pub async fn list(
     let pager = Pager::new(query.offset as usize, ROWS as usize, rows.len(), listed.total, |offset| {
         links::with_query("/approvals", &[("offset", &offset.to_string())])
     });
-    Ok(page(&ListView { shell: frame.shell(Section::Approvals, "approvals", "Required Actions"), rows, pager }))
+    let shell = frame.shell(Section::Approvals, "approvals", "Required Actions").live("/ui/events?of=tasks".into());
+    Ok(page(&ListView { shell, rows, pager }))
 }
 
 fn assignees(row: &ApprovalRow) -> String {

@@ -229,11 +229,9 @@ pub async fn show(
     let base_href = href(row.id);
     let offset = usize::try_from(query.offset).unwrap_or(0);
     Ok(page(&AssetView {
-        shell: frame.shell(
-            Section::Assets,
-            "asset",
-            format!("{} {}", if row.is_alias { "Alias" } else { "Asset" }, row.name),
-        ),
+        shell: frame
+            .shell(Section::Assets, "asset", format!("{} {}", if row.is_alias { "Alias" } else { "Asset" }, row.name))
+            .live(EVENTS.into()),
         crumbs: Crumbs::new([("/assets".to_owned(), "Assets".to_owned())]),
         facts,
         queued: waiting

@@ -90,7 +90,7 @@ async fn view(
         listed.items.into_iter().filter_map(|row| scope.of_component(row)).map(|row| line(&row)).collect();
     let start = usize::try_from(offset).unwrap_or(0);
     Ok(ComponentsView {
-        shell: frame.shell(Section::Components, "components", "Components"),
+        shell: frame.shell(Section::Components, "components", "Components").live("/ui/events?of=dags".into()),
         error,
         is_signed: ui.scheduler.asks_for_signatures(),
         pager: Pager::new(start, ROWS as usize, rows.len(), listed.total, |at| format!("/components?offset={at}")),

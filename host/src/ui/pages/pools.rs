@@ -57,7 +57,9 @@ pub async fn list(
         ListLine { more, delete_href: line.delete_href.filter(|_| !is_default), ..line }
     };
     let rows = listed.items.iter().map(line).collect();
-    Ok(page(&POOLS.list(frame, &query, rows, listed.total).offered()))
+    let mut view = POOLS.list(frame, &query, rows, listed.total).offered();
+    view.shell = view.shell.live("/ui/events?of=tasks".into());
+    Ok(page(&view))
 }
 
 /// How many slots are taken, and in which states by whom. The words are the API's.

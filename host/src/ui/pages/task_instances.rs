@@ -182,7 +182,7 @@ pub async fn list(
     chips.insert(1, active);
     let next = found.next.as_ref().map(|place| asked.address(&asked.state, &serde_json::json!(place).to_string()));
     Ok(page(&TaskInstancesView {
-        shell: frame.shell(Section::Runs, "task-instances", "Task Instances").live("/ui/events?tasks=true".into()),
+        shell: frame.shell(Section::Runs, "task-instances", "Task Instances").live("/ui/events?of=tasks".into()),
         chips,
         filtered: asked.address(&asked.state, "") != PATH,
         at_most: is_cut.then_some(NAMED),

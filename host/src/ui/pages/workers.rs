@@ -46,7 +46,7 @@ pub async fn list(State(ui): State<UiState>, frame: Frame, Query(query): Query<L
     let total = i64::try_from(lines.len()).unwrap_or(i64::MAX);
     let rows: Vec<_> = lines.into_iter().skip(offset).take(limit).collect();
     let view = ListView {
-        shell: frame.shell(Section::Workers, "workers", "Workers"),
+        shell: frame.shell(Section::Workers, "workers", "Workers").live("/ui/events?of=tasks".into()),
         heading: "Workers".into(),
         about: "Machines and pods that run task instances of their queues for this server.",
         empty: "Start one with `airlock serve --worker`, or let this server run the tasks itself.",
