@@ -514,6 +514,10 @@ async fn clearing_and_marking_change_what_their_previews_list() {
     assert_eq!(world.ui.run(&failed.dag_id, &failed.run_id).await.unwrap().state, RunState::Failed);
     assert_eq!(world.post(&format!("{base}/note"), &[("note", EVIL)]).await.status, StatusCode::SEE_OTHER);
     assert!(!world.get(&base).await.body.contains("<script>"));
+    let long = "much to say ".repeat(100);
+    let refused = world.post(&format!("{base}/note"), &[("note", long.as_str())]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.body.contains("id=\"run-note-error\"") && refused.body.contains(&long), "what was typed is lost");
     let answer = world.post(&format!("{base}/delete"), &[]).await;
     assert_eq!(answer.header("location"), "/dags/weather/runs");
     assert_eq!(world.get(&base).await.status, StatusCode::NOT_FOUND);

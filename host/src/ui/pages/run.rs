@@ -103,7 +103,12 @@ struct RunView {
     pager: Pager,
     conf: String,
     note: String,
+    /// Why what was typed there is no note.
+    note_error: Option<String>,
 }
+
+/// A note that was refused: the text, and why.
+type RefusedNote = (String, String);
 
 struct TaskLine {
     task_id: TaskId,
@@ -157,18 +162,14 @@ pub fn crumbs(dag_id: &DagId, run_id: Option<&RunId>) -> Crumbs {
     Crumbs::new(top.into_iter().chain(run_id.map(|run_id| (links::run(dag_id, run_id), run_id.to_string()))))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct RunQuery {
-    #[serde(default)]
     state: String,
-    #[serde(default)]
     q: String,
     /// Empty: upstream first.
-    #[serde(default)]
     sort: String,
-    #[serde(default)]
     offset: u32,
-    #[serde(default)]
     fold: Option<bool>,
 }
 
@@ -188,9 +189,20 @@ pub async fn show(
     State(ui): State<UiState>,
     Scoped(scope): Scoped,
     frame: Frame,
-    Path((dag_id, run_id)): Path<(DagId, RunId)>,
+    Path(path): Path<(DagId, RunId)>,
     Query(query): Query<RunQuery>,
 ) -> Result<Response, UiError> {
+    Ok(page(&view(&ui, &scope, frame, path, query, None).await?))
+}
+
+async fn view(
+    ui: &UiState,
+    scope: &DagScope,
+    frame: Frame,
+    (dag_id, run_id): (DagId, RunId),
+    query: RunQuery,
+    refused: Option<RefusedNote>,
+) -> Result<RunView, UiError> {
     let run = ui.run(&dag_id, &run_id).await?;
     let shape = ui.shapes.get(&ui.store, run.version).await?;
     let base = links::run(&dag_id, &run_id);
@@ -199,7 +211,7 @@ pub async fn show(
         |state: &TaskState| known.iter().find(|(other, _)| other == state).map(|(_, count)| (*state, *count));
     let counts: Vec<_> = PROGRESS.iter().filter_map(count_of).collect();
     let all: i64 = counts.iter().map(|(_, count)| count).sum();
-    let (rows, found) = listed(&ui, &shape, &run, &query, &counts).await?;
+    let (rows, found) = listed(ui, &shape, &run, &query, &counts).await?;
 
     let now = ui.clock.now();
     let zone = frame.zones(&shape.spec);
@@ -270,14 +282,22 @@ pub async fn show(
     graph.run_id = run_id.to_string();
     graph.unfold_href = fold.as_ref().filter(|_| is_folded).map(|(href, _)| href.clone());
     let events = links::with_query("/ui/events", &[("dag", dag_id.as_str()), ("run", run_id.as_str())]);
-    let (older, newer) = neighbours(&ui, &run).await?;
-    let shell = frame.shell(Section::Dags, "run", format!("{run_id} of {dag_id}")).live(events);
-    let facts = with_triggers(&ui, &scope, &run, facts(&run, zone, now)).await?;
+    let (older, newer) = neighbours(ui, &run).await?;
+    let mut shell = frame.shell(Section::Dags, "run", format!("{run_id} of {dag_id}"));
+    if refused.is_none() {
+        // The address of what was refused shows nothing.
+        shell = shell.live(events);
+    }
+    let (note, note_error) = match refused {
+        Some((text, why)) => (text, Some(why)),
+        None => (run.note.clone().unwrap_or_default(), None),
+    };
+    let facts = with_triggers(ui, scope, &run, facts(&run, zone, now)).await?;
     let facts = audit::with_changes(facts, &shell, &dag_id, Some(&run_id));
     let newest = ui.store.dag_get(&dag_id).await?;
     let may_again =
         shell.may(Permission::RunTrigger) && newest.is_some_and(|dag| dag.spec.check_run_type(RunType::Manual).is_ok());
-    Ok(page(&RunView {
+    Ok(RunView {
         older,
         newer,
         shell,
@@ -287,7 +307,7 @@ pub async fn show(
         state_name: run.state.as_str(),
         is_finished: run.state.is_finished(),
         message: run.message.as_deref().map(|text| doc::line(&ansi::plain(text))).unwrap_or_default(),
-        failure: failure_of(&ui, &run, &counts, &links::with_query(&base, &[("state", "failed")]), zone).await?,
+        failure: failure_of(ui, &run, &counts, &links::with_query(&base, &[("state", "failed")]), zone).await?,
         facts,
         callbacks: callbacks::lines(&ui.store, &run, zone).await?,
         progress: Html::new().markup(Progress(&counts)),
@@ -306,12 +326,13 @@ pub async fn show(
         chips,
         rows,
         conf: pretty(run.conf.as_deref().unwrap_or_default()),
-        note: run.note.clone().unwrap_or_default(),
+        note,
+        note_error,
         state_filter: query.state,
         sort: query.sort,
         q: query.q,
         run_id,
-    }))
+    })
 }
 
 /// Which task of the run failed first, and why; `all`: where those stand that failed. Nothing of a run that succeeded all the same.

@@ -239,9 +239,13 @@ async fn an_admin_approves_and_revokes_on_the_page_of_a_dag() {
     for (grants, verb) in [("nonsense", "approve"), ("", "approve"), (all.as_str(), "eat")] {
         let refused = world.post("/dags/weather/grants", &[("grants", grants), ("verb", verb)]).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{grants} {verb}");
+        assert!(refused.body.contains("id=\"grant-error\"") && !refused.body.contains("id=\"policy-error\""));
+        let typed = format!("name=\"grants\" value=\"{grants}\" placeholder");
+        assert!(verb == "eat" || refused.body.contains(&typed), "{}", refused.body);
     }
     let refused = world.post("/dags/weather/grants/policy", &[("policy", "strict")]).await;
     assert!(refused.status == StatusCode::UNPROCESSABLE_ENTITY && refused.body.contains("connection-secret"));
+    assert!(refused.body.contains("id=\"policy-error\"") && refused.body.contains("name=\"policy\" value=\"strict\""));
     world.end().await;
 }
 

@@ -169,7 +169,7 @@ async fn view(
 }
 
 /// What is to be said on the form; none if it is no fault of who filled it in.
-fn said(error: RequestError) -> Result<String, UiError> {
+pub(super) fn said(error: RequestError) -> Result<String, UiError> {
     match error {
         RequestError::Conflict(text) | RequestError::Invalid(text) | RequestError::Forbidden(text) => Ok(text),
         error @ (RequestError::NotFound(_) | RequestError::Store(_) | RequestError::Stopped) => Err(error.into()),

@@ -6,11 +6,12 @@ use askama::Template;
 use axum::{
     Form,
     extract::{Path, State},
+    http::StatusCode,
     response::Response,
 };
 use serde::Deserialize;
 
-use super::DagHead;
+use super::{DagHead, backfills::said};
 use crate::{
     auth::CurrentUser,
     model::{
@@ -20,11 +21,11 @@ use crate::{
     scheduler::GrantsDecision,
     store::DagGrantRow,
     ui::{
-        UiState,
+        UiState, doc,
         error::UiError,
         links,
-        shell::{Frame, Section, Shell, go_and_tell, page},
-        show::{When, Zones},
+        shell::{Frame, Section, Shell, go_and_tell, page, page_with},
+        show::{Html, When, Zones},
     },
 };
 
@@ -47,6 +48,22 @@ struct GrantsView {
     server_policy: String,
     has_own_policy: bool,
     kinds: String,
+    /// What is typed as the policy, and as another grant.
+    typed_policy: Typed,
+    typed_grant: Typed,
+}
+
+/// What stands in a field, and what is wrong with it.
+#[derive(Default)]
+struct Typed {
+    text: String,
+    wrong: Option<Html>,
+}
+
+impl Typed {
+    fn refused(text: String, why: &str) -> Self {
+        Self { text, wrong: Some(doc::line(why)) }
+    }
 }
 
 struct RequestLine {
@@ -72,10 +89,21 @@ fn base(dag_id: &DagId) -> String {
 
 /// `GET /dags/{dag_id}/grants`
 pub async fn show(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<DagId>) -> Result<Response, UiError> {
-    let dag = ui.dag(&dag_id).await?;
+    Ok(page(&view(&ui, frame, &dag_id, None, Typed::default()).await?))
+}
+
+/// The page; `typed_policy` is none where the dag's own is to be shown.
+async fn view(
+    ui: &UiState,
+    frame: Frame,
+    dag_id: &DagId,
+    typed_policy: Option<Typed>,
+    typed_grant: Typed,
+) -> Result<GrantsView, UiError> {
+    let dag = ui.dag(dag_id).await?;
     let zone = frame.zones(&dag.spec);
-    let rows = ui.store.dag_grant_list(&dag_id).await?;
-    let decisions = ui.store.dag_decisions(std::slice::from_ref(&dag_id)).await?.remove(&dag_id).unwrap_or_default();
+    let rows = ui.store.dag_grant_list(dag_id).await?;
+    let decisions = ui.store.dag_decisions(std::slice::from_ref(dag_id)).await?.remove(dag_id).unwrap_or_default();
     let verdict = ui.scheduler.grants_verdict(&dag.spec, &decisions);
     let request = |(grant, standing): &(Grant, Standing)| RequestLine {
         grant: grant.to_string(),
@@ -89,10 +117,11 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<Da
     let others = rows.iter().filter(|row| !asked.contains(&row.request));
     let server = ui.scheduler.grants_policy();
     let shell = frame.shell(Section::Dags, "dag-grants", format!("{dag_id} grants"));
-    Ok(page(&GrantsView {
-        head: DagHead::new(&ui, &dag, "grants", &shell, zone).await?,
+    let policy = decisions.policy.as_ref().map(ToString::to_string).unwrap_or_default();
+    Ok(GrantsView {
+        head: DagHead::new(ui, &dag, "grants", &shell, zone).await?,
         shell,
-        action: base(&dag_id),
+        action: base(dag_id),
         requests: verdict.requests.iter().map(request).collect(),
         pending: verdict.pending().map(ToString::to_string).collect(),
         instead: verdict
@@ -109,11 +138,13 @@ pub async fn show(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path<Da
             })
             .collect(),
         memory_mib: verdict.effective.memory_mib(),
-        policy: decisions.policy.as_ref().map(ToString::to_string).unwrap_or_default(),
+        typed_policy: typed_policy.unwrap_or_else(|| Typed { text: policy.clone(), wrong: None }),
+        typed_grant,
+        policy,
         has_own_policy: decisions.policy.is_some(),
         server_policy: server.to_string(),
         kinds: GrantKind::ALL.map(GrantKind::as_str).join(", "),
-    }))
+    })
 }
 
 fn decided(row: &DagGrantRow, zone: Zones) -> (When, String) {
@@ -128,26 +159,43 @@ pub struct DecideForm {
     verb: String,
 }
 
+impl DecideForm {
+    /// What is decided, and how it is told; or what is wrong with what was typed.
+    fn read(&self) -> Result<(GrantsDecision, String), String> {
+        let lines = self.grants.lines().map(str::trim).filter(|line| !line.is_empty());
+        let grants = lines.take(MAX_DECISIONS + 1).map(str::parse).collect::<Result<BTreeSet<Grant>, _>>();
+        let grants = grants.map_err(|error| error.to_string())?;
+        if grants.is_empty() {
+            return Err("no grant was named".to_owned());
+        }
+        let names: Vec<_> = grants.iter().map(ToString::to_string).collect();
+        match self.verb.as_str() {
+            "approve" => Ok((GrantsDecision::Approve(grants), format!("Approved: {}.", names.join(", ")))),
+            "revoke" => Ok((GrantsDecision::Revoke(grants), format!("Revoked: {}.", names.join(", ")))),
+            _ => Err("it is neither `approve` nor `revoke`".to_owned()),
+        }
+    }
+}
+
 /// `POST /dags/{dag_id}/grants`
 pub async fn decide(
     State(ui): State<UiState>,
+    frame: Frame,
     user: CurrentUser,
     Path(dag_id): Path<DagId>,
     Form(form): Form<DecideForm>,
 ) -> Result<Response, UiError> {
-    let lines = form.grants.lines().map(str::trim).filter(|line| !line.is_empty());
-    let grants = lines.take(MAX_DECISIONS + 1).map(str::parse).collect::<Result<BTreeSet<Grant>, _>>();
-    let grants = grants.map_err(|error| UiError::Invalid(error.to_string()))?;
-    if grants.is_empty() {
-        return Err(UiError::Invalid("no grant was named".to_owned()));
-    }
-    let names: Vec<_> = grants.iter().map(ToString::to_string).collect();
-    let (decision, told) = match form.verb.as_str() {
-        "approve" => (GrantsDecision::Approve(grants), format!("Approved: {}.", names.join(", "))),
-        "revoke" => (GrantsDecision::Revoke(grants), format!("Revoked: {}.", names.join(", "))),
-        _ => return Err(UiError::Invalid("it is neither `approve` nor `revoke`".to_owned())),
+    let why = match form.read() {
+        Ok((decision, told)) => match change(&ui, &user, &dag_id, decision, &told).await? {
+            Ok(done) => return Ok(done),
+            Err(why) => why,
+        },
+        Err(why) => why,
     };
-    change(&ui, user, dag_id, decision, &told).await
+    // Several were not typed: they stand behind a button.
+    let typed = Some(form.grants).filter(|grants| !grants.trim().contains('\n')).unwrap_or_default();
+    let view = view(&ui, frame, &dag_id, None, Typed::refused(typed, &why)).await?;
+    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &view))
 }
 
 #[derive(Debug, Deserialize)]
@@ -159,27 +207,39 @@ pub struct PolicyForm {
 /// `POST /dags/{dag_id}/grants/policy`
 pub async fn set_policy(
     State(ui): State<UiState>,
+    frame: Frame,
     user: CurrentUser,
     Path(dag_id): Path<DagId>,
     Form(form): Form<PolicyForm>,
 ) -> Result<Response, UiError> {
     let text = Some(form.policy.trim()).filter(|text| !text.is_empty());
-    let policy = text.map(str::parse::<GrantsPolicy>).transpose();
-    let policy = policy.map_err(|error| UiError::Invalid(error.why))?;
-    let told = match &policy {
-        Some(policy) => format!("The policy of {dag_id} is {policy}."),
-        None => format!("The policy of {dag_id} is the server's."),
+    let why = match text.map(str::parse::<GrantsPolicy>).transpose() {
+        Ok(policy) => {
+            let told = match &policy {
+                Some(policy) => format!("The policy of {dag_id} is {policy}."),
+                None => format!("The policy of {dag_id} is the server's."),
+            };
+            match change(&ui, &user, &dag_id, GrantsDecision::Policy(policy), &told).await? {
+                Ok(done) => return Ok(done),
+                Err(why) => why,
+            }
+        }
+        Err(error) => error.why,
     };
-    change(&ui, user, dag_id, GrantsDecision::Policy(policy), &told).await
+    let view = view(&ui, frame, &dag_id, Some(Typed::refused(form.policy, &why)), Typed::default()).await?;
+    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &view))
 }
 
+/// Back to the page; or what is to be said on it.
 async fn change(
     ui: &UiState,
-    user: CurrentUser,
-    dag_id: DagId,
+    user: &CurrentUser,
+    dag_id: &DagId,
     decision: GrantsDecision,
     told: &str,
-) -> Result<Response, UiError> {
-    ui.scheduler.grants_decide(&dag_id, decision, &user.username).await?;
-    Ok(go_and_tell(&base(&dag_id), told))
+) -> Result<Result<Response, String>, UiError> {
+    match ui.scheduler.grants_decide(dag_id, decision, &user.username).await {
+        Ok(()) => Ok(Ok(go_and_tell(&base(dag_id), told))),
+        Err(error) => said(error).map(Err),
+    }
 }

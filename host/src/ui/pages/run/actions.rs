@@ -3,12 +3,14 @@
 use axum::{
     Form,
     extract::{Path, Query, State},
+    http::StatusCode,
     response::Response,
 };
 use serde::Deserialize;
 
-use super::crumbs;
+use super::{RunQuery, crumbs, view};
 use crate::{
+    api::permit::Scoped,
     model::{
         ids::{DagId, RunId},
         state::RunState,
@@ -24,7 +26,7 @@ use crate::{
             confirm,
             settings::lines,
         },
-        shell::{Frame, Section, go_and_tell, page},
+        shell::{Frame, Section, go_and_tell, page, page_with},
     },
 };
 
@@ -166,13 +168,18 @@ const MAX_NOTE: usize = 1_000;
 /// `POST /dags/{dag_id}/runs/{run_id}/note`
 pub async fn note(
     State(ui): State<UiState>,
+    Scoped(scope): Scoped,
+    frame: Frame,
     Path((dag_id, run_id)): Path<(DagId, RunId)>,
     Form(form): Form<NoteForm>,
 ) -> Result<Response, UiError> {
-    let note = lines(&form.note);
-    let note = note.trim();
-    if note.chars().count() > MAX_NOTE {
-        return Err(UiError::Invalid(format!("a note may have at most {MAX_NOTE} characters")));
+    let typed = lines(&form.note);
+    let note = typed.trim();
+    let long = note.chars().count();
+    if long > MAX_NOTE {
+        let why = format!("a note may have at most {MAX_NOTE} characters; this one has {long}");
+        let view = view(&ui, &scope, frame, (dag_id, run_id), RunQuery::default(), Some((typed, why))).await?;
+        return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &view));
     }
     let run = ui.run(&dag_id, &run_id).await?;
     ui.store.dag_run_set_note(run.key, (!note.is_empty()).then_some(note)).await?;
