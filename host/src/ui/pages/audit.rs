@@ -16,7 +16,7 @@ use crate::{
         ids::{DagId, Digest, RunId, TaskId},
         role::Permission,
     },
-    store::{EventFilter, EventNew, EventRow, Order, Page},
+    store::{EventFilter, EventNew, EventRow, Listed, Order, Page},
     ui::{
         UiState,
         error::UiError,
@@ -48,6 +48,8 @@ struct AuditView {
     event: String,
     dag_id: String,
     run_id: String,
+    /// It is asked for a run, and not said of which dag: the log knows what is about a dag, not what is about a run.
+    wants_dag: bool,
     rows: Vec<Line>,
     pager: Pager,
 }
@@ -153,7 +155,12 @@ pub async fn list(
         order: Order::Descending,
         ..EventFilter::default()
     };
-    let listed = ui.store.event_list(&filter, Page { limit: ROWS, offset: query.offset }).await?;
+    let wants_dag = filter.run_id.is_some() && filter.dag_id.is_none();
+    let listed = if wants_dag {
+        Listed { items: Vec::new(), total: 0 }
+    } else {
+        ui.store.event_list(&filter, Page { limit: ROWS, offset: query.offset }).await?
+    };
     let zone = frame.zones_of_none().shown;
     let rows: Vec<_> = listed.items.into_iter().map(|row| Line::new(row, zone)).collect();
     let offset = usize::try_from(query.offset).unwrap_or(0);
@@ -169,6 +176,7 @@ pub async fn list(
         event,
         dag_id,
         run_id,
+        wants_dag,
         rows,
         pager,
     }))

@@ -1,7 +1,13 @@
-//! A dag's year, its days, and the marks that people put on dags.
+//! A dag's year, its days, its backfills, and the marks that people put on dags.
 
-use super::*;
-use crate::model::role::Role;
+use super::{world::at, *};
+use crate::{
+    model::{
+        backfill::{Intervals, ReprocessBehavior},
+        role::Role,
+    },
+    store::BackfillNew,
+};
 
 /// What the page says of a day, and where it leads.
 fn day(body: &str, date: &str) -> (String, String) {
@@ -94,5 +100,29 @@ async fn a_star_is_ones_own_and_leads_back() {
     assert_eq!(list(&world).await, ["mapped"]);
     world.post("/dags/mapped/favorite", &[("favorite", "false"), ("next", "")]).await;
     assert_eq!(list(&world).await, [] as [&str; 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn backfills_that_are_more_than_a_page_lead_on() {
+    let world = World::new().await;
+    let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
+    let new = BackfillNew {
+        dag_id: id("weather"),
+        intervals: Intervals { from, to, until: to, run_backwards: false },
+        max_active_runs: 1,
+        reprocess_behavior: ReprocessBehavior::None,
+        dag_run_conf: "{}".into(),
+        total: 1,
+        triggering_user: None,
+    };
+    for _ in 0..51 {
+        world.ui.store.backfill_create(&new).await.unwrap();
+    }
+    let first = world.get("/dags/weather/backfills").await.body;
+    assert_eq!(listed(&first, "data-backfill=\"").len(), 50);
+    assert!(first.contains("1 – 50 of 51"), "{first}");
+    let next = listed(&first, "rel=\"next\" href=\"").remove(0);
+    assert_eq!(listed(&world.get(&next).await.body, "data-backfill=\"").len(), 1);
     world.end().await;
 }

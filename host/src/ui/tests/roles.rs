@@ -345,6 +345,8 @@ async fn the_page_writes_its_changes_into_the_audit_log() {
     let of_run = world.get(&format!("/audit?dag_id=weather&run_id={run_id}")).await.body;
     assert!(of_run.contains(&format!("weather</a> / <a href=\"{run}\">{run_id}</a></td>")), "{of_run}");
     assert!(!of_run.contains(">dag.pause<"), "{of_run}");
+    let of_none = world.get(&format!("/audit?run_id={run_id}")).await.body;
+    assert!(of_none.contains("Of which DAG?") && !of_none.contains("<tr>"), "{of_none}");
     assert!(world.get("/audit").await.body.contains("<td class=\"break\">gpu</td>"));
     assert!(world.get(&run).await.body.contains(&format!("href=\"/audit?dag_id=weather&amp;run_id={run_id}\"")));
     assert!(world.get("/dags/weather/details").await.body.contains("href=\"/audit?dag_id=weather\""));

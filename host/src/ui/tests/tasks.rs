@@ -46,6 +46,7 @@ async fn each_try_can_be_chosen_and_none_that_never_was() {
     assert!(body.contains("<option selected>5</option>") && body.contains("data-try=\"5\""), "{body}");
     assert!(body.contains("<option>1</option>") && body.contains("<option>112</option>"), "{body}");
     assert!(body.contains("?tab=inputs&#38;try=5\""), "the other tabs are of the same try: {body}");
+    assert!(!body.contains("Waited for a slot"), "it had one at once: {body}");
     assert!(page("").await.body.contains("<option selected>112</option>"));
     for query in ["?try=113", "?try=500&tab=inputs", "/log?try=113"] {
         assert_eq!(page(query).await.status, StatusCode::NOT_FOUND, "{query}");

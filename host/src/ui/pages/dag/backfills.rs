@@ -20,7 +20,7 @@ use crate::{
         error::UiError,
         links,
         shell::{Frame, Section, Shell, go_and_tell, page_with},
-        show::{self, When, WhenBoth, Zones},
+        show::{self, Pager, When, WhenBoth, Zones},
     },
 };
 
@@ -33,6 +33,7 @@ struct BackfillsView {
     shell: Shell,
     head: DagHead,
     rows: Vec<BackfillLine>,
+    pager: Pager,
     typed: BackfillForm,
     error: Option<String>,
     preview: Option<Preview>,
@@ -69,6 +70,8 @@ pub struct BackfillForm {
     max_active_runs: String,
     reprocess_behavior: String,
     run_backwards: bool,
+    /// Of the list of those that there are.
+    offset: u32,
 }
 
 impl BackfillForm {
@@ -142,7 +145,8 @@ async fn view(
 ) -> Result<Response, UiError> {
     let zone = frame.zones(&dag.spec);
     let limit = u32::try_from(ROWS).unwrap_or(u32::MAX);
-    let listed = ui.store.backfill_list(Some(&dag.dag_id), &DagSet::all(), Page { limit, offset: 0 }).await?;
+    let page = Page { limit, offset: typed.offset };
+    let listed = ui.store.backfill_list(Some(&dag.dag_id), &DagSet::all(), page).await?;
     let base = format!("{}/backfills", links::dag(&dag.dag_id));
     let mut shell = frame.shell(Section::Dags, "dag-backfills", format!("{} backfills", dag.dag_id));
     if outcome.is_none() {
@@ -160,6 +164,9 @@ async fn view(
         &BackfillsView {
             head: DagHead::new(ui, dag, "backfills", &shell, zone).await?,
             shell,
+            pager: Pager::new(typed.offset as usize, ROWS, listed.items.len(), listed.total, |at| {
+                links::with_query(&base, &[("offset", &at.to_string())])
+            }),
             rows: listed.items.iter().map(|row| line(row, zone, &base)).collect(),
             typed,
             error,

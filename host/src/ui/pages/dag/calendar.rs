@@ -191,6 +191,11 @@ async fn planned(ui: &UiState, dag: &DagRow) -> Vec<Timestamp> {
     next.into_iter().map(|run| run.run_after).collect()
 }
 
+/// The year that is shown if none is asked for: the present one, or that of the newest run if it is over.
+fn opening_year(today: NaiveDate, newest: Option<NaiveDate>) -> i32 {
+    newest.map_or(today.year(), |newest| newest.year().min(today.year()))
+}
+
 /// `GET /dags/{dag_id}/calendar`
 pub async fn calendar(
     State(ui): State<UiState>,
@@ -202,16 +207,15 @@ pub async fn calendar(
     let zones = frame.zones(&dag.spec);
     let (now, zone) = (ui.clock.now(), zones.shown);
     let today = days::date(now, zone);
-    let year = query.year.unwrap_or(today.year());
+    let ends = ui.store.dag_run_first_and_last(&dag_id).await?;
+    let newest = ends.map(|(_, last)| days::date(last, zone));
+    let year = query.year.unwrap_or_else(|| opening_year(today, newest));
     let days = days::of_year(year, zone);
     let (Some(first_day), Some(last_day)) = (days.first(), days.last()) else {
         return Err(UiError::Invalid(format!("there is no year {year}; ask for 1 to 9999")));
     };
-    let (counts, unfinished, ends) = tokio::try_join!(
-        ui.store.dag_run_days(&dag_id, &days),
-        ui.store.dag_run_unfinished_of(&dag_id),
-        ui.store.dag_run_first_and_last(&dag_id),
-    )?;
+    let (counts, unfinished) =
+        tokio::try_join!(ui.store.dag_run_days(&dag_id, &days), ui.store.dag_run_unfinished_of(&dag_id))?;
     let is_partial = unfinished.len() >= MOST_UNFINISHED as usize;
     let unfinished = by_day(&days, unfinished);
     let planned = by_day(&days, planned(&ui, &dag).await);
@@ -275,6 +279,14 @@ mod tests {
             }
             assert!(dates.is_sorted());
             assert_eq!(dates.len(), cells(year).count());
+        }
+    }
+
+    #[test]
+    fn it_opens_on_the_newest_year_that_has_runs_and_has_begun() {
+        let date = |year| NaiveDate::from_ymd_opt(year, 3, 1).unwrap();
+        for (newest, year) in [(None, 2026), (Some(2024), 2024), (Some(2026), 2026), (Some(2031), 2026)] {
+            assert_eq!(opening_year(date(2026), newest.map(date)), year);
         }
     }
 

@@ -348,9 +348,17 @@ fn facts(
         .html("Ended", both(row.end_date))
         .html("Duration", Lasting::between(row.start_date, row.end_date, now))
         .maybe("Ran on", ui.scheduler.host_of(row))
-        .text("Waited for a slot", Span::between(row.scheduled_at, row.start_date.or(row.end_date), now))
+        .maybe("Waited for a slot", waited(row, now))
         .text("Pool", pool(&row.pool, row.pool_slots))
         .text("Entry", &row.entry)
+}
+
+/// How long it waited for a slot, or waits; none if it had one at once. What was before it was scheduled is of another start.
+fn waited(row: &TaskInstanceRow, now: Timestamp) -> Option<Span> {
+    let scheduled = row.scheduled_at?;
+    let since = |at: Option<Timestamp>| at.filter(|at| *at >= scheduled);
+    let waited = since(row.start_date).or(since(row.end_date)).unwrap_or(now).since(scheduled);
+    (!waited.is_zero()).then_some(Span(Some(waited)))
 }
 
 fn pool(name: &str, slots: u32) -> String {
