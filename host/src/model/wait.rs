@@ -166,15 +166,25 @@ impl fmt::Display for RunChoice {
 }
 
 /// For people: what is shown of an instance that waits.
+/// What each that is told begins with.
+const TOLD: &str = "waits for ";
+
+impl Wait {
+    /// Whether an instance's message says what it waits for, and not what became of the attempt before.
+    pub fn is_told_by(message: &str) -> bool {
+        message.starts_with(TOLD)
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
         let wait = match self {
             Self::Run(wait) => wait,
-            Self::Asset { asset, .. } => return write!(f, "waits for asset `{asset}`"),
-            Self::Approval(question) => return write!(f, "waits for an answer: {}", question.subject),
+            Self::Asset { asset, .. } => return write!(f, "{TOLD}asset `{asset}`"),
+            Self::Approval(question) => return write!(f, "{TOLD}an answer: {}", question.subject),
         };
-        f.write_str("waits for ")?;
+        f.write_str(TOLD)?;
         for (at, task) in wait.tasks.iter().take(SHOWN).enumerate() {
             write!(f, "{}`{task}`", if at == 0 { "" } else { ", " })?;
         }

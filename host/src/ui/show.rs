@@ -9,11 +9,15 @@ use std::{
 use askama::filters::HtmlSafe;
 use chrono_tz::Tz;
 
-use crate::model::{
-    asset::AssetCondition,
-    spec::{DagSpec, ScheduleSpec},
-    state::{RunState, TaskState},
-    time::Timestamp,
+use crate::{
+    model::{
+        asset::AssetCondition,
+        spec::{DagSpec, ScheduleSpec},
+        state::{RunState, TaskState},
+        time::Timestamp,
+        wait,
+    },
+    store::TaskInstanceRow,
 };
 
 /// The icon of each state, drawn by strokes in a square of 16. No two states share one, so colour is never needed.
@@ -91,22 +95,33 @@ impl HtmlSafe for WhenBoth {}
 /// When a task instance that waits goes on, from now and as an instant; nothing if it does not wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Wait {
-    pub state: TaskState,
-    pub wake: When,
-    /// Whether it waits for something that may come before.
-    pub is_deadline: bool,
-    pub now: Timestamp,
+    /// What comes then; none: it does not wait.
+    what: Option<&'static str>,
+    wake: When,
+    now: Timestamp,
+}
+
+impl Wait {
+    pub fn of(row: &TaskInstanceRow, zone: Zones, now: Timestamp) -> Self {
+        Self::new(row.state, row.message.as_deref(), When { at: row.wake_at, zone }, now)
+    }
+
+    fn new(state: TaskState, message: Option<&str>, wake: When, now: Timestamp) -> Self {
+        let what = match (state, message) {
+            (TaskState::UpForReschedule, None) => Some("next poke at"),
+            (TaskState::UpForReschedule, Some(message)) if wait::Wait::is_told_by(message) => Some("at the latest"),
+            // Its runner was lost again, and it is not to end others as fast as they start.
+            (TaskState::UpForReschedule, Some(_)) => Some("starts again at"),
+            (TaskState::UpForRetry, _) => Some("next try at"),
+            _ => None,
+        };
+        Self { what, wake, now }
+    }
 }
 
 impl Display for Wait {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let what = match self.state {
-            TaskState::UpForReschedule if self.is_deadline => "at the latest",
-            TaskState::UpForReschedule => "next poke at",
-            TaskState::UpForRetry => "next try at",
-            _ => return Ok(()),
-        };
-        let Some(at) = self.wake.at else { return Ok(()) };
+        let (Some(what), Some(at)) = (self.what, self.wake.at) else { return Ok(()) };
         let left = at.since(self.now);
         // Whole seconds, rounded up: the page's script counts them down.
         let left = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
@@ -558,11 +573,18 @@ mod tests {
     fn what_waits_tells_when_it_goes_on() {
         let [at, now] = ["2026-01-31T21:05:00Z", "2026-01-31T21:00:30Z"].map(|text| text.parse().unwrap());
         let wake = When { at: Some(at), zone: Zones { shown: Tz::UTC, of_dag: Tz::UTC } };
-        let told = |state| Wait { state, wake, is_deadline: false, now }.to_string();
-        assert!(told(TaskState::UpForReschedule).starts_with("<span class=\"wait\">next poke at <time"));
+        let told = |state| Wait::new(state, None, wake, now).to_string();
+        for (message, what) in [
+            (None, "next poke"),
+            (Some("waits for asset `a`"), "at the latest"),
+            (Some("its runner process is gone"), "starts again"),
+        ] {
+            let told = Wait::new(TaskState::UpForReschedule, message, wake, now).to_string();
+            assert!(told.starts_with(&format!("<span class=\"wait\">{what}")), "{told}");
+        }
         assert!(told(TaskState::UpForRetry).contains(">in 4 m 30 s<"), "{}", told(TaskState::UpForRetry));
         assert_eq!(told(TaskState::Running), "");
-        assert!(Wait { state: TaskState::UpForRetry, wake, is_deadline: false, now: at }.to_string().contains(">now<"));
+        assert!(Wait::new(TaskState::UpForRetry, None, wake, at).to_string().contains(">now<"));
     }
 
     #[test]

@@ -264,12 +264,7 @@ async fn view(
             started: When { at: row.start_date, zone },
             duration: Lasting::between(row.start_date, row.end_date, now),
             bar: timeline.as_ref().and_then(|timeline| timeline.bar(&row)),
-            wait: Wait {
-                state: row.state,
-                wake: When { at: row.wake_at, zone },
-                is_deadline: row.message.is_some(),
-                now,
-            },
+            wait: Wait::of(&row, zone, now),
             message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
             map_index: row.map_index,
             task_id: row.task_id,

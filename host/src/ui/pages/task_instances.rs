@@ -162,7 +162,7 @@ pub async fn list(
         tries: if row.try_number > 0 { format!("{}/{}", row.try_number, tries(&row)) } else { String::new() },
         started: When { at: row.start_date, zone },
         duration: Lasting::between(row.start_date, row.end_date, now),
-        wait: Wait { state: row.state, wake: When { at: row.wake_at, zone }, is_deadline: row.message.is_some(), now },
+        wait: Wait::of(&row, zone, now),
         message: doc::line(&shortened(row.message.as_deref().unwrap_or_default())),
         dag_id: row.dag_id,
         run_id: row.run_id,

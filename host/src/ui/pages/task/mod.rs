@@ -338,10 +338,8 @@ fn facts(
     if row.restarts > 0 {
         facts = facts.text("Started again after a lost runner", row.restarts);
     }
-    if let Some(wake_at) = row.wake_at {
-        let wait =
-            Wait { state: row.state, wake: When { at: Some(wake_at), zone }, is_deadline: row.message.is_some(), now };
-        facts = facts.html("Goes on", wait);
+    if row.wake_at.is_some() {
+        facts = facts.html("Goes on", Wait::of(row, zone, now));
     }
     facts
         .html("Started", both(row.start_date))
