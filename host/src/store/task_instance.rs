@@ -501,8 +501,9 @@ const RENDERED_MAP_INDEX: &str =
 
 /// The states that a partial index has, if all of `states` are among them.
 fn indexed(states: &[TaskState]) -> Option<&'static [TaskState]> {
+    const INDEXED: [&[TaskState]; 2] = [&TaskInstanceFilter::ACTIVE, &UNSUCCESSFUL];
     let has_all = |indexed: &&[TaskState]| !states.is_empty() && states.iter().all(|state| indexed.contains(state));
-    [&TaskInstanceFilter::ACTIVE[..], &UNSUCCESSFUL[..]].into_iter().find(has_all)
+    INDEXED.into_iter().find(has_all)
 }
 
 /// Names the predicate of a partial index where it covers all that is asked for.
