@@ -124,6 +124,8 @@ async fn values_of_lists_say_what_they_are_where_there_is_no_heading() {
     let pools = world.get("/pools").await.body;
     assert!(pools.contains("<th>Slots</th>") && pools.contains("data-label=\"Slots\""), "{pools}");
     assert!(!pools.contains("data-label=\"Name\""), "the name needs no label: {pools}");
+    let workers = world.get("/workers").await.body;
+    assert!(workers.contains("<code>airlock serve --worker</code>"), "a command is shown as one: {workers}");
     assert!(pools.contains(" running, ") && pools.contains(" queued</small>"), "who holds the slots: {pools}");
     world.end().await;
 }
