@@ -192,7 +192,8 @@ impl Feed {
                 batch = self.changes.recv() => match batch {
                     Ok(batch) => {
                         self.look_again(&batch).await;
-                        self.pending.any |= batch.is_empty();
+                        // It may be of any dag, or none: whoever sees some only is told of theirs.
+                        self.pending.any |= batch.is_empty() && self.seen.listed().is_none();
                         batch.iter().for_each(|change| self.absorb(change));
                     }
                     Err(RecvError::Lagged(_)) => {

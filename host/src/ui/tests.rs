@@ -116,10 +116,12 @@ fn listed(body: &str, mark: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn task_instances_of_all_dags_are_found_by_what_they_are() {
+    fn all(keys: &[String], is: fn(&str) -> bool) -> bool {
+        !keys.is_empty() && keys.iter().all(|key| is(key))
+    }
     let world = World::new().await;
     let list = async |query: &str| listed(&world.get(&format!("/task-instances{query}")).await.body, "<tr data-key=\"");
     assert_eq!(list("").await.len(), 50);
-    let all = |keys: &[String], is: fn(&str) -> bool| !keys.is_empty() && keys.iter().all(|key| is(key));
     assert!(all(&list("?q=weat&state=failed").await, |key| key.starts_with("weather ")));
     assert!(all(&list("?q=weat&task=extract").await, |key| key.contains(" extract ")));
     assert!(all(&list("?q=weather&day=2026-10-21&pool=default_pool").await, |key| key.contains("2026-10-21")));
@@ -735,6 +737,27 @@ async fn what_people_set_is_pushed_to_who_looks_at_a_list() {
         let body = world.get(path).await.body;
         assert!(body.contains("data-events=\"/ui/events?of=") && body.contains("data-live-part"), "{path}");
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_sees_some_dags_only_is_not_told_that_others_are_changed() {
+    let mut world = World::new().await;
+    let admin = world.cookie.clone();
+    world.sign_in_with("eve", &["weather=viewer"]).await;
+    let request =
+        Request::get("/ui/events?of=tasks").header(header::COOKIE, &world.cookie).body(Body::empty()).unwrap();
+    let mut frames = world.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    assert!(frames.next().await.unwrap().unwrap().starts_with(b": airlock"));
+    world.cookie = admin;
+    world.post("/pools/edit", &[("key", "late"), ("slots", "2"), ("is_new", "true")]).await;
+    world.post("/dags/mapped/pause", &[("paused", "false")]).await;
+    let told = tokio::time::timeout(Duration::from_millis(500), frames.next()).await;
+    assert!(told.is_err(), "{told:?}");
+    world.post("/dags/weather/pause", &[("paused", "true")]).await;
+    let told = tokio::time::timeout(Duration::from_secs(10), frames.next()).await.expect("a dag of hers was paused");
+    assert!(told.unwrap().unwrap().starts_with(b"event: change"));
+    drop(frames);
     world.end().await;
 }
 
