@@ -354,7 +354,8 @@ impl Scheduler {
         self.ask(|reply| Request::Why { dag_id, run_id, task_id, map_index, reply }).await
     }
 
-    /// What is committed from now on, in batches; an empty one says that something else has changed. A listener that lags loses the oldest and must read the store.
+    /// What is committed from now on, in batches; an empty one says that something else has changed. A listener that lags loses the
+    /// oldest and must read the store.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Vec<Change>>> {
         self.changes.subscribe()
     }
