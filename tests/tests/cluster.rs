@@ -254,7 +254,13 @@ async fn a_database_is_moved_from_sqlite() {
     let again = shell.run(&arguments).await;
     assert!(again.code != 0 && again.err.contains("an empty one"), "{again:?}");
 
-    let new = place.process().env("AIRLOCK_STORAGE_URL", &format!("file://{}/blobs", data.display())).start().await;
+    // Who forgets to name the new one does not go on with what does not hold any more.
+    old.start_again();
+    until("the old server's end", TAKE_OVER, async || old.has_ended().then_some(())).await;
+    let said = old.log();
+    assert!(said.contains(&format!("was moved to `{}@", place.database)) && said.contains("db take-back"), "{said}");
+
+    let mut new = place.process().env("AIRLOCK_STORAGE_URL", &format!("file://{}/blobs", data.display())).start().await;
     let client = new.client().await;
     let run = client.get(&format!("/api/v2/dags/canary/dagRuns/{run_id}")).await.ok();
     assert_eq!(run["state"], "success");
@@ -263,6 +269,14 @@ async fn a_database_is_moved_from_sqlite() {
     assert!(!log.is_empty());
     let after = client.trigger("canary", json!({"text": "after"})).await;
     assert_eq!(client.finished("canary", &after).await["state"], "success");
+
+    new.stop().await;
+    let back = ["db", "take-back", "--data-dir", data.to_str().unwrap()];
+    shell.run(&back).await.ok();
+    assert!(shell.run(&back).await.failed(4).contains("was not moved"));
+    old.restart().await;
+    let run = old.client().await.get(&format!("/api/v2/dags/canary/dagRuns/{run_id}")).await.ok();
+    assert_eq!(run["state"], "success");
 }
 
 #[tokio::test]

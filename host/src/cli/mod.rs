@@ -147,7 +147,7 @@ enum Command {
     /// Object storage: check that rows and objects fit, adopt (on the data directory).
     #[command(subcommand)]
     Storage(storage::StorageCommand),
-    /// The database: move it to PostgreSQL (on the data directory).
+    /// The database: move it to PostgreSQL, or take it back (on the data directory).
     #[command(subcommand)]
     Db(db::DbCommand),
     /// Users: list, add, set-role, set-dags, set-password, sign-out, delete (on the data directory).

@@ -22,6 +22,15 @@ pub enum StoreError {
     NotEmpty,
     #[error("a database is moved from a file of SQLite to PostgreSQL")]
     NotPostgres,
+    #[error(
+        "the database `{place}` was moved to `{to}`, where all has gone on since; name that one by AIRLOCK_DATABASE_URL (database.url), or run \
+         `airlock db take-back` to go on with this one as it was then"
+    )]
+    Moved {
+        place: String,
+        /// Database, host and port.
+        to: String,
+    },
     /// Another process leads, and does what this one would have done.
     #[error("another process schedules by now")]
     Fenced,
@@ -76,6 +85,7 @@ impl StoreError {
             | Self::NotEmpty
             | Self::Fenced
             | Self::NotPostgres
+            | Self::Moved { .. }
             | Self::Migrate(_)
             | Self::Newer { .. }
             | Self::Behind

@@ -113,7 +113,7 @@ pub use retention::{EndedRun, PartStep, RetentionSize};
 pub use rows::*;
 pub use schema::migrations;
 pub use task_instance::{FoundInstances, TaskInstanceFilter, TaskInstanceOrder};
-pub use transfer::setting_forget;
+pub use transfer::{moved_to, setting_forget, take_back};
 pub use user_change::{UserChange, UserChanged};
 pub use webhook::WebhookRow;
 pub use xcom::XComFilter;
@@ -203,7 +203,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Newer`] if a newer version was there, [`StoreError::Behind`] if a server has to bring the schema up to date; both
-    /// change nothing.
+    /// change nothing. [`StoreError::Moved`] if all goes on elsewhere.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let store = Self::join(config).await?;
         if store.is_behind() { Err(StoreError::Behind) } else { Ok(store) }
@@ -214,7 +214,8 @@ impl Store {
     pub async fn join(config: &StoreConfig) -> Result<Self, StoreError> {
         let (connection, readers, reconnect, path, is_behind) = match &config.place {
             StorePlace::Sqlite(path) => {
-                let (connection, readers) = sqlite::open(path, config.synchronous).await?;
+                let (mut connection, readers) = sqlite::open(path, config.synchronous).await?;
+                transfer::refuse_moved(path, &mut connection).await?;
                 (Connection::Sqlite(connection), readers.map(Pool::Sqlite), None, Some(path.clone()), false)
             }
             StorePlace::Postgres(url) => {

@@ -43,7 +43,7 @@ pub(super) struct Opened {
 /// `url`: as libpq takes it, `postgres://user:password@host:port/database?sslmode=verify-full`.
 pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, StoreError> {
     let options = options_of(url).map_err(StoreError::NotAnAddress)?;
-    let place = format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port());
+    let place = place_of(&options);
     let open_error = |source| StoreError::Open { place: place.clone(), source };
     // A limit that is set for the role or the database is for people: a commit or a backup that is too long for it would be so for ever.
     let options = without_brackets(options)
@@ -86,6 +86,11 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
     Ok(Opened { options: WriterOptions { options: writer, holder: None }, connection, readers, is_behind })
 }
 
+/// Where a database is, for people: `database@host:port`.
+fn place_of(options: &PgConnectOptions) -> String {
+    format!("{}@{}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port())
+}
+
 /// sqlx takes the address of any service for one of PostgreSQL. Airflow's `postgresql+psycopg2://` is one.
 fn options_of(url: &str) -> sqlx::Result<PgConnectOptions> {
     if url.starts_with("postgres") {
@@ -104,6 +109,11 @@ fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 impl WriterOptions {
+    /// Which database it is, for people.
+    pub(super) fn place(&self) -> String {
+        place_of(&self.options)
+    }
+
     /// Another connection, after the earlier one was lost.
     pub(super) async fn connect(&self) -> sqlx::Result<PgConnection> {
         let mut connection = self.options.connect().await?;

@@ -11,9 +11,9 @@ use sqlx::{
 };
 
 use super::{
-    Store, StoreConfig, StoreError, StorePlace, Synchronous,
+    Store, StoreError, Synchronous,
     db::{self, Connection, Raw, Row, Sql, Value},
-    sqlite,
+    postgres, sqlite,
 };
 
 /// Those that hold nothing of an installation: of sqlx, and what makes commits fail.
@@ -28,6 +28,9 @@ struct Table {
     columns: Vec<(String, Value)>,
 }
 
+/// The setting in a file whose rows were moved that says where to.
+const MOVED_TO: &str = "moved_to";
+
 const IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM dag_version) OR EXISTS (SELECT 1 FROM airlock_user)";
 
 impl Store {
@@ -36,33 +39,39 @@ impl Store {
         Ok(db::query_scalar(IS_USED).fetch_one(self.readers()).await?)
     }
 
-    /// Copies all rows of the database in the file `from`, which nobody may use meanwhile, into this one, which is empty.
+    /// Copies all rows of the database in the file `from`, which nobody may use meanwhile, into this one, which is empty. The file stays, and
+    /// is not opened any more until [`take_back`].
     ///
     /// # Errors
     /// [`StoreError::NotEmpty`] if this one has dags or users. If it fails, nothing was copied.
     pub async fn fill_from(&self, from: &Path) -> Result<u64, StoreError> {
-        let place = StorePlace::Sqlite(from.to_owned());
         // Brought to this version's schema first.
-        let source = Self::open(&StoreConfig { place, synchronous: Synchronous::Full }).await?;
-        let mut source_writer = source.writer().await?;
+        let (mut from, _) = sqlite::open(from, Synchronous::Full).await?;
         let mut writer = self.writer().await?;
+        let place = writer.reconnect.as_ref().map(postgres::WriterOptions::place).unwrap_or_default();
         let mut transaction = writer.begin().await?;
         if db::query_scalar(IS_USED).fetch_one(&mut *transaction).await? {
             return Err(StoreError::NotEmpty);
         }
-        let (Connection::Sqlite(from), Connection::Postgres(to)) = (&mut source_writer.connection, &mut *transaction)
-        else {
+        let Connection::Postgres(to) = &mut *transaction else {
             return Err(StoreError::NotPostgres);
         };
-        let tables = tables(from).await?;
-        let last_deleted: i64 = sqlx::query_scalar(LAST_DELETED_SQLITE).fetch_one(&mut *from).await?;
+        // What an earlier try said that did not come to its end.
+        forget(&mut from, MOVED_TO).await?;
+        let tables = tables(&mut from).await?;
+        let last_deleted: i64 = sqlx::query_scalar(LAST_DELETED_SQLITE).fetch_one(&mut from).await?;
         let mut rows = 0;
         for table in &tables {
-            let read = sqlx::query(AssertSqlSafe(table.select())).fetch(&mut *from).map_ok(Row::Sqlite).boxed();
+            let read = sqlx::query(AssertSqlSafe(table.select())).fetch(&mut from).map_ok(Row::Sqlite).boxed();
             rows += table.fill(read, &mut db::Executor::Postgres(&mut *to)).await?;
         }
         set_sequences(to, &tables, last_deleted).await?;
+        // First: whatever happens now, there are never two that go on.
+        let moved = sqlx::query(include_str!("sql/setting_put.sql")).bind(MOVED_TO).bind(place.into_bytes());
+        moved.execute(&mut from).await?;
         transaction.commit().await?;
+        // Both are as they will stay.
+        let _ = from.close().await;
         Ok(rows)
     }
 
@@ -91,10 +100,52 @@ impl Store {
 /// # Errors
 /// If it is no database, or can't be written.
 pub async fn setting_forget(file: &Path, name: &str) -> Result<(), StoreError> {
-    let mut connection = SqliteConnectOptions::new().filename(file).disable_statement_logging().connect().await?;
-    sqlx::query(include_str!("sql/setting_delete.sqlite.sql")).bind(name).execute(&mut connection).await?;
+    let mut connection = connect(file).await?;
+    forget(&mut connection, name).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Where the rows of the database in a file were moved, if they were.
+///
+/// # Errors
+/// If it is no database.
+pub async fn moved_to(file: &Path) -> Result<Option<String>, StoreError> {
+    let mut connection = connect(file).await?;
+    let to = moved(&mut connection).await?;
+    connection.close().await?;
+    Ok(to)
+}
+
+/// Lets the database in a file, which was moved, be opened again, as it was then.
+///
+/// # Errors
+/// If it is no database, or can't be written.
+pub async fn take_back(file: &Path) -> Result<(), StoreError> {
+    setting_forget(file, MOVED_TO).await
+}
+
+/// # Errors
+/// [`StoreError::Moved`]
+pub(super) async fn refuse_moved(file: &Path, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    match moved(connection).await? {
+        Some(to) => Err(StoreError::Moved { place: file.display().to_string(), to }),
+        None => Ok(()),
+    }
+}
+
+async fn connect(file: &Path) -> sqlx::Result<SqliteConnection> {
+    SqliteConnectOptions::new().filename(file).disable_statement_logging().connect().await
+}
+
+async fn moved(connection: &mut SqliteConnection) -> sqlx::Result<Option<String>> {
+    let to = sqlx::query_scalar(include_str!("sql/setting_get.sql")).bind(MOVED_TO).fetch_optional(connection).await?;
+    Ok(to.map(|to: Vec<u8>| String::from_utf8_lossy(&to).into_owned()))
+}
+
+async fn forget(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<()> {
+    let query = sqlx::query(include_str!("sql/setting_delete.sqlite.sql")).bind(name);
+    query.execute(connection).await.map(drop)
 }
 
 const LAST_DELETED_SQLITE: &str =
