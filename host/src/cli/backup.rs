@@ -16,7 +16,7 @@ use crate::{
     backup::{self, BackupError, Manifest, Plan, Restored},
     blobs::{Blobs, keys},
     model::time::Clock,
-    store::{Store, StoreConfig, StorePlace, Synchronous},
+    store::{self, Store, StoreConfig, StorePlace, Synchronous},
 };
 
 /// The file in the data directory that says which backup is being restored into it.
@@ -137,8 +137,9 @@ impl RestoreArgs {
         let config = ServeConfig::from_settings(&settings)?;
         let data_dir = DataDir::lock(&config.data_dir)?;
         let blobs = open_blobs(&config, data_dir.path())?;
-        let database = open_empty(&config).await?;
-        let earlier = database.as_ref().and_then(|_| restored_earlier(data_dir.path(), &manifest));
+        let file = data_dir.path().join("airlock.db");
+        let earlier = restored_earlier(data_dir.path(), &manifest);
+        let database = open_empty(&config, earlier.as_ref().map(|_| file.as_path())).await?;
         let restored = if let Some(restored) = earlier {
             note("an earlier try restored it; `airlock storage check` says whether an object is lost");
             restored
@@ -147,7 +148,10 @@ impl RestoreArgs {
             backup::restore(&backups, &manifest, data_dir.path(), &blobs).await.map_err(failed)?
         };
         if let Some(store) = database {
-            fill(store, &data_dir.path().join("airlock.db")).await?;
+            fill(store, &file).await?;
+        }
+        if config.database_url.is_some() {
+            std::fs::remove_file(&file).or_fail(Kind::Failed, || format!("can't remove `{}`", file.display()))?;
         }
         let marker = data_dir.path().join(RESTORING);
         std::fs::remove_file(&marker).or_fail(Kind::Failed, || format!("can't remove `{}`", marker.display()))?;
@@ -174,14 +178,20 @@ impl RestoreArgs {
     }
 }
 
-/// The database of PostgreSQL, if one is named, before anything is copied.
-async fn open_empty(config: &ServeConfig) -> Result<Option<Store>> {
+/// The database of PostgreSQL that is to be filled, if one is named, before anything is copied. `earlier`: the file that an earlier try restored.
+async fn open_empty(config: &ServeConfig, earlier: Option<&Path>) -> Result<Option<Store>> {
     let Some(url) = &config.database_url else { return Ok(None) };
     let failed = || "can't use the database".to_owned();
     let place = StorePlace::Postgres(url.clone());
     let store =
         Store::open(&StoreConfig { place, synchronous: Synchronous::Full }).await.or_fail(Kind::Failed, failed)?;
     if store.is_used().await.or_fail(Kind::Failed, failed)? {
+        // That try filled it.
+        if let Some(file) = earlier
+            && store::moved_to(file).await.or_fail(Kind::Failed, failed)?.is_some()
+        {
+            return Ok(None);
+        }
         return Err(not_empty("there are dags or users in its database"));
     }
     Ok(Some(store))
@@ -195,7 +205,7 @@ async fn fill(store: Store, file: &Path) -> Result<()> {
         },
     )?;
     store.close().await;
-    std::fs::remove_file(file).or_fail(Kind::Failed, || format!("can't remove `{}`", file.display()))
+    Ok(())
 }
 
 fn not_empty(what: &str) -> CliError {
@@ -204,7 +214,7 @@ fn not_empty(what: &str) -> CliError {
     )
 }
 
-/// What an earlier try restored of the same backup that was ended before the database was in PostgreSQL: the file takes its place last.
+/// What an earlier try restored of the same backup that was ended after the database's file had taken its place, which it does last.
 fn restored_earlier(data_dir: &Path, manifest: &Manifest) -> Option<Restored> {
     let is_restored = begun(data_dir) == manifest.id && data_dir.join("airlock.db").exists();
     is_restored.then(|| Restored {
