@@ -85,10 +85,17 @@ fn about<'a>(
 }
 
 impl<D: Dispatch> Driver<D> {
-    /// Looks at a run again when its deadline comes, if its dag has one.
+    /// Looks at a run that is not over again when its deadline comes, if its dag has one.
     pub(super) fn watch_deadline(&mut self, row: &DagRunRow) {
-        if let Some(at) = self.deadline_of(row) {
+        if let Some(at) = self.deadline_of(row).filter(|_| !row.state.is_finished()) {
             self.timers.insert((at, Timer::Deadline(row.key)));
+        }
+    }
+
+    /// Forgets the deadline of a run that is over.
+    pub(super) fn forget_deadline(&mut self, row: &DagRunRow) {
+        if let Some(at) = self.deadline_of(row) {
+            self.timers.remove(&(at, Timer::Deadline(row.key)));
         }
     }
 

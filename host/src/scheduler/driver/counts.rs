@@ -20,8 +20,10 @@ impl<D: Dispatch> Driver<D> {
         }
         self.leave(row, was);
         self.enter(row);
-        if was.is_finished() && !row.state.is_finished() {
-            self.watch_deadline(row);
+        match (was.is_finished(), row.state.is_finished()) {
+            (false, true) => self.forget_deadline(row),
+            (true, false) => self.watch_deadline(row),
+            (true, true) | (false, false) => {}
         }
         let Some(entry) = self.dags.get(&row.dag_id) else { return };
         if row.state == RunState::Failed && entry.row.spec.max_consecutive_failed_dag_runs > 0 {

@@ -297,6 +297,7 @@ impl<D: Dispatch> Driver<D> {
         self.until_answered(|| self.store.dag_run_delete(std::slice::from_ref(&row.key))).await?;
         self.close(row.key);
         self.links.deleted(row.key);
+        self.forget_deadline(&row);
         self.queued.remove(&row.key);
         self.never_loaded.remove(&row.key);
         // Those who wait for it look again; for those who wait for the newest, that is another one now.

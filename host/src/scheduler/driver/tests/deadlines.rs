@@ -6,7 +6,7 @@ use crate::{
         backfill::{Intervals, ReprocessBehavior},
         state::RunType,
     },
-    scheduler::ClearRequest,
+    scheduler::{ClearRequest, driver::Timer},
     store::{BackfillNew, DagRunFilter, Page},
 };
 
@@ -45,6 +45,22 @@ async fn a_run_that_is_cleared_is_late_when_it_takes_too_long_again() {
     assert_eq!(world.told_late(&run).await, 1);
     world.pass(60).await;
     assert_eq!(world.told_late(&run).await, 1);
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_leaves_no_deadline_in_memory() {
+    let mut world = world().await;
+    let ended = world.trigger("d", "ended", None).await;
+    world.end(&ended, "x", AttemptResult::Success).await;
+    let request = Box::new(ClearRequest::of_run(ended.dag_id.clone(), ended.run_id.clone()));
+    world.pass(10).await;
+    world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
+    let deadlines = |world: &World| {
+        world.driver.timers.iter().filter(|(_, timer)| matches!(timer, Timer::Deadline(_))).count()
+    };
+    assert_eq!(deadlines(&world), 1);
+    world.end(&ended, "x", AttemptResult::Success).await;
+    assert_eq!(deadlines(&world), 0);
 }
 
 #[tokio::test]
