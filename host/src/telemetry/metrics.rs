@@ -182,7 +182,7 @@ figures! {
     dag_runs_ended: Family<RunLabels, Counter> = "dag_runs_ended";
     /// Time from the start of a run to its end
     dag_run_seconds: Histogram = "dag_run_seconds", long();
-    /// Time from when a run was to start to its start
+    /// Time from when a run could start to its start
     dag_run_delay_seconds: Histogram = "dag_run_delay_seconds", long();
     /// Tries of task instances that ended, by the state that followed
     task_tries_ended: Family<StateLabel, Counter> = "task_instance_tries_ended";
@@ -326,9 +326,9 @@ impl Metrics {
         text
     }
 
-    /// A run has started; `run_after`: when it was to.
-    pub fn dag_run_started(&self, run_after: Timestamp, started: Timestamp) {
-        self.figures().dag_run_delay_seconds.observe(started.since(run_after).as_secs_f64());
+    /// A run has started, which could since `ready`.
+    pub fn dag_run_started(&self, ready: Timestamp, started: Timestamp) {
+        self.figures().dag_run_delay_seconds.observe(started.since(ready).as_secs_f64());
     }
 
     /// A run has ended. `started` is none if it never did.

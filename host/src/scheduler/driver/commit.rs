@@ -248,7 +248,8 @@ fn tell(Telemetry { metrics, traces, .. }: &Telemetry, turn: &Turn, took: Durati
     }
     for run in &turn.told {
         if run.start_date == Some(now) {
-            metrics.dag_run_started(run.run_after, now);
+            // One of a catchup or a backfill, or that was cleared, could not start before.
+            metrics.dag_run_started(run.run_after.max(run.queued_at), now);
         }
         if run.end_date == Some(now) {
             metrics.dag_run_ended(&run.dag_id, run.state, run.start_date, now);
@@ -273,7 +274,8 @@ fn tell(Telemetry { metrics, traces, .. }: &Telemetry, turn: &Turn, took: Durati
         {
             metrics.task_try_started(scheduled_at, now);
         }
-        if instance.end_date == Some(now) {
+        // What was skipped, or marked, without a try had none that ended.
+        if instance.end_date == Some(now) && instance.queued_at.is_some() {
             metrics.task_try_ended(instance.state, instance.start_date, now);
         }
     }

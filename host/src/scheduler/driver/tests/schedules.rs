@@ -8,6 +8,7 @@ use crate::{
     },
     scheduler::ClearRequest,
     store::{BackfillNew, DagRunFilter, Page},
+    telemetry::Gauges,
 };
 
 /// A dag that is due at half past each hour, and does not say since when.
@@ -121,4 +122,22 @@ async fn the_first_run_of_a_backfill_waits_for_none_when_it_is_cleared_either() 
     let request = Box::new(ClearRequest::of_run(first.dag_id.clone(), first.run_id.clone()));
     world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
     assert!(world.runs(&first, "x"));
+}
+
+#[tokio::test]
+async fn figures_count_from_when_a_run_could_start_and_tries_that_there_were() {
+    let mut late = dag("d", &["x", "y"]);
+    late["schedule"] = serde_json::json!({"events": ["2025-12-01T00:00:00Z"]});
+    late["start"] = serde_json::json!("2025-11-01T00:00:00Z");
+    late["catchup"] = true.into();
+    late["edges"] = serde_json::json!([["x", "y"]]);
+    let mut world = World::new(vec![late]).await;
+    let run = world.made("d").await.remove(0);
+    world.end(&run, "x", AttemptResult::Failed { retry: false }).await;
+    assert_eq!(world.state(&run, "y").await, TaskState::UpstreamFailed);
+    let told = world.driver.config.telemetry.metrics.render(&Gauges::default());
+    for line in ["airlock_dag_run_delay_seconds_sum 0.0", r#"tries_ended_total{state="failed"} 1"#] {
+        assert!(told.contains(line), "`{line}` is not in\n{told}");
+    }
+    assert!(!told.contains("upstream_failed"), "{told}");
 }
