@@ -55,9 +55,8 @@ async fn a_run_that_is_over_leaves_no_deadline_in_memory() {
     let request = Box::new(ClearRequest::of_run(ended.dag_id.clone(), ended.run_id.clone()));
     world.pass(10).await;
     world.ask(|reply| Request::Clear { request, reply }).await.unwrap();
-    let deadlines = |world: &World| {
-        world.driver.timers.iter().filter(|(_, timer)| matches!(timer, Timer::Deadline(_))).count()
-    };
+    let deadlines =
+        |world: &World| world.driver.timers.iter().filter(|(_, timer)| matches!(timer, Timer::Deadline(_))).count();
     assert_eq!(deadlines(&world), 1);
     world.end(&ended, "x", AttemptResult::Success).await;
     assert_eq!(deadlines(&world), 0);
