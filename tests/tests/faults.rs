@@ -194,4 +194,6 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     assert_eq!(client.finished("canary", &after).await["state"], "success");
     let states: Vec<Value> = client.instances("canary", &after).await;
     assert_eq!(states.len(), 2);
+    let log = server.log();
+    assert!(!log.contains("a commit fails") || log.contains("a commit has an answer now"), "{log}");
 }

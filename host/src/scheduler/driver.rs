@@ -10,6 +10,7 @@ mod commit;
 mod conf;
 mod counts;
 mod past;
+mod patience;
 mod recover;
 mod rendered;
 mod renew;
@@ -34,7 +35,7 @@ use std::{
 use lru::LruCache;
 use tokio::sync::{broadcast, mpsc};
 
-use self::active_run::ActiveRun;
+use self::{active_run::ActiveRun, patience::Patience};
 use super::{
     Change, SchedulerConfig,
     dags::Dags,
@@ -207,10 +208,11 @@ impl<D: Dispatch> Driver<D> {
             if let Err(error) = self.turn(&mut new_requests, &mut new_events, clock.now()).await {
                 tracing::error!(error = %chain(&error), "the scheduler reads its state anew");
                 self.kill_all();
+                let mut patience = Patience::new("reading the scheduler's state");
                 while let Err(error) = self.reload(clock.now()).await {
-                    tracing::error!(error = %chain(&error), "the scheduler can't read its state; it will try again");
-                    tokio::time::sleep(self.config.commit_retry).await;
+                    patience.wait(&error, self.config.commit_retry).await;
                 }
+                patience.over();
             }
             self.heartbeat.beat(clock.now(), self.runs.len(), self.running);
             self.heartbeat.wait(&self.admission);

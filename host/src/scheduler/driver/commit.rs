@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Driver, Timer, Turn, change_of, conf};
+use super::{Driver, Timer, Turn, change_of, conf, patience::Patience};
 use crate::{
     engine::{self, InstanceSnapshot, RunChange},
     executor::RunContext,
@@ -33,6 +33,7 @@ impl<D: Dispatch> Driver<D> {
             return Ok(());
         }
         let begun = Instant::now();
+        let mut patience = Patience::new("a commit");
         let mut committed = self.store.commit(&turn.tick.commit).await;
         while let Err(error) = committed {
             if !error.is_transient() {
@@ -42,11 +43,11 @@ impl<D: Dispatch> Driver<D> {
                 return Err(Arc::into_inner(error).unwrap_or(StoreError::Stale));
             }
             self.config.telemetry.metrics.commit_failed();
-            tracing::error!(error = %chain(&error), "a commit is tried again");
-            tokio::time::sleep(self.config.commit_retry).await;
+            patience.wait(&error, self.config.commit_retry).await;
             // Only its answer may have been lost.
             committed = self.store.commit_again(&turn.tick.commit).await;
         }
+        patience.over();
         tell(&self.config.telemetry, &turn, begun.elapsed());
         for run in turn.told.iter().filter(|run| run.state.is_finished()) {
             self.ended.tell(&run.dag_id);

@@ -14,11 +14,11 @@ use super::{
         Change, SchedulerConfig, dags::Dags, heartbeat::Heartbeat, retention::Ended, runs, tick::Dispatch, waits::Waits,
     },
     Driver, Turn, backfills, conf, past,
+    patience::Patience,
 };
 use crate::{
     engine::{self, Admission, Event, Verdict},
     model::{
-        causes::chain,
         ids::DagId,
         limits::DagLimits,
         state::{RunState, TaskState},
@@ -135,13 +135,14 @@ impl<D: Dispatch> Driver<D> {
 
     /// Notes what is in flight, before it is started again: what those attempts stored is named by nobody then.
     async fn note_lost(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut patience = Patience::new("noting what was in flight");
         while let Err(error) = self.store.lost_attempt_note(now).await {
             if !error.is_transient() {
                 return Err(error);
             }
-            tracing::error!(error = %chain(&error), "what was in flight can't be noted; this is tried again");
-            tokio::time::sleep(self.config.commit_retry).await;
+            patience.wait(&error, self.config.commit_retry).await;
         }
+        patience.over();
         Ok(())
     }
 

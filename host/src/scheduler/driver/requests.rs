@@ -5,11 +5,11 @@ use std::future::Future;
 use super::{
     super::{no_dag, no_run, runs, select},
     ActiveRun, Driver, Reply, Request, Turn,
+    patience::Patience,
 };
 use crate::{
     engine::{Event, InstanceId, Verdict},
     model::{
-        causes::chain,
         ids::{DagId, RunId, TaskId},
         state::{RunState, TaskState},
         time::Timestamp,
@@ -276,13 +276,14 @@ impl<D: Dispatch> Driver<D> {
         &self,
         ask: impl Fn() -> F,
     ) -> Result<T, StoreError> {
+        let mut patience = Patience::new("a deletion");
         loop {
             match ask().await {
-                Err(error) if error.is_transient() => {
-                    tracing::error!(error = %chain(&error), "a deletion is tried again");
-                    tokio::time::sleep(self.config.commit_retry).await;
+                Err(error) if error.is_transient() => patience.wait(&error, self.config.commit_retry).await,
+                answered => {
+                    patience.over();
+                    return answered;
                 }
-                answered => return answered,
             }
         }
     }
