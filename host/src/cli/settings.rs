@@ -200,7 +200,7 @@ impl Settings {
                 values.insert(setting.key, (value.clone(), Origin::Variable(name.clone())));
             } else if !is_other_variable(name) {
                 return Err(CliError::text(Kind::Usage, format!("the variable `{name}` is not a setting"))
-                    .hint(format!("settings are {}; unset it", list_of(Setting::variable))));
+                    .hint(format!("{}unset it, and `airlock config show` lists all", meant(name, Setting::variable))));
             }
         }
         for (key, value) in flags {
@@ -298,8 +298,13 @@ fn is_other_variable(name: &str) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-fn list_of(name: impl Fn(&Setting) -> String) -> String {
-    SETTINGS.iter().map(|setting| format!("`{}`", name(setting))).collect::<Vec<_>>().join(", ")
+/// Asks whether the setting was meant that is nearest to `wrong`, if one is near; settings are shown by `name`.
+fn meant(wrong: &str, name: impl Fn(&Setting) -> String) -> String {
+    let plain = |name: &str| name.trim_start_matches("AIRLOCK_").to_lowercase().replace('.', "_");
+    let wrong = plain(wrong);
+    let distance = |setting: &&Setting| strsim::damerau_levenshtein(&wrong, &plain(setting.key));
+    let nearest = SETTINGS.iter().min_by_key(distance).filter(|setting| distance(setting) * 3 <= wrong.len());
+    nearest.map_or_else(String::new, |setting| format!("did you mean `{}`? Otherwise ", name(setting)))
 }
 
 fn read_file(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>> {
@@ -309,15 +314,18 @@ fn read_file(path: &Path, text: &str) -> Result<Vec<(&'static str, String)>> {
     flatten("", &table, &mut flat);
     flat.into_iter()
         .map(|(key, value)| {
-            let fail = |why: &str| {
-                CliError::text(Kind::Usage, format!("`{key}` in `{}` {why}", path.display()))
-                    .hint(format!("settings are {}", list_of(|setting| setting.key.to_owned())))
-            };
-            let setting = SETTINGS.iter().find(|setting| setting.key == key).ok_or_else(|| fail("is not a setting"))?;
+            let fail = |why: &str| CliError::text(Kind::Usage, format!("`{key}` in `{}` {why}", path.display()));
+            let setting = SETTINGS.iter().find(|setting| setting.key == key).ok_or_else(|| {
+                let meant = meant(&key, |setting| setting.key.to_owned());
+                fail("is not a setting").hint(format!("{meant}take it out, and `airlock config show` lists all"))
+            })?;
             let text = match value {
                 toml::Value::String(text) => text.clone(),
                 toml::Value::Integer(_) | toml::Value::Boolean(_) => value.to_string(),
-                _ => return Err(fail("must be text, a whole number, true or false")),
+                _ => {
+                    let takes = format!("it takes {}", setting.accepts);
+                    return Err(fail("must be text, a whole number, true or false").hint(takes));
+                }
             };
             Ok((setting.key, text))
         })

@@ -46,6 +46,14 @@ fn unknown_keys_are_errors_that_name_the_key() {
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.to_string().contains(named), "{error}");
     }
+    for (wrong, hint) in [
+        ("AIRLOCK_LISTN", "did you mean `AIRLOCK_LISTEN`? Otherwise "),
+        ("AIRLOCK_RETENTION_RUN_DAYS", "did you mean `AIRLOCK_RETENTION_RUNS_DAYS`? Otherwise "),
+        ("AIRLOCK__CORE__DAGS_FOLDER", ""),
+    ] {
+        assert_eq!(meant(wrong, Setting::variable), hint);
+    }
+    assert_eq!(meant("database_url", |setting| setting.key.to_owned()), "did you mean `database.url`? Otherwise ");
     gather(&[], &[("AIRLOCK_URL", "x"), ("AIRLOCK_PORT_8080_TCP", "x"), ("AIRLOCK_SERVICE_HOST", "x")], "").unwrap();
 }
 
