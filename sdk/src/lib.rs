@@ -110,7 +110,7 @@ use testing::host;
 /// | argument | what |
 /// | --- | --- |
 /// | `id = ".."` | the dag's id; the function's name if nothing is said |
-/// | `schedule = "0 6 * * *"` | cron of five fields (six with seconds last), `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`, `@yearly`, or `@once`, or `@continuous` (run after run); instants as `"2026-01-31T06:00:00"`; `"every 90m"`: equal periods from `start` on; several as `["0 6 * * *", "30 18 * * 5"]`; only triggered if nothing is said |
+/// | `schedule = "0 6 * * *"` | cron of five fields (then, if you must, second and year), `@hourly`, `@daily`, `@weekly`, `@monthly`, `@quarterly`, `@yearly`, or `@once`, or `@continuous` (run after run); instants as `"2026-01-31T06:00:00"`; `"every 90m"`: equal periods from `start` on; several as `["0 6 * * *", "30 18 * * 5"]`; only triggered if nothing is said |
 /// | `data_interval = true` | a run covers the time between two ticks and runs at its end (the way of Airflow 2); otherwise a run happens at a tick |
 /// | `assets = ORDERS & (CUSTOMERS \| SUPPLIERS)` | a run whenever the [`Asset`]s were updated since the last such run; beside a `schedule`, either makes runs |
 /// | `timezone = "Asia/Seoul"` | where the schedule, `start` and `end` are read; `UTC` if nothing is said |

@@ -126,13 +126,14 @@ struct Field {
 
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-const FIELDS: [Field; 6] = [
+const FIELDS: [Field; 7] = [
     Field { name: "minute", least: 0, most: 59, words: &[] },
     Field { name: "hour", least: 0, most: 23, words: &[] },
     Field { name: "day of month", least: 1, most: 31, words: &[] },
     Field { name: "month", least: 1, most: 12, words: &MONTHS },
     Field { name: "day of week", least: 0, most: 7, words: &DAYS },
     Field { name: "second", least: 0, most: 59, words: &[] },
+    Field { name: "year", least: 1970, most: 2099, words: &[] },
 ];
 
 /// Finds what is surely wrong; the host has the last word.
@@ -145,9 +146,9 @@ fn check_cron(expression: &str) -> std::result::Result<(), String> {
         };
     }
     let fields: Vec<&str> = expression.split_whitespace().collect();
-    if !(5..=6).contains(&fields.len()) {
+    if !(5..=FIELDS.len()).contains(&fields.len()) {
         return Err(format!(
-            "`{expression}` has {} fields; cron has 5 (minute, hour, day of month, month, day of week), or 6 with the second last",
+            "`{expression}` has {} fields; cron has 5 (minute, hour, day of month, month, day of week), then, if you must, second and year",
             fields.len()
         ));
     }
@@ -262,6 +263,7 @@ mod tests {
             "@daily",
             "@midnight",
             "0 0 * * 7 30",
+            "0 0 1 1 * 0 2027-2030",
         ] {
             assert_eq!(check_cron(right), Ok(()), "{right}");
         }
@@ -270,6 +272,8 @@ mod tests {
             ("60 6 * * *", "`60` as minute"),
             ("0 6 * * */0", "the step"),
             ("0 6 0 * *", "1 to 31"),
+            ("0 6 1 1 * 0 27", "1970 to 2099"),
+            ("0 6 1 1 * 0 2027 UTC", "has 8 fields"),
             ("0 6 * foo *", "`foo` as month"),
             ("@fortnightly", "no preset"),
         ] {
