@@ -16,7 +16,7 @@ pub struct WarningCollectionResponse {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WarningResponse {
-    /// `scheduler_late`, `database_failing`, `storage_failing`, `disk_nearly_full`, `backup_failing`, `queue_unserved`, `slow_task` or `slow_statements`.
+    /// `scheduler_late`, `clock_behind`, `database_failing`, `storage_failing`, `disk_nearly_full`, `backup_failing`, `queue_unserved`, `slow_task` or `slow_statements`.
     kind: &'static str,
     text: String,
     since: DateTime<Utc>,

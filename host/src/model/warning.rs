@@ -13,6 +13,8 @@ pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 pub const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 /// How long a slow statement is told of.
 pub const SLOW_STATEMENTS_KEPT: Duration = Duration::from_mins(10);
+/// How far the clock may be behind runs that were made by one that was ahead.
+const CLOCK_BEHIND: Duration = Duration::from_mins(1);
 /// Tasks of a queue that nobody serves wait so long before that is told.
 const UNSERVED: Duration = Duration::from_mins(1);
 /// A task is not slow before it has run so long,
@@ -32,6 +34,7 @@ const LEAST_FREE_PART: u64 = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WarningKind {
     SchedulerLate,
+    ClockBehind,
     DatabaseFailing,
     StorageFailing,
     DiskNearlyFull,
@@ -42,8 +45,9 @@ pub enum WarningKind {
 }
 
 impl WarningKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SchedulerLate,
+        Self::ClockBehind,
         Self::DatabaseFailing,
         Self::StorageFailing,
         Self::DiskNearlyFull,
@@ -56,6 +60,7 @@ impl WarningKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SchedulerLate => "scheduler_late",
+            Self::ClockBehind => "clock_behind",
             Self::DatabaseFailing => "database_failing",
             Self::StorageFailing => "storage_failing",
             Self::DiskNearlyFull => "disk_nearly_full",
@@ -91,6 +96,8 @@ pub struct TaskPlace {
 pub struct Facts {
     /// When the scheduler's loop last went round.
     pub heartbeat: Timestamp,
+    /// The end of the newest interval that a timetable made a run of.
+    pub scheduled_until: Timestamp,
     pub database: Option<Failing>,
     pub storage: Option<Failing>,
     /// Of the data directory.
@@ -149,6 +156,14 @@ pub fn warnings(facts: &Facts, now: Timestamp) -> Vec<Warning> {
         let text =
             format!("the scheduler's loop stands for {}: nothing starts; the server's log says why", Told(silence));
         tell(WarningKind::SchedulerLate, facts.heartbeat, text);
+    }
+    let behind = facts.scheduled_until.since(now);
+    if behind >= CLOCK_BEHIND {
+        let text = format!(
+            "the clock is {} behind scheduled runs that there are: it was set back, or ahead before; their dags make none until then",
+            Told(behind)
+        );
+        tell(WarningKind::ClockBehind, now, text);
     }
     if let Some(Failing { since }) = facts.database {
         let text = format!("the database can't be used{}; the server's log says why", Lasting(now.since(since)));
@@ -298,7 +313,8 @@ mod tests {
         let queue = QueueName::new("gpu").unwrap();
         let unserved = vec![UnservedQueue { queue, waiting: 7, since: at(NOW - 59) }];
         let running = vec![task("new", 90_000, None), task("short", 299, Some(1)), task("usual", 899, Some(300))];
-        assert_eq!(told(&Facts { disk, unserved, running, ..well() }), Vec::<String>::new());
+        let scheduled_until = at(NOW + 59);
+        assert_eq!(told(&Facts { disk, unserved, running, scheduled_until, ..well() }), Vec::<String>::new());
     }
 
     #[test]
@@ -306,6 +322,7 @@ mod tests {
         let gpu = QueueName::new("gpu").unwrap();
         let facts = Facts {
             heartbeat: at(NOW - 30),
+            scheduled_until: at(NOW + 7_200),
             database: Some(Failing { since: at(NOW - 90) }),
             storage: Some(Failing { since: at(NOW - 7_300) }),
             disk: Some(Disk { free_bytes: 511 << 20, total_bytes: 1 << 30 }),
@@ -322,6 +339,7 @@ mod tests {
             told(&facts),
             [
                 "scheduler_late: the scheduler's loop stands for 30 s: nothing starts; the server's log says why",
+                "clock_behind: the clock is 2 h 0 min behind scheduled runs that there are: it was set back, or ahead before; their dags make none until then",
                 "database_failing: the database can't be used for 1 min; the server's log says why",
                 "storage_failing: object storage can't be used for 2 h 1 min; the server's log says why",
                 "disk_nearly_full: the disk of the data directory is nearly full: 511 of 1024 MiB are free",

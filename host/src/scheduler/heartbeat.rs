@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Heartbeat {
     at_us: AtomicI64,
+    /// The end of the newest interval that a timetable made a run of.
+    scheduled_until_us: AtomicI64,
     running: AtomicU32,
     active_runs: AtomicU32,
     /// What instances would take that wait for workers, by queue.
@@ -32,6 +34,7 @@ impl Heartbeat {
     pub fn new(now: Timestamp) -> Self {
         Self {
             at_us: AtomicI64::new(now.as_micros()),
+            scheduled_until_us: AtomicI64::new(0),
             running: AtomicU32::new(0),
             active_runs: AtomicU32::new(0),
             waiting: Mutex::default(),
@@ -74,6 +77,15 @@ impl Heartbeat {
         self.at_us.store(now.as_micros(), Ordering::Relaxed);
         self.active_runs.store(u32::try_from(active_runs).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.running.store(running, Ordering::Relaxed);
+    }
+
+    /// A timetable has made the run of an interval that ends at `end`.
+    pub(super) fn scheduled(&self, end: Timestamp) {
+        self.scheduled_until_us.fetch_max(end.as_micros(), Ordering::Relaxed);
+    }
+
+    pub fn scheduled_until(&self) -> Timestamp {
+        Timestamp::from_micros(self.scheduled_until_us.load(Ordering::Relaxed))
     }
 
     pub fn health(&self) -> Health {

@@ -70,6 +70,7 @@ impl Since {
         let now = scheduler.clock.now();
         Facts {
             heartbeat: scheduler.health().heartbeat,
+            scheduled_until: scheduler.heartbeat.scheduled_until(),
             database: failing(&mut self.database, database, now),
             storage: failing(&mut self.storage, storage, now),
             disk: scheduler.config.data_dir.as_deref().and_then(disk),

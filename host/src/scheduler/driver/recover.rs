@@ -99,6 +99,9 @@ impl<D: Dispatch> Driver<D> {
             self.admission.set_paused(&row.dag_id, row.is_paused);
             self.limit_dag(&row.dag_id, limits.remove(&row.dag_id).unwrap_or_default());
             self.touched.insert(row.dag_id.clone());
+            if let Some(last) = row.last_scheduled {
+                self.heartbeat.scheduled(last.end);
+            }
             let decisions = decisions.remove(&row.dag_id).unwrap_or_default();
             self.dags.put(row, decisions);
         }

@@ -56,6 +56,7 @@ impl<D: Dispatch> Driver<D> {
                 Some(next) if next.run_after <= now => {
                     let new = runs::scheduled(DagRunKey(self.next_key), dag_id, entry.row.version, &next, now);
                     turn.tick.commit.last_scheduled.insert(dag_id.clone(), next.data_interval);
+                    self.heartbeat.scheduled(next.data_interval.end);
                     let number = entry.row.version_number;
                     if let Some(entry) = self.dags.get_mut(dag_id) {
                         entry.row.last_scheduled = Some(next.data_interval);

@@ -56,6 +56,18 @@ async fn a_dag_without_a_start_begins_with_the_first_tick_since_it_is_there_and_
 }
 
 #[tokio::test]
+async fn a_clock_that_was_ahead_is_known_after_a_restart_too() {
+    let mut world = World::new(vec![half_past("d")]).await;
+    world.pass(7_200).await;
+    assert_eq!(world.driver.heartbeat.scheduled_until(), at(5_400));
+    world.now = at(60);
+    world.crash().await;
+    assert_eq!(world.driver.heartbeat.scheduled_until(), at(5_400));
+    world.pass(3_600).await;
+    assert_eq!(world.dates("d").await, [at(5_400)], "of what was missed the newest, and none again");
+}
+
+#[tokio::test]
 async fn a_scheduled_run_that_a_backfill_runs_again_keeps_none_from_being_made() {
     let mut hourly = half_past("d");
     hourly["max_active_runs"] = 1.into();
