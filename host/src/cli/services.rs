@@ -116,7 +116,13 @@ pub async fn vault_of(config: &ServeConfig, store: Store, keys: MasterKeys) -> R
 }
 
 fn wrong_key(error: SecretsError) -> CliError {
-    CliError::new(Kind::Failed, anyhow::Error::new(error).context("can't use the secret key")).hint(
+    // A full disk, say: no other key would help.
+    let is_of_disk = matches!(error, SecretsError::KeyFile { .. });
+    let error = CliError::new(Kind::Failed, anyhow::Error::new(error).context("can't use the secret key"));
+    if is_of_disk {
+        return error;
+    }
+    error.hint(
         "put back the `secret.key` that this data directory was made with, or name the key by AIRLOCK_SECRET_KEY, \
          AIRLOCK_SECRET_KEY_FILE or AIRLOCK_SECRET_KEY_COMMAND; all servers on one database have the same",
     )
