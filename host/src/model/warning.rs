@@ -119,6 +119,9 @@ pub struct Failing {
 pub struct Disk {
     pub free_bytes: u64,
     pub total_bytes: u64,
+    /// Files that it can still hold, of those that it could; 0 of 0: as many as fit.
+    pub free_files: u64,
+    pub total_files: u64,
 }
 
 /// A queue whose tasks wait, and that nobody serves.
@@ -173,12 +176,18 @@ pub fn warnings(facts: &Facts, now: Timestamp) -> Vec<Warning> {
         let text = format!("object storage can't be used{}; the server's log says why", Lasting(now.since(since)));
         tell(WarningKind::StorageFailing, since, text);
     }
-    if let Some(Disk { free_bytes, total_bytes }) = facts.disk
-        && (free_bytes < LEAST_FREE_BYTES || free_bytes < total_bytes / LEAST_FREE_PART)
-    {
+    if let Some(Disk { free_bytes, total_bytes, free_files, total_files }) = facts.disk {
         let (free, total) = (free_bytes >> 20, total_bytes >> 20);
-        let text = format!("the disk of the data directory is nearly full: {free} of {total} MiB are free");
-        tell(WarningKind::DiskNearlyFull, now, text);
+        let text = if free_bytes < LEAST_FREE_BYTES || free_bytes < total_bytes / LEAST_FREE_PART {
+            Some(format!("the disk of the data directory is nearly full: {free} of {total} MiB are free"))
+        } else if free_files < total_files / LEAST_FREE_PART {
+            Some(format!("the disk of the data directory takes only {free_files} more files (inodes) of {total_files}"))
+        } else {
+            None
+        };
+        if let Some(text) = text {
+            tell(WarningKind::DiskNearlyFull, now, text);
+        }
     }
     if let Some(Failing { since }) = facts.backup {
         let text = format!(
@@ -309,7 +318,7 @@ mod tests {
 
     #[test]
     fn who_is_well_is_told_nothing() {
-        let disk = Some(Disk { free_bytes: 10 << 30, total_bytes: 100 << 30 });
+        let disk = Some(Disk { free_bytes: 10 << 30, total_bytes: 100 << 30, free_files: 0, total_files: 0 });
         let queue = QueueName::new("gpu").unwrap();
         let unserved = vec![UnservedQueue { queue, waiting: 7, since: at(NOW - 59) }];
         let running = vec![task("new", 90_000, None), task("short", 299, Some(1)), task("usual", 899, Some(300))];
@@ -325,7 +334,7 @@ mod tests {
             scheduled_until: at(NOW + 7_200),
             database: Some(Failing { since: at(NOW - 90) }),
             storage: Some(Failing { since: at(NOW - 7_300) }),
-            disk: Some(Disk { free_bytes: 511 << 20, total_bytes: 1 << 30 }),
+            disk: Some(Disk { free_bytes: 511 << 20, total_bytes: 1 << 30, free_files: 9, total_files: 10 }),
             backup: Some(Failing { since: at(NOW - 2) }),
             unserved: vec![UnservedQueue { queue: gpu, waiting: 1, since: at(NOW - 60) }],
             running: vec![task("load", 900, Some(300))],
@@ -369,11 +378,24 @@ mod tests {
     #[test]
     fn a_large_disk_is_nearly_full_by_its_part() {
         let disk = |free: u64, total: u64| Facts {
-            disk: Some(Disk { free_bytes: free << 30, total_bytes: total << 30 }),
+            disk: Some(Disk { free_bytes: free << 30, total_bytes: total << 30, free_files: 0, total_files: 0 }),
             ..well()
         };
         assert_eq!(told(&disk(49, 1_000)).len(), 1);
         assert_eq!(told(&disk(50, 1_000)).len(), 0);
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_more_files_is_full_whatever_its_bytes() {
+        let disk = |free_files: u64| Facts {
+            disk: Some(Disk { free_bytes: 10 << 30, total_bytes: 10 << 30, free_files, total_files: 1_000 }),
+            ..well()
+        };
+        assert_eq!(
+            told(&disk(49)),
+            ["disk_nearly_full: the disk of the data directory takes only 49 more files (inodes) of 1000"]
+        );
+        assert_eq!(told(&disk(50)).len(), 0);
     }
 
     #[test]

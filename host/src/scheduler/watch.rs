@@ -124,5 +124,10 @@ fn failing(since: &mut Option<Timestamp>, answers: bool, now: Timestamp) -> Opti
 fn disk(folder: &Path) -> Option<Disk> {
     let told = statvfs(folder).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
-    Some(Disk { free_bytes: bytes(told.f_bavail), total_bytes: bytes(told.f_blocks) })
+    Some(Disk {
+        free_bytes: bytes(told.f_bavail),
+        total_bytes: bytes(told.f_blocks),
+        free_files: told.f_favail,
+        total_files: told.f_files,
+    })
 }
