@@ -55,6 +55,28 @@ async fn a_save_is_uploaded_and_run_and_its_logs_are_shown() {
 }
 
 #[tokio::test]
+async fn a_run_is_followed_over_a_restart_of_the_server() {
+    let mut server = Server::start().await;
+    let shell = Shell::signed_in(&server).await;
+    let control = build::component_path("control").to_string_lossy().into_owned();
+    let slow = "dag_id: slow\ntasks:\n  one: {uses: control/sleep, with: {duration: 3s}}\n  two: {uses: control/fail, needs: [one], with: {message: after}}\n";
+    let file = shell.file("slow.yaml", slow);
+    let dev = shell.command(&["dev", "--once", &file, &control]);
+    let mut dev = tokio::process::Command::from(dev).kill_on_drop(true).spawn().unwrap();
+    let mut err = BufReader::new(dev.stderr.take().unwrap()).lines();
+    while !err.next_line().await.unwrap().unwrap().starts_with("run `") {}
+    server.kill();
+    server.restart().await;
+    let mut notes = Vec::new();
+    while let Some(line) = err.next_line().await.unwrap() {
+        notes.push(line);
+    }
+    let out = String::from_utf8(dev.wait_with_output().await.unwrap().stdout).unwrap();
+    assert!(notes.iter().any(|note| note.contains("ended as failed")), "{notes:?}");
+    assert!(out.contains("two | ") && out.contains("after"), "{out}");
+}
+
+#[tokio::test]
 async fn what_can_not_be_run_is_said() {
     let server = Server::start().await;
     let shell = Shell::signed_in(&server).await;

@@ -20,7 +20,7 @@ use super::{
     deploy,
     error::{CliError, Kind, OrFail, Result},
     output::{self, note},
-    tasks::{self, LogOf},
+    tasks::{self, LogOf, Printed},
     wait,
 };
 
@@ -113,11 +113,14 @@ impl DevArgs {
         let mut printers = JoinSet::new();
         let run = loop {
             // Asked first: what is over when the instances are listed has all of them.
-            let run = client.get(&["dags", dag_id, "dagRuns", &run_id], &[]).await?;
-            for instance in client
-                .list(&["dags", dag_id, "dagRuns", &run_id, "taskInstances"], &[], "task_instances", usize::MAX)
-                .await?
-            {
+            let run = wait::ask(client, &["dags", dag_id, "dagRuns", &run_id]).await?;
+            let instances = ["dags", dag_id, "dagRuns", &run_id, "taskInstances"];
+            let listed = client.list(&instances, &[], "task_instances", usize::MAX).await;
+            // There may be a server again soon.
+            if listed.as_ref().is_err_and(|error| error.kind() == Kind::Unreachable) {
+                continue;
+            }
+            for instance in listed? {
                 let Some(log) = LogOf::present_try(dag_id, &run_id, &instance) else { continue };
                 if !followed.insert((log.task_id.clone(), log.map_index, log.try_number)) {
                     continue;
@@ -143,7 +146,8 @@ impl DevArgs {
 
 async fn follow(client: &Client, log: &LogOf) -> Result<()> {
     let name = if log.map_index < 0 { log.task_id.clone() } else { format!("{}[{}]", log.task_id, log.map_index) };
-    log.print(client, true, 0, |line| output::print(&format!("{name} | {}\n", tasks::plain_line(line)))).await
+    let each = |line: &Value| output::print(&format!("{name} | {}\n", tasks::plain_line(line)));
+    Printed::default().print(client, log, true, each).await
 }
 
 /// Builds a crate and answers its components.

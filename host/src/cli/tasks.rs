@@ -281,7 +281,7 @@ impl LogsArgs {
             if let Some(log) = LogOf::present_try(&self.instance.dag_id, &self.instance.run_id, &row) {
                 for try_number in first..=last {
                     let log = LogOf { try_number, ..log.clone() };
-                    printed.print(client, &log, self.follow, format).await?;
+                    printed.print(client, &log, self.follow, |line| print_line(line, format)).await?;
                 }
             }
             if last < first && !self.follow {
@@ -312,7 +312,7 @@ impl LogsArgs {
 
 /// How far the log of a try is printed.
 #[derive(Debug, Default)]
-struct Printed {
+pub struct Printed {
     try_number: u64,
     /// Lines that came, and the latest of their times.
     lines: u64,
@@ -322,17 +322,26 @@ struct Printed {
 }
 
 impl Printed {
-    /// Prints what there is more of the log; with `follow` until the attempt has ended. If the server goes away meanwhile, it goes on
-    /// when there is one again.
-    async fn print(&mut self, client: &Client, log: &LogOf, follow: bool, format: Format) -> Result<()> {
+    /// Hands what there is more of the log to `each`; with `follow` until the attempt has ended. If the server goes away meanwhile, it
+    /// goes on when there is one again.
+    ///
+    /// # Errors
+    /// If the log can't be read, there is no server for a minute, or `each` fails.
+    pub async fn print(
+        &mut self,
+        client: &Client,
+        log: &LogOf,
+        follow: bool,
+        mut each: impl FnMut(&Value) -> Result<()>,
+    ) -> Result<()> {
         if self.try_number != log.try_number {
             *self = Self { try_number: log.try_number, ..Self::default() };
         }
         let mut broken = 0;
         loop {
             let (since, first) = (Instant::now(), self.lines);
-            let each = |line: &Value| if self.is_new(line) { print_line(line, format) } else { Ok(()) };
-            match log.print(client, follow, first, each).await {
+            let once = |line: &Value| if self.is_new(line) { each(line) } else { Ok(()) };
+            match log.print(client, follow, first, once).await {
                 Err(error) if follow && error.kind() == Kind::Unreachable => {
                     broken = if since.elapsed() > LIVED { 1 } else { broken + 1 };
                     if broken > MOST_BROKEN {
