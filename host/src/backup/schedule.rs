@@ -26,6 +26,9 @@ const LAST_RETRY: Duration = Duration::from_mins(5);
 /// How long it sleeps at a time: clocks are set.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 
+/// How far the clocks of machines may be apart.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
+
 /// When and where backups are made.
 #[derive(Debug)]
 pub struct Schedule {
@@ -41,7 +44,13 @@ pub struct Schedule {
 /// When the next backup is due: the first at once, any other at the first time of the schedule after the one before. So one that
 /// was missed is due.
 fn due(cron: &Cron, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let last = last.filter(|last| has_been(*last, now));
     last.map_or(now, |last| cron.next_after(last).unwrap_or(Timestamp::MAX))
+}
+
+/// Whether `made` is no time of a clock that was ahead: until then there would be no other backup.
+fn has_been(made: Timestamp, now: Timestamp) -> bool {
+    made <= now.after(CLOCKS_DIFFER)
 }
 
 /// How long to wait after so many failures in a row, one at least.
@@ -84,7 +93,8 @@ async fn make_if_due(
     now: Timestamp,
 ) -> Result<Timestamp, BackupError> {
     if last.is_none() {
-        *last = list(&schedule.backups).await?.last().map(|manifest| manifest.created_at);
+        let made = list(&schedule.backups).await?.into_iter().map(|manifest| manifest.created_at);
+        *last = made.filter(|made| has_been(*made, now)).max();
         schedule.metrics.backup_is_of(*last);
     }
     let next = due(&schedule.cron, *last, now);
@@ -127,5 +137,7 @@ mod tests {
         assert_eq!(due(&cron, None, now), now);
         assert_eq!(due(&cron, Some(at("2026-11-21T03:15:04Z")), now), at("2026-11-22T03:15:00Z"));
         assert!(due(&cron, Some(at("2026-11-19T03:15:04Z")), now) < now);
+        assert_eq!(due(&cron, Some(at("2027-11-21T12:00:00Z")), now), now, "that clock was ahead");
+        assert!(due(&cron, Some(at("2026-11-21T12:00:02Z")), now) > now);
     }
 }
