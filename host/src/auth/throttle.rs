@@ -100,8 +100,11 @@ fn take<K: Hash + Eq>(
 ) -> Result<(), Duration> {
     let mut buckets = lock(buckets);
     let bucket = buckets.get_or_insert_mut(key, Bucket::default);
-    let full_at = bucket.full_at.max(now).after(rate.refill);
-    let over = full_at.since(now).saturating_sub(rate.refill * rate.burst);
+    let most = rate.refill * rate.burst;
+    // None is full later than that, unless the clock was set back: nobody is to wait until it is that time again.
+    let was_set_back = bucket.full_at.since(now) > most;
+    let full_at = if was_set_back { now } else { bucket.full_at.max(now) }.after(rate.refill);
+    let over = full_at.since(now).saturating_sub(most);
     if over.is_zero() {
         bucket.full_at = full_at;
         Ok(())
@@ -147,6 +150,18 @@ mod tests {
             assert_eq!(throttle.take("ada", v6(&format!("2001:db8::{machine:x}")), start()), Ok(()));
         }
         assert!(throttle.take("ada", v6("2001:db8::ffff"), start()).is_err(), "one machine has many addresses");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let throttle = Throttle::default();
+        throttle.take("ada", Some(peer(1)), start()).unwrap();
+        throttle.succeeded("ada", Some(peer(1)));
+        let earlier = start().before(Duration::from_hours(2));
+        for _ in 0..OF_PEER.burst {
+            assert_eq!(throttle.take("ada", Some(peer(1)), earlier), Ok(()));
+        }
+        assert_eq!(throttle.take("ada", Some(peer(1)), earlier), Err(OF_PEER.refill), "guesses are counted again");
     }
 
     #[test]
