@@ -289,16 +289,15 @@ pub async fn get_connection(
 pub async fn create(api: &Api, body: ConnectionBody) -> Result<ConnectionRow, ApiError> {
     body.check()?;
     let id = &body.connection_id;
-    if api.store.connection_get(id).await?.is_some() {
-        return Err(ApiError::conflict(format!("connection `{id}` exists already")));
-    }
     let row = ConnectionRow {
         sealed_password: seal(api, &place::connection_password(id), body.password.get(), None)?,
         sealed_extra: seal(api, &place::connection_extra(id), body.extra.get(), None)?,
         ..body.into_row(api.clock.now())
     };
     Audit::tell(row.id.as_str(), &Value::Null, &row.shown());
-    api.store.connection_put(&row).await?;
+    if !api.store.connection_put_new(&row).await? {
+        return Err(ApiError::conflict(format!("connection `{}` exists already", row.id)));
+    }
     Ok(row)
 }
 

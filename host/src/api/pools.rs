@@ -185,11 +185,10 @@ pub async fn get_pool(State(api): State<Api>, Path(path): Path<PoolPath>) -> Res
 /// If there is one of the name.
 pub async fn create(api: &Api, body: PoolBody) -> Result<PoolRow, ApiError> {
     let row = body.import()?;
-    if api.store.pool_get(&row.name).await?.is_some() {
+    Audit::tell(row.name.as_str(), &Value::Null, &row.shown());
+    if !api.store.pool_put_new(&row).await? {
         return Err(ApiError::conflict(format!("pool `{}` exists already", row.name)));
     }
-    Audit::tell(row.name.as_str(), &Value::Null, &row.shown());
-    api.store.pool_put(&row).await?;
     api.scheduler.pools_changed().await?;
     Ok(row)
 }

@@ -162,9 +162,6 @@ pub async fn get_variable(
 /// If there is one of the key.
 pub async fn create(api: &Api, body: VariableBody) -> Result<VariableRow, ApiError> {
     body.check()?;
-    if api.store.variable_get(&body.key).await?.is_some() {
-        return Err(ApiError::conflict(format!("variable `{}` exists already", body.key)));
-    }
     let row = VariableRow {
         sealed: api.secrets.seal(&place::variable(&body.key), body.text().as_bytes()),
         key: body.key,
@@ -172,7 +169,9 @@ pub async fn create(api: &Api, body: VariableBody) -> Result<VariableRow, ApiErr
         updated_at: api.clock.now(),
     };
     Audit::tell(row.key.as_str(), &Value::Null, &row.shown());
-    api.store.variable_put(&row).await?;
+    if !api.store.variable_put_new(&row).await? {
+        return Err(ApiError::conflict(format!("variable `{}` exists already", row.key)));
+    }
     Ok(row)
 }
 

@@ -199,7 +199,10 @@ impl Auth {
         let user = user.ok_or_else(|| AuthError::UnknownUser(shorten(username)))?;
         Audit::tell(username, &user.shown(), &Value::Null);
         if !self.inner.store.user_delete(username).await? {
-            return Err(AuthError::LastAdmin(username.to_owned()));
+            // Somebody else may have deleted the user a moment ago.
+            let is_there = self.inner.store.user_get(username).await?.is_some();
+            let error = if is_there { AuthError::LastAdmin } else { AuthError::UnknownUser };
+            return Err(error(shorten(username)));
         }
         self.forget_verified();
         Ok(())

@@ -71,18 +71,24 @@ from_row!(PoolRow { name, slots, description, include_deferred });
 impl VariableRow {
     /// Stores it, or replaces that of the same name.
     pub(super) fn put(&self) -> Query {
-        db::query(include_str!("sql/variable_put.sql"))
-            .bind(&self.key)
-            .bind(&self.sealed)
-            .bind(&self.description)
-            .bind(self.updated_at)
+        self.bound(include_str!("sql/variable_put.sql"))
+    }
+
+    /// Its columns, as both statements that store it take them.
+    fn bound(&self, statement: &'static str) -> Query {
+        db::query(statement).bind(&self.key).bind(&self.sealed).bind(&self.description).bind(self.updated_at)
     }
 }
 
 impl ConnectionRow {
     /// Stores it, or replaces that of the same name.
     pub(super) fn put(&self) -> Query {
-        db::query(include_str!("sql/connection_put.sql"))
+        self.bound(include_str!("sql/connection_put.sql"))
+    }
+
+    /// Its columns, as both statements that store it take them.
+    fn bound(&self, statement: &'static str) -> Query {
+        db::query(statement)
             .bind(&self.id)
             .bind(&self.conn_type)
             .bind(&self.description)
@@ -99,11 +105,12 @@ impl ConnectionRow {
 impl PoolRow {
     /// Stores it, or replaces that of the same name.
     pub(super) fn put(&self) -> Query {
-        db::query(include_str!("sql/pool_put.sql"))
-            .bind(&self.name)
-            .bind(self.slots)
-            .bind(&self.description)
-            .bind(self.include_deferred)
+        self.bound(include_str!("sql/pool_put.sql"))
+    }
+
+    /// Its columns, as both statements that store it take them.
+    fn bound(&self, statement: &'static str) -> Query {
+        db::query(statement).bind(&self.name).bind(self.slots).bind(&self.description).bind(self.include_deferred)
     }
 }
 
@@ -173,6 +180,11 @@ impl Store {
         self.page_bytes(include_str!("sql/variable_bytes.sql"), "v.key", like, order, page).await
     }
 
+    /// Stores a variable unless there is one of its key; whether it was stored.
+    pub async fn variable_put_new(&self, variable: &VariableRow) -> Result<bool, StoreError> {
+        Ok(self.write(variable.bound(include_str!("sql/variable_put_new.sql"))).await? == 1)
+    }
+
     /// Stores a variable; replaces one of the same key.
     pub async fn variable_put(&self, variable: &VariableRow) -> Result<(), StoreError> {
         self.write(variable.put()).await?;
@@ -209,6 +221,11 @@ impl Store {
     /// Bytes of what is sealed in a page of [`connection_list`](Self::connection_list).
     pub async fn connection_list_bytes(&self, like: &Like, order: Order, page: Page) -> Result<i64, StoreError> {
         self.page_bytes(include_str!("sql/connection_bytes.sql"), "c.id", like, order, page).await
+    }
+
+    /// Stores a connection unless there is one of its id; whether it was stored.
+    pub async fn connection_put_new(&self, connection: &ConnectionRow) -> Result<bool, StoreError> {
+        Ok(self.write(connection.bound(include_str!("sql/connection_put_new.sql"))).await? == 1)
     }
 
     /// Stores a connection; replaces one of the same id.
@@ -337,6 +354,11 @@ impl Store {
     pub async fn pool_names(&self) -> Result<BTreeSet<String>, StoreError> {
         let query = db::query_scalar(include_str!("sql/pool_names.sql"));
         Ok(query.fetch_all(self.readers()).await?.into_iter().collect())
+    }
+
+    /// Stores a pool unless there is one of its name; whether it was stored.
+    pub async fn pool_put_new(&self, pool: &PoolRow) -> Result<bool, StoreError> {
+        Ok(self.write(pool.bound(include_str!("sql/pool_put_new.sql"))).await? == 1)
     }
 
     /// Stores a pool; replaces one of the same name.

@@ -31,7 +31,8 @@ async fn variables_and_connections_read_back_the_same() {
     let key = VariableKey::new("reports/target").unwrap();
     let variable =
         VariableRow { key: key.clone(), sealed: vec![0, 1, 255], description: Some("d".into()), updated_at: at(1) };
-    store.variable_put(&variable).await.unwrap();
+    assert!(store.variable_put_new(&variable).await.unwrap());
+    assert!(!store.variable_put_new(&VariableRow { sealed: vec![3], ..variable.clone() }).await.unwrap());
     store.variable_put(&VariableRow { sealed: vec![2], ..variable }).await.unwrap();
     let row = store.variable_get(&key).await.unwrap().unwrap();
     assert_eq!((row.sealed, row.description.as_deref(), row.updated_at), (vec![2], Some("d"), at(1)));
@@ -63,7 +64,8 @@ async fn variables_and_connections_read_back_the_same() {
         sealed_extra: None,
         updated_at: at(2),
     };
-    store.connection_put(&connection).await.unwrap();
+    assert!(store.connection_put_new(&connection).await.unwrap());
+    assert!(!store.connection_put_new(&ConnectionRow { port: None, ..connection.clone() }).await.unwrap());
     let row = store.connection_get(&id).await.unwrap().unwrap();
     assert_eq!(format!("{row:?}"), format!("{connection:?}"));
     assert_eq!(
@@ -190,6 +192,7 @@ async fn there_is_a_default_pool_from_the_start() {
     let pool = store.pool_get(&PoolName::default_pool()).await.unwrap().unwrap();
     assert_eq!((pool.slots, pool.include_deferred), (128, false));
     let unlimited = PoolRow { slots: -1, include_deferred: true, ..pool };
+    assert!(!store.pool_put_new(&unlimited).await.unwrap());
     store.pool_put(&unlimited).await.unwrap();
     assert_eq!(
         store.pool_list(&Like::default(), Order::Ascending, Page::default()).await.unwrap().items,
