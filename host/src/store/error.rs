@@ -22,6 +22,11 @@ pub enum StoreError {
     NotEmpty,
     #[error("a database is moved from a file of SQLite to PostgreSQL")]
     NotPostgres,
+    /// What is in it does not fit together, or is none of it.
+    #[error(
+        "the database is damaged, or is none; restore a backup (`airlock restore`), or save what can be read with the database's own tools"
+    )]
+    Damaged(#[source] sqlx::Error),
     #[error(
         "the database `{place}` was moved to `{to}`, where all has gone on since; name that one by AIRLOCK_DATABASE_URL (database.url), or run \
          `airlock db take-back` to go on with this one as it was then"
@@ -86,6 +91,7 @@ impl StoreError {
             | Self::Fenced
             | Self::NotPostgres
             | Self::Moved { .. }
+            | Self::Damaged(_)
             | Self::Migrate(_)
             | Self::Newer { .. }
             | Self::Behind
@@ -105,6 +111,10 @@ impl StoreError {
 /// SQLite's primary result codes that say something about the disk or the moment, not about the statement:
 /// BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
 const TRANSIENT_CODES: [i32; 7] = [5, 6, 7, 8, 10, 13, 14];
+/// Of a file that is damaged: CORRUPT, NOTADB.
+const DAMAGED_CODES: [i32; 2] = [11, 26];
+/// PostgreSQL's `data_corrupted` and `index_corrupted`.
+const DAMAGED_STATES: [&str; 2] = ["XX001", "XX002"];
 /// PostgreSQL's classes of such codes: connection, transaction rollback (serialization, deadlock), resources, object in use,
 /// intervention of an operator, system. <https://www.postgresql.org/docs/15/errcodes-appendix.html>
 const TRANSIENT_CLASSES: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
@@ -128,6 +138,16 @@ pub(super) fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
     code.parse::<i32>().is_ok_and(|code| TRANSIENT_CODES.contains(&(code & 0xff)))
 }
 
+pub(super) fn is_damaged(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let Some(code) = error.code() else {
+        return false;
+    };
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        return DAMAGED_STATES.contains(&&*code);
+    }
+    code.parse::<i32>().is_ok_and(|code| DAMAGED_CODES.contains(&(code & 0xff)))
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
@@ -149,6 +169,7 @@ impl From<sqlx::Error> for StoreError {
             {
                 Self::TooSlow(sqlx::Error::Database(database))
             }
+            sqlx::Error::Database(database) if is_damaged(&*database) => Self::Damaged(sqlx::Error::Database(database)),
             sqlx::Error::Database(database) if is_transient(&*database) => {
                 Self::Unavailable(sqlx::Error::Database(database))
             }

@@ -17,7 +17,7 @@ use sqlx::{
 use super::{
     StoreError, Synchronous,
     asked::{READ_LIMIT, Readers},
-    schema,
+    error, schema,
 };
 
 /// Connections at most that read for the process itself, and as many for those who ask it; each is a thread and a page cache while it is open.
@@ -63,7 +63,14 @@ pub(super) async fn open(
         // Views, see `commit::Calls`.
         .pragma("temp_store", "memory")
         .pragma("cache_size", "-8192");
-    let open_error = |source| StoreError::Open { place: path.display().to_string(), source };
+    let open_error = |source: sqlx::Error| {
+        if let Some(database) = source.as_database_error()
+            && error::is_damaged(database)
+        {
+            return StoreError::Damaged(source);
+        }
+        StoreError::Open { place: path.display().to_string(), source }
+    };
     if path.exists() {
         // Before anything is set, which would be written already.
         let mut connection = options.clone().connect().await.map_err(open_error)?;
@@ -128,4 +135,17 @@ pub(super) async fn vacuum_step(connection: &mut SqliteConnection) -> Result<boo
     let statement = sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})"));
     sqlx::query(statement).execute(connection).await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_told_as_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("airlock.db");
+        std::fs::write(&path, "x".repeat(100_000)).unwrap();
+        assert!(matches!(open(&path, Synchronous::Full).await, Err(StoreError::Damaged(_))));
+    }
 }
