@@ -209,6 +209,10 @@ async fn a_restore_that_was_ended_after_its_file_was_there_goes_on() {
         assert!(refused.failed(4).contains("there is a database in"), "it is of nobody knows what");
         let marker = server.data_dir().join("restoring.json");
         fs::write(&marker, backup["backup"].as_str().unwrap()).unwrap();
+        // A server that is started by itself meanwhile does not begin anew.
+        server.start_again();
+        until("the server's end", Duration::from_secs(30), async || server.has_ended().then_some(())).await;
+        assert!(server.log().contains("did not come to its end"), "{}", server.log());
         if is_filled {
             cli.run(&["db", "move", "--data-dir", data]).await.ok();
         }

@@ -229,6 +229,19 @@ fn begun(data_dir: &Path) -> String {
     std::fs::read_to_string(data_dir.join(RESTORING)).unwrap_or_default()
 }
 
+/// Refuses to begin anew where a restore was begun: what it has brought back would be lost, and it could not go on.
+pub fn refuse_half_restored(data_dir: &Path) -> Result<()> {
+    let marker = data_dir.join(RESTORING);
+    if !marker.exists() {
+        return Ok(());
+    }
+    Err(CliError::text(
+        Kind::Refused,
+        format!("a backup was being restored into `{}`, and that did not come to its end", data_dir.display()),
+    )
+    .hint(format!("run the same `airlock restore` again; to do without the backup, delete `{}`", marker.display())))
+}
+
 /// Refuses to restore over anything but what an earlier try left of the same backup.
 async fn make_sure_it_is_empty(data_dir: &Path, blobs: &Blobs, manifest: &Manifest) -> Result<()> {
     if data_dir.join("airlock.db").exists() {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     agreement::{Agreement, Role},
+    backup,
     cluster::{Member, Switch},
     error::{CliError, Kind, OrFail, Result},
     fleets,
@@ -113,6 +114,7 @@ async fn serve_with(config: ServeConfig, may_lead: bool, duties: &Duties) -> Res
 
     let fleets = fleets::open(&config).await?;
     let data_dir = DataDir::lock(&config.data_dir)?;
+    backup::refuse_half_restored(data_dir.path())?;
     let (listener, address) = listen(config.listen).await?;
     let tls = config.tls.clone().map(Tls::open).transpose();
     let tls = tls.or_fail(Kind::Usage, || "can't serve TLS".to_owned())?;
