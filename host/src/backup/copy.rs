@@ -96,8 +96,10 @@ pub async fn unpack(backups: &Blobs, key: &str, path: &Path, expected: &File) ->
     match unpacked {
         Ok(unpacked) if unpacked == *expected => Ok(()),
         Ok(_) => Err(BackupError::Damaged(key.to_owned())),
-        // What zstd can't read is not what was written.
-        Err(BackupError::File { source, .. }) if source.kind() == io::ErrorKind::Other => {
+        // What zstd can't read, or reads to no end, is not what was written.
+        Err(BackupError::File { source, .. })
+            if matches!(source.kind(), io::ErrorKind::Other | io::ErrorKind::UnexpectedEof) =>
+        {
             Err(BackupError::Damaged(key.to_owned()))
         }
         Err(error) => Err(error),
@@ -141,6 +143,20 @@ mod tests {
 
     use super::*;
     use crate::backup::OURS;
+
+    #[tokio::test]
+    async fn what_was_cut_off_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, backups) = (folder.path().join("airlock.db"), Blobs::in_memory());
+        fs::write(&path, vec![7; 100_000]).unwrap();
+        let file = pack(&path, &backups, "databases/one").await.unwrap();
+        let packed = backups.get("databases/one").await.unwrap().unwrap();
+        for length in [packed.len() / 2, packed.len() - 1] {
+            backups.put("databases/one", packed.slice(..length)).await.unwrap();
+            let unpacked = unpack(&backups, "databases/one", &folder.path().join("back.db"), &file).await;
+            assert!(matches!(unpacked, Err(BackupError::Damaged(_))), "{unpacked:?}");
+        }
+    }
 
     #[tokio::test]
     async fn an_object_that_is_deleted_while_it_is_copied_is_not_there() {

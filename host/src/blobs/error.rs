@@ -1,5 +1,7 @@
 //! What can go wrong with object storage, by what the caller can do about it.
 
+use std::path::PathBuf;
+
 /// Why object storage did not do what it was asked. An object that is not there is `None`, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -8,6 +10,13 @@ pub enum BlobError {
         "`{url}` is not a storage url: {why}; write it as `file:///path`, `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`"
     )]
     Url { url: String, why: String },
+    /// Its folder is not there and can't be made.
+    #[error("the folder `{}` can't be made", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     /// Not reachable, out of space, too slow: the same call may work later.
     #[error("object storage can't be used right now")]
     Unavailable(#[source] object_store::Error),
@@ -26,7 +35,7 @@ impl BlobError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
-            Self::Url { .. } | Self::Denied(_) | Self::Refused(_) => false,
+            Self::Url { .. } | Self::Folder { .. } | Self::Denied(_) | Self::Refused(_) => false,
         }
     }
 }

@@ -29,6 +29,9 @@ pub(super) fn open_with(url: &str, settings: &[(&str, &str)]) -> Result<Opened, 
     match parsed.scheme() {
         "file" => {
             let folder = parsed.to_file_path().map_err(|()| wrong("it is not an absolute path".into()))?;
+            if let Err(source) = std::fs::create_dir_all(&folder) {
+                return Err(BlobError::Folder { path: folder, source });
+            }
             Ok((local(&folder).map_err(wrong)?, Path::default()))
         }
         "s3" => s3(&parsed, settings).map_err(wrong),
@@ -49,7 +52,6 @@ pub(super) fn folder(url: &str) -> Option<PathBuf> {
 }
 
 fn local(folder: &PathBuf) -> Result<Arc<dyn ObjectStore>, String> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("its folder can't be made: {error}"))?;
     let files = LocalFileSystem::new_with_prefix(folder).map_err(|error| error.to_string())?;
     Ok(Arc::new(files.with_fsync(true)))
 }

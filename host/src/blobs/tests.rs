@@ -160,6 +160,7 @@ async fn a_folder_that_cannot_be_written_is_an_error_that_says_so() {
 fn an_address_that_is_wrong_says_why_and_tells_no_secret() {
     let refused = |url: &str| Blobs::open(url).unwrap_err().to_string();
     assert!(refused("objects").contains("`objects` is not a storage url"));
+    assert!(refused("file:///dev/null/objects").contains("the folder `/dev/null/objects` can't be made"));
     assert!(refused("ftp://host/x").contains("`ftp` is not a kind of storage"));
     assert!(refused("file://host/x").contains("not an absolute path"));
     assert!(refused("s3://").contains("no bucket") || refused("s3://").contains("host"));

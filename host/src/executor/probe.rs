@@ -120,7 +120,9 @@ impl Executor {
         let client = self.shared.egress.by_connection().clone();
         let told = |error: BlobError| match error {
             BlobError::Denied(_) => "the storage was reached and refuses the credentials".to_owned(),
-            BlobError::Refused(_) | BlobError::Url { .. } => "the storage refuses the request".to_owned(),
+            BlobError::Refused(_) | BlobError::Url { .. } | BlobError::Folder { .. } => {
+                "the storage refuses the request".to_owned()
+            }
             BlobError::Unavailable(_) => "the storage can't be reached, or has no such bucket".to_owned(),
         };
         let blobs = Blobs::of_bucket(bucket.config(), client, self.shared.tasks.clone()).map_err(told)?;

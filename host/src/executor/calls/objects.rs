@@ -185,7 +185,7 @@ fn told(id: &ConnectionId, error: &BlobError) -> CallError {
         BlobError::Denied(_) => CallError::Invalid(format!(
             "the storage of connection `{id}` refuses: its credentials are wrong, or may not do this"
         )),
-        BlobError::Refused(_) | BlobError::Url { .. } => {
+        BlobError::Refused(_) | BlobError::Url { .. } | BlobError::Folder { .. } => {
             CallError::Invalid(format!("the storage of connection `{id}` refuses the request"))
         }
         BlobError::Unavailable(_) => {
