@@ -118,6 +118,7 @@ impl DevArgs {
             let listed = client.list(&instances, &[], "task_instances", usize::MAX).await;
             // There may be a server again soon.
             if listed.as_ref().is_err_and(|error| error.kind() == Kind::Unreachable) {
+                tokio::time::sleep(LOOK).await;
                 continue;
             }
             for instance in listed? {
