@@ -311,6 +311,7 @@ pub async fn update(api: &Api, body: ConnectionBody, mask: &UpdateMask) -> Resul
     let asked: Vec<_> = FIELDS.iter().copied().filter(|field| mask.asks(field, body.has(field))).collect();
     let asked = |field: &str| asked.contains(&field);
     let kept = body.kept(asked);
+    let _alone = api.updates.lock().await;
     let mut row = find(api, &body.connection_id).await?;
     let before = row.clone();
     if asked("password") {

@@ -78,7 +78,7 @@ use axum::{
     routing::{any, get},
 };
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::{
@@ -165,6 +165,8 @@ pub struct Shared {
     webhook_rates: webhooks::Rates,
     /// Bytes of values that are made answers.
     shown: Semaphore,
+    /// Held by who reads a variable, a connection or a pool, and writes it changed: of changes of different fields none is lost.
+    updates: Mutex<()>,
 }
 
 impl Shared {
@@ -375,6 +377,7 @@ pub fn router(state: ApiState) -> Router {
         names: names::NamesCache::default(),
         webhook_rates: webhooks::Rates::default(),
         shown: Semaphore::new(MAX_SHOWN_TOGETHER as usize),
+        updates: Mutex::default(),
     }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))

@@ -203,6 +203,7 @@ pub async fn update(api: &Api, name: &PoolName, body: PoolPatchBody, mask: &Upda
     if body.pool.as_ref().is_some_and(|given| given != name) {
         return Err(ApiError::bad_request("a pool can't be renamed; make a new one and delete this one"));
     }
+    let alone = api.updates.lock().await;
     let mut row = find(api, name).await?;
     let before = row.shown();
     if let Some(slots) = body.slots.filter(|_| mask.asks("slots", true)) {
@@ -216,6 +217,7 @@ pub async fn update(api: &Api, name: &PoolName, body: PoolPatchBody, mask: &Upda
     }
     Audit::tell(row.name.as_str(), &before, &row.shown());
     api.store.pool_put(&row).await?;
+    drop(alone);
     api.scheduler.pools_changed().await?;
     Ok(row)
 }

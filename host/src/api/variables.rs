@@ -182,6 +182,7 @@ pub async fn create(api: &Api, body: VariableBody) -> Result<VariableRow, ApiErr
 pub async fn update(api: &Api, body: VariableBody, mask: &UpdateMask) -> Result<VariableRow, ApiError> {
     check_mask(mask, FIELDS)?;
     body.check()?;
+    let _alone = api.updates.lock().await;
     let mut row = find(api, &body.key).await?;
     let before = row.shown();
     let at = place::variable(&row.key);

@@ -465,6 +465,24 @@ async fn assets_tell_which_event_a_run_was_made_for_and_what_waits() {
 }
 
 #[tokio::test]
+async fn of_two_changes_of_different_fields_at_once_none_is_lost() {
+    let api = TestApi::new().await;
+    api.post("/api/v2/variables", json!({"key": "k", "value": "0", "description": "0"})).await.ok();
+    for round in 1..=10 {
+        let text = round.to_string();
+        let body = json!({"key": "k", "value": text, "description": text});
+        let (value, description) = tokio::join!(
+            api.patch("/api/v2/variables/k?update_mask=value", body.clone()),
+            api.patch("/api/v2/variables/k?update_mask=description", body),
+        );
+        value.ok();
+        description.ok();
+        let now = api.get("/api/v2/variables/k").await.ok();
+        assert_eq!((&now["value"], &now["description"]), (&json!(text), &json!(text)));
+    }
+}
+
+#[tokio::test]
 async fn variables_and_pools_are_made_changed_and_deleted() {
     let api = TestApi::new().await;
     let body = json!({"key": "reports/target", "value": "5", "description": "how many"});
