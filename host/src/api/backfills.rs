@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     error::ApiError,
-    extract::{self, Paging, Path, Query},
+    extract::{self, Instant, Paging, Path, Query},
     permit::Scoped,
 };
 use crate::{
@@ -25,12 +25,12 @@ use crate::{
 pub struct BackfillPostBody {
     #[schema(value_type = String)]
     dag_id: DagId,
-    /// No logical_date before it.
+    /// No logical_date before it. As in Airflow, it may be without an offset: in UTC then.
     #[schema(value_type = DateTime<Utc>)]
-    from_date: Timestamp,
+    from_date: Instant,
     /// No logical_date after it.
     #[schema(value_type = DateTime<Utc>)]
-    to_date: Timestamp,
+    to_date: Instant,
     /// The newest first.
     #[serde(default)]
     run_backwards: bool,
@@ -44,7 +44,7 @@ pub struct BackfillPostBody {
     #[serde(default = "ten")]
     #[schema(default = 10, minimum = 1)]
     max_active_runs: u32,
-    /// Not supported: must be null or true. New runs are of the newest version, those that are there of their own.
+    /// New runs are of the newest version, those that are run again of their own: true is refused if any may be.
     #[serde(default)]
     run_on_latest_version: Option<bool>,
 }
@@ -125,13 +125,15 @@ pub struct BackfillPath {
 
 impl BackfillPostBody {
     fn request(self, user: Option<String>) -> Result<BackfillRequest, ApiError> {
-        if self.run_on_latest_version == Some(false) {
-            return Err(ApiError::bad_request("`run_on_latest_version: false` is not possible; leave it out"));
+        if self.run_on_latest_version == Some(true) && self.reprocess_behavior != ReprocessBehavior::None {
+            return Err(ApiError::bad_request(
+                "runs that are there keep their version; leave `run_on_latest_version` out, or clear them with it",
+            ));
         }
         Ok(BackfillRequest {
             dag_id: self.dag_id,
-            from_date: self.from_date,
-            to_date: self.to_date,
+            from_date: self.from_date.0,
+            to_date: self.to_date.0,
             run_backwards: self.run_backwards,
             max_active_runs: self.max_active_runs,
             reprocess_behavior: self.reprocess_behavior,

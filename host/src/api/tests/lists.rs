@@ -74,6 +74,26 @@ async fn what_all_runs_of_a_backfill_are_given_has_a_bound() {
     api.post("/api/v2/backfills/dry_run", backfill(1_000)).await.ok();
 }
 
+/// As `airflowctl backfill create` asks.
+#[tokio::test]
+async fn a_backfill_is_asked_for_as_airflows_command_does() {
+    let api = TestApi::new().await;
+    let asked = |latest: Value, reprocess: &str| {
+        json!({
+            "dag_id": "flow", "from_date": "2026-01-01T00:00:00", "to_date": "2026-01-02", "run_backwards": false,
+            "reprocess_behavior": reprocess, "max_active_runs": 10, "run_on_latest_version": latest,
+        })
+    };
+    let dry_run = "/api/v2/backfills/dry_run";
+    for (latest, reprocess) in [(json!(false), "none"), (json!(false), "completed"), (json!(true), "none")] {
+        let planned = api.post(dry_run, asked(latest, reprocess)).await.ok();
+        assert_eq!(planned["backfills"][0]["logical_date"], "2026-01-01T21:00:00Z", "{planned}");
+    }
+    api.post(dry_run, asked(Value::Null, "failed")).await.ok();
+    let refused = api.post(dry_run, asked(json!(true), "failed")).await.refused(400);
+    assert!(refused["detail"].as_str().unwrap().contains("keep their version"), "{refused}");
+}
+
 #[tokio::test]
 async fn patterns_have_a_bound_and_tags_are_counted() {
     let api = TestApi::new().await;
