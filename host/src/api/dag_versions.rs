@@ -9,17 +9,19 @@ use super::{
     Api,
     dags::find_dag,
     error::ApiError,
-    extract::{Paging, Path, Query},
+    extract::{Paging, Path, Query, Scope},
     names::{Bundles, DagVersionResponse},
-    paths::{DagPath, DagVersionPath},
+    paths::{DagScopePath, DagVersionPath},
+    permit::Scoped,
 };
 use crate::{
     auth::CurrentUser,
     model::{
         dag::{differences, is_other_code},
+        dag_access::DagSet,
         ids::DagId,
     },
-    store::{DagVersionRow, Listed},
+    store::{DagVersionFilter, DagVersionRow, Listed},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,7 +34,7 @@ pub struct DagVersionCollectionResponse {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct VersionQuery {
-    /// This one alone.
+    /// Of each dag this one alone.
     version_number: Option<i64>,
     /// All are in `component`.
     bundle_name: Option<String>,
@@ -40,28 +42,30 @@ pub struct VersionQuery {
     bundle_version: Option<String>,
 }
 
-/// Versions of a dag, newest first.
+/// Versions of a dag, or of all (`~`), the newest first.
 #[utoipa::path(
-    get, path = "/api/v2/dags/{dag_id}/dagVersions", tag = "DagVersion", params(DagPath, Paging, VersionQuery),
+    get, path = "/api/v2/dags/{dag_id}/dagVersions", tag = "DagVersion", params(DagScopePath, Paging, VersionQuery),
     responses((status = 200, body = DagVersionCollectionResponse)),
 )]
 pub async fn get_dag_versions(
     State(api): State<Api>,
-    Path(path): Path<DagPath>,
+    Scoped(scope): Scoped,
+    Path(path): Path<DagScopePath>,
     Query(paging): Query<Paging>,
     Query(query): Query<VersionQuery>,
 ) -> Result<Json<DagVersionCollectionResponse>, ApiError> {
-    find_dag(&api, &path.dag_id).await?;
-    let page = paging.in_order(&["-version_number"])?;
-    let bundles = Bundles::asked(query.bundle_name.as_deref(), query.bundle_version.as_deref());
-    let listed = match (bundles, query.version_number) {
-        (Bundles::Unknown, _) => Listed { items: Vec::new(), total: 0 },
-        (bundles, None) => api.store.dag_version_list(&path.dag_id, bundles.one(), page).await?,
-        (bundles, Some(number)) => {
-            let mut found = Vec::from_iter(api.store.dag_version_numbered(&path.dag_id, number).await?);
-            found.retain(|row| bundles.one().is_none_or(|component| row.component == component));
-            Listed { total: i64::from(!found.is_empty()), items: found }
+    let (dags, page) = match path.dag_id {
+        Scope::All => (scope.seen().clone(), paging.in_order(&["-id"])?),
+        Scope::One(dag_id) => {
+            find_dag(&api, &dag_id).await?;
+            (DagSet::one(dag_id), paging.in_order(&["-version_number"])?)
         }
+    };
+    let bundles = Bundles::asked(query.bundle_name.as_deref(), query.bundle_version.as_deref());
+    let filter = DagVersionFilter { dags, version_number: query.version_number, component: bundles.one() };
+    let listed = match bundles {
+        Bundles::Unknown => Listed { items: Vec::new(), total: 0 },
+        Bundles::Any | Bundles::One(_) => api.store.dag_version_list(&filter, page).await?,
     };
     let dag_versions = listed.items.iter().map(DagVersionResponse::from).collect();
     Ok(Json(DagVersionCollectionResponse { dag_versions, total_entries: listed.total }))

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::{
-    Audit, DagRow, DagVersionKey, DagVersionRow, Like, Listed, MAX_PAGE, MAX_TOTAL, Order, Page, Store, StoreError,
+    Audit, DagRow, DagVersionKey, DagVersionRow, Like, Listed, MAX_PAGE, Order, Page, Store, StoreError,
     codec::{self, pack, unpack},
     db::{self, Builder, Connection, Row, each},
     filter::{
@@ -126,6 +126,21 @@ pub struct DagFilter {
     pub favorite_of: Option<(String, bool)>,
     pub order_by: DagOrder,
     pub order: Order,
+}
+
+/// Which versions of dags. `None` asks for nothing in particular.
+#[derive(Debug, Clone, Default)]
+pub struct DagVersionFilter {
+    pub dags: DagSet,
+    pub version_number: Option<i64>,
+    /// What they came with.
+    pub component: Option<Digest>,
+}
+
+impl DagVersionFilter {
+    pub fn of_dag(dag_id: DagId) -> Self {
+        Self { dags: DagSet::one(dag_id), ..Self::default() }
+    }
 }
 
 /// Parsed specs of the `dag_versions` that were read last, and of those that anyone else holds.
@@ -393,25 +408,20 @@ impl Store {
         Ok(Some(rolled))
     }
 
-    /// A dag's versions, or those that came with one component, the newest first.
+    /// The versions that the filter leaves, the newest first.
     pub async fn dag_version_list(
         &self,
-        dag_id: &DagId,
-        component: Option<Digest>,
+        filter: &DagVersionFilter,
         page: Page,
     ) -> Result<Listed<DagVersionRow>, StoreError> {
-        let rows = db::query(include_str!("sql/dag_version_list.sql"))
-            .bind(dag_id)
-            .bind(page.limit.min(MAX_PAGE))
-            .bind(page.offset)
-            .bind(component)
-            .fetch_all(self.readers());
-        let total = db::query_scalar(include_str!("sql/dag_version_count.sql"))
-            .bind(dag_id)
-            .bind(MAX_TOTAL)
-            .bind(component)
-            .fetch_one(self.readers());
-        let (rows, total) = tokio::try_join!(rows, total)?;
+        let list = version_list_query(filter, page)?;
+        let mut count = counting(include_str!("sql/dag_version_count.sql"));
+        push_version_filter(&mut count, filter)?;
+        push_count_end(&mut count);
+        let (rows, total): (Vec<Row>, _) = tokio::try_join!(
+            list.build().fetch_all(self.readers()),
+            count.build_query_scalar().fetch_one(self.readers())
+        )?;
         Ok(Listed { items: self.dag_version_rows(&rows).await?, total })
     }
 
@@ -557,6 +567,26 @@ fn push_last_run(builder: &mut Builder, filter: &LastRunFilter) {
     push_range(builder, "r.start_date", filter.start_date);
     push_range(builder, "r.end_date", filter.end_date);
     builder.push(")");
+}
+
+pub(super) fn version_list_query(filter: &DagVersionFilter, page: Page) -> Result<Builder, StoreError> {
+    let mut list = Builder::new(include_str!("sql/dag_version_list.sql"));
+    push_version_filter(&mut list, filter)?;
+    // Of one dag an index has them in this order.
+    let column = if filter.dags.the_one().is_some() { "v.version_number" } else { "v.key" };
+    list.push(" ORDER BY ").push(column).push(" DESC");
+    push_page(&mut list, page);
+    Ok(list)
+}
+
+fn push_version_filter(builder: &mut Builder, filter: &DagVersionFilter) -> Result<(), StoreError> {
+    if let Some(number) = filter.version_number {
+        builder.push(" AND v.version_number = ").push_bind(number);
+    }
+    if let Some(component) = filter.component {
+        builder.push(" AND v.component = ").push_bind(component);
+    }
+    push_dags(builder, "v.dag_id", &filter.dags)
 }
 
 fn push_filter(builder: &mut Builder, filter: &DagFilter) -> Result<(), StoreError> {

@@ -92,7 +92,7 @@ pub use commit::{
     AnswerNew, AssetEventNew, Commit, DagRunNew, DagRunUpdate, HistoryNew, InstanceNew, InstanceUpdate, Placement,
     Renewal, Through,
 };
-pub use dag::{DagFilter, DagOrder, Deploy, DeployedDag, LastRunFilter, TagMatch};
+pub use dag::{DagFilter, DagOrder, DagVersionFilter, Deploy, DeployedDag, LastRunFilter, TagMatch};
 pub use dag_numbers::StoredNumbers;
 pub use dag_run::{DagRunFilter, DagRunOrder, MAX_LISTED_CONF_BYTES};
 pub use data_key::{DataKeyRow, SealedCount, SealedPlace, SealedRow};

@@ -60,6 +60,8 @@ async fn dags_are_listed_shown_and_paused() {
     let delay = json!({"__type": "TimeDelta", "days": 0, "seconds": 1, "microseconds": 500_000});
     assert_eq!(tasks["tasks"][0]["retry_delay"], delay);
     assert_eq!(api.get("/api/v2/dags/flow/dagVersions").await.ok()["total_entries"], 1);
+    let of_all = api.get("/api/v2/dags/~/dagVersions?order_by=-id&version_number=1").await.ok();
+    assert_eq!((&of_all["dag_versions"][0]["dag_id"], &of_all["total_entries"]), (&json!("flow"), &json!(1)));
     assert_eq!(api.get("/api/v2/dags/flow/dagVersions/1").await.ok()["bundle_version"], "07".repeat(32));
     assert_eq!(api.delete("/api/v2/dags/flow").await.status, 204);
     api.get("/api/v2/dags/flow").await.refused(404);

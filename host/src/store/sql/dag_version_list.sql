@@ -1,5 +1,1 @@
-SELECT key, dag_id, version_number, component, created_at
-FROM dag_version
-WHERE dag_id = $1 AND ($4 IS NULL OR component = $4)
-ORDER BY version_number DESC
-LIMIT $2 OFFSET $3
+SELECT v.key, v.dag_id, v.version_number, v.component, v.created_at FROM dag_version AS v WHERE TRUE

@@ -126,7 +126,7 @@ async fn a_deleted_dag_leaves_its_component_and_its_objects_to_be_collected() {
     assert_eq!(store.dag_delete(&dag_id("a")).await.unwrap(), 2);
     assert_eq!(swept(&store).await, ["artifacts/1", "artifacts/2", "logs/own", "logs/shared", "xcoms/1"]);
     assert!(store.dag_get(&dag_id("a")).await.unwrap().is_none());
-    assert_eq!(store.dag_version_list(&dag_id("a"), None, Page::default()).await.unwrap().total, 0);
+    assert_eq!(store.dag_version_list(&DagVersionFilter::of_dag(dag_id("a")), Page::default()).await.unwrap().total, 0);
     assert!(store.component_get(Digest([1; 32])).await.unwrap().is_some());
     assert_eq!(store.dag_delete(&dag_id("a")).await.unwrap(), 0);
 

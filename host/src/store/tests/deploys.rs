@@ -36,9 +36,10 @@ async fn another_component_takes_a_dag_over_and_old_versions_stay() {
     assert_eq!((dag.version, dag.component, &*dag.spec), (second[0].version, Digest([2; 32]), &changed));
     let old = store.dag_version_get(first[0].version).await.unwrap().unwrap();
     assert_eq!((old.component, &*old.spec), (Digest([1; 32]), &spec("a")));
-    let versions = store.dag_version_list(&dag_id("a"), None, Page::default()).await.unwrap();
+    let versions = store.dag_version_list(&DagVersionFilter::of_dag(dag_id("a")), Page::default()).await.unwrap();
     assert_eq!(versions.items.iter().map(|version| version.version_number).collect::<Vec<_>>(), [2, 1]);
-    let of_first = store.dag_version_list(&dag_id("a"), Some(Digest([1; 32])), Page::default()).await.unwrap();
+    let first = DagVersionFilter { component: Some(Digest([1; 32])), ..DagVersionFilter::of_dag(dag_id("a")) };
+    let of_first = store.dag_version_list(&first, Page::default()).await.unwrap();
     assert_eq!((of_first.total, of_first.items[0].version_number), (1, 1));
     let newest = |digest| DagFilter { component: Some(Digest([digest; 32])), ..DagFilter::default() };
     assert_eq!(store.dag_list(&newest(1), Page::default()).await.unwrap().total, 0);
@@ -47,6 +48,30 @@ async fn another_component_takes_a_dag_over_and_old_versions_stay() {
     assert_eq!(store.dag_list(&by_tag("all"), Page::default()).await.unwrap().total, 0);
     assert_eq!(store.dag_list(&by_tag("new"), Page::default()).await.unwrap().total, 1);
     assert_eq!(store.component_list(&crate::model::dag_access::DagSet::all(), Page::default()).await.unwrap().total, 2);
+}
+
+#[tokio::test]
+async fn versions_of_all_dags_or_some_are_listed_the_newest_first() {
+    let store = TestStore::new().await;
+    store.deployed(&["a", "b", "c"]).await;
+    let mut changed = spec("a");
+    changed.tags = vec!["new".into()];
+    store.deploy(&deploy(2, vec![changed])).await.unwrap();
+    let listed = async |filter: DagVersionFilter, page| {
+        let listed = store.dag_version_list(&filter, page).await.unwrap();
+        let versions = listed.items.iter().map(|row| format!("{} {}", row.dag_id, row.version_number));
+        (versions.collect::<Vec<_>>(), listed.total)
+    };
+    let (all, total) = listed(DagVersionFilter::default(), Page::default()).await;
+    assert_eq!((all[0].as_str(), all.len(), total), ("a 2", 4, 4));
+    let second = Page { limit: 1, offset: 1 };
+    assert_eq!(listed(DagVersionFilter::default(), second).await, (vec![all[1].clone()], 4));
+    let some =
+        DagVersionFilter { dags: [dag_id("a"), dag_id("b")].into_iter().collect(), ..DagVersionFilter::default() };
+    let (of_some, total) = listed(some, Page::default()).await;
+    assert_eq!((total, of_some.iter().any(|version| version.starts_with('c'))), (3, false));
+    let first = DagVersionFilter { version_number: Some(1), ..DagVersionFilter::default() };
+    assert_eq!(listed(first, Page::default()).await.1, 3);
 }
 
 #[tokio::test]

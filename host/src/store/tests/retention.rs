@@ -196,7 +196,7 @@ async fn versions_and_components_that_nothing_needs_go() {
         };
         store.deploy(&deploy).await.unwrap();
     }
-    let versions = store.dag_version_list(&dag_id("a"), None, Page::default()).await.unwrap().items;
+    let versions = store.dag_version_list(&DagVersionFilter::of_dag(dag_id("a")), Page::default()).await.unwrap().items;
     let second = versions.iter().find(|version| version.version_number == 2).unwrap().key;
     let commit = Commit { dag_runs_new: vec![run(1, "a", second)], now: at(9), ..Commit::default() };
     store.commit(&commit).await.unwrap();
@@ -234,7 +234,7 @@ async fn of_many_versions_the_newest_stay() {
     let (first, long_ago) = (DagVersionKey(i64::MIN), at(0));
     let (_, count) = store.dag_version_delete_unused(first, long_ago, 2).await.unwrap().unwrap();
     assert_eq!(count, 2);
-    let left = store.dag_version_list(&dag_id("a"), None, Page::default()).await.unwrap().items;
+    let left = store.dag_version_list(&DagVersionFilter::of_dag(dag_id("a")), Page::default()).await.unwrap().items;
     assert_eq!(left.iter().map(|version| version.version_number).collect::<Vec<_>>(), [4, 3]);
     let (_, count) = store.dag_version_delete_unused(first, long_ago, 2).await.unwrap().unwrap();
     assert_eq!(count, 0);

@@ -9,7 +9,7 @@ use axum::{
 use super::{super::audit, DagHead};
 use crate::{
     model::{ids::DagId, role::Permission, spec::ScheduleSpec},
-    store::Page,
+    store::{DagVersionFilter, Page},
     ui::{
         UiState, doc,
         error::UiError,
@@ -77,7 +77,7 @@ pub async fn details(State(ui): State<UiState>, frame: Frame, Path(dag_id): Path
     let dag = ui.dag(&dag_id).await?;
     let spec = &dag.spec;
     let zone = frame.zones(spec);
-    let versions = ui.store.dag_version_list(&dag_id, None, Page::first(20)).await?.items;
+    let versions = ui.store.dag_version_list(&DagVersionFilter::of_dag(dag_id.clone()), Page::first(20)).await?.items;
     let next_runs = ui.scheduler.next_runs(&dag_id, None, 10).await.unwrap_or_default();
     let seconds = |ms: u64| Span(Some(std::time::Duration::from_millis(ms)));
     let retention = ui.scheduler.retention().dags.of_dag(ui.store.dag_numbers_get(&dag_id).await?);
