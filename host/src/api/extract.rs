@@ -69,7 +69,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         let deserializer = serde_html_form::Deserializer::from_bytes(query.as_bytes());
         serde_path_to_error::deserialize(deserializer)
             .map(Self)
-            .map_err(|error| ApiError::invalid(places("query", error.path()), error.inner().to_string()))
+            .map_err(|error| ApiError::invalid(places("query", error.path()), wrong_query(error.inner().to_string())))
+    }
+}
+
+/// What is wrong with a query, where those who read it say it in words of their own.
+fn wrong_query(text: String) -> String {
+    match text.as_str() {
+        "unsupported value" => "it is given more than once".to_owned(),
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "it must be a whole number".to_owned()
+        }
+        "number too large to fit in target type" | "number too small to fit in target type" => {
+            "it is out of range".to_owned()
+        }
+        _ => text,
     }
 }
 
@@ -216,11 +230,22 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Scope<T> {
 #[into_params(parameter_in = Query)]
 pub struct Paging {
     /// Items of a page; at most 100.
+    #[serde(deserialize_with = "rows")]
     limit: u32,
     /// Items that come before it.
+    #[serde(deserialize_with = "rows")]
     offset: u32,
     /// The field that the list is ordered by; with `-` before it in descending order. Refused if it can't be.
     order_by: Vec<String>,
+}
+
+/// Reads a number of rows; more than there can be are as many as there can be.
+fn rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(serde::de::Error::custom("it must be a whole number, 0 or more"));
+    }
+    Ok(text.parse().unwrap_or(u32::MAX))
 }
 
 impl Default for Paging {

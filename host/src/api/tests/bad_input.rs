@@ -86,6 +86,18 @@ async fn wrong_queries_are_refused_and_pages_are_bounded() {
         api.get(&format!("{RUNS}?{query}")).await.refused(400);
     }
     api.get(&format!("{RUNS}?limit=4000000000&offset=4000000000")).await.ok();
+    api.get(&format!("{RUNS}?limit=99999999999&offset=99999999999")).await.ok();
+    for (query, why) in [
+        ("limit=-1", "a whole number, 0 or more"),
+        ("offset=", "a whole number, 0 or more"),
+        ("limit=2&limit=3", "more than once"),
+        ("duration_gte=1&duration_gte=2", "more than once"),
+    ] {
+        let problem = api.get(&format!("{RUNS}?{query}")).await.refused(422);
+        assert!(problem["detail"][0]["msg"].as_str().unwrap().contains(why), "{query}: {problem}");
+    }
+    let problem = api.get(&format!("{RUNS}/done/taskInstances/extract/links?try_number=x")).await.refused(422);
+    assert_eq!(problem["detail"][0]["msg"], "it must be a whole number");
     api.get("/api/v2/dags/~/dagRuns/done/taskInstances").await.refused(422);
     api.get("/api/v2/dags/flow/dagRuns/done/taskInstances/extract/x").await.refused(422);
 }
