@@ -227,6 +227,7 @@ async fn a_dag_runs_when_the_assets_that_it_waits_for_were_made() {
         let body = json!({"asset_id": asset["id"], "extra": {"by": "hand"}});
         let event = client.post("/api/v2/assets/events", &body).await.ok();
         assert_eq!(event["created_by"], "admin");
+        assert_eq!(event["extra"], json!({"by": "hand", "from_rest_api": true}));
         let stored = client.get(&format!("/api/v2/assets/{}", asset["id"])).await.ok();
         assert_eq!(stored["last_asset_event"], json!({"id": event["id"], "timestamp": event["timestamp"]}));
     }

@@ -116,7 +116,8 @@ async fn people_and_assets_are_waited_for_and_the_own_run_is_not() {
     assert_eq!((&states["pay"], &states["paid"]), (&json!("success"), &json!("skipped")));
     let answer = client.xcom("asking_in_yaml", &run_id, "share", "return_value").await;
     assert_eq!(answer, json!({"chosen": ["some"], "values": {"percent": 7}, "username": "admin"}));
-    assert_eq!(client.xcom("asking_in_yaml", &run_id, "orders", "return_value").await, json!({"rows": 3}));
+    let orders = client.xcom("asking_in_yaml", &run_id, "orders", "return_value").await;
+    assert_eq!(orders, json!({"rows": 3, "from_rest_api": true}));
 }
 
 #[tokio::test]

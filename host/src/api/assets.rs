@@ -150,7 +150,7 @@ pub struct QueuedEventCollectionResponse {
 #[serde(deny_unknown_fields)]
 pub struct CreateAssetEventsBody {
     asset_id: i64,
-    /// A JSON object of at most 64 KiB.
+    /// A JSON object of at most 64 KiB. As in Airflow, the event's has `"from_rest_api": true` besides.
     #[serde(default)]
     extra: serde_json::Map<String, serde_json::Value>,
     /// Not supported: must be null.
@@ -452,7 +452,9 @@ pub async fn create_asset_event(
     if body.access_control.is_some() {
         return Err(ApiError::invalid(["body", "access_control"], "there are no teams"));
     }
-    let extra = serde_json::Value::Object(body.extra).to_string();
+    let mut extra = body.extra;
+    extra.insert("from_rest_api".to_owned(), true.into());
+    let extra = serde_json::Value::Object(extra).to_string();
     asset::check_extra(&extra).map_err(|why| ApiError::invalid(["body", "extra"], why))?;
     let row = find(&api, body.asset_id).await?;
     let (key, timestamp) = api.scheduler.asset_update(row.name.clone(), extra.clone(), user.username.clone()).await?;
