@@ -540,12 +540,12 @@ async fn queued(
     Ok(Json(QueuedEventCollectionResponse { queued_events, total_entries }))
 }
 
-async fn unqueue(api: &Api, which: QueuedEventFilter) -> Result<StatusCode, ApiError> {
+async fn unqueue(api: &Api, scope: &DagScope, which: QueuedEventFilter) -> Result<StatusCode, ApiError> {
     if let Some(dag_id) = &which.dag_id {
         find_dag(api, dag_id).await?;
     }
     if let Some(asset) = which.asset {
-        find(api, asset).await?;
+        find_seen(api, scope, asset).await?;
     }
     if api.scheduler.asset_queue_delete(which).await? == 0 {
         return Err(ApiError::not_found("no event waits to be consumed"));
@@ -573,10 +573,11 @@ pub async fn get_asset_queued_events(
 )]
 pub async fn delete_asset_queued_events(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<AssetPath>,
     Query(query): Query<QueuedEventQuery>,
 ) -> Result<StatusCode, ApiError> {
-    unqueue(&api, query.filter(None, Some(path.asset_id))).await
+    unqueue(&api, &scope, query.filter(None, Some(path.asset_id))).await
 }
 
 /// Events that a dag has not consumed.
@@ -599,10 +600,11 @@ pub async fn get_dag_asset_queued_events(
 )]
 pub async fn delete_dag_asset_queued_events(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<DagPath>,
     Query(query): Query<QueuedEventQuery>,
 ) -> Result<StatusCode, ApiError> {
-    unqueue(&api, query.filter(Some(path.dag_id), None)).await
+    unqueue(&api, &scope, query.filter(Some(path.dag_id), None)).await
 }
 
 /// The event of an asset that a dag has not consumed; of several the first. 404 if there is none.
@@ -629,8 +631,9 @@ pub async fn get_dag_asset_queued_event(
 )]
 pub async fn delete_dag_asset_queued_event(
     State(api): State<Api>,
+    Scoped(scope): Scoped,
     Path(path): Path<DagAssetPath>,
     Query(query): Query<QueuedEventQuery>,
 ) -> Result<StatusCode, ApiError> {
-    unqueue(&api, query.filter(Some(path.dag_id), Some(path.asset_id))).await
+    unqueue(&api, &scope, query.filter(Some(path.dag_id), Some(path.asset_id))).await
 }

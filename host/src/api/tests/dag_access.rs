@@ -331,6 +331,10 @@ async fn whoever_edits_some_dags_changes_no_others() {
         let path = format!("/api/v2/backfills/{}/{verb}", hidden.backfill);
         api.send(Method::PUT, &path, None).await.refused(404);
     }
+    for asset in [hidden.asset, 999_999] {
+        let refused = api.delete(&format!("/api/v2/dags/flow/assets/{asset}/queuedEvents")).await.refused(404);
+        assert_eq!(refused["detail"], format!("asset {asset} does not exist"), "whether it is there or not");
+    }
     // What is about all dags is nothing that some of them give.
     api.post("/api/v2/pools", json!({"name": "gpu", "slots": 1})).await.refused(403);
     api.post("/api/v2/assets/events", json!({"asset_id": hidden.asset})).await.refused(403);
