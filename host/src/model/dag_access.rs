@@ -58,7 +58,7 @@ pub enum DagPermissionError {
 
 /// As it stands in JSON.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = r#"an object, as {"dags": "sales-*", "role": "author"}"#)]
 struct Words {
     dags: String,
     role: Role,
@@ -318,6 +318,12 @@ mod tests {
         assert!(some.narrowed(vec![dag("c")]).listed().unwrap().is_empty());
         assert_eq!(DagSet::all().narrowed(vec![dag("c")]).the_one(), Some(&dag("c")));
         assert_eq!((DagSet::all().the_one(), some.the_one()), (None, None));
+    }
+
+    #[test]
+    fn a_permission_in_json_that_is_in_the_commands_words_is_told_how_to_be() {
+        let refused = serde_json::from_str::<DagPermission>(r#""sales-*=author""#).unwrap_err().to_string();
+        assert!(refused.contains(r#"expected an object, as {"dags": "sales-*", "role": "author"}"#), "{refused}");
     }
 
     #[test]

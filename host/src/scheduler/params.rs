@@ -23,7 +23,7 @@ pub fn check(params: &[ParamSpec], conf: &Map<String, Value>) -> Result<(), Stri
             (Some(given), _) => given.clone(),
             (None, Some(default)) => serde_json::from_str(default)
                 .map_err(|error| format!("param `{name}`: its default is not JSON: {error}"))?,
-            (None, None) => return Err(format!("param `{name}` has no default; give it in `conf`")),
+            (None, None) => return Err(format!("param `{name}` has no default; give it a value")),
         };
         let schema = Schema::new(&schema, &mut effort)
             .map_err(|error| format!("param `{name}`: its schema can't be used: {error}"))?;
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_by_name() {
         let params = [param("n", &json!({"type": "integer", "minimum": 1}), None)];
-        assert!(check(&params, &conf(json!({}))).unwrap_err().contains("param `n` has no default"));
+        assert!(check(&params, &conf(json!({}))).unwrap_err().contains("param `n` has no default; give it a value"));
         assert!(check(&params, &conf(json!({"n": 0}))).unwrap_err().contains("param `n`"));
         assert!(check(&params, &conf(json!({"n": "x"}))).unwrap_err().contains("param `n`"));
     }
