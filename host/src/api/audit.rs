@@ -30,7 +30,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Audit {
 /// The entry of a request to the route `path`; its parameters say what it is about.
 fn entry(auth: &Auth, word: &str, user: &CurrentUser, request: &Request, path: &str) -> EventNew {
     let mut entry = auth.event(word, Some(user), peer_of(request.extensions()), format!("{} {path}", request.method()));
-    for (name, given) in path.split('/').zip(request.uri().path().split('/')) {
+    // The last one may have more of them.
+    let given = request.uri().path().splitn(path.split('/').count(), '/');
+    for (name, given) in path.split('/').zip(given) {
         let Some(name) = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')) else { continue };
         let given = percent_encoding::percent_decode_str(given).decode_utf8_lossy();
         let given: String = given.chars().take(250).collect();
@@ -39,6 +41,7 @@ fn entry(auth: &Auth, word: &str, user: &CurrentUser, request: &Request, path: &
             "dag_run_id" | "run_id" => entry.run_id = Some(given),
             "task_id" => entry.task_id = Some(given),
             "map_index" => entry.map_index = given.parse().ok(),
+            "*rest" => entry.object = entry.object.take().map(|begin| format!("{begin}/{given}")),
             _ => entry.object = Some(given),
         }
     }

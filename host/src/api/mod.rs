@@ -299,6 +299,10 @@ fn routes(config: &ApiConfig) -> OpenApiRouter<Api> {
         .routes(routes!(xcoms::get_xcom_content))
         .routes(routes!(variables::get_variables, variables::post_variable, bulk::settings::bulk_variables))
         .routes(routes!(variables::get_variable, variables::patch_variable, variables::delete_variable))
+        .route(
+            "/api/v2/variables/{variable_key}/{*rest}",
+            get(variables::get_variable).patch(variables::patch_variable).delete(variables::delete_variable),
+        )
         .routes(routes!(connections::get_connections, connections::post_connection, bulk::settings::bulk_connections))
         .routes(routes!(connections::get_connection, connections::patch_connection, connections::delete_connection))
         .routes(routes!(connection_tests::post_connection_test))

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::extract::Scope;
-use crate::model::ids::{ConnectionId, DagId, Digest, PoolName, RunId, TaskId, VariableKey, XComKey};
+use crate::model::ids::{ConnectionId, DagId, Digest, NameError, PoolName, RunId, TaskId, VariableKey, XComKey};
 
 macro_rules! path {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $shown:ty),* $(,)? }) => {
@@ -71,13 +71,40 @@ path!(AliasPath { asset_alias_id: i64 = i64 });
 path!(ConfigPath { section: String = String, option: String = String });
 path!(ImportErrorPath { import_error_id: i64 = i64 });
 path!(DagAssetPath { dag_id: DagId = String, asset_id: i64 = i64 });
-path!(VariablePath { variable_key: VariableKey = String });
 path!(ConnectionPath { connection_id: ConnectionId = String });
 path!(PoolPath { pool_name: PoolName = String });
 path!(ComponentPath { digest: Digest = String });
 path!(UserPath { username: String = String });
 path!(EventLogPath { event_log_id: i64 = i64 });
 path!(TokenPath { token_id: i64 = i64 });
+
+/// As in Airflow, `/` in the key need not be percent-encoded.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(try_from = "VariableParts")]
+#[into_params(parameter_in = Path)]
+pub struct VariablePath {
+    #[param(value_type = String)]
+    pub variable_key: VariableKey,
+}
+
+/// A key as it stands in the path: up to its first `/`, and what is behind that.
+#[derive(Deserialize)]
+struct VariableParts {
+    variable_key: String,
+    rest: Option<String>,
+}
+
+impl TryFrom<VariableParts> for VariablePath {
+    type Error = NameError;
+
+    fn try_from(parts: VariableParts) -> Result<Self, NameError> {
+        let key = match parts.rest {
+            Some(rest) => format!("{}/{rest}", parts.variable_key),
+            None => parts.variable_key,
+        };
+        VariableKey::new(&key).map(|variable_key| Self { variable_key })
+    }
+}
 
 /// Which instance of a mapped task.
 #[derive(Debug, Clone, Copy, Deserialize, IntoParams)]

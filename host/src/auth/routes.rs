@@ -223,6 +223,10 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v2/variables/{variable_key}", Needs(Read)),
     ("PATCH", "/api/v2/variables/{variable_key}", Needs(VariableWrite)),
     ("DELETE", "/api/v2/variables/{variable_key}", Needs(VariableWrite)),
+    // A key may have `/` in it.
+    ("GET", "/api/v2/variables/{variable_key}/{*rest}", Needs(Read)),
+    ("PATCH", "/api/v2/variables/{variable_key}/{*rest}", Needs(VariableWrite)),
+    ("DELETE", "/api/v2/variables/{variable_key}/{*rest}", Needs(VariableWrite)),
     ("GET", "/api/v2/connections", Needs(Read)),
     ("POST", "/api/v2/connections", Needs(ConnectionWrite)),
     ("PATCH", "/api/v2/connections", Needs(ConnectionWrite)),

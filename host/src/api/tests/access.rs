@@ -96,6 +96,7 @@ fn each_route_of_the_document_stands_in_the_table_and_the_other_way_round() {
         // An id may be a word that other routes have in its place: then the document has it once.
         let of_id = match *path {
             "/api/v2/connections/test" => "/api/v2/connections/{connection_id}",
+            "/api/v2/variables/{variable_key}/{*rest}" => "/api/v2/variables/{variable_key}",
             "/api/v2/dags/{dag_id}/dagRuns/list" => "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}",
             "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list" => {
                 "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}"
@@ -401,6 +402,7 @@ async fn changes_and_refusals_are_in_the_audit_log() {
     let admin = api.token.clone();
     api.sign_in_as(Role::Viewer).await;
     api.get("/api/v2/eventLogs").await.refused(403);
+    api.delete("/api/v2/variables/api/keys/first").await.refused(403);
     for _ in 0..40 {
         api.delete("/api/v2/variables/api_key").await.refused(403);
     }
@@ -424,6 +426,7 @@ async fn changes_and_refusals_are_in_the_audit_log() {
     assert_eq!(done[2]["route"], "DELETE /api/v2/variables/{variable_key}");
     assert_eq!((&done[2]["object"], &done[2]["after"]), (&json!("api_key"), &Value::Null));
     assert!(variables.len() > 10 && variables.len() < 30, "refusals have a bound: {}", variables.len());
+    assert!(variables.iter().any(|extra| extra["denied"] == true && extra["object"] == "api/keys/first"), "{text}");
     assert_eq!(seen("connection.write")[0]["after"]["password"], "***");
     assert_eq!(seen("dag.pause")[0]["after"], json!({"is_paused": true}));
     assert_eq!(seen("sign_in").iter().filter(|extra| extra["denied"] == true).count(), 1);

@@ -502,7 +502,13 @@ async fn variables_and_pools_are_made_changed_and_deleted() {
     api.patch(path, json!({"key": "other", "value": 6})).await.refused(400);
     assert_eq!(api.get("/api/v2/variables?variable_key_pattern=targ").await.ok()["total_entries"], 1);
     assert_eq!(api.get("/api/v2/variables?variable_key_pattern=x").await.ok()["total_entries"], 0);
+    // Airflow's commands leave it as it is.
+    let path = "/api/v2/variables/reports/target";
+    assert_eq!(api.get(path).await.ok()["value"], "6");
+    assert_eq!(api.patch(path, json!({"key": "reports/target", "value": 7})).await.ok()["value"], "7");
     assert_eq!(api.delete(path).await.status, 204);
+    assert_eq!(api.get(path).await.refused(404)["detail"], "variable `reports/target` does not exist");
+    api.get("/api/v2/variables/reports/../target").await.refused(404);
 
     let default = api.get("/api/v2/pools/default_pool").await.ok();
     assert_eq!((&default["slots"], &default["open_slots"]), (&json!(128), &json!(128)));
