@@ -15,10 +15,11 @@ use super::{
     names::Names,
     paths::EventLogPath,
     patterns::EventLogPatterns,
+    ranges::range,
 };
 use crate::{
     model::ids::{DagId, RunId},
-    store::{DagVersionKey, EventFilter, EventOrder, EventRow, Range},
+    store::{DagVersionKey, EventFilter, EventOrder, EventRow},
 };
 
 /// Airflow: `EventLogResponse`.
@@ -66,10 +67,10 @@ pub struct EventLogQuery {
     included_events: Vec<String>,
     /// But for these events.
     excluded_events: Vec<String>,
-    /// Not before it.
+    /// Those that came after it.
     #[param(value_type = Option<String>)]
     after: Option<Instant>,
-    /// Not after it.
+    /// Those that came before it.
     #[param(value_type = Option<String>)]
     before: Option<Instant>,
     /// Those that came after this `event_log_id`.
@@ -179,7 +180,7 @@ pub async fn get_event_logs(
         task_id_like: patterns.task_id()?,
         event_like: patterns.event()?,
         username_like: patterns.owner()?,
-        at: Range { gte: query.after.map(|at| at.0), lte: query.before.map(|at| at.0) },
+        at: range(None, query.after, None, query.before),
         after_id: query.after_id,
         order_by,
         order,

@@ -137,7 +137,7 @@ impl<'de> Deserialize<'de> for Seconds {
 }
 
 /// Instants are whole microseconds, so that "after" is "from the next one on".
-fn range(gte: Option<Instant>, gt: Option<Instant>, lte: Option<Instant>, lt: Option<Instant>) -> Range {
+pub fn range(gte: Option<Instant>, gt: Option<Instant>, lte: Option<Instant>, lt: Option<Instant>) -> Range {
     let moved = |instant: Instant, by: i64| Timestamp::from_micros(instant.0.as_micros().saturating_add(by));
     let gte = gte.map(|gte| gte.0);
     let lte = lte.map(|lte| lte.0);

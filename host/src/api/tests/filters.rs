@@ -14,6 +14,21 @@ async fn counts(api: &TestApi, path: &str, field: &str, expected: &[(&str, usize
 }
 
 #[tokio::test]
+async fn entries_of_the_audit_log_are_found_by_what_they_came_after_and_before() {
+    let api = TestApi::new().await;
+    for key in ["first", "second", "third"] {
+        api.post("/api/v2/variables", json!({"key": key, "value": "x"})).await.ok();
+    }
+    let logs = api.get("/api/v2/eventLogs?event=variable.write&order_by=id").await.ok();
+    let when = |at: usize| logs["event_logs"][at]["when"].as_str().unwrap();
+    let of = |span: String| format!("event=variable.write&{span}");
+    let between = of(format!("after={}&before={}", when(0), when(2)));
+    let (after, before) = (of(format!("after={}", when(2))), of(format!("before={}", when(0))));
+    let expected = [(&*between, 1), (&*after, 0), (&*before, 0)];
+    counts(&api, "/api/v2/eventLogs", "event_logs", &expected).await;
+}
+
+#[tokio::test]
 async fn dags_are_found_by_their_last_runs_and_versions_by_their_numbers() {
     let api = TestApi::new().await;
     let expected = [
