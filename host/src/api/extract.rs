@@ -177,13 +177,23 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
-/// What is wrong with a body. Where a value stands that is not wanted is said by its name, not by line and column.
+/// What is wrong with a body. Where a value stands that is not wanted is said by its name, not by line and column, and what is wanted
+/// not by a name of Rust's.
 fn wrong_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rsplit_once(" at line ") {
-        Some((what, _)) if error.is_data() => what.to_owned(),
-        _ => text,
-    }
+    let Some((what, _)) = text.rsplit_once(" at line ").filter(|_| error.is_data()) else { return text };
+    let Some((given, wanted)) = what.rsplit_once(", expected ") else { return what.to_owned() };
+    let wanted = match wanted {
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" => "a whole number, 0 or more",
+        "i32" => "a whole number from -2147483648 to 2147483647",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        ours if ours.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{given}, expected {wanted}")
 }
 
 fn places(root: &str, path: &serde_path_to_error::Path) -> Vec<Place> {

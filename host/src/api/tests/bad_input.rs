@@ -57,6 +57,15 @@ async fn json_that_is_broken_deep_large_or_of_wrong_types_is_refused_with_its_pl
         assert!(problem["detail"].to_string().contains(field), "{path}: {problem}");
         assert_eq!(problem["detail"][0]["loc"][0], "body");
     }
+    for (path, body, wanted) in [
+        ("connections", json!({"connection_id": "c", "conn_type": "http", "port": 99_999}), "from 0 to 65535"),
+        ("assets/events", json!({"asset_id": "first"}), "expected a whole number"),
+        ("dags/flow/clearDagRuns", json!({"dag_runs": ["done"]}), "expected an object"),
+    ] {
+        let problem = api.post(&format!("/api/v2/{path}"), body).await.refused(422);
+        let said = problem["detail"][0]["msg"].as_str().unwrap();
+        assert!(said.ends_with(wanted), "{said}");
+    }
     let missing = api.post(RUNS, json!({})).await.refused(422);
     assert_eq!(missing["detail"][0]["loc"], json!(["body", "logical_date"]), "{missing}");
     for list in [json!([]), json!([null, "by_place"])] {
