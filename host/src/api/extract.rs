@@ -406,7 +406,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
 }
 
 /// An instant in a query, in all the ways in which Airflow's clients write it: also with an offset without colon, with a
-/// space for an unencoded `+`, and without an offset, which is UTC.
+/// space for an unencoded `+` or between date and time, without seconds, and without an offset, which is UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instant(pub Timestamp);
 
@@ -414,10 +414,16 @@ impl FromStr for Instant {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let plus = text.replace(' ', "+");
-        let with_offset = || DateTime::parse_from_str(&plus, "%Y-%m-%dT%H:%M:%S%.f%z").map(|at| at.with_timezone(&Utc));
-        let bare = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|at| at.and_utc());
-        let read = text.parse().or_else(|error| with_offset().or_else(|_| bare()).map(Into::into).map_err(|_| error));
+        let has_space = text.as_bytes().get(10) == Some(&b' ');
+        let bare = if has_space { text.replacen(' ', "T", 1) } else { text.to_owned() };
+        let plus = bare.replace(' ', "+");
+        let times = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"];
+        let with_offset = |time: &&str| DateTime::parse_from_str(&plus, &format!("{time}%#z")).ok();
+        let without = |time: &&str| NaiveDateTime::parse_from_str(&bare, time).ok();
+        let read = text.parse::<Timestamp>().or_else(|error| {
+            let at = times.iter().find_map(with_offset).map(|at| at.with_timezone(&Utc));
+            at.or_else(|| times.iter().find_map(without).map(|at| at.and_utc())).map(Timestamp::from).ok_or(error)
+        });
         read.map(Self)
     }
 }
@@ -540,8 +546,15 @@ mod tests {
             "2026-01-31T06:00:00.500000+0000",
             "2026-01-31T15:00:00.5 09:00",
             "2026-01-31T06:00:00.500000",
+            "2026-01-31 06:00:00.500000",
+            "2026-01-31 15:00:00.5 09:00",
+            "2026-01-31 15:00:00.5+09:00",
         ] {
             assert_eq!(text.parse(), Ok(Instant(expected)), "{text}");
+        }
+        let minute: Timestamp = "2026-01-31T06:00:00Z".parse().unwrap();
+        for text in ["2026-01-31T06:00Z", "2026-01-31T15:00+09:00", "2026-01-31T15:00 09:00", "2026-01-31 06:00"] {
+            assert_eq!(text.parse(), Ok(Instant(minute)), "{text}");
         }
         assert_eq!("2026-01-31".parse(), Ok(Instant("2026-01-31T00:00:00Z".parse().unwrap())));
         assert!("yesterday".parse::<Instant>().is_err());
