@@ -92,6 +92,7 @@ pub struct HitlDetailResponse {
 #[into_params(parameter_in = Query)]
 pub struct HitlQuery {
     /// True: those that were answered. False: those whose answer is waited for, the oldest first.
+    #[serde(default, deserialize_with = "extract::flag")]
     response_received: Option<bool>,
     #[param(value_type = Option<String>)]
     task_id: Option<TaskId>,

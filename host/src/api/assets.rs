@@ -179,6 +179,7 @@ pub struct AssetQuery {
     #[param(value_type = Vec<String>)]
     dag_ids: Vec<DagId>,
     /// Whether only those are listed that the newest version of some dag makes, reads or is scheduled on; true if it is left out.
+    #[serde(deserialize_with = "extract::flag")]
     only_active: Option<bool>,
 }
 

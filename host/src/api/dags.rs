@@ -166,6 +166,7 @@ pub struct DagQuery {
     /// `any` or `all` of the tags.
     tags_match_mode: Option<String>,
     owners: Vec<String>,
+    #[serde(deserialize_with = "extract::flag")]
     paused: Option<bool>,
     /// The state of the dag's newest run: `queued`, `running`, `success`, `failed`.
     #[param(value_type = Option<String>)]
@@ -174,12 +175,15 @@ pub struct DagQuery {
     #[param(value_type = Vec<String>)]
     dag_run_state: Vec<RunState>,
     /// Whether it is scheduled on assets.
+    #[serde(deserialize_with = "extract::flag")]
     has_asset_schedule: Option<bool>,
     /// Any text that the name or the uri of an asset holds on which it is scheduled; no character has a meaning of its own.
     asset_dependency: Option<String>,
     /// Whether it is a favorite of whoever asks.
+    #[serde(deserialize_with = "extract::flag")]
     is_favorite: Option<bool>,
     /// No dag has any: true finds none.
+    #[serde(deserialize_with = "extract::flag")]
     has_import_errors: Option<bool>,
     /// All dags are in `component`.
     bundle_name: Option<String>,

@@ -405,6 +405,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     }
 }
 
+/// Reads a yes or no of a query, in all the ways in which Airflow does: so Python writes `True`. Empty it asks for nothing.
+///
+/// # Errors
+/// If it is neither.
+pub fn flag<'de, D: Deserializer<'de>, T: From<bool> + Default>(deserializer: D) -> Result<T, D::Error> {
+    match String::deserialize(deserializer)?.to_ascii_lowercase().as_str() {
+        "" => Ok(T::default()),
+        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true.into()),
+        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false.into()),
+        _ => Err(serde::de::Error::custom("it must be `true` or `false`")),
+    }
+}
+
 /// An instant in a query, in all the ways in which Airflow's clients write it: also with an offset without colon, with a
 /// space for an unencoded `+` or between date and time, without seconds, and without an offset, which is UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

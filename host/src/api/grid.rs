@@ -10,7 +10,7 @@ use super::{
     Api,
     dag_runs::find_run,
     error::ApiError,
-    extract::{Path, Query},
+    extract::{Path, Query, flag},
     paths::RunPath,
 };
 use crate::{model::state::TaskState, store::StateOfTask};
@@ -37,6 +37,7 @@ pub struct GridResponse {
 #[into_params(parameter_in = Query)]
 pub struct GridQuery {
     /// Also answers the task ids. They are the same for all runs of a `version_number`.
+    #[serde(deserialize_with = "flag")]
     tasks: bool,
 }
 

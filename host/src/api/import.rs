@@ -110,6 +110,7 @@ fn refuse_change(
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
     /// Only says what would be done.
+    #[serde(deserialize_with = "extract::flag")]
     dry_run: bool,
 }
 

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     error::ApiError,
-    extract::{Paging, Query},
+    extract::{Paging, Query, flag},
     ranges::JobRanges,
 };
 use crate::{
@@ -49,6 +49,7 @@ pub struct JobCollectionResponse {
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct JobQuery {
+    #[serde(deserialize_with = "flag")]
     is_alive: Option<bool>,
     /// `SchedulerJob` or `WorkerJob`.
     job_type: Option<String>,

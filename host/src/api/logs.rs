@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     error::ApiError,
-    extract::{Path, Query},
+    extract::{Path, Query, flag},
     paths::{MapIndex, TryPath},
     permit::{UNBUFFERED, Visitor},
     retention::refuse_retired,
@@ -46,10 +46,12 @@ pub struct TaskInstancesLogResponse {
 #[into_params(parameter_in = Query)]
 pub struct LogQuery {
     /// All lines in one answer (up to 50,000), not in pages of 1,000.
+    #[serde(deserialize_with = "flag")]
     full_content: bool,
     /// The `continuation_token` of the page before.
     token: Option<String>,
     /// With `Accept: application/x-ndjson`: go on until the try is over.
+    #[serde(deserialize_with = "flag")]
     follow: bool,
 }
 

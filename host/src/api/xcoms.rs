@@ -21,7 +21,7 @@ use super::{
     Api,
     artifacts::attachment,
     error::ApiError,
-    extract::{FlatJson, Paging, Path, Query},
+    extract::{FlatJson, Paging, Path, Query, flag},
     names::Names,
     paths::{MapIndex, TaskPath, TaskScopePath, XComPath},
     patterns::XComPatterns,
@@ -134,6 +134,7 @@ impl XComQuery {
 #[into_params(parameter_in = Query)]
 pub struct XComShape {
     /// Answers the value as text.
+    #[serde(deserialize_with = "flag")]
     stringify: bool,
 }
 

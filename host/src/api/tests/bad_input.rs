@@ -105,6 +105,14 @@ async fn wrong_queries_are_refused_and_pages_are_bounded() {
         let problem = api.get(&format!("{RUNS}?{query}")).await.refused(422);
         assert!(problem["detail"][0]["msg"].as_str().unwrap().contains(why), "{query}: {problem}");
     }
+    for (paused, dags) in [("True", 1), ("1", 1), ("on", 1), ("yes", 1), ("False", 0), ("0", 0), ("off", 0), ("", 1)] {
+        let listed = api.get(&format!("/api/v2/dags?paused={paused}")).await.ok();
+        assert_eq!(listed["total_entries"], dags, "{paused}");
+    }
+    let value = format!("{RUNS}/done/taskInstances/extract/xcomEntries/return_value?stringify=True");
+    assert!(api.get(&value).await.ok()["value"].is_string());
+    let problem = api.get("/api/v2/dags?paused=maybe").await.refused(422);
+    assert_eq!(problem["detail"][0]["msg"], "it must be `true` or `false`");
     let problem = api.get(&format!("{RUNS}/done/taskInstances/extract/links?try_number=x")).await.refused(422);
     assert_eq!(problem["detail"][0]["msg"], "it must be a whole number");
     api.get("/api/v2/dags/~/dagRuns/done/taskInstances").await.refused(422);
