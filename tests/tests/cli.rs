@@ -321,6 +321,21 @@ async fn a_dag_runs_without_a_server() {
     assert_eq!(first(&[]).await, "2026-01-01T00:00:00Z", "what is missed comes first");
     assert_eq!(first(&["--after", "2096-05-01T00:00:00Z"]).await, "2096-05-02T00:00:00Z");
 
+    // Nobody is there to answer, but who started it.
+    let ask = "dag_id: asks\ntasks: {ask: {uses: control/ask, with: {subject: Which?, options: [a, b], assignees: [ann], timeout: 1s}}}\n";
+    let asks = ["test", &shell.file("asks.yaml", ask), &wasm("control"), "asks"];
+    let run = shell.run(&asks).await;
+    assert!(
+        run.err.contains(r#"ask waits for `a`, `b`, as by --answers '{"Which?":{"chosen_options":["a"]}}'"#),
+        "{}",
+        run.err
+    );
+    let answered = async |json: &str| shell.run(&[&asks[..], &["--answers", json]].concat()).await;
+    answered(r#"{"Which?": {"chosen_options": ["b"]}}"#).await.ok();
+    let unfit = answered(r#"{"Which?": {"chosen_options": ["c"]}}"#).await;
+    assert!(unfit.code == 4 && unfit.err.contains("error: the answer to `Which?`: `c` is no option"), "{}", unfit.err);
+    answered(r#"{"Which?": "b"}"#).await.failed(2);
+
     let variables = shell.file("variables.json", r#"{"api_password": "s3cr3t-value", "other": 1}"#);
     let args = ["test", &wasm("hostile"), "hostile_tells_secret", "--variables", &variables];
     let told = shell.run(&args).await;

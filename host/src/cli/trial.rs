@@ -1,12 +1,13 @@
 //! `airlock test`: runs a dag here, without a server, in the real sandbox under the real scheduler.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use futures_util::StreamExt;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
@@ -31,8 +32,8 @@ use crate::{
         time::Timestamp,
         timetable::NextRun,
     },
-    scheduler::{Change, DeployError, RequestError, RunRequest, Scheduler},
-    store::{DagRunKey, InstanceKey},
+    scheduler::{AnswerRequest, Change, DeployError, RequestError, RunRequest, Scheduler},
+    store::{ApprovalFilter, DagRunKey, InstanceKey, MAX_PAGE, Page, WhichApprovals},
     telemetry::Duties,
 };
 
@@ -52,6 +53,9 @@ pub struct TestArgs {
     /// The instant that the run is about, as 2026-01-31T06:00:00Z.
     #[arg(long, value_name = "T")]
     logical_date: Option<Timestamp>,
+    /// What people answer, by the subject of the question: `{"Ship it?": {"chosen_options": ["Approve"], "params_input": {}}}`.
+    #[arg(long, value_name = "JSON", value_parser = answers)]
+    answers: Option<BTreeMap<String, Answer>>,
     /// Variables for it: Airflow's JSON.
     #[arg(long, value_name = "FILE")]
     variables: Option<PathBuf>,
@@ -61,6 +65,20 @@ pub struct TestArgs {
     /// Let granted hosts be at private addresses, as 127.0.0.1.
     #[arg(long)]
     allow_private: bool,
+}
+
+/// An answer, as the API takes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    chosen_options: Vec<String>,
+    #[serde(default)]
+    params_input: Map<String, Value>,
+}
+
+fn answers(text: &str) -> std::result::Result<BTreeMap<String, Answer>, String> {
+    let example = r#"{"Ship it?": {"chosen_options": ["Approve"]}}"#;
+    serde_json::from_str(text).map_err(|error| format!("it must be like {example}: {error}"))
 }
 
 impl TestArgs {
@@ -100,18 +118,24 @@ impl TestArgs {
         let run = scheduler.trigger(&self.dag_id, request).await.map_err(request_refusal)?;
 
         let mut printers = Printers::default();
+        let mut told_questions = BTreeSet::new();
         let state = loop {
             let told = tokio::time::timeout(SAFETY_INTERVAL, changes.recv()).await;
             match told {
                 Ok(Ok(batch)) => {
                     batch.iter().for_each(|change| printers.follow(scheduler.logs(), run.key, change));
+                    let may_ask =
+                        |change: &Change| matches!(change, Change::Task { state: TaskState::UpForReschedule, .. });
+                    if batch.iter().any(may_ask) {
+                        self.answer(services, run.key, &mut told_questions).await?;
+                    }
                     let is_end = |change: &Change| matches!(change, Change::Run { key, state: Some(state), .. } if *key == run.key && state.is_finished());
                     if !batch.iter().any(is_end) {
                         continue;
                     }
                 }
                 Ok(Err(RecvError::Closed)) => return Err(CliError::text(Kind::Failed, "the scheduler ended")),
-                Ok(Err(RecvError::Lagged(_))) | Err(_) => {}
+                Ok(Err(RecvError::Lagged(_))) | Err(_) => self.answer(services, run.key, &mut told_questions).await?,
             }
             let row = services.vault.store().dag_run_get_by_key(run.key).await.or_fail(Kind::Failed, store_failed)?;
             if let Some(row) = row.filter(|row| row.state.is_finished()) {
@@ -120,6 +144,49 @@ impl TestArgs {
         };
         printers.finish().await;
         self.tell(services, &run.run_id, run.key, state, format).await
+    }
+
+    /// Answers what the tasks of run `key` ask. Of a question without an answer it says, once, how it is given.
+    async fn answer(
+        &self,
+        services: &Services,
+        key: DagRunKey,
+        told: &mut BTreeSet<(InstanceKey, String)>,
+    ) -> Result<()> {
+        let waiting =
+            ApprovalFilter { dag_run: Some(key), which: WhichApprovals::Waiting, ..ApprovalFilter::default() };
+        let listed = services.vault.store.approval_list(&waiting, Page::first(MAX_PAGE)).await;
+        for asked in listed.or_fail(Kind::Failed, store_failed)?.items {
+            let question = asked.question;
+            let instance = asked.instance;
+            if let Some(answer) = self.answers.as_ref().and_then(|answers| answers.get(&question.subject)) {
+                let request = AnswerRequest {
+                    dag_id: asked.dag_id,
+                    run_id: asked.run_id,
+                    task_id: instance.task_id,
+                    map_index: instance.map_index,
+                    chosen: answer.chosen_options.clone(),
+                    values: answer.params_input.clone(),
+                    // Here is nobody but who is asked.
+                    username: question.assignees.into_iter().next().unwrap_or_else(|| "cli".to_owned()),
+                    delivery: None,
+                };
+                match services.scheduler.approval_answer(request).await {
+                    // Its time ran out just now.
+                    Ok(_) | Err(RequestError::Conflict(_)) => {}
+                    Err(error) => {
+                        let what = format!("the answer to `{}`", question.subject);
+                        return Err(request_refusal(error).in_front(what));
+                    }
+                }
+            } else if told.insert((instance.clone(), question.subject.clone())) {
+                let options =
+                    question.options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ");
+                let answer = json!({ &question.subject: { "chosen_options": question.options.get(..1) } });
+                output::note(&format!("{} waits for {options}, as by --answers '{answer}'", instance.task_id));
+            }
+        }
+        Ok(())
     }
 
     /// Prints how each task ended; fails if the run did.
