@@ -157,7 +157,8 @@ impl<'de> Deserializer<'de> for Datum {
             Self::Integer(value) => visitor.visit_i64(value),
             Self::Float(value) => visitor.visit_f64(value),
             Self::Decimal(text) | Self::Text(text) | Self::Time(text) => visitor.visit_string(text),
-            Self::Bytes(bytes) => visitor.visit_byte_buf(bytes),
+            // As JSON has them, for who takes whatever comes: a `serde_json::Value`, a row with `#[serde(flatten)]`.
+            Self::Bytes(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.into_iter())),
             Self::Json(text) => {
                 let json: serde_json::Value = serde_json::from_str(&text).map_err(Error::custom)?;
                 json.deserialize_any(visitor).map_err(Error::custom)
@@ -184,7 +185,7 @@ impl<'de> Deserializer<'de> for Datum {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Self::Json(text) => visitor.visit_string(text),
-            value => value.deserialize_any(visitor),
+            value => value.deserialize_bytes(visitor),
         }
     }
 
@@ -192,11 +193,15 @@ impl<'de> Deserializer<'de> for Datum {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
-            Self::Bytes(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.into_iter())),
+            Self::Bytes(bytes) => visitor.visit_byte_buf(bytes),
             value => value.deserialize_any(visitor),
         }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_bytes(visitor)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
@@ -236,7 +241,7 @@ impl<'de> Deserializer<'de> for Datum {
         deserialize_f64 visit_f64 f64,
     }
 
-    forward_to_deserialize_any! { char bytes byte_buf unit unit_struct tuple tuple_struct map struct identifier ignored_any }
+    forward_to_deserialize_any! { char unit unit_struct seq tuple tuple_struct map struct identifier ignored_any }
 }
 
 #[cfg(test)]
@@ -310,6 +315,33 @@ mod tests {
         assert_eq!(read::<(u8, i64, f32)>(&small).unwrap(), (1, 5, 0.0));
         assert_eq!(read::<(Option<u8>,)>(&[("a", Datum::Json("null".into()))]).unwrap(), (None,));
         assert!(read::<u8>(&[("a", Datum::Integer(300))]).is_err());
+    }
+
+    #[test]
+    fn bytes_are_a_list_for_who_takes_whatever_comes_and_bytes_for_who_asks() {
+        struct Raw(Vec<u8>);
+        impl<'de> Deserialize<'de> for Raw {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Bytes;
+                impl Visitor<'_> for Bytes {
+                    type Value = Raw;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("bytes")
+                    }
+
+                    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Raw, E> {
+                        Ok(Raw(bytes))
+                    }
+                }
+                from.deserialize_byte_buf(Bytes)
+            }
+        }
+        let row = [("raw", Datum::Bytes(vec![1, 255]))];
+        assert_eq!(read::<serde_json::Value>(&row).unwrap(), serde_json::json!({"raw": [1, 255]}));
+        assert_eq!(read::<(Vec<u8>,)>(&row).unwrap().0, [1, 255]);
+        assert_eq!(read::<String>(&[("text", Datum::Bytes(b"blob".to_vec()))]).unwrap(), "blob");
+        assert_eq!(read::<Raw>(&row).unwrap().0, [1, 255]);
     }
 
     #[test]

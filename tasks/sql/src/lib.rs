@@ -21,7 +21,7 @@ use airlock_sdk::{
 /// Rows that `query` returns if it is not told otherwise.
 const USUAL_ROWS: usize = 10_000;
 
-/// The rows of a query: a list of objects. More than `max_rows` (10,000) is a failure. Airflow: SQLExecuteQueryOperator.
+/// The rows of a query: a list of objects, bytes in them as lists of numbers. More than `max_rows` (10,000) is a failure. Airflow: SQLExecuteQueryOperator.
 #[task]
 fn query(
     connection: String,
@@ -102,9 +102,11 @@ fn data(parameters: Option<Vec<Value>>) -> Vec<Datum> {
     let datum = |value: Value| match value {
         Value::Null => Datum::Null,
         Value::Bool(value) => Datum::Boolean(value),
-        Value::Number(number) => match number.as_i64() {
-            Some(whole) => Datum::Integer(whole),
-            None => number.as_f64().map_or_else(|| Datum::Decimal(number.to_string()), Datum::Float),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => Datum::Integer(whole),
+            // No `f64` has all its digits.
+            (None, Some(whole)) => Datum::Decimal(whole.to_string()),
+            (None, None) => number.as_f64().map_or_else(|| Datum::Decimal(number.to_string()), Datum::Float),
         },
         Value::String(text) => Datum::Text(text),
         other => Datum::Json(other.to_string()),
@@ -137,6 +139,13 @@ mod tests {
         assert_eq!(json!(run(None).unwrap()), json!([{"id": 1, "name": "ada"}, {"id": 2, "name": null}]));
         assert!(run(Some(1)).unwrap_err().to_string().contains("more than 1 rows"));
         assert_eq!(host.statements()[0].parameters, [Datum::Text("x".into())]);
+    }
+
+    #[test]
+    fn parameters_keep_all_their_digits() {
+        let parameters = vec![json!(7), json!(u64::MAX), json!(0.5)];
+        let kept = [Datum::Integer(7), Datum::Decimal(u64::MAX.to_string()), Datum::Float(0.5)];
+        assert_eq!(data(Some(parameters)), kept);
     }
 
     #[test]
