@@ -559,6 +559,7 @@ async fn values_go_to_mysql_and_come_back() {
             {"execute": "set max_statement_time = 0.1"},
             {"execute": "select sleep(9)"},
             {"execute": "signal sqlstate 'HY000' set mysql_errno = 1205, message_text = 'lock wait timeout'"},
+            {"execute": "signal sqlstate 'HY000' set mysql_errno = 1213, message_text = 'deadlock'"},
         ]),
     )
     .await;

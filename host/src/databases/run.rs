@@ -19,8 +19,8 @@ use crate::model::sql::{Column, Datum, Row, Transaction};
 /// SQLSTATEs (or their classes) of what another try may not meet: lost connections, transactions that were in each other's way
 /// or took too long, want of resources, locks, statements that were interrupted, and a server that is being shut down.
 const PASSING: [&str; 8] = ["08", "25P03", "25P04", "40", "53", "55P03", "57", "70100"];
-/// The same as numbers of `MySQL`, whose SQLSTATE says nothing: waits for a lock, and statements, that took too long.
-const PASSING_NUMBERS: [u16; 2] = [1205, 3024];
+/// The same as numbers of `MySQL`, whose SQLSTATE may say nothing: waits for a lock, and statements, that took too long, and deadlocks.
+const PASSING_NUMBERS: [u16; 3] = [1205, 1213, 3024];
 
 /// What `PostgreSQL` says of a statement that was parsed before its tables were changed.
 const CHANGED_COLUMNS: &str = "cached plan must not change result type";
