@@ -113,6 +113,11 @@ pub(crate) fn as_bytes<T: 'static>(value: &T) -> Option<&Bytes> {
 
 /// As [`encode`], where nothing (`()`, `None`) is no value.
 pub(crate) fn encode_result<T: Serialize + 'static>(value: &T) -> Result<Option<Value>> {
+    let any: &dyn Any = value;
+    let single = any.downcast_ref::<f64>().copied().or_else(|| any.downcast_ref::<f32>().map(|value| (*value).into()));
+    if let Some(value) = single.filter(|value| !value.is_finite()) {
+        log::warn!("the result is {value}, which JSON does not have: the task has no result");
+    }
     Ok(Some(encode(value)?).filter(|value| !value.is_null()))
 }
 
@@ -125,11 +130,20 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(value: Value) -> Result<T> {
     } else if let Some(slot) = slot.downcast_mut::<Option<Option<Bytes>>>() {
         *slot = Some((!value.is_null()).then(|| value.into()));
     } else if is_json(&value.media_type) {
-        read = Some(serde_json::from_slice(&value.bytes)?);
+        read = Some(serde_json::from_slice(&value.bytes).map_err(explained)?);
     } else {
         return Err(Fatal::new(format!("it is `{}`; take it as `Bytes`", value.media_type)).into());
     }
     Ok(read.expect("each way above fills it"))
+}
+
+/// Says where a null comes from that stands where a number is wanted.
+fn explained(error: serde_json::Error) -> Error {
+    let text = error.to_string();
+    if text.contains("invalid type: null, expected f") {
+        return Error::new(format!("{text} (NaN and infinity are written as null, which an `Option` reads)"));
+    }
+    error.into()
 }
 
 impl From<Value> for Bytes {
@@ -184,6 +198,19 @@ mod tests {
         let named = Value { media_type: "Application/Geo+JSON; v=1".into(), bytes: b"7".to_vec() };
         assert_eq!(decode::<u32>(named).unwrap(), 7);
         assert_eq!(decode::<Vec<u8>>(encode(&[1_u8, 2]).unwrap()).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn nan_is_told_by_who_writes_it_and_by_who_can_not_read_it() {
+        let host = crate::testing::Host::new();
+        assert_eq!(host.run(|_| encode_result(&f64::NAN)).unwrap(), None);
+        assert_eq!(host.run(|_| encode_result(&1.5_f32)).unwrap().unwrap().bytes, b"1.5");
+        let told: Vec<_> = host.logs().into_iter().map(|line| line.message).collect();
+        assert_eq!(told, ["the result is NaN, which JSON does not have: the task has no result"]);
+        let list = encode(&[1.0, f64::INFINITY]).unwrap();
+        let error = decode::<Vec<f64>>(list.clone()).unwrap_err().to_string();
+        assert!(error.contains("null, expected f64") && error.contains("an `Option` reads"), "{error}");
+        assert_eq!(decode::<Vec<Option<f64>>>(list).unwrap(), [Some(1.0), None]);
     }
 
     #[test]
