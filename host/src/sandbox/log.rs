@@ -35,8 +35,9 @@ const BATCH_COST: u64 = 16 << 10;
 /// The rest of a longer line is cut. `wit/task.wit`: `log.emit`.
 const LINE_BYTES: usize = 64 << 10;
 
-/// How much of stderr is kept to explain a trap.
-const TAIL_BYTES: usize = 4 << 10;
+/// How much of stderr is kept to explain a trap, and what stands for more.
+const LAST_BYTES: usize = 4 << 10;
+const REST: &str = "(the log has the rest)\n";
 
 /// The lines of one attempt.
 pub struct Log(Mutex<State>);
@@ -51,7 +52,7 @@ struct State {
     dropped: u64,
     stdout: Partial,
     stderr: Partial,
-    tail: Vec<u8>,
+    last: Last,
     tape: Option<Arc<Tape>>,
 }
 
@@ -60,6 +61,33 @@ struct State {
 struct Partial {
     bytes: Vec<u8>,
     cut: u64,
+}
+
+/// What was written to stderr last: of a panic of Rust the lines from its first on, else one line. Each is whole: what is left of a
+/// secret in a part of one would not be known as one.
+#[derive(Clone, Default)]
+struct Last(String);
+
+impl Last {
+    fn add(&mut self, line: &str) {
+        let is_panic = |text: &str| text.starts_with("thread '") && text.contains(" panicked at ");
+        if is_panic(line) {
+            self.0.clear();
+        } else if !is_panic(&self.0) {
+            if line.trim().is_empty() {
+                return;
+            }
+            self.0.clear();
+        } else if self.0.ends_with(REST) {
+            return;
+        }
+        if self.0.len() + line.len() < LAST_BYTES {
+            self.0.push_str(line);
+            self.0.push('\n');
+        } else {
+            self.0.push_str(REST);
+        }
+    }
 }
 
 impl Log {
@@ -73,7 +101,7 @@ impl Log {
             dropped: 0,
             stdout: Partial::default(),
             stderr: Partial::default(),
-            tail: Vec::new(),
+            last: Last::default(),
             tape,
         }))
     }
@@ -132,14 +160,14 @@ impl Log {
         lock(&self.0).dropped
     }
 
-    /// The last lines that were written to stderr. One whose beginning is not known is left out: what is left of a secret in it would
-    /// not be known as one.
-    pub fn stderr_tail(&self) -> String {
+    /// What was written to stderr last, at most [`LAST_BYTES`] and a line: of a panic of Rust its first lines, else one line.
+    pub fn stderr_last(&self) -> String {
         let state = lock(&self.0);
-        let tail = &state.tail;
-        let line_end = tail.iter().position(|byte| *byte == b'\n');
-        let start = if tail.len() < TAIL_BYTES { 0 } else { line_end.map_or(tail.len(), |end| end + 1) };
-        String::from_utf8_lossy(&tail[start..]).into_owned()
+        let mut last = state.last.clone();
+        if !state.stderr.bytes.is_empty() {
+            last.add(&String::from_utf8_lossy(&state.stderr.bytes));
+        }
+        last.0
     }
 }
 
@@ -191,11 +219,6 @@ impl State {
     }
 
     fn write(&mut self, source: LineSource, bytes: &[u8]) {
-        if source == LineSource::Stderr {
-            self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
-            let above = self.tail.len().saturating_sub(TAIL_BYTES);
-            self.tail.drain(..above);
-        }
         let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = lines.next() {
             let partial = self.partial(source);
@@ -228,6 +251,9 @@ impl State {
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         // Airflow: what a task writes to stderr is logged as errors.
         let level = if source == LineSource::Stderr { Level::Error } else { Level::Info };
+        if source == LineSource::Stderr {
+            self.last.add(&message);
+        }
         self.add(level, source, String::new(), message, Vec::new());
     }
 }
@@ -346,17 +372,23 @@ mod tests {
         assert_eq!(lines(&log).len(), 4);
         log.end();
         assert_eq!(lines(&log), [(LineSource::Stdout, "thr\u{fffd}ee".to_owned())]);
-        assert_eq!(log.stderr_tail(), "err\u{fffd}\n");
+        assert_eq!(log.stderr_last(), "err\u{fffd}\n");
     }
 
     #[test]
-    fn the_end_of_stderr_begins_with_a_whole_line() {
+    fn of_stderr_a_panic_is_kept_from_its_first_line_on_else_the_last_line() {
         let log = Log::new(1 << 20, None);
-        let written = [b"secret ".repeat(TAIL_BYTES), b"\nlast\n".to_vec()].concat();
-        log.write(LineSource::Stderr, &written);
-        assert_eq!(log.stderr_tail(), "last\n");
-        log.write(LineSource::Stderr, &b"x".repeat(TAIL_BYTES));
-        assert_eq!(log.stderr_tail(), "");
+        let write = |text: &str| log.write(LineSource::Stderr, text.as_bytes());
+        write("one\ntwo\n\n");
+        assert_eq!(log.stderr_last(), "two\n");
+        write("three");
+        assert_eq!(log.stderr_last(), "three\n");
+        write(&"secret ".repeat(LAST_BYTES));
+        assert_eq!(log.stderr_last(), REST);
+        let panic = "\nthread 'x' (1) panicked at src/lib.rs:3:5:\nthey differ\n";
+        write(panic);
+        write(&format!("left: {}\nright\nnote: run with\n", "1, ".repeat(LAST_BYTES)));
+        assert_eq!(log.stderr_last(), format!("{}{REST}", panic.trim_start()));
     }
 
     #[test]
