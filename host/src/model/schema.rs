@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::DateTime;
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use percent_encoding::percent_decode_str;
 use regex::RegexBuilder;
 use serde_json::Value;
@@ -26,6 +26,8 @@ const MAX_NESTING: u32 = 200;
 const MAX_DEPTH: u32 = 400;
 /// Values that are compared for equality at the price of one part.
 const COMPARED: u64 = 4;
+/// So many of the schemas of an `anyOf` are told of.
+const MAX_WAYS: usize = 10;
 /// How large a compiled pattern is, is found by doubling from here.
 const LEAST_PATTERN_BYTES: usize = 512;
 /// A pattern of so many bytes, when it is compiled, reads [`TEXT_BYTES`] at the price of one part: 360 microseconds were measured for one of
@@ -100,8 +102,24 @@ impl Schema {
             let long = "it would take too long to compare the value's texts with the schema's patterns, of which `[a-z]` is quicker than `\\w`";
             effort.spend(each.saturating_mul(units), long)?;
         }
-        self.validator.validate(value).map_err(|error| error.to_string())
+        self.validator.validate(value).map_err(|error| told(&error))
     }
+}
+
+/// What does not fit, and where in the value; of several schemas of which one would do, why each does not.
+fn told(error: &ValidationError<'_>) -> String {
+    let path = error.instance_path();
+    let place = if path.is_empty() { String::new() } else { format!("at `{path}`: ") };
+    let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else {
+        return format!("{place}{error}");
+    };
+    let ways = context.iter().filter_map(|errors| errors.first()).take(MAX_WAYS).map(|why| {
+        let what = if why.instance_path() == path { "it".to_owned() } else { format!("`{}`", why.instance_path()) };
+        why.masked_with(what).to_string()
+    });
+    let mut ways: Vec<_> = ways.collect();
+    ways.dedup();
+    format!("{place}{} does not fit: {}", error.instance(), ways.join(", or "))
 }
 
 /// RFC 3339's, and without an offset, as Airflow's `time` and as forms give it.
@@ -381,6 +399,27 @@ mod tests {
         }
         let other = |format: &str| check(&json!({"type": ["string", "null"], "format": format}), &json!("("));
         assert_eq!(["multiline", "int64", "partial-time", "regex"].map(other), [Ok(()), Ok(()), Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_place_and_with_what_would() {
+        let told = |schema: Value, value: Value| check(&schema, &value).unwrap_err();
+        let list = json!({"items": {"maximum": 9}});
+        assert_eq!(told(list, json!([1, 40])), "at `/1`: 40 is greater than the maximum of 9");
+        // An enum of Rust whose variants have comments, and one with a tag.
+        let words = json!({"oneOf": [{"type": "string", "const": "Full"}, {"type": "string", "const": "Part"}]});
+        assert_eq!(told(words, json!("full")), r#""full" does not fit: "Full" was expected, or "Part" was expected"#);
+        let tagged = json!({"oneOf": [
+            {"properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}, "required": ["kind", "x"]},
+            {"properties": {"kind": {"const": "b"}}, "required": ["kind"]},
+        ]});
+        let wrong = told(tagged, json!({"kind": "a", "x": "1"}));
+        assert_eq!(wrong, r#"{"kind":"a","x":"1"} does not fit: `/x` is not of type "integer", or "b" was expected"#);
+        let optional = json!({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]});
+        assert_eq!(
+            told(optional, json!("c")),
+            r#""c" does not fit: it is not one of "a" or "b", or it is not of type "null""#
+        );
     }
 
     #[test]
