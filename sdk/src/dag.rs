@@ -30,10 +30,31 @@ use crate::{
 };
 
 /// A function marked [`#[dag]`](macro@crate::dag). The macro implements it for a type of the function's name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no dag",
+    label = "not marked `#[dag]`",
+    note = "dags stand in `export!(dags = [..])`, tasks that no dag of the crate uses in `export!(tasks = [..])`"
+)]
 pub trait DagFunction {
     /// What the macro's arguments say.
     #[doc(hidden)]
     fn definition() -> &'static Definition;
+}
+
+/// What a dag's function may return, if it returns something.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a dag can't return `{Self}`",
+    label = "a dag returns nothing, or a `Result<()>`"
+)]
+pub trait Built {
+    fn built(self) -> Result<()>;
+}
+
+impl<E: Into<Error>> Built for std::result::Result<(), E> {
+    fn built(self) -> Result<()> {
+        self.map_err(Into::into)
+    }
 }
 
 /// A dag's settings, all known at compile time, and the function that builds its graph.

@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// A function marked [`#[task]`](macro@crate::task). The macro implements it for a type of the function's name.
+#[diagnostic::on_unimplemented(message = "`{Self}` is no task", label = "not marked `#[task]`")]
 pub trait Task {
     /// What the component says of the task.
     #[doc(hidden)]

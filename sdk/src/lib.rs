@@ -317,7 +317,7 @@ pub mod __private {
     #[cfg(target_family = "wasm")]
     pub use crate::guest::{Package, Registered, bindings, describe, run, runner};
     pub use crate::{
-        dag::{Calendar, Definition, Input, Schedule},
+        dag::{Built, Calendar, Definition, Input, Schedule},
         entry::{Decision, Entry, Inputs, Outcome, Parameter, Plain, Returned},
         error::kind,
         options::{Callback, CallbackEvent, Options},

@@ -80,7 +80,7 @@ impl JsonSchema for Bytes {
     message = "`{Self}` can't be a task's input",
     label = "a task can't take this",
     note = "an input is read from JSON: mark it with `#[data]`, or derive `serde::Deserialize` and `airlock_sdk::JsonSchema`",
-    note = "references are read as what they point at: `&str`, `&[T]` and `&T` are fine"
+    note = "references are read as what they point at: `&str`, `&[T]` and `&T` are fine; the context is taken as `&Context`"
 )]
 pub trait TaskInput: DeserializeOwned + JsonSchema + 'static {}
 impl<T: DeserializeOwned + JsonSchema + 'static> TaskInput for T {}

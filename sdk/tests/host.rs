@@ -158,6 +158,11 @@ fn twins(dag: &Dag) {
 }
 
 #[dag]
+fn spaced(dag: &Dag) {
+    follows(dag).id("task one");
+}
+
+#[dag]
 fn twin_groups(dag: &Dag) {
     for _ in 0..2 {
         dag.group("load", || follows(dag));
@@ -190,6 +195,7 @@ fn dags_that_cannot_be_are_refused_with_a_reason() {
     let refused = [
         (Host::new().run_dag::<circle>().unwrap_err(), "dag `circle`: there is a cycle"),
         (Host::new().run_dag::<twins>().unwrap_err(), "dag `twins`: two tasks are called `one`"),
+        (Host::new().run_dag::<spaced>().unwrap_err(), "dag `spaced`: `task one` can't be a task's id"),
         (Host::new().run_dag::<twin_groups>().unwrap_err(), "dag `twin_groups`: two groups are called `load`"),
         (Host::new().run_dag::<asks>().unwrap_err(), "dag `asks`: param `good_from` has no value"),
         (

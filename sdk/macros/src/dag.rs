@@ -1,7 +1,7 @@
 //! `#[dag]`.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::{Attribute, Error, FnArg, ItemFn, LitStr, Result, ReturnType, Type, spanned::Spanned};
 
 use crate::{
@@ -79,7 +79,10 @@ pub fn expand(mut args: Args, function: &ItemFn) -> Result<TokenStream> {
     }
     let build = match &sig.output {
         ReturnType::Default => quote!(|dag| { #ident(dag); ::core::result::Result::Ok(()) }),
-        ReturnType::Type(..) => quote!(|dag| #ident(dag).map_err(::core::convert::Into::into)),
+        ReturnType::Type(_, output) => {
+            let built = quote_spanned!(output.span()=> ::airlock_sdk::__private::Built::built(#ident(dag)));
+            quote!(|dag| #built)
+        }
     };
     let docs: Vec<&Attribute> = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).collect();
     let vis = &function.vis;

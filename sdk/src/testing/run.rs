@@ -270,6 +270,12 @@ fn params(host: &Host, graph: &Graph) -> Result<serde_json::Map<String, serde_js
     Ok(params)
 }
 
+/// As the server says when the component is uploaded.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    (1..=250).contains(&text.len()) && text.chars().all(is_plain) && !text.contains("..") && text != "."
+}
+
 /// The graph's edges, both those that carry values and those that do not.
 struct Edges {
     upstream: Vec<Vec<usize>>,
@@ -282,6 +288,11 @@ impl Edges {
     fn of(graph: &Graph) -> Result<Self> {
         let mut ids = BTreeMap::new();
         for (index, node) in graph.nodes.iter().enumerate() {
+            if !is_name(&node.task_id) {
+                let id = &node.task_id;
+                let wanted = "1 to 250 letters, digits, `_`, `-` and `.`, without `..`";
+                return Err(Error::new(format!("`{id}` can't be a task's id: use {wanted}")));
+            }
             if ids.insert(node.task_id.as_str(), index).is_some() {
                 let id = &node.task_id;
                 return Err(Error::new(format!("two tasks are called `{id}`; rename one with `.id(\"...\")`")));
