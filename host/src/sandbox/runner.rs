@@ -27,7 +27,7 @@ use super::{
     bindings::{Task, TaskPre, exports::airlock::task::runner as wit},
     confine, engine,
     failure::{self, Failure},
-    guest::{self, Guest},
+    guest::{self, Denied, Guest},
     imports,
     log::Flusher,
     meter::Meter,
@@ -320,7 +320,12 @@ impl Runner {
             if failure::is_no_room(&error) {
                 return AttemptEnd::NotRun(format!("the runner has no room: {error:#}"));
             }
-            let Failure { message, backtrace } = failure::explain(&error, &store);
+            let Failure { mut message, backtrace } = failure::explain(&error, &store);
+            if let Some(Denied::Memory { .. }) = store.data().limiter.denied {
+                message.push_str(
+                    "; its dag asks for more by `memory = \"1GiB\"`, in YAML by `grants: {memory_mib: 1024}`",
+                );
+            }
             AttemptEnd::Trapped { message, backtrace }
         });
         (end, store.data().limiter.peak as u64)
