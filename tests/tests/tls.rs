@@ -108,6 +108,19 @@ async fn what_is_wrong_with_a_connection_is_told_by_the_worker() {
 }
 
 #[tokio::test]
+async fn a_connection_to_a_server_of_an_unknown_authority_says_how_to_trust_it() {
+    let authority = Authority::new("theirs");
+    let issued = authority.issue("127.0.0.1", LATER);
+    let theirs = Server::builder().tls(&authority, &issued).start().await;
+    let server = Server::start().await;
+    let client = server.client().await;
+    let connection = json!({"connection_id": "theirs", "conn_type": "http", "host": theirs.url});
+    let told = client.post("/api/v2/connections/test", &connection).await.ok();
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains("UnknownIssuer; the server trusts") && message.contains("SSL_CERT_FILE"), "{message}");
+}
+
+#[tokio::test]
 async fn a_token_that_was_hidden_is_not_shown_in_the_clear() {
     let (place, authority) = (Place::new().await, Authority::new("ours"));
     let issued = authority.issue("127.0.0.1", LATER);

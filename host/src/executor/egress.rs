@@ -248,7 +248,24 @@ fn refusal(error: &reqwest::Error) -> Option<CallError> {
 
 /// The peer's or the network's fault, with the innermost reason, without the URL: its query may hold secrets.
 pub(super) fn unavailable(host: &str, error: reqwest::Error) -> CallError {
-    CallError::Unavailable(format!("`{host}` could not be reached: {}", innermost(&error.without_url())))
+    let error = error.without_url();
+    let reason = wrong_certificate(&error).unwrap_or_else(|| innermost(&error));
+    CallError::Unavailable(format!("`{host}` could not be reached: {reason}"))
+}
+
+/// What is wrong with the peer's certificate, if that is why it was not spoken to.
+pub(super) fn wrong_certificate(error: &reqwest::Error) -> Option<String> {
+    // In the words of rustls.
+    let mut reason = innermost(error);
+    if !reason.starts_with("invalid peer certificate") {
+        return None;
+    }
+    if reason.ends_with("UnknownIssuer") {
+        reason.push_str(
+            "; the server trusts the system's authorities, or those in the file that its variable SSL_CERT_FILE names",
+        );
+    }
+    Some(reason)
 }
 
 /// As much of a text of others as a message shows.

@@ -14,7 +14,7 @@ use lru::LruCache;
 use reqwest::Method;
 use tokio::{io::AsyncReadExt as _, sync::Semaphore};
 
-use super::Executor;
+use super::{Executor, egress::wrong_certificate};
 use crate::{
     blobs::{BlobError, Blobs},
     connections::{Bucket, Connection, Endpoint, Reach, refused_literally},
@@ -141,7 +141,10 @@ impl Executor {
         let authorized = endpoint.authorize(&self.shared.connections, client, &mut request).await;
         authorized.map_err(|error| error.to_string())?;
         // Not whatever reqwest says: it repeats addresses that names lead to.
-        let unreachable = |_| "the server can't be reached".to_owned();
+        let unreachable = |error: reqwest::Error| match wrong_certificate(&error) {
+            Some(why) => format!("the server can't be reached: {why}"),
+            None => "the server can't be reached".to_owned(),
+        };
         let status = client.execute(request).await.map_err(unreachable)?.status();
         match status.as_u16() {
             401 | 403 => Err(format!("the server was reached and refuses the credentials: HTTP {}", status.as_u16())),
