@@ -40,6 +40,12 @@
 //!
 //! `#[dag] fn numbers(dag: &Dag)` leaves the function as it is and makes a type `numbers` for [`export!`] and
 //! [`testing::Host::run_dag`].
+//!
+//! # What a task has
+//!
+//! One thread, clocks, random numbers and 256 MiB of memory, unless its dag asks for more; no files, no sockets, no
+//! environment. Crates that only compute work as they are; all else goes by [`artifacts`], [`objects`], [`http`] and
+//! [`sql`]. `docs/tasks.md` says more.
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]
 
