@@ -73,6 +73,8 @@ impl Attempt {
         let Some(outgoing) = &self.outgoing else {
             return Ok(Err(CallError::Denied("`describe` runs without any grant; ask for it in `run`".to_owned())));
         };
+        // What the supervisor says of the call stands below what the guest said before it.
+        self.flush_log().await;
         let (answer, answered) = oneshot::channel();
         let permit = outgoing.frames.reserve().await.map_err(|_| gone())?;
         {

@@ -72,6 +72,16 @@ async fn a_line_arrives_while_the_task_runs() {
 }
 
 #[tokio::test]
+async fn a_line_arrives_before_the_call_that_follows_it() {
+    let mut runner = Runner::start(8).await;
+    let attempt = runner.run("print_and_ask", "", LIMITS).await;
+    let FromRunner::Log { lines, .. } = runner.next().await else { panic!("not a log frame") };
+    assert_eq!(lines[0].message, "before");
+    let went = runner.finish_with(attempt, |_| Some(Ok(Reply::Text("the value".to_owned())))).await;
+    assert!(matches!(went.end, AttemptEnd::Success(_)), "{:?}", went.end);
+}
+
+#[tokio::test]
 async fn host_calls_reach_the_supervisor_and_its_answers_the_guest() {
     let mut runner = Runner::start(8).await;
     let end = runner
