@@ -18,6 +18,11 @@ pub enum StoreError {
     NotAnAddress(#[source] sqlx::Error),
     #[error("PostgreSQL {found} is too old; {wanted} or newer is needed")]
     TooOld { found: i32, wanted: i32 },
+    #[error(
+        "a pooler before PostgreSQL lends connections for a transaction or a statement; let it pool sessions (pgbouncer: `pool_mode = session`), or \
+         name PostgreSQL itself in `database.url`"
+    )]
+    Lent,
     #[error("the database has dags or users already; a database is moved into an empty one only")]
     NotEmpty,
     #[error("a database is moved from a file of SQLite to PostgreSQL")]
@@ -87,6 +92,7 @@ impl StoreError {
             Self::Open { .. }
             | Self::NotAnAddress(_)
             | Self::TooOld { .. }
+            | Self::Lent
             | Self::NotEmpty
             | Self::Fenced
             | Self::NotPostgres

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _, SqlSafeStr as _, SqlStr,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
 };
 
@@ -19,10 +19,24 @@ const READERS: u32 = 8;
 /// The oldest version that is supported.
 const MIN_VERSION: i32 = 150_000;
 
+/// What each connection sets, whatever is set for its role, the database or the server.
+const SETTINGS: [(&str, &str); 6] = [
+    ("jit", "off"),
+    // A transaction sees the lease as it is when it has waited for its turn, and not as it was before.
+    ("default_transaction_isolation", "read committed"),
+    // Limits are for people: a commit or a backup that is too long for one would be so for ever.
+    ("statement_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_session_timeout", "0"),
+];
+
 /// How the connection that writes is opened.
 #[derive(Debug, Clone)]
 pub(super) struct WriterOptions {
     options: PgConnectOptions,
+    /// See [`settings`].
+    settings: SqlStr,
     /// Whose presence it shows.
     holder: Option<String>,
 }
@@ -45,12 +59,12 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
     let options = options_of(url).map_err(StoreError::NotAnAddress)?;
     let place = place_of(&options);
     let open_error = |source| StoreError::Open { place: place.clone(), source };
-    // A limit that is set for the role or the database is for people: a commit or a backup that is too long for it would be so for ever.
     let options = without_brackets(options)
         .disable_statement_logging()
         .application_name("airlock")
-        .options([("jit", "off"), ("statement_timeout", "0")]);
-    let writer = options.clone().options([
+        // Poolers refuse it, and no number is read from a text.
+        .extra_float_digits(None::<i8>);
+    let for_writer = settings(&[
         ("synchronous_commit", if synchronous == Synchronous::Full { "on" } else { "off" }),
         // One that was stopped in the middle of a transaction must not keep others waiting for its locks.
         ("idle_in_transaction_session_timeout", "10s"),
@@ -59,7 +73,22 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
     ]);
-    let mut connection = writer.connect().await.map_err(open_error)?;
+    let readers = |settings: SqlStr| {
+        PgPoolOptions::new()
+            .min_connections(0)
+            .max_connections(READERS)
+            .idle_timeout(Duration::from_mins(5))
+            .acquire_timeout(Duration::from_secs(10))
+            .after_connect(move |connection, _| Box::pin(set(connection, settings.clone())))
+            .connect_lazy_with(options.clone())
+    };
+    let limit = READ_LIMIT.as_millis().to_string();
+    let readers = Readers { asked: readers(settings(&[("statement_timeout", &limit)])), own: readers(settings(&[])) };
+    let mut connection = options.connect().await.map_err(open_error)?;
+    if is_lent(&mut connection, &readers.own).await.map_err(open_error)? {
+        return Err(StoreError::Lent);
+    }
+    set(&mut connection, for_writer.clone()).await.map_err(open_error)?;
     let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
         .fetch_one(&mut connection)
         .await
@@ -73,17 +102,37 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         schema::update_postgres(&mut connection, None).await?;
     }
     make_function(&mut connection).await.map_err(open_error)?;
-    let readers = PgPoolOptions::new()
-        .min_connections(0)
-        .max_connections(READERS)
-        .idle_timeout(Duration::from_mins(5))
-        .acquire_timeout(Duration::from_secs(10));
-    let limit = [("statement_timeout", READ_LIMIT.as_millis().to_string())];
-    let readers = Readers {
-        asked: readers.clone().connect_lazy_with(options.clone().options(limit)),
-        own: readers.connect_lazy_with(options),
-    };
-    Ok(Opened { options: WriterOptions { options: writer, holder: None }, connection, readers, is_behind })
+    let options = WriterOptions { options, settings: for_writer, holder: None };
+    Ok(Opened { options, connection, readers, is_behind })
+}
+
+/// The statement by which a connection sets [`SETTINGS`] and then `others`, but for those that an older server does not know. In the message
+/// that begins a session, a pooler would refuse them.
+fn settings(others: &[(&str, &str)]) -> SqlStr {
+    let rows: Vec<_> = SETTINGS.iter().chain(others).map(|(name, value)| format!("('{name}', '{value}')")).collect();
+    let statement = format!(
+        "SELECT set_config(name, value, false) FROM (VALUES {}) AS wanted (name, value) \
+         WHERE current_setting(name, true) IS NOT NULL",
+        rows.join(", ")
+    );
+    AssertSqlSafe(statement).into_sql_str()
+}
+
+async fn set(connection: &mut PgConnection, settings: SqlStr) -> sqlx::Result<()> {
+    sqlx::raw_sql(settings).execute(connection).await.map(drop)
+}
+
+/// Whether a pooler lends the server's connections for a transaction, or a statement, to whoever comes next: what is prepared, set or
+/// locked by one is another one's then.
+async fn is_lent(connection: &mut PgConnection, readers: &PgPool) -> sqlx::Result<bool> {
+    let mut other = readers.acquire().await?;
+    let (first, second) = (backend(connection).await?, backend(&mut other).await?);
+    Ok(first == second || first != backend(connection).await?)
+}
+
+/// What serves `connection`, asked without a statement that is prepared.
+async fn backend(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }
 
 /// Where a database is, for people: `database@host:port`.
@@ -117,6 +166,7 @@ impl WriterOptions {
     /// Another connection, after the earlier one was lost.
     pub(super) async fn connect(&self) -> sqlx::Result<PgConnection> {
         let mut connection = self.options.connect().await?;
+        set(&mut connection, self.settings.clone()).await?;
         make_function(&mut connection).await?;
         if let Some(holder) = &self.holder {
             show(&mut connection, holder).await?;
