@@ -150,6 +150,26 @@ impl Postgres {
         self.answers().await;
     }
 
+    /// Keeps a copy of all that is committed, as a standby that hears no more of what follows. The server restarts for it.
+    pub async fn copy(&mut self) {
+        self.kill();
+        succeed(Command::new("cp").args(["-a", "data", "copy"]).current_dir(self.folder.path()));
+        self.restart().await;
+    }
+
+    /// Lets the [`copy`](Self::copy) take the server's place, as a standby that is promoted.
+    pub async fn fail_over(&mut self) {
+        self.kill();
+        let folder = self.folder.path();
+        fs::remove_dir_all(folder.join("data")).expect("what was there can be taken away");
+        fs::rename(folder.join("copy"), folder.join("data")).expect("the copy can be moved");
+        let standby = folder.join("data/standby.signal");
+        fs::write(&standby, "").expect("the copy can be written");
+        daemon::give(&standby, ACCOUNTS);
+        self.restart().await;
+        self.sql("postgres", "SELECT pg_promote()");
+    }
+
     async fn answers(&mut self) {
         let mut ready = command(&self.programs, "pg_isready", self.folder.path());
         ready.args(["--quiet", "--host=127.0.0.1", &format!("--port={}", self.port)]);

@@ -237,6 +237,29 @@ async fn a_restart_of_postgresql_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_leader_whose_database_lost_its_last_commits_ends_and_the_next_goes_on_from_what_is_left() {
+    let mut place = Place::new().await;
+    let mut server = place.process().start().await;
+    let client = server.client().await;
+    client.upload(build::component("hostile")).await.ok();
+    let run_id = client.trigger("busy_bees", json!({"steps": 20})).await;
+    place.postgres.copy().await;
+    assert_eq!(client.finished("busy_bees", &run_id).await["state"], "success");
+
+    place.postgres.fail_over().await;
+    // It has nothing to do, and to write, any more.
+    until("the end of who led", TAKE_OVER, async || server.has_ended().then_some(())).await;
+    assert!(server.log().contains("the database was replaced"), "{}", server.log());
+    assert_ne!(place.sql("SELECT state FROM dag_run"), "success");
+    let (_, lease_ends_at) = place.lease();
+    assert_eq!(lease_ends_at, 0, "the next one need not wait");
+
+    server.restart().await;
+    is_led(&server).await;
+    all_ended_right(&client, &[("busy_bees".to_owned(), run_id)]).await;
+}
+
+#[tokio::test]
 async fn a_database_is_moved_from_sqlite() {
     let place = Place::new().await;
     let mut old = Server::builder().env("AIRLOCK_SECRET_KEY", SECRET_KEY).start().await;

@@ -262,8 +262,11 @@ impl Lead {
                 break;
             }
         }
-        CliError::text(Kind::Failed, "this process no longer leads: another one does, or the database is not reached")
-            .hint("start it again: it waits for its turn")
+        CliError::text(
+            Kind::Failed,
+            "this process no longer leads: another one does, or the database is not reached, or was replaced",
+        )
+        .hint("start it again: it waits for its turn")
     }
 
     fn renewed(&self) -> Instant {

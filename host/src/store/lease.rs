@@ -16,7 +16,7 @@ use std::{
 use super::{
     Store, StoreError, Writer,
     db::{self, from_row},
-    schema,
+    postgres, schema,
 };
 use crate::model::time::Timestamp;
 
@@ -40,6 +40,8 @@ pub(super) struct Fence {
     /// 0: none is needed.
     epoch: AtomicI64,
     holder: OnceLock<String>,
+    /// See [`postgres::HISTORY`].
+    history: OnceLock<String>,
     /// When the lease ends by this process's clock, in microseconds since `base`.
     until_us: AtomicU64,
     base: Instant,
@@ -51,6 +53,7 @@ impl Fence {
         Self {
             epoch: AtomicI64::new(0),
             holder: OnceLock::new(),
+            history: OnceLock::new(),
             until_us: AtomicU64::new(u64::MAX),
             base: Instant::now(),
         }
@@ -104,7 +107,7 @@ impl Store {
             // Who changes it leads meanwhile, so that it stays as it is seen here.
             schema::postgres_age(connection).await?.refuse_newer()?;
         }
-        let taken = db::query_scalar(include_str!("sql/lease_take.postgres.sql"))
+        let taken: Option<i64> = db::query_scalar(include_str!("sql/lease_take.postgres.sql"))
             .bind(holder)
             .bind(url)
             .bind(micros(ttl))
@@ -112,11 +115,26 @@ impl Store {
             .fetch_optional(&mut *transaction)
             .await?;
         transaction.commit().await?;
+        if let (Some(_), Writer { connection, reconnect: Some(options), .. }) = (taken, &mut *writer) {
+            // Refused by services that have no timelines; what is committed there stays.
+            options.history = db::query_scalar(postgres::HISTORY).fetch_one(connection).await.ok();
+            if let Some(history) = &options.history {
+                self.shared.fence.history.get_or_init(|| history.clone());
+            }
+        }
         Ok(taken)
     }
 
-    /// Keeps the lease for another `ttl`; false if it is no longer `holder`'s.
+    /// Keeps the lease for another `ttl`; false if it is no longer `holder`'s, or the database no longer the one that it leads.
     pub async fn lease_renew(&self, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+        if let Some(led) = self.shared.fence.history.get() {
+            let history: String = db::query_scalar(postgres::HISTORY).fetch_one(self.readers()).await?;
+            if history != *led {
+                postgres::tell_replaced();
+                self.lease_release(holder).await?;
+                return Ok(false);
+            }
+        }
         let renew = db::query(include_str!("sql/lease_renew.postgres.sql")).bind(holder).bind(micros(ttl));
         // Not on the connection that writes, which may be busy.
         Ok(renew.execute(self.readers()).await? == 1)

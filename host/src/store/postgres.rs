@@ -31,6 +31,9 @@ const SETTINGS: [(&str, &str); 6] = [
     ("idle_session_timeout", "0"),
 ];
 
+/// Tells which history the database has: another one once a standby took its place, or a copy of it did.
+pub(super) const HISTORY: &str = include_str!("sql/history_get.postgres.sql");
+
 /// How the connection that writes is opened.
 #[derive(Debug, Clone)]
 pub(super) struct WriterOptions {
@@ -39,6 +42,8 @@ pub(super) struct WriterOptions {
     settings: SqlStr,
     /// Whose presence it shows.
     holder: Option<String>,
+    /// [`HISTORY`] as it was when this process began to lead. None before, and where the server does not tell it.
+    pub history: Option<String>,
 }
 
 /// The database, opened.
@@ -102,7 +107,7 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         schema::update_postgres(&mut connection, None).await?;
     }
     make_function(&mut connection).await.map_err(open_error)?;
-    let options = WriterOptions { options, settings: for_writer, holder: None };
+    let options = WriterOptions { options, settings: for_writer, holder: None, history: None };
     Ok(Opened { options, connection, readers, is_behind })
 }
 
@@ -164,9 +169,21 @@ impl WriterOptions {
     }
 
     /// Another connection, after the earlier one was lost.
-    pub(super) async fn connect(&self) -> sqlx::Result<PgConnection> {
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if the database has another history than the one that this process leads: then the lease is given back.
+    pub(super) async fn connect(&self) -> Result<PgConnection, StoreError> {
         let mut connection = self.options.connect().await?;
         set(&mut connection, self.settings.clone()).await?;
+        if let (Some(led), Some(holder)) = (&self.history, &self.holder) {
+            let history: String = sqlx::query_scalar(HISTORY).fetch_one(&mut connection).await?;
+            if history != *led {
+                tell_replaced();
+                let release = sqlx::query(include_str!("sql/lease_release.postgres.sql")).bind(holder);
+                release.execute(&mut connection).await?;
+                return Err(StoreError::Fenced);
+            }
+        }
         make_function(&mut connection).await?;
         if let Some(holder) = &self.holder {
             show(&mut connection, holder).await?;
@@ -179,6 +196,13 @@ impl WriterOptions {
         self.holder = Some(holder.to_owned());
         show(connection, holder).await
     }
+}
+
+/// What this process holds in memory may follow from commits that are gone.
+pub(super) fn tell_replaced() {
+    tracing::error!(
+        "the database was replaced, by a standby or a copy, and its last commits may be lost: this process leads no more"
+    );
 }
 
 async fn make_function(connection: &mut PgConnection) -> sqlx::Result<()> {
