@@ -20,8 +20,10 @@ const READERS: u32 = 8;
 const MIN_VERSION: i32 = 150_000;
 
 /// What each connection sets, whatever is set for its role, the database or the server.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("jit", "off"),
+    // A backslash is one.
+    ("standard_conforming_strings", "on"),
     // A transaction sees the lease as it is when it has waited for its turn, and not as it was before.
     ("default_transaction_isolation", "read committed"),
     // Limits are for people: a commit or a backup that is too long for one would be so for ever.

@@ -49,18 +49,19 @@ async fn what_is_set_for_people_is_not_for_this_process() {
     let StorePlace::Postgres(url) = &mut config.place else { return };
     // Behind the schema, in the same options.
     url.push_str("%20-c%20default_transaction_isolation%3Drepeatable%5C%20read%20-c%20lock_timeout%3D9s");
+    url.push_str("%20-c%20standard_conforming_strings%3Doff");
     let store = Store::open(&config).await.unwrap();
     let set = "SELECT current_setting('default_transaction_isolation') || ', ' || current_setting('lock_timeout') \
-        || ', ' || current_setting('statement_timeout')";
+        || ', ' || current_setting('standard_conforming_strings') || ', ' || current_setting('statement_timeout')";
     let written = async || {
         let mut writer = store.writer().await.unwrap();
         db::query_scalar::<String>(set).fetch_one(&mut writer.connection).await.unwrap()
     };
-    assert_eq!(written().await, "read committed, 0, 0", "else a leader of before would see the lease of before");
+    assert_eq!(written().await, "read committed, 0, on, 0", "else a leader of before would see the lease of before");
     store.writer().await.unwrap().connection.run("SELECT pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
     store.writer().await.unwrap().begin().await.map(drop).unwrap();
-    assert_eq!(written().await, "read committed, 0, 0", "on another connection, too");
+    assert_eq!(written().await, "read committed, 0, on, 0", "on another connection, too");
     let read = async || db::query_scalar::<String>(set).fetch_one(store.readers()).await.unwrap();
-    assert_eq!(read().await, "read committed, 0, 0");
-    assert_eq!(asked(read()).await, "read committed, 0, 2s");
+    assert_eq!(read().await, "read committed, 0, on, 0");
+    assert_eq!(asked(read()).await, "read committed, 0, on, 2s");
 }
