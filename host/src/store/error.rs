@@ -129,7 +129,7 @@ const LEADS: &str = "scheduler_leads";
 /// The constraint that fails where rows to be changed are not there.
 const GUARD: &str = "rows_are_there";
 /// PostgreSQL's `read_only_sql_transaction`.
-const READ_ONLY: &str = "25006";
+pub(super) const READ_ONLY: &str = "25006";
 
 /// SQLite's `INTERRUPT`, and PostgreSQL's `query_canceled`.
 const TOO_SLOW: [&str; 2] = ["9", "57014"];

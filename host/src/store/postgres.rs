@@ -149,10 +149,16 @@ fn place_of(options: &PgConnectOptions) -> String {
 
 /// sqlx takes the address of any service for one of PostgreSQL. Airflow's `postgresql+psycopg2://` is one.
 fn options_of(url: &str) -> sqlx::Result<PgConnectOptions> {
-    if url.starts_with("postgres") {
-        return url.parse();
+    let refused = |why: &str| Err(sqlx::Error::Configuration(why.into()));
+    if !url.starts_with("postgres") {
+        return refused("it does not begin with `postgres://`");
     }
-    Err(sqlx::Error::Configuration("it does not begin with `postgres://`".into()))
+    // libpq asks several servers one after another; sqlx takes them for one name.
+    let servers = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next()?.rsplit('@').next());
+    if servers.is_some_and(|servers| servers.contains(',')) {
+        return refused("it names several servers; name one address, which follows the primary");
+    }
+    url.parse()
 }
 
 /// In a URL an address of IPv6 has brackets, with which neither the system nor TLS knows it; sqlx hands them on.
@@ -228,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_of_postgresql_is_refused() {
-        for url in ["postgres://u:p%40ss@h/db", "postgresql://u:p@h/db", "postgresql+psycopg2://u:p@h/db"] {
+        for url in ["postgres://u:p%40,s@h/db", "postgresql://u:p@h/db", "postgresql+psycopg2://u:p@h/db"] {
             assert_eq!(options_of(url).unwrap().get_host(), "h", "{url}");
         }
         for url in
@@ -236,6 +242,9 @@ mod tests {
         {
             let error = StoreError::NotAnAddress(options_of(url).expect_err(url));
             assert!(error.to_string().contains("`%23` for `#`"), "{error}");
+        }
+        for url in ["postgres://u:p@one:5432,two:5432/db", "postgres://one,two/db?target_session_attrs=read-write"] {
+            assert!(options_of(url).expect_err(url).to_string().contains("several servers"));
         }
     }
 

@@ -2,12 +2,12 @@
 
 use sqlx::{
     AssertSqlSafe, SqlSafeStr as _,
-    migrate::{Migration, MigrationType, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     postgres::PgConnection,
     sqlite::SqliteConnection,
 };
 
-use super::StoreError;
+use super::{StoreError, error::READ_ONLY};
 
 /// A migration of each database: number, name, statements.
 type Steps = [(i64, &'static str, &'static str)];
@@ -138,7 +138,17 @@ pub(super) async fn update_sqlite(connection: &mut SqliteConnection) -> Result<(
 /// changes nothing under another leader.
 pub(super) async fn update_postgres(connection: &mut PgConnection, epoch: Option<i64>) -> Result<(), StoreError> {
     postgres_age(connection).await?.refuse_newer()?;
-    migrator(POSTGRES, epoch).run_direct(None, connection, false).await.map_err(StoreError::Migrate)
+    migrator(POSTGRES, epoch).run_direct(None, connection, false).await.map_err(failed)
+}
+
+/// A database that can only be read is refused the table of its migrations, which is made unless it is there, whatever its schema is.
+fn failed(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(sqlx::Error::Database(error)) if error.code().as_deref() == Some(READ_ONLY) => {
+            StoreError::ReadOnly(sqlx::Error::Database(error))
+        }
+        error => StoreError::Migrate(error),
+    }
 }
 
 impl Age {

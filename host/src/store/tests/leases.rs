@@ -65,3 +65,14 @@ async fn what_is_set_for_people_is_not_for_this_process() {
     assert_eq!(read().await, "read committed, 0, on, 0");
     assert_eq!(asked(read()).await, "read committed, 0, on, 2s");
 }
+
+#[tokio::test]
+async fn a_database_that_can_only_be_read_is_refused_with_what_to_do() {
+    let store = TestStore::new().await;
+    let mut config = config(&store.folder).await;
+    let StorePlace::Postgres(url) = &mut config.place else { return };
+    // As it is on a standby.
+    url.push_str("%20-c%20default_transaction_read_only%3Don");
+    let error = Store::open(&config).await.unwrap_err();
+    assert!(error.to_string().contains("name the primary in `database.url`"), "{error:?}");
+}
