@@ -249,7 +249,7 @@ async fn a_leader_whose_database_lost_its_last_commits_ends_and_the_next_goes_on
     place.postgres.fail_over().await;
     // It has nothing to do, and to write, any more.
     until("the end of who led", TAKE_OVER, async || server.has_ended().then_some(())).await;
-    assert!(server.log().contains("the database was replaced"), "{}", server.log());
+    assert!(server.log().contains("its last commits may be lost"), "{}", server.log());
     assert_ne!(place.sql("SELECT state FROM dag_run"), "success");
     let (_, lease_ends_at) = place.lease();
     assert_eq!(lease_ends_at, 0, "the next one need not wait");
@@ -257,6 +257,17 @@ async fn a_leader_whose_database_lost_its_last_commits_ends_and_the_next_goes_on
     server.restart().await;
     is_led(&server).await;
     all_ended_right(&client, &[("busy_bees".to_owned(), run_id)]).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_does_not_wait_for_the_disk_ends_when_postgresql_crashes() {
+    let mut place = Place::new().await;
+    let mut server = place.process().flag("--database-synchronous", "normal").start().await;
+    is_led(&server).await;
+    place.postgres.kill();
+    place.postgres.restart().await;
+    until("the end of who led", TAKE_OVER, async || server.has_ended().then_some(())).await;
+    assert!(server.log().contains("its last commits may be lost"), "{}", server.log());
 }
 
 #[tokio::test]

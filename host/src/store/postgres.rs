@@ -33,7 +33,7 @@ const SETTINGS: [(&str, &str); 7] = [
     ("idle_session_timeout", "0"),
 ];
 
-/// Tells which history the database has: another one once a standby took its place, or a copy of it did.
+/// Tells which history the database has: another one once a standby took its place, or a copy of it did, or a crash may have lost commits.
 pub(super) const HISTORY: &str = include_str!("sql/history_get.postgres.sql");
 
 /// How the connection that writes is opened.
@@ -71,8 +71,9 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
         .application_name("airlock")
         // Poolers refuse it, and no number is read from a text.
         .extra_float_digits(None::<i8>);
+    let durable = ("synchronous_commit", if synchronous == Synchronous::Full { "on" } else { "off" });
     let for_writer = settings(&[
-        ("synchronous_commit", if synchronous == Synchronous::Full { "on" } else { "off" }),
+        durable,
         // One that was stopped in the middle of a transaction must not keep others waiting for its locks.
         ("idle_in_transaction_session_timeout", "10s"),
         // What is written is found by its key, however many rows the planner believes that there are.
@@ -90,7 +91,10 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
             .connect_lazy_with(options.clone())
     };
     let limit = READ_LIMIT.as_millis().to_string();
-    let readers = Readers { asked: readers(settings(&[("statement_timeout", &limit)])), own: readers(settings(&[])) };
+    let readers = Readers {
+        asked: readers(settings(&[durable, ("statement_timeout", &limit)])),
+        own: readers(settings(&[durable])),
+    };
     let mut connection = options.connect().await.map_err(open_error)?;
     if is_lent(&mut connection, &readers.own).await.map_err(open_error)? {
         return Err(StoreError::Lent);
@@ -209,7 +213,7 @@ impl WriterOptions {
 /// What this process holds in memory may follow from commits that are gone.
 pub(super) fn tell_replaced() {
     tracing::error!(
-        "the database was replaced, by a standby or a copy, and its last commits may be lost: this process leads no more"
+        "the database was replaced by a standby or a copy, or it crashed, and its last commits may be lost: this process leads no more"
     );
 }
 
