@@ -121,9 +121,9 @@ const TRANSIENT_CODES: [i32; 7] = [5, 6, 7, 8, 10, 13, 14];
 const DAMAGED_CODES: [i32; 2] = [11, 26];
 /// PostgreSQL's `data_corrupted` and `index_corrupted`.
 const DAMAGED_STATES: [&str; 2] = ["XX001", "XX002"];
-/// PostgreSQL's classes of such codes: connection, transaction rollback (serialization, deadlock), resources, object in use,
-/// intervention of an operator, system. <https://www.postgresql.org/docs/15/errcodes-appendix.html>
-const TRANSIENT_CLASSES: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
+/// PostgreSQL's classes of such codes: connection, user or database that is refused one, transaction rollback (serialization, deadlock), resources,
+/// object in use, intervention of an operator, system. <https://www.postgresql.org/docs/15/errcodes-appendix.html>
+const TRANSIENT_CLASSES: [&str; 8] = ["08", "28", "3D", "40", "53", "55", "57", "58"];
 /// The constraint that fails where another process leads.
 const LEADS: &str = "scheduler_leads";
 /// The constraint that fails where rows to be changed are not there.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
+
 use super::*;
 
 impl TestStore {
@@ -75,4 +77,16 @@ async fn a_database_that_can_only_be_read_is_refused_with_what_to_do() {
     url.push_str("%20-c%20default_transaction_read_only%3Don");
     let error = Store::open(&config).await.unwrap_err();
     assert!(error.to_string().contains("name the primary in `database.url`"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_lets_nobody_in_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let StorePlace::Postgres(url) = config(&folder).await.place else { return };
+    let options: PgConnectOptions = url.parse().unwrap();
+    // As while it is renamed, or its password changes.
+    for options in [options.clone().database("nowhere"), options.username("nobody_here")] {
+        let error = StoreError::from(options.connect().await.unwrap_err());
+        assert!(error.is_transient(), "{error:?}");
+    }
 }
