@@ -92,7 +92,7 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Opened, 
     };
     let limit = READ_LIMIT.as_millis().to_string();
     let readers = Readers {
-        asked: readers(settings(&[durable, ("statement_timeout", &limit)])),
+        asked: readers(settings(&[durable, ("statement_timeout", limit.as_str())])),
         own: readers(settings(&[durable])),
     };
     let mut connection = options.connect().await.map_err(open_error)?;
