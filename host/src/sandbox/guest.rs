@@ -23,7 +23,7 @@ const MAX_RESOURCES: usize = 1_000;
 const MAX_HANDLES: usize = 10_000;
 
 /// Table elements in all.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
+pub const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// Bytes of one call for randomness.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
