@@ -72,7 +72,8 @@ const WASI_VERSION: &str = "0.2.";
 /// Of a name that is refused, so many characters are told.
 const MAX_SHOWN_CHARS: usize = 100;
 
-const HOW_TO_BUILD: &str = "build it with `cargo build --release --target wasm32-wasip2`";
+const HOW_TO_BUILD: &str =
+    "build it with `cargo build --release --target wasm32-wasip2`, or as your language makes a component";
 
 /// Refuses what is not a component that could run here, with a reason for its author.
 pub fn check(wasm: &[u8]) -> Result<(), String> {
@@ -156,11 +157,12 @@ impl Walk {
             (true, _) => Ok(()),
             (false, Some(name)) => Err(Why::Refused(format!(
                 "the component exports `{name}`, and this airlock speaks `airlock:task/runner@{OWN_VERSION}x`; \
-                 build it with the SDK of this version"
+                 build it with the SDK, or `wit/task.wit`, of this version"
             ))),
             (false, None) => Err(Why::Refused(
                 "the component does not export `airlock:task/runner`; \
-                 name its tasks and dags in `airlock_sdk::export!`"
+                 name its tasks and dags in `airlock_sdk::export!`, or, without the SDK, implement the world `task` of \
+                 `wit/task.wit`"
                     .to_owned(),
             )),
         }

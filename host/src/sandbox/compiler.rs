@@ -184,7 +184,9 @@ fn compile(
     let component =
         Component::from_binary(engine, wasm).map_err(|error| format!("the component does not compile: {error:#}"))?;
     let pre = linker.instantiate_pre(&component).and_then(TaskPre::new).map_err(|error| {
-        format!("the component does not fit this airlock: {error:#}; build it with the SDK of this version")
+        format!(
+            "the component does not fit this airlock: {error:#}; build it with the SDK, or `wit/task.wit`, of this version"
+        )
     })?;
     describing.store(true, Ordering::Relaxed);
     let module = describe(runtime, engine, &pre)?;
