@@ -99,13 +99,15 @@ pub fn cxx() -> Result<()> {
     if env::var_os("CXX").is_some() || is_installed("c++") { Ok(()) } else { apt_install(&["g++"]) }
 }
 
-/// Python with `apache-airflow-client`, `schemathesis` and the axe-core that is in `axe-playwright-python`, in an environment of its own;
-/// answers the interpreter.
+/// Python with `apache-airflow-client`, `componentize-py`, `schemathesis` and the axe-core that is in `axe-playwright-python`, in an
+/// environment of its own; answers the interpreter.
 pub fn python() -> Result<PathBuf> {
     const CLIENT: &str = "apache-airflow-client==3.3.2";
+    // `docs/languages.md` names it.
+    const COMPONENTIZE: &str = "componentize-py==0.25.1";
     const AXE: &str = "axe-playwright-python==0.1.8";
     const SCHEMATHESIS: &str = "schemathesis==4.32.5";
-    let wanted = [CLIENT, AXE, SCHEMATHESIS].join("\n");
+    let wanted = [CLIENT, COMPONENTIZE, AXE, SCHEMATHESIS].join("\n");
     let venv = target_dir().join("test-python");
     let python = venv.join("bin").join("python");
     let mark = venv.join("installed");
@@ -122,7 +124,7 @@ pub fn python() -> Result<PathBuf> {
         make_venv()?;
     }
     // axe comes alone: the browser is driven by the tests, not by what that package brings.
-    for packages in [&[CLIENT, SCHEMATHESIS][..], &["--no-deps", AXE]] {
+    for packages in [&[CLIENT, COMPONENTIZE, SCHEMATHESIS][..], &["--no-deps", AXE]] {
         let mut pip = Command::new(&python);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
         run(&mut pip).context("can't install Python packages; pip needs PyPI (or a mirror in PIP_INDEX_URL)")?;
