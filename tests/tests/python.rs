@@ -5,6 +5,19 @@ use std::{env, ffi::OsString, fs, path::Path, process::Command};
 use airlock_tests::{Server, build};
 use serde_json::json;
 
+/// Each call goes by way of C, and takes some 1,700 bytes of the sandbox's stack.
+const DEEP: &str = "
+import functools
+
+@functools.cache
+def depth(n):
+    return n and depth(n - 1) + 1
+
+@task
+def deep():
+    return depth(900)
+";
+
 /// Has what the client asks for beyond a plain dag: a group, an asset, a tag, a pool that is not there.
 const DAG: &str = "
 dag_id: client_dag
@@ -39,7 +52,7 @@ async fn the_python_tasks_of_the_docs_run() {
         rest.split("```").next().expect("it ends").to_owned()
     };
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("shop.py"), example("python")).unwrap();
+    fs::write(folder.path().join("shop.py"), example("python") + DEEP).unwrap();
     let mut command = Command::new(Path::new(&python()).with_file_name("componentize-py"));
     command.current_dir(folder.path()).arg("-d").arg(build::root().join("wit"));
     command.args(["-w", "task", "componentize", "shop", "-o", "shop.wasm"]);
@@ -49,7 +62,7 @@ async fn the_python_tasks_of_the_docs_run() {
     let client = server.client().await;
     client.post("/api/v2/variables", &json!({"key": "shop_currency", "value": "KRW"})).await.ok();
     client.upload(fs::read(folder.path().join("shop.wasm")).unwrap()).await.ok();
-    client.upload(example("yaml").into()).await.ok();
+    client.upload((example("yaml") + "---\ndag_id: deep\ntasks: {deep: {uses: shop/deep}}\n").into()).await.ok();
 
     let run_id = client.trigger("shop", json!({})).await;
     assert_eq!(client.finished("shop", &run_id).await["state"], "success");
@@ -60,6 +73,9 @@ async fn the_python_tasks_of_the_docs_run() {
     assert_eq!(client.finished("shop", &run_id).await["state"], "failed");
     let log = client.log("shop", &run_id, "total", 2).await;
     assert!(log.contains("\"/0/shop.py\", line ") && log.ends_with("\nValueError: 42.5 is less than 100\n"), "{log}");
+
+    let run_id = client.trigger("deep", json!({})).await;
+    assert_eq!(client.finished("deep", &run_id).await["state"], "success");
 }
 
 fn python() -> OsString {
