@@ -239,6 +239,7 @@ impl From<DeployError> for ApiError {
             DeployError::Dag(_)
             | DeployError::Yaml(_)
             | DeployError::Name(_)
+            | DeployError::Entry(_)
             | DeployError::Duplicate(_)
             | DeployError::AssetCycle(_)
             | DeployError::Signature(_)

@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use build::upstream_ids;
-pub use catalog::Catalog;
+pub use catalog::{Catalog, check_entries};
 pub use compare::{Difference, differences, is_other_code};
 pub use words::{Concurrency, TemplateInput, run_concurrency};
 

@@ -14,7 +14,7 @@ use crate::{
     executor::Described,
     model::{
         asset::{self, DagAssets},
-        dag::{Catalog, Dag},
+        dag::{Catalog, Dag, check_entries},
         dag_access::Uploader,
         grants::Decisions,
         ids::{AssetName, ComponentName, DagId, Digest},
@@ -356,6 +356,7 @@ fn parse_yaml(bytes: &[u8]) -> Result<Vec<DagFile>, DeployError> {
 
 fn check_dags(module: &ModuleSpec) -> Result<(), DeployError> {
     ComponentName::new(&module.name)?;
+    check_entries(&module.entries).map_err(DeployError::Entry)?;
     refuse_duplicates(&module.dags)?;
     let catalog = Catalog::new(&module.entries);
     for spec in &module.dags {

@@ -303,6 +303,8 @@ pub enum DeployError {
     Yaml(#[from] YamlError),
     #[error("the component's name: {0}")]
     Name(#[from] NameError),
+    #[error("{0}")]
+    Entry(String),
     #[error("the component carries dag `{0}` twice; rename one")]
     Duplicate(String),
     #[error("it is neither a WebAssembly component nor a text in YAML")]
@@ -342,6 +344,7 @@ impl DeployError {
             Self::Dag(_)
             | Self::Yaml(_)
             | Self::Name(_)
+            | Self::Entry(_)
             | Self::Duplicate(_)
             | Self::AssetCycle(_)
             | Self::Signature(_)
