@@ -115,7 +115,7 @@ mod tests {
     fn the_pool_has_room_for_what_a_guest_may_have() {
         let (engine, _) = engine(1).unwrap();
         let core_instances =
-            [&leb(MAX_CORE_INSTANCES as usize)[..], &[0; 3].repeat(MAX_CORE_INSTANCES as usize)].concat();
+            [&leb(MAX_CORE_INSTANCES as usize)[..], &[0_u8; 3].repeat(MAX_CORE_INSTANCES as usize)].concat();
         let many_instances = [COMPONENT, &section(1, MODULE), &section(2, &core_instances)].concat();
         let table = section(4, &[&[1, 0x70, 0][..], &leb(MAX_TABLE_ELEMENTS)].concat());
         let large_table = [COMPONENT, &section(1, &[MODULE, &table].concat()), &section(2, &[1, 0, 0, 0])].concat();
