@@ -13,14 +13,6 @@ pub struct Failure {
     pub backtrace: Vec<String>,
 }
 
-/// What the standard library, or a crate, panics with for want of something, and what to do without it.
-const WANTS: [(&str, &str); 3] = [
-    ("failed to spawn thread", ONE_THREAD),
-    ("can't spawn worker thread", ONE_THREAD),
-    ("no filesystem on wasm", "a task has no files; keep it in memory, or as an artifact"),
-];
-const ONE_THREAD: &str = "a task has one thread; what is to run side by side are tasks";
-
 const MAX_FRAMES: usize = 50;
 /// So many calls of a function in a backtrace (wasmtime keeps 20 frames) are recursion.
 const RECURSIVE_FRAMES: usize = 8;
@@ -44,7 +36,10 @@ pub fn explain(error: &Error, store: &Store<Guest>) -> Failure {
             Trap::StackOverflow => exhausted(&backtrace),
             // A guest's own stack lies at the start of its memory, and ends with this trap.
             Trap::MemoryOutOfBounds if recursion(&backtrace).is_some() => exhausted(&backtrace),
-            Trap::UnreachableCodeReached => said(&guest.attempt.log().stderr_last())
+            Trap::UnreachableCodeReached => guest
+                .attempt
+                .log()
+                .last_words()
                 .unwrap_or_else(|| "the task aborted (it reached `unreachable`)".to_owned()),
             other => other.to_string(),
         }
@@ -78,20 +73,6 @@ fn exhausted(backtrace: &[String]) -> String {
 fn recursion(backtrace: &[String]) -> Option<&str> {
     let calls = |name: &String| backtrace.iter().filter(|frame| *frame == name).count();
     backtrace.iter().find(|name| calls(name) >= RECURSIVE_FRAMES).map(String::as_str)
-}
-
-/// What a guest said last before it aborted ([`Log::stderr_last`](super::log::Log::stderr_last)): a Rust panic's place and text, or a line.
-fn said(stderr: &str) -> Option<String> {
-    let panic = stderr.split_once(" panicked at ").filter(|(thread, _)| thread.starts_with("thread '"));
-    if let Some((_, panic)) = panic {
-        let end = panic.find("\nnote: ").or_else(|| panic.find("\nstack backtrace:")).unwrap_or(panic.len());
-        let (place, text) = panic[..end].split_once('\n').unwrap_or((&panic[..end], ""));
-        let want = WANTS.iter().find(|(words, _)| text.contains(words));
-        let way_out = want.map(|(_, way_out)| format!("; {way_out}")).unwrap_or_default();
-        return Some(format!("panicked: {} ({}){way_out}", text.trim_end(), place.trim_end_matches(':')));
-    }
-    let last = stderr.lines().rev().find(|line| !line.trim().is_empty())?;
-    Some(format!("the task aborted; it wrote last: {last}"))
 }
 
 fn backtrace(trace: &WasmBacktrace) -> Vec<String> {
@@ -145,19 +126,4 @@ fn is_panic_machinery(name: &str) -> bool {
         "panic_",
     ];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_told_by_its_text_and_place() {
-        let stderr = "thread '<unnamed>' (1) panicked at src/lib.rs:3:5:\nfirst\nit panicked at 9\nnote: run with `RUST_BACKTRACE=1`\n";
-        assert_eq!(said(stderr).unwrap(), "panicked: first\nit panicked at 9 (src/lib.rs:3:5)");
-        assert_eq!(said("one\ntwo\n\n").unwrap(), "the task aborted; it wrote last: two");
-        assert_eq!(said("\n"), None);
-        let wants = said("thread 'a' panicked at std.rs:1:2:\nfailed to spawn thread: Unsupported\n").unwrap();
-        assert_eq!(wants, format!("panicked: failed to spawn thread: Unsupported (std.rs:1:2); {ONE_THREAD}"));
-    }
 }

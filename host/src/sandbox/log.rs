@@ -18,6 +18,7 @@ use wasmtime_wasi::{
 
 use super::{
     attempt::{Attempt, lock},
+    last_words::LastWords,
     tape::Tape,
 };
 use crate::{
@@ -35,10 +36,6 @@ const BATCH_COST: u64 = 16 << 10;
 /// The rest of a longer line is cut. `wit/task.wit`: `log.emit`.
 const LINE_BYTES: usize = 64 << 10;
 
-/// How much of stderr is kept to explain a trap, and what stands for more.
-const LAST_BYTES: usize = 4 << 10;
-const REST: &str = "(the log has the rest)\n";
-
 /// The lines of one attempt.
 pub struct Log(Mutex<State>);
 
@@ -52,7 +49,7 @@ struct State {
     dropped: u64,
     stdout: Partial,
     stderr: Partial,
-    last: Last,
+    last_words: LastWords,
     tape: Option<Arc<Tape>>,
 }
 
@@ -61,33 +58,6 @@ struct State {
 struct Partial {
     bytes: Vec<u8>,
     cut: u64,
-}
-
-/// What was written to stderr last: of a panic of Rust the lines from its first on, else one line. Each is whole: what is left of a
-/// secret in a part of one would not be known as one.
-#[derive(Clone, Default)]
-struct Last(String);
-
-impl Last {
-    fn add(&mut self, line: &str) {
-        let is_panic = |text: &str| text.starts_with("thread '") && text.contains(" panicked at ");
-        if is_panic(line) {
-            self.0.clear();
-        } else if !is_panic(&self.0) {
-            if line.trim().is_empty() {
-                return;
-            }
-            self.0.clear();
-        } else if self.0.ends_with(REST) {
-            return;
-        }
-        if self.0.len() + line.len() < LAST_BYTES {
-            self.0.push_str(line);
-            self.0.push('\n');
-        } else {
-            self.0.push_str(REST);
-        }
-    }
 }
 
 impl Log {
@@ -101,7 +71,7 @@ impl Log {
             dropped: 0,
             stdout: Partial::default(),
             stderr: Partial::default(),
-            last: Last::default(),
+            last_words: LastWords::default(),
             tape,
         }))
     }
@@ -160,14 +130,14 @@ impl Log {
         lock(&self.0).dropped
     }
 
-    /// What was written to stderr last, at most [`LAST_BYTES`] and a line: of a panic of Rust its first lines, else one line.
-    pub fn stderr_last(&self) -> String {
+    /// What the guest said before it aborted.
+    pub fn last_words(&self) -> Option<String> {
         let state = lock(&self.0);
-        let mut last = state.last.clone();
+        let mut words = state.last_words.clone();
         if !state.stderr.bytes.is_empty() {
-            last.add(&String::from_utf8_lossy(&state.stderr.bytes));
+            words.add(&String::from_utf8_lossy(&state.stderr.bytes));
         }
-        last.0
+        words.told()
     }
 }
 
@@ -252,7 +222,7 @@ impl State {
         // Airflow: what a task writes to stderr is logged as errors.
         let level = if source == LineSource::Stderr { Level::Error } else { Level::Info };
         if source == LineSource::Stderr {
-            self.last.add(&message);
+            self.last_words.add(&message);
         }
         self.add(level, source, String::new(), message, Vec::new());
     }
@@ -372,23 +342,7 @@ mod tests {
         assert_eq!(lines(&log).len(), 4);
         log.end();
         assert_eq!(lines(&log), [(LineSource::Stdout, "thr\u{fffd}ee".to_owned())]);
-        assert_eq!(log.stderr_last(), "err\u{fffd}\n");
-    }
-
-    #[test]
-    fn of_stderr_a_panic_is_kept_from_its_first_line_on_else_the_last_line() {
-        let log = Log::new(1 << 20, None);
-        let write = |text: &str| log.write(LineSource::Stderr, text.as_bytes());
-        write("one\ntwo\n\n");
-        assert_eq!(log.stderr_last(), "two\n");
-        write("three");
-        assert_eq!(log.stderr_last(), "three\n");
-        write(&"secret ".repeat(LAST_BYTES));
-        assert_eq!(log.stderr_last(), REST);
-        let panic = "\nthread 'x' (1) panicked at src/lib.rs:3:5:\nthey differ\n";
-        write(panic);
-        write(&format!("left: {}\nright\nnote: run with\n", "1, ".repeat(LAST_BYTES)));
-        assert_eq!(log.stderr_last(), format!("{}{REST}", panic.trim_start()));
+        assert_eq!(log.last_words().unwrap(), "the task aborted; it wrote last: err\u{fffd}");
     }
 
     #[test]

@@ -72,6 +72,7 @@ mod engine;
 mod failure;
 mod guest;
 mod imports;
+mod last_words;
 mod log;
 mod meter;
 mod provenance;
