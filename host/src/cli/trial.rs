@@ -155,7 +155,7 @@ impl TestArgs {
     ) -> Result<()> {
         let waiting =
             ApprovalFilter { dag_run: Some(key), which: WhichApprovals::Waiting, ..ApprovalFilter::default() };
-        let listed = services.vault.store.approval_list(&waiting, Page::first(MAX_PAGE)).await;
+        let listed = services.vault.store().approval_list(&waiting, Page::first(MAX_PAGE)).await;
         for asked in listed.or_fail(Kind::Failed, store_failed)?.items {
             let question = asked.question;
             let instance = asked.instance;

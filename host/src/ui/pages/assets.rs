@@ -28,6 +28,8 @@ use crate::{
 };
 
 const ROWS: u32 = 100;
+/// Tasks make events.
+const EVENTS: &str = "/ui/events?of=tasks";
 
 #[derive(Template)]
 #[template(path = "assets.html")]
@@ -129,7 +131,7 @@ pub async fn list(
     let rows: Vec<_> = listed.items.into_iter().map(line).collect();
     let offset = usize::try_from(query.offset).unwrap_or(0);
     Ok(page(&ListView {
-        shell: frame.shell(Section::Assets, "assets", "Assets"),
+        shell: frame.shell(Section::Assets, "assets", "Assets").live(EVENTS.into()),
         pager: Pager::new(offset, ROWS as usize, rows.len(), listed.total, |at| format!("/assets?offset={at}")),
         rows,
     }))
