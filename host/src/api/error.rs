@@ -1,4 +1,6 @@
-//! What a refused or failed request is answered with: RFC 9457, with `detail` as Airflow's clients read it.
+//! What a refused or failed request is answered with: the members of RFC 9457, with `detail` as Airflow's clients read it.
+//!
+//! As `application/json`, as Airflow's are: `airflowctl` reads no other type.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -166,7 +168,6 @@ impl ApiError {
         };
         let mut response = (self.status, Json(problem)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -70,7 +70,7 @@ fn complete(operation: &mut Operation, access: Option<Access>) {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let response = ResponseBuilder::new()
         .description("What went wrong: 400, 401, 403, 404, 409, 413, 422, 429, 500, 503")
-        .content("application/problem+json", problem)
+        .content("application/json", problem)
         .build();
     operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
 }

@@ -78,7 +78,7 @@ impl Answer {
     fn refused(self, status: u16) -> Value {
         let body = self.json();
         assert_eq!(self.status.as_u16(), status, "{body}");
-        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/json");
         assert_eq!(body["status"], status);
         assert!(body["code"].is_string() && body["request_id"].is_string(), "{body}");
         assert_eq!(self.headers["x-request-id"], body["request_id"].as_str().unwrap());
