@@ -238,13 +238,13 @@ impl Store {
             let all_of_it = Place::new([Some(last.0.into()), Some("".into()), Some(i64::from(i32::MIN).into())]);
             until = (filter.dag_runs.len() == reach.runs as usize).then_some(all_of_it);
         }
-        let last = last_query(&filter, reach.instances)?.build_query_as::<InstanceKey>();
+        let last = last_query(&filter, reach.instances).build_query_as::<InstanceKey>();
         if let Some(InstanceKey { dag_run, task_id, map_index }) = last.fetch_optional(self.readers()).await? {
             let key = [dag_run.0.into(), task_id.as_str().into(), i64::from(map_index).into()];
             until = Some(Place::new(key.map(Some)));
         }
-        let list = search_query(&filter, until.as_ref(), limit + 1)?.build_query_as();
-        let mut items: Vec<TaskInstanceRow> = list.fetch_all(self.readers()).await?;
+        let found = search_query(&filter, until.as_ref(), limit + 1)?.build_query_as();
+        let mut items: Vec<TaskInstanceRow> = found.fetch_all(self.readers()).await?;
         if items.len() > limit as usize {
             items.truncate(limit as usize);
             return Ok(FoundInstances { next: items.last().map(|row| filter.place(row)), items, reached: None });
@@ -433,7 +433,7 @@ pub(super) fn runs_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
 }
 
 /// The last instance that a search looks at.
-pub(super) fn last_query(filter: &TaskInstanceFilter, instances: u32) -> Result<Builder, StoreError> {
+pub(super) fn last_query(filter: &TaskInstanceFilter, instances: u32) -> Builder {
     let mut last = Builder::new(include_str!("sql/task_instance_list_keys.sql"));
     push_numbers(&mut last, "t.dag_run", &filter.dag_runs.iter().map(|run| run.0).collect::<Vec<_>>());
     // Of single runs all are looked at: few of a run's may be in an index of all runs.
@@ -442,7 +442,7 @@ pub(super) fn last_query(filter: &TaskInstanceFilter, instances: u32) -> Result<
     }
     push_walk(&mut last, &filter.columns(), filter.order, filter.after.as_ref());
     push_page(&mut last, Page { limit: 1, offset: instances.saturating_sub(1) });
-    Ok(last)
+    last
 }
 
 /// As [`list_query`], as far as `until`.

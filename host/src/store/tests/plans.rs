@@ -315,7 +315,7 @@ async fn searches_for_instances_look_no_further_than_they_say() {
                 ..TaskInstanceFilter::default()
             };
             for query in [
-                task_instance::last_query(&filter, 10).unwrap(),
+                task_instance::last_query(&filter, 10),
                 task_instance::search_query(&filter, Some(&until), 10).unwrap(),
             ] {
                 let plan = plan(&store, query.sql()).await;
