@@ -323,7 +323,7 @@ mod tests {
         let unserved = vec![UnservedQueue { queue, waiting: 7, since: at(NOW - 59) }];
         let running = vec![task("new", 90_000, None), task("short", 299, Some(1)), task("usual", 899, Some(300))];
         let scheduled_until = at(NOW + 59);
-        assert_eq!(told(&Facts { disk, unserved, running, scheduled_until, ..well() }), Vec::<String>::new());
+        assert_eq!(told(&Facts { scheduled_until, disk, unserved, running, ..well() }), Vec::<String>::new());
     }
 
     #[test]
