@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
-    thread::set_no_new_privs,
+    thread::{disable_transparent_huge_pages, set_no_new_privs},
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -45,6 +45,8 @@ pub fn limit(limits: &Limits) -> Vec<String> {
     }
     note("lower priority", rustix::process::nice(limits.nice).map(drop));
     note("no new privileges", set_no_new_privs(true));
+    // Of each stack and table of a pool a few KiB are used, and a huge page would take 2 MiB for them.
+    note("no huge pages", disable_transparent_huge_pages(true));
     missing
 }
 

@@ -13,6 +13,12 @@ fn trapped(end: AttemptEnd) -> (String, Vec<String>) {
     }
 }
 
+/// What the system says of a runner.
+fn status(runner: &Runner, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", runner.child.id())).unwrap();
+    status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+}
+
 #[tokio::test]
 async fn traps_tell_why_and_where() {
     let mut runner = Runner::start(4).await;
@@ -116,9 +122,8 @@ async fn a_flood_waits_for_a_slow_supervisor() {
     let limits = Limits { log_bytes: 1 << 30, ..LIMITS };
     let attempt = runner.run("flood", "300000", limits).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", runner.child.id())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    let resident = status(&runner, "VmRSS:");
+    let kib: u64 = resident.trim_end_matches(" kB").parse().unwrap();
     assert!(kib < 150 << 10, "{resident}");
     let went = runner.finish(attempt).await;
     assert_eq!((went.end, went.lines.len()), (AttemptEnd::Success(None), 300_000));
@@ -142,6 +147,7 @@ async fn host_calls_have_a_limit_that_is_named() {
 #[tokio::test]
 async fn a_thousand_waiting_attempts_take_little() {
     let mut runner = Runner::start(1_000).await;
+    assert_eq!(status(&runner, "THP_enabled:"), "0", "huge pages would hold 2 MiB for each");
     for _ in 0..1_000 {
         runner.run("sleep", "1000", LIMITS).await;
     }
