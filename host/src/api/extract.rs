@@ -405,13 +405,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     }
 }
 
-/// Reads a yes or no of a query, in all the ways in which Airflow does: so Python writes `True`. Empty it asks for nothing.
+/// Reads a yes or no of a query, in all the ways in which Airflow does: so Python writes `True`. A filter that is empty asks for
+/// nothing; what is done or not is said.
 ///
 /// # Errors
 /// If it is neither.
-pub fn flag<'de, D: Deserializer<'de>, T: From<bool> + Default>(deserializer: D) -> Result<T, D::Error> {
+pub fn flag<'de, D: Deserializer<'de>, T: From<bool> + Default + PartialEq>(deserializer: D) -> Result<T, D::Error> {
     match String::deserialize(deserializer)?.to_ascii_lowercase().as_str() {
-        "" => Ok(T::default()),
+        "" if T::default() != T::from(false) => Ok(T::default()),
         "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true.into()),
         "false" | "f" | "no" | "n" | "off" | "0" => Ok(false.into()),
         _ => Err(serde::de::Error::custom("it must be `true` or `false`")),

@@ -113,6 +113,8 @@ async fn wrong_queries_are_refused_and_pages_are_bounded() {
     assert!(api.get(&value).await.ok()["value"].is_string());
     let problem = api.get("/api/v2/dags?paused=maybe").await.refused(422);
     assert_eq!(problem["detail"][0]["msg"], "it must be `true` or `false`");
+    // A script whose variable is empty changes nothing.
+    api.post("/api/v2/import?dry_run=", json!({"airlock_export": 1})).await.refused(422);
     let problem = api.get(&format!("{RUNS}/done/taskInstances/extract/links?try_number=x")).await.refused(422);
     assert_eq!(problem["detail"][0]["msg"], "it must be a whole number");
     api.get("/api/v2/dags/~/dagRuns/done/taskInstances").await.refused(422);
