@@ -287,6 +287,10 @@ async fn a_database_is_moved_from_sqlite() {
     shell.run(&arguments).await.ok();
     let again = shell.run(&arguments).await;
     assert!(again.code != 0 && again.err.contains("an empty one"), "{again:?}");
+    let elsewhere = place.postgres.url(&place.postgres.database());
+    let arguments = ["db", "move", "--data-dir", data.to_str().unwrap(), "--to", &elsewhere];
+    let said = shell.run(&arguments).await.failed(4);
+    assert!(said.contains(&format!("was moved to `{}@", place.database)), "{said}");
 
     // Who forgets to name the new one does not go on with what does not hold any more.
     old.start_again();

@@ -74,7 +74,8 @@ async fn move_to(file: FileArgs, to: Option<String>, format: Format) -> Result<(
     let store = Store::open(&StoreConfig { place, synchronous: Synchronous::Full }).await;
     let store = store.or_fail(Kind::Failed, || "can't use the database".into())?;
     let rows = store.fill_from(&file).await.map_err(|error| {
-        let kind = if matches!(error, StoreError::NotEmpty) { Kind::Refused } else { Kind::Failed };
+        let is_refused = matches!(error, StoreError::NotEmpty | StoreError::Moved { .. });
+        let kind = if is_refused { Kind::Refused } else { Kind::Failed };
         CliError::new(kind, anyhow::Error::new(error).context("the database was not moved"))
     })?;
     store.close().await;

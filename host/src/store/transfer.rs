@@ -39,14 +39,15 @@ impl Store {
         Ok(db::query_scalar(IS_USED).fetch_one(self.readers()).await?)
     }
 
-    /// Copies all rows of the database in the file `from`, which nobody may use meanwhile, into this one, which is empty. The file stays, and
+    /// Copies all rows of the database in `file`, which nobody may use meanwhile, into this one, which is empty. The file stays, and
     /// is not opened any more until [`take_back`].
     ///
     /// # Errors
-    /// [`StoreError::NotEmpty`] if this one has dags or users. If it fails, nothing was copied.
-    pub async fn fill_from(&self, from: &Path) -> Result<u64, StoreError> {
+    /// [`StoreError::NotEmpty`] if this one has dags or users, [`StoreError::Moved`] if the file's rows are in another one. If it fails, nothing
+    /// was copied.
+    pub async fn fill_from(&self, file: &Path) -> Result<u64, StoreError> {
         // Brought to this version's schema first.
-        let (mut from, _) = sqlite::open(from, Synchronous::Full).await?;
+        let (mut from, _) = sqlite::open(file, Synchronous::Full).await?;
         let mut writer = self.writer().await?;
         let place = writer.reconnect.as_ref().map(postgres::WriterOptions::place).unwrap_or_default();
         let mut transaction = writer.begin().await?;
@@ -56,6 +57,9 @@ impl Store {
         let Connection::Postgres(to) = &mut *transaction else {
             return Err(StoreError::NotPostgres);
         };
+        if let Some(to) = moved(&mut from).await?.filter(|to| *to != place) {
+            return Err(StoreError::Moved { place: file.display().to_string(), to });
+        }
         // What an earlier try said that did not come to its end.
         forget(&mut from, MOVED_TO).await?;
         let tables = tables(&mut from).await?;
