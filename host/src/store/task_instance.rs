@@ -436,9 +436,9 @@ pub(super) fn runs_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
 pub(super) fn last_query(filter: &TaskInstanceFilter, instances: u32) -> Builder {
     let mut last = Builder::new(include_str!("sql/task_instance_list_keys.sql"));
     push_numbers(&mut last, "t.dag_run", &filter.dag_runs.iter().map(|run| run.0).collect::<Vec<_>>());
-    // Of single runs all are looked at: few of a run's may be in an index of all runs.
-    if filter.dag_runs.is_empty() && indexed(&filter.states).is_some() {
-        push_task_states(&mut last, &filter.states);
+    // Of single runs all are looked at: few of a run's may be in an index of all runs. And of an index all: few in it may be in one state.
+    if let Some(indexed) = indexed(&filter.states).filter(|_| filter.dag_runs.is_empty()) {
+        push_words(&mut last, "t.state", indexed.iter().map(|state| state.as_str()));
     }
     push_walk(&mut last, &filter.columns(), filter.order, filter.after.as_ref());
     push_page(&mut last, Page { limit: 1, offset: instances.saturating_sub(1) });

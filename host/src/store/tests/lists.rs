@@ -336,8 +336,8 @@ async fn searched(store: &Store, mut filter: TaskInstanceFilter, limit: u32, rea
 #[tokio::test]
 async fn a_search_for_instances_goes_back_step_by_step_whatever_it_finds() {
     let store = TestStore::with_runs(1..=4).await;
-    let instances =
-        vec![update(instance(1, "x"), TaskState::Failed, 1), update(instance(3, "y"), TaskState::Running, 1)];
+    let in_states = [(1, "x", TaskState::Failed), (2, "y", TaskState::Skipped), (3, "y", TaskState::Running)];
+    let instances = in_states.map(|(run, task, state)| update(instance(run, task), state, 1)).into();
     store.commit(&Commit { instances, now: at(9), ..Commit::default() }).await.unwrap();
     let (all, reach) = (TaskInstanceFilter::default, |runs, instances| Reach { runs, instances });
     assert_eq!(searched(&store, all(), 3, reach(9, 100)).await, ["4y 4x 3y", "3x 2y 2x", "1y 1x"]);
@@ -348,7 +348,8 @@ async fn a_search_for_instances_goes_back_step_by_step_whatever_it_finds() {
     assert_eq!(searched(&store, pool, 9, reach(9, 3)).await, [" to 3", " to 2", ""]);
     let in_state = |state| TaskInstanceFilter { states: vec![state], ..all() };
     // An index has these, however old they are.
-    assert_eq!(searched(&store, in_state(TaskState::Failed), 9, reach(9, 2)).await, ["1x"]);
+    assert_eq!(searched(&store, in_state(TaskState::Failed), 9, reach(9, 3)).await, ["1x"]);
+    assert_eq!(searched(&store, in_state(TaskState::Failed), 9, reach(9, 1)).await, [" to 2", "1x to 1", ""]);
     let of = |dag: &str, filter| TaskInstanceFilter { dags: DagSet::one(dag_id(dag)), ..filter };
     let pages = ["4y 4x 3y 3x to 3", "2y 2x to 2", "1y 1x to 1", ""];
     assert_eq!(searched(&store, of("a", all()), 9, reach(2, 100)).await, pages);
