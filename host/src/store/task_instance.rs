@@ -242,6 +242,8 @@ impl Store {
         if let Some(InstanceKey { dag_run, task_id, map_index }) = last.fetch_optional(self.readers()).await? {
             let key = [dag_run.0.into(), task_id.as_str().into(), i64::from(map_index).into()];
             until = Some(Place::new(key.map(Some)));
+            // Those beyond would be read one by one, to find none.
+            filter.dag_runs.retain(|run| *run >= dag_run);
         }
         let found = search_query(&filter, until.as_ref(), limit + 1)?.build_query_as();
         let mut items: Vec<TaskInstanceRow> = found.fetch_all(self.readers()).await?;

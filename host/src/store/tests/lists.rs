@@ -354,6 +354,8 @@ async fn a_search_for_instances_goes_back_step_by_step_whatever_it_finds() {
     let pages = ["4y 4x 3y 3x to 3", "2y 2x to 2", "1y 1x to 1", ""];
     assert_eq!(searched(&store, of("a", all()), 9, reach(2, 100)).await, pages);
     assert_eq!(searched(&store, of("a", all()), 3, reach(9, 100)).await, ["4y 4x 3y", "3x 2y 2x", "1y 1x"]);
+    let pages = ["4y 4x 3y to 3", "3x 2y 2x to 2", "1y 1x"];
+    assert_eq!(searched(&store, of("a", all()), 9, reach(9, 3)).await, pages);
     assert_eq!(searched(&store, of("a", task), 9, reach(3, 100)).await, ["4x 3x 2x to 2", "1x"]);
     assert_eq!(searched(&store, of("a", in_state(TaskState::Running)), 9, reach(9, 100)).await, ["3y"]);
     assert_eq!(searched(&store, of("b", all()), 9, reach(9, 100)).await, [""]);
