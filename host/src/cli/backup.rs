@@ -150,11 +150,12 @@ impl RestoreArgs {
         if let Some(store) = database {
             fill(store, &file).await?;
         }
+        let marker = data_dir.path().join(RESTORING);
+        std::fs::remove_file(&marker).or_fail(Kind::Failed, || format!("can't remove `{}`", marker.display()))?;
+        // Last: while the marker is there, another try goes on from the file.
         if config.database_url.is_some() {
             std::fs::remove_file(&file).or_fail(Kind::Failed, || format!("can't remove `{}`", file.display()))?;
         }
-        let marker = data_dir.path().join(RESTORING);
-        std::fs::remove_file(&marker).or_fail(Kind::Failed, || format!("can't remove `{}`", marker.display()))?;
         let mut object = shown(&manifest);
         object["restored"] = restored.objects.into();
         object["lost"] = restored.lost_count.into();
