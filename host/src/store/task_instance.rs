@@ -438,7 +438,7 @@ pub(super) fn runs_query(filter: &TaskInstanceFilter, page: Page) -> Result<Buil
 pub(super) fn last_query(filter: &TaskInstanceFilter, instances: u32) -> Builder {
     let mut last = Builder::new(include_str!("sql/task_instance_list_keys.sql"));
     push_numbers(&mut last, "t.dag_run", &filter.dag_runs.iter().map(|run| run.0).collect::<Vec<_>>());
-    // Of single runs all are looked at: few of a run's may be in an index of all runs. And of an index all: few in it may be in one state.
+    // Of single runs all are looked at: few of a run's may be in an index of all runs. Of an index, too: few in it may be in one state.
     if let Some(indexed) = indexed(&filter.states).filter(|_| filter.dag_runs.is_empty()) {
         push_words(&mut last, "t.state", indexed.iter().map(|state| state.as_str()));
     }

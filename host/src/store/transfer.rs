@@ -43,8 +43,8 @@ impl Store {
     /// is not opened any more until [`take_back`].
     ///
     /// # Errors
-    /// [`StoreError::NotEmpty`] if this one has dags or users, [`StoreError::Moved`] if the file's rows are in another one. If it fails, nothing
-    /// was copied.
+    /// [`StoreError::NotEmpty`] if this one has dags or users, [`StoreError::Moved`] if the file's rows are in another one. If it fails,
+    /// nothing was copied.
     pub async fn fill_from(&self, file: &Path) -> Result<u64, StoreError> {
         // Brought to this version's schema first.
         let (mut from, _) = sqlite::open(file, Synchronous::Full).await?;
