@@ -83,7 +83,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
 /// What is tested again on PostgreSQL: all that reads and writes the database, but what is about SQLite's disk or the
 /// sources, and what starts databases of its own.
 const ON_POSTGRES: &str = "(package(airlock) & kind(lib) & test(/^(store|scheduler|api|ui|vault|executor)::/)) \
-    | (package(airlock-tests) & kind(test) & !test(/^(chaos|cluster|kubernetes|rooms|upgrade)::/) & !test(a_full_disk))";
+    | (package(airlock-tests) & kind(test) & !test(/^(chaos|cluster|kubernetes|rooms|upgrade)::/) & !test(a_full_disk) & !test(python_tasks))";
 
 /// `cargo ...`, beside a server of PostgreSQL whose database `AIRLOCK_TEST_DATABASE_URL` names.
 fn with_postgres() -> Command {

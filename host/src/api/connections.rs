@@ -348,6 +348,7 @@ pub async fn update(api: &Api, body: ConnectionBody, mask: &UpdateMask) -> Resul
 /// # Errors
 /// If there is none.
 pub async fn delete(api: &Api, id: &ConnectionId) -> Result<(), ApiError> {
+    let _alone = api.updates.lock().await;
     let row = find(api, id).await?;
     Audit::tell(row.id.as_str(), &row.shown(), &Value::Null);
     if api.store.connection_delete(id).await? {

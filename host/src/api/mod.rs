@@ -141,13 +141,15 @@ pub struct ApiState {
     pub auth: Auth,
     pub logs: Logs,
     pub clock: Clock,
+    /// Held by who reads a variable, a connection or a pool and writes it changed, or deletes it: no change is lost, and none brings back what is gone.
+    pub updates: Arc<Mutex<()>>,
     pub config: ApiConfig,
 }
 
 impl ApiState {
     pub fn new(scheduler: Scheduler, blobs: Blobs, vault: Vault, auth: Auth, config: ApiConfig) -> Self {
         let (store, secrets, logs) = (vault.store().clone(), vault.secrets().clone(), scheduler.logs().clone());
-        Self { scheduler, store, blobs, secrets, vault, auth, logs, clock: Clock, config }
+        Self { scheduler, store, blobs, secrets, vault, auth, logs, clock: Clock, updates: Arc::default(), config }
     }
 }
 
@@ -165,8 +167,6 @@ pub struct Shared {
     webhook_rates: webhooks::Rates,
     /// Bytes of values that are made answers.
     shown: Semaphore,
-    /// Held by who reads a variable, a connection or a pool, and writes it changed: of changes of different fields none is lost.
-    updates: Mutex<()>,
 }
 
 impl Shared {
@@ -381,7 +381,6 @@ pub fn router(state: ApiState) -> Router {
         names: names::NamesCache::default(),
         webhook_rates: webhooks::Rates::default(),
         shown: Semaphore::new(MAX_SHOWN_TOGETHER as usize),
-        updates: Mutex::default(),
     }));
     routes
         .route("/openapi.json", get(|| async move { Json((*document).clone()) }))

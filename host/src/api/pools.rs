@@ -228,11 +228,13 @@ pub async fn delete(api: &Api, name: &PoolName) -> Result<(), ApiError> {
     if *name == PoolName::default_pool() {
         return Err(ApiError::bad_request("the default pool can't be deleted"));
     }
+    let alone = api.updates.lock().await;
     let row = find(api, name).await?;
     Audit::tell(row.name.as_str(), &row.shown(), &Value::Null);
     if !api.store.pool_delete(name).await? {
         return Err(ApiError::not_found(format!("pool `{name}` does not exist")));
     }
+    drop(alone);
     api.scheduler.pools_changed().await?;
     Ok(())
 }

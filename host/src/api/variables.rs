@@ -202,6 +202,7 @@ pub async fn update(api: &Api, body: VariableBody, mask: &UpdateMask) -> Result<
 /// # Errors
 /// If there is none.
 pub async fn delete(api: &Api, key: &VariableKey) -> Result<(), ApiError> {
+    let _alone = api.updates.lock().await;
     let row = find(api, key).await?;
     Audit::tell(row.key.as_str(), &row.shown(), &Value::Null);
     if api.store.variable_delete(key).await? {

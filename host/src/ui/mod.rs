@@ -29,6 +29,8 @@ mod timeline;
 
 pub use self::show::grouped;
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
@@ -38,6 +40,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
@@ -88,6 +91,8 @@ pub struct UiState {
     pub auth: Auth,
     pub logs: Logs,
     pub clock: Clock,
+    /// See [`ApiState::updates`].
+    pub updates: Arc<Mutex<()>>,
     /// Ends the streams of open pages, so that a server can stop.
     pub stopping: CancellationToken,
     pub shapes: Shapes,
@@ -105,6 +110,7 @@ impl UiState {
             auth: api.auth.clone(),
             logs: api.logs.clone(),
             clock: api.clock,
+            updates: Arc::clone(&api.updates),
             stopping,
             shapes: Shapes::default(),
         }

@@ -179,6 +179,7 @@ pub async fn save(
         Ok(checked) => checked,
         Err(wrong) => return refuse(frame, typed, wrong),
     };
+    let _alone = ui.updates.lock().await;
     let known = ui.store.connection_get(&id).await?;
     if typed.is_new && known.is_some() {
         return refuse(frame, typed, CONNECTIONS.taken(id.as_str()));
@@ -252,6 +253,7 @@ pub async fn confirm_delete(
 
 /// `POST /connections/delete`
 pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    let _alone = ui.updates.lock().await;
     let row = find(&ui, &query.key).await?;
     audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
     ui.store.connection_delete(&ConnectionId::new(&query.key)?).await?;

@@ -132,6 +132,7 @@ pub async fn save(
     let Some(slots) = typed.slots.trim().parse().ok().filter(|slots| *slots >= -1) else {
         return refuse(frame, typed, Wrong::at("slots", "slots must be a number, 0 or more, or -1 for unlimited"));
     };
+    let alone = ui.updates.lock().await;
     let known = ui.store.pool_get(&name).await?;
     if typed.is_new && known.is_some() {
         return refuse(frame, typed, POOLS.taken(name.as_str()));
@@ -140,6 +141,7 @@ pub async fn save(
     let row = PoolRow { name: name.clone(), slots, description, include_deferred: typed.include_deferred };
     audit.change(name.as_str(), &known.map(|known| known.shown()).unwrap_or_default(), &row.shown());
     ui.store.pool_put(&row).await?;
+    drop(alone);
     ui.scheduler.pools_changed().await?;
     Ok(POOLS.saved(name.as_str()))
 }
@@ -160,9 +162,11 @@ pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<K
     if name == PoolName::default_pool() {
         return Err(UiError::Conflict("the default pool can't be deleted".into()));
     }
+    let alone = ui.updates.lock().await;
     let known = ui.store.pool_get(&name).await?.map(|known| known.shown());
     audit.change(name.as_str(), &known.unwrap_or_default(), &serde_json::Value::Null);
     ui.store.pool_delete(&name).await?;
+    drop(alone);
     ui.scheduler.pools_changed().await?;
     Ok(POOLS.deleted(name.as_str()))
 }

@@ -112,6 +112,7 @@ pub async fn save(
         let text = "the value is larger than 1 MiB; keep it as an artifact or in a service";
         return refuse(frame, typed, Wrong::at("value", text));
     }
+    let _alone = ui.updates.lock().await;
     let known = ui.store.variable_get(&key).await?;
     let sealed = match (&known, typed.value.as_str()) {
         (Some(_), _) if typed.is_new => return refuse(frame, typed, VARIABLES.taken(key.as_str())),
@@ -138,6 +139,7 @@ pub async fn confirm_delete(
 
 /// `POST /variables/delete`
 pub async fn delete(State(ui): State<UiState>, audit: Audit, Form(query): Form<KeyQuery>) -> Result<Response, UiError> {
+    let _alone = ui.updates.lock().await;
     let row = find(&ui, &query.key).await?;
     audit.change(&query.key, &row.shown(), &serde_json::Value::Null);
     ui.store.variable_delete(&VariableKey::new(&query.key)?).await?;
