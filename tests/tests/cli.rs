@@ -322,7 +322,7 @@ async fn a_dag_runs_without_a_server() {
     assert_eq!(first(&["--after", "2096-05-01T00:00:00Z"]).await, "2096-05-02T00:00:00Z");
 
     // Nobody is there to answer, but who started it.
-    let ask = "dag_id: asks\ntasks: {ask: {uses: control/ask, with: {subject: Which?, options: [a, b], assignees: [ann], timeout: 1s}}}\n";
+    let ask = "dag_id: asks\ntasks: {ask: {uses: control/ask, with: {subject: Which?, options: [a, b], assignees: [ann], timeout: 5s}}}\n";
     let asks = ["test", &shell.file("asks.yaml", ask), &wasm("control"), "asks"];
     let run = shell.run(&asks).await;
     assert!(
