@@ -165,7 +165,6 @@ impl fmt::Display for RunChoice {
     }
 }
 
-/// For people: what is shown of an instance that waits.
 /// What each that is told begins with.
 const TOLD: &str = "waits for ";
 
@@ -176,6 +175,7 @@ impl Wait {
     }
 }
 
+/// For people: what is shown of an instance that waits.
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
