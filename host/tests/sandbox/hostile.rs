@@ -15,8 +15,8 @@ fn trapped(end: AttemptEnd) -> (String, Vec<String>) {
 
 /// What the system says of a runner.
 fn status(runner: &Runner, name: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", runner.child.id())).unwrap();
-    status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    let status = std::fs::read_to_string(format!("/proc/{}/status", runner.child.id())).expect("it runs");
+    status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so").trim().to_owned()
 }
 
 #[tokio::test]
