@@ -156,6 +156,14 @@ impl ApiError {
         }
     }
 
+    /// As [`ApiError::said`], without the places in a body or query, which people did not write.
+    pub fn said_to_people(&self) -> String {
+        match &self.detail {
+            Detail::Text(text) => text.clone(),
+            Detail::Inputs(inputs) => inputs.iter().map(|input| input.msg.as_str()).collect::<Vec<_>>().join("; "),
+        }
+    }
+
     /// The answer, with the id under which the log knows the request.
     pub fn render(&self, request_id: Option<&str>) -> Response {
         let problem = Problem {

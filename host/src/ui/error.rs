@@ -8,9 +8,12 @@ use axum::{
 
 use super::shell::{Frame, Section, Shell, page_with};
 use crate::{
+    api::error::ApiError,
     auth::{AuthError, NotYours},
+    blobs::BlobError,
     model::{causes::chain, ids::NameError},
-    scheduler::{IntakeError, LogError, RequestError, VersionError},
+    scheduler::{DeployError, IntakeError, LogError, RequestError, VersionError},
+    secrets::SecretsError,
     store::StoreError,
     vault::VaultError,
 };
@@ -24,17 +27,18 @@ pub enum UiError {
     Conflict(String),
     #[error("{0}")]
     Invalid(String),
-    #[error("{0}")]
-    Forbidden(String),
-    #[error("{0}")]
-    TooMany(String),
     /// Only its log entry tells what it was.
-    #[error("something went wrong here; the server's log says what")]
+    #[error("{UNTOLD}")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("{0}")]
-    TooSlow(StoreError),
-    #[error("the server is shutting down; try again")]
-    Unavailable,
+    /// What the rooms below say is for the page what it is for the API.
+    #[error("{}", told(.0))]
+    Api(ApiError),
+}
+
+const UNTOLD: &str = "something went wrong here; the server's log says what";
+
+fn told(error: &ApiError) -> String {
+    if error.status() == StatusCode::INTERNAL_SERVER_ERROR { UNTOLD.to_owned() } else { error.said_to_people() }
 }
 
 impl UiError {
@@ -47,83 +51,37 @@ impl UiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::TooSlow(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            // Who sees a page is signed in; scripts take 401 for the end of the session.
+            Self::Api(error) if error.status() == StatusCode::UNAUTHORIZED => StatusCode::FORBIDDEN,
+            Self::Api(error) => error.status(),
         }
     }
 }
 
-impl From<StoreError> for UiError {
-    fn from(error: StoreError) -> Self {
-        if let StoreError::TooSlow(_) = error { Self::TooSlow(error) } else { Self::internal(error) }
-    }
-}
-
-impl From<AuthError> for UiError {
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::UnknownUser(_) | AuthError::NoSuchToken(_) | AuthError::NoProvider => {
-                Self::NotFound(error.to_string())
+macro_rules! as_in_the_api {
+    ($($error:ty),*) => {$(
+        impl From<$error> for UiError {
+            fn from(error: $error) -> Self {
+                Self::Api(error.into())
             }
-            AuthError::UserExists(_)
-            | AuthError::NameTaken(_)
-            | AuthError::PasswordOfVouched(_)
-            | AuthError::LastAdmin(_)
-            | AuthError::TokenExists(_)
-            | AuthError::TooManyTokens => Self::Conflict(error.to_string()),
-            AuthError::UserName(_)
-            | AuthError::Password(_)
-            | AuthError::PresentPassword
-            | AuthError::TokenName
-            | AuthError::TokenRole { .. }
-            | AuthError::DagPermission(_)
-            | AuthError::TokenLifetime => Self::Invalid(error.to_string()),
-            AuthError::WrongPassword
-            | AuthError::Throttled { .. }
-            | AuthError::UnknownToken
-            | AuthError::TokenByToken
-            | AuthError::PasswordByToken
-            | AuthError::EndByToken
-            | AuthError::TokenOfOther
-            | AuthError::NotLetIn(_)
-            | AuthError::Provider(_) => Self::Forbidden(error.to_string()),
-            AuthError::TooManyListeners(_) => Self::TooMany(error.to_string()),
-            AuthError::Store(error) => Self::internal(error),
         }
-    }
+    )*};
 }
 
-impl From<IntakeError> for UiError {
-    fn from(error: IntakeError) -> Self {
-        match error {
-            IntakeError::TooLarge => Self::Invalid(error.to_string()),
-            IntakeError::Full(_) => Self::TooMany(error.to_string()),
-        }
-    }
-}
-
-impl From<NotYours> for UiError {
-    fn from(error: NotYours) -> Self {
-        match error {
-            NotYours::Unknown(_) => Self::NotFound(error.to_string()),
-            NotYours::Forbidden { .. } => Self::Forbidden(error.to_string()),
-        }
-    }
-}
-
-impl From<LogError> for UiError {
-    fn from(error: LogError) -> Self {
-        Self::internal(error)
-    }
-}
-
-impl From<VaultError> for UiError {
-    fn from(error: VaultError) -> Self {
-        Self::internal(error)
-    }
-}
+as_in_the_api!(
+    AuthError,
+    BlobError,
+    DeployError,
+    IntakeError,
+    LogError,
+    NotYours,
+    RequestError,
+    SecretsError,
+    StoreError,
+    &StoreError,
+    VaultError
+);
 
 impl From<VersionError> for UiError {
     fn from(error: VersionError) -> Self {
@@ -135,19 +93,6 @@ impl From<VersionError> for UiError {
 impl From<NameError> for UiError {
     fn from(error: NameError) -> Self {
         Self::NotFound(error.to_string())
-    }
-}
-
-impl From<RequestError> for UiError {
-    fn from(error: RequestError) -> Self {
-        match error {
-            RequestError::NotFound(text) => Self::NotFound(text),
-            RequestError::Conflict(text) => Self::Conflict(text),
-            RequestError::Invalid(text) => Self::Invalid(text),
-            RequestError::Forbidden(text) => Self::Forbidden(text),
-            RequestError::Store(error) => Self::internal(error),
-            RequestError::Stopped => Self::Unavailable,
-        }
     }
 }
 
@@ -215,4 +160,25 @@ pub fn refuse(status: StatusCode, text: &str) -> Response {
     let mut response = status.into_response();
     response.extensions_mut().insert(ErrorPage { status, text: text.to_owned() });
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_status_that_the_api_gives_it_and_says_no_places_of_a_body() {
+        for (error, status, said) in [
+            (AuthError::Throttled { retry_after: Duration::from_secs(5) }.into(), 429, "5 seconds"),
+            (AuthError::UnknownToken.into(), 403, "token"),
+            (RequestError::Invalid("no such task".into()).into(), 422, "no such task"),
+            (RequestError::Stopped.into(), 503, "shutting down"),
+            (UiError::internal("a password"), 500, UNTOLD),
+        ] {
+            assert_eq!(error.status().as_u16(), status, "{error}");
+            assert!(error.to_string().contains(said) && !error.to_string().contains("body"), "{error}");
+        }
+    }
 }

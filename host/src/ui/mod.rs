@@ -57,7 +57,7 @@ use crate::{
         permit::permit,
     },
     auth::{
-        Auth, Credential, CurrentUser, NotYours,
+        Auth, AuthError, Credential, CurrentUser, NotYours,
         routes::{self, Access},
     },
     blobs::Blobs,
@@ -366,6 +366,7 @@ fn refused(denied: &Denied) -> Response {
             StatusCode::FORBIDDEN
         }
         Denied::NoDag(_) | Denied::NotYours(NotYours::Unknown(_)) => StatusCode::NOT_FOUND,
+        Denied::Failed(AuthError::Store(error)) => return UiError::from(error).into_response(),
         Denied::Failed(error) => return UiError::internal(error.to_string()).into_response(),
     };
     error::refuse(status, &denied.to_string())

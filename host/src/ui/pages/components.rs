@@ -19,7 +19,6 @@ use crate::{
         provenance::{Label, Package, Producer, Provenance},
         spec::{ComponentKind, EntrySpec, ParameterSpec},
     },
-    scheduler::DeployError,
     store::{ComponentRow, Page},
     ui::{
         UiState, doc,
@@ -167,9 +166,7 @@ pub async fn upload(
                 return Ok(go_and_tell(&links::component(&deployed.digest), &what));
             }
             Err(error) if error.is_refusal() => error.to_string(),
-            Err(DeployError::TooMany(error)) => return Err(error.into()),
-            Err(DeployError::Stopped) => return Err(UiError::Unavailable),
-            Err(error) => return Err(UiError::internal(error)),
+            Err(error) => return Err(error.into()),
         },
         _ => "no file was chosen; choose a component (.wasm), or dags in YAML".to_owned(),
     };
@@ -243,8 +240,7 @@ pub async fn show(
         // It is the text of dags that may not be seen, too.
         ComponentKind::Yaml if row.dag_ids.len() < brought => None,
         ComponentKind::Yaml => {
-            let stored =
-                ui.blobs.get(&keys::component(&digest, ComponentKind::Yaml)).await.map_err(UiError::internal)?;
+            let stored = ui.blobs.get(&keys::component(&digest, ComponentKind::Yaml)).await?;
             Some(stored.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).ok_or_else(missing)?)
         }
     };

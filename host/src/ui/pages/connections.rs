@@ -207,7 +207,7 @@ pub async fn save(
     if let Some(old) = old {
         let kept = Kept { password: typed.password.is_empty(), extra: typed.extra.trim().is_empty() };
         let (old, new) = (ui.vault.opened(old), ui.vault.opened(row.clone()));
-        let (old, new) = (old.map_err(UiError::internal)?, new.map_err(UiError::internal)?);
+        let (old, new) = (old?, new?);
         if let Err(error) = refuse_moved_secret(&old, &new, kept) {
             return refuse(frame, typed, Wrong::at_all(error));
         }

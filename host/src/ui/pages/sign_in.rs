@@ -95,7 +95,7 @@ pub async fn sign_in(
         }
         Err(error @ AuthError::WrongPassword) => (StatusCode::UNAUTHORIZED, error),
         Err(error @ AuthError::Throttled { .. }) => (StatusCode::TOO_MANY_REQUESTS, error),
-        Err(error) => return Err(UiError::internal(error)),
+        Err(error) => return Err(error.into()),
     };
     let view = SignInView::new(&ui.auth, &frame, next).with_error(&status.1);
     Ok(page_with(status.0, &SignInView { username: form.username, ..view }))
@@ -163,7 +163,7 @@ fn not_vouched(ui: &UiState, frame: &Frame, next: &str, error: AuthError) -> Res
 /// `POST /logout`
 pub async fn sign_out(State(ui): State<UiState>, headers: HeaderMap) -> Result<Response, UiError> {
     if let Some(secret) = session_secret(&headers) {
-        ui.auth.logout(secret).await.map_err(UiError::internal)?;
+        ui.auth.logout(secret).await?;
     }
     Ok(([(header::SET_COOKIE, clear_cookie(is_https(&headers)))], Redirect::to("/login")).into_response())
 }

@@ -133,7 +133,7 @@ pub async fn artifact(
     let found = find(&ui, path, query.map_index).await?;
     let missing = || UiError::NotFound(format!("artifact `{}` does not exist", query.name));
     let artifact = ui.store.artifact_get(&found.key, &query.name).await?.ok_or_else(missing)?;
-    let blob = ui.blobs.stream(&artifact.blob).await.map_err(UiError::internal)?.ok_or_else(missing)?;
+    let blob = ui.blobs.stream(&artifact.blob).await?.ok_or_else(missing)?;
     let is_inline = query.inline && is_image(&artifact);
     let media_type = if is_inline { artifact.media_type.as_str() } else { "application/octet-stream" };
     let disposition = disposition(if is_inline { "inline" } else { "attachment" }, &artifact.name);
@@ -173,7 +173,7 @@ pub async fn recording(
     let found = find(&ui, path, query.map_index).await?;
     let missing = || UiError::NotFound(format!("try {} was not recorded", query.r#try));
     let row = ui.store.recording_get(&found.key, query.r#try).await?.ok_or_else(missing)?;
-    let blob = ui.blobs.stream(&row.blob).await.map_err(UiError::internal)?.ok_or_else(missing)?;
+    let blob = ui.blobs.stream(&row.blob).await?.ok_or_else(missing)?;
     let name = format!("{}-{}.recording", found.key.task_id, query.r#try);
     let about: [(HeaderName, HeaderValue); 3] = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
