@@ -27,7 +27,7 @@ pub fn wasm_target() -> Result<()> {
 
 /// Builds the binary and answers where it is, with all optimisations if `release`.
 ///
-/// Of the whole workspace, as the tests are: otherwise other features of dependencies would count, and they would be compiled twice.
+/// Of the whole workspace, as the tests are: otherwise other features of dependencies would count, and most of them would be compiled twice.
 pub fn airlock(release: bool) -> Result<PathBuf> {
     let (profile, folder) = if release { ("release", "release") } else { ("dev", "debug") };
     run(&mut cargo(&["build", "--workspace", "--bin", "airlock", "--profile", profile]))?;
