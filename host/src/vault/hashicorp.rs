@@ -235,17 +235,22 @@ mod tests {
 
     use super::*;
 
-    /// What the one answer of a Vault comes to.
-    async fn told_by(status: &str, body: &str) -> Answer<Option<Value>> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let vault = HashiCorp::new(HashiCorpConfig {
+    /// A Vault that `listener` speaks for.
+    fn vault_of(listener: &TcpListener, login: Login) -> HashiCorp {
+        HashiCorp::new(HashiCorpConfig {
             url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
             mount: "secret".to_owned(),
             path: "airlock".to_owned(),
             namespace: None,
-            login: Login::Token("t".to_owned().into()),
+            login,
         })
-        .unwrap();
+        .unwrap()
+    }
+
+    /// What the one answer of a Vault comes to.
+    async fn told_by(status: &str, body: &str) -> Answer<Option<Value>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vault = vault_of(&listener, Login::Token("t".to_owned().into()));
         let answer = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut asked = Vec::new();
@@ -292,14 +297,7 @@ mod tests {
         let token_file = folder.path().join("token");
         std::fs::write(&token_file, "jwt").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let vault = HashiCorp::new(HashiCorpConfig {
-            url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
-            mount: "secret".to_owned(),
-            path: "airlock".to_owned(),
-            namespace: None,
-            login: Login::Kubernetes { role: "airlock".to_owned(), token_file },
-        })
-        .unwrap();
+        let vault = vault_of(&listener, Login::Kubernetes { role: "airlock".to_owned(), token_file });
         // It answers once: who asks a second time has the token already.
         let answer = async {
             let (mut stream, _) = listener.accept().await.unwrap();
